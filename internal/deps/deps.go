@@ -3,14 +3,14 @@
 package deps
 
 import (
-	_ "github.com/google/go-cmp/cmp"
-	_ "github.com/insomniacslk/dhcp/dhcpv4"
-	_ "github.com/insomniacslk/dhcp/dhcpv4/nclient4"
-	_ "github.com/insomniacslk/dhcp/dhcpv4/server4"
 	_ "github.com/danielgtaylor/huma/v2"
 	_ "github.com/danielgtaylor/huma/v2/adapters/humago"
 	_ "github.com/diskfs/go-diskfs/filesystem/ext4"
 	_ "github.com/diskfs/go-diskfs/filesystem/fat32"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/insomniacslk/dhcp/dhcpv4"
+	_ "github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	_ "github.com/insomniacslk/dhcp/dhcpv4/server4"
 	_ "github.com/klauspost/compress/zstd"
 	_ "github.com/masahiro331/go-xfs-filesystem/xfs"
 	_ "github.com/opencontainers/image-spec/specs-go/v1"

@@ -1,0 +1,165 @@
+// Package api is the wire: the JSON that the agent, the server and the
+// operator's tools exchange, and the bounds that every reader holds to.
+//
+// Three doors speak it. The agent API (PathAgent...) is for machines: hello,
+// events. The image door is the pull half of the OCI distribution
+// specification under /v2/. The operator API (PathOperator...) is for people
+// and scripts and is served on loopback only.
+package api
+
+import "time"
+
+// Version of the agent protocol. Server and agent are built from one commit
+// and meet because the server hands out the agent; a mismatch means that a
+// stale initramfs is cached somewhere.
+const Version = 1
+
+// Paths of the agent API. Bodies are JSON, at most MaxBody bytes.
+const (
+	PathHello  = "/agent/v1/hello"  // POST Hello -> Answer
+	PathEvents = "/agent/v1/events" // POST Report -> 204
+)
+
+// MaxBody bounds every JSON body in bytes.
+const MaxBody = 1 << 20
+
+// Hello is what an agent says first, and again whenever it was told to wait.
+type Hello struct {
+	Version int `json:"version"`
+	// Session is chosen at random by the agent once per boot; it keeps a
+	// retried request from counting twice and two agents apart.
+	Session   string    `json:"session"`
+	Build     string    `json:"build"` // version of the agent, for people
+	Inventory Inventory `json:"inventory"`
+}
+
+// Inventory is what the machine is. MACs, UUID and serial are labels by which
+// a machine is recognised, never proof of who it is.
+type Inventory struct {
+	MAC      string `json:"mac"` // of the link that reached the server, lower case with colons
+	UUID     string `json:"uuid,omitempty"`
+	Serial   string `json:"serial,omitempty"`
+	Vendor   string `json:"vendor,omitempty"`
+	Product  string `json:"product,omitempty"`
+	Firmware string `json:"firmware"` // "bios" or "uefi"
+	Kernel   string `json:"kernel"`   // uname -r
+	Arch     string `json:"arch"`     // as GOARCH
+	CPU      string `json:"cpu,omitempty"`
+	CPUs     int    `json:"cpus"`
+	Memory   int64  `json:"memory"` // bytes
+	Disks    []Disk `json:"disks,omitempty"`
+	NICs     []NIC  `json:"nics,omitempty"`
+}
+
+// Disk is one whole disk of a machine.
+type Disk struct {
+	Name       string   `json:"name"`       // kernel name, "sda"
+	Size       int64    `json:"size"`       // bytes
+	SectorSize int      `json:"sectorSize"` // logical, bytes
+	Model      string   `json:"model,omitempty"`
+	Serial     string   `json:"serial,omitempty"`
+	WWN        string   `json:"wwn,omitempty"`
+	Transport  string   `json:"transport,omitempty"` // "nvme", "sata", "virtio", "usb", ...
+	Removable  bool     `json:"removable,omitempty"`
+	ReadOnly   bool     `json:"readOnly,omitempty"`
+	Holds      []string `json:"holds,omitempty"` // what is on it now: "GPT, 3 partitions", "LVM2", ...
+}
+
+// NIC is one network interface of a machine.
+type NIC struct {
+	Name    string `json:"name"`
+	MAC     string `json:"mac"`
+	Driver  string `json:"driver,omitempty"`
+	Carrier bool   `json:"carrier"`
+}
+
+// Actions that an Answer can ask for.
+const (
+	ActionFlash     = "flash"      // carry out Answer.Plan
+	ActionWait      = "wait"       // say hello again after Answer.Retry seconds
+	ActionLocalDisk = "local-disk" // nothing to do here: boot the local disk
+)
+
+// Answer is the server's reply to Hello.
+type Answer struct {
+	Action  string `json:"action"`
+	Plan    *Plan  `json:"plan,omitempty"`
+	Retry   int    `json:"retry,omitempty"` // seconds
+	Message string `json:"message,omitempty"`
+}
+
+// Plan is what the server tells one agent to do, once.
+type Plan struct {
+	ID    string    `json:"id"` // of the arming; one arm, one flash
+	Image PlanImage `json:"image"`
+	// Disk is a disk rule. Empty means: the machine's only disk, and stop if
+	// there are several.
+	Disk     string `json:"disk,omitempty"`
+	ReadBack string `json:"readBack"` // "full", "sample" or "off"
+	Handoff  string `json:"handoff"`  // "auto", "switch_root", "kexec" or "reboot"
+	Grow     bool   `json:"grow"`     // grow the last partition to the disk's end
+}
+
+// PlanImage says which image and where to pull it from.
+type PlanImage struct {
+	Name       string `json:"name"`       // for people
+	Repository string `json:"repository"` // under /v2/, "golden/debian-12"
+	Digest     string `json:"digest"`     // of the manifest
+}
+
+// Report carries events from an agent. Sending one again is harmless: the
+// server keeps each Seq of a session once.
+type Report struct {
+	Session string  `json:"session"`
+	MAC     string  `json:"mac"`
+	Plan    string  `json:"plan,omitempty"`
+	Events  []Event `json:"events"`
+}
+
+// States of a step, as an Event tells them.
+const (
+	StateStart    = "start"
+	StateProgress = "progress"
+	StateDone     = "done"
+	StateFailed   = "failed"
+)
+
+// Event is one thing that happened on a machine. The console, the kernel log
+// and the server show the same ones.
+type Event struct {
+	Seq      uint64    `json:"seq,omitempty"` // from 1 within a session; 0 for events that the server notes itself
+	Time     time.Time `json:"time"`
+	Uptime   float64   `json:"uptime,omitempty"` // seconds since the kernel started
+	Step     string    `json:"step"`             // a boot step's name: "network", "flash", ...
+	State    string    `json:"state"`
+	Message  string    `json:"message,omitempty"`
+	Cause    string    `json:"cause,omitempty"` // stable code of a failure
+	Progress *Progress `json:"progress,omitempty"`
+	Receipt  *Receipt  `json:"receipt,omitempty"` // on the last event before the handoff
+}
+
+// Progress of a flash. All figures are bytes on the disk, not in a cache.
+type Progress struct {
+	Phase string  `json:"phase"` // "write" or "read back"
+	Done  int64   `json:"done"`  // bytes
+	Total int64   `json:"total"` // bytes
+	Rate  float64 `json:"rate"`  // bytes a second, recent
+	Wire  int64   `json:"wire"`  // bytes fetched so far
+}
+
+// Receipt is the agent's final record of one flash. It is sent when the disk
+// is sealed, before the handoff.
+type Receipt struct {
+	Plan       string             `json:"plan"`
+	Image      string             `json:"image"` // digest of the manifest
+	Disk       Disk               `json:"disk"`
+	ReadBack   string             `json:"readBack"`           // what was really done: "full", "sample", "off"
+	Handoff    string             `json:"handoff"`            // "switch_root", "kexec" or "reboot"
+	Reasons    []string           `json:"reasons,omitempty"`  // why the ways before it were not taken
+	Written    int64              `json:"written"`            // bytes written to the disk
+	Zeroed     int64              `json:"zeroed"`             // bytes that the disk zeroed itself
+	Kept       int64              `json:"kept"`               // bytes that were already right
+	Wire       int64              `json:"wire"`               // bytes fetched
+	Repaired   int                `json:"repaired,omitempty"` // chunks that read back wrong once
+	PhaseTimes map[string]float64 `json:"phaseTimes"`         // seconds by phase
+}

@@ -1,0 +1,122 @@
+package golden
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// Config says what the disk is and how it boots. It is the config blob of
+// the artifact; unknown fields are ignored so that newer images stay
+// readable, missing required ones are errors.
+type Config struct {
+	Disk Disk `json:"disk"`
+	// Firmware lists what can boot the disk by itself: "bios", "uefi".
+	Firmware []string `json:"firmware,omitempty"`
+	// Boot is nil when no Linux kernel was found or named: such an image is
+	// written byte for byte and handed off by a reboot.
+	Boot *Boot `json:"boot,omitempty"`
+}
+
+// Disk is the shape of the raw disk.
+type Disk struct {
+	Size       int64       `json:"size"`         // bytes, a multiple of SectorSize
+	SectorSize int         `json:"sectorSize"`   // bytes, 512 or 4096
+	ChunkSize  int64       `json:"chunkSize"`    // bytes
+	Hash       string      `json:"hash"`         // of the chunks; see Algorithm
+	Scheme     string      `json:"scheme"`       // "gpt", "mbr" or "none"
+	ID         string      `json:"id,omitempty"` // GPT disk GUID or MBR signature
+	Partitions []Partition `json:"partitions,omitempty"`
+}
+
+// Partition is one entry of the image's partition table.
+type Partition struct {
+	Number     int    `json:"number"` // as Linux numbers it, from 1
+	Start      int64  `json:"start"`  // bytes
+	Size       int64  `json:"size"`   // bytes
+	Type       string `json:"type"`   // GPT type GUID, or MBR type as 0xNN
+	TypeName   string `json:"typeName,omitempty"`
+	Name       string `json:"name,omitempty"`
+	PartUUID   string `json:"partUUID,omitempty"`
+	FileSystem string `json:"fileSystem,omitempty"` // "ext4", "xfs", "vfat", ...
+	FSUUID     string `json:"fsUUID,omitempty"`
+	FSLabel    string `json:"fsLabel,omitempty"`
+}
+
+// Boot is what is needed to enter the image without its own boot loader.
+type Boot struct {
+	Arch          string   `json:"arch"`              // "amd64" or "arm64"
+	KernelRelease string   `json:"kernelRelease"`     // uname -r of the kernel layer
+	Kernel        string   `json:"kernel,omitempty"`  // path inside the image; empty when it came from elsewhere
+	Initrds       []string `json:"initrds,omitempty"` // paths inside the image, in order
+	Cmdline       string   `json:"cmdline"`           // the image's own, without BOOT_IMAGE and initrd
+	CmdlineFrom   string   `json:"cmdlineFrom,omitempty"`
+	Root          Root     `json:"root"`
+	Init          string   `json:"init"` // absolute path of the first program, usually /sbin/init
+}
+
+// Root names the root file system.
+type Root struct {
+	Partition  int    `json:"partition"`  // number; 0 when the file system covers the whole disk
+	FileSystem string `json:"fileSystem"` // "ext4", "xfs", ...
+	UUID       string `json:"uuid,omitempty"`
+	// Options are the mount options of the image's own fstab for /, so that
+	// the switch mounts the root as a boot from the disk would.
+	Options string `json:"options,omitempty"`
+}
+
+// Marshal writes the config in its one byte form.
+func (c *Config) Marshal() ([]byte, error) { return json.Marshal(c) }
+
+// ParseConfig reads and checks the config blob.
+func ParseConfig(p []byte) (*Config, error) {
+	var c Config
+	if err := unmarshalOne(p, MaxConfigSize, &c); err != nil {
+		return nil, fmt.Errorf("reading image config: %w", err)
+	}
+	if err := c.Disk.check(); err != nil {
+		return nil, fmt.Errorf("reading image config: %w", err)
+	}
+	if c.Boot != nil {
+		if _, ok := c.RootPartition(); !ok && c.Boot.Root.Partition != 0 {
+			return nil, fmt.Errorf("reading image config: root is partition %d, which the disk does not have", c.Boot.Root.Partition)
+		}
+	}
+	return &c, nil
+}
+
+// RootPartition returns the partition that holds the root file system.
+func (c *Config) RootPartition() (Partition, bool) {
+	if c.Boot == nil {
+		return Partition{}, false
+	}
+	i := slices.IndexFunc(c.Disk.Partitions, func(p Partition) bool { return p.Number == c.Boot.Root.Partition })
+	if i < 0 {
+		return Partition{}, false
+	}
+	return c.Disk.Partitions[i], true
+}
+
+func (d *Disk) check() error {
+	switch {
+	case d.SectorSize != 512 && d.SectorSize != 4096:
+		return fmt.Errorf("sector size %d, want 512 or 4096", d.SectorSize)
+	case d.Size <= 0 || d.Size%int64(d.SectorSize) != 0:
+		return fmt.Errorf("disk size %d is not a positive multiple of the sector size %d", d.Size, d.SectorSize)
+	case !validChunkSize(d.ChunkSize):
+		return fmt.Errorf("chunk size %d, want a power of two from %d to %d", d.ChunkSize, MinChunkSize, MaxChunkSize)
+	}
+	if _, err := ParseAlgorithm(d.Hash); err != nil {
+		return err
+	}
+	for _, p := range d.Partitions {
+		if p.Start < 0 || p.Size <= 0 || p.Start > d.Size || p.Size > d.Size-p.Start {
+			return fmt.Errorf("partition %d (%d bytes at %d) lies outside the disk of %d bytes", p.Number, p.Size, p.Start, d.Size)
+		}
+	}
+	return nil
+}
+
+func validChunkSize(n int64) bool {
+	return n >= MinChunkSize && n <= MaxChunkSize && n&(n-1) == 0
+}

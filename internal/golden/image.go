@@ -1,0 +1,58 @@
+package golden
+
+import (
+	"fmt"
+)
+
+// Image is a stored image whose parts were checked against each other: what
+// the flash engine is given.
+type Image struct {
+	Digest   Digest // of the manifest: the image's identity
+	Manifest *Manifest
+	Config   *Config
+	Table    *Table
+	Disk     Descriptor // the blob that holds the frames
+}
+
+// NewImage joins the raw bytes of a manifest, its config and its chunk table.
+// want is the identity that the operator armed; every part must hash to what
+// names it, and the parts must agree. Nothing of an image may be used before
+// this has succeeded.
+func NewImage(want Digest, manifest, config, table []byte) (*Image, error) {
+	if err := want.Verify(manifest); err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w", want.Short(), err)
+	}
+	m, err := ParseManifest(manifest)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Config.Digest.Verify(config); err != nil {
+		return nil, fmt.Errorf("config of %s: %w", want.Short(), err)
+	}
+	c, err := ParseConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	chunks, err := m.Layer(MediaTypeChunks)
+	if err != nil {
+		return nil, err
+	}
+	if err := chunks.Digest.Verify(table); err != nil {
+		return nil, fmt.Errorf("chunk table of %s: %w", want.Short(), err)
+	}
+	t, err := ParseTable(table)
+	if err != nil {
+		return nil, err
+	}
+	disk, err := m.Layer(MediaTypeDisk)
+	if err != nil {
+		return nil, err
+	}
+	if t.DiskSize != c.Disk.Size || t.ChunkSize != c.Disk.ChunkSize || t.Hash.String() != c.Disk.Hash {
+		return nil, fmt.Errorf("image %s: config and chunk table describe different disks", want.Short())
+	}
+	if t.BlobSize() != disk.Size {
+		return nil, fmt.Errorf("image %s: frames take %d bytes, the disk blob has %d", want.Short(), t.BlobSize(), disk.Size)
+	}
+	return &Image{Digest: want, Manifest: m, Config: c, Table: t, Disk: disk}, nil
+}

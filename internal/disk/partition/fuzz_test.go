@@ -28,17 +28,17 @@ func repair(m memory, sector int) {
 // FuzzGrow feeds Read with foreign tables and grows what it accepts: the plan must lead to a disk
 // that reads back with the same partitions, but for the one that grew.
 func FuzzGrow(f *testing.F) {
-	f.Add([]byte(buildGPT(80, 512, 128, 16, []rawEntry{{1, 40, 50}, {2, 20, 30}}, nil)), true, false, uint16(40))
-	f.Add([]byte(buildGPT(20, 4096, 128, 4, []rawEntry{{1, 10, 12}}, nil)), true, true, uint16(0))
-	f.Add([]byte(buildGPT(80, 512, 256, 8, []rawEntry{{0xaf, 40, 50}}, nil)), false, false, uint16(1))
-	mbr := make(memory, 40*512)
-	putMBR(mbr, 0, 0x83, 1, 4)
-	putMBR(mbr, 1, 0x05, 10, 20)
-	putMBR(mbr[10*512:], 0, 0x83, 1, 4)
-	putMBR(mbr[10*512:], 1, 0x05, 6, 10)
-	putMBR(mbr[16*512:], 0, 0x83, 1, 4)
-	f.Add([]byte(mbr), false, false, uint16(500))
-	f.Fuzz(func(t *testing.T, b []byte, fix, large bool, extra uint16) {
+	f.Add([]byte(buildGPT(14, 512, 128, 4, []rawEntry{{1, 8, 9}, {2, 4, 6}}, nil)), true, false, uint8(40))
+	f.Add([]byte(buildGPT(6, 4096, 128, 4, []rawEntry{{1, 3, 3}}, nil)), true, true, uint8(3))
+	f.Add([]byte(buildGPT(12, 512, 256, 2, []rawEntry{{0xaf, 4, 5}}, nil)), true, false, uint8(0))
+	mbr := make(memory, 12*512)
+	putMBR(mbr, 0, 0x83, 1, 1)
+	putMBR(mbr, 1, 0x05, 3, 6)
+	putMBR(mbr[3*512:], 0, 0x83, 1, 1)
+	putMBR(mbr[3*512:], 1, 0x05, 3, 3)
+	putMBR(mbr[6*512:], 0, 0x83, 1, 1)
+	f.Add([]byte(mbr), false, false, uint8(200))
+	f.Fuzz(func(t *testing.T, b []byte, fix, large bool, extra uint8) {
 		sector := 512
 		if large {
 			sector = 4096
@@ -93,8 +93,8 @@ func FuzzGrow(f *testing.F) {
 
 // FuzzDetectSectorSize checks that a GPT is only found where there is room for one.
 func FuzzDetectSectorSize(f *testing.F) {
-	f.Add([]byte(buildGPT(80, 512, 128, 16, nil, nil)))
-	f.Add([]byte(buildGPT(20, 4096, 128, 4, nil, nil)))
+	f.Add([]byte(buildGPT(12, 512, 128, 4, nil, nil)))
+	f.Add([]byte(buildGPT(6, 4096, 128, 4, nil, nil)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sector, ok := DetectSectorSize(memory(b), int64(len(b)))
 		if ok && len(b) < 2*sector {

@@ -85,7 +85,7 @@ func move(r io.ReaderAt, imageSize, diskSize int64, sector int, doing string, gr
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", doing, err)
 	}
-	if diskSize < imageSize || diskSize%int64(sector) != 0 {
+	if s := int64(sector); diskSize < imageSize || diskSize%s != 0 || imageSize%s != 0 {
 		return nil, nil, fmt.Errorf("%s: a disk of %d bytes does not fit an image of %d bytes in sectors of %d", doing, diskSize, imageSize, sector)
 	}
 	if t.Scheme != GPT {

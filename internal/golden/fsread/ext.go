@@ -137,15 +137,19 @@ func (v *extVolume) check(logBlock uint32) error {
 // descriptorBlock finds the block of group descriptors with the given index. Without meta_bg all follow the superblock;
 // with it each lies at the start of the first group that it describes.
 func (v *extVolume) descriptorBlock(index int64) int64 {
+	super := 1024 / v.block // not firstData: with bigalloc that is 0 even for blocks of 1 KiB
 	if v.incompat&extIncompatMetaBG == 0 || index < v.firstMetaBG {
-		return v.firstData + 1 + index
+		return super + 1 + index
 	}
 	group := index * (v.block / v.descSize)
-	at := v.firstData + group*v.perGroup
-	if v.hasSuper(group) {
-		at++
+	switch at := v.firstData + group*v.perGroup; {
+	case group == 0:
+		return super + 1
+	case v.hasSuper(group):
+		return at + 1
+	default:
+		return at
 	}
-	return at
 }
 
 // hasSuper tells whether a group begins with a copy of the superblock.

@@ -8,13 +8,14 @@ import (
 // TestExt reads what mke2fs makes of a tree, in every layout that changes where things are.
 func TestExt(t *testing.T) {
 	t.Parallel()
-	source := sourceTree(t, 3200)
+	small, large := sourceTree(t, 300), sourceTree(t, 3200)
 	for _, test := range []struct {
 		name, kind string
 		args       string
 	}{
-		{"default", "ext4", "-t ext4"},
-		{"1k", "ext4", "-t ext4 -b 1024"},
+		{"large-default", "ext4", "-t ext4"},
+		{"large-1k", "ext4", "-t ext4 -b 1024"},
+		{"large-ext3", "ext3", "-t ext3"},
 		{"2k", "ext4", "-t ext4 -b 2048"},
 		{"inline_data", "ext4", "-t ext4 -O inline_data"},
 		{"inline_data-1k-inodes", "ext4", "-t ext4 -O inline_data -I 1024"},
@@ -37,6 +38,10 @@ func TestExt(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			source := small
+			if strings.HasPrefix(test.name, "large") {
+				source = large
+			}
 			image := blank(t, 96<<20)
 			args := append([]string{"-q", "-F", "-L", "golden root", "-d", source}, strings.Fields(test.args)...)
 			run(t, "mke2fs", append(args, image)...)
@@ -47,7 +52,12 @@ func TestExt(t *testing.T) {
 			if fsys.Dirty() {
 				t.Error("Dirty() = true for a fresh file system")
 			}
-			compare(t, fsys, source, true)
+			var except []string
+			if strings.HasPrefix(test.name, "inline_data") {
+				// mke2fs 1.47.0 gives the file a wrong size with this feature, as debugfs shows.
+				except = append(except, "sparse")
+			}
+			compare(t, fsys, source, true, except...)
 			checkBlkid(t, image, fsys.Kind(), fsys.UUID(), fsys.Label())
 		})
 	}

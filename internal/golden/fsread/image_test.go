@@ -141,9 +141,13 @@ func hash(fsys fs.FS, name string) ([]byte, error) {
 	return h.Sum(nil), err
 }
 
-func compare(t *testing.T, fsys fs.FS, source string, perm bool) {
+func compare(t *testing.T, fsys fs.FS, source string, perm bool, except ...string) {
 	t.Helper()
 	want, got := snapshot(t, os.DirFS(source), perm), snapshot(t, fsys, perm)
+	for _, name := range except {
+		delete(want, name)
+		delete(got, name)
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		lines := strings.Split(diff, "\n")
 		t.Errorf("tree differs (-source +read):\n%s", strings.Join(lines[:min(len(lines), 40)], "\n"))
@@ -223,7 +227,8 @@ func sourceTree(t testing.TB, entries int) string {
 	return root
 }
 
-// protofile describes a tree for mkfs.xfs -p, which then needs neither root nor a mount.
+// protofile describes a tree for mkfs.xfs -p, which then needs neither root nor a mount. It leaves long links out: this
+// way mkfs.xfs 6.1 writes them without their header, which the kernel refuses as well.
 func protofile(t testing.TB, root string) string {
 	t.Helper()
 	var b strings.Builder
@@ -246,7 +251,9 @@ func protofile(t testing.TB, root string) string {
 				if err != nil {
 					t.Fatal(err)
 				}
-				fmt.Fprintf(&b, "%s l--777 0 0 %s\n", e.Name(), target)
+				if len(target) < 300 {
+					fmt.Fprintf(&b, "%s l--777 0 0 %s\n", e.Name(), target)
+				}
 			default:
 				fmt.Fprintf(&b, "%s ---644 0 0 %s\n", e.Name(), p)
 			}

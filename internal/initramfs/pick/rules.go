@@ -130,6 +130,7 @@ func Generic() Rules {
 			{Name: "st", Why: "tapes"},
 			{Name: "osst", Why: "tapes"},
 			{Name: "ch", Why: "tape changers"},
+			{Name: "sr_mod", Why: "CD drives"},
 			{Name: "pata_legacy", Why: "probes I/O ports and can hang a machine"},
 			{Name: "mptctl", Why: "an interface for management programs"},
 			{Name: "mptlan", Why: "network over Fibre Channel"},

@@ -197,7 +197,7 @@ type pump struct {
 	cancel context.CancelFunc
 	full   chan block
 	empty  chan []byte
-	rest   []byte // unread part of current
+	rest   []byte // unread part of block
 	block  block
 }
 

@@ -271,7 +271,10 @@ func TestURL(t *testing.T) {
 		"/partial": "206",
 		"/nothing": "the server answered 404",
 	} {
-		opts := Options{HTTPClient: server.Client(), TempDir: t.TempDir(), Stall: 300 * time.Millisecond}
+		opts := Options{HTTPClient: server.Client(), TempDir: t.TempDir()}
+		if path == "/stall" || path == "/silent" {
+			opts.Stall = 300 * time.Millisecond
+		}
 		got, d, err := readImage(t.Context(), server.URL+path, opts)
 		switch {
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):

@@ -60,7 +60,8 @@ type GrowOptions struct {
 // That a partition may not or cannot grow is no error but a plan without Grown that says why.
 //
 // An MBR counts sectors with 32 bits: with 512-byte sectors nothing behind 2 TiB can be used, which
-// the note says. Only primary partitions of an MBR are grown.
+// the note says. Only primary partitions of an MBR are grown. The copy of a partition in a hybrid MBR
+// keeps its length: which of the two a firmware reads is unknown here.
 func GrowLast(r io.ReaderAt, size int64, sector int, opts GrowOptions) (*Plan, error) {
 	if opts.Align == 0 {
 		opts.Align = 1 << 20

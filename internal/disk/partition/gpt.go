@@ -219,10 +219,18 @@ func (g *gpt) check() error {
 	return nil
 }
 
-// span is a partition's range of sectors, both ends included.
+// span is a partition's range of sectors, both ends included. Number 0 is a boot record in the chain
+// of logical partitions, which takes up its sector as well.
 type span struct {
 	number      int
 	first, last uint64
+}
+
+func (s span) String() string {
+	if s.number == 0 {
+		return fmt.Sprintf("the boot record (sector %d)", s.first)
+	}
+	return fmt.Sprintf("partition %d (sectors %d to %d)", s.number, s.first, s.last)
 }
 
 // overlap sorts the spans by place, so that only neighbours need to be compared.
@@ -230,7 +238,7 @@ func overlap(spans []span) error {
 	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
 	for i := 1; i < len(spans); i++ {
 		if a, b := spans[i-1], spans[i]; b.first <= a.last {
-			return fmt.Errorf("partitions %d (sectors %d to %d) and %d (sectors %d to %d) overlap", a.number, a.first, a.last, b.number, b.first, b.last)
+			return fmt.Errorf("%v and %v overlap", a, b)
 		}
 	}
 	return nil

@@ -105,6 +105,10 @@ func move(r io.ReaderAt, imageSize, diskSize int64, sector int, doing string, gr
 	last := uint64(diskSize)/uint64(sector) - 1
 	entriesAt := last - g.header.entrySectors(sector)
 	usable := entriesAt - 1
+	// A sound primary leaves room for itself; an image that was cut may leave none for a backup.
+	if first := g.header.u64(hdrFirstUsable); entriesAt < first {
+		return nil, nil, fmt.Errorf("%s: a disk of %d bytes has no room for a backup GPT behind usable sector %d", doing, diskSize, first)
+	}
 	if top, ok := t.Last(); ok && top.End() > g.bytes(usable+1) {
 		return nil, nil, fmt.Errorf("%s: partition %d ends at byte %d, where the backup GPT of a disk of %d bytes belongs", doing, top.Number, top.End(), diskSize)
 	}

@@ -57,7 +57,11 @@ func parseBLS(name, src string, vars map[string]string) (blsEntry, error) {
 }
 
 // expand replaces $name by its value, or by nothing. Twice, since kernelopts may itself hold a variable.
+// Without vars, as under systemd-boot, a dollar sign stands for itself.
 func expand(s string, vars map[string]string) string {
+	if vars == nil {
+		return s
+	}
 	for range 2 {
 		var b strings.Builder
 		scan := grubScanner{src: s, vars: vars}

@@ -49,16 +49,18 @@ var espDirs = [...]string{"boot/efi", "efi", "boot"}
 
 // blsMenu puts the entries that blscfg would show into the menu.
 func (f *finder) blsMenu(menu *grubMenu) {
+	var items []grubItem
 	for _, dir := range []string{"boot/loader/entries", "loader/entries"} {
-		for _, e := range f.blsEntries(dir, menu.vars) {
-			e.Source = SourceBLS
-			menu.items = append(menu.items, grubItem{entry: e, where: []grubName{{menu.blsAt, e.Title, e.ID}}})
-			menu.blsAt++
+		found := f.blsEntries(dir, menu.vars)
+		for i, e := range found {
+			items = append(items, grubItem{entry: e, where: []grubName{{menu.blsAt + i, e.Title, e.ID}}})
 		}
-		if menu.blsAt > 0 {
+		if len(found) > 0 {
 			f.blsDirs = append(f.blsDirs, dir)
+			break
 		}
 	}
+	menu.items = append(items, menu.items...)
 }
 
 // grubMenu is what a grub.cfg defines.

@@ -19,6 +19,8 @@ type word struct {
 	text  string
 	plain bool // nothing in it was quoted or expanded, so it may be a keyword
 	unset bool // a variable in it has no value
+	// An empty word exists only by its quotes.
+	quoted bool
 }
 
 // grubScanner cuts a GRUB script into commands (GRUB manual, "Writing full configuration files directly").
@@ -56,7 +58,7 @@ func (s *grubScanner) command() ([]word, error) {
 			} else {
 				s.src = ""
 			}
-		case (c == '{' || c == '}') && len(words) > 0 && c == '}':
+		case c == '}' && len(words) > 0:
 			return words, nil // the brace is a command of its own
 		case c == '{' || c == '}':
 			s.src = s.src[1:]
@@ -69,7 +71,7 @@ func (s *grubScanner) command() ([]word, error) {
 			if total += len(w.text); total > maxExpanded {
 				return nil, errTooMuchExpansion
 			}
-			if w.text == "" && !w.plain && w.unset {
+			if w.text == "" && !w.quoted {
 				continue // an unset variable by itself is no word
 			}
 			words = append(words, w)
@@ -86,11 +88,11 @@ func (s *grubScanner) word() (word, error) {
 	for s.src != "" {
 		c := s.src[0]
 		switch {
-		case quoted && c == '"', !quoted && c == '"':
-			quoted, w.plain = !quoted, false
+		case c == '"':
+			quoted, w.plain, w.quoted = !quoted, false, true
 			s.src = s.src[1:]
 		case c == '\'' && !quoted:
-			w.plain = false
+			w.plain, w.quoted = false, true
 			text, rest, _ := strings.Cut(s.src[1:], "'")
 			b.WriteString(text)
 			s.src = rest
@@ -109,7 +111,7 @@ func (s *grubScanner) word() (word, error) {
 			b.WriteByte(c)
 			s.src = s.src[1:]
 		}
-		if s.work += 1; b.Len() > maxExpanded || s.work > maxWork {
+		if s.work++; b.Len() > maxExpanded || s.work > maxWork {
 			return word{}, errTooMuchExpansion
 		}
 	}

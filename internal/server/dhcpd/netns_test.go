@@ -233,7 +233,7 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 	}
 	hook, saved := script(t)
 	for _, extra := range [][]string{nil, {"-V", "PXEClient:Arch:00007:UNDI:003016", "-x", "0x5d:0007"}} {
-		os.Remove(saved)
+		_ = os.Remove(saved)
 		args := append([]string{"-i", "c0", "-f", "-n", "-q", "-t", "5", "-T", "1", "-s", hook}, extra...)
 		if text, err := l.run(t, "udhcpc", args...); err != nil {
 			t.Fatalf("%v: %s\n%s", err, text, out.String())

@@ -345,7 +345,7 @@ func TestHerdAndRestart(t *testing.T) {
 func TestDiscoverFlood(t *testing.T) {
 	c := testConfig(Full)
 	m := NewMemory(c.First, c.Last, c.ServerIP)
-	for i := range 20_000 {
+	for i := range 3_000 {
 		if _, ok := m.Offer(fmt.Sprint("flood:", i), netip.Addr{}, start); !ok {
 			t.Fatal("an offer took an address for good")
 		}

@@ -196,7 +196,7 @@ func (s *Server) admit(ctx context.Context, peer netip.AddrPort, req request) (*
 			s.log().Warn("TFTP request dropped: too many transfers", "client", peer, "limit", limit)
 			return nil, nil
 		}
-		s.drop(oldest.Value.(*entry), errNoAnswer)
+		s.drop(oldest.Value.(*entry), errShed)
 	}
 	tctx, cancel := context.WithCancelCause(ctx)
 	e := &entry{peer: peer, req: req, cancel: cancel, moved: now}

@@ -22,6 +22,7 @@ const resends = 5
 var (
 	errNoAnswer = errors.New("client stopped answering")
 	errReplaced = errors.New("client asked again from the same port")
+	errShed     = errors.New("client had not answered when others needed the place")
 )
 
 // clientError is an ERROR packet from the client.
@@ -49,6 +50,7 @@ type transfer struct {
 	moved   func()        // called whenever the client made progress
 
 	acked   int64 // blocks acknowledged; block numbers count from 1 and do not wrap here
+	high    int64 // highest block sent, 0 for the OACK, -1 for nothing
 	resent  int   // packets sent again
 	heard   bool
 	packet  []byte
@@ -79,6 +81,7 @@ func (t *transfer) negotiate(r request, maxBlock int, wait time.Duration) {
 func (t *transfer) run(ctx context.Context) error {
 	t.packet = make([]byte, 4+t.blksize)
 	t.scratch = make([]byte, 512)
+	t.high = -1
 	end := time.Now().Add(transferLimit)
 	if len(t.opts) > 0 {
 		if err := t.exchange(ctx, end, t.sendOACK, 0, 0); err != nil {
@@ -106,9 +109,6 @@ func (t *transfer) exchange(ctx context.Context, end time.Time, send func() erro
 	for try := 0; ; try++ {
 		if err := send(); err != nil {
 			return err
-		}
-		if try > 0 {
-			t.resent += int(upto - first + 1)
 		}
 		deadline := time.Now().Add(wait)
 		if deadline.After(end) {
@@ -198,13 +198,19 @@ func (t *transfer) await(ctx context.Context, deadline time.Time, first, upto in
 	}
 }
 
-// A packet that the kernel would not send is as good as lost: it is sent again, until the limit.
-func (t *transfer) write(b []byte) {
+// write sends the packet of a block, 0 for the OACK. What the kernel would not send is as good as
+// lost: it is sent again, until the limit.
+func (t *transfer) write(b []byte, block int64) {
+	if block > t.high {
+		t.high = block
+	} else {
+		t.resent++
+	}
 	_, _ = t.conn.WriteTo(b, t.to)
 }
 
 func (t *transfer) sendOACK() error {
-	t.write(appendOACK(nil, t.opts))
+	t.write(appendOACK(nil, t.opts), 0)
 	return nil
 }
 
@@ -216,10 +222,10 @@ func (t *transfer) sendBlocks(first, upto int64) error {
 		binary.BigEndian.PutUint16(t.packet[2:], uint16(block))
 		if n, err := t.content.ReadAt(data, at); n < len(data) {
 			// A file cut short under us must not look like its end.
-			t.write(appendERROR(nil, &refusal{codeUndefined, "cannot read the file"}))
+			_, _ = t.conn.WriteTo(appendERROR(nil, &refusal{codeUndefined, "cannot read the file"}), t.to)
 			return fmt.Errorf("reading at %d: %w", at, err)
 		}
-		t.write(t.packet[:4+len(data)])
+		t.write(t.packet[:4+len(data)], block)
 	}
 	return nil
 }

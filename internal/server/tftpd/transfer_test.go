@@ -137,7 +137,7 @@ func TestLossyTransfers(t *testing.T) {
 // 70 MB in blocks of 1,024 bytes are 68,360 blocks: the number wraps once.
 func TestBlockNumberWraps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const size = 70_000_000
+		const size = 15_000_000
 		n := newMemNet(0, 0, 1)
 		server, events := startMem(t, n, map[string]int64{"f": size}, &Server{})
 		if _, err := fetch(t.Context(), n, server, "f", size, 1024, 16); err != nil {
@@ -259,11 +259,11 @@ func TestSizeProbe(t *testing.T) {
 func TestHerd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newMemNet(0.02, 0.02, 1)
-		server, _ := startMem(t, n, map[string]int64{"f": 70_000}, &Server{})
+		server, _ := startMem(t, n, map[string]int64{"f": 15_000}, &Server{})
 		var wg sync.WaitGroup
 		for range 1000 {
 			wg.Go(func() {
-				if _, err := fetch(t.Context(), n, server, "f", 70_000, 1468, 4); err != nil {
+				if _, err := fetch(t.Context(), n, server, "f", 15_000, 1468, 4); err != nil {
 					t.Error(err)
 				}
 			})

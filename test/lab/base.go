@@ -26,16 +26,20 @@ func packages() []string {
 // is the same in every image.
 func (b *Builder) base(ctx context.Context) (string, error) {
 	return b.keep(ctx, fmt.Sprintf("base-%s-v%d.tar.zst", suite, recipe), func(ctx context.Context, dst string) error {
-		root, err := os.MkdirTemp(b.Cache, "base-")
+		work, err := os.MkdirTemp(b.Cache, "base-")
 		if err != nil {
 			return err
 		}
-		err = isolate(func() error { return b.buildBase(ctx, root, dst) })
-		return errors.Join(err, os.RemoveAll(root))
+		err = isolate(func() error { return b.buildBase(ctx, filepath.Join(work, "root"), dst) })
+		return errors.Join(err, os.RemoveAll(work))
 	})
 }
 
 func (b *Builder) buildBase(ctx context.Context, root, dst string) error {
+	// This mode becomes that of the golden system's "/", where services that are not root must get in.
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return err
+	}
 	args := []string{"--variant=minbase", "--include=" + strings.Join(packages(), ","), suite, root}
 	mirror := b.Mirror
 	if mirror == "" {

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isolate runs fn in a mount namespace of its own: what it mounts, nobody else sees, and the kernel undoes
-// it when fn is over or the process is killed. fn must not hand file work to other goroutines.
+// isolate runs fn in a mount namespace of its own, with umask 022: what it mounts, nobody else sees, and the
+// kernel undoes it when fn is over or the process is killed. fn must not hand file work to other goroutines.
 func isolate(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -30,6 +30,8 @@ func isolate(fn func() error) error {
 			done <- fmt.Errorf("make mounts private: %w", err)
 			return
 		}
+		// The thread has its own since unshare. The user's may keep a golden system's files from its services.
+		unix.Umask(0o022)
 		done <- fn()
 	}()
 	return <-done

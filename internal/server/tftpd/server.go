@@ -106,6 +106,8 @@ func (s *Server) ListenAndServe(ctx context.Context, address string) error {
 		return fmt.Errorf("TFTP: %w: stop the other TFTP server (tftpd-hpa, atftpd or dnsmasq)", err)
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("TFTP: %w: run as root or with CAP_NET_BIND_SERVICE", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("TFTP: %w: no interface of this host has the address", err)
 	case err != nil:
 		return fmt.Errorf("TFTP: %w", err)
 	}

@@ -63,6 +63,7 @@ type FlashRequest struct {
 	ReadBack string `json:"readBack,omitempty" enum:"full,sample,off" default:"full"`
 	Handoff  string `json:"handoff,omitempty" enum:"auto,switch_root,kexec,reboot" default:"auto"`
 	NoGrow   bool   `json:"noGrow,omitempty" doc:"leave the last partition as the image has it"`
+	Unseen   bool   `json:"unseen,omitempty" doc:"arm the machine although it was never seen: it may be a typing error"`
 	Expires  int    `json:"expires,omitempty" doc:"seconds until the permission lapses; 0 is never" minimum:"0"`
 }
 

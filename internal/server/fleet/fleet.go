@@ -101,10 +101,15 @@ type Decision struct {
 	Why   string         // for the console of the machine
 }
 
-// Boot decides what a machine boots that asks for its script.
-func Boot(m *api.Machine, now time.Time) (Decision, []api.Event) {
+// Boot decides what a machine boots that asks for its script. who is what
+// its firmware says of itself, which is all that is known of a machine until
+// an agent has looked.
+func Boot(m *api.Machine, who api.Inventory, now time.Time) (Decision, []api.Event) {
 	events := touch(m, now)
 	m.FirmwareSeen = now
+	if m.Inventory == nil || m.Inventory.Kernel == "" {
+		m.Inventory = &who
+	}
 	if m.Armed == nil {
 		d := Decision{MAC: m.MAC, Why: "not armed: booting the local disk"}
 		if m.State == api.MachineHandedOff {

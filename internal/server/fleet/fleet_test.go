@@ -55,7 +55,7 @@ func (s *script) arm(sec int, id string) {
 
 func (s *script) boot(sec int, flash bool) {
 	s.t.Helper()
-	if d, _ := Boot(&s.m, at(sec)); (d.Image != nil) != flash {
+	if d, _ := Boot(&s.m, api.Inventory{}, at(sec)); (d.Image != nil) != flash {
 		s.t.Fatalf("Boot at %d s = %+v; want image: %v", sec, d, flash)
 	}
 }

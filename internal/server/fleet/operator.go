@@ -28,6 +28,18 @@ func (e *BusyError) Hint() string {
 	return fmt.Sprintf("wait until it has ended; if the machine is dead, try again when it has been silent for %d seconds", int(SilentAfter.Seconds()))
 }
 
+// UnknownError says that the operator named something that does not exist.
+type UnknownError struct {
+	What string // "machine", "image"
+	Name string
+	Help string // what the operator can do
+}
+
+func (e *UnknownError) Error() string { return fmt.Sprintf("unknown %s %.80q", e.What, e.Name) }
+
+// Hint says what the operator can do.
+func (e *UnknownError) Hint() string { return e.Help }
+
 // Arm gives the permission for exactly one flash. The plan's ID must be new:
 // it is what makes this arm different from every other. Arming again replaces
 // an arm whose flash has not begun to write; an agent that already holds the

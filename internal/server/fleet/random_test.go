@@ -55,7 +55,7 @@ func (w *world) step() error {
 		Seen(&w.m, Sighting{MAC: mac, Source: Source(w.rng.IntN(3))}, w.now)
 	case 3:
 		w.note("boot")
-		d, _ := Boot(&w.m, w.now)
+		d, _ := Boot(&w.m, api.Inventory{}, w.now)
 		if want := before != nil && !expired; (d.Image != nil) != want {
 			return fmt.Errorf("boot gave image %v; armed %v", d.Image, want)
 		}

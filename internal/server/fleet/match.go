@@ -13,8 +13,11 @@ import (
 type AmbiguousError struct{ MACs []string }
 
 func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("the addresses %s belong to one machine but are armed apart: cancel all of them but one", strings.Join(e.MACs, ", "))
+	return fmt.Sprintf("the addresses %s belong to one machine but are armed apart", strings.Join(e.MACs, ", "))
 }
+
+// Hint says what the operator can do.
+func (e *AmbiguousError) Hint() string { return "delete all of them but one" }
 
 // MACs returns every address by which a machine is recognised: the one it is
 // recorded under and those of its NICs.

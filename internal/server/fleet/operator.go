@@ -40,6 +40,17 @@ func (e *UnknownError) Error() string { return fmt.Sprintf("unknown %s %.80q", e
 // Hint says what the operator can do.
 func (e *UnknownError) Hint() string { return e.Help }
 
+// InvalidError says that the operator asked for something that cannot be.
+type InvalidError struct {
+	Problem string
+	Help    string // what the operator can do
+}
+
+func (e *InvalidError) Error() string { return e.Problem }
+
+// Hint says what the operator can do.
+func (e *InvalidError) Hint() string { return e.Help }
+
 // Arm gives the permission for exactly one flash. The plan's ID must be new:
 // it is what makes this arm different from every other. Arming again replaces
 // an arm whose flash has not begun to write; an agent that already holds the

@@ -165,7 +165,11 @@ func (t *Table) Check() error {
 		return fmt.Errorf("%d chunks of %d bytes do not make a disk of %d bytes", len(t.Chunks), t.ChunkSize, t.DiskSize)
 	}
 	var next int64
+	zeros := zeroHashes{alg: t.Hash}
 	for i, c := range t.Chunks {
+		if _, length := t.Extent(i); c.Zero && c.Hash != zeros.of(length) {
+			return fmt.Errorf("chunk %d is marked as zeros, its hash is not that of zeros", i)
+		}
 		if c.Offset != next {
 			return fmt.Errorf("chunk %d lies at %d in the blob, want %d: frames follow each other", i, c.Offset, next)
 		}
@@ -175,6 +179,20 @@ func (t *Table) Check() error {
 		next += c.Length
 	}
 	return nil
+}
+
+// zeroHashes knows the hash of a run of zeros, for the last length asked.
+type zeroHashes struct {
+	alg    Algorithm
+	length int64
+	hash   Hash
+}
+
+func (z *zeroHashes) of(length int64) Hash {
+	if z.length != length {
+		z.length, z.hash = length, z.alg.Sum(make([]byte, length))
+	}
+	return z.hash
 }
 
 // MaxDiskSize bounds a disk in bytes (1 EiB) so that no sum of offsets can

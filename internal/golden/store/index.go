@@ -1,0 +1,132 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+func ociDigest(d golden.Digest) digest.Digest { return digest.Digest(d) }
+
+// readIndex returns the layout's index; a layout that has none yet has no
+// images.
+func (s *Store) readIndex() (*ocispec.Index, error) {
+	index := &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
+	p, err := os.ReadFile(s.path(ocispec.ImageIndexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return index, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading image index: %w", err)
+	}
+	if err := json.Unmarshal(p, index); err != nil {
+		return nil, fmt.Errorf("reading image index %s: %w", s.path(ocispec.ImageIndexFile), err)
+	}
+	return index, nil
+}
+
+func (s *Store) writeIndex(index *ocispec.Index) error {
+	p, err := json.Marshal(index)
+	if err == nil {
+		err = s.replaceFile(ocispec.ImageIndexFile, p)
+	}
+	if err != nil {
+		return fmt.Errorf("writing image index: %w", err)
+	}
+	return nil
+}
+
+// replaceFile puts p in the place of a file in one step that survives a power
+// cut: the new bytes are durable before the name moves to them.
+func (s *Store) replaceFile(name string, p []byte) (err error) {
+	tmp, err := os.CreateTemp(s.dir, "."+name+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		tmp.Close()
+		if err != nil {
+			os.Remove(tmp.Name())
+		}
+	}()
+	if _, err := tmp.Write(p); err != nil {
+		return err
+	}
+	if err := tmp.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := tmp.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp.Name(), s.path(name)); err != nil {
+		return err
+	}
+	return syncDir(s.dir)
+}
+
+// syncDir makes names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// collect removes what no image of the index needs: blobs of removed images,
+// and what a crash between two steps of a Commit left. The lock is held.
+func (s *Store) collect(index *ocispec.Index) error {
+	needed := map[string]bool{}
+	for _, d := range index.Manifests {
+		needed[d.Digest.Encoded()] = true
+		p, err := s.ReadBlob(golden.Digest(d.Digest), golden.MaxManifestSize)
+		if err != nil {
+			return fmt.Errorf("looking for unused blobs: %w", err)
+		}
+		// Another tool may keep other artifacts in the same layout: any
+		// manifest's config and layers are kept, whatever they are.
+		var m ocispec.Manifest
+		if err := json.Unmarshal(p, &m); err != nil {
+			return fmt.Errorf("looking for unused blobs: manifest %s: %w", d.Digest, err)
+		}
+		if len(m.Layers) == 0 {
+			return nil // an index of indexes: not ours to judge what it needs
+		}
+		needed[m.Config.Digest.Encoded()] = true
+		for _, l := range m.Layers {
+			needed[l.Digest.Encoded()] = true
+		}
+	}
+	blobs, err := os.ReadDir(s.blobDir())
+	if err != nil {
+		return fmt.Errorf("looking for unused blobs: %w", err)
+	}
+	for _, b := range blobs {
+		if needed[b.Name()] {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.blobDir(), b.Name())); err != nil {
+			return fmt.Errorf("removing unused blob: %w", err)
+		}
+	}
+	stale, err := filepath.Glob(s.path(".*-*"))
+	if err != nil {
+		return fmt.Errorf("looking for stray files: %w", err)
+	}
+	for _, f := range stale {
+		if err := os.Remove(f); err != nil {
+			return fmt.Errorf("removing stray file: %w", err)
+		}
+	}
+	return nil
+}

@@ -52,7 +52,10 @@ type Boot struct {
 	Cmdline       string   `json:"cmdline"`           // the image's own, without BOOT_IMAGE and initrd
 	CmdlineFrom   string   `json:"cmdlineFrom,omitempty"`
 	Root          Root     `json:"root"`
-	Init          string   `json:"init"` // absolute path of the first program, usually /sbin/init
+	// Initramfs is how an initramfs for this kernel must be packed: "zstd", or
+	// "gzip" for kernels that cannot unpack that.
+	Initramfs string `json:"initramfs"`
+	Init      string `json:"init"` // absolute path of the first program, usually /sbin/init
 }
 
 // Root names the root file system.
@@ -119,4 +122,30 @@ func (d *Disk) check() error {
 
 func validChunkSize(n int64) bool {
 	return n >= MinChunkSize && n <= MaxChunkSize && n&(n-1) == 0
+}
+
+// mountable are the root file systems whose growth and mounting the agent
+// knows.
+var mountable = []string{"ext2", "ext3", "ext4", "xfs", "btrfs"}
+
+// Handoff foretells how a machine will leave the agent for this image, and
+// why. The agent decides by what it finds on the disk; this is what an
+// operator is told beforehand.
+func (c *Config) Handoff() (way, reason string) {
+	switch b := c.Boot; {
+	case b == nil:
+		return "reboot", "no kernel to enter the image with"
+	case b.Root.Partition == 0 || !slices.Contains(mountable, b.Root.FileSystem):
+		return "kexec", fmt.Sprintf("the root (%s) is no plain partition that the agent mounts", orUnknown(b.Root.FileSystem))
+	case b.Kernel == "":
+		return "switch_root", "if the image has the modules of kernel " + b.KernelRelease + ", which is not its own; kexec otherwise"
+	}
+	return "switch_root", "the kernel that runs the agent is the image's own"
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
 }

@@ -88,6 +88,8 @@ func readHeader(d disk, lba uint64) (header, error) {
 	if got, want := h.checksum(), h.u32(hdrCRC); got != want {
 		return nil, fmt.Errorf("header checksum is %08x, stored %08x", got, want)
 	}
+	// A header that was copied with the disk it is on, say by dd to another offset, is not this
+	// disk's header although its checksum is right.
 	if my := h.u64(hdrMyLBA); my != lba {
 		return nil, fmt.Errorf("header at sector %d says it is at sector %d", lba, my)
 	}
@@ -161,6 +163,8 @@ func readGPT(d disk) (*gpt, error) {
 	return g, g.check()
 }
 
+// load takes header and entries from lba only if both are sound: a mix of primary and backup would
+// be neither.
 func (g *gpt) load(lba uint64) error {
 	h, err := readHeader(g.disk, lba)
 	if err != nil {
@@ -174,13 +178,13 @@ func (g *gpt) load(lba uint64) error {
 	return nil
 }
 
-// entry is the raw entry of partition number i+1.
+// entry is the raw entry of partition number i+1. It aliases g.entries: growth writes through it.
 func (g *gpt) entry(i int) []byte {
 	n := g.header.entrySize()
 	return g.entries[i*n : (i+1)*n : (i+1)*n]
 }
 
-// used lists the indices of entries that describe a partition.
+// used lists, lowest first, the indices of entries that describe a partition.
 func (g *gpt) used() []int {
 	var used []int
 	for i := range g.header.entryCount() {
@@ -215,17 +219,26 @@ func (g *gpt) check() error {
 	return nil
 }
 
-// span is a partition's range of sectors, both ends included.
+// span is a partition's range of sectors, both ends included. Number 0 is a boot record in the chain
+// of logical partitions, which takes up its sector as well.
 type span struct {
 	number      int
 	first, last uint64
 }
 
+func (s span) String() string {
+	if s.number == 0 {
+		return fmt.Sprintf("the boot record (sector %d)", s.first)
+	}
+	return fmt.Sprintf("partition %d (sectors %d to %d)", s.number, s.first, s.last)
+}
+
+// overlap sorts the spans by place, so that only neighbours need to be compared.
 func overlap(spans []span) error {
 	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
 	for i := 1; i < len(spans); i++ {
 		if a, b := spans[i-1], spans[i]; b.first <= a.last {
-			return fmt.Errorf("partitions %d (sectors %d to %d) and %d (sectors %d to %d) overlap", a.number, a.first, a.last, b.number, b.first, b.last)
+			return fmt.Errorf("%v and %v overlap", a, b)
 		}
 	}
 	return nil

@@ -60,7 +60,8 @@ type GrowOptions struct {
 // That a partition may not or cannot grow is no error but a plan without Grown that says why.
 //
 // An MBR counts sectors with 32 bits: with 512-byte sectors nothing behind 2 TiB can be used, which
-// the note says. Only primary partitions of an MBR are grown.
+// the note says. Only primary partitions of an MBR are grown. The copy of a partition in a hybrid MBR
+// keeps its length: which of the two a firmware reads is unknown here.
 func GrowLast(r io.ReaderAt, size int64, sector int, opts GrowOptions) (*Plan, error) {
 	if opts.Align == 0 {
 		opts.Align = 1 << 20
@@ -85,7 +86,7 @@ func move(r io.ReaderAt, imageSize, diskSize int64, sector int, doing string, gr
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", doing, err)
 	}
-	if diskSize < imageSize || diskSize%int64(sector) != 0 {
+	if s := int64(sector); diskSize < imageSize || diskSize%s != 0 || imageSize%s != 0 {
 		return nil, nil, fmt.Errorf("%s: a disk of %d bytes does not fit an image of %d bytes in sectors of %d", doing, diskSize, imageSize, sector)
 	}
 	if t.Scheme != GPT {
@@ -104,6 +105,10 @@ func move(r io.ReaderAt, imageSize, diskSize int64, sector int, doing string, gr
 	last := uint64(diskSize)/uint64(sector) - 1
 	entriesAt := last - g.header.entrySectors(sector)
 	usable := entriesAt - 1
+	// A sound primary leaves room for itself; an image that was cut may leave none for a backup.
+	if first := g.header.u64(hdrFirstUsable); entriesAt < first {
+		return nil, nil, fmt.Errorf("%s: a disk of %d bytes has no room for a backup GPT behind usable sector %d", doing, diskSize, first)
+	}
 	if top, ok := t.Last(); ok && top.End() > g.bytes(usable+1) {
 		return nil, nil, fmt.Errorf("%s: partition %d ends at byte %d, where the backup GPT of a disk of %d bytes belongs", doing, top.Number, top.End(), diskSize)
 	}

@@ -213,6 +213,11 @@ func TestMoveBackupRefuses(t *testing.T) {
 	if plan, err := MoveBackup(tight, 167*512, 180*512, 512); err == nil {
 		t.Errorf("MoveBackup() = %+v; want an error: the partition is in the way", plan)
 	}
+	// A disk that is all primary GPT.
+	full := buildGPT(100, 512, 128, 128, nil, func(h header) { h.set64(hdrLastUsable, 33) })[:34*512]
+	if plan, err := MoveBackup(full, 34*512, 50*512, 512); err == nil {
+		t.Errorf("MoveBackup() = %+v; want an error: no room", plan)
+	}
 	if plan, err := GrowLast(image, n, 512, GrowOptions{Align: 1000}); err == nil {
 		t.Errorf("GrowLast(Align: 1000) = %+v; want an error", plan)
 	}

@@ -45,8 +45,8 @@ func mbrEntryAt(sector []byte, i int) mbrEntry {
 	}
 }
 
-// used follows Linux: an entry counts when it has a length. A type of zero marks free space that
-// some tools leave a length in.
+// used says whether the entry is a partition. Type zero is free space by definition, and some tools
+// leave a length in it; Linux alone would show such an entry.
 func (e mbrEntry) used() bool { return e.count != 0 && e.typ != 0 }
 
 func (e mbrEntry) extended() bool { return e.typ == 0x05 || e.typ == 0x0f || e.typ == 0x85 }
@@ -105,6 +105,7 @@ func readMBR(d disk, lba0 []byte) (*Table, error) {
 			extended = append(extended, e)
 		}
 	}
+	// Before the logical partitions are added: those lie inside the extended one on purpose.
 	if err := overlap(m.spans); err != nil {
 		return nil, fmt.Errorf("MBR: %w", err)
 	}
@@ -116,6 +117,7 @@ func readMBR(d disk, lba0 []byte) (*Table, error) {
 	return t, nil
 }
 
+// mbrReader collects the partitions of a table together with the sectors that they occupy.
 type mbrReader struct {
 	disk
 	id    uint32

@@ -82,7 +82,7 @@ func (t *Table) Last() (Partition, bool) {
 }
 
 // Read reads the partition table of a disk of size bytes with logical sectors of sector bytes (512
-// or 4096). It sees what Linux would see: a GPT counts only behind a protective MBR, and a stale
+// or 4096); an incomplete last sector does not count. It sees what Linux would see: a GPT counts only behind a protective MBR, and a stale
 // GPT behind an ordinary MBR does not. A disk without a table is not an error but scheme [None].
 // A damaged primary GPT falls back to the backup. Overlapping partitions, ranges outside the disk,
 // absurd sizes and loops of logical partitions are errors.

@@ -31,8 +31,13 @@ type Store struct {
 }
 
 // ErrNotFound is wrapped by the error for a name or digest that the store
-// does not have.
-var ErrNotFound = errors.New("no such image")
+// does not have. It is an fs.ErrNotExist too.
+var ErrNotFound error = notFound{}
+
+type notFound struct{}
+
+func (notFound) Error() string        { return "no such image" }
+func (notFound) Is(target error) bool { return target == fs.ErrNotExist }
 
 // Open uses the directory, and makes it if it is not there.
 func Open(dir string) (*Store, error) {

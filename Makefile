@@ -1,0 +1,54 @@
+# Every target is a command that a person could type. `make help` lists them.
+
+GO        ?= go
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS    = -s -w -X github.com/gild-dev/gild/internal/cli.version=$(VERSION)
+GOBUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
+AGENTBIN   = internal/initramfs/agentbin
+LINT       = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BENCHSTAT  = golang.org/x/perf/cmd/benchstat@latest
+FUZZTIME  ?= 20s
+
+.DEFAULT_GOAL := build
+.PHONY: help build agent demo test check bench lint fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: agent ## build bin/gild with the agent inside
+	$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/gild ./cmd/gild
+
+agent: ## build the agent for every architecture
+	GOOS=linux GOARCH=amd64 $(GOBUILD) -ldflags '$(LDFLAGS)' -o $(AGENTBIN)/gild-init-amd64 ./cmd/gild-init
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -ldflags '$(LDFLAGS)' -o $(AGENTBIN)/gild-init-arm64 ./cmd/gild-init
+
+demo: ## flash an empty virtual machine over the network and watch it reach its login prompt
+	@scripts/deps demo
+	@$(MAKE) --no-print-directory build
+	@scripts/as-root $(GO) run ./test/demo -gild bin/gild $(if $(IMAGE),-image '$(IMAGE)')
+
+test: ## every test, whole boots in virtual machines included (asks for root)
+	@scripts/deps test
+	@$(MAKE) --no-print-directory build
+	@scripts/as-root $(GO) test -timeout 20m ./cmd/... ./internal/...
+	@scripts/as-root $(GO) test -timeout 70m -v ./test/...
+
+check: agent ## the quick loop: build, vet, lint, unit tests; no root
+	$(GO) build ./...
+	$(GO) vet ./...
+	$(GO) test -short ./cmd/... ./internal/...
+	@$(MAKE) --no-print-directory lint
+
+lint: ## golangci-lint with the linters of .golangci.yml
+	$(GO) run $(LINT) run ./...
+
+bench: ## microbenchmarks, ten runs, summed up by benchstat
+	$(GO) test -run '^$$' -bench . -count 10 ./internal/... > bin/bench.txt
+	$(GO) run $(BENCHSTAT) bin/bench.txt
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@$(GO) run ./scripts/fuzz -time $(FUZZTIME)
+
+clean: ## remove what make built
+	rm -rf bin
+	rm -f $(AGENTBIN)/gild-init-*

@@ -1,0 +1,187 @@
+// Package cli is the front door: commands, flags, exit codes. It is the only
+// reader of the environment and of configuration, and the only place that
+// turns errors into words for a person.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"github.com/gild-dev/gild/internal/golden/store"
+)
+
+// Surroundings are what a command may use of the world it is started in.
+type Surroundings struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+}
+
+// Host gives the surroundings of this process.
+func Host() Surroundings {
+	return Surroundings{os.Stdin, os.Stdout, os.Stderr, os.Getenv}
+}
+
+// Main runs one command line and returns its exit code.
+func Main(ctx context.Context, args []string, s Surroundings) int {
+	// The first signal asks every command to stop and clean up, the second
+	// one ends the process as usual.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, unix.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	app := &app{Surroundings: s}
+	root := app.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	code := exitCode(ctx, err)
+	app.explain(err, code)
+	return code
+}
+
+// app is what all commands share.
+type app struct {
+	Surroundings
+	data   string
+	server string
+	json   bool
+}
+
+const rootLong = `gild writes golden disk images to bare machines over the network and boots
+them into the result without a reboot.
+
+  gild image add debian-12 golden.qcow2     store a golden image
+  gild serve --interface eth1               answer network boots
+  gild flash 52:54:00:12:34:56 --image debian-12
+                                            arm a machine for one flash
+  gild write debian-12 /dev/sdx             the same engine on a local disk
+
+Exit codes: 0 well; 1 failed; 2 wrong use; 3 the input cannot be used;
+4 no such image, machine or file; 5 refused for safety; 6 the server cannot be
+reached; 130 interrupted.`
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "gild",
+		Short:         "golden disk images onto bare machines, booted without a reboot",
+		Long:          rootLong,
+		Version:       Version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(a.Stdin)
+	root.SetOut(a.Stdout)
+	root.SetErr(a.Stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
+	})
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.data, "data", a.defaultData(), "data `directory` (GILD_DATA)")
+	flags.StringVar(&a.server, "server", a.defaultServer(), "operator API of the running server, a `URL` (GILD_SERVER)")
+	flags.BoolVar(&a.json, "json", false, "print JSON")
+	root.AddCommand(a.imageCmd(), a.writeCmd(), a.initramfsCmd())
+	for _, c := range allCommands(root) {
+		if c.Args != nil {
+			c.Args = asUsage(c.Args)
+		}
+	}
+	return root
+}
+
+func allCommands(c *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{c}
+	for _, sub := range c.Commands() {
+		all = append(all, allCommands(sub)...)
+	}
+	return all
+}
+
+// asUsage marks what an argument check finds as wrong use.
+func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
+		}
+		return nil
+	}
+}
+
+// defaultData is where images and state live unless the operator says
+// otherwise: the system's place for root, the user's own for anybody else.
+func (a *app) defaultData() string {
+	if dir := a.Getenv("GILD_DATA"); dir != "" {
+		return dir
+	}
+	if os.Geteuid() == 0 {
+		return "/var/lib/gild"
+	}
+	if dir := a.Getenv("XDG_DATA_HOME"); dir != "" {
+		return filepath.Join(dir, "gild")
+	}
+	return filepath.Join(a.Getenv("HOME"), ".local", "share", "gild")
+}
+
+func (a *app) defaultServer() string {
+	if u := a.Getenv("GILD_SERVER"); u != "" {
+		return u
+	}
+	return "http://127.0.0.1:8081"
+}
+
+func (a *app) openStore() (*store.Store, error) {
+	return store.Open(filepath.Join(a.data, "images"))
+}
+
+func (a *app) httpClient() *http.Client { return &http.Client{} }
+
+// interactive reports whether both ends of the conversation are a person's.
+func (a *app) interactive() bool { return isTerminal(a.Stdin) && isTerminal(a.Stderr) }
+
+func isTerminal(v any) bool {
+	f, ok := v.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// version is set by the linker; see Makefile.
+var version string
+
+// Version names this build: the linker's word, or what the module system
+// knows of it.
+func Version() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// explain tells a person what went wrong.
+func (a *app) explain(err error, code int) {
+	if code == ExitInterrupted {
+		fmt.Fprintln(a.Stderr, "gild: interrupted; nothing half done was left behind")
+		return
+	}
+	fmt.Fprintf(a.Stderr, "gild: %v\n", err)
+	var h hinted
+	if errors.As(err, &h) {
+		fmt.Fprintf(a.Stderr, "hint: %s\n", h.hint)
+	}
+}

@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/store"
+)
+
+func (a *app) imageCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "image",
+		Short: "store golden images and look at them",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.imageAddCmd(), a.imageLsCmd(), a.imageShowCmd(), a.imageVerifyCmd(), a.imageRmCmd(), a.imageExportCmd())
+	return cmd
+}
+
+// imageSummary is what a list shows of a stored image.
+func imageSummary(name string, im *golden.Image) api.Image {
+	s := api.Image{Name: name, Digest: string(im.Digest), Size: im.Table.DiskSize, Stored: storedSize(im)}
+	if b := im.Config.Boot; b != nil {
+		s.Release, s.Arch = b.KernelRelease, b.Arch
+	}
+	return s
+}
+
+// storedSize is what all parts of an image take in the store, in bytes.
+func storedSize(im *golden.Image) int64 {
+	n := im.Manifest.Config.Size
+	for _, l := range im.Manifest.Layers {
+		n += l.Size
+	}
+	return n
+}
+
+func (a *app) imageLsCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "list the stored images",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return a.runImageLs() },
+	}
+}
+
+func (a *app) runImageLs() error {
+	st, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	named, err := st.List()
+	if err != nil {
+		return err
+	}
+	images := []api.Image{}
+	var rows [][]string
+	for _, n := range named {
+		im, err := st.Image(n.Name)
+		if err != nil {
+			return fmt.Errorf("image %s: %w", n.Name, err)
+		}
+		s := imageSummary(n.Name, im)
+		images = append(images, s)
+		rows = append(rows, []string{s.Name, im.Digest.Short(), bytesText(s.Size), bytesText(s.Stored), orDash(s.Arch), orDash(printable(s.Release))})
+	}
+	if a.json {
+		return a.printJSON(images)
+	}
+	return a.printTable("NAME | DIGEST | RAW | STORED | ARCH | KERNEL", rows)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func (a *app) imageShowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show IMAGE",
+		Short: "say what an image holds and how it is handed off",
+		Args:  cobra.ExactArgs(1),
+		RunE:  func(_ *cobra.Command, args []string) error { return a.runImageShow(args[0]) },
+	}
+}
+
+// shownImage is `gild image show --json`.
+type shownImage struct {
+	api.Image
+	Data    int64            `json:"data"` // raw bytes that are not zero
+	Config  *golden.Config   `json:"config"`
+	Parts   map[string]int64 `json:"parts"` // stored bytes by media type
+	Handoff string           `json:"handoff"`
+	Reason  string           `json:"reason"`
+}
+
+func (a *app) runImageShow(ref string) error {
+	st, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	im, err := st.Image(ref)
+	if err != nil {
+		return err
+	}
+	way, reason := im.Config.Handoff()
+	if a.json {
+		parts := map[string]int64{}
+		for _, l := range im.Manifest.Layers {
+			parts[l.MediaType] = l.Size
+		}
+		return a.printJSON(shownImage{imageSummary(ref, im), im.Table.DataSize(), im.Config, parts, way, reason})
+	}
+	a.printImage(ref, im)
+	fmt.Fprintf(a.Stdout, "handoff      %s: %s\n", way, reason)
+	return nil
+}
+
+// printImage prints everything that is known of an image but its handoff.
+func (a *app) printImage(name string, im *golden.Image) {
+	line := func(key, format string, args ...any) {
+		fmt.Fprintf(a.Stdout, "%-12s %s\n", key, printable(fmt.Sprintf(format, args...)))
+	}
+	c := im.Config
+	line("name", "%s", name)
+	line("digest", "%s", im.Digest)
+	line("raw", "%s (%d bytes, sectors of %d)", bytesText(c.Disk.Size), c.Disk.Size, c.Disk.SectorSize)
+	line("data", "%s in %d chunks of %s", bytesText(im.Table.DataSize()), dataChunks(im.Table), bytesText(im.Table.ChunkSize))
+	line("stored", "%s", bytesText(storedSize(im)))
+	line("table", "%s %s", c.Disk.Scheme, c.Disk.ID)
+	for _, p := range c.Disk.Partitions {
+		line(fmt.Sprintf("  %d", p.Number), "%10s at %-10s %-20s %s %s", bytesText(p.Size), bytesText(p.Start), p.TypeName, orDash(p.FileSystem), p.FSUUID)
+	}
+	line("firmware", "%s", orDash(strings.Join(c.Firmware, ", ")))
+	if b := c.Boot; b != nil {
+		line("kernel", "%s %s, %s", b.KernelRelease, b.Arch, orElse(b.Kernel, "not the image's own"))
+		line("cmdline", "%s (from %s)", b.Cmdline, b.CmdlineFrom)
+		line("root", "partition %d, %s, init %s", b.Root.Partition, b.Root.FileSystem, b.Init)
+	}
+	for _, part := range []struct{ name, mediaType string }{{"  kernel", golden.MediaTypeKernel}, {"  modules", golden.MediaTypeModules}} {
+		if l, err := im.Manifest.Layer(part.mediaType); err == nil {
+			line(part.name, "%s stored", bytesText(l.Size))
+		}
+	}
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+func dataChunks(t *golden.Table) int {
+	var n int
+	for _, c := range t.Chunks {
+		if !c.Zero {
+			n++
+		}
+	}
+	return n
+}
+
+func (a *app) imageRmCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rm IMAGE...",
+		Short: "remove images from the store",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			st, err := a.openStore()
+			if err != nil {
+				return err
+			}
+			return removeAll(cmd, st, args)
+		},
+	}
+}
+
+func removeAll(cmd *cobra.Command, st *store.Store, names []string) error {
+	for _, name := range names {
+		if err := st.Remove(cmd.Context(), name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

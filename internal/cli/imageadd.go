@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/inspect"
+	"github.com/gild-dev/gild/internal/golden/pack"
+	"github.com/gild-dev/gild/internal/golden/source"
+	"github.com/gild-dev/gild/internal/golden/store"
+)
+
+const imageAddLong = `Store a golden image under a name.
+
+SOURCE is a file, - for standard input, or an http(s) URL: a raw disk, qcow2, or
+either of them packed with gzip, bzip2, xz or zstd, recognised by its content.
+Kernel, command line and modules are taken from inside the image; the flags
+supply what cannot be found there.`
+
+// imageAddOptions are the flags of gild image add.
+type imageAddOptions struct {
+	root    int
+	kernel  string
+	modules string
+	cmdline string
+	initrds []string
+	hash    string
+}
+
+func (a *app) imageAddCmd() *cobra.Command {
+	var o imageAddOptions
+	cmd := &cobra.Command{
+		Use:   "add NAME SOURCE",
+		Short: "store a golden image",
+		Long:  imageAddLong,
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runImageAdd(cmd.Context(), args[0], args[1], o)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.root, "root", 0, "`number` of the partition with the root file system")
+	f.StringVar(&o.kernel, "kernel", "", "kernel `file`, or \"host\" for this machine's own kernel and modules")
+	f.StringVar(&o.modules, "modules", "", "`directory` that holds lib/modules/RELEASE for the kernel")
+	f.StringVar(&o.cmdline, "cmdline", "", "kernel command line, instead of the image's own")
+	f.StringSliceVar(&o.initrds, "initrd", nil, "`path` in the image of an initrd for kexec; may be repeated")
+	f.StringVar(&o.hash, "hash", golden.SHA256.String(), "hash of the chunks: sha256 or blake3")
+	return cmd
+}
+
+// addedImage is `gild image add --json`.
+type addedImage struct {
+	Name   string   `json:"name"`
+	Digest string   `json:"digest"`
+	Format string   `json:"format"`
+	Size   int64    `json:"size"`   // raw bytes
+	Stored int64    `json:"stored"` // bytes
+	Notes  []string `json:"notes"`
+}
+
+func (a *app) runImageAdd(ctx context.Context, name, from string, o imageAddOptions) error {
+	if err := store.CheckName(name); err != nil {
+		return usageError{err}
+	}
+	hash, err := golden.ParseAlgorithm(o.hash)
+	if err != nil {
+		return usageError{err}
+	}
+	given, err := o.given()
+	if err != nil {
+		return err
+	}
+	st, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	disk, err := a.openSource(ctx, from)
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
+	result, err := a.pack(ctx, st, name, disk, given, hash)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		added := addedImage{name, string(result.Digest), disk.Format(), result.Config.Disk.Size, result.Stored, []string{}}
+		for _, n := range result.Notes {
+			added.Notes = append(added.Notes, n.String())
+		}
+		return a.printJSON(added)
+	}
+	fmt.Fprintf(a.Stdout, "%s is %s: %s of %s stored in %s\n",
+		name, result.Digest.Short(), bytesText(result.Config.Disk.Size), disk.Format(), bytesText(result.Stored))
+	a.printFindings(result)
+	return nil
+}
+
+// pack stores a disk under a name, with a progress bar for a person.
+func (a *app) pack(ctx context.Context, st *store.Store, name string, disk *source.Disk, given inspect.Given, hash golden.Algorithm) (*pack.Result, error) {
+	bar := a.newBar("storing "+name, disk.SourceSize())
+	defer bar.done()
+	result, err := pack.Add(ctx, pack.Job{
+		Store: st, Name: name, Disk: disk, Given: given, Hash: hash,
+		Progress: func(raw, stored int64) {
+			bar.set(disk.Read())
+			bar.note(bytesText(raw) + " raw, " + bytesText(stored) + " stored")
+		},
+	})
+	// A full store is no fault of the input.
+	if err != nil && !errors.Is(err, unix.ENOSPC) {
+		err = inputError{err}
+	}
+	return result, err
+}
+
+// printFindings says what was found in the image, and what was not.
+func (a *app) printFindings(r *pack.Result) {
+	way, reason := r.Config.Handoff()
+	if b := r.Config.Boot; b != nil {
+		fmt.Fprintf(a.Stdout, "kernel %s (%s), root on partition %d (%s)\n", printable(b.KernelRelease), b.Arch, b.Root.Partition, b.Root.FileSystem)
+		fmt.Fprintf(a.Stdout, "command line: %s\n", printable(b.Cmdline))
+	}
+	if m := r.Modules; m != nil {
+		fmt.Fprintf(a.Stdout, "%d modules (%s), %d firmware files; %d more are built in\n", m.Modules, bytesText(m.ModuleBytes), m.Firmware, m.Builtin)
+	}
+	fmt.Fprintf(a.Stdout, "handoff by %s: %s\n", way, reason)
+	for _, n := range r.Notes {
+		fmt.Fprintf(a.Stderr, "note: %s\n", printable(n.String()))
+	}
+}
+
+// openSource opens a golden image wherever it is.
+func (a *app) openSource(ctx context.Context, from string) (*source.Disk, error) {
+	disk, err := source.Open(ctx, from, source.Options{Stdin: a.Stdin, HTTPClient: a.httpClient(), TempDir: a.data})
+	if err != nil {
+		return nil, inputError{err}
+	}
+	return disk, nil
+}
+
+// given reads what the flags supply.
+func (o imageAddOptions) given() (inspect.Given, error) {
+	g := inspect.Given{Root: o.root, Cmdline: o.cmdline, Initrds: o.initrds}
+	kernel, modules := o.kernel, o.modules
+	if kernel == "host" {
+		release, err := hostRelease()
+		if err != nil {
+			return g, err
+		}
+		kernel = filepath.Join("/boot", "vmlinuz-"+release)
+		modules = orElse(modules, "/")
+	}
+	if kernel != "" {
+		p, err := os.ReadFile(kernel)
+		if errors.Is(err, fs.ErrNotExist) && o.kernel == "host" {
+			return g, inputError{fmt.Errorf("this machine's own kernel is not in /boot: %w", err)}
+		}
+		if err != nil {
+			return g, fmt.Errorf("reading the kernel: %w", err)
+		}
+		g.Kernel = p
+	}
+	if modules != "" {
+		info, err := os.Stat(modules)
+		if err != nil {
+			return g, fmt.Errorf("looking for modules: %w", err)
+		}
+		if !info.IsDir() {
+			return g, usageError{fmt.Errorf("--modules %s is no directory", modules)}
+		}
+		g.Modules = os.DirFS(modules)
+	}
+	return g, nil
+}
+
+func hostRelease() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", fmt.Errorf("asking for this machine's kernel release: %w", err)
+	}
+	return unix.ByteSliceToString(u.Release[:]), nil
+}

@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/server"
+)
+
+func (a *app) initramfsCmd() *cobra.Command {
+	var out string
+	var rescue bool
+	cmd := &cobra.Command{
+		Use:   "initramfs IMAGE -o FILE",
+		Short: "write the initramfs that a machine boots for an image",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.runInitramfs(args[0], out, rescue)
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "", "`file` to write (required)")
+	cmd.Flags().BoolVar(&rescue, "rescue-shell", false, "put busybox and its applets in")
+	if err := cmd.MarkFlagRequired("output"); err != nil {
+		panic(err) // the flag was made two lines up
+	}
+	return cmd
+}
+
+func (a *app) runInitramfs(ref, out string, rescue bool) error {
+	st, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	im, err := st.Image(ref)
+	if err != nil {
+		return err
+	}
+	builder := server.InitramfsBuilder{Store: st}
+	if rescue {
+		if builder.Busybox, err = findBusybox(); err != nil {
+			return err
+		}
+	}
+	err = writeFileWhole(out, func(f *os.File) error { return builder.Build(f, im) })
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(out)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stdout, "%s: %s\n", out, bytesText(info.Size()))
+	return nil
+}

@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/inspect"
+	"github.com/gild-dev/gild/internal/golden/store"
+)
+
+const writeLong = `Write an image to a local disk, card or file with the engine that flashes
+machines: the same order of writes, every byte verified before and read back
+after.
+
+IMAGE is the name of a stored image, or anything that gild image add reads.
+TARGET is a whole disk that nothing uses, or a file. What is on it is lost.`
+
+// writeOptions are the flags of gild write.
+type writeOptions struct {
+	yes      bool
+	readBack string
+}
+
+func (a *app) writeCmd() *cobra.Command {
+	var o writeOptions
+	cmd := &cobra.Command{
+		Use:   "write IMAGE TARGET",
+		Short: "write an image to a local disk, card or file",
+		Long:  writeLong,
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runWrite(cmd.Context(), args[0], args[1], o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask before overwriting")
+	cmd.Flags().StringVar(&o.readBack, "read-back", "full", "how much to read back: full, sample or off")
+	return cmd
+}
+
+func (a *app) runWrite(ctx context.Context, ref, target string, o writeOptions) error {
+	verify, err := flash.ParseVerify(o.readBack)
+	if err != nil {
+		return usageError{err}
+	}
+	st, im, cleanup, err := a.imageOrSource(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer cleanup()
+	if err := makeFile(target, im.Table.DiskSize); err != nil {
+		return err
+	}
+	disk, err := blockdev.Open(target, blockdev.Options{AllowFile: true, FileSectorSize: im.Config.Disk.SectorSize})
+	if err != nil {
+		return refusal{err}
+	}
+	defer disk.Close()
+	if err := flash.Check(im, disk); err != nil {
+		return err
+	}
+	if err := a.confirm(target, disk, o.yes); err != nil {
+		return err
+	}
+	blob, err := st.OpenBlob(im.Disk.Digest)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	result, err := a.flash(ctx, flash.Job{Image: im, Source: blobSource{blob}, Disk: disk, Verify: verify})
+	if err != nil {
+		return hinted{err, "nothing boots from the target now; run the same command again, it goes on from where it stopped"}
+	}
+	if err := disk.RereadPartitions(ctx, nil); err != nil {
+		fmt.Fprintf(a.Stderr, "note: the kernel still shows the old partitions (%v); unplug the disk or run partprobe\n", err)
+	}
+	return a.printWritten(target, im, result)
+}
+
+// imageOrSource finds a stored image of that name, or stores the source for
+// as long as the command runs. cleanup removes that again.
+func (a *app) imageOrSource(ctx context.Context, ref string) (st *store.Store, im *golden.Image, cleanup func(), err error) {
+	nothing := func() {}
+	// Looking for a name must not make a data directory.
+	if _, err := os.Stat(filepath.Join(a.data, "images")); err == nil {
+		if st, err = a.openStore(); err != nil {
+			return nil, nil, nil, err
+		}
+		im, err := st.Image(ref)
+		if err == nil {
+			return st, im, nothing, nil
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return nil, nil, nil, err
+		}
+	}
+	disk, err := a.openSource(ctx, ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil, fmt.Errorf("%.120q is neither a stored image (see `gild image ls`) nor a file: %w", ref, store.ErrNotFound)
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer disk.Close()
+	dir, err := os.MkdirTemp("", "gild-write-")
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("making room for the image: %w", err)
+	}
+	cleanup = func() { os.RemoveAll(dir) }
+	defer func() {
+		if err != nil {
+			cleanup()
+		}
+	}()
+	if st, err = store.Open(dir); err != nil {
+		return nil, nil, nil, err
+	}
+	if _, err = a.pack(ctx, st, "source", disk, inspect.Given{}, golden.SHA256); err != nil {
+		return nil, nil, nil, err
+	}
+	im, err = st.Image("source")
+	return st, im, cleanup, err
+}
+
+// makeFile makes the target when it does not exist: a file of the image's
+// size. Below /dev nothing is made: a mistyped disk would fill the memory.
+func makeFile(target string, size int64) error {
+	_, err := os.Stat(target)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil // there, or Open says what is wrong with it
+	}
+	abs, err := filepath.Abs(target)
+	if err != nil {
+		return fmt.Errorf("making %s: %w", target, err)
+	}
+	if strings.HasPrefix(abs, "/dev/") {
+		return fmt.Errorf("there is no disk %s: %w", target, fs.ErrNotExist)
+	}
+	f, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
+	if err != nil {
+		return fmt.Errorf("making %s: %w", target, err)
+	}
+	defer f.Close()
+	if err := f.Truncate(size); err != nil {
+		return fmt.Errorf("making %s: %w", target, err)
+	}
+	return nil
+}
+
+// confirm shows what is about to be lost and asks. An empty target is not
+// worth a question.
+func (a *app) confirm(target string, disk *blockdev.Device, yes bool) error {
+	holds := blockdev.Signatures(disk, disk.Size())
+	if yes || len(holds) == 0 && isFile(target) {
+		return nil
+	}
+	fmt.Fprintf(a.Stderr, "%s: %s\n", target, describeDisk(target, disk))
+	fmt.Fprintf(a.Stderr, "it holds: %s\n", orElse(printable(strings.Join(holds, ", ")), "nothing that gild knows"))
+	if !a.interactive() {
+		return refusal{hinted{errors.New("not overwriting it without being told to"), "add --yes"}}
+	}
+	fmt.Fprint(a.Stderr, "all of this will be lost. Type yes to go on: ")
+	answer, err := bufio.NewReader(io.LimitReader(a.Stdin, 100)).ReadString('\n')
+	if err != nil || strings.TrimSpace(answer) != "yes" {
+		return refusal{errors.New("not confirmed; nothing was written")}
+	}
+	return nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+func describeDisk(target string, disk *blockdev.Device) string {
+	text := bytesText(disk.Size())
+	real, err := filepath.EvalSymlinks(target)
+	if err != nil {
+		real = target
+	}
+	disks, err := blockdev.List(blockdev.ListOptions{Loop: true})
+	if err != nil {
+		return text
+	}
+	for _, d := range disks {
+		if d.Path == real {
+			return printable(strings.Join(strings.Fields(text+" "+d.Transport+" "+d.Vendor+" "+d.Model+" "+d.Serial), " "))
+		}
+	}
+	return text
+}
+
+// flash runs the engine with a bar for each phase.
+func (a *app) flash(ctx context.Context, job flash.Job) (flash.Result, error) {
+	var current *bar
+	last := flash.Phase(-1)
+	job.Progress = func(p flash.Progress) {
+		if p.Total == 0 {
+			return
+		}
+		if p.Phase != last {
+			if current != nil {
+				current.done()
+			}
+			last, current = p.Phase, a.newBar(p.Phase.String(), p.Total)
+		}
+		current.set(p.Done)
+	}
+	result, err := flash.Run(ctx, job)
+	if current != nil {
+		current.done()
+	}
+	return result, err
+}
+
+// written is `gild write --json`.
+type written struct {
+	Target   string             `json:"target"`
+	Image    string             `json:"image"`
+	Written  int64              `json:"written"`
+	Zeroed   int64              `json:"zeroed"`
+	Kept     int64              `json:"kept"`
+	Repaired int                `json:"repaired"`
+	Seconds  map[string]float64 `json:"seconds"`
+}
+
+func (a *app) printWritten(target string, im *golden.Image, r flash.Result) error {
+	w := written{target, string(im.Digest), r.Written, r.Zeroed, r.Kept, r.Repaired, map[string]float64{}}
+	var total time.Duration
+	for _, p := range r.Phases {
+		w.Seconds[p.Phase.String()] = p.Took.Seconds()
+		total += p.Took
+	}
+	if a.json {
+		return a.printJSON(w)
+	}
+	fmt.Fprintf(a.Stdout, "%s holds the image: %s written, %s zeroed, %s already right, in %.1f s\n",
+		target, bytesText(w.Written), bytesText(w.Zeroed), bytesText(w.Kept), total.Seconds())
+	return nil
+}
+
+// blobSource gives ranges of a blob in the store.
+type blobSource struct{ blob io.ReaderAt }
+
+func (s blobSource) ReadRange(_ context.Context, off, length int64) (io.ReadCloser, error) {
+	return io.NopCloser(io.NewSectionReader(s.blob, off, length)), nil
+}

@@ -1,0 +1,238 @@
+// Package flash is the engine: it streams a stored image onto a disk so that
+// no cut of power, network or process, at any point, leaves a disk that boots
+// half an image.
+//
+// The order of the writes is the promise (docs/decisions/0002-write-order.md):
+//
+//  1. refuse what does not fit, before anything is touched
+//  2. zero LBA 0 and flush: from here on no firmware boots this disk
+//  3. wipe head and tail, where old signatures live, and flush
+//  4. write the data, each chunk verified before it is written
+//  5. flush, read back past the page cache, hash; rewrite once what differs
+//  6. write the head without LBA 0 and the backup GPT, flush, read back
+//  7. write LBA 0, flush, read back: sealed
+//
+// Running it again after an interruption hashes what is on the disk and
+// fetches only what differs.
+package flash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+// Disk is a disk as the engine sees it; *blockdev.Device is one. Offsets and
+// lengths are bytes and multiples of the sector size.
+type Disk interface {
+	Size() int64
+	SectorSize() int
+	// WriteAt returns only when the bytes have left the page cache or a later
+	// Flush will carry them; it is safe for concurrent use.
+	io.WriterAt
+	// ZeroRange makes the range read as zeros, by whatever way the device
+	// promises that for.
+	ZeroRange(off, n int64) error
+	// Flush empties the device's volatile cache. After an error nothing
+	// written since the last good Flush may be believed.
+	Flush() error
+	// OpenReadBack opens the disk for reading what is on the medium, past every
+	// cache of this system.
+	OpenReadBack() (blockdev.ReadBack, error)
+}
+
+// Source gives the bytes of the image's disk blob. ReadRange may return fewer
+// bytes than asked for, or fail, at any time: the engine asks again from
+// where it got to. It must not return other bytes than those asked for, but
+// nothing relies on that: every chunk is hashed.
+type Source interface {
+	ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error)
+}
+
+// Job is one image to be written to one disk.
+type Job struct {
+	Image  *golden.Image
+	Source Source
+	Disk   Disk
+
+	// Verify says how much of the disk is read back. Zero means VerifyFull.
+	Verify Verify
+	// Workers is how many chunks are fetched, decoded and written at a time,
+	// each over its own connection. Zero means 8.
+	Workers int
+	// Retry bounds how long a source may be silent. Zero fields have
+	// defaults; see Retry.
+	Retry Retry
+	// Progress, when set, is called about four times a second from one
+	// goroutine, and once at the end of each phase.
+	Progress func(Progress)
+}
+
+// Verify is how much of the disk is read back before it is sealed. Chunks
+// are always verified before they are written, and the head always after.
+type Verify int
+
+// The kinds of read-back.
+const (
+	VerifyFull   Verify = iota // every byte
+	VerifySample               // every hundredth chunk
+	VerifyOff                  // the head only
+)
+
+var verifyNames = [...]string{VerifyFull: "full", VerifySample: "sample", VerifyOff: "off"}
+
+func (v Verify) String() string { return verifyNames[v] }
+
+// ParseVerify is the inverse of String.
+func ParseVerify(s string) (Verify, error) {
+	for v, name := range verifyNames {
+		if s == name {
+			return Verify(v), nil
+		}
+	}
+	return 0, fmt.Errorf("read-back %.20q is not full, sample or off", s)
+}
+
+// Result says what a flash did. All figures but Repaired are bytes.
+type Result struct {
+	Written  int64 // written to the disk
+	Zeroed   int64 // made zero by the disk
+	Kept     int64 // already right on the disk
+	Wire     int64 // fetched from the source
+	Repaired int   // chunks that read back wrong once
+	Phases   []PhaseTime
+}
+
+// PhaseTime is how long one phase took.
+type PhaseTime struct {
+	Phase Phase
+	Took  time.Duration
+}
+
+// ErrUnfit is wrapped by every error that Run returns before it has touched
+// the disk because disk and image do not go together.
+var ErrUnfit = errors.New("the disk was not touched")
+
+// Run writes the image. When it returns nil the disk is sealed: it holds the
+// image, every byte that Verify covers was read back from the medium, and it
+// boots. When it returns an error other than ErrUnfit the disk does not boot,
+// and running the same job again continues where this one stopped.
+func Run(ctx context.Context, job Job) (Result, error) {
+	f, err := newFlight(job)
+	if err != nil {
+		return Result{}, err
+	}
+	defer f.close()
+	for _, step := range []struct {
+		phase Phase
+		run   func(context.Context) error
+	}{
+		{PhasePrepare, f.prepare},
+		{PhaseScan, f.scan},
+		{PhaseWrite, f.write},
+		{PhaseReadBack, f.readBack},
+		{PhaseSeal, f.seal},
+	} {
+		if err := f.meter.run(step.phase, func() error { return step.run(ctx) }); err != nil {
+			return f.result(), fmt.Errorf("%v: %w", step.phase, err)
+		}
+	}
+	return f.result(), nil
+}
+
+// Check reports whether the image can be written to the disk at all.
+func Check(im *golden.Image, d Disk) error {
+	switch {
+	case d.SectorSize() != im.Config.Disk.SectorSize:
+		return fmt.Errorf("the disk has sectors of %d bytes, the image is made for %d: use an image made for this kind of disk; %w",
+			d.SectorSize(), im.Config.Disk.SectorSize, ErrUnfit)
+	case d.Size() < im.Table.DiskSize:
+		return fmt.Errorf("the disk has %d bytes, the image needs %d; %w", d.Size(), im.Table.DiskSize, ErrUnfit)
+	case im.Table.DiskSize%int64(d.SectorSize()) != 0:
+		return fmt.Errorf("the image's %d bytes are no whole number of sectors; %w", im.Table.DiskSize, ErrUnfit)
+	}
+	return nil
+}
+
+// flight is one run of the engine.
+type flight struct {
+	Job
+	table  *golden.Table
+	chunks *chunkMap
+	held   *heldChunks
+	source *patientSource
+	meter  *meter
+}
+
+func newFlight(job Job) (*flight, error) {
+	if err := Check(job.Image, job.Disk); err != nil {
+		return nil, err
+	}
+	if job.Workers <= 0 {
+		job.Workers = 8
+	}
+	t := job.Image.Table
+	m := newMeter(job.Progress)
+	held := newHeldChunks(t, job.Disk.SectorSize())
+	return &flight{
+		Job:    job,
+		table:  t,
+		chunks: newChunkMap(t, held),
+		held:   held,
+		source: newPatientSource(job.Source, job.Retry, &m.wire),
+		meter:  m,
+	}, nil
+}
+
+func (f *flight) close() { f.meter.close() }
+
+func (f *flight) result() Result {
+	return Result{
+		Written:  f.meter.written.Load(),
+		Zeroed:   f.meter.zeroed.Load(),
+		Kept:     f.meter.kept.Load(),
+		Wire:     f.meter.wire.Load(),
+		Repaired: int(f.meter.repaired.Load()),
+		Phases:   f.meter.phases,
+	}
+}
+
+// prepare closes the gate, then removes what could make anything take the
+// disk for its old self. The two are separate flushed steps because a disk
+// may keep the writes of one step in any order.
+func (f *flight) prepare(context.Context) error {
+	sector := int64(f.Disk.SectorSize())
+	if err := f.Disk.ZeroRange(0, sector); err != nil {
+		return fmt.Errorf("zeroing LBA 0: %w", err)
+	}
+	if err := f.Disk.Flush(); err != nil {
+		return fmt.Errorf("flushing the zeroed LBA 0: %w", err)
+	}
+	for _, r := range blockdev.SignatureRanges(f.Disk.Size()) {
+		if err := f.Disk.ZeroRange(r.Offset, r.Length); err != nil {
+			return fmt.Errorf("wiping old signatures: %w", err)
+		}
+	}
+	if err := f.Disk.Flush(); err != nil {
+		return fmt.Errorf("flushing the wiped signatures: %w", err)
+	}
+	return nil
+}
+
+// write fills the disk with everything but the held chunks, which wait in
+// memory for the seal.
+func (f *flight) write(ctx context.Context) error {
+	f.meter.expect(f.chunks.absentBytes())
+	if err := f.parallel(ctx, f.stream, f.zero); err != nil {
+		return err
+	}
+	if err := f.Disk.Flush(); err != nil {
+		return fmt.Errorf("flushing the data: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package flash
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Phase is a part of a flash that takes time of its own.
+type Phase int
+
+// The phases, in their order.
+const (
+	PhasePrepare  Phase = iota // close the gate, wipe old signatures
+	PhaseScan                  // find what is already right
+	PhaseWrite                 // fetch, verify, write
+	PhaseReadBack              // prove the medium
+	PhaseSeal                  // head, backup table, LBA 0
+)
+
+func (p Phase) String() string {
+	return [...]string{"prepare", "scan", "write", "read back", "seal"}[p]
+}
+
+// Progress is how far the running phase has come. Done and Total are raw
+// bytes on the disk, not in a cache; Wire is bytes fetched since the start.
+type Progress struct {
+	Phase       Phase
+	Done, Total int64
+	Wire        int64
+	Rate        float64 // of Done, bytes a second, over the last seconds
+}
+
+// tick is the distance between two progress reports.
+const tick = 250 * time.Millisecond
+
+// rateTicks is over how many ticks the rate is taken: long enough to be
+// steady, short enough to show a stall.
+const rateTicks = 12
+
+// meter counts what the workers do and tells the job's listener of it.
+type meter struct {
+	written, zeroed, kept, wire, repaired atomic.Int64
+	done, total                           atomic.Int64 // of the running phase
+
+	report func(Progress)
+	phase  atomic.Int64
+	phases []PhaseTime
+
+	stop    chan struct{}
+	stopped sync.WaitGroup
+	recent  []int64 // done at the last ticks; only the ticker touches it
+}
+
+func newMeter(report func(Progress)) *meter {
+	m := &meter{report: report, stop: make(chan struct{})}
+	if report != nil {
+		m.stopped.Go(m.tickUntilStopped)
+	}
+	return m
+}
+
+// run times one phase. The listener hears of its end before run returns, so
+// that no report of a phase comes after the next has begun.
+func (m *meter) run(p Phase, do func() error) error {
+	m.done.Store(0)
+	m.total.Store(0)
+	m.phase.Store(int64(p))
+	start := time.Now()
+	err := do()
+	m.phases = append(m.phases, PhaseTime{p, time.Since(start)})
+	return err
+}
+
+// expect says how many bytes the running phase has before it.
+func (m *meter) expect(n int64) {
+	m.done.Store(0)
+	m.total.Store(n)
+}
+
+func (m *meter) tickUntilStopped() {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			m.tell()
+		case <-m.stop:
+			m.tell()
+			return
+		}
+	}
+}
+
+func (m *meter) tell() {
+	p := Progress{Phase: Phase(m.phase.Load()), Done: m.done.Load(), Total: m.total.Load(), Wire: m.wire.Load()}
+	if n := len(m.recent); n > 0 && p.Done < m.recent[n-1] {
+		m.recent = m.recent[:0] // another phase
+	}
+	m.recent = append(m.recent, p.Done)
+	if n := len(m.recent); n > 1 {
+		p.Rate = float64(p.Done-m.recent[0]) / (float64(n-1) * tick.Seconds())
+	}
+	if len(m.recent) > rateTicks {
+		m.recent = m.recent[1:]
+	}
+	m.report(p)
+}
+
+// close ends the reports. No call of the listener is running afterwards.
+func (m *meter) close() {
+	close(m.stop)
+	m.stopped.Wait()
+}

@@ -1,0 +1,159 @@
+package flash
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/partition"
+)
+
+// extent is a run of bytes to be written at an offset of the disk.
+type extent struct {
+	off  int64
+	data []byte
+}
+
+func (e extent) end() int64 { return e.off + int64(len(e.data)) }
+
+// seal writes what was held back: first all but LBA 0, then, once that is on
+// the medium, LBA 0.
+func (f *flight) seal(context.Context) error {
+	extents, err := f.finalExtents()
+	if err != nil {
+		return err
+	}
+	sector := f.Disk.SectorSize()
+	// Sorted by offset, so the first extent begins with LBA 0.
+	gate := extent{0, extents[0].data[:sector]}
+	extents[0] = extent{int64(sector), extents[0].data[sector:]}
+	if err := f.writeProven(extents); err != nil {
+		return fmt.Errorf("writing head and backup table: %w", err)
+	}
+	if err := f.writeProven([]extent{gate}); err != nil {
+		// Whatever LBA 0 holds now, the flash is not known to be good.
+		return fmt.Errorf("writing LBA 0: %w", errors.Join(err, f.reopenGate(int64(sector))))
+	}
+	return nil
+}
+
+// reopenGate makes a disk whose last write could not be proved unbootable
+// again, as far as it still obeys.
+func (f *flight) reopenGate(sector int64) error {
+	if err := f.Disk.ZeroRange(0, sector); err != nil {
+		return fmt.Errorf("zeroing LBA 0 again: %w", err)
+	}
+	if err := f.Disk.Flush(); err != nil {
+		return fmt.Errorf("flushing the zeroed LBA 0: %w", err)
+	}
+	return nil
+}
+
+// finalExtents are the held chunks with the partition table fitted to this
+// disk, and the backup table at the disk's real end; sorted by offset.
+func (f *flight) finalExtents() ([]extent, error) {
+	var extents []extent
+	for _, i := range slices.Sorted(maps.Keys(f.held.raw)) {
+		off, _ := f.table.Extent(i)
+		extents = append(extents, extent{off, f.held.raw[i]})
+	}
+	if f.Image.Config.Disk.Scheme == "gpt" {
+		plan, err := partition.MoveBackup(heldReader(slices.Clone(extents)), f.table.DiskSize, f.Disk.Size(), f.Disk.SectorSize())
+		if err != nil {
+			return nil, fmt.Errorf("fitting the partition table to the disk: %w", err)
+		}
+		for _, e := range plan.Edits {
+			extents = overlay(extents, extent{e.Offset, e.Data})
+		}
+	}
+	slices.SortFunc(extents, func(a, b extent) int { return cmp.Compare(a.off, b.off) })
+	return extents, nil
+}
+
+// overlay puts e over the extents: bytes that one of them covers are changed
+// in place, and what is left of e becomes extents of its own.
+func overlay(extents []extent, e extent) []extent {
+	for _, under := range extents {
+		from, to := max(e.off, under.off), min(e.end(), under.end())
+		if from >= to {
+			continue
+		}
+		copy(under.data[from-under.off:to-under.off], e.data[from-e.off:to-e.off])
+		if from > e.off {
+			extents = overlay(extents, extent{e.off, e.data[:from-e.off]})
+		}
+		if to < e.end() {
+			extents = overlay(extents, extent{to, e.data[to-e.off:]})
+		}
+		return extents
+	}
+	data := blockdev.AlignedBuffer(len(e.data))
+	copy(data, e.data)
+	return append(extents, extent{e.off, data})
+}
+
+// writeProven writes, flushes, and reads back from the medium. Bytes that
+// read back wrong are written once more.
+func (f *flight) writeProven(extents []extent) error {
+	for attempt := 0; ; attempt++ {
+		for _, e := range extents {
+			if err := writeFull(f.Disk, e.data, e.off); err != nil {
+				return err
+			}
+		}
+		if err := f.Disk.Flush(); err != nil {
+			return fmt.Errorf("flushing: %w", err)
+		}
+		wrong, err := f.firstWrong(extents)
+		if err != nil || wrong < 0 {
+			return err
+		}
+		if attempt > 0 {
+			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: replace the disk", wrong)
+		}
+		f.meter.repaired.Add(1)
+	}
+}
+
+// firstWrong returns the offset of the first extent that the medium does not
+// hold, or -1.
+func (f *flight) firstWrong(extents []extent) (int64, error) {
+	medium, err := f.Disk.OpenReadBack()
+	if err != nil {
+		return 0, fmt.Errorf("opening the disk to read it back: %w", err)
+	}
+	defer medium.Close()
+	for _, e := range extents {
+		got := blockdev.AlignedBuffer(len(e.data))
+		if err := readFull(medium, got, e.off); err != nil {
+			return 0, err
+		}
+		if !bytes.Equal(got, e.data) {
+			return e.off, nil
+		}
+	}
+	return -1, nil
+}
+
+// heldReader reads the image as far as it is held: head and tail.
+type heldReader []extent
+
+func (h heldReader) ReadAt(p []byte, off int64) (int, error) {
+	var n int
+	for _, e := range h {
+		at := off + int64(n)
+		if at >= e.off && at < e.end() {
+			n += copy(p[n:], e.data[at-e.off:])
+		}
+		if n == len(p) {
+			return n, nil
+		}
+	}
+	return n, io.ErrUnexpectedEOF
+}

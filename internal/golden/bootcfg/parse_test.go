@@ -1,0 +1,157 @@
+package bootcfg_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gild-dev/gild/internal/golden/bootcfg"
+)
+
+func TestFstab(t *testing.T) {
+	got, err := bootcfg.Fstab([]byte("# <file system> <mount point>\n" +
+		"UUID=6b2d / xfs defaults,noatime 0 1\n\n" +
+		"UUID=\"A0B1-C2D3\"\t/boot/efi vfat umask=0077 0 2 # ESP\n" +
+		"/dev/disk/by-label/my\\040data /srv/my\\040data ext4\n" +
+		"LABEL=swap none swap sw\n"))
+	want := []bootcfg.Mount{
+		{Spec: "UUID=6b2d", File: "/", Type: "xfs", Options: []string{"defaults", "noatime"}, Pass: 1},
+		{Spec: "UUID=A0B1-C2D3", File: "/boot/efi", Type: "vfat", Options: []string{"umask=0077"}, Pass: 2},
+		{Spec: "/dev/disk/by-label/my data", File: "/srv/my data", Type: "ext4", Options: []string{"defaults"}},
+		{Spec: "LABEL=swap", File: "none", Type: "swap", Options: []string{"sw"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("Fstab() = %v (-want +got):\n%s", err, diff)
+	}
+	for _, bad := range []string{"UUID=1\n", "a b c d 0 x\n"} {
+		if got, err := bootcfg.Fstab([]byte(bad)); err == nil {
+			t.Errorf("Fstab(%q) = %v; want an error", bad, got)
+		}
+	}
+}
+
+// bzImage has the fields of an x86 setup header that tell the release.
+func bzImage(release string) []byte {
+	b := make([]byte, 0x1000)
+	copy(b[0x202:], "HdrS")
+	binary.LittleEndian.PutUint16(b[0x206:], 0x20f)
+	binary.LittleEndian.PutUint16(b[0x20e:], 0x600)
+	b[0x236] = 1
+	copy(b[0x800:], release)
+	return b
+}
+
+// armImage has the magic of an arm64 Image, and the banner behind the format that looks like it.
+func armImage(release string) []byte {
+	b := make([]byte, 600<<10)
+	copy(b[0x38:], "ARM\x64")
+	copy(b[1000:], "Linux version %s (%s)")
+	copy(b[256<<10-20:], "Linux version "+release+" (debian-kernel)") // across the window's edge
+	return b
+}
+
+func gzipped(b []byte) []byte {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	_, _ = z.Write(b)
+	_ = z.Close()
+	return out.Bytes()
+}
+
+func TestKernelRelease(t *testing.T) {
+	zboot := make([]byte, 64)
+	copy(zboot, "MZ\x00\x00zimg")
+	zboot[8] = 64
+	copy(zboot[24:], "gzip")
+	payload := gzipped(armImage("6.8.5-301.fc40.aarch64"))
+	binary.LittleEndian.PutUint32(zboot[12:], uint32(len(payload)))
+	for _, test := range []struct {
+		name          string
+		image         []byte
+		release, arch string
+		ok            bool
+	}{
+		{"bzImage", bzImage("6.1.0-18-amd64 (debian-kernel@lists.debian.org) #1 SMP"), "6.1.0-18-amd64", "amd64", true},
+		{"Image", armImage("6.1.0-18-arm64"), "6.1.0-18-arm64", "arm64", true},
+		{"gzip", gzipped(armImage("6.1.0-18-arm64")), "6.1.0-18-arm64", "arm64", true},
+		{"zboot", append(zboot, payload...), "6.8.5-301.fc40.aarch64", "arm64", true},
+		{"path", bzImage("../../etc"), "", "amd64", false},
+		{"empty", nil, "", "", false},
+		{"text", []byte(strings.Repeat("x", 4096)), "", "", false},
+	} {
+		release, arch, err := bootcfg.KernelRelease(bytes.NewReader(test.image))
+		if release != test.release || arch != test.arch || (err == nil) != test.ok {
+			t.Errorf("KernelRelease(%s) = %q, %q, %v; want %q, %q", test.name, release, arch, err, test.release, test.arch)
+		}
+	}
+}
+
+// fuzzConfig runs Find on one configuration file beside a kernel, and checks what every entry promises.
+func fuzzConfig(f *testing.F, name string, seeds ...string) {
+	for _, s := range seeds {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		start := time.Now()
+		entries, err := bootcfg.Find(fstest.MapFS{
+			"boot/vmlinuz-6.1.0-18-amd64": {}, "boot/initrd.img-6.1.0-18-amd64": {}, "boot/k": {}, name: {Data: data},
+		})
+		if d := time.Since(start); d > 10*time.Second {
+			t.Fatalf("Find() took %v", d)
+		}
+		if err == nil && (len(entries) == 0 || !entries[0].Default) {
+			t.Fatalf("Find() = %v; want a default first", entries)
+		}
+		for i, e := range entries {
+			if e.Default != (i == 0) || e.Kernel == "" || len(e.Cmdline) > 4096 || strings.ContainsAny(e.Cmdline, "\x00\n\r\x1b") {
+				t.Fatalf("entry %d = %+v", i, e)
+			}
+		}
+	})
+}
+
+func FuzzGrub(f *testing.F) {
+	fuzzConfig(f, "boot/grub/grub.cfg", debian("0", "/boot"), fedoraGrub,
+		"menuentry a --id b { linux /k $x \"a b\" 'c' \\\n d\n}", "if [ -z \"$a\" ]; then submenu x { menuentry y { linux k; } } fi")
+}
+
+func FuzzBLS(f *testing.F) {
+	fuzzConfig(f, "boot/loader/entries/a+3-1.conf", "title a\nlinux /k\noptions a b\nsort-key x\nversion 1~2\n")
+}
+
+func FuzzExtlinux(f *testing.F) {
+	fuzzConfig(f, "boot/extlinux/extlinux.conf", "default a\nlabel a\nmenu label ^A\nkernel ../k\nappend initrd=k,k ro\n")
+}
+
+func FuzzUKI(f *testing.F) {
+	fuzzConfig(f, "efi/EFI/Linux/a.efi", "MZ")
+}
+
+func FuzzFstab(f *testing.F) {
+	f.Add([]byte("UUID=\"1\" /a\\040b xfs defaults 0 1\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		mounts, err := bootcfg.Fstab(data)
+		for _, m := range mounts {
+			if err != nil || m.Spec == "" && !bytes.Contains(data, []byte(`=""`)) || len(m.Options) == 0 {
+				t.Fatalf("Fstab(%q) = %+v, %v", data, m, err)
+			}
+		}
+	})
+}
+
+func FuzzKernelRelease(f *testing.F) {
+	f.Add(bzImage("6.1.0")[:0x900])
+	f.Add(gzipped(armImage("6.1.0")))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		release, _, err := bootcfg.KernelRelease(bytes.NewReader(data))
+		if strings.ContainsAny(release, "/\x00 ") || err != nil && release != "" {
+			t.Fatalf("KernelRelease() = %q, %v", release, err)
+		}
+	})
+}

@@ -1,0 +1,120 @@
+// Package fsread reads ext2, ext3, ext4, XFS and FAT file systems out of an [io.ReaderAt], without mounting them.
+//
+// A golden image is foreign: mounting it would hand its bytes to the host's kernel, need root, and replay its journal.
+// Everything here is bounded by the size of the partition, so a hostile image can cost an error but neither a panic nor
+// memory. An [FS] is one file system; a [Tree] joins several at mount points so that a symbolic link may cross them.
+//
+// Paths have the form of [io/fs]: relative to the root, no leading slash, "." for the root itself; [Rel] makes one from
+// an absolute path. Links, absolute and relative, are followed inside the root only, as chroot(2) would.
+//
+//	f, err := fsread.Open(partition, size)
+//	if err != nil { ... }
+//	release, err := f.ReadFile("etc/os-release") // the link into usr/lib is followed
+package fsread
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+)
+
+// MaxReadFile is the largest file, in bytes, that ReadFile takes into memory. Larger ones are for Open.
+const MaxReadFile = 64 << 20
+
+// ErrCorrupt is wrapped by every error that blames the bytes of the file system and not the device below it.
+var ErrCorrupt = errors.New("corrupt file system")
+
+// ErrTooLarge is wrapped when a file is larger than the limit given for holding it in memory.
+var ErrTooLarge = errors.New("file too large")
+
+// UnsupportedError says that a partition holds something known that this package does not read.
+type UnsupportedError struct {
+	Kind   string // as blkid names it: "btrfs", "crypto_LUKS", ...; empty when nothing was recognised
+	Reason string // what in it is not supported; empty when the whole kind is not
+}
+
+func (e *UnsupportedError) Error() string {
+	switch {
+	case e.Kind == "":
+		return "no known file system"
+	case e.Reason != "":
+		return e.Kind + ": " + e.Reason
+	}
+	return e.Kind + " cannot be read without mounting it"
+}
+
+// FS is one file system, open for reading. It implements [io/fs.FS], ReadDirFS, ReadFileFS, StatFS and ReadLinkFS, and
+// may be used by several goroutines at once if its reader may. An opened file is also an [io.ReaderAt] and [io.Seeker].
+type FS struct {
+	namespace
+	sig   Signature
+	vol   volume
+	dirty func() bool
+	dirs  dirCache
+}
+
+// Open recognises the file system in the first size bytes of r and reads its superblock. What it recognises but cannot
+// read is an [*UnsupportedError].
+func Open(r io.ReaderAt, size int64) (*FS, error) {
+	sig, err := Probe(r, size)
+	if err != nil {
+		return nil, err
+	}
+	cached := newPageCache(r, size)
+	f := &FS{sig: sig}
+	f.namespace.root = f
+	switch sig.Kind {
+	case "ext2", "ext3", "ext4":
+		v, err := openExt(cached)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", sig.Kind, err)
+		}
+		f.vol, f.dirty = v, func() bool { return v.dirty }
+	case "xfs":
+		v, err := openXFS(cached)
+		if err != nil {
+			return nil, fmt.Errorf("open xfs: %w", err)
+		}
+		f.vol, f.dirty = v, v.dirty
+	case "vfat":
+		v, err := openFAT(cached)
+		if err != nil {
+			return nil, fmt.Errorf("open vfat: %w", err)
+		}
+		f.vol, f.dirty = v, func() bool { return v.dirty }
+	default:
+		return nil, &UnsupportedError{Kind: sig.Kind}
+	}
+	if _, err := f.vol.root(); err != nil {
+		return nil, fmt.Errorf("open %s: root directory: %w", sig.Kind, err)
+	}
+	return f, nil
+}
+
+// Kind is the file system's name as mount(8) takes it: "ext2", "ext3", "ext4", "xfs" or "vfat".
+func (f *FS) Kind() string { return f.sig.Kind }
+
+// UUID is the file system's identifier as blkid prints it; empty when it has none.
+func (f *FS) UUID() string { return f.sig.UUID }
+
+// Label is the volume label as blkid prints it; empty when it has none.
+func (f *FS) Label() string { return f.sig.Label }
+
+// Dirty reports that the file system was not cleanly unmounted, or that this cannot be told: its journal may hold
+// changes which are not replayed here, so that what is read may be older than what a mount would show.
+func (f *FS) Dirty() bool { return f.dirty() }
+
+// Rel turns an absolute path, as configuration files hold it, into the form that [io/fs] takes. It never leaves the root.
+func Rel(abs string) string {
+	if p := strings.TrimPrefix(path.Clean("/"+abs), "/"); p != "" {
+		return p
+	}
+	return "."
+}
+
+// corrupt blames the bytes of the file system.
+func corrupt(format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, ErrCorrupt)...)
+}

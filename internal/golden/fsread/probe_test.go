@@ -1,0 +1,62 @@
+package fsread_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/gild-dev/gild/internal/golden/fsread"
+)
+
+// checkBlkid holds what was read against util-linux.
+func checkBlkid(t *testing.T, image, kind, uuid, label string) {
+	t.Helper()
+	got := map[string]string{"TYPE": kind, "UUID": uuid, "LABEL": label}
+	for _, line := range strings.Split(run(t, "blkid", "-p", "-o", "export", image), "\n") {
+		key, value, _ := strings.Cut(line, "=")
+		value = strings.ReplaceAll(value, `\ `, " ")
+		if have, ok := got[key]; ok && have != value {
+			t.Errorf("%s = %q; blkid says %q", key, have, value)
+		}
+		delete(got, key)
+	}
+	for key, have := range got {
+		if have != "" {
+			t.Errorf("%s = %q; blkid says nothing", key, have)
+		}
+	}
+}
+
+// TestProbe names what is not read, so that an error can.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ kind, args string }{
+		{"btrfs", "mkfs.btrfs -q -L golden"},
+		{"swap", "mkswap -L golden"},
+		{"swap", "mkswap -p 16384"},
+		{"crypto_LUKS", "cryptsetup -q luksFormat --pbkdf-force-iterations 4 --pbkdf-memory 32 --key-file /dev/zero --keyfile-size 8"},
+		{"LVM2_member", "pvcreate -q"},
+		{"ntfs", "mkfs.ntfs -q -F"},
+		{"f2fs", "mkfs.f2fs -q -l golden"},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			t.Parallel()
+			image := blank(t, 128<<20)
+			args := strings.Fields(test.args)
+			run(t, args[0], append(args[1:], image)...)
+			f, err := os.Open(image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			sig, err := fsread.Probe(f, 128<<20)
+			if err != nil || sig.Kind != test.kind {
+				t.Errorf("Probe() = %+v, %v; want %s", sig, err, test.kind)
+			}
+			checkBlkid(t, image, sig.Kind, sig.UUID, sig.Label)
+			if _, err := fsread.Open(f, 128<<20); err == nil || !strings.HasPrefix(err.Error(), test.kind) {
+				t.Errorf("Open() = %v; want an error that names %s", err, test.kind)
+			}
+		})
+	}
+}

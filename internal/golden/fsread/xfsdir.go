@@ -1,0 +1,166 @@
+package fsread
+
+// xfsLeafOffset is where, in bytes of a directory's address space, the hash index begins. The entries themselves are all
+// in front of it, which is all that a listing needs.
+const xfsLeafOffset = 1 << 35
+
+type xfsLister struct {
+	v       *xfsVolume
+	entries []dirent
+	parent  uint64
+}
+
+func (v *xfsVolume) list(n *node) ([]dirent, uint64, error) {
+	l := &xfsLister{v: v}
+	ino := n.raw.(*xfsInode)
+	if ino.format == xfsFormLocal {
+		err := l.short(ino.fork, n.size)
+		return l.entries, l.parent, err
+	}
+	runs, err := v.runs(ino)
+	if err != nil {
+		return nil, 0, err
+	}
+	c := &content{r: v.dev, size: xfsLeafOffset, runs: runs}
+	if v.dirBlock == v.block {
+		err = eachDirBlock(c, v.dirBlock, v.dev.size, l.block)
+	} else {
+		err = l.scattered(c)
+	}
+	return l.entries, l.parent, err
+}
+
+// scattered reads directory blocks of several file system blocks, which need not be next to each other.
+func (l *xfsLister) scattered(c *content) error {
+	budget := min(l.v.dev.size, maxDirBytes)
+	b := make([]byte, l.v.dirBlock)
+	next := int64(0)
+	for _, r := range c.runs {
+		for at := max(next, r.off/l.v.dirBlock*l.v.dirBlock); at < min(r.off+r.length, xfsLeafOffset); at += l.v.dirBlock {
+			if budget -= l.v.dirBlock; budget < 0 {
+				return corrupt("directory is larger than its file system")
+			}
+			if n, err := c.ReadAt(b, at); n < len(b) {
+				return err
+			}
+			if err := l.block(b); err != nil {
+				return err
+			}
+			next = at + l.v.dirBlock
+		}
+	}
+	return nil
+}
+
+// short takes a directory that is stored in its inode (xfs_dir2_sf).
+func (l *xfsLister) short(b []byte, size int64) error {
+	if size > int64(len(b)) || size < 6 {
+		return corrupt("directory of %d bytes in its inode", size)
+	}
+	b = b[:size]
+	count, width := int(b[0]), 4
+	if b[1] != 0 { // some inode number needs 8 bytes
+		count, width = max(count, int(b[1])), 8
+	}
+	inode := func(at int) uint64 {
+		if width == 8 {
+			return be64(b, at) & (1<<56 - 1)
+		}
+		return uint64(be32(b, at))
+	}
+	typed := 0
+	if l.v.ftype {
+		typed = 1
+	}
+	at := 2 + width
+	if at > len(b) {
+		return corrupt("directory of %d bytes in its inode", size)
+	}
+	l.parent = inode(2)
+	for range count {
+		if at+3 > len(b) {
+			return corrupt("directory ends early")
+		}
+		nameLen := int(b[at])
+		name := at + 3
+		id := name + nameLen + typed
+		if id+width > len(b) {
+			return corrupt("directory ends early")
+		}
+		if err := l.add(inode(id), b[name:name+nameLen]); err != nil {
+			return err
+		}
+		at = id + width
+	}
+	return nil
+}
+
+// block takes the entries of one directory block (xfs_dir2_data and xfs_dir2_block).
+func (l *xfsLister) block(b []byte) error {
+	start, end := 16, len(b)
+	if l.v.v5 {
+		start = 64
+	}
+	switch magic := string(b[:4]); {
+	case l.v.v5 && magic == "XDD3" || !l.v.v5 && magic == "XD2D":
+	case l.v.v5 && magic == "XDB3" || !l.v.v5 && magic == "XD2B":
+		// A directory of one block has its hash index at the end of it.
+		count := int64(be32(b, len(b)-8))
+		if 8*count > int64(len(b)-8-start) {
+			return corrupt("directory block with %d names", count)
+		}
+		end = len(b) - 8 - 8*int(count)
+	default:
+		return corrupt("directory block without its magic number")
+	}
+	for at := start; at+8 <= end; {
+		length, err := l.entry(b[at:end])
+		if err != nil {
+			return err
+		}
+		at += length
+	}
+	return nil
+}
+
+// entry takes the entry or the free space at the start of b and tells its length.
+func (l *xfsLister) entry(b []byte) (int, error) {
+	if be16(b, 0) == 0xffff {
+		length := int(be16(b, 2))
+		if length < 8 || length > len(b) {
+			return 0, corrupt("free space of %d bytes in a directory", length)
+		}
+		return length, nil
+	}
+	if len(b) < 9 {
+		return 0, corrupt("directory ends early")
+	}
+	nameLen := int(b[8])
+	length := 9 + nameLen + 2
+	if l.v.ftype {
+		length++
+	}
+	length = (length + 7) &^ 7
+	if length > len(b) {
+		return 0, corrupt("directory entry of %d bytes", length)
+	}
+	return length, l.add(be64(b, 0), b[9:9+nameLen])
+}
+
+func (l *xfsLister) add(id uint64, name []byte) error {
+	switch string(name) {
+	case ".":
+		return nil
+	case "..":
+		l.parent = id
+		return nil
+	}
+	if !validName(name) {
+		return corrupt("directory entry %q", name)
+	}
+	if len(l.entries) >= maxDirEntries {
+		return corrupt("more than %d directory entries", maxDirEntries)
+	}
+	l.entries = append(l.entries, dirent{name: string(name), id: id})
+	return nil
+}

@@ -1,0 +1,146 @@
+package inspect
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/bootcfg"
+	"github.com/gild-dev/gild/internal/golden/fsread"
+)
+
+// entry decides how the image boots by itself: its boot loader's default.
+func (l *look) entry(tree fs.FS, root volume) bootcfg.Entry {
+	var entry bootcfg.Entry
+	entries, err := bootcfg.Find(tree)
+	if err != nil {
+		if l.given.Kernel == nil {
+			l.note("--kernel", "no kernel was found, so the image is written as it is and handed off by a reboot: %v", err)
+		}
+	} else {
+		entry = absolute(entries[0])
+	}
+	if len(l.given.Initrds) > 0 {
+		entry.Initrds = l.given.Initrds
+	}
+	for _, initrd := range entry.Initrds {
+		if _, err := fs.Stat(tree, fsread.Rel(initrd)); err != nil {
+			l.note("--initrd", "the initrd %s is not in the image, so it cannot be entered by kexec", initrd)
+		}
+	}
+	switch {
+	case l.given.Cmdline != "":
+		entry.Cmdline, entry.Source = l.given.Cmdline, "--cmdline"
+	case entry.Cmdline == "" && root.uuid != "":
+		entry.Cmdline, entry.Source = "root=UUID="+root.uuid+" ro", "the root file system"
+		l.note("--cmdline", "no kernel command line was found, %q is taken", entry.Cmdline)
+	}
+	return entry
+}
+
+// absolute writes the paths of an entry as the running system has them.
+func absolute(e bootcfg.Entry) bootcfg.Entry {
+	e.Kernel = "/" + e.Kernel
+	e.Initrds = slices.Clone(e.Initrds)
+	for i := range e.Initrds {
+		e.Initrds[i] = "/" + e.Initrds[i]
+	}
+	return e
+}
+
+// readKernel reads the kernel of an entry; in a unified kernel image it is a
+// section of the file.
+func readKernel(tree fs.FS, e bootcfg.Entry) ([]byte, error) {
+	p, err := readFile(tree, e.Kernel, golden.MaxKernelSize)
+	if err != nil || e.Source != bootcfg.SourceUKI {
+		return p, err
+	}
+	section, err := bootcfg.UKISection(bytes.NewReader(p), ".linux")
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(section)
+}
+
+// onlyRelease returns the one kernel release that the tree has modules of.
+func onlyRelease(tree fs.FS) (string, error) {
+	dirs, err := fs.ReadDir(tree, "lib/modules")
+	if err != nil || len(dirs) != 1 {
+		return "", fmt.Errorf("/lib/modules does not tell it either: it has %d releases", len(dirs))
+	}
+	return dirs[0].Name(), nil
+}
+
+// init returns the first program of the system.
+func (l *look) init(tree fs.FS, cmdline string) string {
+	if path, ok := argument(cmdline, "init"); ok {
+		return path
+	}
+	// In the kernel's own order (init/main.c, kernel_init).
+	for _, path := range []string{"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"} {
+		if _, err := fs.Stat(tree, fsread.Rel(path)); err == nil {
+			return path
+		}
+	}
+	if _, unreadable := tree.(emptyFS); !unreadable {
+		l.note("", "there is no /sbin/init: the image is handed off by a reboot")
+	}
+	return "/sbin/init"
+}
+
+// firmware decides what can boot the disk by itself. It is advice for the
+// operator: the handoff does not depend on it.
+func (l *look) firmware() {
+	for _, v := range l.volumes {
+		if v.fs == nil || v.kind != "vfat" {
+			continue
+		}
+		if _, err := fs.Stat(v.fs, "EFI"); err == nil {
+			l.found.Firmware = append(l.found.Firmware, "uefi")
+			break
+		}
+	}
+	var lba0 [446]byte
+	if _, err := l.disk.ReadAt(lba0[:], 0); err == nil && lba0 != [446]byte{} {
+		l.found.Firmware = append(l.found.Firmware, "bios")
+	}
+	if len(l.found.Firmware) == 0 {
+		l.note("", "there is no boot loader that BIOS or UEFI firmware would start: after power-on the machine needs the network")
+	}
+}
+
+// argument returns the value of the last name=value of a command line.
+func argument(cmdline, name string) (value string, ok bool) {
+	for word := range strings.FieldsSeq(cmdline) {
+		if v, found := strings.CutPrefix(word, name+"="); found {
+			value, ok = v, true
+		}
+	}
+	return value, ok
+}
+
+func readFile(tree fs.FS, path string, limit int64) ([]byte, error) {
+	f, err := tree.Open(fsread.Rel(path))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	p, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(p)) > limit {
+		err = fsread.ErrTooLarge
+	}
+	return p, err
+}
+
+// readOptional returns a small file, or nothing.
+func readOptional(tree fs.FS, name string) []byte {
+	p, err := readFile(tree, name, 1<<20)
+	if err != nil {
+		return nil
+	}
+	return p
+}

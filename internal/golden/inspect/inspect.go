@@ -1,0 +1,159 @@
+// Package inspect looks into a golden image without mounting it: partitions,
+// file systems, and what is needed to enter the system in it.
+//
+// Nothing in an image is trusted: every reader below is bounded, nothing of
+// the image is ever run, and what is not found is a note that says which flag
+// supplies it, not an error. An image in which nothing was found is still
+// written byte for byte.
+package inspect
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/gild-dev/gild/internal/disk/partition"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/bootcfg"
+	"github.com/gild-dev/gild/internal/initramfs"
+	"github.com/gild-dev/gild/internal/initramfs/pick"
+)
+
+// Given is what the operator supplies instead of what the image holds. Zero
+// values mean: look.
+type Given struct {
+	Root    int      // number of the root partition
+	Cmdline string   // the kernel's command line
+	Kernel  []byte   // a kernel from elsewhere
+	Modules fs.FS    // a root that holds lib/modules/RELEASE for that kernel
+	Initrds []string // paths in the image, for kexec
+}
+
+// Finding is what an image turned out to hold.
+type Finding struct {
+	Disk     golden.Disk // but for ChunkSize and Hash
+	Firmware []string
+	Boot     *golden.Boot // nil when there is no kernel to enter it with
+	Kernel   []byte
+	Modules  *pick.Selection
+	Notes    []Note
+}
+
+// Note says what was not found, or not understood, and what follows.
+type Note struct {
+	What string // a sentence
+	Flag string // of `gild image add` that supplies it; may be empty
+}
+
+func (n Note) String() string {
+	if n.Flag == "" {
+		return n.What
+	}
+	return n.What + " (" + n.Flag + " supplies it)"
+}
+
+// Look inspects a disk of size bytes.
+func Look(disk io.ReaderAt, size int64, given Given) *Finding {
+	l := &look{disk: disk, given: given, found: &Finding{}}
+	l.table(size)
+	l.probe()
+	l.firmware()
+	l.enter()
+	return l.found
+}
+
+// look is one inspection on its way.
+type look struct {
+	disk    io.ReaderAt
+	given   Given
+	found   *Finding
+	volumes []volume
+}
+
+func (l *look) note(flag, format string, args ...any) {
+	l.found.Notes = append(l.found.Notes, Note{fmt.Sprintf(format, args...), flag})
+}
+
+// table reads the partition table.
+func (l *look) table(size int64) {
+	sector, ok := partition.DetectSectorSize(l.disk, size)
+	if !ok {
+		sector = 512 // an MBR does not tell; almost every disk has these
+	}
+	l.found.Disk = golden.Disk{Size: size, SectorSize: sector, Scheme: string(partition.None)}
+	t, err := partition.Read(l.disk, size, sector)
+	if err != nil {
+		l.note("", "the partition table cannot be read (%v): the image is written as it is and handed off by a reboot", err)
+		return
+	}
+	for _, w := range t.Warnings {
+		l.note("", "%s", w)
+	}
+	l.found.Disk.Scheme, l.found.Disk.ID = string(t.Scheme), t.DiskID
+	for _, p := range t.Partitions {
+		l.found.Disk.Partitions = append(l.found.Disk.Partitions, golden.Partition{
+			Number: p.Number, Start: p.Start, Size: p.Size, Type: p.Type, TypeName: p.TypeName, Name: p.Name, PartUUID: p.GUID,
+		})
+	}
+}
+
+// enter finds the way into the image: root, kernel, command line, modules.
+func (l *look) enter() {
+	root, ok := l.root()
+	if !ok {
+		return
+	}
+	tree := l.join(root)
+	entry := l.entry(tree, root)
+	kernel, boot := l.kernel(tree, entry)
+	if boot == nil {
+		return
+	}
+	boot.Root = golden.Root{Partition: root.number, FileSystem: root.kind, UUID: root.uuid, Options: rootOptions(tree)}
+	boot.Init = l.init(tree, boot.Cmdline)
+	boot.Initramfs = string(initramfs.CompressionFor(readOptional(tree, "boot/config-"+boot.KernelRelease)))
+	l.found.Boot, l.found.Kernel = boot, kernel
+	l.modules(tree, boot)
+}
+
+// kernel reads the kernel that the entry names, or takes the given one.
+func (l *look) kernel(tree fs.FS, entry bootcfg.Entry) ([]byte, *golden.Boot) {
+	boot := &golden.Boot{Cmdline: entry.Cmdline, CmdlineFrom: entry.Source, Initrds: entry.Initrds}
+	kernel := l.given.Kernel
+	if kernel == nil {
+		if entry.Kernel == "" {
+			return nil, nil // entry has said so
+		}
+		var err error
+		if kernel, err = readKernel(tree, entry); err != nil {
+			l.note("--kernel", "the kernel %s, named by %s, cannot be read: %v", entry.Kernel, entry.Source, err)
+			return nil, nil
+		}
+		boot.Kernel = entry.Kernel
+	}
+	release, arch, err := bootcfg.KernelRelease(bytes.NewReader(kernel))
+	if err == nil && release == "" {
+		release, err = onlyRelease(tree)
+	}
+	if err != nil {
+		l.note("--kernel", "the kernel does not tell its release: %v", err)
+		return nil, nil
+	}
+	boot.KernelRelease, boot.Arch = release, arch
+	return kernel, boot
+}
+
+// modules chooses what the initramfs needs.
+func (l *look) modules(tree fs.FS, boot *golden.Boot) {
+	from := tree
+	if l.given.Modules != nil {
+		from = l.given.Modules
+	}
+	sel, err := pick.Select(from, boot.KernelRelease, pick.Generic())
+	if err != nil {
+		l.note("--modules", "no modules for kernel %s: the machine can only use drivers that are built in: %v", boot.KernelRelease, err)
+		return
+	}
+	l.found.Modules = sel
+}

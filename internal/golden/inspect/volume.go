@@ -1,0 +1,190 @@
+package inspect
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/gild-dev/gild/internal/golden/bootcfg"
+	"github.com/gild-dev/gild/internal/golden/fsread"
+)
+
+// volume is a partition, or the whole disk, with the file system on it.
+type volume struct {
+	number     int // of the partition; 0 is the whole disk
+	kind       string
+	uuid       string
+	label      string
+	partUUID   string
+	partLabel  string
+	fs         *fsread.FS // nil when it cannot be read
+	unreadable error
+}
+
+// probe looks at what is on every partition.
+func (l *look) probe() {
+	parts := l.found.Disk.Partitions
+	for i := range parts {
+		p := &parts[i]
+		v := l.open(io.NewSectionReader(l.disk, p.Start, p.Size), p.Size)
+		v.number, v.partUUID, v.partLabel = p.Number, p.PartUUID, p.Name
+		p.FileSystem, p.FSUUID, p.FSLabel = v.kind, v.uuid, v.label
+		l.volumes = append(l.volumes, v)
+	}
+	if len(parts) == 0 {
+		v := l.open(l.disk, l.found.Disk.Size)
+		if v.kind == "" {
+			l.note("", "there is no partition table and no file system that gild knows: the image is written as it is and handed off by a reboot")
+			return
+		}
+		l.note("", "there is no partition table: %s covers the whole disk, which no last partition can grow into", v.kind)
+		l.volumes = append(l.volumes, v)
+	}
+}
+
+func (l *look) open(r io.ReaderAt, size int64) volume {
+	sig, err := fsread.Probe(r, size)
+	if err != nil {
+		return volume{unreadable: err}
+	}
+	v := volume{kind: sig.Kind, uuid: sig.UUID, label: sig.Label}
+	v.fs, v.unreadable = fsread.Open(r, size)
+	return v
+}
+
+// is reports whether a spec of fstab or root= means this volume.
+func (v volume) is(spec string) bool {
+	key, value, ok := strings.Cut(spec, "=")
+	if !ok {
+		return false
+	}
+	value = strings.Trim(value, `"`)
+	if value == "" {
+		return false
+	}
+	switch key {
+	case "UUID":
+		return strings.EqualFold(value, v.uuid)
+	case "LABEL":
+		return value == v.label
+	case "PARTUUID":
+		return strings.EqualFold(value, v.partUUID)
+	case "PARTLABEL":
+		return value == v.partLabel
+	}
+	return false
+}
+
+// systemFiles tell that a file system is the root of an installed system.
+var systemFiles = []string{"etc/os-release", "usr/lib/os-release", "etc/fstab"}
+
+func (v volume) holdsSystem() bool {
+	return v.fs != nil && slices.ContainsFunc(systemFiles, func(name string) bool {
+		_, err := fs.Stat(v.fs, name)
+		return err == nil
+	})
+}
+
+// root decides which volume is the root file system.
+func (l *look) root() (volume, bool) {
+	if l.given.Root != 0 {
+		for _, v := range l.volumes {
+			if v.number == l.given.Root {
+				return v, true
+			}
+		}
+		l.note("--root", "there is no partition %d", l.given.Root)
+		return volume{}, false
+	}
+	var systems []volume
+	for _, v := range l.volumes {
+		if v.holdsSystem() {
+			systems = append(systems, v)
+		}
+	}
+	switch len(systems) {
+	case 0:
+		l.noRoot()
+		return volume{}, false
+	case 1:
+		return systems[0], true
+	}
+	for _, v := range systems {
+		if spec, ok := argument(l.firstCmdline(v), "root"); ok && v.is(spec) {
+			return v, true
+		}
+	}
+	l.note("--root", "partitions %d and %d both hold a system, the first is taken", systems[0].number, systems[1].number)
+	return systems[0], true
+}
+
+// noRoot says why no root was found, as far as that can be seen.
+func (l *look) noRoot() {
+	for _, v := range l.volumes {
+		unsupported := (*fsread.UnsupportedError)(nil)
+		if v.kind != "" && errors.As(v.unreadable, &unsupported) {
+			l.note("--root with --kernel, --modules and --cmdline", "no root file system was found; partition %d holds %v", v.number, unsupported)
+			return
+		}
+	}
+	l.note("--root", "no partition holds the root of a Linux system: the image is handed off by a reboot")
+}
+
+// firstCmdline returns the command line that the system on v would boot with.
+func (l *look) firstCmdline(v volume) string {
+	entries, err := bootcfg.Find(l.join(v))
+	if err != nil {
+		return ""
+	}
+	return entries[0].Cmdline
+}
+
+// join puts the volumes where the root's fstab has them: boot configuration
+// often lies on a separate /boot or on the EFI system partition.
+func (l *look) join(root volume) fs.FS {
+	if root.fs == nil {
+		return emptyFS{}
+	}
+	tree := fsread.NewTree(root.fs)
+	mounts, err := bootcfg.Fstab(readOptional(root.fs, "etc/fstab"))
+	if err != nil {
+		l.note("", "/etc/fstab cannot be understood: %v", err)
+	}
+	for _, m := range mounts {
+		if m.File == "/" || !strings.HasPrefix(m.File, "/") {
+			continue
+		}
+		for _, v := range l.volumes {
+			if v.fs == nil || !v.is(m.Spec) {
+				continue
+			}
+			if err := tree.Mount(fsread.Rel(m.File), v.fs); err != nil {
+				l.note("", "%s of fstab cannot be joined: %v", m.File, err)
+			}
+		}
+	}
+	return tree
+}
+
+// rootOptions returns the options that fstab has for /.
+func rootOptions(tree fs.FS) string {
+	mounts, err := bootcfg.Fstab(readOptional(tree, "etc/fstab"))
+	if err != nil {
+		return ""
+	}
+	for _, m := range mounts {
+		if m.File == "/" {
+			return strings.Join(m.Options, ",")
+		}
+	}
+	return ""
+}
+
+// emptyFS is the tree of an image whose root cannot be read.
+type emptyFS struct{}
+
+func (emptyFS) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}

@@ -1,0 +1,183 @@
+// Package pack turns a golden image into a stored image: it cuts the disk
+// into chunks, looks into it for the way it boots, and commits the whole or
+// nothing.
+package pack
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/inspect"
+	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/initramfs"
+	"github.com/gild-dev/gild/internal/initramfs/pick"
+)
+
+// Job is one golden image to be stored.
+type Job struct {
+	Store *store.Store
+	Name  string // checked with store.CheckName
+	Disk  Disk
+	Given inspect.Given
+	Hash  golden.Algorithm // zero means SHA-256
+	// Progress, when set, hears of every chunk, from one goroutine: raw bytes
+	// read and bytes stored so far.
+	Progress func(raw, stored int64)
+}
+
+// Result says what was stored.
+type Result struct {
+	Digest  golden.Digest
+	Config  *golden.Config
+	Stored  int64 // bytes of all parts
+	Notes   []inspect.Note
+	Modules *pick.Report // nil when there are none
+}
+
+// Add stores the image. Nothing is visible in the store until all of it is
+// there; a name that was another image's moves in the same step.
+func Add(ctx context.Context, job Job) (*Result, error) {
+	if err := store.CheckName(job.Name); err != nil {
+		return nil, err
+	}
+	if job.Hash == 0 {
+		job.Hash = golden.SHA256
+	}
+	a := &assembly{store: job.Store}
+	defer a.close()
+	table, err := a.addDisk(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	reader, err := golden.NewReader(table, a.drafts[0])
+	if err != nil {
+		return nil, err
+	}
+	found := inspect.Look(reader, table.DiskSize, job.Given)
+	if sector := int64(found.Disk.SectorSize); table.DiskSize%sector != 0 {
+		return nil, fmt.Errorf("the image has %d bytes, which is no whole number of its sectors of %d bytes: is it cut off?", table.DiskSize, sector)
+	}
+	report, err := a.addBoot(found)
+	if err != nil {
+		return nil, err
+	}
+	config := &golden.Config{Disk: found.Disk, Firmware: found.Firmware, Boot: found.Boot}
+	config.Disk.ChunkSize, config.Disk.Hash = table.ChunkSize, table.Hash.String()
+	digest, err := a.commit(ctx, job.Name, config)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{Digest: digest, Config: config, Stored: a.stored, Notes: found.Notes, Modules: report}, nil
+}
+
+// assembly is a stored image in the making.
+type assembly struct {
+	store  *store.Store
+	drafts []*store.Draft
+	layers []golden.Descriptor
+	stored int64
+}
+
+func (a *assembly) close() {
+	for _, d := range a.drafts {
+		d.Close()
+	}
+}
+
+// add writes one part and describes it.
+func (a *assembly) add(mediaType string, write func(io.Writer) error) (golden.Descriptor, error) {
+	d, err := a.store.Draft()
+	if err != nil {
+		return golden.Descriptor{}, err
+	}
+	a.drafts = append(a.drafts, d)
+	if err := write(d); err != nil {
+		return golden.Descriptor{}, err
+	}
+	described := d.Descriptor(mediaType)
+	a.stored += described.Size
+	return described, nil
+}
+
+func (a *assembly) addLayer(mediaType string, write func(io.Writer) error) error {
+	d, err := a.add(mediaType, write)
+	a.layers = append(a.layers, d)
+	return err
+}
+
+func (a *assembly) addDisk(ctx context.Context, job Job) (table *golden.Table, err error) {
+	err = a.addLayer(golden.MediaTypeDisk, func(w io.Writer) error {
+		table, err = chunks(ctx, job.Disk, w, job.Hash, job.Progress)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if table.DiskSize == 0 {
+		return nil, errors.New("the image is empty")
+	}
+	p, err := table.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	return table, a.addLayer(golden.MediaTypeChunks, writeBytes(p))
+}
+
+// addBoot stores the kernel, and the modules that its initramfs needs.
+func (a *assembly) addBoot(found *inspect.Finding) (*pick.Report, error) {
+	if found.Boot == nil {
+		return nil, nil
+	}
+	if err := a.addLayer(golden.MediaTypeKernel, writeBytes(found.Kernel)); err != nil || found.Modules == nil {
+		return nil, err
+	}
+	var report pick.Report
+	err := a.addLayer(golden.MediaTypeModules, func(w io.Writer) (err error) {
+		report, err = initramfs.WriteModules(w, found.Modules, initramfs.ModulesBudget)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("storing the modules: %w", err)
+	}
+	return &report, nil
+}
+
+func (a *assembly) commit(ctx context.Context, name string, config *golden.Config) (golden.Digest, error) {
+	p, err := config.Marshal()
+	if err != nil {
+		return "", fmt.Errorf("describing the image: %w", err)
+	}
+	if _, err := golden.ParseConfig(p); err != nil {
+		return "", err
+	}
+	described, err := a.add(golden.MediaTypeConfig, writeBytes(p))
+	if err != nil {
+		return "", err
+	}
+	manifest, err := (&golden.Manifest{
+		SchemaVersion: 2,
+		MediaType:     golden.MediaTypeManifest,
+		ArtifactType:  golden.ArtifactType,
+		Config:        described,
+		Layers:        a.layers,
+	}).Marshal()
+	if err != nil {
+		return "", fmt.Errorf("describing the image: %w", err)
+	}
+	// A flash refuses what does not parse; better to find that here.
+	if _, err := golden.ParseManifest(manifest); err != nil {
+		return "", err
+	}
+	return a.store.Commit(ctx, name, manifest, a.drafts...)
+}
+
+func writeBytes(p []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := io.Copy(w, bytes.NewReader(p))
+		return err
+	}
+}

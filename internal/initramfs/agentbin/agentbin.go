@@ -1,0 +1,32 @@
+// Package agentbin carries the agent inside of gild: the programs that `make` builds from the same
+// commit and places in this folder.
+package agentbin
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// A pattern for the programs alone would break a plain `go build`, which has none of them: the whole
+// folder is taken, its few kilobytes of text included.
+//
+//go:embed *
+var files embed.FS
+
+// Agent returns the agent, a static program, for a Go architecture ("amd64", "arm64"). The error says
+// how to get a gild that has it.
+func Agent(arch string) ([]byte, error) { return agent(files, arch) }
+
+func agent(files fs.FS, arch string) ([]byte, error) {
+	name := "gild-init-" + arch
+	if !fs.ValidPath(name) {
+		return nil, fmt.Errorf("%.20q is not an architecture", arch)
+	}
+	data, err := fs.ReadFile(files, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("this gild was built without the agent for %s; run `make` in its source folder to get one with it", arch)
+	}
+	return data, err
+}

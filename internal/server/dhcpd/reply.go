@@ -1,0 +1,295 @@
+package dhcpd
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/iana"
+)
+
+// The ports: RFC 2131, and the boot server port of the PXE specification 2.1.
+const (
+	portDHCP   = 67
+	portClient = 68
+	portPXE    = 4011
+)
+
+// quarantine is how long a declined address is left alone.
+const quarantine = 10 * time.Minute
+
+// maxHops is where RFC 1542 section 4.1.1 lets a request be discarded.
+const maxHops = 16
+
+// Event tells how one request was answered, or why it was not. Strings in it may be the client's.
+type Event struct {
+	Time   time.Time
+	MAC    net.HardwareAddr
+	UUID   string // option 97, in wire order; "" when not sent
+	Client Client
+	Arch   iana.Arch // 0 also when it is not named; then Why says so
+	Asked  dhcpv4.MessageType
+	Answer dhcpv4.MessageType // MessageTypeNone: silence
+	Addr   netip.Addr         // offered or leased
+	File   string             // boot file or script given
+	Why    string             // why there was silence, a NAK, or no file for a machine that boots
+}
+
+// Responder decides on answers. It does no I/O; its fields must not change while it is used.
+type Responder struct {
+	Config Config
+	Leases Leases           // used in Full only
+	Now    func() time.Time // nil: time.Now
+}
+
+// Reply answers a request that arrived on a port (67 or 4011), or gives nil for silence. It never
+// changes req and may be called concurrently.
+func (r *Responder) Reply(req *dhcpv4.DHCPv4, port int) (*dhcpv4.DHCPv4, Event) {
+	now := time.Now
+	if r.Now != nil {
+		now = r.Now
+	}
+	ev := Event{Time: now(), MAC: req.ClientHWAddr, UUID: uuidOf(req), Client: clientOf(req), Asked: req.MessageType()}
+	if ev.Client != System {
+		ev.Arch, _ = archOf(req)
+	}
+	if ev.Why = r.unfit(req); ev.Why != "" {
+		return nil, ev
+	}
+	var reply *dhcpv4.DHCPv4
+	switch {
+	case r.Config.Mode == Proxy || r.Config.Mode == Full && port == portPXE:
+		reply = r.boot(req, port, &ev)
+	case r.Config.Mode == Full:
+		reply = r.lease(req, &ev)
+	default:
+		ev.Why = "DHCP is off"
+	}
+	if reply != nil {
+		ev.Answer = reply.MessageType()
+	}
+	return reply, ev
+}
+
+// unfit says why a packet deserves no answer in any mode.
+func (r *Responder) unfit(req *dhcpv4.DHCPv4) string {
+	relay := address(req.GatewayIPAddr)
+	switch {
+	case req.OpCode != dhcpv4.OpcodeBootRequest:
+		return "not a request"
+	case len(req.ClientHWAddr) == 0 || len(req.ClientHWAddr) > dhcpv4.MaxHWAddrLen:
+		return "no hardware address"
+	case req.HopCount > maxHops:
+		return "relayed too often"
+	case relay.IsLoopback() || relay.IsMulticast() || relay == limited:
+		return fmt.Sprintf("relay address %v is none", relay)
+	}
+	return ""
+}
+
+// boot answers as a proxyDHCP server: boot files, no addresses.
+func (r *Responder) boot(req *dhcpv4.DHCPv4, port int, ev *Event) *dhcpv4.DHCPv4 {
+	if ev.Client == System {
+		ev.Why = "does not boot from the network"
+		return nil
+	}
+	answer := dhcpv4.MessageTypeAck
+	switch {
+	case ev.Asked == dhcpv4.MessageTypeDiscover && port == portDHCP:
+		answer = dhcpv4.MessageTypeOffer
+	case ev.Asked == dhcpv4.MessageTypeRequest && port == portPXE:
+	case ev.Asked == dhcpv4.MessageTypeInform:
+	default:
+		ev.Why = "for the DHCP server that leases addresses"
+		return nil
+	}
+	reply := r.start(req, answer)
+	file, err := r.Config.addBoot(reply, req, ev.Client)
+	if err != nil {
+		ev.Why = err.Error()
+		return nil
+	}
+	ev.File = file
+	reply.ClientIPAddr = req.ClientIPAddr
+	return reply
+}
+
+// lease answers as the server of the network.
+func (r *Responder) lease(req *dhcpv4.DHCPv4, ev *Event) *dhcpv4.DHCPv4 {
+	if relay := address(req.GatewayIPAddr); !relay.IsUnspecified() && !r.Config.Subnet.Contains(relay) {
+		ev.Why = fmt.Sprintf("relayed from %v, which is not in subnet %v", relay, r.Config.Subnet.Masked())
+		return nil
+	}
+	server := address(req.ServerIdentifier())
+	other := server.IsValid() && server != r.Config.ServerIP
+	client := clientKey(req)
+	switch ev.Asked {
+	case dhcpv4.MessageTypeDiscover:
+		return r.offer(req, client, ev)
+	case dhcpv4.MessageTypeRequest:
+		if other {
+			ev.Why = fmt.Sprintf("chose the server %v", server)
+			return nil
+		}
+		return r.grant(req, client, server.IsValid(), ev)
+	case dhcpv4.MessageTypeInform:
+		reply := r.start(req, dhcpv4.MessageTypeAck)
+		r.configure(reply, req, ev)
+		reply.ClientIPAddr = req.ClientIPAddr
+		return reply
+	case dhcpv4.MessageTypeDecline:
+		if !other {
+			ev.Addr = address(req.RequestedIPAddress())
+			ev.Why = fmt.Sprintf("address %v is in use by another host", ev.Addr)
+			r.Leases.Decline(client, ev.Addr, ev.Time.Add(quarantine))
+		}
+	case dhcpv4.MessageTypeRelease:
+		if !other {
+			ev.Addr = address(req.ClientIPAddr)
+			r.Leases.Release(client, ev.Addr)
+		}
+	default:
+		ev.Why = "message type is none that clients send"
+	}
+	return nil
+}
+
+func (r *Responder) offer(req *dhcpv4.DHCPv4, client string, ev *Event) *dhcpv4.DHCPv4 {
+	a, ok := r.Leases.Offer(client, address(req.RequestedIPAddress()), ev.Time)
+	if !ok {
+		ev.Why = fmt.Sprintf("every address from %v to %v is leased: widen the range", r.Config.First, r.Config.Last)
+		return nil
+	}
+	ev.Addr = a
+	reply := r.start(req, dhcpv4.MessageTypeOffer)
+	r.configure(reply, req, ev)
+	r.setLease(reply, a)
+	return reply
+}
+
+// grant answers a REQUEST in each state of RFC 2131 section 4.3.2. Without a record a server should be
+// silent; this one grants a free address of its range, since it may have forgotten the lease.
+func (r *Responder) grant(req *dhcpv4.DHCPv4, client string, chosen bool, ev *Event) *dhcpv4.DHCPv4 {
+	a := address(req.RequestedIPAddress()) // SELECTING and INIT-REBOOT
+	if !a.IsValid() {
+		a = address(req.ClientIPAddr) // RENEWING and REBINDING
+	}
+	ev.Addr = a
+	if r.Leases.Take(client, a, ev.Time, ev.Time.Add(r.Config.leaseTime())) {
+		reply := r.start(req, dhcpv4.MessageTypeAck)
+		r.configure(reply, req, ev)
+		r.setLease(reply, a)
+		reply.ClientIPAddr = req.ClientIPAddr
+		return reply
+	}
+	inRange := a.IsValid() && a.Compare(r.Config.First) >= 0 && a.Compare(r.Config.Last) <= 0
+	switch {
+	case !r.Config.Subnet.Contains(a):
+		ev.Why = fmt.Sprintf("address %v is not in subnet %v", a, r.Config.Subnet.Masked())
+	case inRange:
+		ev.Why = fmt.Sprintf("address %v is not free", a)
+	case chosen:
+		ev.Why = fmt.Sprintf("address %v is outside of the range", a)
+	default:
+		ev.Why = fmt.Sprintf("address %v is outside of the range, perhaps another server's", a)
+		return nil
+	}
+	nak := r.start(req, dhcpv4.MessageTypeNak)
+	nak.SetBroadcast() // a relay must broadcast it too: the client's address is no good (RFC 2131 4.3.2)
+	return nak
+}
+
+// start makes a reply with what all of them have.
+func (r *Responder) start(req *dhcpv4.DHCPv4, t dhcpv4.MessageType) *dhcpv4.DHCPv4 {
+	reply := &dhcpv4.DHCPv4{
+		OpCode: dhcpv4.OpcodeBootReply, HWType: req.HWType, TransactionID: req.TransactionID, Flags: req.Flags,
+		GatewayIPAddr: req.GatewayIPAddr, ClientHWAddr: req.ClientHWAddr, Options: dhcpv4.Options{},
+	}
+	reply.UpdateOption(dhcpv4.OptMessageType(t))
+	reply.UpdateOption(dhcpv4.OptServerIdentifier(ip(r.Config.ServerIP)))
+	// RFC 3046 and RFC 6842: given back as they came.
+	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionRelayAgentInformation, dhcpv4.OptionClientIdentifier} {
+		if b := req.Options.Get(code); b != nil {
+			reply.UpdateOption(dhcpv4.OptGeneric(code, b))
+		}
+	}
+	return reply
+}
+
+// configure adds what every client of the network needs, and the boot file for those that boot.
+func (r *Responder) configure(reply, req *dhcpv4.DHCPv4, ev *Event) {
+	c := r.Config
+	reply.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(c.Subnet.Bits(), 32)))
+	reply.UpdateOption(dhcpv4.OptBroadcastAddress(ip(broadcast(c.Subnet))))
+	if c.Router.IsValid() {
+		reply.UpdateOption(dhcpv4.OptRouter(ip(c.Router)))
+	}
+	if len(c.DNS) > 0 {
+		var servers []net.IP
+		for _, d := range c.DNS {
+			servers = append(servers, ip(d))
+		}
+		reply.UpdateOption(dhcpv4.OptDNS(servers...))
+	}
+	if c.Domain != "" {
+		reply.UpdateOption(dhcpv4.OptDomainName(c.Domain))
+	}
+	if ev.Client == System {
+		return
+	}
+	file, err := c.addBoot(reply, req, ev.Client)
+	ev.File = file
+	if err != nil {
+		ev.Why = err.Error()
+	}
+}
+
+func (r *Responder) setLease(reply *dhcpv4.DHCPv4, a netip.Addr) {
+	t := r.Config.leaseTime()
+	reply.YourIPAddr = ip(a)
+	reply.UpdateOption(dhcpv4.OptIPAddressLeaseTime(t))
+	reply.UpdateOption(dhcpv4.OptRenewTimeValue(t / 2))
+	reply.UpdateOption(dhcpv4.OptRebindingTimeValue(t * 7 / 8))
+}
+
+// clientKey names a client for its lease: by MAC when it has a usable one, else by what RFC 2131
+// prefers, its client identifier. See the package comment for why.
+func clientKey(req *dhcpv4.DHCPv4) string {
+	if req.HWType == iana.HWTypeEthernet && len(req.ClientHWAddr) == 6 && req.ClientHWAddr.String() != "00:00:00:00:00:00" {
+		return "mac:" + string(req.ClientHWAddr)
+	}
+	if id := req.Options.Get(dhcpv4.OptionClientIdentifier); len(id) > 0 {
+		return "id:" + string(id)
+	}
+	return fmt.Sprintf("hw:%d:%s", req.HWType, req.ClientHWAddr)
+}
+
+var limited = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// address converts what the codec gives; no or an odd option is the zero Addr.
+func address(b net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(b)
+	return a.Unmap()
+}
+
+// destination says where a reply goes (RFC 2131 section 4.1). A client without an address cannot be
+// reached but by broadcast: nothing here writes the kernel's ARP table for it. A client address that
+// is not of this network is not trusted: it could be a victim's.
+func (c Config) destination(reply *dhcpv4.DHCPv4, from netip.AddrPort, port int) netip.AddrPort {
+	relay, client := address(reply.GatewayIPAddr), address(reply.ClientIPAddr)
+	local := func(a netip.Addr) bool {
+		return a.IsValid() && !a.IsUnspecified() && (!c.Subnet.IsValid() || c.Subnet.Contains(a))
+	}
+	switch {
+	case relay.IsValid() && !relay.IsUnspecified():
+		return netip.AddrPortFrom(relay, portDHCP)
+	case reply.MessageType() == dhcpv4.MessageTypeNak:
+	case port == portPXE && local(from.Addr()) && from.Port() != 0:
+		return from
+	case local(client) && reply.MessageType() == dhcpv4.MessageTypeAck:
+		return netip.AddrPortFrom(client, portClient)
+	}
+	return netip.AddrPortFrom(limited, portClient)
+}

@@ -1,0 +1,144 @@
+package dhcpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sys/unix"
+)
+
+// Server answers DHCP on one interface.
+type Server struct {
+	Responder
+	Events func(Event)  // nil: none; called from up to two goroutines, must not block
+	Log    *slog.Logger // nil: discarded
+}
+
+// ListenAndServe checks the configuration, listens on ports 67 and 4011 of the interface and answers
+// until ctx ends; then it returns nil. With mode Off it only waits.
+func (s *Server) ListenAndServe(ctx context.Context) error {
+	if err := s.Config.Validate(); err != nil {
+		return err
+	}
+	if s.Config.Mode == Off {
+		<-ctx.Done()
+		return nil
+	}
+	dhcp, err := listen(ctx, s.Config.Interface, portDHCP)
+	if err != nil {
+		return err
+	}
+	pxe, err := listen(ctx, s.Config.Interface, portPXE)
+	if err != nil {
+		dhcp.Close()
+		return err
+	}
+	return s.Serve(ctx, dhcp, pxe)
+}
+
+// listen binds to one interface, so that machines on other ones get no answer. It does not share the
+// port: two servers answering from one host are a fault that should be seen at once.
+func listen(ctx context.Context, iface string, port int) (net.PacketConn, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var inner error
+		if err := c.Control(func(fd uintptr) { inner = unix.BindToDevice(int(fd), iface) }); err != nil {
+			return err
+		}
+		return inner
+	}}
+	conn, err := lc.ListenPacket(ctx, "udp4", fmt.Sprintf("0.0.0.0:%d", port))
+	hint := ""
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = ": stop the other DHCP server on this host (dnsmasq, isc-dhcp-server, kea)"
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		hint = ": run as root or with CAP_NET_BIND_SERVICE and CAP_NET_RAW"
+	case errors.Is(err, syscall.ENODEV):
+		hint = ": there is no such interface"
+	}
+	if err != nil {
+		return nil, fmt.Errorf("DHCP on %s: %w%s", iface, err, hint)
+	}
+	if u, ok := conn.(*net.UDPConn); ok {
+		// A herd of machines asks in the same second; the kernel's limit may keep it lower.
+		_ = u.SetReadBuffer(1 << 20)
+	}
+	return conn, nil
+}
+
+// Serve answers on two sockets, that of port 67 and that of port 4011, until ctx ends, and closes
+// them. Any return but nil is a failure of a socket. Config must be valid. In Full mode without
+// Leases it keeps them in memory.
+func (s *Server) Serve(ctx context.Context, dhcp, pxe net.PacketConn) error {
+	if s.Leases == nil && s.Config.Mode == Full {
+		s.Leases = NewMemory(s.Config.First, s.Config.Last, s.Config.ServerIP)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { dhcp.Close(); pxe.Close() })
+	defer stop()
+	failed := make(chan error, 2)
+	go func() { failed <- s.loop(ctx, dhcp, portDHCP) }()
+	go func() { failed <- s.loop(ctx, pxe, portPXE) }()
+	err := <-failed
+	cancel()
+	dhcp.Close()
+	pxe.Close()
+	<-failed // what comes after the first failure follows from it
+	return err
+}
+
+func (s *Server) loop(ctx context.Context, conn net.PacketConn, port int) error {
+	buf := make([]byte, 4096)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("DHCP: receiving: %w", err)
+		}
+		// A datagram that fills the buffer was cut; no DHCP message is that long.
+		if u, ok := from.(*net.UDPAddr); ok && n < len(buf) {
+			s.handle(conn, buf[:n], u.AddrPort(), port)
+		}
+	}
+}
+
+func (s *Server) handle(conn net.PacketConn, b []byte, from netip.AddrPort, port int) {
+	req, err := dhcpv4.FromBytes(b)
+	if err != nil {
+		s.log().Debug("DHCP packet dropped", "from", from, "err", err)
+		return
+	}
+	reply, ev := s.Reply(req, port)
+	if reply != nil {
+		to := s.Config.destination(reply, from, port)
+		if _, err := conn.WriteTo(reply.ToBytes(), net.UDPAddrFromAddrPort(to)); err != nil {
+			ev.Why = fmt.Sprintf("answer not sent: %v", err)
+			ev.Answer = dhcpv4.MessageTypeNone
+		}
+	}
+	level := slog.LevelInfo
+	if ev.Client == System && ev.Answer == dhcpv4.MessageTypeNone {
+		level = slog.LevelDebug
+	}
+	s.log().Log(context.Background(), level, "DHCP", "asked", ev.Asked, "answer", ev.Answer, "mac", ev.MAC.String(), "uuid", ev.UUID,
+		"client", ev.Client, "arch", ev.Arch, "addr", ev.Addr, "file", ev.File, "why", ev.Why)
+	if s.Events != nil {
+		s.Events(ev)
+	}
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log
+}

@@ -1,0 +1,337 @@
+// Package tftpd is a read-only TFTP server for boot files.
+//
+// It speaks RFC 1350 with options (2347), block size (2348), transfer size and timeout (2349) and
+// window size (7440). Names are looked up in a table and never touch the disk.
+//
+// What is handled here because firmware is as it is:
+//   - OVMF asks for the size, aborts with an ERROR and comes back for the file: that is
+//     [Probed], not a failure. It may come from the same port, before its ERROR has arrived.
+//   - Boot ROMs cannot put IP fragments together although some ask for large blocks: blocks are
+//     kept within one Ethernet frame.
+//   - Block numbers are 16 bits wide; for files over 65,535 blocks they go on with 0.
+//   - Some firmware names files with a leading slash, and some pads requests with NULs.
+package tftpd
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// DefaultMaxBlock is the largest block in bytes that fits one Ethernet frame without fragments:
+	// 1500 less 20 (IPv4), 8 (UDP) and 4 (TFTP).
+	DefaultMaxBlock = 1468
+	// DefaultMaxTransfers lets a thousand machines start in the same second, with room to spare.
+	DefaultMaxTransfers = 2048
+	// DefaultTimeout is the first wait for an acknowledgement; each further one is twice as long.
+	DefaultTimeout = time.Second
+
+	maxWindow = 64 // blocks; a larger window overruns the receive rings of boot NICs
+)
+
+// Outcome is how a transfer ended.
+type Outcome int
+
+// The outcomes.
+const (
+	Sent    Outcome = iota // the client acknowledged the last block
+	Probed                 // the client took the size only, as firmware does before loading
+	Refused                // the request was answered with an error
+	Aborted                // the client sent an error in the middle
+	Failed                 // the client stopped answering, or the file could not be read
+)
+
+func (o Outcome) String() string {
+	return [...]string{"sent", "probed", "refused", "aborted", "failed"}[o]
+}
+
+// Event tells of one finished transfer or refused request.
+type Event struct {
+	Time    time.Time
+	Client  netip.AddrPort
+	File    string // as looked up; the client's bytes
+	Outcome Outcome
+	Size    int64 // of the file, bytes
+	Acked   int64 // bytes that the client has acknowledged
+	Resent  int   // packets sent more than once
+	Took    time.Duration
+	Err     error // why it was not Sent or Probed
+}
+
+// Server sends files to whoever asks. Open must be set; the zero values of the rest are useful.
+// A Server serves one connection; its fields must not change while it does.
+type Server struct {
+	Open         Opener
+	Log          *slog.Logger  // nil: discarded
+	Events       func(Event)   // nil: none; called from several goroutines, must not block
+	MaxBlock     int           // bytes; 0: DefaultMaxBlock
+	MaxTransfers int           // at once; 0: DefaultMaxTransfers
+	Timeout      time.Duration // 0: DefaultTimeout
+
+	// listen opens the socket of a transfer on the server's own address; nil: UDP.
+	listen func(local net.Addr) (net.PacketConn, error)
+
+	mu    sync.Mutex
+	live  map[netip.AddrPort]*entry
+	fresh list.List // of *entry: never acknowledged, oldest first; shed when the table is full
+}
+
+// entry is a live transfer as the dispatcher sees it.
+type entry struct {
+	peer   netip.AddrPort
+	req    request
+	cancel context.CancelCauseFunc
+	place  *list.Element // in fresh, nil once the client has acknowledged
+	moved  time.Time     // when the client last made progress
+}
+
+// ListenAndServe serves on a UDP address such as "10.0.0.1:69" until ctx ends. Name the address that
+// DHCP gives as next-server: boot ROMs ignore answers from another one, and on a wildcard address
+// the kernel chooses.
+func (s *Server) ListenAndServe(ctx context.Context, address string) error {
+	var lc net.ListenConfig
+	conn, err := lc.ListenPacket(ctx, "udp4", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("TFTP: %w: stop the other TFTP server (tftpd-hpa, atftpd or dnsmasq)", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("TFTP: %w: run as root or with CAP_NET_BIND_SERVICE", err)
+	case err != nil:
+		return fmt.Errorf("TFTP: %w", err)
+	}
+	if u, ok := conn.(*net.UDPConn); ok {
+		// A herd of machines asks in the same second; the kernel's limit may keep it lower.
+		_ = u.SetReadBuffer(4 << 20)
+	}
+	return s.Serve(ctx, conn)
+}
+
+// Serve answers requests that arrive on conn until ctx ends, then stops its transfers, waits for
+// them and returns nil. It closes conn. Any other return is a failure of conn.
+func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var transfers sync.WaitGroup
+	defer transfers.Wait()
+	defer cancel(nil)
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+
+	s.mu.Lock()
+	s.live = map[netip.AddrPort]*entry{}
+	s.fresh.Init()
+	s.mu.Unlock()
+
+	buf := make([]byte, 2048)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("TFTP: receiving: %w", err)
+		}
+		peer := addrPort(from)
+		if !answerable(peer) {
+			continue
+		}
+		req, err := parseRequest(buf[:n])
+		if errors.Is(err, errNotRequest) {
+			continue
+		}
+		if r, ok := errors.AsType[*refusal](err); ok {
+			_, _ = conn.WriteTo(appendERROR(nil, r), from)
+			s.report(Event{Time: time.Now(), Client: peer, File: req.name, Outcome: Refused, Err: r})
+			continue
+		}
+		if e, tctx := s.admit(ctx, peer, req); e != nil {
+			transfers.Go(func() {
+				defer s.leave(e)
+				s.transfer(tctx, e, conn.LocalAddr(), from)
+			})
+		}
+	}
+}
+
+// answerable tells whether a request may be answered: not when it pretends to come from nowhere,
+// from many, or from a TFTP server, which would answer in turn.
+func answerable(p netip.AddrPort) bool {
+	a := p.Addr()
+	return p.Port() != 0 && p.Port() != 69 && a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() &&
+		a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+// admit registers a transfer, or returns nil when the request repeats one that is running, or there
+// is no place. A full table sheds the oldest client that has never answered: real ones answer within
+// milliseconds, spoofed ones never.
+func (s *Server) admit(ctx context.Context, peer netip.AddrPort, req request) (*entry, context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if old := s.live[peer]; old != nil {
+		// The same request again is most often one whose answer was lost or is under way: the transfer
+		// already sends it again, and a new one would have another port. If the client got somewhere
+		// and then stopped, it is a machine that starts anew.
+		if old.req == req && (old.place != nil || now.Sub(old.moved) < 3*s.timeout()) {
+			return nil, nil
+		}
+		s.drop(old, errReplaced)
+	}
+	limit := s.MaxTransfers
+	if limit == 0 {
+		limit = DefaultMaxTransfers
+	}
+	if len(s.live) >= limit {
+		oldest := s.fresh.Front()
+		if oldest == nil {
+			s.log().Warn("TFTP request dropped: too many transfers", "client", peer, "limit", limit)
+			return nil, nil
+		}
+		s.drop(oldest.Value.(*entry), errShed)
+	}
+	tctx, cancel := context.WithCancelCause(ctx)
+	e := &entry{peer: peer, req: req, cancel: cancel, moved: now}
+	e.place = s.fresh.PushBack(e)
+	s.live[peer] = e
+	return e, tctx
+}
+
+// drop ends a transfer and forgets it; the caller holds mu.
+func (s *Server) drop(e *entry, why error) {
+	e.cancel(why)
+	if s.live[e.peer] == e {
+		delete(s.live, e.peer)
+	}
+	s.settle(e)
+}
+
+// settle takes e from the clients that have not answered yet; the caller holds mu.
+func (s *Server) settle(e *entry) {
+	if e.place != nil {
+		s.fresh.Remove(e.place)
+		e.place = nil
+	}
+}
+
+func (s *Server) leave(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(e, nil)
+}
+
+// transfer opens the file and a socket of its own, and sends.
+func (s *Server) transfer(ctx context.Context, e *entry, local, to net.Addr) {
+	start := time.Now()
+	ev := Event{Time: start, Client: e.peer, File: e.req.name}
+	defer func() {
+		ev.Took = time.Since(start)
+		s.report(ev)
+	}()
+	conn, err := s.socket(local)
+	if err != nil {
+		ev.Outcome, ev.Err = Failed, fmt.Errorf("opening a socket: %w", err)
+		return
+	}
+	defer conn.Close()
+	// Wakes a read that waits for an acknowledgement.
+	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
+
+	content, size, err := s.Open(e.req.name)
+	if err != nil {
+		ev.Outcome, ev.Err = Refused, fmt.Errorf("opening %q: %w", e.req.name, err)
+		r := &refusal{codeUndefined, "cannot read the file"}
+		if errors.Is(err, fs.ErrNotExist) {
+			r = &refusal{codeNotFound, "no such file"}
+		}
+		_, _ = conn.WriteTo(appendERROR(nil, r), to)
+		return
+	}
+	if c, ok := content.(io.Closer); ok {
+		defer c.Close()
+	}
+	t := &transfer{conn: conn, peer: e.peer, to: to, content: content, size: size}
+	t.proven = func() { s.mu.Lock(); s.settle(e); s.mu.Unlock() }
+	t.moved = func() { s.mu.Lock(); e.moved = time.Now(); s.mu.Unlock() }
+	t.negotiate(e.req, s.maxBlock(), s.timeout())
+	err = t.run(ctx)
+	ev.Size, ev.Acked, ev.Resent = size, min(t.acked*t.blksize, size), t.resent
+	ev.Outcome, ev.Err = outcome(err, e.req, t.acked)
+}
+
+// outcome sorts the end of a transfer. A client that leaves before the first block, having asked for
+// the size, wanted the size.
+func outcome(err error, req request, acked int64) (Outcome, error) {
+	_, told := errors.AsType[*clientError](err)
+	early := req.tsize && acked == 0
+	switch {
+	case err == nil:
+		return Sent, nil
+	case early && (told || errors.Is(err, errReplaced)):
+		return Probed, nil
+	case told:
+		return Aborted, err
+	}
+	return Failed, err
+}
+
+func (s *Server) socket(local net.Addr) (net.PacketConn, error) {
+	if s.listen != nil {
+		return s.listen(local)
+	}
+	addr := &net.UDPAddr{}
+	if u, ok := local.(*net.UDPAddr); ok {
+		addr.IP = u.IP
+	}
+	return net.ListenUDP("udp4", addr)
+}
+
+func (s *Server) report(ev Event) {
+	level := slog.LevelInfo
+	if ev.Outcome == Failed || ev.Outcome == Refused {
+		level = slog.LevelWarn
+	}
+	s.log().Log(context.Background(), level, "TFTP "+ev.Outcome.String(), "client", ev.Client, "file", ev.File,
+		"acked", ev.Acked, "size", ev.Size, "resent", ev.Resent, "took", ev.Took, "err", ev.Err)
+	if s.Events != nil {
+		s.Events(ev)
+	}
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log
+}
+
+func (s *Server) maxBlock() int {
+	if s.MaxBlock == 0 {
+		return DefaultMaxBlock
+	}
+	return min(max(s.MaxBlock, 8), 65464)
+}
+
+func (s *Server) timeout() time.Duration {
+	if s.Timeout == 0 {
+		return DefaultTimeout
+	}
+	return s.Timeout
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if u, ok := a.(*net.UDPAddr); ok {
+		p := u.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	p, _ := netip.ParseAddrPort(a.String())
+	return p
+}

@@ -1,0 +1,59 @@
+// Package lab makes real surroundings for whole-boot tests and the demo: golden images of real Debian, and
+// networks that exist only for one test.
+//
+// Images are built once a host, by root, and kept outside the tree ([CacheDir]); everything else is gone
+// when it is closed. Tests of several packages may use the lab at the same time.
+package lab
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Need skips the test unless it runs as root with these programs in PATH.
+func Need(t testing.TB, programs ...string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: for loop devices, chroot and network namespaces")
+	}
+	if err := lookAll(programs); err != nil {
+		t.Skip(err)
+	}
+}
+
+// lookAll reports every absent program at once, so that one installation mends all.
+func lookAll(programs []string) error {
+	var absent []string
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			absent = append(absent, program)
+		}
+	}
+	if len(absent) > 0 {
+		return fmt.Errorf("programs not found: %s: scripts/deps test installs what the tests need", strings.Join(absent, ", "))
+	}
+	return nil
+}
+
+// CacheDir is where built images are kept: $GILD_CACHE, else $XDG_CACHE_HOME/gild, else /var/cache/gild for
+// root and .cache/gild in the home directory for others.
+func CacheDir() (string, error) {
+	if dir := os.Getenv("GILD_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
+		return filepath.Join(dir, "gild"), nil
+	}
+	if os.Geteuid() == 0 {
+		return "/var/cache/gild", nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find a cache directory: %w: set GILD_CACHE", err)
+	}
+	return filepath.Join(dir, "gild"), nil
+}

@@ -1,0 +1,185 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bridge is the name of every lab network's switch, and so of the interface that a server listens on.
+const Bridge = "br0"
+
+const (
+	namespaceDir    = "/run/netns" // of ip-netns(8)
+	namespacePrefix = "gild-lab-"
+	ipWait          = 30 * time.Second
+)
+
+// Network is a network that exists only for its owner: a namespace with a bridge, which has an address, and
+// taps for virtual machines. Neither the host nor another network can be reached from it.
+type Network struct {
+	Namespace string       // for vm.Config and "ip netns"
+	Addr      netip.Prefix // the bridge's own, 10.77.0.1/24
+
+	closing sync.Once
+	err     error
+}
+
+// NetworkFor makes a network that ends with the test. It skips the test where that is not possible.
+func NetworkFor(t testing.TB) *Network {
+	t.Helper()
+	Need(t, "ip")
+	n, err := NewNetwork(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// NewNetwork makes a network, as root. The caller must Close it; what a killed process left is removed by the
+// next NewNetwork on the same host.
+func NewNetwork(ctx context.Context) (*Network, error) {
+	sweep(ctx)
+	name, err := addNamespace(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("make a lab network: %w", err)
+	}
+	n := &Network{Namespace: name, Addr: netip.MustParsePrefix("10.77.0.1/24")}
+	for _, args := range [][]string{
+		{"link", "set", "lo", "up"},
+		// Without spanning tree a port forwards at once; with it, DHCP clients give up first.
+		{"link", "add", Bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0"},
+		{"address", "add", n.Addr.String(), "dev", Bridge},
+		{"link", "set", Bridge, "up"},
+	} {
+		if err := n.ip(ctx, args...); err != nil {
+			n.Close()
+			return nil, fmt.Errorf("make a lab network: %w", err)
+		}
+	}
+	return n, nil
+}
+
+// addNamespace makes a namespace named after this process. A number tells a process's networks apart: "ip
+// netns add" fails on a name that is taken, so the first free one is ours alone.
+func addNamespace(ctx context.Context) (string, error) {
+	for i := range 1000 {
+		name := fmt.Sprintf("%s%d-%d", namespacePrefix, os.Getpid(), i)
+		if isThere(filepath.Join(namespaceDir, name)) {
+			continue
+		}
+		err := ip(ctx, "netns", "add", name)
+		if err == nil || !strings.Contains(err.Error(), "File exists") {
+			return name, err
+		}
+	}
+	return "", fmt.Errorf("a thousand networks of this process are in %s", namespaceDir)
+}
+
+// sweep removes the namespaces of processes that no longer exist.
+func sweep(ctx context.Context) {
+	paths, _ := filepath.Glob(filepath.Join(namespaceDir, namespacePrefix+"*")) // the only error is a bad pattern
+	for _, path := range paths {
+		name := filepath.Base(path)
+		owner, _, _ := strings.Cut(strings.TrimPrefix(name, namespacePrefix), "-")
+		pid, err := strconv.Atoi(owner)
+		if err == nil && pid > 0 && syscall.Kill(pid, 0) == syscall.ESRCH {
+			_ = ip(ctx, "netns", "delete", name) // another process may sweep too
+		}
+	}
+}
+
+// Close removes the network. Processes still in it lose their cables and their bridge.
+func (n *Network) Close() error {
+	n.closing.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), ipWait)
+		defer cancel()
+		// A process that outlives the test keeps the namespace's interfaces alive: take them first.
+		_ = n.ip(ctx, "link", "delete", Bridge)
+		n.err = ip(ctx, "netns", "delete", n.Namespace)
+	})
+	return n.err
+}
+
+// Tap adds a port for a virtual machine and returns the tap's name, for [vm.NIC]. name is at most 15 bytes and
+// need be unique only in this network.
+func (n *Network) Tap(ctx context.Context, name string) (string, error) {
+	for _, args := range [][]string{
+		{"tuntap", "add", "dev", name, "mode", "tap"},
+		{"link", "set", name, "master", Bridge, "up"},
+	} {
+		if err := n.ip(ctx, args...); err != nil {
+			return "", fmt.Errorf("add tap %s: %w", name, err)
+		}
+	}
+	return name, nil
+}
+
+// SetLink cuts or mends the way between a tap and the bridge. The guest keeps its carrier, as with a switch
+// that fails further on; [vm.Monitor.SetLink] takes the carrier too.
+func (n *Network) SetLink(ctx context.Context, tap string, up bool) error {
+	state := "down"
+	if up {
+		state = "up"
+	}
+	return n.ip(ctx, "link", "set", tap, state)
+}
+
+// Command is exec.CommandContext for a program that runs inside the network.
+func (n *Network) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	// ip replaces itself by the program: its process id, and a signal to it, are the program's.
+	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", n.Namespace, name}, args...)...)
+}
+
+// Do runs fn inside the network: sockets that fn itself opens are there and stay there. Goroutines that fn
+// starts are not.
+func (n *Network) Do(fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		// Never unlocked: a thread that is in a namespace must not serve other goroutines.
+		runtime.LockOSThread()
+		file, err := os.Open(filepath.Join(namespaceDir, n.Namespace))
+		if err == nil {
+			err = unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
+			file.Close()
+		}
+		if err != nil {
+			done <- fmt.Errorf("enter network namespace %s: %w", n.Namespace, err)
+			return
+		}
+		done <- fn()
+	}()
+	return <-done
+}
+
+// ip runs iproute2 inside the network.
+func (n *Network) ip(ctx context.Context, args ...string) error {
+	return ip(ctx, append([]string{"-netns", n.Namespace}, args...)...)
+}
+
+func ip(ctx context.Context, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, ipWait)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "ip", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}

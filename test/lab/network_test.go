@@ -1,0 +1,90 @@
+package lab
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestNetwork(t *testing.T) {
+	n := NetworkFor(t)
+	other := NetworkFor(t)
+	if n.Namespace == other.Namespace {
+		t.Fatalf("two networks are both called %s", n.Namespace)
+	}
+	if _, err := n.Tap(t.Context(), "tap0"); err != nil {
+		t.Fatal(err)
+	}
+
+	// What is opened inside is reached from inside, and from nowhere else.
+	var listener net.Listener
+	err := n.Do(func() (err error) {
+		var config net.ListenConfig
+		listener, err = config.Listen(t.Context(), "tcp", net.JoinHostPort(n.Addr.Addr().String(), "0"))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	dial := func() error {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(t.Context(), "tcp", listener.Addr().String())
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}
+	if err := n.Do(dial); err != nil {
+		t.Errorf("dial inside the network: %v", err)
+	}
+	if err := other.Do(dial); err == nil {
+		t.Error("another network reached this one")
+	}
+
+	out, err := n.Command(t.Context(), "ip", "-brief", "link", "show", "master", Bridge).Output()
+	if err != nil || !strings.HasPrefix(string(out), "tap0") {
+		t.Errorf("ports of the bridge: %q, %v; want tap0", out, err)
+	}
+	for _, up := range []bool{false, true} {
+		if err := n.SetLink(t.Context(), "tap0", up); err != nil {
+			t.Error(err)
+		}
+		flags, err := n.Command(t.Context(), "ip", "link", "show", "tap0").Output()
+		if err != nil || strings.Contains(string(flags), ",UP") != up {
+			t.Errorf("tap0 after SetLink(%v): %s, %v", up, flags, err)
+		}
+	}
+
+	path := filepath.Join(namespaceDir, n.Namespace)
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	if isThere(path) {
+		t.Errorf("%s is there after Close", path)
+	}
+}
+
+func TestSweepRemovesOnlyTheDead(t *testing.T) {
+	n := NetworkFor(t)
+	// The id of a process that has just ended and been waited for.
+	dead := exec.CommandContext(t.Context(), "true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	orphan := namespacePrefix + strconv.Itoa(dead.Process.Pid) + "-0"
+	if err := ip(t.Context(), "netns", "add", orphan); err != nil {
+		t.Fatal(err)
+	}
+	sweep(t.Context())
+	if isThere(filepath.Join(namespaceDir, orphan)) {
+		t.Errorf("%s of a dead process is still there", orphan)
+	}
+	if !isThere(filepath.Join(namespaceDir, n.Namespace)) {
+		t.Errorf("%s of this process (%d) is gone", n.Namespace, os.Getpid())
+	}
+}

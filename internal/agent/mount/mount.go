@@ -36,13 +36,12 @@ func Early() []Point {
 	}
 }
 
-// Mount makes the target and mounts. EBUSY is success: the kernel mounts
-// devtmpfs by itself when it was built to, and a step may be walked twice.
+// Mount makes the target and mounts.
 func (p Point) Mount() error {
 	if err := os.MkdirAll(p.Target, 0o755); err != nil {
 		return fmt.Errorf("mounting %v: %w", p, err)
 	}
-	if err := unix.Mount(p.Source, p.Target, p.Type, p.Flags, p.Data); err != nil && !errors.Is(err, unix.EBUSY) {
+	if err := unix.Mount(p.Source, p.Target, p.Type, p.Flags, p.Data); err != nil {
 		return fmt.Errorf("mounting %v: %w", p, err)
 	}
 	return nil

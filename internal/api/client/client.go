@@ -109,6 +109,23 @@ func (c *Client) Hello(ctx context.Context, hello api.Hello) (answer api.Answer,
 	return answer, date, nil
 }
 
+// Ping reports whether the server can be spoken to at all. Any answer will do,
+// also a refusal: something that speaks HTTP lives at that address.
+func (c *Client) Ping(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, c.url("/v2/"), nil)
+	if err != nil {
+		return fmt.Errorf("HEAD /v2/: %w", err)
+	}
+	resp, err := c.do(req, http.StatusOK)
+	if status := (*StatusError)(nil); errors.As(err, &status) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
 // Report delivers events. After an error it is unknown whether they arrived;
 // sending them again is harmless.
 func (c *Client) Report(ctx context.Context, report api.Report) error {

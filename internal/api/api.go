@@ -59,6 +59,7 @@ type Disk struct {
 	Model      string   `json:"model,omitempty"`
 	Serial     string   `json:"serial,omitempty"`
 	WWN        string   `json:"wwn,omitempty"`
+	Path       string   `json:"path,omitempty"`      // where it is plugged in, as udev's by-path says it
 	Transport  string   `json:"transport,omitempty"` // "nvme", "sata", "virtio", "usb", ...
 	Removable  bool     `json:"removable,omitempty"`
 	ReadOnly   bool     `json:"readOnly,omitempty"`

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Every machine fetches this program before anything else can happen.
+const (
+	maxSize       = 8 << 20
+	maxCompressed = 3 << 20
+)
+
+func TestSize(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "gild-init")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, text)
+	}
+	program, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	enc, err := zstd.NewWriter(&packed, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := enc.Write(program); err != nil {
+		t.Fatal(err)
+	}
+	if err := enc.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("gild-init: %d bytes, %d compressed", len(program), packed.Len())
+	if len(program) > maxSize || packed.Len() > maxCompressed {
+		t.Errorf("gild-init has %d bytes, %d compressed; want at most %d, %d: what was imported?", len(program), packed.Len(), maxSize, maxCompressed)
+	}
+}

@@ -1,0 +1,224 @@
+// Package agent is PID 1 of gild's initramfs: it finds out what the machine
+// is, asks the server what to do with it, writes the image to the disk and
+// leaves the machine to the system on it.
+//
+// The boot is a table of steps (steps.go), walked by a runner (run.go) that
+// turns everything that happens into events. A step that fails is reported
+// and tried again after growing waits: PID 1 must not exit, as the kernel
+// would panic, and must not panic itself.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/agent/cmdline"
+	"github.com/gild-dev/gild/internal/agent/coldplug"
+	"github.com/gild-dev/gild/internal/agent/mount"
+	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+// memoryLimit is what the collector keeps the heap under, in bytes: a machine
+// with 512 MB has about 350 left beside kernel and initramfs.
+const memoryLimit = 160 << 20
+
+// Agent is one boot of one machine.
+type Agent struct {
+	runner
+	console *console
+	tuning  tuning
+	kids    *children
+
+	line     cmdline.Line
+	settings cmdline.Settings
+	modules  *coldplug.Loader
+	client   *client.Client
+	conn     *netif.Conn
+	session  string
+
+	planID atomic.Value // string: the plan that events belong to
+	plan   *api.Plan
+	image  *golden.Image
+	source *client.Ranges
+	disk   api.Disk
+	sealed string // plan whose flash has succeeded
+	result flashed
+}
+
+// Run is the program: it returns only if it is not PID 1, with an error.
+// Otherwise it becomes the new system's init, or restarts the machine.
+func Run() error {
+	if os.Getpid() != 1 {
+		return fmt.Errorf("%s is the first program of a machine that gild boots over the network; it does nothing elsewhere", os.Args[0])
+	}
+	debug.SetMemoryLimit(memoryLimit)
+	debug.SetGCPercent(50)
+	for wait := (backoff.Backoff{}); ; {
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					// The last resort of the last resort: whatever happens here
+					// must not end the process.
+					fmt.Fprintf(os.Stderr, "gild: %v\n%s", p, debug.Stack())
+				}
+			}()
+			boot()
+		}()
+		time.Sleep(wait.Next())
+	}
+}
+
+// boot walks the steps. It returns only when something that must not fail
+// did.
+func boot() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	a := &Agent{session: rand.Text(), kids: newChildren()}
+	a.planID.Store("")
+	// Without these no step could even be reported.
+	var early []error
+	for _, p := range mount.Early() {
+		// EBUSY: mounted already, by a kernel that mounts devtmpfs itself or
+		// by a boot that ended here before.
+		if err := p.Mount(); err != nil && !errors.Is(err, unix.EBUSY) {
+			early = append(early, err)
+		}
+	}
+	text, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		early = append(early, err)
+	}
+	a.line = cmdline.Parse(string(text))
+	var warnings []string
+	a.settings, warnings = a.line.Settings()
+
+	a.tuning = tune(a.settings.Debug)
+	kmsg := openKmsg()
+	a.console = openConsoles(ctx, "/sys/class/tty/console/active", "/dev")
+	a.runner = runner{
+		console: a.console,
+		kmsg:    kmsg,
+		queue:   newQueue(),
+		uptime:  uptime,
+		log:     slog.New(&kmsgHandler{out: kmsg, level: logLevel(a.settings.Debug)}),
+	}
+	a.guard("children", func() { a.kids.reap(ctx) })
+	a.guard("signals", func() { a.signals(ctx) })
+
+	a.console.line("gild " + version())
+	for _, err := range early {
+		a.event(api.Event{Step: "start", State: api.StateFailed, Cause: "mount", Message: err.Error()})
+	}
+	for _, w := range warnings {
+		a.event(api.Event{Step: "start", State: api.StateProgress, Message: w})
+	}
+	a.walk(ctx, a.steps())
+}
+
+func logLevel(debug bool) slog.Level {
+	if debug {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// version is the agent's own, for people.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
+			v = s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return v
+}
+
+// buildTime is when the agent's source was committed: no clock that is right
+// shows an earlier time.
+func buildTime() time.Time {
+	floor := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.time" {
+				if t, err := time.Parse(time.RFC3339, s.Value); err == nil && t.After(floor) {
+					return t
+				}
+			}
+		}
+	}
+	return floor
+}
+
+// setClock takes the server's time where the machine's own cannot be right.
+// Only the times of events depend on it.
+func setClock(now, server time.Time) bool {
+	if !now.Before(buildTime()) || server.Before(buildTime()) {
+		return false
+	}
+	tv := unix.NsecToTimeval(server.UnixNano())
+	return unix.Settimeofday(&tv) == nil
+}
+
+// uptime returns the seconds since the kernel started.
+func uptime() float64 {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
+		return 0
+	}
+	return float64(ts.Nano()) / 1e9
+}
+
+// release is the running kernel's, uname -r.
+func release() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// tuning is what the agent changes in the kernel's settings for the time of
+// its own life.
+type tuning map[string]string
+
+// tune keeps the kernel's chatter off the consoles, which the agent writes to
+// itself, and lets the machine restart should PID 1 die after all.
+func tune(debug bool) tuning {
+	t := tuning{}
+	set := func(path, value string) {
+		if old, err := os.ReadFile(path); err == nil {
+			t[path] = strings.TrimSpace(string(old))
+			_ = os.WriteFile(path, []byte(value), 0) // a kernel without it is as good
+		}
+	}
+	set("/proc/sys/kernel/panic", "30")
+	if !debug {
+		set("/proc/sys/kernel/printk", "4")
+	}
+	return t
+}
+
+// restore gives the settings back to the system that comes.
+func (t tuning) restore() {
+	for path, value := range t {
+		_ = os.WriteFile(path, []byte(value), 0)
+	}
+}

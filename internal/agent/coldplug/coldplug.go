@@ -1,0 +1,211 @@
+// Package coldplug loads the drivers of the devices that a machine has, by
+// their modalias, and of those that turn up later.
+package coldplug
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/initramfs/kmod"
+)
+
+// Loader loads modules, each once. Safe for concurrent use.
+type Loader struct {
+	// Sys is where sysfs is mounted, "/sys".
+	Sys string
+	// Insert loads one module file into the kernel; nil means [Insert].
+	Insert func(path string) error
+	// Log tells of modules that were loaded and of those that were not; nil
+	// is silent.
+	Log *slog.Logger
+
+	dir   string
+	index *kmod.Index
+
+	mu     sync.Mutex
+	tried  map[string]error // by module name; nil error: it is in the kernel
+	loaded int
+}
+
+// New reads the module index in dir, lib/modules/RELEASE. A directory that
+// does not exist is a kernel with everything built in: nothing to load.
+func New(dir string) (*Loader, error) {
+	l := &Loader{dir: dir, tried: map[string]error{}}
+	index, err := kmod.Load(os.DirFS(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("modules in %s: %w", dir, err)
+	}
+	l.index = index
+	return l, nil
+}
+
+// Loaded returns how many modules were loaded so far.
+func (l *Loader) Loaded() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.loaded
+}
+
+// Coldplug loads the drivers of all devices that the kernel knows by now and
+// returns how many devices asked for one. That a driver does not load is
+// logged and no error: the next one may be the one that counts.
+func (l *Loader) Coldplug(ctx context.Context) (devices int, err error) {
+	seen := map[string]bool{}
+	err = filepath.WalkDir(filepath.Join(l.Sys, "devices"), func(path string, d fs.DirEntry, err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		// A device may leave while its folder is walked.
+		if err != nil || d.Name() != "modalias" || d.IsDir() {
+			return nil
+		}
+		alias, err := os.ReadFile(path)
+		if err != nil {
+			return nil //nolint:nilerr // the device has left
+		}
+		devices++
+		if a := strings.TrimSpace(string(alias)); a != "" && !seen[a] {
+			seen[a] = true
+			l.Alias(a)
+		}
+		return nil
+	})
+	if err != nil {
+		return devices, fmt.Errorf("looking for devices: %w", err)
+	}
+	return devices, nil
+}
+
+// Alias loads what serves a modalias or another alias, if this kernel has it.
+func (l *Loader) Alias(alias string) {
+	if l.index == nil {
+		return
+	}
+	for _, name := range l.index.Resolve(alias) {
+		if err := l.Load(name); err != nil {
+			l.log().Warn("a driver did not load", "alias", alias, "error", err)
+		}
+	}
+}
+
+// Load loads a module by its name or alias and everything that it needs. That
+// it is built in, or loaded already, is success; so is a kernel without an
+// index, whose drivers are all built in.
+func (l *Loader) Load(name string) error {
+	if l.index == nil {
+		return nil
+	}
+	names := l.index.Resolve(name)
+	if len(names) == 0 {
+		return fmt.Errorf("module %q is not among this kernel's modules", name)
+	}
+	order, err := l.index.LoadOrder(names[0])
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range order {
+		if err := l.insert(m); err != nil {
+			// What is only wished for (a soft dependency) must not stop what
+			// was asked for; what is needed will be missed by the kernel.
+			if m.Name == kmod.CanonicalName(names[0]) {
+				return err
+			}
+			l.log().Debug("a module did not load", "module", m.Name, "for", name, "error", err)
+		}
+	}
+	return nil
+}
+
+// insert loads m unless that was tried before. l.mu is held.
+func (l *Loader) insert(m kmod.Module) error {
+	if err, ok := l.tried[m.Name]; ok {
+		return err
+	}
+	insert := l.Insert
+	if insert == nil {
+		insert = Insert
+	}
+	err := insert(filepath.Join(l.dir, m.Path))
+	switch {
+	case err == nil:
+		l.loaded++
+		l.log().Debug("module loaded", "module", m.Name)
+	case errors.Is(err, unix.EEXIST):
+		err = nil
+	default:
+		err = fmt.Errorf("loading module %s: %w", m.Name, err)
+	}
+	l.tried[m.Name] = err
+	return err
+}
+
+func (l *Loader) log() *slog.Logger {
+	if l.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return l.Log
+}
+
+// Insert loads one module file with finit_module(2). A compressed file is
+// left to the kernel to decompress, which not every kernel can.
+func Insert(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	flags := 0
+	if filepath.Ext(path) != ".ko" {
+		flags = unix.MODULE_INIT_COMPRESSED_FILE
+	}
+	return unix.FinitModule(int(f.Fd()), "", flags)
+}
+
+// Follower loads drivers of devices that turn up.
+type Follower struct {
+	loader *Loader
+	socket *socket
+}
+
+// Listen subscribes to the kernel's uevents. Called before Coldplug it leaves
+// no gap: drivers that coldplug loads bring up devices of their own.
+func (l *Loader) Listen() (*Follower, error) {
+	s, err := openSocket()
+	if err != nil {
+		return nil, err
+	}
+	return &Follower{loader: l, socket: s}, nil
+}
+
+// Run loads drivers until ctx is done.
+func (f *Follower) Run(ctx context.Context) error {
+	defer f.socket.close()
+	for {
+		u, err := f.socket.next(ctx)
+		switch {
+		case errors.Is(err, errOverrun):
+			// What was lost is still in sysfs.
+			if _, err := f.loader.Coldplug(ctx); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		case u.Action == "add" && u.Modalias != "":
+			f.loader.Alias(u.Modalias)
+		}
+	}
+}

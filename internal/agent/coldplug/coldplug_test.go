@@ -1,0 +1,157 @@
+package coldplug
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// release lays out a lib/modules/RELEASE as depmod would: virtio_net needs
+// net_failover needs failover; xfs wishes for crc32c and needs libcrc32c.
+func release(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"modules.dep": "kernel/virtio_net.ko: kernel/net_failover.ko kernel/failover.ko\n" +
+			"kernel/net_failover.ko: kernel/failover.ko\nkernel/failover.ko:\n" +
+			"kernel/xfs.ko: kernel/libcrc32c.ko\nkernel/libcrc32c.ko:\nkernel/crc32c_generic.ko:\n",
+		"modules.alias":   "alias virtio:d00000001v* virtio_net\nalias fs-xfs xfs\nalias crypto-crc32c crc32c_generic\n",
+		"modules.softdep": "softdep xfs pre: crypto-crc32c\n",
+		"modules.builtin": "kernel/ext4.ko\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// loader records what it is told to insert; fail names modules that refuse.
+func loader(t *testing.T, fail map[string]error) (*Loader, *[]string) {
+	t.Helper()
+	l, err := New(release(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inserted []string
+	l.Sys = t.TempDir()
+	l.Insert = func(path string) error {
+		name := strings.TrimSuffix(filepath.Base(path), ".ko")
+		inserted = append(inserted, name)
+		return fail[name]
+	}
+	return l, &inserted
+}
+
+func TestColdplugLoadsInOrderAndOnce(t *testing.T) {
+	l, inserted := loader(t, nil)
+	for _, dev := range []string{"pci0/virtio0", "pci0/virtio1", "unknown"} {
+		dir := filepath.Join(l.Sys, "devices", dev)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		alias := "virtio:d00000001v00001AF4\n"
+		if dev == "unknown" {
+			alias = "acpi:PNP0C0A:\n"
+		}
+		if err := os.WriteFile(filepath.Join(dir, "modalias"), []byte(alias), 0o444); err != nil {
+			t.Fatal(err)
+		}
+	}
+	devices, err := l.Coldplug(t.Context())
+	if devices != 3 || err != nil {
+		t.Errorf("Coldplug() = %d, %v; want 3, nil", devices, err)
+	}
+	if diff := cmp.Diff([]string{"failover", "net_failover", "virtio_net"}, *inserted); diff != "" {
+		t.Errorf("inserted (-want +got):\n%s", diff)
+	}
+	if got := l.Loaded(); got != 3 {
+		t.Errorf("Loaded() = %d; want 3", got)
+	}
+}
+
+func TestLoadByName(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		fail map[string]error
+		ok   bool
+		want []string
+	}{
+		{name: "xfs", ok: true, want: []string{"libcrc32c", "crc32c_generic", "xfs"}},
+		{name: "fs-xfs", ok: true, want: []string{"libcrc32c", "crc32c_generic", "xfs"}},
+		{name: "ext4", ok: true}, // built in
+		{name: "btrfs", ok: false},
+		{name: "xfs", fail: map[string]error{"xfs": unix.EEXIST}, ok: true, want: []string{"libcrc32c", "crc32c_generic", "xfs"}},
+		{name: "xfs", fail: map[string]error{"crc32c_generic": unix.ENODEV}, ok: true, want: []string{"libcrc32c", "crc32c_generic", "xfs"}},
+		{name: "xfs", fail: map[string]error{"xfs": unix.ENOEXEC}, ok: false, want: []string{"libcrc32c", "crc32c_generic", "xfs"}},
+	} {
+		l, inserted := loader(t, tt.fail)
+		for range 2 { // the second time gives the same answer and inserts nothing
+			if err := l.Load(tt.name); (err == nil) != tt.ok {
+				t.Errorf("Load(%q) = %v; want ok %v", tt.name, err, tt.ok)
+			}
+		}
+		if diff := cmp.Diff(tt.want, *inserted); diff != "" {
+			t.Errorf("Load(%q), fail %v, inserted (-want +got):\n%s", tt.name, tt.fail, diff)
+		}
+	}
+}
+
+func TestNoModulesIsAKernelWithAllBuiltIn(t *testing.T) {
+	l, err := New(filepath.Join(t.TempDir(), "absent"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Alias("virtio:d00000001v1")
+	if err := l.Load("xfs"); err != nil {
+		t.Errorf("Load(xfs) = %v; want nil", err)
+	}
+}
+
+func TestFollowerEndsWithItsContext(t *testing.T) {
+	l, _ := loader(t, nil)
+	f, err := l.Listen()
+	if err != nil {
+		t.Skipf("no uevent socket here: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := f.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Run() = %v; want deadline exceeded", err)
+	}
+}
+
+func TestParseUevent(t *testing.T) {
+	in := "add@/devices/pci0/virtio0\x00ACTION=add\x00DEVPATH=/devices/pci0/virtio0\x00MODALIAS=virtio:d1v2\x00SEQNUM=7\x00"
+	want := Uevent{Action: "add", DevPath: "/devices/pci0/virtio0", Modalias: "virtio:d1v2"}
+	if got, err := ParseUevent([]byte(in)); err != nil || got != want {
+		t.Errorf("ParseUevent() = %+v, %v; want %+v", got, err, want)
+	}
+	for _, in := range []string{"", "\x00", "libudev\x00\xfe\xed", "add", "@/x", "add@x", strings.Repeat("a", maxUevent+1)} {
+		if got, err := ParseUevent([]byte(in)); err == nil {
+			t.Errorf("ParseUevent(%.20q) = %+v; want an error", in, got)
+		}
+	}
+}
+
+func FuzzParseUevent(f *testing.F) {
+	f.Add([]byte("add@/devices/x\x00MODALIAS=pci:v1\x00"))
+	f.Add([]byte("remove@/\x00\x00=\x00MODALIAS"))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		u, err := ParseUevent(p)
+		if err != nil {
+			return
+		}
+		again, err := ParseUevent([]byte(u.Action + "@" + u.DevPath + "\x00MODALIAS=" + u.Modalias + "\x00"))
+		if err != nil || again != u {
+			t.Fatalf("ParseUevent of %+v written again = %+v, %v", u, again, err)
+		}
+	})
+}

@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+)
+
+// machine reads what the kernel tells of the machine.
+type machine struct {
+	sys, proc string
+}
+
+// Bounds of an inventory.
+const (
+	maxText = 128 // bytes of one text from the firmware
+	maxList = 64  // disks, and NICs
+)
+
+// inventory gathers everything. What cannot be read is left out: a hello with
+// half an inventory is better than none.
+func (m machine) inventory(mac string) api.Inventory {
+	inv := api.Inventory{
+		MAC: mac, UUID: strings.ToLower(m.dmi("product_uuid")), Serial: m.dmi("product_serial"),
+		Vendor: m.dmi("sys_vendor"), Product: m.dmi("product_name"),
+		Firmware: "bios", Kernel: release(), Arch: runtime.GOARCH,
+		Disks: m.disks(), NICs: m.nics(),
+	}
+	if _, err := os.Stat(filepath.Join(m.sys, "firmware/efi")); err == nil {
+		inv.Firmware = "uefi"
+	}
+	inv.CPU, inv.CPUs = m.cpu()
+	inv.Memory = m.memory()
+	return inv
+}
+
+// text reads a small file of sysfs.
+func text(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	s := strings.TrimSpace(clean(string(bytes.TrimSpace(b))))
+	return s[:min(len(s), maxText)]
+}
+
+// dmi reads an SMBIOS text, which the kernel has parsed already. Words that a
+// vendor forgot to replace say nothing.
+func (m machine) dmi(name string) string {
+	s := text(filepath.Join(m.sys, "class/dmi/id", name))
+	switch strings.ToLower(strings.Trim(s, " .")) {
+	case "to be filled by o.e.m", "default string", "not specified", "system serial number", "none", "0", "00000000-0000-0000-0000-000000000000":
+		return ""
+	}
+	return s
+}
+
+func (m machine) cpu() (model string, n int) {
+	b, _ := os.ReadFile(filepath.Join(m.proc, "cpuinfo"))
+	for line := range strings.SplitSeq(string(b), "\n") {
+		key, value, _ := strings.Cut(line, ":")
+		switch strings.TrimSpace(key) {
+		case "processor":
+			n++
+		case "model name":
+			model = strings.TrimSpace(clean(value))
+		}
+	}
+	return model[:min(len(model), maxText)], max(n, 1)
+}
+
+func (m machine) memory() int64 {
+	b, _ := os.ReadFile(filepath.Join(m.proc, "meminfo"))
+	for line := range strings.SplitSeq(string(b), "\n") {
+		if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
+			if f := strings.Fields(rest); len(f) > 0 {
+				kib, _ := strconv.ParseInt(f[0], 10, 64)
+				return kib << 10
+			}
+		}
+	}
+	return 0
+}
+
+// disks lists the disks with what is on them, which is only looked at.
+func (m machine) disks() []api.Disk {
+	list, err := blockdev.List(blockdev.ListOptions{Sys: m.sys})
+	if err != nil {
+		return nil
+	}
+	var disks []api.Disk
+	for _, info := range list[:min(len(list), maxList)] {
+		d := apiDisk(info)
+		if f, err := os.Open(info.Path); err == nil {
+			d.Holds = blockdev.Signatures(f, info.Size)
+			f.Close()
+		}
+		disks = append(disks, d)
+	}
+	return disks
+}
+
+func apiDisk(i blockdev.Info) api.Disk {
+	return api.Disk{
+		Name: i.Name, Size: i.Size, SectorSize: i.SectorSize, Model: strings.TrimSpace(i.Vendor + " " + i.Model), Serial: i.Serial,
+		WWN: i.WWN, Path: i.ByPath, Transport: i.Transport, Removable: i.Removable, ReadOnly: i.ReadOnly,
+	}
+}
+
+func (m machine) nics() []api.NIC {
+	entries, _ := os.ReadDir(filepath.Join(m.sys, "class/net"))
+	var nics []api.NIC
+	for _, e := range entries {
+		dir := filepath.Join(m.sys, "class/net", e.Name())
+		driver, err := os.Readlink(filepath.Join(dir, "device/driver"))
+		if err != nil || len(nics) >= maxList {
+			continue // no hardware behind it
+		}
+		nics = append(nics, api.NIC{
+			Name: e.Name(), MAC: text(filepath.Join(dir, "address")), Driver: filepath.Base(driver), Carrier: text(filepath.Join(dir, "carrier")) == "1",
+		})
+	}
+	return nics
+}

@@ -1,0 +1,114 @@
+// Package mount mounts what PID 1 needs and what it leaves behind, with the
+// guards that keep it from emptying the wrong root.
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Point is one mount.
+type Point struct {
+	Source string
+	Target string
+	Type   string
+	Flags  uintptr // MS_*
+	Data   string
+}
+
+func (p Point) String() string { return p.Target + " (" + p.Type + ")" }
+
+// Early is what every program in the machine relies on, in order. /run and
+// /tmp are file systems of their own so that nothing of a boot stays in the
+// initramfs, which is emptied in the end.
+func Early() []Point {
+	const safe = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	return []Point{
+		{"proc", "/proc", "proc", safe, ""},
+		{"sysfs", "/sys", "sysfs", safe, ""},
+		{"devtmpfs", "/dev", "devtmpfs", unix.MS_NOSUID, "mode=0755"},
+		{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
+		{"tmpfs", "/tmp", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
+	}
+}
+
+// Mount makes the target and mounts.
+func (p Point) Mount() error {
+	if err := os.MkdirAll(p.Target, 0o755); err != nil {
+		return fmt.Errorf("mounting %v: %w", p, err)
+	}
+	if err := unix.Mount(p.Source, p.Target, p.Type, p.Flags, p.Data); err != nil {
+		return fmt.Errorf("mounting %v: %w", p, err)
+	}
+	return nil
+}
+
+// flagWords are the options of fstab(5) that mount(2) takes as flags; false
+// clears the flag.
+var flagWords = map[string]struct {
+	flag uintptr
+	set  bool
+}{
+	"ro": {unix.MS_RDONLY, true}, "rw": {unix.MS_RDONLY, false},
+	"nosuid": {unix.MS_NOSUID, true}, "suid": {unix.MS_NOSUID, false},
+	"nodev": {unix.MS_NODEV, true}, "dev": {unix.MS_NODEV, false},
+	"noexec": {unix.MS_NOEXEC, true}, "exec": {unix.MS_NOEXEC, false},
+	"sync": {unix.MS_SYNCHRONOUS, true}, "async": {unix.MS_SYNCHRONOUS, false},
+	"noatime": {unix.MS_NOATIME, true}, "atime": {unix.MS_NOATIME, false},
+	"nodiratime": {unix.MS_NODIRATIME, true}, "diratime": {unix.MS_NODIRATIME, false},
+	"relatime": {unix.MS_RELATIME, true}, "strictatime": {unix.MS_STRICTATIME, true},
+	"lazytime": {unix.MS_LAZYTIME, true}, "dirsync": {unix.MS_DIRSYNC, true},
+}
+
+// Options splits the options of an fstab line into the flags and the data of
+// mount(2). Words that are for the reader of fstab and not for the kernel are
+// dropped.
+func Options(fstab string) (flags uintptr, data string) {
+	var rest []string
+	for word := range strings.SplitSeq(fstab, ",") {
+		word = strings.TrimSpace(word)
+		if f, ok := flagWords[word]; ok {
+			flags &^= f.flag
+			if f.set {
+				flags |= f.flag
+			}
+			continue
+		}
+		switch word {
+		case "", "defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev":
+			continue
+		}
+		if !strings.HasPrefix(word, "x-") && !strings.HasPrefix(word, "comment=") {
+			rest = append(rest, word)
+		}
+	}
+	return flags, strings.Join(rest, ",")
+}
+
+// SetReadOnly remounts a mounted file system read-only or writable and keeps
+// its other flags and its data.
+func SetReadOnly(dir string, ro bool, flags uintptr) error {
+	flags = flags&^unix.MS_RDONLY | unix.MS_REMOUNT
+	if ro {
+		flags |= unix.MS_RDONLY
+	}
+	if err := unix.Mount("", dir, "", flags, ""); err != nil {
+		return fmt.Errorf("remounting %s: %w", dir, err)
+	}
+	return nil
+}
+
+// Unmount unmounts, and succeeds where nothing was mounted. It does not
+// detach lazily: a file system that is still in use must be an error, because
+// after a lazy unmount nobody knows when it is clean.
+func Unmount(dir string) error {
+	err := unix.Unmount(dir, 0)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmounting %s: %w", dir, err)
+	}
+	return nil
+}

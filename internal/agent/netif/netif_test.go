@@ -1,0 +1,156 @@
+package netif
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// inside says that this process is the child that TestNetwork started in a
+// network namespace of its own.
+const inside = "GILD_TEST_IN_NETNS"
+
+// TestNetwork runs the tests below, which need links of their own, in a child
+// process with its own network namespace.
+func TestNetwork(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a network namespace needs root")
+	}
+	for _, tool := range []string{"dnsmasq", "ip", "nsenter"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestInside", "-test.v", "-test.timeout=50s")
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func run(t *testing.T, line string) {
+	t.Helper()
+	words := strings.Fields(line)
+	if out, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", line, err, out)
+	}
+}
+
+// spawn starts a process that ends with the test.
+func spawn(t *testing.T, attr *syscall.SysProcAttr, line ...string) int {
+	t.Helper()
+	attr.Pdeathsig = syscall.SIGKILL
+	cmd := exec.Command(line[0], line[1:]...)
+	cmd.SysProcAttr, cmd.Stderr = attr, os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd.Process.Pid
+}
+
+// peer makes the link name here, whose other end is "far" in a namespace of
+// its own, and returns how to run something there.
+func peer(t *testing.T, name string) (there string) {
+	t.Helper()
+	pid := spawn(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}, "sleep", "60")
+	run(t, fmt.Sprintf("ip link add %s type veth peer name far netns %d", name, pid))
+	there = fmt.Sprintf("nsenter -t %d -n ", pid)
+	run(t, there+"ip link set far up")
+	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", name).Run() })
+	return there
+}
+
+func dnsmasq(t *testing.T, there string, lease string) {
+	t.Helper()
+	run(t, there+"ip addr add 10.7.0.1/24 dev far")
+	line := there + "dnsmasq --keep-in-foreground --conf-file=/dev/null --interface=far --bind-interfaces --port=0 --dhcp-authoritative " +
+		"--dhcp-leasefile=" + filepath.Join(t.TempDir(), "leases") + " --dhcp-range=10.7.0.20,10.7.0.30," + lease +
+		" --dhcp-option=3,10.7.0.1 --dhcp-option=6,10.7.0.1 --dhcp-option=15,lan.example --dhcp-option=26,1400" +
+		" --dhcp-option=121,192.168.9.0/24,10.7.0.2,0.0.0.0/0,10.7.0.1"
+	spawn(t, &syscall.SysProcAttr{}, strings.Fields(line)...)
+}
+
+func skipOutside(t *testing.T) {
+	if os.Getenv(inside) == "" {
+		t.Skip("run by TestNetwork")
+	}
+}
+
+func TestInsideFirstThatReachesWins(t *testing.T) {
+	skipOutside(t)
+	peer(t, "deaf0") // a cable to a network without DHCP
+	dnsmasq(t, peer(t, "card0"), "1h")
+	resolv := filepath.Join(t.TempDir(), "resolv.conf")
+	asked := 0
+	c, err := Up(t.Context(), Config{Patience: 20 * time.Second, ResolvConf: resolv, Reach: func(ctx context.Context) error {
+		if asked++; asked == 1 {
+			return errors.New("not yet")
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Link != "card0" || asked != 2 || c.Lease.MTU != 1400 {
+		t.Errorf("Up() = %s, asked %d, MTU %d; want card0, 2, 1400", c.Link, asked, c.Lease.MTU)
+	}
+	for _, tt := range []struct{ cmd, want string }{
+		{"ip -4 addr show dev card0", "inet 10.7.0.2"},
+		{"ip link show dev card0", "mtu 1400"},
+		{"ip route", "default via 10.7.0.1 dev card0"},
+		{"ip route", "192.168.9.0/24 via 10.7.0.2 dev card0"},
+		{"cat " + resolv, "nameserver 10.7.0.1\nsearch lan.example\n"},
+	} {
+		words := strings.Fields(tt.cmd)
+		if out, err := exec.Command(words[0], words[1:]...).Output(); err != nil || !strings.Contains(string(out), tt.want) {
+			t.Errorf("%s = %q, %v; want %q in it", tt.cmd, out, err, tt.want)
+		}
+	}
+	if err := Down(); err != nil {
+		t.Errorf("Down() = %v", err)
+	}
+	if out, _ := exec.Command("ip", "-4", "addr", "show", "up").Output(); strings.Contains(string(out), "card0") {
+		t.Errorf("after Down() there still is: %s", out)
+	}
+}
+
+func TestInsideRenewal(t *testing.T) {
+	skipOutside(t)
+	dnsmasq(t, peer(t, "card0"), "2m")
+	c, err := Up(t.Context(), Config{Patience: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := c.got
+	if err := c.renew(t.Context()); err != nil || !c.got.After(before) {
+		t.Errorf("renew() = %v; want a newer lease than that of %v", err, before)
+	}
+}
+
+func TestInsideErrorNamesEachLink(t *testing.T) {
+	skipOutside(t)
+	peer(t, "deaf0")
+	run(t, "ip link add loose0 type veth peer name loose1") // the other end stays down
+	run(t, "ip link set loose1 addrgenmode none")
+	_, err := Up(t.Context(), Config{Patience: 1500 * time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), "deaf0: no DHCP server answered") {
+		t.Errorf("Up() = %v; want what is wrong with deaf0", err)
+	}
+	run(t, "ip link del loose0")
+	run(t, "ip link del deaf0")
+	if _, err := Up(t.Context(), Config{Patience: 200 * time.Millisecond}); err == nil || !strings.Contains(err.Error(), "no wired network card") {
+		t.Errorf("Up() without links = %v; want that there is no card", err)
+	}
+}

@@ -1,0 +1,167 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gild-dev/gild/internal/agent/handoff"
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+// Bounds of the wait that a server may ask for, and of the time that a person
+// has to read why the machine restarts.
+const (
+	minRetry     = time.Second
+	maxRetry     = 5 * time.Minute
+	readingPause = 10 * time.Second
+)
+
+// askPlan says hello until the server has a plan.
+func (a *Agent) askPlan(ctx context.Context) (string, error) {
+	said := ""
+	for {
+		answer, date, err := a.client.Hello(ctx, a.hello())
+		if err != nil {
+			return "", err
+		}
+		if setClock(time.Now(), date) {
+			a.note("plan", "the clock was wrong and now follows the server's")
+		}
+		switch answer.Action {
+		case api.ActionFlash:
+			return a.accept(answer)
+		case api.ActionLocalDisk:
+			return "", a.bootLocal(ctx, answer.Message)
+		case api.ActionWait:
+			if text := "the server says to wait: " + answer.Message; text != said {
+				said = text // once, not with every hello
+				a.note("plan", "%s", text)
+			}
+			retry := min(max(time.Duration(answer.Retry)*time.Second, minRetry), maxRetry)
+			if err := a.sleep(ctx, retry); err != nil {
+				return "", err
+			}
+		default:
+			return "", fmt.Errorf("the server asks for %.40q, which this agent does not know: is a stale initramfs cached somewhere?", answer.Action)
+		}
+	}
+}
+
+func (a *Agent) hello() api.Hello {
+	return api.Hello{Version: api.Version, Session: a.session, Build: version(), Inventory: machine{sys: "/sys", proc: "/proc"}.inventory(a.conn.MAC)}
+}
+
+// accept checks a plan before anything is done about it.
+func (a *Agent) accept(answer api.Answer) (string, error) {
+	p := answer.Plan
+	if p == nil || p.ID == "" {
+		return "", errors.New("the server asks for a flash and sends no plan")
+	}
+	if _, err := golden.ParseDigest(p.Image.Digest); err != nil {
+		return "", fmt.Errorf("plan %.80q: %w", p.ID, err)
+	}
+	if err := checkRepository(p.Image.Repository); err != nil {
+		return "", fmt.Errorf("plan %.80q: %w", p.ID, err)
+	}
+	if _, err := handoff.Ways(p.Handoff); err != nil {
+		return "", fmt.Errorf("plan %.80q: %w", p.ID, err)
+	}
+	if _, err := parseVerify(p.ReadBack); err != nil {
+		return "", fmt.Errorf("plan %.80q: %w", p.ID, err)
+	}
+	if a.plan == nil || a.plan.ID != p.ID || a.plan.Image != p.Image {
+		a.image, a.source = nil, nil
+	}
+	a.plan = p
+	a.planID.Store(p.ID)
+	return fmt.Sprintf("image %.100s (%s)", p.Image.Name, golden.Digest(p.Image.Digest).Short()), nil
+}
+
+// checkRepository holds a name to what the OCI distribution specification
+// allows ("Pulling manifests"), so that it cannot leave its place in a path.
+func checkRepository(name string) error {
+	bad := name == "" || len(name) > 255
+	previous := byte('/')
+	for i := range len(name) {
+		c := name[i]
+		alnum := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !alnum && (c != '/' && c != '.' && c != '-' && c != '_' || previous == '/') || c == '.' && previous == '.' {
+			bad = true
+		}
+		previous = c
+	}
+	if bad || previous == '/' {
+		return fmt.Errorf("%.80q is not the name of a repository", name)
+	}
+	return nil
+}
+
+func parseVerify(s string) (flash.Verify, error) {
+	if s == "" {
+		return flash.VerifyFull, nil
+	}
+	return flash.ParseVerify(s)
+}
+
+// bootLocal restarts the machine for its own disk, with time to read why.
+func (a *Agent) bootLocal(ctx context.Context, message string) error {
+	if message == "" {
+		message = "nothing to do for this machine"
+	}
+	a.note("plan", "%s: restarting for the local disk in %.0f s", message, readingPause.Seconds())
+	a.queue.flush(ctx, readingPause)
+	if err := a.sleep(ctx, readingPause); err != nil {
+		return err
+	}
+	return handoff.RebootNow()
+}
+
+// pullImage fetches everything small of the image and checks all of it
+// against the plan's digest: nothing is written before this has succeeded.
+func (a *Agent) pullImage(ctx context.Context) (string, error) {
+	if a.image == nil {
+		image, err := pull(ctx, a.client, a.plan.Image)
+		if err != nil {
+			return "", err
+		}
+		a.image = image
+		a.source = a.client.Ranges(a.plan.Image.Repository, string(image.Disk.Digest), image.Disk.Size)
+	}
+	t := a.image.Table
+	return fmt.Sprintf("a disk of %.1f GB with %.1f GB of data, %.1f GB to fetch",
+		float64(t.DiskSize)/1e9, float64(t.DataSize())/1e9, float64(t.BlobSize())/1e9), nil
+}
+
+// puller is the part of the client that pull needs.
+type puller interface {
+	Manifest(ctx context.Context, repository, digest string, limit int64) ([]byte, error)
+	Blob(ctx context.Context, repository, digest string, size int64) ([]byte, error)
+}
+
+func pull(ctx context.Context, from puller, what api.PlanImage) (*golden.Image, error) {
+	raw, err := from.Manifest(ctx, what.Repository, what.Digest, golden.MaxManifestSize)
+	if err != nil {
+		return nil, err
+	}
+	m, err := golden.ParseManifest(raw)
+	if err != nil {
+		return nil, err
+	}
+	config, err := from.Blob(ctx, what.Repository, string(m.Config.Digest), m.Config.Size)
+	if err != nil {
+		return nil, err
+	}
+	chunks, err := m.Layer(golden.MediaTypeChunks)
+	if err != nil {
+		return nil, err
+	}
+	table, err := from.Blob(ctx, what.Repository, string(chunks.Digest), chunks.Size)
+	if err != nil {
+		return nil, err
+	}
+	return golden.NewImage(golden.Digest(what.Digest), raw, config, table)
+}

@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// Bounds of the report channel, in events. A server that is away for an hour
+// costs a few kilobytes.
+const (
+	maxQueue = 512
+	maxBatch = 64
+)
+
+// queue holds events until the server has them. Nothing waits for it: a flash
+// goes on while nobody listens. Events get their numbers when they are first
+// sent, so that what was dropped leaves no gap.
+type queue struct {
+	mu      sync.Mutex
+	events  []api.Event
+	sending int // events at the front whose number is given
+	seq     uint64
+	news    chan struct{} // holds one token when there is something to send
+}
+
+func newQueue() *queue { return &queue{news: make(chan struct{}, 1)} }
+
+// add queues e. Of progress only the latest counts; when the queue is full
+// the oldest event that has no number yet goes.
+func (q *queue) add(e api.Event) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	last := len(q.events) - 1
+	switch {
+	case e.Progress != nil && last >= q.sending && q.events[last].Progress != nil:
+		q.events[last] = e
+	case len(q.events) >= maxQueue:
+		copy(q.events[q.sending:], q.events[q.sending+1:])
+		q.events[last] = e
+	default:
+		q.events = append(q.events, e)
+	}
+	select {
+	case q.news <- struct{}{}:
+	default:
+	}
+}
+
+// batch returns the next events to send, always the same ones until sent.
+func (q *queue) batch() []api.Event {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sending == 0 {
+		q.sending = min(len(q.events), maxBatch)
+		for i := range q.sending {
+			q.seq++
+			q.events[i].Seq = q.seq
+		}
+	}
+	return append([]api.Event(nil), q.events[:q.sending]...)
+}
+
+// sent forgets the batch.
+func (q *queue) sent() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.events = append(q.events[:0], q.events[q.sending:]...)
+	q.sending = 0
+}
+
+func (q *queue) empty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.events) == 0
+}
+
+// deliver sends what is queued, in order, until ctx is done. A batch is sent
+// again until the server has taken it, which then knows the numbers it has
+// seen.
+func (q *queue) deliver(ctx context.Context, send func(context.Context, []api.Event) error) {
+	wait := backoff.Backoff{Longest: 30 * time.Second}
+	for ctx.Err() == nil {
+		events := q.batch()
+		if len(events) == 0 {
+			select {
+			case <-q.news:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if err := send(ctx, events); err != nil {
+			_ = backoff.Sleep(ctx, wait.Next())
+			continue
+		}
+		wait.Reset()
+		q.sent()
+	}
+}
+
+// flush waits until the server has everything, at most for d.
+func (q *queue) flush(ctx context.Context, d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	for !q.empty() {
+		if backoff.Sleep(ctx, 10*time.Millisecond) != nil {
+			return q.empty()
+		}
+	}
+	return true
+}

@@ -1,0 +1,183 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/diskrule"
+	"github.com/gild-dev/gild/internal/flash"
+)
+
+// step is one line of the boot table.
+type step struct {
+	name string // in events: "network"
+	what string // for a person: "finding the network"
+	// again names the step to go back to after a failure; empty is this one.
+	again string
+	// run returns what to say of its success.
+	run func(ctx context.Context) (string, error)
+}
+
+// runner walks steps and tells of them.
+type runner struct {
+	console *console
+	kmsg    *kmsg
+	queue   *queue
+	uptime  func() float64
+	log     *slog.Logger
+	wait    func(context.Context, time.Duration) error // nil is backoff.Sleep
+}
+
+// walk runs the steps in order until the last one is done or ctx is. A step
+// that fails is tried again, or an earlier one that it names, after a wait
+// that grows as long as that step goes on failing.
+func (r *runner) walk(ctx context.Context, steps []step) {
+	waits := map[string]*backoff.Backoff{}
+	for i := 0; i < len(steps) && ctx.Err() == nil; {
+		s := steps[i]
+		r.event(api.Event{Step: s.name, State: api.StateStart, Message: s.what})
+		message, err := r.attempt(ctx, s)
+		if err == nil {
+			r.event(api.Event{Step: s.name, State: api.StateDone, Message: message})
+			delete(waits, s.name)
+			i++
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if waits[s.name] == nil {
+			waits[s.name] = &backoff.Backoff{}
+		}
+		pause := waits[s.name].Next()
+		r.event(api.Event{
+			Step: s.name, State: api.StateFailed, Cause: cause(s.name, err),
+			Message: fmt.Sprintf("%v (next try in %.0f s)", err, pause.Seconds()),
+		})
+		if r.sleep(ctx, pause) != nil {
+			return
+		}
+		if s.again != "" {
+			i = max(0, slices.IndexFunc(steps, func(t step) bool { return t.name == s.again }))
+		}
+	}
+}
+
+func (r *runner) sleep(ctx context.Context, d time.Duration) error {
+	if r.wait != nil {
+		return r.wait(ctx, d)
+	}
+	return backoff.Sleep(ctx, d)
+}
+
+// attempt runs a step and makes a panic an error.
+func (r *runner) attempt(ctx context.Context, s step) (message string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: internal error: %v", s.what, p)
+			r.log.Error("panic", "step", s.name, "value", p, "stack", string(debug.Stack()))
+		}
+	}()
+	return s.run(ctx)
+}
+
+// guard runs do beside the steps. A panic ends it and not the machine.
+func (r *runner) guard(name string, do func()) {
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				r.log.Error("panic", "in", name, "value", p, "stack", string(debug.Stack()))
+			}
+		}()
+		do()
+	}()
+}
+
+// event tells of e: to the consoles, the kernel log and the server.
+func (r *runner) event(e api.Event) {
+	e.Time = time.Now().UTC()
+	e.Uptime = r.uptime()
+	e.Message = clean(e.Message)
+	r.queue.add(e)
+	if e.Progress != nil {
+		r.console.progress(progressLine(*e.Progress))
+		return
+	}
+	line := e.Step + ": " + e.Message
+	switch e.State {
+	case api.StateFailed:
+		line = e.Step + " failed: " + e.Message
+	case api.StateStart:
+		line = e.Step + ": " + e.Message + " ..."
+	}
+	r.console.line(fmt.Sprintf("[%8.2f] %s", e.Uptime, line))
+	level := kmsgInfo
+	if e.State == api.StateFailed {
+		level = kmsgWarning
+	}
+	r.kmsg.write(level, line)
+}
+
+// note tells of something within a step.
+func (r *runner) note(step, format string, args ...any) {
+	r.event(api.Event{Step: step, State: api.StateProgress, Message: fmt.Sprintf(format, args...)})
+}
+
+// cause gives a failure its stable code.
+func cause(step string, err error) string {
+	var rule *diskrule.Error
+	var busy *blockdev.BusyError
+	var status *client.StatusError
+	switch {
+	case errors.As(err, &rule) && len(rule.Matches) == 0:
+		return "disk-none"
+	case errors.As(err, &rule):
+		return "disk-ambiguous"
+	case errors.As(err, &busy):
+		return "disk-busy"
+	case errors.Is(err, flash.ErrUnfit), errors.Is(err, errUnfit):
+		return "disk-unfit"
+	case errors.As(err, &status):
+		return "server-refused"
+	}
+	return step + "-failed"
+}
+
+// clean makes foreign text fit for a terminal and a log: no control
+// characters, nothing that changes the direction of writing, one line.
+func clean(s string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == '\n' || c == '\t':
+			return ' '
+		case c < ' ' || c >= 0x7f && c < 0xa0 || c == 0xfffd || c >= 0x200b && c <= 0x200f || c >= 0x2028 && c <= 0x202e || c >= 0x2066 && c <= 0x2069:
+			return '?'
+		}
+		return c
+	}, s[:min(len(s), 4000)])
+}
+
+// progressLine is "write 41 %, 1.2 of 2.9 GB, 180 MB/s, 9 s left".
+func progressLine(p api.Progress) string {
+	line := p.Phase
+	if p.Total > 0 {
+		line += fmt.Sprintf(" %d %%, %.1f of %.1f GB", int(float64(p.Done)/float64(p.Total)*100), float64(p.Done)/1e9, float64(p.Total)/1e9)
+	}
+	if p.Rate > 0 {
+		line += fmt.Sprintf(", %.0f MB/s", p.Rate/1e6)
+		if left := float64(p.Total-p.Done) / p.Rate; left >= 1 && left < 1e6 {
+			line += ", " + time.Duration(left*float64(time.Second)).Round(time.Second).String() + " left"
+		}
+	}
+	return line
+}

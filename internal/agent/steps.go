@@ -1,0 +1,121 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gild-dev/gild/internal/agent/coldplug"
+	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+)
+
+// steps is the boot. What fails once a plan is known goes back to the plan:
+// the operator may have changed it meanwhile, and the same plan goes on where
+// it was.
+func (a *Agent) steps() []step {
+	if a.settings.Rescue {
+		return []step{
+			{name: "drivers", what: "loading drivers", run: a.loadDrivers},
+			{name: "network", what: "finding the network", run: a.networkOnce},
+			{name: "rescue", what: "rescue shell", run: a.rescue},
+		}
+	}
+	return []step{
+		{name: "drivers", what: "loading drivers", run: a.loadDrivers},
+		{name: "network", what: "finding the network", run: a.network},
+		{name: "plan", what: "asking the server what to do", run: a.askPlan},
+		{name: "image", what: "fetching the image's description", again: "plan", run: a.pullImage},
+		{name: "disk", what: "choosing the disk", again: "plan", run: a.chooseDisk},
+		{name: "flash", what: "writing the image", again: "plan", run: a.flash},
+		{name: "grow", what: "fitting the disk", run: a.grow},
+		{name: "handoff", what: "leaving to the new system", run: a.handoff},
+	}
+}
+
+// loadDrivers loads the drivers of what is there and goes on to do so for
+// what comes.
+func (a *Agent) loadDrivers(ctx context.Context) (string, error) {
+	modules, err := coldplug.New("/lib/modules/" + release())
+	if err != nil {
+		return "", err
+	}
+	modules.Sys, modules.Log = "/sys", a.log
+	a.modules = modules
+	late, err := modules.Listen()
+	if err != nil {
+		a.log.Warn("drivers of late devices will not load", "error", err)
+	} else {
+		a.guard("uevents", func() {
+			if err := late.Run(ctx); ctx.Err() == nil {
+				a.log.Warn("drivers of late devices no longer load", "error", err)
+			}
+		})
+	}
+	devices, err := modules.Coldplug(ctx)
+	if err != nil {
+		return "", err
+	}
+	// Some disks' driver hangs on a class that has no alias of its own.
+	for _, name := range []string{"sd_mod", "nvme", "virtio_blk"} {
+		if err := modules.Load(name); err != nil {
+			a.log.Debug("module not loaded", "module", name, "error", err)
+		}
+	}
+	return fmt.Sprintf("%d modules for %d devices", modules.Loaded(), devices), nil
+}
+
+var errNoServer = errors.New("no server is named on the kernel command line: gild.server=http://host:port is missing")
+
+// network finds the link that leads to the server, and begins to report.
+func (a *Agent) network(ctx context.Context) (string, error) {
+	if a.settings.Server == "" {
+		return "", errNoServer
+	}
+	if a.client == nil {
+		c, err := client.New(a.settings.Server)
+		if err != nil {
+			return "", fmt.Errorf("gild.server on the kernel command line: %w", err)
+		}
+		a.client = c
+	}
+	conn, err := netif.Up(ctx, netif.Config{
+		Reach:      a.client.Ping,
+		ResolvConf: "/etc/resolv.conf",
+		Log:        a.log,
+	})
+	if err != nil {
+		return "", err
+	}
+	a.conn = conn
+	said := fmt.Sprintf("%s has %v", conn.Link, conn.Lease)
+	mac := conn.MAC
+	a.guard("lease", func() { conn.Keep(ctx) })
+	a.guard("report", func() {
+		a.queue.deliver(ctx, func(ctx context.Context, events []api.Event) error {
+			return a.client.Report(ctx, api.Report{Session: a.session, MAC: mac, Plan: a.planID.Load().(string), Events: events})
+		})
+	})
+	return said, nil
+}
+
+// networkOnce is the network of the rescue mode, where a shell without one is
+// better than none.
+func (a *Agent) networkOnce(ctx context.Context) (string, error) {
+	said, err := a.network(ctx)
+	if err != nil {
+		a.guard("network", func() {
+			for ctx.Err() == nil {
+				if said, err := a.network(ctx); err == nil {
+					a.note("network", "%s", said)
+					return
+				}
+				_ = a.sleep(ctx, 10*time.Second)
+			}
+		})
+		return "not yet: " + err.Error(), nil
+	}
+	return said, nil
+}

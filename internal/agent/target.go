@@ -1,0 +1,199 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/gild-dev/gild/internal/agent/mount"
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/diskrule"
+	"github.com/gild-dev/gild/internal/disk/partition"
+	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+// errUnfit says that the disk and the image do not go together.
+var errUnfit = errors.New("nothing was written")
+
+// flashed is what a flash leaves for the receipt.
+type flashed struct {
+	flash.Result
+	times map[string]float64 // seconds
+	grown *partition.Partition
+}
+
+// chooseDisk picks the one disk that the plan means and checks it against the
+// image.
+func (a *Agent) chooseDisk(context.Context) (string, error) {
+	rule, err := diskrule.Parse(a.plan.Disk)
+	if err != nil {
+		return "", err
+	}
+	disk, err := rule.Select(machine{sys: "/sys", proc: "/proc"}.disks())
+	if err != nil {
+		return "", err
+	}
+	if err := fits(disk, a.image.Config.Disk); err != nil {
+		return "", err
+	}
+	if a.sealed == a.plan.ID && disk.Name != a.disk.Name {
+		return "", fmt.Errorf("plan %s was carried out on %s; its rule now means %s, which is not written", a.plan.ID, a.disk.Name, disk.Name)
+	}
+	a.disk = disk
+	return diskrule.Describe(disk), nil
+}
+
+func fits(disk api.Disk, image golden.Disk) error {
+	switch {
+	case disk.SectorSize != image.SectorSize:
+		return fmt.Errorf("%s has sectors of %d bytes, the image was made for %d: %w", disk.Name, disk.SectorSize, image.SectorSize, errUnfit)
+	case disk.Size < image.Size:
+		return fmt.Errorf("%s has %d bytes, the image needs %d: %w", disk.Name, disk.Size, image.Size, errUnfit)
+	}
+	return nil
+}
+
+// flash writes the image. A plan that was carried out is never carried out
+// again in this boot, whatever fails behind it.
+func (a *Agent) flash(ctx context.Context) (string, error) {
+	if a.sealed == a.plan.ID {
+		return "already done", nil
+	}
+	verify, err := parseVerify(a.plan.ReadBack)
+	if err != nil {
+		return "", err
+	}
+	device, err := blockdev.Open("/dev/"+a.disk.Name, blockdev.Options{})
+	if err != nil {
+		return "", err
+	}
+	defer device.Close()
+	if device.Size() != a.disk.Size {
+		return "", fmt.Errorf("%s is another disk than a moment ago: %w", a.disk.Name, errUnfit)
+	}
+	start := time.Now()
+	result, err := flash.Run(ctx, flash.Job{
+		Image:    a.image,
+		Source:   permanent{a.source},
+		Disk:     device,
+		Verify:   verify,
+		Progress: a.reportProgress,
+	})
+	if err != nil {
+		return "", err
+	}
+	a.sealed = a.plan.ID
+	a.result = flashed{Result: result, times: map[string]float64{}}
+	for _, p := range result.Phases {
+		a.result.times[p.Phase.String()] = p.Took.Seconds()
+	}
+	return fmt.Sprintf("sealed in %.1f s: %.1f GB written, %.1f GB zeroed, %.1f GB kept, %.1f GB fetched", time.Since(start).Seconds(),
+		float64(result.Written)/1e9, float64(result.Zeroed)/1e9, float64(result.Kept)/1e9, float64(result.Wire)/1e9), nil
+}
+
+func (a *Agent) reportProgress(p flash.Progress) {
+	a.event(api.Event{Step: "flash", State: api.StateProgress, Progress: &api.Progress{
+		Phase: p.Phase.String(), Done: p.Done, Total: p.Total, Rate: p.Rate, Wire: p.Wire,
+	}})
+}
+
+// permanent tells the engine which failures of the source will not pass.
+type permanent struct{ ranges *client.Ranges }
+
+// ReadRange implements flash.Source.
+func (s permanent) ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error) {
+	body, err := s.ranges.ReadRange(ctx, off, length)
+	var status *client.StatusError
+	if errors.As(err, &status) && status.Permanent() {
+		return nil, &flash.PermanentError{Err: err}
+	}
+	return body, err
+}
+
+// grow extends the last partition and its file system to the end of the disk
+// where the plan asks for it, and shows the kernel the new partitions. The
+// disk is complete and boots without it, so nothing here stops the boot: the
+// handoff finds another way if a partition cannot be seen.
+func (a *Agent) grow(ctx context.Context) (string, error) {
+	start := time.Now()
+	note, err := a.growPartition(ctx)
+	if err != nil {
+		a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: "grow-failed", Message: err.Error()})
+		return "left as the image has it", nil
+	}
+	if a.result.grown != nil {
+		size, err := a.growFileSystem(ctx, *a.result.grown)
+		if err != nil {
+			a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: "grow-failed", Message: err.Error()})
+		} else {
+			note += size
+		}
+	}
+	a.result.times["grow"] = time.Since(start).Seconds()
+	return note, nil
+}
+
+func (a *Agent) growPartition(ctx context.Context) (note string, err error) {
+	device, err := blockdev.Open("/dev/"+a.disk.Name, blockdev.Options{})
+	if err != nil {
+		return "", err
+	}
+	defer device.Close()
+	note = "not asked for"
+	if a.plan.Grow {
+		plan, err := partition.GrowLast(device, device.Size(), device.SectorSize(), partition.GrowOptions{})
+		if err != nil {
+			return "", err
+		}
+		// In this order one sound table is on the disk after each write.
+		for _, e := range plan.Edits {
+			if _, err := device.WriteAt(e.Data, e.Offset); err != nil {
+				return "", fmt.Errorf("growing the last partition: %w", err)
+			}
+			if err := device.Flush(); err != nil {
+				return "", fmt.Errorf("growing the last partition: %w", err)
+			}
+		}
+		note, a.result.grown = plan.Note, plan.Grown
+	}
+	table, err := partition.Read(device, device.Size(), device.SectorSize())
+	if err != nil {
+		return "", err
+	}
+	return note, device.RereadPartitions(ctx, table.Partitions)
+}
+
+// growFileSystem mounts the grown partition, whichever it is, and grows what
+// is in it.
+func (a *Agent) growFileSystem(ctx context.Context, p partition.Partition) (note string, err error) {
+	fsType := ""
+	for _, q := range a.image.Config.Disk.Partitions {
+		if q.Number == p.Number {
+			fsType = q.FileSystem
+		}
+	}
+	if !mount.CanGrow(fsType) {
+		return fmt.Sprintf("; its file system (%s) is left as it is", or(fsType, "unknown")), nil
+	}
+	const dir = "/grow"
+	if err := a.mountPartition(ctx, p.Number, fsType, dir, 0, ""); err != nil {
+		return "", err
+	}
+	before, after, err := mount.Grow(dir, fsType, p.Size)
+	if err := errors.Join(err, mount.Unmount(dir)); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("; %s from %.1f to %.1f GB", fsType, float64(before)/1e9, float64(after)/1e9), nil
+}
+
+func or(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}

@@ -1,0 +1,233 @@
+// Package client is the HTTP side of package api for the one who asks: a
+// machine says hello, reports events and pulls an image by digest.
+//
+// Every call is one attempt with its own time limit. Whether and when to ask
+// again is the caller's knowledge: a boot step, a report queue and the flash
+// engine each wait differently. StatusError.Permanent tells them what asking
+// again cannot mend.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// Limits of one attempt.
+const (
+	dialTimeout   = 10 * time.Second
+	headerTimeout = 30 * time.Second
+	callTimeout   = 60 * time.Second // of a whole call with a JSON body
+)
+
+// connections is how many idle connections are kept: the flash engine reads
+// its ranges over about as many at a time.
+const connections = 8
+
+// Client talks to one server. Safe for concurrent use.
+type Client struct {
+	base *url.URL
+	http *http.Client
+}
+
+// New makes a client for the server at base, "http://host:port", and checks
+// no more than its spelling.
+func New(base string) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, fmt.Errorf("server address %.200q: %w", base, errors.Unwrap(err))
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.User != nil {
+		return nil, fmt.Errorf("server address %.200q is not of the form http://host:port", base)
+	}
+	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: 10 * time.Second}
+	return &Client{base: u, http: &http.Client{Transport: &http.Transport{
+		// No proxy from the environment: a machine asks the server it was
+		// booted by. No transparent compression: a range of a blob is
+		// counted in the bytes that are stored.
+		DialContext:           dialer.DialContext,
+		ResponseHeaderTimeout: headerTimeout,
+		MaxIdleConnsPerHost:   connections,
+		IdleConnTimeout:       time.Minute,
+		DisableCompression:    true,
+	}}}, nil
+}
+
+// Server is the address that the client was made for.
+func (c *Client) Server() string { return c.base.String() }
+
+// Reset drops idle connections, which have become useless when the machine's
+// address or link changed.
+func (c *Client) Reset() { c.http.CloseIdleConnections() }
+
+// StatusError is an answer other than the one that was asked for.
+type StatusError struct {
+	Op         string // "POST /agent/v1/hello"
+	Status     int
+	Detail     string        // the server's own words, cleaned of nothing
+	RetryAfter time.Duration // what the server asked to wait, 0 if it did not
+}
+
+func (e *StatusError) Error() string {
+	text := fmt.Sprintf("%s: the server answered %d %s", e.Op, e.Status, http.StatusText(e.Status))
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	return text
+}
+
+// Permanent reports that the same request will fail the same way: a refusal
+// (4xx) other than those that ask for patience.
+func (e *StatusError) Permanent() bool {
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return e.Status >= 400 && e.Status < 500
+}
+
+// Hello says hello. date is the server's clock as it told it, zero if it did
+// not.
+func (c *Client) Hello(ctx context.Context, hello api.Hello) (answer api.Answer, date time.Time, err error) {
+	header, err := c.post(ctx, api.PathHello, hello, &answer)
+	if err != nil {
+		return api.Answer{}, time.Time{}, err
+	}
+	if date, err = http.ParseTime(header.Get("Date")); err != nil {
+		date = time.Time{}
+	}
+	return answer, date, nil
+}
+
+// Ping reports whether the server can be spoken to at all. Any answer will do,
+// also a refusal: something that speaks HTTP lives at that address.
+func (c *Client) Ping(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, c.url("/v2/"), nil)
+	if err != nil {
+		return fmt.Errorf("HEAD /v2/: %w", err)
+	}
+	resp, err := c.do(req, http.StatusOK)
+	if status := (*StatusError)(nil); errors.As(err, &status) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// Report delivers events. After an error it is unknown whether they arrived;
+// sending them again is harmless.
+func (c *Client) Report(ctx context.Context, report api.Report) error {
+	_, err := c.post(ctx, api.PathEvents, report, nil)
+	return err
+}
+
+// post sends in as JSON and reads the answer's JSON into out unless that is
+// nil.
+func (c *Client) post(ctx context.Context, path string, in, out any) (http.Header, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	body, err := json.Marshal(in)
+	if err != nil {
+		return nil, fmt.Errorf("POST %s: %w", path, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url(path), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("POST %s: %w", path, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.do(req, http.StatusOK, http.StatusNoContent)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if out == nil {
+		return resp.Header, nil
+	}
+	answer, err := readBounded(resp.Body, api.MaxBody)
+	if err == nil {
+		err = json.Unmarshal(answer, out)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("POST %s: reading the answer: %w", path, err)
+	}
+	return resp.Header, nil
+}
+
+func (c *Client) url(path string) string { return c.base.JoinPath(path).String() }
+
+// do sends req and returns the response if it has one of the wanted statuses.
+func (c *Client) do(req *http.Request, want ...int) (*http.Response, error) {
+	op := req.Method + " " + req.URL.Path
+	resp, err := c.http.Do(req)
+	if err != nil {
+		// The library's own wrapping repeats method and address.
+		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
+			err = wrapped.Err
+		}
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	for _, status := range want {
+		if resp.StatusCode == status {
+			return resp, nil
+		}
+	}
+	defer resp.Body.Close()
+	return nil, &StatusError{Op: op, Status: resp.StatusCode, Detail: detail(resp), RetryAfter: retryAfter(resp.Header)}
+}
+
+// detail finds the words of an error body: RFC 9457, or the OCI distribution
+// specification's list of errors, or plain text. They are a courtesy: what
+// cannot be read is left out.
+func detail(resp *http.Response) string {
+	body, err := readBounded(resp.Body, 64<<10)
+	if err != nil {
+		return ""
+	}
+	var known struct {
+		api.Problem
+		Errors []struct {
+			Message string `json:"message"`
+		} `json:"errors"`
+	}
+	if json.Unmarshal(body, &known) == nil {
+		if len(known.Errors) > 0 && known.Detail == "" {
+			return known.Errors[0].Message
+		}
+		return known.Detail
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	return line[:min(len(line), 200)]
+}
+
+// retryAfter reads the seconds form of Retry-After (RFC 9110, 10.2.3), at
+// most an hour.
+func retryAfter(h http.Header) time.Duration {
+	var seconds int
+	if _, err := fmt.Sscanf(h.Get("Retry-After"), "%d", &seconds); err != nil || seconds < 0 {
+		return 0
+	}
+	return time.Duration(min(seconds, 3600)) * time.Second
+}
+
+func readBounded(r io.Reader, limit int64) ([]byte, error) {
+	p, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(p)) > limit {
+		return nil, fmt.Errorf("more than %d bytes", limit)
+	}
+	return p, nil
+}

@@ -321,6 +321,11 @@ func TestMatch(t *testing.T) {
 		{name: "armed by another NIC", candidates: []api.Machine{rec(mac, "", false), rec(other, "", true)}, want: other},
 		{name: "armed twice", candidates: []api.Machine{rec(mac, "", true), rec(other, "", true)}, fails: true},
 		{name: "adapter moved here", candidates: []api.Machine{rec(other, "u", true, mac, other)}, uuid: "v", want: mac},
+		{
+			name:       "UUID in the other byte order",
+			candidates: []api.Machine{rec(other, "00112233-4455-6677-8899-aabbccddeeff", true, mac, other)},
+			uuid:       "33221100-5544-7766-8899-AABBCCDDEEFF", want: other,
+		},
 		{name: "own record keeps though the board changed", candidates: []api.Machine{rec(mac, "u", true, mac)}, uuid: "v", want: mac},
 	} {
 		got, err := Match(tt.candidates, []string{mac}, tt.uuid)

@@ -193,6 +193,22 @@ func TestFailureKeepsTheArm(t *testing.T) {
 	s.report(6, false, report("s9", "p1", failed))
 }
 
+// An armed machine that cannot even boot must show why, and try again.
+func TestBootTrouble(t *testing.T) {
+	s := newScript(t)
+	trouble := Sighting{MAC: mac, Source: FromFirmware, Message: "no boot file for EFI IA32", Cause: "arch"}
+	Seen(&s.m, trouble, at(0))
+	s.state(api.MachineDiscovered)
+	s.arm(1, "p1")
+	Seen(&s.m, trouble, at(2))
+	s.state(api.MachineFailed)
+	s.boot(3, true)
+	s.state(api.MachineBooting)
+	if s.m.Cause != "" {
+		t.Errorf("cause after a boot = %q; want none", s.m.Cause)
+	}
+}
+
 func TestCancel(t *testing.T) {
 	s := newScript(t)
 	cancel := func(sec int, ok bool) {

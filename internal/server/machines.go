@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"time"
 
@@ -34,6 +35,25 @@ func (s *Machines) now() time.Time {
 	return time.Now()
 }
 
+// maxMachines bounds the records, so that a host that makes up addresses
+// cannot fill the database and stop everything else with it.
+const maxMachines = 20_000
+
+// update changes the record of a machine that the network named.
+func (s *Machines) update(ctx context.Context, mac string, known bool, change func(*api.Machine) ([]api.Event, error)) error {
+	if !known {
+		n, err := s.Store.Count(ctx)
+		if err != nil {
+			return err
+		}
+		if n >= maxMachines {
+			return fmt.Errorf("machine %s is not recorded: there are %d already; gild machine rm makes room", mac, n)
+		}
+	}
+	_, err := s.Store.Update(ctx, mac, change)
+	return err
+}
+
 // locate returns the MAC of the record of a machine with the given addresses.
 func (s *Machines) locate(ctx context.Context, macs []string, uuid string) (mac string, known bool, err error) {
 	found, err := s.Store.Find(ctx, macs)
@@ -50,15 +70,14 @@ func (s *Machines) Seen(ctx context.Context, sight fleet.Sighting) error {
 	if err != nil || !known && !sight.Records() {
 		return err
 	}
-	_, err = s.Store.Update(ctx, mac, func(m *api.Machine) ([]api.Event, error) {
+	return s.update(ctx, mac, known, func(m *api.Machine) ([]api.Event, error) {
 		return fleet.Seen(m, sight, s.now()), nil
 	})
-	return err
 }
 
 // Boot decides what a machine boots.
 func (s *Machines) Boot(ctx context.Context, who api.Inventory) (fleet.Decision, error) {
-	mac, _, err := s.locate(ctx, []string{who.MAC}, who.UUID)
+	mac, known, err := s.locate(ctx, []string{who.MAC}, who.UUID)
 	if ambiguous, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
 		return fleet.Decision{MAC: who.MAC, Why: ambiguous.Error() + ": booting the local disk"}, nil
 	}
@@ -66,7 +85,7 @@ func (s *Machines) Boot(ctx context.Context, who api.Inventory) (fleet.Decision,
 		return fleet.Decision{}, err
 	}
 	var d fleet.Decision
-	_, err = s.Store.Update(ctx, mac, func(m *api.Machine) (events []api.Event, err error) {
+	err = s.update(ctx, mac, known, func(m *api.Machine) (events []api.Event, err error) {
 		d, events = fleet.Boot(m, who, s.now())
 		return events, nil
 	})
@@ -75,7 +94,7 @@ func (s *Machines) Boot(ctx context.Context, who api.Inventory) (fleet.Decision,
 
 // Hello answers an agent.
 func (s *Machines) Hello(ctx context.Context, h api.Hello) (api.Answer, error) {
-	mac, _, err := s.locate(ctx, helloMACs(h), h.Inventory.UUID)
+	mac, known, err := s.locate(ctx, helloMACs(h), h.Inventory.UUID)
 	if ambiguous, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
 		return api.Answer{Action: api.ActionWait, Retry: 30, Message: ambiguous.Error() + ": " + ambiguous.Hint()}, nil
 	}
@@ -83,7 +102,7 @@ func (s *Machines) Hello(ctx context.Context, h api.Hello) (api.Answer, error) {
 		return api.Answer{}, err
 	}
 	var a api.Answer
-	_, err = s.Store.Update(ctx, mac, func(m *api.Machine) (events []api.Event, err error) {
+	err = s.update(ctx, mac, known, func(m *api.Machine) (events []api.Event, err error) {
 		a, events = fleet.Hello(m, h, s.now())
 		return events, nil
 	})
@@ -95,35 +114,26 @@ func helloMACs(h api.Hello) []string {
 	return fleet.MACs(&api.Machine{MAC: h.Inventory.MAC, Inventory: &h.Inventory})
 }
 
-// Report takes an agent's events.
+// Report takes an agent's events. An agent is bound by its hello, which may
+// have come by another NIC than the report, so its session goes before
+// addresses.
 func (s *Machines) Report(ctx context.Context, r api.Report) error {
-	mac, err := s.locateSession(ctx, r)
+	found, err := s.Store.Find(ctx, []string{r.MAC})
 	if err != nil {
 		return err
 	}
-	_, err = s.Store.Update(ctx, mac, func(m *api.Machine) ([]api.Event, error) {
-		return fleet.Report(m, r, s.now())
-	})
-	return err
-}
-
-// locateSession finds the record that the agent was bound to by its hello,
-// which may lie under another NIC's address than the one it reports by.
-func (s *Machines) locateSession(ctx context.Context, r api.Report) (string, error) {
-	found, err := s.Store.Find(ctx, []string{r.MAC})
-	if err != nil {
-		return "", err
-	}
+	mac, err := fleet.Match(found, []string{r.MAC}, "")
 	for i := range found {
 		if found[i].Session == r.Session {
-			return found[i].MAC, nil
+			mac, err = found[i].MAC, nil
 		}
 	}
-	mac, err := fleet.Match(found, []string{r.MAC}, "")
-	if ambiguous, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
-		return "", &fleet.SessionError{MAC: r.MAC, Why: ambiguous.Error()}
+	if err != nil {
+		return &fleet.SessionError{MAC: r.MAC, Why: err.Error()}
 	}
-	return mac, err
+	return s.update(ctx, mac, len(found) > 0, func(m *api.Machine) ([]api.Event, error) {
+		return fleet.Report(m, r, s.now())
+	})
 }
 
 // named finds the record that an operator means.

@@ -33,8 +33,8 @@ type Service interface {
 type Opener struct {
 	Name string // for errors and logs: "dhcp", "tftp"
 	// Open may ask the machines, whose events it is to pass on. The service
-	// it returns closes its sockets when Run ends. Run is not called when
-	// another Open failed; close must then do it.
+	// it returns runs until its context ends; close closes the sockets, also
+	// when Run was never called, and may be nil.
 	Open func(ctx context.Context, m *Machines) (s Service, close func() error, err error)
 }
 
@@ -94,7 +94,6 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	// Closing twice is harmless; after Run it is what it should be.
 	defer closeAll()
 
 	boot := s.Boot
@@ -103,8 +102,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	boot.Log = cmp.Or(boot.Log, log)
 	operator := httpd.Operator{Control: machines, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Log: log}
 	services = append(services,
-		named{"boot HTTP", &httpService{httpd.NewServer(boot.Handler(), log), l.boot}},
-		named{"operator API", &httpService{httpd.NewServer(operator.Handler(), log), l.operator}},
+		named{"boot HTTP", &httpService{server: httpd.NewServer(boot.Handler(), log), listener: l.boot, drain: true}},
+		named{"operator API", &httpService{server: httpd.NewServer(operator.Handler(), log), listener: l.operator}},
 		named{"state", watchdog{db.Done()}})
 	if s.Ready != nil {
 		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL})
@@ -160,7 +159,9 @@ func (s *Server) openProtocols(ctx context.Context, m *Machines) (services []nam
 			return nil, nil, fmt.Errorf("%s: %w", o.Name, err)
 		}
 		services = append(services, named{o.Name, svc})
-		closers = append(closers, closer)
+		if closer != nil {
+			closers = append(closers, closer)
+		}
 	}
 	return services, closeAll, nil
 }
@@ -194,12 +195,18 @@ func runAll(ctx context.Context, services []named) error {
 type httpService struct {
 	server   *http.Server
 	listener net.Listener
+	// drain lets requests under way end in their own time. The operator's do
+	// not: event streams have no end of their own.
+	drain bool
 }
 
 // Run serves until ctx ends; requests under way then have stopWithin.
 func (h *httpService) Run(ctx context.Context) error {
-	// Event streams end with ctx, all other requests in their own time.
-	h.server.BaseContext = func(net.Listener) context.Context { return ctx }
+	base := ctx
+	if h.drain {
+		base = context.WithoutCancel(ctx)
+	}
+	h.server.BaseContext = func(net.Listener) context.Context { return base }
 	done := make(chan error, 1)
 	go func() { done <- h.server.Serve(h.listener) }()
 	select {

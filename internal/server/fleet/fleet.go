@@ -61,7 +61,7 @@ type Sighting struct {
 	Firmware string // "BIOS", "UEFI x64", ...; may be empty
 	Step     string // the event's step; empty is StepDiscover
 	Message  string // for people: what was seen or given
-	Cause    string // stable code when the machine was refused something
+	Cause    string // stable code when it could not go on; an armed machine has then failed
 }
 
 // Seen notes a sighting and returns the events to keep. A sighting of an
@@ -84,6 +84,10 @@ func Seen(m *api.Machine, s Sighting, now time.Time) []api.Event {
 	}
 	if s.Cause != "" {
 		e.State = api.StateFailed
+		if m.Armed != nil {
+			m.Cause = s.Cause
+			setState(m, api.MachineFailed, now)
+		}
 	}
 	m.Message = s.Message
 	return append(events, e)
@@ -120,7 +124,7 @@ func Boot(m *api.Machine, who api.Inventory, now time.Time) (Decision, []api.Eve
 	image := m.Armed.Plan.Image
 	d := Decision{MAC: m.MAC, Image: &image, Why: "booting the agent for " + image.Name}
 	setState(m, api.MachineBooting, now)
-	m.Message = d.Why
+	m.Message, m.Cause, m.Progress = d.Why, "", nil
 	return d, append(events, api.Event{Time: now, Step: StepBoot, State: api.StateDone, Message: d.Why})
 }
 

@@ -193,6 +193,22 @@ func TestFailureKeepsTheArm(t *testing.T) {
 	s.report(6, false, report("s9", "p1", failed))
 }
 
+// An armed machine that cannot even boot must show why, and try again.
+func TestBootTrouble(t *testing.T) {
+	s := newScript(t)
+	trouble := Sighting{MAC: mac, Source: FromFirmware, Message: "no boot file for EFI IA32", Cause: "arch"}
+	Seen(&s.m, trouble, at(0))
+	s.state(api.MachineDiscovered)
+	s.arm(1, "p1")
+	Seen(&s.m, trouble, at(2))
+	s.state(api.MachineFailed)
+	s.boot(3, true)
+	s.state(api.MachineBooting)
+	if s.m.Cause != "" {
+		t.Errorf("cause after a boot = %q; want none", s.m.Cause)
+	}
+}
+
 func TestCancel(t *testing.T) {
 	s := newScript(t)
 	cancel := func(sec int, ok bool) {
@@ -321,6 +337,11 @@ func TestMatch(t *testing.T) {
 		{name: "armed by another NIC", candidates: []api.Machine{rec(mac, "", false), rec(other, "", true)}, want: other},
 		{name: "armed twice", candidates: []api.Machine{rec(mac, "", true), rec(other, "", true)}, fails: true},
 		{name: "adapter moved here", candidates: []api.Machine{rec(other, "u", true, mac, other)}, uuid: "v", want: mac},
+		{
+			name:       "UUID in the other byte order",
+			candidates: []api.Machine{rec(other, "00112233-4455-6677-8899-aabbccddeeff", true, mac, other)},
+			uuid:       "33221100-5544-7766-8899-AABBCCDDEEFF", want: other,
+		},
 		{name: "own record keeps though the board changed", candidates: []api.Machine{rec(mac, "u", true, mac)}, uuid: "v", want: mac},
 	} {
 		got, err := Match(tt.candidates, []string{mac}, tt.uuid)

@@ -67,10 +67,28 @@ func Match(candidates []api.Machine, macs []string, uuid string) (string, error)
 }
 
 func contradicts(m *api.Machine, uuid string) bool {
-	if m.Inventory == nil {
+	if m.Inventory == nil || m.Inventory.UUID == "" || uuid == "" {
 		return false
 	}
 	was := strings.ToLower(m.Inventory.UUID)
 	uuid = strings.ToLower(uuid)
-	return was != "" && uuid != "" && was != uuid
+	return was != uuid && was != swapped(uuid)
+}
+
+// swapped gives a UUID with its first three fields in the other byte order.
+// SMBIOS before 2.6 left the order open, so firmware, iPXE and Linux can
+// spell the same UUID in both ways (SMBIOS 3.7, section 7.2.1).
+func swapped(uuid string) string {
+	if len(uuid) != 36 {
+		return uuid
+	}
+	b := []byte(uuid)
+	for _, field := range [][2]int{{0, 8}, {9, 13}, {14, 18}} {
+		f := b[field[0]:field[1]]
+		slices.Reverse(f)
+		for i := 0; i < len(f); i += 2 {
+			f[i], f[i+1] = f[i+1], f[i]
+		}
+	}
+	return string(b)
 }

@@ -8,12 +8,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // readyWithin bounds the start of the embedded etcd. It takes under a second
@@ -68,8 +70,9 @@ func (e *Embedded) start(ctx context.Context, dir string, log *slog.Logger) erro
 			return dirError(dir, err)
 		}
 	}
+	core := slogCore{log, new(atomic.Bool)}
 	var err error
-	if e.etcd, err = embed.StartEtcd(config(data, log)); err != nil {
+	if e.etcd, err = embed.StartEtcd(config(data, core)); err != nil {
 		return dirError(dir, fmt.Errorf("starting etcd: %w", err))
 	}
 	select {
@@ -81,13 +84,14 @@ func (e *Embedded) start(ctx context.Context, dir string, log *slog.Logger) erro
 	case <-ctx.Done():
 		return fmt.Errorf("starting etcd: %w", ctx.Err())
 	}
+	core.ready.Store(true)
 	e.client = v3client.New(e.etcd.Server)
 	return nil
 }
 
 // config is etcd's own default (which syncs every write to the disk) but for
 // what a member without peers or clients on the network does not need.
-func config(dir string, log *slog.Logger) *embed.Config {
+func config(dir string, core zapcore.Core) *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Name = "gild"
 	cfg.Dir = dir
@@ -100,7 +104,7 @@ func config(dir string, log *slog.Logger) *embed.Config {
 	cfg.MaxRequestBytes = 4 << 20 // a report of 1 MiB with a large record
 	cfg.AutoCompactionMode = embed.CompactorModeRevision
 	cfg.AutoCompactionRetention = "10000"
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(slogCore{log}))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(core))
 	return cfg
 }
 

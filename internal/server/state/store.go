@@ -111,6 +111,17 @@ func (s *Store) List(ctx context.Context) ([]api.Machine, int64, error) {
 	return machines, resp.Header.Revision, nil
 }
 
+// Count returns how many machines there are.
+func (s *Store) Count(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := s.Client.Get(ctx, s.Prefix+"machine/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, fmt.Errorf("counting machines: %w", err)
+	}
+	return resp.Count, nil
+}
+
 // Find returns the records that any of the MACs belongs to.
 func (s *Store) Find(ctx context.Context, macs []string) ([]api.Machine, error) {
 	owners := slices.Clone(macs)

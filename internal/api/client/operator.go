@@ -84,15 +84,15 @@ func machinePath(pattern, mac string) string {
 	return strings.Replace(pattern, "{mac}", url.PathEscape(mac), 1)
 }
 
-// callTimeout bounds everything but the event stream.
-const callTimeout = 30 * time.Second
+// operatorTimeout bounds everything but the event stream.
+const operatorTimeout = 30 * time.Second
 
 // maxAnswer bounds an answer in bytes: ten thousand machines with large
 // inventories.
 const maxAnswer = 256 << 20
 
 func (c *Operator) call(ctx context.Context, method, path string, in, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, operatorTimeout)
 	defer cancel()
 	var body io.Reader
 	if in != nil {

@@ -4,6 +4,8 @@ GO        ?= go
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS    = -s -w -X github.com/gild-dev/gild/internal/cli.version=$(VERSION)
 GOBUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
+# HTTP/2 would cost the agent a megabyte, and a plain-text server never speaks it.
+AGENTBUILD = $(GOBUILD) -tags nethttpomithttp2 -ldflags '$(LDFLAGS)'
 AGENTBIN   = internal/initramfs/agentbin
 LINT       = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCHSTAT  = golang.org/x/perf/cmd/benchstat@latest
@@ -19,8 +21,8 @@ build: agent ## build bin/gild with the agent inside
 	$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/gild ./cmd/gild
 
 agent: ## build the agent for every architecture
-	GOOS=linux GOARCH=amd64 $(GOBUILD) -ldflags '$(LDFLAGS)' -o $(AGENTBIN)/gild-init-amd64 ./cmd/gild-init
-	GOOS=linux GOARCH=arm64 $(GOBUILD) -ldflags '$(LDFLAGS)' -o $(AGENTBIN)/gild-init-arm64 ./cmd/gild-init
+	GOOS=linux GOARCH=amd64 $(AGENTBUILD) -o $(AGENTBIN)/gild-init-amd64 ./cmd/gild-init
+	GOOS=linux GOARCH=arm64 $(AGENTBUILD) -o $(AGENTBIN)/gild-init-arm64 ./cmd/gild-init
 
 demo: ## flash an empty virtual machine over the network and watch it reach its login prompt
 	@scripts/deps demo

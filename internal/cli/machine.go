@@ -62,6 +62,7 @@ boots its local disk from then on. What is on the disk is lost.`,
 	f.StringVar(&o.ReadBack, "read-back", "full", "how much of the disk to read back: full, sample or off")
 	f.StringVar(&o.Handoff, "handoff", "auto", "how to enter the system: auto, switch_root, kexec or reboot")
 	f.BoolVar(&o.NoGrow, "no-grow", false, "leave the last partition as the image has it")
+	f.BoolVar(&o.Unseen, "unseen", false, "arm machines that were never seen yet")
 	f.DurationVar(&o.expires, "expires", 0, "take the permission back after this time")
 	return cmd
 }

@@ -42,7 +42,9 @@ func run(ctx context.Context, each time.Duration) error {
 				continue
 			}
 			fmt.Printf("%s %s\n", pkg, target)
-			cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+target+"$", "-fuzztime", each.String(), pkg)
+			cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+target+"$", "-fuzztime", each.String(),
+				// The default of 60 s lets the minimiser eat the whole run.
+				"-fuzzminimizetime", "5x", pkg)
 			cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 			if err := cmd.Run(); err != nil {
 				failed = append(failed, pkg+" "+target)

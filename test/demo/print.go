@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// prefixed writes whole lines to standard output with a word before each, so
+// that server and machine can be told apart.
+func prefixed(prefix string) io.Writer { return &lines{prefix: prefix, to: os.Stdout} }
+
+type lines struct {
+	prefix string
+	to     io.Writer
+
+	mu   sync.Mutex
+	rest []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rest = append(l.rest, bytes.ReplaceAll(p, []byte("\r"), nil)...)
+	for {
+		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		l.rest = rest
+		fmt.Fprintf(l.to, "%s%s\n", l.prefix, line)
+	}
+}
+
+// printPhases shows where the time went, as the server recorded it.
+func (d *demo) printPhases(ctx context.Context, powerOn time.Time) error {
+	login := time.Now()
+	m, err := d.server.Machine(ctx, mac)
+	if err != nil {
+		return err
+	}
+	say("what the server recorded, in seconds since power-on")
+	fmt.Printf("%8s  %-10s %s\n", "", "step", "")
+	row := func(at time.Time, step, text string) {
+		fmt.Printf("%8.1f  %-10s %s\n", at.Sub(powerOn).Seconds(), step, text)
+	}
+	for _, e := range m.Events {
+		if e.State == api.StateDone && e.Time.After(powerOn) {
+			row(e.Time, e.Step, e.Message)
+		}
+	}
+	row(login, "login", d.prompt)
+	if r := m.Receipt; r != nil {
+		fmt.Printf("\n%d MiB fetched, %d MiB written, %d MiB zeroed, read back: %s, handoff: %s\n",
+			r.Wire>>20, r.Written>>20, r.Zeroed>>20, r.ReadBack, r.Handoff)
+		for _, phase := range []string{"prepare", "scan", "write", "read back", "seal"} {
+			if s, ok := r.PhaseTimes[phase]; ok {
+				fmt.Printf("%8.1f s  %s\n", s, phase)
+			}
+		}
+	}
+	return nil
+}

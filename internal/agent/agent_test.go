@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
 )
 
 // safeBuffer is a console to read.
@@ -142,6 +143,24 @@ func TestQueueSendsEachOnceInOrder(t *testing.T) {
 		if e.Step != fmt.Sprint(i) || e.Seq != uint64(i+1) {
 			t.Fatalf("event %d is %q number %d; want order kept, no gap", i, e.Step, e.Seq)
 		}
+	}
+}
+
+func TestQueueGoesOnAfterARefusal(t *testing.T) {
+	q := newQueue()
+	var got []string
+	q.add(api.Event{Step: "refused"})
+	go q.deliver(t.Context(), func(_ context.Context, events []api.Event) error {
+		if events[0].Step == "refused" {
+			return &client.StatusError{Status: 409}
+		}
+		got = append(got, events[0].Step)
+		return nil
+	})
+	q.flush(t.Context(), 5*time.Second)
+	q.add(api.Event{Step: "receipt"})
+	if !q.flush(t.Context(), 5*time.Second) || !slices.Equal(got, []string{"receipt"}) {
+		t.Errorf("after a refusal arrived %q; want the receipt", got)
 	}
 }
 

@@ -17,7 +17,7 @@ const Version = 1
 // Paths of the agent API. Bodies are JSON, at most MaxBody bytes.
 const (
 	PathHello  = "/agent/v1/hello"  // POST Hello -> Answer
-	PathEvents = "/agent/v1/events" // POST Report -> 204
+	PathEvents = "/agent/v1/events" // POST Report -> 204; 409: the plan is lost, write nothing more
 )
 
 // MaxBody bounds every JSON body in bytes.

@@ -95,7 +95,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.data, "data", a.defaultData(), "data `directory` (GILD_DATA)")
 	flags.StringVar(&a.server, "server", a.defaultServer(), "operator API of the running server, a `URL` (GILD_SERVER)")
 	flags.BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.imageCmd(), a.writeCmd(), a.initramfsCmd())
+	root.AddCommand(a.imageCmd(), a.serveCmd(), a.machineCmd(), a.flashCmd(), a.cancelCmd(), a.writeCmd(), a.initramfsCmd())
 	for _, c := range allCommands(root) {
 		if c.Args != nil {
 			c.Args = asUsage(c.Args)
@@ -141,7 +141,7 @@ func (a *app) defaultServer() string {
 	if u := a.Getenv("GILD_SERVER"); u != "" {
 		return u
 	}
-	return "http://127.0.0.1:8081"
+	return "http://" + defaultOperatorAddr
 }
 
 func (a *app) openStore() (*store.Store, error) {
@@ -180,8 +180,8 @@ func (a *app) explain(err error, code int) {
 		return
 	}
 	fmt.Fprintf(a.Stderr, "gild: %v\n", err)
-	var h hinted
-	if errors.As(err, &h) {
-		fmt.Fprintf(a.Stderr, "hint: %s\n", h.hint)
+	var h interface{ Hint() string }
+	if errors.As(err, &h) && h.Hint() != "" {
+		fmt.Fprintf(a.Stderr, "hint: %s\n", h.Hint())
 	}
 }

@@ -22,17 +22,19 @@ const (
 )
 
 // usageError marks wrong use of a command, inputError an input that cannot
-// be used, refusal what is not done for safety, unreachable a server that
-// does not answer.
+// be used, notFound a name that stands for nothing, refusal what is not done
+// for safety, unreachable a server that does not answer.
 type (
 	usageError  struct{ error }
 	inputError  struct{ error }
+	notFound    struct{ error }
 	refusal     struct{ error }
 	unreachable struct{ error }
 )
 
 func (e usageError) Unwrap() error  { return e.error }
 func (e inputError) Unwrap() error  { return e.error }
+func (e notFound) Unwrap() error    { return e.error }
 func (e refusal) Unwrap() error     { return e.error }
 func (e unreachable) Unwrap() error { return e.error }
 
@@ -44,6 +46,9 @@ type hinted struct {
 
 func (e hinted) Unwrap() error { return e.error }
 
+// Hint says what to do next.
+func (e hinted) Hint() string { return e.hint }
+
 // exitCode is the one place where errors become exit codes.
 func exitCode(ctx context.Context, err error) int {
 	is := func(target any) bool { return errors.As(err, target) }
@@ -52,7 +57,7 @@ func exitCode(ctx context.Context, err error) int {
 		return ExitInterrupted
 	case is(new(usageError)):
 		return ExitUsage
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+	case is(new(notFound)), errors.Is(err, store.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		return ExitNotFound
 	case is(new(refusal)), errors.Is(err, flash.ErrUnfit):
 		return ExitRefused

@@ -9,6 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/server"
 )
 
 func (a *app) imageCmd() *cobra.Command {
@@ -20,24 +21,6 @@ func (a *app) imageCmd() *cobra.Command {
 	}
 	cmd.AddCommand(a.imageAddCmd(), a.imageLsCmd(), a.imageShowCmd(), a.imageVerifyCmd(), a.imageRmCmd(), a.imageExportCmd())
 	return cmd
-}
-
-// imageSummary is what a list shows of a stored image.
-func imageSummary(name string, im *golden.Image) api.Image {
-	s := api.Image{Name: name, Digest: string(im.Digest), Size: im.Table.DiskSize, Stored: storedSize(im)}
-	if b := im.Config.Boot; b != nil {
-		s.Release, s.Arch = b.KernelRelease, b.Arch
-	}
-	return s
-}
-
-// storedSize is what all parts of an image take in the store, in bytes.
-func storedSize(im *golden.Image) int64 {
-	n := im.Manifest.Config.Size
-	for _, l := range im.Manifest.Layers {
-		n += l.Size
-	}
-	return n
 }
 
 func (a *app) imageLsCmd() *cobra.Command {
@@ -65,7 +48,7 @@ func (a *app) runImageLs() error {
 		if err != nil {
 			return fmt.Errorf("image %s: %w", n.Name, err)
 		}
-		s := imageSummary(n.Name, im)
+		s := server.Summary(n.Name, im)
 		images = append(images, s)
 		rows = append(rows, []string{s.Name, im.Digest.Short(), bytesText(s.Size), bytesText(s.Stored), orDash(s.Arch), orDash(printable(s.Release))})
 	}
@@ -116,7 +99,7 @@ func (a *app) runImageShow(ref string) error {
 		for _, l := range im.Manifest.Layers {
 			parts[l.MediaType] = l.Size
 		}
-		return a.printJSON(shownImage{imageSummary(ref, im), im.Table.DataSize(), im.Config, parts, way, reason})
+		return a.printJSON(shownImage{server.Summary(ref, im), im.Table.DataSize(), im.Config, parts, way, reason})
 	}
 	a.printImage(ref, im)
 	fmt.Fprintf(a.Stdout, "handoff      %s: %s\n", way, reason)
@@ -133,7 +116,7 @@ func (a *app) printImage(name string, im *golden.Image) {
 	line("digest", "%s", im.Digest)
 	line("raw", "%s (%d bytes, sectors of %d)", bytesText(c.Disk.Size), c.Disk.Size, c.Disk.SectorSize)
 	line("data", "%s in %d chunks of %s", bytesText(im.Table.DataSize()), dataChunks(im.Table), bytesText(im.Table.ChunkSize))
-	line("stored", "%s", bytesText(storedSize(im)))
+	line("stored", "%s", bytesText(server.Summary(name, im).Stored))
 	line("table", "%s %s", c.Disk.Scheme, c.Disk.ID)
 	for _, p := range c.Disk.Partitions {
 		line(fmt.Sprintf("  %d", p.Number), "%10s at %-10s %-20s %s %s", bytesText(p.Size), bytesText(p.Start), p.TypeName, orDash(p.FileSystem), p.FSUUID)

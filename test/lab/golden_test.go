@@ -17,15 +17,24 @@ func TestGoldenBoots(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds Debian and boots it: minutes")
 	}
+	b := builder(t)
+	accel, err := b.Accel(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, spec := range Specs() {
 		t.Run(spec.Name, func(t *testing.T) {
-			image := golden(t, spec)
+			image, err := b.Golden(t.Context(), spec)
+			if err != nil {
+				t.Fatal(err)
+			}
 			judge(t, spec, image)
 
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
 			began := time.Now()
 			m, err := vm.Start(ctx, vm.Config{
+				Accel:     accel.Accel,
 				Firmware:  spec.Firmware,
 				NICs:      []vm.NIC{{}},
 				Disks:     []vm.Disk{{Path: image, Snapshot: true}},
@@ -40,23 +49,7 @@ func TestGoldenBoots(t *testing.T) {
 			}
 			t.Logf("%s: power-on to login %.1f s", spec.Name, time.Since(began).Seconds())
 
-			var answers string
-			if err := m.Console.Send("root"); err != nil {
-				t.Fatal(err)
-			}
-			if _, _, err := m.Console.Expect(ctx, "root@golden:~# "); err != nil {
-				t.Fatal(err)
-			}
-			for _, command := range []string{"cat /proc/cmdline; findmnt -no FSTYPE,UUID /", "systemctl --failed --no-legend | wc -l", "stat -c %a /", "tty"} {
-				if err := m.Console.Send(command); err != nil {
-					t.Fatal(err)
-				}
-				_, answer, err := m.Console.Expect(ctx, "root@golden:~# ")
-				if err != nil {
-					t.Fatal(err)
-				}
-				answers += answer
-			}
+			answers := ask(ctx, t, m.Console, "cat /proc/cmdline; findmnt -no FSTYPE,UUID /", "systemctl --failed --no-legend | wc -l", "stat -c %a /", "tty")
 			for _, want := range []string{
 				"root=UUID=" + spec.RootUUID + " ro console=tty0 console=ttyS0,115200",
 				string(spec.RootFS), spec.RootUUID, "/dev/ttyS0", "\n0\n", "\n755\n",
@@ -69,25 +62,74 @@ func TestGoldenBoots(t *testing.T) {
 	}
 }
 
-// golden is the image from the host's cache, built when it is not there.
-func golden(t *testing.T, spec Spec) string {
+// ask logs in, runs commands one after another and returns what the console showed.
+func ask(ctx context.Context, t *testing.T, console *vm.Console, commands ...string) string {
+	t.Helper()
+	const prompt = "root@golden:~# "
+	var shown strings.Builder
+	for _, line := range append([]string{"root"}, commands...) {
+		if err := console.Send(line); err != nil {
+			t.Fatal(err)
+		}
+		_, before, err := console.Expect(ctx, prompt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown.WriteString(before)
+	}
+	return shown.String()
+}
+
+// TestAccel runs the golden kernel, with nothing to boot from, under what was chosen.
+func TestAccel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds Debian: minutes")
+	}
+	b := builder(t)
+	kernel, _, err := b.Kernel(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	choice, err := b.Accel(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s: %s", choice.Accel, choice.Reason)
+	m, err := vm.Start(ctx, vm.Config{Accel: choice.Accel, Memory: 512, NoReboot: true, Kernel: kernel, Cmdline: "console=ttyS0 panic=-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if _, _, err := m.Console.Expect(ctx, "Unable to mount root fs"); err != nil {
+		t.Error(err)
+	}
+	if err := m.Wait(ctx); err != nil {
+		t.Errorf("Wait after the panic's reset = %v; want nil", err)
+	}
+}
+
+// builder works in the host's cache; it skips the test where neither finished images nor the means to make
+// them are there.
+func builder(t *testing.T) *Builder {
 	t.Helper()
 	cache, err := CacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(cache, spec.file())
-	if !isThere(path) {
-		Need(t, "debootstrap", "sfdisk", "mformat", "mcopy", "tar", "zstd")
+	if err := lookAll([]string{"qemu-system-x86_64"}); err != nil {
+		t.Skip(err)
 	}
-	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
-		t.Skip("needs qemu-system-x86_64: scripts/deps test installs it")
+	b := &Builder{Cache: cache}
+	for _, spec := range Specs() {
+		if !isThere(filepath.Join(cache, spec.file())) {
+			if err := canBuild(); err != nil {
+				t.Skip(err)
+			}
+		}
 	}
-	path, err = Golden(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return b
 }
 
 // judge has the tools that own the formats look at an image.

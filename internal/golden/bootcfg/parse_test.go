@@ -92,6 +92,41 @@ func TestKernelRelease(t *testing.T) {
 	}
 }
 
+// peFile has the sections of a unified kernel image and nothing else: names and contents in turn.
+func peFile(sections ...string) []byte {
+	b := make([]byte, 1024)
+	copy(b, "MZ")
+	b[0x3c] = 64
+	copy(b[64:], "PE\x00\x00\x64\x86")
+	b[70] = byte(len(sections) / 2)
+	for i := 0; i < len(sections); i += 2 {
+		header, body := b[88+20*i:], len(b)
+		copy(header, sections[i])
+		binary.LittleEndian.PutUint32(header[8:], uint32(len(sections[i+1])))
+		binary.LittleEndian.PutUint32(header[16:], 512)
+		binary.LittleEndian.PutUint32(header[20:], uint32(body))
+		b = append(b, make([]byte, 512)...)
+		copy(b[body:], sections[i+1])
+	}
+	return b
+}
+
+// TestUKI takes the command line out of a unified kernel image, and leaves one without a kernel alone.
+func TestUKI(t *testing.T) {
+	got, err := bootcfg.Find(fstest.MapFS{
+		"efi/EFI/Linux/os-6.8.efi":  {Data: peFile(".linux", "k", ".cmdline", "root=LABEL=old\n")},
+		"efi/EFI/Linux/os-6.10.efi": {Data: peFile(".linux", "k", ".cmdline", "root=LABEL=new\x00")},
+		"efi/EFI/Linux/shell.efi":   {Data: peFile(".text", "x")},
+	})
+	want := []bootcfg.Entry{
+		{Title: "os-6.10", ID: "os-6.10", Kernel: "efi/EFI/Linux/os-6.10.efi", Initrds: []string{}, Cmdline: "root=LABEL=new", Source: bootcfg.SourceUKI, Default: true},
+		{Title: "os-6.8", ID: "os-6.8", Kernel: "efi/EFI/Linux/os-6.8.efi", Initrds: []string{}, Cmdline: "root=LABEL=old", Source: bootcfg.SourceUKI},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("Find() = %v (-want +got):\n%s", err, diff)
+	}
+}
+
 // fuzzConfig runs Find on one configuration file beside a kernel, and checks what every entry promises.
 func fuzzConfig(f *testing.F, name string, seeds ...string) {
 	for _, s := range seeds {
@@ -130,7 +165,7 @@ func FuzzExtlinux(f *testing.F) {
 }
 
 func FuzzUKI(f *testing.F) {
-	fuzzConfig(f, "efi/EFI/Linux/a.efi", "MZ")
+	fuzzConfig(f, "efi/EFI/Linux/a.efi", string(peFile(".linux", "k", ".cmdline", "ro")))
 }
 
 func FuzzFstab(f *testing.F) {

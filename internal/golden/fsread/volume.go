@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// Limits of one directory. The kernel's module tree has some hundreds of entries a directory; a mail spool a million.
+// Limits of one directory. A module tree has some hundreds of entries a directory; at this bound a listing takes tens of
+// MiB, which a hostile image may cost but not more.
 const (
 	maxDirBytes   = 256 << 20
-	maxDirEntries = 1 << 20
+	maxDirEntries = 1 << 18
 	maxSymlink    = 4096 // PATH_MAX: no kernel follows a longer one
 )
 

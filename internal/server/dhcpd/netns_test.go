@@ -211,8 +211,6 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", l.other, "dnsmasq", "-k", "-C", "/dev/null", "-p", "0", "-i", "o0",
 		"--bind-interfaces", "--dhcp-range=10.77.0.50,10.77.0.90,1h", "--no-ping", "--user=root", "--pid-file=",
 		"--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"))
-	var out bytes.Buffer
-	cmd.Stderr = &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -232,14 +230,11 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 		t.Errorf("Probe() = %+v; want our proxy and dnsmasq", got)
 	}
 	hook, saved := script(t)
-	for _, extra := range [][]string{nil, {"-V", "PXEClient:Arch:00007:UNDI:003016", "-x", "0x5d:0007"}} {
-		_ = os.Remove(saved)
-		args := append([]string{"-i", "c0", "-f", "-n", "-q", "-t", "5", "-T", "1", "-s", hook}, extra...)
-		if text, err := l.run(t, "udhcpc", args...); err != nil {
-			t.Fatalf("%v: %s\n%s", err, text, out.String())
-		}
-		mustContain(t, saved, "serverid=10.77.0.2")
+	// Not with a PXE class: udhcpc would take whichever offer is first, as no real boot ROM does.
+	if text, err := l.run(t, "udhcpc", "-i", "c0", "-f", "-n", "-q", "-t", "5", "-T", "1", "-s", hook); err != nil {
+		t.Fatalf("%v: %s", err, text)
 	}
+	mustContain(t, saved, "serverid=10.77.0.2")
 	for _, e := range events() {
 		if e.Addr.IsValid() || e.Client == System && e.Answer != dhcpv4.MessageTypeNone {
 			t.Errorf("proxy event %+v; want no address, and silence to systems", e)

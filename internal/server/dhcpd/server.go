@@ -30,16 +30,24 @@ func (s *Server) ListenAndServe(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	dhcp, err := listen(ctx, s.Config.Interface, portDHCP)
+	dhcp, pxe, err := Listen(ctx, s.Config.Interface)
 	if err != nil {
-		return err
-	}
-	pxe, err := listen(ctx, s.Config.Interface, portPXE)
-	if err != nil {
-		dhcp.Close()
 		return err
 	}
 	return s.Serve(ctx, dhcp, pxe)
+}
+
+// Listen opens the two sockets that [Server.Serve] answers on, ports 67 and
+// 4011 of an interface. The caller closes them if it does not call Serve.
+func Listen(ctx context.Context, iface string) (dhcp, pxe net.PacketConn, err error) {
+	if dhcp, err = listen(ctx, iface, portDHCP); err != nil {
+		return nil, nil, err
+	}
+	if pxe, err = listen(ctx, iface, portPXE); err != nil {
+		dhcp.Close()
+		return nil, nil, err
+	}
+	return dhcp, pxe, nil
 }
 
 // listen binds to one interface, so that machines on other ones get no answer. It does not share the

@@ -99,21 +99,33 @@ type entry struct {
 // DHCP gives as next-server: boot ROMs ignore answers from another one, and on a wildcard address
 // the kernel chooses.
 func (s *Server) ListenAndServe(ctx context.Context, address string) error {
+	conn, err := Listen(ctx, address)
+	if err != nil {
+		return err
+	}
+	return s.Serve(ctx, conn)
+}
+
+// Listen opens the socket that [Server.Serve] answers on. The caller closes it if it does not call
+// Serve.
+func Listen(ctx context.Context, address string) (net.PacketConn, error) {
 	var lc net.ListenConfig
 	conn, err := lc.ListenPacket(ctx, "udp4", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("TFTP: %w: stop the other TFTP server (tftpd-hpa, atftpd or dnsmasq)", err)
+		return nil, fmt.Errorf("TFTP: %w: stop the other TFTP server (tftpd-hpa, atftpd or dnsmasq)", err)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("TFTP: %w: run as root or with CAP_NET_BIND_SERVICE", err)
+		return nil, fmt.Errorf("TFTP: %w: run as root or with CAP_NET_BIND_SERVICE", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("TFTP: %w: no interface of this host has the address", err)
 	case err != nil:
-		return fmt.Errorf("TFTP: %w", err)
+		return nil, fmt.Errorf("TFTP: %w", err)
 	}
 	if u, ok := conn.(*net.UDPConn); ok {
 		// A herd of machines asks in the same second; the kernel's limit may keep it lower.
 		_ = u.SetReadBuffer(4 << 20)
 	}
-	return s.Serve(ctx, conn)
+	return conn, nil
 }
 
 // Serve answers requests that arrive on conn until ctx ends, then stops its transfers, waits for

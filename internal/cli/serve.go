@@ -1,0 +1,190 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/server/ipxe"
+)
+
+const (
+	defaultOperatorAddr = "127.0.0.1:8081"
+	defaultBootPort     = 8080
+)
+
+const serveLong = `Answer machines that boot from the network: DHCP, TFTP, HTTP.
+
+A machine boots its local disk unless it is armed with gild flash. With
+--dhcp auto the server listens for a DHCP server first: beside one it only adds
+boot files to that server's leases (proxy), without one it leases addresses.`
+
+// serveOptions are the flags of gild serve.
+type serveOptions struct {
+	iface     string
+	dhcp      string
+	leases    string
+	lease     time.Duration
+	router    string
+	dns       []string
+	domain    string
+	port      int
+	operator  string
+	advertise string
+	rescue    bool
+	ipxeDirs  []string
+	verbose   bool
+}
+
+func (a *app) serveCmd() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve --interface IF",
+		Short: "answer machines that boot from the network",
+		Long:  serveLong,
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runServe(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.iface, "interface", "", "network `interface` that faces the machines (required)")
+	f.StringVar(&o.dhcp, "dhcp", "auto", "auto, server, proxy or off")
+	f.StringVar(&o.leases, "range", "", "addresses to lease, `FIRST-LAST` (default: the upper half of the subnet)")
+	f.DurationVar(&o.lease, "lease", time.Hour, "how long a lease lasts")
+	f.StringVar(&o.router, "router", "", "router `address` for leases")
+	f.StringSliceVar(&o.dns, "dns", nil, "name server `address` for leases; may be repeated")
+	f.StringVar(&o.domain, "domain", "", "domain `name` for leases")
+	f.IntVar(&o.port, "port", defaultBootPort, "TCP `port` for boot HTTP")
+	f.StringVar(&o.operator, "operator", defaultOperatorAddr, "loopback `address` of the operator API")
+	f.StringVar(&o.advertise, "advertise", "", "`host` name or address by which agents reach this server (default: the interface's address)")
+	f.BoolVar(&o.rescue, "rescue-shell", false, "give agents busybox and a shell on the console")
+	f.StringSliceVar(&o.ipxeDirs, "ipxe", nil, "`directory` with iPXE boot programs (default: where distributions put them)")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "log every packet and transfer")
+	return cmd
+}
+
+func (a *app) runServe(ctx context.Context, o serveOptions) error {
+	if o.iface == "" {
+		return usageError{hinted{errors.New("--interface is missing"), "name the network interface that faces the machines; `ip -br address` lists them"}}
+	}
+	log := a.logger(o.verbose)
+	network, why, err := o.network(ctx, log)
+	if err != nil {
+		return err
+	}
+	var busybox *server.Busybox
+	if o.rescue {
+		if busybox, err = findBusybox(); err != nil {
+			return err
+		}
+	}
+	st, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	return server.New(server.Config{
+		DataDir:      a.data,
+		Store:        st,
+		Network:      network,
+		BootAddr:     net.JoinHostPort(network.Address.Addr().String(), strconv.Itoa(o.port)),
+		OperatorAddr: o.operator,
+		Busybox:      busybox,
+		Version:      Version(),
+		Log:          log,
+		Ready: func(addrs server.Addrs) {
+			fmt.Fprintln(a.Stderr, why)
+			fmt.Fprintf(a.Stderr, "machines boot from %s, the operator API is at http://%s\n", addrs.BaseURL, addrs.Operator)
+			fmt.Fprintln(a.Stderr, "ready: `gild flash MAC --image NAME` arms a machine, `gild machine ls` shows who was seen")
+		},
+	}).Run(ctx)
+}
+
+// logger writes what happens to standard error, for people or, with --json,
+// for machines.
+func (a *app) logger(verbose bool) *slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if verbose {
+		o.Level = slog.LevelDebug
+	}
+	if a.json {
+		return slog.New(slog.NewJSONHandler(a.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(a.Stderr, o))
+}
+
+// network decides how the boot network is answered; why says so to a person.
+func (o serveOptions) network(ctx context.Context, log *slog.Logger) (n server.Network, why string, err error) {
+	n = server.Network{Interface: o.iface, Domain: o.domain, Lease: o.lease, Log: log}
+	if n.Address, err = server.InterfaceAddr(o.iface); err != nil {
+		return n, "", err
+	}
+	host := orElse(o.advertise, n.Address.Addr().String())
+	if strings.ContainsAny(host, "/: ") {
+		return n, "", usageError{fmt.Errorf("--advertise %q: give a host name or an IPv4 address alone", host)}
+	}
+	n.BaseURL = "http://" + net.JoinHostPort(host, strconv.Itoa(o.port))
+	if n.NBPs, err = ipxe.Find(o.ipxeDirs...); err != nil {
+		return n, "", err
+	}
+	if err := o.addresses(&n); err != nil {
+		return n, "", usageError{err}
+	}
+	n.Mode, why, err = o.mode(ctx)
+	return n, why, err
+}
+
+func (o serveOptions) mode(ctx context.Context) (dhcpd.Mode, string, error) {
+	switch o.dhcp {
+	case "auto":
+		if os.Geteuid() != 0 {
+			return dhcpd.Off, "", hinted{errors.New("listening for DHCP servers needs a raw socket"), "run as root, or choose --dhcp server, proxy or off"}
+		}
+		return server.ChooseMode(ctx, o.iface)
+	case "server":
+		return dhcpd.Full, "DHCP: leasing addresses on " + o.iface, nil
+	case "proxy":
+		return dhcpd.Proxy, "DHCP: adding boot files to another server's leases on " + o.iface, nil
+	case "off":
+		return dhcpd.Off, "DHCP: off; the DHCP server on " + o.iface + " must name the boot files", nil
+	}
+	return dhcpd.Off, "", usageError{fmt.Errorf("--dhcp %.20q is not auto, server, proxy or off", o.dhcp)}
+}
+
+// addresses reads the flags that hold addresses.
+func (o serveOptions) addresses(n *server.Network) error {
+	n.First, n.Last = server.DefaultRange(n.Address)
+	if o.leases != "" {
+		first, last, ok := strings.Cut(o.leases, "-")
+		var err1, err2 error
+		n.First, err1 = netip.ParseAddr(first)
+		n.Last, err2 = netip.ParseAddr(last)
+		if !ok || err1 != nil || err2 != nil {
+			return fmt.Errorf("--range %.60q is not of the form 192.168.1.100-192.168.1.200", o.leases)
+		}
+	}
+	if o.router != "" {
+		router, err := netip.ParseAddr(o.router)
+		if err != nil {
+			return fmt.Errorf("--router: %w", err)
+		}
+		n.Router = router
+	}
+	for _, s := range o.dns {
+		dns, err := netip.ParseAddr(s)
+		if err != nil {
+			return fmt.Errorf("--dns: %w", err)
+		}
+		n.DNS = append(n.DNS, dns)
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// Bounds on what an agent may say. What only people read is cut to fit, what
+// rules depend on is refused.
+const (
+	maxSession = 64
+	maxText    = 1024 // bytes of one message or inventory string
+	maxDisks   = 512
+	maxNICs    = 256
+	maxEvents  = 1000 // in one report
+	maxList    = 64   // entries of small lists
+)
+
+// CheckHello checks a hello from the wire and brings it into the form that
+// the rules expect: addresses in one spelling, text without control
+// characters. An error is the fault of the sender.
+func CheckHello(h *api.Hello) error {
+	if err := checkSession(h.Session); err != nil {
+		return err
+	}
+	inv := &h.Inventory
+	mac, err := ParseMAC(inv.MAC)
+	if err != nil {
+		return fmt.Errorf("inventory: %w", err)
+	}
+	inv.MAC = mac
+	if inv.CPUs < 0 || inv.Memory < 0 {
+		return errors.New("inventory: negative number of CPUs or bytes of memory")
+	}
+	for _, s := range []*string{&h.Build, &inv.UUID, &inv.Serial, &inv.Vendor, &inv.Product, &inv.Firmware, &inv.Kernel, &inv.Arch, &inv.CPU} {
+		*s = Clean(*s)
+	}
+	inv.Disks = inv.Disks[:min(len(inv.Disks), maxDisks)]
+	for i := range inv.Disks {
+		if err := checkDisk(&inv.Disks[i]); err != nil {
+			return fmt.Errorf("inventory: %w", err)
+		}
+	}
+	inv.NICs = inv.NICs[:min(len(inv.NICs), maxNICs)]
+	for i := range inv.NICs {
+		n := &inv.NICs[i]
+		n.Name, n.Driver = Clean(n.Name), Clean(n.Driver)
+		// Not every interface has an Ethernet address; one without recognises nothing.
+		n.MAC, _ = ParseMAC(n.MAC)
+	}
+	return nil
+}
+
+// CheckReport does for a report what CheckHello does for a hello. now takes
+// the place of times that a machine without a clock made up.
+func CheckReport(r *api.Report, now time.Time) error {
+	if err := checkSession(r.Session); err != nil {
+		return err
+	}
+	mac, err := ParseMAC(r.MAC)
+	if err != nil {
+		return err
+	}
+	r.MAC = mac
+	if len(r.Plan) > maxSession {
+		return errors.New("plan: too long")
+	}
+	if len(r.Events) > maxEvents {
+		return fmt.Errorf("%d events, at most %d are accepted in one report", len(r.Events), maxEvents)
+	}
+	var last uint64
+	for i := range r.Events {
+		e := &r.Events[i]
+		if e.Seq <= last {
+			return fmt.Errorf("event %d: seq %d, want more than %d: they ascend from 1", i, e.Seq, last)
+		}
+		last = e.Seq
+		if err := checkEvent(e, now); err != nil {
+			return fmt.Errorf("event %d: %w", e.Seq, err)
+		}
+	}
+	return nil
+}
+
+func checkSession(s string) error {
+	if s == "" || len(s) > maxSession {
+		return fmt.Errorf("session: %d characters, want 1 to %d", len(s), maxSession)
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+			return fmt.Errorf("session %.40q: want letters, digits, hyphens", s)
+		}
+	}
+	return nil
+}
+
+func checkEvent(e *api.Event, now time.Time) error {
+	if e.Time.Year() < 2020 || e.Time.After(now.Add(24*time.Hour)) {
+		e.Time = now // no battery behind the clock: arrival is the better guess
+	}
+	if !finite(e.Uptime) {
+		return errors.New("uptime is not a positive number")
+	}
+	e.Step, e.Message, e.Cause = Clean(e.Step), Clean(e.Message), Clean(e.Cause)
+	switch e.State {
+	case api.StateStart, api.StateProgress, api.StateDone, api.StateFailed:
+	default:
+		return fmt.Errorf("state %.40q is none of start, progress, done, failed", e.State)
+	}
+	if p := e.Progress; p != nil {
+		p.Phase = Clean(p.Phase)
+		if p.Done < 0 || p.Total < p.Done || p.Wire < 0 || !finite(p.Rate) {
+			return fmt.Errorf("progress of %d in %d bytes", p.Done, p.Total)
+		}
+	}
+	if e.Receipt != nil {
+		return checkReceipt(e.Receipt)
+	}
+	return nil
+}
+
+func checkReceipt(r *api.Receipt) error {
+	if r.Written < 0 || r.Zeroed < 0 || r.Kept < 0 || r.Wire < 0 || r.Repaired < 0 {
+		return errors.New("receipt with a negative figure")
+	}
+	if len(r.PhaseTimes) > maxList || len(r.Reasons) > maxList {
+		return fmt.Errorf("receipt with more than %d phases or reasons", maxList)
+	}
+	for phase, seconds := range r.PhaseTimes {
+		if !finite(seconds) || Clean(phase) != phase {
+			return fmt.Errorf("receipt: phase %.40q has no proper name or time", phase)
+		}
+	}
+	r.ReadBack, r.Handoff = Clean(r.ReadBack), Clean(r.Handoff)
+	for i := range r.Reasons {
+		r.Reasons[i] = Clean(r.Reasons[i])
+	}
+	return checkDisk(&r.Disk)
+}
+
+func checkDisk(d *api.Disk) error {
+	if d.Size < 0 || d.SectorSize < 0 {
+		return fmt.Errorf("disk %.40q has a negative size", d.Name)
+	}
+	for _, s := range []*string{&d.Name, &d.Model, &d.Serial, &d.WWN, &d.Transport} {
+		*s = Clean(*s)
+	}
+	d.Holds = d.Holds[:min(len(d.Holds), maxList)]
+	for i := range d.Holds {
+		d.Holds[i] = Clean(d.Holds[i])
+	}
+	return nil
+}
+
+// finite reports whether f is a number that a duration or rate can have.
+func finite(f float64) bool { return f >= 0 && !math.IsInf(f, 1) }
+
+// Clean makes text from a machine fit to be shown: bounded, and without the
+// characters that drive a terminal or turn the direction of writing (category
+// C: controls, formats, surrogates, private use).
+func Clean(s string) string {
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "")
+	}
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.C, r) || r == unicode.ReplacementChar {
+			return '?'
+		}
+		return r
+	}, s))
+}

@@ -1,0 +1,352 @@
+package fleet
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+const mac = "52:54:00:00:00:01"
+
+func at(seconds int) time.Time {
+	return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC).Add(time.Duration(seconds) * time.Second)
+}
+
+func plan(id string) api.Plan {
+	return api.Plan{ID: id, Image: api.PlanImage{Name: "debian", Repository: "golden/debian", Digest: "sha256:aa"}}
+}
+
+func hello(session string) api.Hello {
+	return api.Hello{Version: api.Version, Session: session, Inventory: api.Inventory{MAC: mac}}
+}
+
+func report(session, plan string, events ...api.Event) api.Report {
+	return api.Report{Session: session, MAC: mac, Plan: plan, Events: events}
+}
+
+func event(seq uint64, step, state string) api.Event {
+	return api.Event{Seq: seq, Time: at(0), Step: step, State: state}
+}
+
+func sealed(seq uint64, plan string) api.Event {
+	e := event(seq, "handoff", api.StateStart)
+	e.Receipt = &api.Receipt{Plan: plan, Image: "sha256:aa"}
+	return e
+}
+
+// script drives one machine; each call fails the test when the rule says
+// other than expected.
+type script struct {
+	t *testing.T
+	m api.Machine
+}
+
+func newScript(t *testing.T) *script { return &script{t, api.Machine{MAC: mac}} }
+
+func (s *script) arm(sec int, id string) {
+	s.t.Helper()
+	if _, err := Arm(&s.m, plan(id), time.Time{}, at(sec)); err != nil {
+		s.t.Fatalf("Arm(%s) at %d s = %v; want nil", id, sec, err)
+	}
+}
+
+func (s *script) boot(sec int, flash bool) {
+	s.t.Helper()
+	if d, _ := Boot(&s.m, api.Inventory{}, at(sec)); (d.Image != nil) != flash {
+		s.t.Fatalf("Boot at %d s = %+v; want image: %v", sec, d, flash)
+	}
+}
+
+func (s *script) hello(sec int, session, action string) api.Answer {
+	s.t.Helper()
+	a, _ := Hello(&s.m, hello(session), at(sec))
+	if a.Action != action || (a.Plan != nil) != (action == api.ActionFlash) {
+		s.t.Fatalf("Hello(%s) at %d s = %+v; want %s", session, sec, a, action)
+	}
+	return a
+}
+
+func (s *script) report(sec int, ok bool, r api.Report) []api.Event {
+	s.t.Helper()
+	// As the store does: a refused report changes nothing.
+	m := s.m
+	events, err := Report(&m, r, at(sec))
+	if (err == nil) != ok {
+		s.t.Fatalf("Report(%s) at %d s = %v; want ok: %v", r.Session, sec, err, ok)
+	}
+	if err == nil {
+		s.m = m
+	} else if _, typed := errors.AsType[*SessionError](err); !typed {
+		s.t.Fatalf("Report(%s) at %d s = %T; want a *SessionError", r.Session, sec, err)
+	}
+	return events
+}
+
+func (s *script) state(want string) {
+	s.t.Helper()
+	if s.m.State != want {
+		s.t.Fatalf("state = %q; want %q (%s)", s.m.State, want, s.m.Message)
+	}
+}
+
+func TestWholeFlash(t *testing.T) {
+	s := newScript(t)
+	Seen(&s.m, Sighting{MAC: mac, Source: FromFirmware, Firmware: "BIOS", Message: "sent undionly.kpxe"}, at(0))
+	s.state(api.MachineDiscovered)
+	s.boot(1, false)
+	s.hello(2, "nobody", api.ActionLocalDisk)
+	s.arm(3, "p1")
+	s.state(api.MachineArmed)
+	s.boot(4, true)
+	s.state(api.MachineBooting)
+	if a := s.hello(10, "s1", api.ActionFlash); a.Plan.ID != "p1" {
+		t.Fatalf("plan %q; want p1", a.Plan.ID)
+	}
+	s.state(api.MachineFlashing)
+	s.hello(11, "s1", api.ActionFlash) // its answer was lost
+	s.report(12, true, report("s1", "p1", event(1, "network", api.StateDone), event(2, StepFlash, api.StateStart)))
+	p := event(3, StepFlash, api.StateProgress)
+	p.Progress = &api.Progress{Phase: "write", Done: 5, Total: 10}
+	if kept := s.report(13, true, report("s1", "p1", event(2, StepFlash, api.StateStart), p)); len(kept) != 0 {
+		t.Errorf("Report kept %v; want neither the repeated event nor the progress", kept)
+	}
+	if s.m.Progress == nil || s.m.Progress.Done != 5 {
+		t.Errorf("progress = %+v; want 5 of 10", s.m.Progress)
+	}
+	last := report("s1", "p1", event(4, StepFlash, api.StateDone), sealed(5, "p1"))
+	s.report(20, true, last)
+	s.state(api.MachineHandedOff)
+	if s.m.Armed != nil || s.m.Receipt == nil {
+		t.Fatalf("armed %v, receipt %v; want the arm used up by a receipt", s.m.Armed, s.m.Receipt)
+	}
+	s.report(21, true, last) // its answer was lost
+	s.report(22, true, report("s1", "p1", event(6, "handoff", api.StateDone)))
+	s.boot(60, false)
+	s.hello(61, "s2", api.ActionLocalDisk)
+	s.arm(62, "p2")
+	s.report(63, true, last) // still asking
+	s.state(api.MachineArmed)
+	s.boot(64, true)
+}
+
+func TestSecondAgentWaits(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	s.boot(1, true)
+	s.hello(10, "s1", api.ActionFlash)
+	if a := s.hello(11, "s2", api.ActionWait); a.Retry == 0 || !strings.Contains(a.Message, "another agent") {
+		t.Errorf("conflict answer = %+v; want a retry and a reason", a)
+	}
+	s.report(12, false, report("s2", "p1", event(1, StepFlash, api.StateStart)))
+	s.report(65, true, report("s1", "p1", event(1, StepFlash, api.StateStart)))
+	s.hello(124, "s2", api.ActionWait) // s1 spoke 59 s ago
+	s.hello(125, "s2", api.ActionFlash)
+	s.report(126, false, report("s1", "p1", event(2, StepFlash, api.StateDone)))
+	s.report(127, false, report("s1", "p1", sealed(3, "p1")))
+	s.report(128, true, report("s2", "p1", event(1, StepFlash, api.StateStart), sealed(2, "p1")))
+	s.state(api.MachineHandedOff)
+}
+
+func TestPowerCutInMidFlash(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	s.boot(1, true)
+	s.hello(10, "s1", api.ActionFlash)
+	s.report(11, true, report("s1", "p1", event(1, StepFlash, api.StateStart)))
+	s.boot(15, true) // firmware again: s1 is dead
+	if a := s.hello(20, "s2", api.ActionFlash); a.Plan.ID != "p1" {
+		t.Errorf("plan after a power cut = %q; want the same, p1", a.Plan.ID)
+	}
+	s.report(21, true, report("s2", "p1", event(1, StepFlash, api.StateStart)))
+}
+
+// The agent's own DHCP, and the installed system's, must not be taken for a restart.
+func TestLeaseOfAgentIsNoRestart(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	s.boot(1, true)
+	s.hello(10, "s1", api.ActionFlash)
+	Seen(&s.m, Sighting{MAC: mac, Source: FromOther}, at(12))
+	s.hello(13, "s2", api.ActionWait)
+	Seen(&s.m, Sighting{MAC: mac, Source: FromIPXE}, at(14))
+	s.hello(15, "s2", api.ActionFlash)
+}
+
+func TestFailureKeepsTheArm(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	s.boot(1, true)
+	s.hello(2, "s1", api.ActionFlash)
+	failed := event(1, StepFlash, api.StateFailed)
+	failed.Cause, failed.Message = "disk-too-small", "sda has 1 GB"
+	s.report(3, true, report("s1", "p1", failed))
+	s.state(api.MachineFailed)
+	if s.m.Cause != "disk-too-small" || s.m.Message != "sda has 1 GB" || s.m.Armed == nil {
+		t.Errorf("cause %q, message %q, armed %v", s.m.Cause, s.m.Message, s.m.Armed)
+	}
+	s.report(4, true, report("s1", "p1", event(2, StepFlash, api.StateStart))) // tries again
+	s.state(api.MachineFlashing)
+	s.boot(5, true)
+	s.report(6, false, report("s9", "p1", failed))
+}
+
+// An armed machine that cannot even boot must show why, and try again.
+func TestBootTrouble(t *testing.T) {
+	s := newScript(t)
+	trouble := Sighting{MAC: mac, Source: FromFirmware, Message: "no boot file for EFI IA32", Cause: "arch"}
+	Seen(&s.m, trouble, at(0))
+	s.state(api.MachineDiscovered)
+	s.arm(1, "p1")
+	Seen(&s.m, trouble, at(2))
+	s.state(api.MachineFailed)
+	s.boot(3, true)
+	s.state(api.MachineBooting)
+	if s.m.Cause != "" {
+		t.Errorf("cause after a boot = %q; want none", s.m.Cause)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	s := newScript(t)
+	cancel := func(sec int, ok bool) {
+		t.Helper()
+		_, err := Cancel(&s.m, at(sec))
+		if busy, typed := errors.AsType[*BusyError](err); typed == ok || typed && busy.Hint() == "" {
+			t.Fatalf("Cancel at %d s = %v; want ok: %v", sec, err, ok)
+		}
+	}
+	cancel(0, true) // not armed: nothing to do
+	s.arm(1, "p1")
+	cancel(2, true)
+	s.state(api.MachineRegistered)
+	s.boot(3, false)
+
+	s.arm(4, "p2")
+	s.hello(5, "s1", api.ActionFlash)
+	cancel(6, true)
+	s.report(7, false, report("s1", "p2", event(1, StepFlash, api.StateStart)))
+
+	s.arm(8, "p3")
+	s.hello(9, "s2", api.ActionFlash)
+	s.report(10, true, report("s2", "p3", event(1, StepFlash, api.StateStart)))
+	cancel(11, false)
+	if _, err := Arm(&s.m, plan("p4"), time.Time{}, at(12)); err == nil {
+		t.Error("Arm in mid-write = nil; want a BusyError")
+	}
+	if Forget(&s.m, at(12)) == nil {
+		t.Error("Forget in mid-write = nil; want a BusyError")
+	}
+	cancel(71, true) // silent for a minute: the machine is gone
+	s.boot(72, false)
+}
+
+func TestCancelAfterFailure(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	s.hello(1, "s1", api.ActionFlash)
+	s.report(2, true, report("s1", "p1", event(1, StepFlash, api.StateStart), event(2, StepFlash, api.StateFailed)))
+	if _, err := Cancel(&s.m, at(3)); err != nil {
+		t.Fatalf("Cancel of a failed flash = %v; want nil", err)
+	}
+	if !strings.Contains(s.m.Message, "may not boot") {
+		t.Errorf("message %q; want a warning about the disk", s.m.Message)
+	}
+	s.report(4, false, report("s1", "p1", sealed(3, "p1")))
+}
+
+func TestRearmReplacesThePlan(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	s.hello(1, "s1", api.ActionFlash)
+	s.arm(2, "p2")
+	s.report(3, false, report("s1", "p1", event(1, StepFlash, api.StateStart)))
+	if a := s.hello(4, "s1", api.ActionFlash); a.Plan.ID != "p2" {
+		t.Errorf("plan = %q; want p2", a.Plan.ID)
+	}
+	s.report(5, false, report("s1", "p2", sealed(1, "p1"))) // receipt of the wrong plan
+	wrong := sealed(1, "p2")
+	wrong.Receipt.Image = "sha256:bb"
+	s.report(6, false, report("s1", "p2", wrong))
+	if s.m.Armed == nil {
+		t.Error("a receipt of another image used the arm up")
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	s := newScript(t)
+	arm := func(id string, expires int) {
+		if _, err := Arm(&s.m, plan(id), at(expires), at(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	arm("p1", 10)
+	s.boot(9, true)
+	s.boot(10, false)
+	s.state(api.MachineRegistered)
+	s.hello(11, "s1", api.ActionLocalDisk)
+
+	arm("p2", 100)
+	s.hello(20, "s2", api.ActionFlash)
+	s.report(21, true, report("s2", "p2", event(1, StepFlash, api.StateStart)))
+	s.boot(200, true) // writing had begun: the disk must be completed
+	s.hello(201, "s3", api.ActionFlash)
+}
+
+func TestStaleAgent(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	h := hello("s1")
+	h.Version = api.Version + 1
+	a, events := Hello(&s.m, h, at(1))
+	if a.Action != api.ActionWait || a.Plan != nil || len(events) != 1 || events[0].Cause != CauseVersion {
+		t.Errorf("Hello of a stale agent = %+v, %v", a, events)
+	}
+	if _, events := Hello(&s.m, h, at(2)); len(events) != 0 {
+		t.Errorf("Hello of a stale agent again noted %v; want nothing", events)
+	}
+}
+
+func TestMatch(t *testing.T) {
+	const other = "52:54:00:00:00:02"
+	rec := func(mac, uuid string, armed bool, nics ...string) api.Machine {
+		m := api.Machine{MAC: mac}
+		if len(nics) > 0 {
+			m.Inventory = &api.Inventory{UUID: uuid}
+			for _, n := range nics {
+				m.Inventory.NICs = append(m.Inventory.NICs, api.NIC{MAC: n})
+			}
+		}
+		if armed {
+			m.Armed = &api.Armed{}
+		}
+		return m
+	}
+	for _, tt := range []struct {
+		name       string
+		candidates []api.Machine
+		uuid       string
+		want       string
+		fails      bool
+	}{
+		{name: "new", want: mac},
+		{name: "itself", candidates: []api.Machine{rec(mac, "", false)}, want: mac},
+		{name: "by another NIC", candidates: []api.Machine{rec(other, "u", false, mac, other)}, uuid: "U", want: other},
+		{name: "armed by another NIC", candidates: []api.Machine{rec(mac, "", false), rec(other, "", true)}, want: other},
+		{name: "armed twice", candidates: []api.Machine{rec(mac, "", true), rec(other, "", true)}, fails: true},
+		{name: "adapter moved here", candidates: []api.Machine{rec(other, "u", true, mac, other)}, uuid: "v", want: mac},
+		{
+			name:       "UUID in the other byte order",
+			candidates: []api.Machine{rec(other, "00112233-4455-6677-8899-aabbccddeeff", true, mac, other)},
+			uuid:       "33221100-5544-7766-8899-AABBCCDDEEFF", want: other,
+		},
+		{name: "own record keeps though the board changed", candidates: []api.Machine{rec(mac, "u", true, mac)}, uuid: "v", want: mac},
+	} {
+		got, err := Match(tt.candidates, []string{mac}, tt.uuid)
+		if got != tt.want || (err != nil) != tt.fails {
+			t.Errorf("%s: Match = %q, %v; want %q, failure: %v", tt.name, got, err, tt.want, tt.fails)
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/server/httpd"
+)
+
+// Config is what an operator decides about a server.
+type Config struct {
+	DataDir      string
+	Store        *store.Store
+	Network      Network
+	BootAddr     string // host and port of boot HTTP
+	OperatorAddr string
+	Busybox      *Busybox // puts a rescue shell into every initramfs; nil: none
+	Version      string
+	Ready        func(Addrs)
+	Log          *slog.Logger
+}
+
+// New puts a whole server together: the store behind HTTP, DHCP and TFTP on
+// the boot network, the operator API on loopback.
+func New(c Config) *Server {
+	files := &bootFiles{
+		builder: InitramfsBuilder{Store: c.Store, Busybox: c.Busybox},
+		dir:     filepath.Join(c.DataDir, "initramfs"),
+	}
+	return &Server{
+		DataDir:      c.DataDir,
+		BootAddr:     c.BootAddr,
+		OperatorAddr: c.OperatorAddr,
+		Boot: httpd.Boot{
+			BaseURL: c.Network.BaseURL,
+			Images:  storedImages{c.Store},
+			Booter:  files,
+			Scripts: scripts(),
+			NBP:     c.Network.OpenNBP,
+			Rescue:  c.Busybox != nil,
+		},
+		Protocols: append(c.Network.Protocols(), Opener{Name: "initramfs", Open: files.open(c.Log)}),
+		Version:   c.Version,
+		Ready:     c.Ready,
+		Log:       c.Log,
+	}
+}
+
+// open makes building ahead one of the server's services: it ends with the
+// server, and a failure is told but stops nothing, because each machine that
+// asks is told it too.
+func (b *bootFiles) open(log *slog.Logger) func(context.Context, *Machines) (Service, func() error, error) {
+	return func(context.Context, *Machines) (Service, func() error, error) {
+		run := func(ctx context.Context) error {
+			if err := b.prepare(ctx); err != nil && ctx.Err() == nil {
+				log.Warn("building initramfs files ahead", "err", err)
+			}
+			<-ctx.Done()
+			return nil
+		}
+		return serviceFunc(run), func() error { return nil }, nil
+	}
+}

@@ -1,0 +1,162 @@
+package httpd
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+)
+
+func hello(extra string) string {
+	return fmt.Sprintf(`{"version":%d,"session":"s1","inventory":{"mac":%q,"firmware":"bios","kernel":"6.1","arch":"amd64"%s}}`, api.Version, mac, extra)
+}
+
+func events(list string) string {
+	return fmt.Sprintf(`{"session":"s1","mac":%q,"events":[%s]}`, mac, list)
+}
+
+func TestAgentAPI(t *testing.T) {
+	m := &memMachines{m: api.Machine{MAC: mac}}
+	base := serve(t, m, newImages(t, nil))
+	post := func(path, body string) (int, string) {
+		resp, answer := request(t, "POST", base+path, body, "Content-Type", "application/json")
+		return resp.StatusCode, answer
+	}
+	status, body := post(api.PathHello, hello(`,"cpus":4,"newField":{"a":[1]}`))
+	var a api.Answer
+	if err := json.Unmarshal([]byte(body), &a); err != nil || status != 200 || a.Action != api.ActionLocalDisk {
+		t.Fatalf("hello = %d %s; want local-disk", status, body)
+	}
+	if status, body := post(api.PathEvents, events(`{"seq":1,"time":"1970-01-01T00:00:00Z","step":"network","state":"done"}`)); status != 204 {
+		t.Errorf("events = %d %s; want 204", status, body)
+	}
+	if _, err := fleet.Arm(&m.m, api.Plan{ID: "p"}, time.Time{}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	status, body = post(api.PathEvents, fmt.Sprintf(`{"session":"s1","mac":%q,"plan":"old","events":[]}`, mac))
+	if status != 409 || !strings.Contains(body, "cancelled or replaced") {
+		t.Errorf("report of a lost plan = %d %s; want 409 and why", status, body)
+	}
+}
+
+func TestAgentBadInput(t *testing.T) {
+	base := serve(t, &memMachines{m: api.Machine{MAC: mac}}, newImages(t, nil))
+	event := func(fields string) string {
+		return events(`{"seq":1,"time":"2026-01-01T00:00:00Z","step":"flash","state":"done"` + fields + `}`)
+	}
+	for _, tt := range []struct {
+		name, path, body string
+		status           int
+	}{
+		{"empty", api.PathHello, "", 400},
+		{"not JSON", api.PathHello, "hello", 400},
+		{"trailing data", api.PathHello, hello("") + "{}", 400},
+		{"wrong type", api.PathHello, hello(`,"cpus":"four"`), 400},
+		{"number too large", api.PathHello, hello(`,"memory":1e400`), 400},
+		{"negative", api.PathHello, hello(`,"memory":-1`), 400},
+		{"not a number", api.PathHello, hello(`,"memory":NaN`), 400},
+		{"deep", api.PathHello, hello(`,"x":` + strings.Repeat("[", 10000) + strings.Repeat("]", 10000)), 400},
+		{"large", api.PathHello, hello(`,"cpu":"` + strings.Repeat("a", api.MaxBody) + `"`), 413},
+		{"not UTF-8", api.PathHello, hello(`,"cpu":"` + "\xff" + `"`), 400},
+		{"no MAC", api.PathHello, `{"session":"s1"}`, 400},
+		{"no session", api.PathHello, `{"inventory":{"mac":"` + mac + `"}}`, 400},
+		{"session with a newline", api.PathHello, strings.Replace(hello(""), "s1", `s\n`, 1), 400},
+		{"multicast MAC", api.PathHello, strings.Replace(hello(""), mac, "01:00:5e:00:00:01", 1), 400},
+		{"seq 0", api.PathEvents, events(`{"seq":0,"time":"2026-01-01T00:00:00Z","step":"a","state":"done"}`), 400},
+		{"no order", api.PathEvents, events(`{"seq":2,"state":"done"},{"seq":1,"state":"done"}`), 400},
+		{"unknown state", api.PathEvents, events(`{"seq":1,"state":"dancing"}`), 400},
+		{"time", api.PathEvents, events(`{"seq":1,"time":"yesterday","state":"done"}`), 400},
+		{"more than all", api.PathEvents, event(`,"progress":{"phase":"write","done":11,"total":10}`), 400},
+		{"negative progress", api.PathEvents, event(`,"progress":{"phase":"write","done":-1,"total":10}`), 400},
+		{"negative rate", api.PathEvents, event(`,"progress":{"rate":-1}`), 400},
+		{"negative receipt", api.PathEvents, event(`,"receipt":{"written":-1}`), 400},
+		{"many events", api.PathEvents, events(strings.TrimSuffix(strings.Repeat(`{"seq":1},`, 2000), ",")), 400},
+		{"receipt without an arm", api.PathEvents, event(`,"receipt":{"plan":"p"}`), 409},
+	} {
+		resp, body := request(t, "POST", base+tt.path, tt.body, "Content-Type", "application/json")
+		var p api.Problem
+		if err := json.Unmarshal([]byte(body), &p); resp.StatusCode != tt.status || err != nil || p.Detail == "" {
+			t.Errorf("%s: %d %.200s; want %d and a detail", tt.name, resp.StatusCode, body, tt.status)
+		}
+	}
+	for name, header := range map[string][]string{
+		"gzip":    {"Content-Type", "application/json", "Content-Encoding", "gzip"},
+		"form":    {"Content-Type", "application/x-www-form-urlencoded"},
+		"no type": nil,
+	} {
+		if resp, _ := request(t, "POST", base+api.PathHello, hello(""), header...); resp.StatusCode != 415 {
+			t.Errorf("%s: %d; want 415", name, resp.StatusCode)
+		}
+	}
+}
+
+// A machine's own words must not drive the operator's terminal.
+func TestInventoryIsCleaned(t *testing.T) {
+	m := &memMachines{m: api.Machine{MAC: mac}}
+	body := hello(`,"serial":"a\u001b[31m\r\n\u202eb","vendor":"` + strings.Repeat("v", 5000) + `","nics":[{"mac":"52-54-00-00-00-02"},{"mac":"00:00:00:00:00:00"}]`)
+	resp, answer := request(t, "POST", serve(t, m, newImages(t, nil))+api.PathHello, body, "Content-Type", "application/json")
+	if resp.StatusCode != 200 {
+		t.Fatalf("hello = %d %s", resp.StatusCode, answer)
+	}
+	inv := m.m.Inventory
+	if inv.Serial != "a?[31m???b" || len(inv.Vendor) != 1024 || inv.NICs[0].MAC != "52:54:00:00:00:02" || inv.NICs[1].MAC != "" {
+		t.Errorf("kept serial %q, vendor of %d bytes, NICs %v", inv.Serial, len(inv.Vendor), inv.NICs)
+	}
+}
+
+// What the checks let through must survive the rules and the way to the
+// store and back.
+func FuzzHello(f *testing.F) {
+	f.Add([]byte(hello("")))
+	f.Add([]byte(hello(`,"disks":[{"name":"sda","size":1,"holds":["GPT"]}],"nics":[{"mac":"x"}]`)))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		var h api.Hello
+		if len(p) > api.MaxBody || decodeOne(p, &h) != nil || fleet.CheckHello(&h) != nil {
+			return
+		}
+		m := api.Machine{MAC: h.Inventory.MAC}
+		if a, _ := fleet.Hello(&m, h, time.Now()); a.Plan != nil {
+			t.Errorf("a plan without an arm: %+v", a)
+		}
+		roundTrip(t, &m)
+	})
+}
+
+func FuzzReport(f *testing.F) {
+	f.Add([]byte(events(`{"seq":1,"time":"2026-01-01T00:00:00Z","step":"flash","state":"progress","progress":{"done":1,"total":2}}`)))
+	f.Add([]byte(events(`{"seq":9,"step":"handoff","state":"start","receipt":{"plan":"p","image":"i","phaseTimes":{"write":1.5}}}`)))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		var r api.Report
+		now := time.Now()
+		if len(p) > api.MaxBody || decodeOne(p, &r) != nil || fleet.CheckReport(&r, now) != nil {
+			return
+		}
+		m := api.Machine{MAC: r.MAC}
+		_, _ = fleet.Arm(&m, api.Plan{ID: r.Plan}, time.Time{}, now)
+		m.Session = r.Session
+		if kept, err := fleet.Report(&m, r, now); err == nil {
+			for _, e := range kept {
+				if _, err := json.Marshal(e); err != nil {
+					t.Errorf("event cannot be stored: %v", err)
+				}
+			}
+		}
+		roundTrip(t, &m)
+	})
+}
+
+func roundTrip(t *testing.T, m *api.Machine) {
+	t.Helper()
+	p, err := json.Marshal(m)
+	if err != nil {
+		t.Fatalf("machine cannot be stored: %v", err)
+	}
+	var back api.Machine
+	if err := json.Unmarshal(p, &back); err != nil {
+		t.Fatalf("machine cannot be read back: %v", err)
+	}
+}

@@ -1,0 +1,276 @@
+package httpd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/fleet"
+)
+
+// Paths on the boot network that firmware and iPXE are sent to.
+const (
+	PathFirstScript = "/boot.ipxe"    // one script for all: goes to PathScript
+	PathScript      = "/machine.ipxe" // the script of one machine
+	PathNBP         = "/ipxe/"        // and a file name: network boot programs for UEFI HTTP boot
+)
+
+// Boot is what the boot network can reach. All fields but those with a stated
+// zero value must be set.
+type Boot struct {
+	// BaseURL is how machines reach this handler: scheme, host, port, no
+	// slash at the end.
+	BaseURL  string
+	Machines Machines
+	Images   Images
+	Booter   Booter
+	Scripts  Scripts
+	// NBP opens a network boot program by its name; nil: there are none.
+	NBP func(name string) (io.ReadSeekCloser, error)
+	// Rescue asks agents for a rescue shell.
+	Rescue bool
+	Log    *slog.Logger // nil: discard
+}
+
+// Handler returns the handler of the boot network.
+func (b *Boot) Handler() http.Handler {
+	s := *b
+	s.Log = cmp.Or(s.Log, slog.New(slog.DiscardHandler))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+PathFirstScript, s.firstScript)
+	mux.HandleFunc("GET "+PathScript, s.script)
+	mux.HandleFunc("GET "+PathNBP+"{file}", s.nbp)
+	mux.HandleFunc("GET /boot/{digest}/kernel", s.bootFile("kernel", s.Booter.Kernel))
+	mux.HandleFunc("GET /boot/{digest}/initramfs", s.bootFile("initramfs", s.Booter.Initramfs))
+	mux.HandleFunc("POST "+api.PathHello, s.hello)
+	mux.HandleFunc("POST "+api.PathEvents, s.events)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	registry := registry{images: s.Images, log: s.Log}
+	registry.routes(mux)
+	return exact(mux)
+}
+
+// exact refuses a path that is not in its shortest form. The mux would
+// redirect, and firmware breaks on a redirect.
+func exact(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := r.URL.Path
+		if clean := path.Clean(p); p != clean && p != clean+"/" || !strings.HasPrefix(p, "/") {
+			http.NotFound(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (b *Boot) firstScript(w http.ResponseWriter, r *http.Request) {
+	p, err := b.Scripts.Chain(b.BaseURL + PathScript)
+	if err != nil {
+		fail(w, r, b.Log, err)
+		return
+	}
+	b.Log.Info("first script", "client", r.RemoteAddr)
+	writeScript(w, p)
+}
+
+// script answers iPXE with what this one machine is to boot. Whatever goes
+// wrong here, a machine that is not armed must reach its local disk.
+func (b *Boot) script(w http.ResponseWriter, r *http.Request) {
+	who, err := asker(r)
+	if err != nil {
+		b.Log.Warn("script refused", "client", r.RemoteAddr, "err", err)
+		writeScript(w, b.Scripts.LocalDisk("this machine gave no usable MAC address"))
+		return
+	}
+	log := b.Log.With("machine", who.MAC, "client", r.RemoteAddr)
+	// iPXE prefetches nothing, but people look with HEAD: that is no boot.
+	if r.Method == http.MethodHead {
+		writeScript(w, nil)
+		return
+	}
+	d, err := b.Machines.Boot(r.Context(), who)
+	if err != nil {
+		// 503 makes iPXE ask again: an armed machine must not go to its disk
+		// because the server is starting.
+		fail(w, r, log, err)
+		return
+	}
+	if d.Image == nil {
+		log.Info("script: local disk", "why", d.Why)
+		writeScript(w, b.Scripts.LocalDisk(d.Why))
+		return
+	}
+	p, err := b.bootScript(r.Context(), d, r.URL.RequestURI())
+	if err != nil {
+		log.Error("image cannot be booted", "image", d.Image.Name, "err", err)
+		b.note(r.Context(), log, fleet.Sighting{
+			MAC: who.MAC, Source: fleet.FromIPXE, Step: fleet.StepBoot, Cause: "image-boot",
+			Message: "cannot boot " + d.Image.Name + ": " + err.Error(),
+		})
+		writeScript(w, b.Scripts.LocalDisk("cannot boot "+d.Image.Name+", the server's log says why"))
+		return
+	}
+	log.Info("script: flash", "image", d.Image.Name, "digest", d.Image.Digest)
+	writeScript(w, p)
+}
+
+func (b *Boot) bootScript(ctx context.Context, d fleet.Decision, again string) ([]byte, error) {
+	digest, err := golden.ParseDigest(d.Image.Digest)
+	if err != nil {
+		return nil, err
+	}
+	own, err := b.Booter.Cmdline(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	cmdline, err := KernelCmdline(own, b.BaseURL, b.Rescue)
+	if err != nil {
+		return nil, err
+	}
+	base := b.BaseURL + "/boot/" + string(digest)
+	return b.Scripts.Boot(base+"/kernel", base+"/initramfs", cmdline, d.Why, b.BaseURL+again)
+}
+
+// asker reads what the first script made iPXE say of its machine.
+func asker(r *http.Request) (api.Inventory, error) {
+	q := r.URL.Query()
+	mac, err := fleet.ParseMAC(q.Get("mac"))
+	if err != nil {
+		return api.Inventory{}, err
+	}
+	return api.Inventory{
+		MAC:      mac,
+		UUID:     fleet.Clean(q.Get("uuid")),
+		Serial:   fleet.Clean(q.Get("serial")),
+		Vendor:   fleet.Clean(q.Get("manufacturer")),
+		Product:  fleet.Clean(q.Get("product")),
+		Arch:     fleet.Clean(q.Get("arch")),
+		Firmware: map[string]string{"pcbios": "bios", "efi": "uefi"}[q.Get("platform")],
+	}, nil
+}
+
+func writeScript(w http.ResponseWriter, p []byte) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	if p != nil {
+		w.Header().Set("Content-Length", strconv.Itoa(len(p)))
+	}
+	_, _ = w.Write(p)
+}
+
+// note records a sighting; that it could not be is only worth a log line.
+func (b *Boot) note(ctx context.Context, log *slog.Logger, s fleet.Sighting) {
+	if err := b.Machines.Seen(ctx, s); err != nil {
+		log.Warn("event lost", "err", err)
+	}
+}
+
+// bootFile serves one kind of file of an image.
+func (b *Boot) bootFile(kind string, open func(context.Context, golden.Digest) (io.ReadSeekCloser, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		digest, err := golden.ParseDigest(r.PathValue("digest"))
+		if err != nil {
+			http.NotFound(w, r)
+			return
+		}
+		f, err := open(r.Context(), digest)
+		if err != nil {
+			fail(w, r, b.Log, err)
+			return
+		}
+		if r.Method == http.MethodGet && r.Header.Get("Range") == "" {
+			b.Log.Info("sending "+kind, "image", digest.Short(), "client", r.RemoteAddr)
+		}
+		w.Header().Set("Content-Type", "application/octet-stream")
+		serveFile(w, r, f, digest.Hex()+"-"+kind)
+	}
+}
+
+func (b *Boot) nbp(w http.ResponseWriter, r *http.Request) {
+	if b.NBP == nil {
+		http.NotFound(w, r)
+		return
+	}
+	name := r.PathValue("file")
+	f, err := b.NBP(name)
+	if err != nil {
+		fail(w, r, b.Log, err)
+		return
+	}
+	if r.Method == http.MethodGet {
+		b.Log.Info("sending boot program", "file", name, "client", r.RemoteAddr)
+	}
+	// EDK2 takes a file for an NBP by this type or by its name (UEFI 2.10, 24.7.7).
+	w.Header().Set("Content-Type", "application/efi")
+	serveFile(w, r, f, name)
+}
+
+func (b *Boot) hello(w http.ResponseWriter, r *http.Request) {
+	var h api.Hello
+	err := readJSON(w, r, &h)
+	if err == nil {
+		err = fleet.CheckHello(&h)
+	}
+	if err != nil {
+		b.refuse(w, r, err)
+		return
+	}
+	log := b.Log.With("machine", h.Inventory.MAC, "client", r.RemoteAddr)
+	a, err := b.Machines.Hello(r.Context(), h)
+	if err != nil {
+		fail(w, r, log, err)
+		return
+	}
+	log.Info("hello", "action", a.Action, "why", a.Message)
+	writeJSON(w, a)
+}
+
+func (b *Boot) events(w http.ResponseWriter, r *http.Request) {
+	var report api.Report
+	err := readJSON(w, r, &report)
+	if err == nil {
+		err = fleet.CheckReport(&report, time.Now())
+	}
+	if err != nil {
+		b.refuse(w, r, err)
+		return
+	}
+	log := b.Log.With("machine", report.MAC, "client", r.RemoteAddr)
+	err = b.Machines.Report(r.Context(), report)
+	if lost, ok := errors.AsType[*fleet.SessionError](err); ok {
+		log.Warn("report refused", "why", lost.Why)
+		writeProblem(w, http.StatusConflict, lost.Error())
+		return
+	}
+	if err != nil {
+		fail(w, r, log, err)
+		return
+	}
+	for _, e := range report.Events {
+		if e.State != api.StateProgress {
+			log.Info("step", "step", e.Step, "state", e.State, "message", e.Message)
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// refuse answers a request that is the sender's fault.
+func (b *Boot) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status := http.StatusBadRequest
+	if e, ok := errors.AsType[*requestError](err); ok {
+		status = e.status
+	}
+	b.Log.Warn("request refused", "path", r.URL.Path, "client", r.RemoteAddr, "err", err)
+	writeProblem(w, status, err.Error())
+}

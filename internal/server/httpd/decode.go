@@ -1,0 +1,97 @@
+package httpd
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// maxDepth is how deep JSON from a machine may be nested; what it has to say
+// takes six levels.
+const maxDepth = 32
+
+// bodyTimeout bounds how long a body of at most api.MaxBody bytes may take.
+const bodyTimeout = 30 * time.Second
+
+// requestError is a request that was refused, with the status for it.
+type requestError struct {
+	status int
+	err    error
+}
+
+func (e *requestError) Error() string { return e.err.Error() }
+func (e *requestError) Unwrap() error { return e.err }
+
+// readJSON reads the one JSON value of a request into v. Errors are
+// *requestError.
+func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+	if r.Header.Get("Content-Encoding") != "" {
+		return &requestError{http.StatusUnsupportedMediaType, errors.New("body: no content encoding is accepted")}
+	}
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		return &requestError{http.StatusUnsupportedMediaType, errors.New("body: want Content-Type application/json")}
+	}
+	ctl := http.NewResponseController(w)
+	_ = ctl.SetReadDeadline(time.Now().Add(bodyTimeout))
+	p, err := io.ReadAll(http.MaxBytesReader(w, r.Body, api.MaxBody))
+	_ = ctl.SetReadDeadline(time.Time{})
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return &requestError{http.StatusRequestEntityTooLarge, fmt.Errorf("body: more than %d bytes", api.MaxBody)}
+	}
+	if err != nil {
+		return &requestError{http.StatusBadRequest, fmt.Errorf("body: %w", err)}
+	}
+	if err := decodeOne(p, v); err != nil {
+		return &requestError{http.StatusBadRequest, fmt.Errorf("body: %w", err)}
+	}
+	return nil
+}
+
+// decodeOne decodes exactly one JSON value. Unknown fields are let pass, so
+// that a newer agent can say more than this server knows.
+func decodeOne(p []byte, v any) error {
+	if !utf8.Valid(p) {
+		return errors.New("not UTF-8")
+	}
+	if depth(p) > maxDepth {
+		return fmt.Errorf("nested more than %d deep", maxDepth)
+	}
+	dec := json.NewDecoder(bytes.NewReader(p))
+	if err := dec.Decode(v); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return errors.New("data after the JSON value")
+	}
+	return nil
+}
+
+// depth returns how deep arrays and objects nest. On what is not JSON it
+// returns some number, and the decoder finds the fault.
+func depth(p []byte) int {
+	var now, deepest int
+	inString := false
+	for i := 0; i < len(p); i++ {
+		switch c := p[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			now++
+			deepest = max(deepest, now)
+		case c == '}' || c == ']':
+			now--
+		}
+	}
+	return deepest
+}

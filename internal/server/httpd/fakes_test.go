@@ -1,0 +1,194 @@
+package httpd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/fleet"
+)
+
+const mac = "52:54:00:00:00:01"
+
+// memMachines keeps one machine in memory under the real rules.
+type memMachines struct {
+	mu sync.Mutex
+	m  api.Machine
+}
+
+func (f *memMachines) Seen(_ context.Context, s fleet.Sighting) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fleet.Seen(&f.m, s, time.Now())
+	return nil
+}
+
+func (f *memMachines) Boot(_ context.Context, who api.Inventory) (fleet.Decision, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, _ := fleet.Boot(&f.m, who, time.Now())
+	return d, nil
+}
+
+func (f *memMachines) Hello(_ context.Context, h api.Hello) (api.Answer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a, _ := fleet.Hello(&f.m, h, time.Now())
+	return a, nil
+}
+
+func (f *memMachines) Report(_ context.Context, r api.Report) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := fleet.Report(&f.m, r, time.Now())
+	return err
+}
+
+// brokenMachines fails as a lost etcd does.
+type brokenMachines struct{}
+
+func (brokenMachines) Seen(context.Context, fleet.Sighting) error { return io.ErrClosedPipe }
+func (brokenMachines) Boot(context.Context, api.Inventory) (fleet.Decision, error) {
+	return fleet.Decision{}, io.ErrClosedPipe
+}
+
+func (brokenMachines) Hello(context.Context, api.Hello) (api.Answer, error) {
+	return api.Answer{}, io.ErrClosedPipe
+}
+func (brokenMachines) Report(context.Context, api.Report) error { return io.ErrClosedPipe }
+
+// memImages is a store in memory and boots every image with the same files.
+type memImages struct {
+	names map[string]golden.Digest
+	blobs map[golden.Digest][]byte
+}
+
+type memFile struct{ *bytes.Reader }
+
+func (memFile) Close() error { return nil }
+
+func (s *memImages) add(p []byte) golden.Digest {
+	d := golden.DigestOf(p)
+	s.blobs[d] = p
+	return d
+}
+
+func (s *memImages) List(context.Context) ([]api.Image, error) {
+	var out []api.Image
+	for name, d := range s.names {
+		out = append(out, api.Image{Name: name, Digest: string(d)})
+	}
+	return out, nil
+}
+
+func (s *memImages) Resolve(_ context.Context, name string) (golden.Digest, error) {
+	if d, ok := s.names[name]; ok {
+		return d, nil
+	}
+	return "", fmt.Errorf("image %q: %w", name, fs.ErrNotExist)
+}
+
+func (s *memImages) Blob(_ context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
+	if p, ok := s.blobs[d]; ok {
+		return memFile{bytes.NewReader(p)}, nil
+	}
+	return nil, fmt.Errorf("blob %s: %w", d, fs.ErrNotExist)
+}
+
+func (s *memImages) Kernel(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
+	if _, err := s.Blob(ctx, d); err != nil {
+		return nil, err
+	}
+	return memFile{bytes.NewReader([]byte("kernel"))}, nil
+}
+
+func (s *memImages) Initramfs(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
+	return s.Kernel(ctx, d)
+}
+
+func (s *memImages) Cmdline(context.Context, golden.Digest) (string, error) {
+	return "root=UUID=1 ro quiet gild.server=evil rdinit=/bin/sh", nil
+}
+
+// newImages stores one image, "debian", whose disk blob holds disk.
+func newImages(t *testing.T, disk []byte) *memImages {
+	t.Helper()
+	s := &memImages{names: map[string]golden.Digest{}, blobs: map[golden.Digest][]byte{}}
+	descriptor := func(mediaType string, p []byte) golden.Descriptor {
+		return golden.Descriptor{MediaType: mediaType, Digest: s.add(p), Size: int64(len(p))}
+	}
+	m := golden.Manifest{
+		SchemaVersion: 2, MediaType: golden.MediaTypeManifest, ArtifactType: golden.ArtifactType,
+		Config: descriptor(golden.MediaTypeConfig, []byte(`{}`)),
+		Layers: []golden.Descriptor{descriptor(golden.MediaTypeDisk, disk), descriptor(golden.MediaTypeChunks, []byte("chunks"))},
+	}
+	p, err := m.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.names["debian"] = s.add(p)
+	return s
+}
+
+// plainScripts are readable instead of bootable.
+func plainScripts() Scripts {
+	return Scripts{
+		Chain:     func(url string) ([]byte, error) { return []byte("chain " + url), nil },
+		LocalDisk: func(why string) []byte { return []byte("local: " + why) },
+		Boot: func(kernel, initrd, cmdline, _, again string) ([]byte, error) {
+			return fmt.Appendf(nil, "%s\n%s\n%s\n%s", kernel, initrd, cmdline, again), nil
+		},
+	}
+}
+
+// serve runs the boot handler on a real connection.
+func serve(t *testing.T, machines Machines, images *memImages) string {
+	t.Helper()
+	b := Boot{
+		BaseURL: "http://192.0.2.1", Machines: machines, Images: images, Booter: images, Scripts: plainScripts(),
+		NBP: func(name string) (io.ReadSeekCloser, error) {
+			if name != "snponly.efi" {
+				return nil, fs.ErrNotExist
+			}
+			return memFile{bytes.NewReader([]byte("nbp"))}, nil
+		},
+	}
+	srv := httptest.NewServer(b.Handler())
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// request returns status, headers and body; redirects are not followed.
+func request(t *testing.T, method, url, body string, header ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader([]byte(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+			continue
+		}
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	p, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(p)
+}

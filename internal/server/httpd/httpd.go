@@ -1,0 +1,113 @@
+// Package httpd answers HTTP: boot scripts and files for firmware, stored
+// images and the agent API for machines ([Boot], on the boot network), and
+// the operator API for people ([Operator], on loopback).
+//
+// It decides nothing and stores nothing: machines, images and boot files are
+// behind the interfaces here, scripts behind functions.
+package httpd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/fleet"
+)
+
+// Machines is what the boot network asks about machines. What it is given was
+// checked: MACs are in the form of fleet.ParseMAC, text is clean.
+type Machines interface {
+	// Seen notes that the machine fetched something.
+	Seen(ctx context.Context, s fleet.Sighting) error
+	// Boot decides what the machine boots that who describes.
+	Boot(ctx context.Context, who api.Inventory) (fleet.Decision, error)
+	Hello(ctx context.Context, h api.Hello) (api.Answer, error)
+	// Report takes events; a *fleet.SessionError refuses them for good.
+	Report(ctx context.Context, r api.Report) error
+}
+
+// Images is the store as it is read. What is not stored MUST be an error that
+// is fs.ErrNotExist.
+type Images interface {
+	List(ctx context.Context) ([]api.Image, error)
+	// Resolve returns the digest of the manifest that the name stands for now.
+	Resolve(ctx context.Context, name string) (golden.Digest, error)
+	// Blob opens any stored content, manifests too. The caller closes it.
+	Blob(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error)
+}
+
+// Booter makes what a machine boots to receive an image. An image that cannot
+// be booted or is not stored MUST be an error that is fs.ErrNotExist. The
+// caller closes what it is given; the bytes for one image never change.
+type Booter interface {
+	Kernel(ctx context.Context, image golden.Digest) (io.ReadSeekCloser, error)
+	Initramfs(ctx context.Context, image golden.Digest) (io.ReadSeekCloser, error)
+	// Cmdline returns the image's own kernel command line.
+	Cmdline(ctx context.Context, image golden.Digest) (string, error)
+}
+
+// Scripts writes what iPXE is told. All three escape what they are given.
+type Scripts struct {
+	// Chain goes to the script at url, with the machine's mac, uuid, serial,
+	// manufacturer, product, arch and platform as its query.
+	Chain func(url string) ([]byte, error)
+	// LocalDisk boots the local disk; why is shown on the console.
+	LocalDisk func(why string) []byte
+	// Boot boots a kernel; again is the URL to ask anew after a failure.
+	Boot func(kernel, initrd, cmdline, why, again string) ([]byte, error)
+}
+
+// writeProblem answers with an RFC 9457 problem. detail says what to do.
+func writeProblem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(api.Problem{Title: http.StatusText(status), Status: status, Detail: detail})
+}
+
+// fail answers a request that the rooms behind could not: what is missing is
+// 404, everything else is the server's own trouble and is logged.
+func fail(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	if errors.Is(err, fs.ErrNotExist) {
+		writeProblem(w, http.StatusNotFound, err.Error())
+		return
+	}
+	if r.Context().Err() == nil {
+		log.Error("request failed", "path", r.URL.Path, "client", r.RemoteAddr, "err", err)
+	}
+	w.Header().Set("Retry-After", "5")
+	writeProblem(w, http.StatusServiceUnavailable, "the server could not answer now, its log says why; try again")
+}
+
+// serveFile answers with content that never changes under its URL, whole or
+// by one range. The caller has set Content-Type.
+func serveFile(w http.ResponseWriter, r *http.Request, content io.ReadSeekCloser, etag string) {
+	defer content.Close()
+	// A thousand ranges in one request are an attack (CVE-2011-3192); nobody
+	// who boots from here asks for two.
+	if ranges := r.Header.Values("Range"); len(ranges) > 1 || strings.Contains(r.Header.Get("Range"), ",") {
+		http.Error(w, "one range a request", http.StatusRequestedRangeNotSatisfiable)
+		return
+	}
+	w.Header().Set("ETag", `"`+etag+`"`)
+	http.ServeContent(&steadyWriter{ResponseWriter: w, ctl: http.NewResponseController(w)}, r, "", time.Time{}, content)
+}
+
+// NewServer is an HTTP server whose limits suit both listeners: a client must
+// get to the point quickly, but may take its time over a large file.
+func NewServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       90 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}

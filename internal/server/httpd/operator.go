@@ -1,0 +1,226 @@
+package httpd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+)
+
+// Control is what operators do to machines. A mac is in any spelling and may
+// be that of any NIC. Refusals are the typed errors of fleet.
+type Control interface {
+	Machines(ctx context.Context) ([]api.Machine, error)
+	Machine(ctx context.Context, mac string) (api.Machine, error)
+	Delete(ctx context.Context, mac string) error
+	Flash(ctx context.Context, mac string, f api.FlashRequest) (api.Machine, error)
+	Cancel(ctx context.Context, mac string) (api.Machine, error)
+	Events(ctx context.Context, mac string) ([]api.Event, error)
+	// Follow calls send with every change after the one with the given id, in
+	// order, until ctx ends or send fails; 0, or an id that is too long ago,
+	// begins with a reset and all machines. A change whose id is 0 is not yet
+	// a place to go on from.
+	Follow(ctx context.Context, after int64, send func(id int64, c api.Change) error) error
+}
+
+// Operator is the operator API. It knows no passwords: it is safe only on a
+// loopback listener, from which it keeps web pages out.
+type Operator struct {
+	Control Control
+	Images  Images
+	Version string // of gild, for the OpenAPI document
+	// Pages answers the paths that are not the API's, behind the same guards;
+	// nil: not found.
+	Pages http.Handler
+	Log   *slog.Logger // nil: discard
+}
+
+type (
+	byMAC struct {
+		MAC string `path:"mac" doc:"MAC address in any common spelling" maxLength:"32"`
+	}
+	flashInput struct {
+		MAC  string `path:"mac" doc:"MAC address in any common spelling" maxLength:"32"`
+		Body api.FlashRequest
+	}
+	body[T any] struct{ Body T }
+)
+
+// Handler returns the handler of the operator API, with the document that
+// describes it at /openapi.json.
+func (o *Operator) Handler() http.Handler {
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("gild operator API", cmp.Or(o.Version, "dev"))
+	// The page for reading the document loads scripts from elsewhere, and
+	// links to schemas are noise in a terminal.
+	config.DocsPath, config.CreateHooks = "", nil
+	config.Transformers = []huma.Transformer{spellOut}
+	h := humago.New(mux, config)
+	register := operations{h, cmp.Or(o.Log, slog.New(slog.DiscardHandler))}
+	o.machines(register)
+	o.stream(register)
+	if o.Pages != nil {
+		mux.Handle("/", o.Pages)
+	}
+	return loopbackOnly(mux)
+}
+
+func (o *Operator) machines(r operations) {
+	handle(r, http.MethodGet, api.PathMachines, "list-machines", "All machines", func(ctx context.Context, _ *struct{}) (api.Machines, error) {
+		list, err := o.Control.Machines(ctx)
+		return api.Machines{Machines: list}, err
+	})
+	handle(r, http.MethodGet, api.PathMachine, "get-machine", "One machine", func(ctx context.Context, in *byMAC) (api.Machine, error) {
+		return o.Control.Machine(ctx, in.MAC)
+	})
+	handle(r, http.MethodPost, api.PathFlash, "flash-machine", "Arm a machine for one flash", func(ctx context.Context, in *flashInput) (api.Machine, error) {
+		return o.Control.Flash(ctx, in.MAC, in.Body)
+	})
+	handle(r, http.MethodPost, api.PathCancel, "cancel-machine", "Take an arm back", func(ctx context.Context, in *byMAC) (api.Machine, error) {
+		return o.Control.Cancel(ctx, in.MAC)
+	})
+	handle(r, http.MethodGet, api.PathMachineEvents, "list-events", "The past of one machine", func(ctx context.Context, in *byMAC) (api.Events, error) {
+		events, err := o.Control.Events(ctx, in.MAC)
+		return api.Events{Events: events}, err
+	})
+	handle(r, http.MethodGet, api.PathImages, "list-images", "All stored images", func(ctx context.Context, _ *struct{}) (api.Images, error) {
+		images, err := o.Images.List(ctx)
+		return api.Images{Images: images}, err
+	})
+	huma.Register(r.api, operation(http.MethodDelete, api.PathMachine, "delete-machine", "Forget a machine"),
+		func(ctx context.Context, in *byMAC) (*struct{}, error) {
+			return nil, r.problem(ctx, o.Control.Delete(ctx, in.MAC))
+		})
+}
+
+// operations registers operations that fail in one way.
+type operations struct {
+	api huma.API
+	log *slog.Logger
+}
+
+func operation(method, path, id, summary string) huma.Operation {
+	return huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary, MaxBodyBytes: api.MaxBody}
+}
+
+func handle[I, O any](r operations, method, path, id, summary string, do func(context.Context, *I) (O, error)) {
+	huma.Register(r.api, operation(method, path, id, summary), func(ctx context.Context, in *I) (*body[O], error) {
+		out, err := do(ctx, in)
+		if err != nil {
+			return nil, r.problem(ctx, err)
+		}
+		return &body[O]{out}, nil
+	})
+}
+
+// problem puts an error into the words of HTTP. What the operator can do
+// stands in the detail.
+func (r operations) problem(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	detail := err.Error()
+	if h, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		detail += "; " + h.Hint()
+	}
+	if _, ok := errors.AsType[*fleet.UnknownError](err); ok {
+		return huma.Error404NotFound(detail)
+	}
+	if _, ok := errors.AsType[*fleet.BusyError](err); ok {
+		return huma.Error409Conflict(detail)
+	}
+	if _, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
+		return huma.Error409Conflict(detail)
+	}
+	if _, ok := errors.AsType[*fleet.InvalidError](err); ok {
+		return huma.Error422UnprocessableEntity(detail)
+	}
+	if ctx.Err() == nil {
+		r.log.Error("operator request failed", "err", err)
+	}
+	return huma.Error500InternalServerError(detail)
+}
+
+// spellOut puts what huma found wrong with a request into the detail, which
+// is what a person is shown.
+func spellOut(_ huma.Context, _ string, v any) (any, error) {
+	if m, ok := v.(*huma.ErrorModel); ok {
+		for _, e := range m.Errors {
+			m.Detail += "; " + e.Location + ": " + e.Message
+		}
+		m.Errors = nil
+	}
+	return v, nil
+}
+
+// loopbackOnly keeps the pages of other sites out, which a browser on this
+// machine would let reach a loopback address: a Host that is not loopback is
+// a rebound DNS name, an Origin that is not ours is a foreign page.
+func loopbackOnly(next http.Handler) http.Handler {
+	cross := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !loopbackHost(r.Host) {
+			writeProblem(w, http.StatusMisdirectedRequest, "the operator API answers to loopback addresses and localhost only")
+			return
+		}
+		// Reading needs a guard too: a page that can read knows the fleet.
+		if origin := r.Header.Get("Origin"); origin != "" && !sameOrigin(origin, r.Host) {
+			writeProblem(w, http.StatusForbidden, "requests from web pages of other origins are refused")
+			return
+		}
+		if err := cross.Check(r); err != nil {
+			writeProblem(w, http.StatusForbidden, "requests from web pages of other origins are refused")
+			return
+		}
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func sameOrigin(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && u.Host == host
+}
+
+func loopbackHost(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	if host == "localhost" {
+		return true
+	}
+	if len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {
+		host = host[1 : len(host)-1]
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// CheckLoopback refuses an address for the operator's listener that others
+// than this machine could reach.
+func CheckLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return &fleet.InvalidError{Problem: "operator address: " + err.Error(), Help: "give host and port, such as 127.0.0.1:7070"}
+	}
+	if !loopbackHost(host) {
+		return &fleet.InvalidError{
+			Problem: "operator address " + addr + " is not loopback, and the operator API has no passwords yet",
+			Help:    "use 127.0.0.1 and reach it by ssh -L from elsewhere",
+		}
+	}
+	return nil
+}

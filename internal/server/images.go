@@ -1,0 +1,54 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/store"
+)
+
+// storedImages shows the store to httpd. The store is read afresh each time,
+// so an image that was just added is there without a restart.
+type storedImages struct{ store *store.Store }
+
+// List returns the images by name.
+func (s storedImages) List(context.Context) ([]api.Image, error) {
+	named, err := s.store.List()
+	if err != nil {
+		return nil, err
+	}
+	images := make([]api.Image, 0, len(named))
+	for _, n := range named {
+		im, err := s.store.Image(n.Name)
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", n.Name, err)
+		}
+		images = append(images, Summary(n.Name, im))
+	}
+	return images, nil
+}
+
+// Resolve returns the identity behind a name.
+func (s storedImages) Resolve(_ context.Context, name string) (golden.Digest, error) {
+	return s.store.Resolve(name)
+}
+
+// Blob opens any stored content.
+func (s storedImages) Blob(_ context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
+	return s.store.OpenBlob(d)
+}
+
+// Summary is what a list shows of a stored image.
+func Summary(name string, im *golden.Image) api.Image {
+	s := api.Image{Name: name, Digest: string(im.Digest), Size: im.Table.DiskSize, Stored: im.Manifest.Config.Size}
+	for _, l := range im.Manifest.Layers {
+		s.Stored += l.Size
+	}
+	if b := im.Config.Boot; b != nil {
+		s.Release, s.Arch = b.KernelRelease, b.Arch
+	}
+	return s
+}

@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// SetupError says what of the surroundings keeps the server from starting.
+type SetupError struct {
+	Problem string
+	Help    string // what the operator can do
+	Err     error  // may be nil
+}
+
+func (e *SetupError) Error() string {
+	if e.Err == nil {
+		return e.Problem
+	}
+	return e.Problem + ": " + e.Err.Error()
+}
+
+func (e *SetupError) Unwrap() error { return e.Err }
+
+// Hint says what the operator can do.
+func (e *SetupError) Hint() string { return e.Help }
+
+// Listen opens a TCP listener for the named service. Errors are *SetupError.
+func Listen(ctx context.Context, name, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, ListenError(name, "tcp", addr, err)
+	}
+	return l, nil
+}
+
+// ListenError explains why a socket could not be opened; network is "tcp" or
+// "udp".
+func ListenError(name, network, addr string, err error) error {
+	// The system's words say what; the rest of a net.OpError repeats addr.
+	cause := err
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		cause = errno
+	}
+	e := &SetupError{Problem: fmt.Sprintf("%s cannot listen on %s port %s", name, network, addr), Err: cause}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		e.Problem = fmt.Sprintf("%s: %s port %s is taken", name, network, addr)
+		if who := owner(network, addr); who != "" {
+			e.Problem += " by " + who
+		}
+		e.Help = "stop the other program or choose another port"
+	case errors.Is(err, os.ErrPermission):
+		e.Help = "ports below 1024 need root or CAP_NET_BIND_SERVICE (setcap cap_net_bind_service,cap_net_raw+ep on gild)"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		e.Help = "no interface has this address; " + describeInterfaces()
+	default:
+		e.Help = "give host and port, such as 192.168.1.1:80"
+	}
+	return e
+}
+
+// InterfaceAddr returns the first IPv4 address of a network interface with
+// the length of its network. An absent interface or one without an address is
+// a *SetupError that lists those that would do.
+func InterfaceAddr(name string) (netip.Prefix, error) {
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		return netip.Prefix{}, &SetupError{Problem: fmt.Sprintf("no network interface %.40q", name), Help: describeInterfaces()}
+	}
+	addrs, err := ifi.Addrs()
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("addresses of %s: %w", name, err)
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			return p, nil
+		}
+	}
+	return netip.Prefix{}, &SetupError{
+		Problem: fmt.Sprintf("network interface %s has no IPv4 address", name),
+		Help:    "give it one (ip address add 192.168.1.1/24 dev " + name + ") or take another; " + describeInterfaces(),
+	}
+}
+
+// describeInterfaces lists the interfaces with an IPv4 address.
+func describeInterfaces() string {
+	ifis, err := net.Interfaces()
+	if err != nil {
+		return "the interfaces could not be listed"
+	}
+	var list []string
+	for _, ifi := range ifis {
+		addrs, err := ifi.Addrs()
+		if err != nil {
+			continue // it has just gone
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+				list = append(list, ifi.Name+" "+p.String())
+			}
+		}
+	}
+	if len(list) == 0 {
+		return "no interface has an IPv4 address"
+	}
+	return "there are " + strings.Join(list, ", ")
+}
+
+// owner names the process that listens on a port, as far as /proc shows it to
+// this user; empty when it does not.
+func owner(network, addr string) string {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return ""
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return ""
+	}
+	inodes := map[string]bool{}
+	for _, file := range []string{network, network + "6"} {
+		listeningInodes("/proc/net/"+file, uint16(n), inodes)
+	}
+	return socketOwner(inodes)
+}
+
+// listeningInodes adds the socket inodes of a port from a table of proc(5).
+func listeningInodes(path string, port uint16, inodes map[string]bool) {
+	p, err := os.ReadFile(path)
+	if err != nil {
+		return
+	}
+	suffix := fmt.Sprintf(":%04X", port)
+	for line := range strings.Lines(string(p)) {
+		f := strings.Fields(line)
+		// State 0A is a listening TCP socket, 07 an unconnected UDP one.
+		if len(f) > 9 && strings.HasSuffix(f[1], suffix) && (f[3] == "0A" || f[3] == "07") {
+			inodes["socket:["+f[9]+"]"] = true
+		}
+	}
+}
+
+func socketOwner(inodes map[string]bool) string {
+	if len(inodes) == 0 {
+		return ""
+	}
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		return ""
+	}
+	for _, proc := range procs {
+		pid, err := strconv.Atoi(proc.Name())
+		if err != nil {
+			continue
+		}
+		dir := "/proc/" + proc.Name()
+		fds, err := os.ReadDir(dir + "/fd")
+		if err != nil {
+			continue // another user's
+		}
+		for _, fd := range fds {
+			if target, err := os.Readlink(dir + "/fd/" + fd.Name()); err == nil && inodes[target] {
+				comm, _ := os.ReadFile(dir + "/comm")
+				return fmt.Sprintf("%s (pid %d)", strings.TrimSpace(string(comm)), pid)
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,236 @@
+// Package server runs gild's server: it opens every listener, runs the
+// services on them together and stops them together.
+//
+// The protocols live in the rooms below; here is only who is given what. A
+// request of a machine goes from its protocol to [Machines], which makes one
+// rule of fleet one transaction of state.
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+// Service is one protocol that runs until its context ends.
+type Service interface {
+	Run(ctx context.Context) error
+}
+
+// Opener opens the sockets of one protocol, so that what cannot be opened is
+// known before anything runs.
+type Opener struct {
+	Name string // for errors and logs: "dhcp", "tftp"
+	// Open may ask the machines, whose events it is to pass on. The service
+	// it returns runs until its context ends; close closes the sockets, also
+	// when Run was never called, and may be nil.
+	Open func(ctx context.Context, m *Machines) (s Service, close func() error, err error)
+}
+
+// Server is what gild serve runs.
+type Server struct {
+	// DataDir holds the state in DIR/etcd.
+	DataDir string
+	// BootAddr is where machines boot from by HTTP: host and port. The host
+	// is the address of the boot interface, as machines reach it.
+	BootAddr string
+	// OperatorAddr is where the operator API listens; loopback only.
+	OperatorAddr string
+	// Boot is the handler of the boot network. Run fills in its Machines,
+	// and its BaseURL when that is empty.
+	Boot httpd.Boot
+	// Pages are served beside the operator API; nil: none.
+	Pages http.Handler
+	// Protocols are opened and run beside HTTP: DHCP, TFTP.
+	Protocols []Opener
+	Version   string
+	// Ready is called once, when everything listens; nil: not called.
+	Ready func(Addrs)
+	Log   *slog.Logger // nil: discard
+}
+
+// Addrs is where a server listens in the end; ports of 0 are filled in.
+type Addrs struct {
+	Boot     string
+	Operator string
+	BaseURL  string
+}
+
+// stopWithin bounds how long requests under way may take when the server
+// stops. Agents go on at the next range: nothing is lost by cutting them.
+const stopWithin = 3 * time.Second
+
+// Run serves until ctx ends or a service fails. It returns nil when ctx was
+// the reason. Errors of the surroundings carry a Hint.
+func (s *Server) Run(ctx context.Context) (err error) {
+	log := cmp.Or(s.Log, slog.New(slog.DiscardHandler))
+	l, err := s.listen(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+
+	db, err := state.Start(ctx, s.DataDir, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	machines := &Machines{
+		Store:  &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.MACs},
+		Images: s.Boot.Images,
+	}
+	services, closeAll, err := s.openProtocols(ctx, machines)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+
+	boot := s.Boot
+	boot.Machines = machines
+	boot.BaseURL = cmp.Or(boot.BaseURL, "http://"+l.boot.Addr().String())
+	boot.Log = cmp.Or(boot.Log, log)
+	operator := httpd.Operator{Control: machines, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Log: log}
+	services = append(services,
+		named{"boot HTTP", &httpService{server: httpd.NewServer(boot.Handler(), log), listener: l.boot, drain: true}},
+		named{"operator API", &httpService{server: httpd.NewServer(operator.Handler(), log), listener: l.operator}},
+		named{"state", watchdog{db.Done()}})
+	if s.Ready != nil {
+		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL})
+	}
+	return runAll(ctx, services)
+}
+
+// listen opens the HTTP listeners, the only ones that are the server's own.
+func (s *Server) listen(ctx context.Context) (*listeners, error) {
+	if err := httpd.CheckLoopback(s.OperatorAddr); err != nil {
+		return nil, err
+	}
+	if host, _, err := net.SplitHostPort(s.BootAddr); err == nil && s.Boot.BaseURL == "" && (host == "" || net.ParseIP(host).IsUnspecified()) {
+		return nil, &SetupError{
+			Problem: "boot HTTP address " + s.BootAddr + " is not one that machines can be sent to",
+			Help:    "give the address of the boot interface; " + describeInterfaces(),
+		}
+	}
+	l := &listeners{}
+	var err error
+	if l.boot, err = Listen(ctx, "boot HTTP", s.BootAddr); err != nil {
+		return nil, err
+	}
+	if l.operator, err = Listen(ctx, "operator API", s.OperatorAddr); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+type listeners struct{ boot, operator net.Listener }
+
+// close may come after the HTTP servers have closed them.
+func (l *listeners) close() {
+	for _, x := range []net.Listener{l.boot, l.operator} {
+		if x != nil {
+			x.Close()
+		}
+	}
+}
+
+func (s *Server) openProtocols(ctx context.Context, m *Machines) (services []named, closeAll func(), err error) {
+	var closers []func() error
+	closeAll = func() {
+		for _, c := range closers {
+			_ = c()
+		}
+	}
+	for _, o := range s.Protocols {
+		svc, closer, err := o.Open(ctx, m)
+		if err != nil {
+			closeAll()
+			return nil, nil, fmt.Errorf("%s: %w", o.Name, err)
+		}
+		services = append(services, named{o.Name, svc})
+		if closer != nil {
+			closers = append(closers, closer)
+		}
+	}
+	return services, closeAll, nil
+}
+
+// named is a service with the name that its error is told under.
+type named struct {
+	name string
+	Service
+}
+
+// runAll runs the services until ctx ends or one of them does, and waits for
+// all.
+func runAll(ctx context.Context, services []named) error {
+	group, inner := errgroup.WithContext(ctx)
+	for _, s := range services {
+		group.Go(func() error {
+			err := s.Run(inner)
+			if inner.Err() != nil {
+				return nil
+			}
+			if err == nil {
+				err = errors.New("stopped by itself")
+			}
+			return fmt.Errorf("%s: %w", s.name, err)
+		})
+	}
+	return group.Wait()
+}
+
+// httpService is an HTTP server on an open listener.
+type httpService struct {
+	server   *http.Server
+	listener net.Listener
+	// drain lets requests under way end in their own time. The operator's do
+	// not: event streams have no end of their own.
+	drain bool
+}
+
+// Run serves until ctx ends; requests under way then have stopWithin.
+func (h *httpService) Run(ctx context.Context) error {
+	base := ctx
+	if h.drain {
+		base = context.WithoutCancel(ctx)
+	}
+	h.server.BaseContext = func(net.Listener) context.Context { return base }
+	done := make(chan error, 1)
+	go func() { done <- h.server.Serve(h.listener) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	if h.server.Shutdown(stop) != nil {
+		h.server.Close()
+	}
+	<-done
+	return ctx.Err()
+}
+
+// watchdog fails when the embedded etcd stops by itself.
+type watchdog struct{ stopped <-chan struct{} }
+
+func (w watchdog) Run(ctx context.Context) error {
+	select {
+	case <-w.stopped:
+		return errors.New("etcd has stopped, the log says why")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,434 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+const mac = "52:54:00:00:00:01"
+
+// oneImage is a store with one image, which is its own kernel.
+type oneImage struct{ digest golden.Digest }
+
+type memFile struct{ *bytes.Reader }
+
+func (memFile) Close() error { return nil }
+
+func (s oneImage) List(context.Context) ([]api.Image, error) {
+	return []api.Image{{Name: "debian", Digest: string(s.digest)}}, nil
+}
+
+func (s oneImage) Resolve(_ context.Context, name string) (golden.Digest, error) {
+	if name != "debian" {
+		return "", fs.ErrNotExist
+	}
+	return s.digest, nil
+}
+
+func (s oneImage) Blob(context.Context, golden.Digest) (io.ReadSeekCloser, error) {
+	return memFile{bytes.NewReader([]byte("blob"))}, nil
+}
+
+func (s oneImage) Kernel(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
+	return s.Blob(ctx, d)
+}
+
+func (s oneImage) Initramfs(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
+	return s.Blob(ctx, d)
+}
+
+func (s oneImage) Cmdline(context.Context, golden.Digest) (string, error) { return "ro", nil }
+
+// running is a server under test and its operator.
+type running struct {
+	Addrs
+	operator *client.Operator
+	stop     func() error
+}
+
+func newServer(t *testing.T, dir string) Server {
+	image := oneImage{golden.DigestOf([]byte("manifest"))}
+	return Server{
+		DataDir: dir, BootAddr: "127.0.0.1:0", OperatorAddr: "127.0.0.1:0",
+		Boot: httpd.Boot{
+			Images: image, Booter: image,
+			Scripts: httpd.Scripts{
+				Chain:     func(url string) ([]byte, error) { return []byte(url), nil },
+				LocalDisk: func(why string) []byte { return []byte("local: " + why) },
+				Boot: func(kernel, _, cmdline, _, _ string) ([]byte, error) {
+					return []byte("boot: " + cmdline), nil
+				},
+			},
+		},
+	}
+}
+
+func start(t *testing.T, s Server) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, done := make(chan Addrs, 1), make(chan error, 1)
+	s.Ready = func(a Addrs) { ready <- a }
+	go func() { done <- s.Run(ctx) }()
+	select {
+	case a := <-ready:
+		r := &running{Addrs: a, operator: &client.Operator{BaseURL: "http://" + a.Operator}}
+		r.stop = func() error { cancel(); err := <-done; done <- err; return err }
+		t.Cleanup(func() {
+			if err := r.stop(); err != nil {
+				t.Errorf("Run = %v; want nil", err)
+			}
+		})
+		return r
+	case err := <-done:
+		cancel()
+		t.Fatalf("Run = %v; want a running server", err)
+		return nil
+	}
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	p, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(p)
+}
+
+// post sends JSON and returns the status.
+func post(t *testing.T, url, body string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
+}
+
+func TestFlashThroughTheServer(t *testing.T) {
+	dir := t.TempDir()
+	r := start(t, newServer(t, dir))
+	script := func(want string) {
+		t.Helper()
+		if got := get(t, r.BaseURL+"/machine.ipxe?mac=52-54-00-00-00-01"); !strings.HasPrefix(got, want) {
+			t.Fatalf("script = %q; want %q", got, want)
+		}
+	}
+	if _, err := r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian"}); err == nil || !strings.Contains(err.Error(), "--unseen") {
+		t.Errorf("Flash of a machine never seen = %v; want an error that says how", err)
+	}
+	script("local:")
+	m, err := r.operator.Flash(t.Context(), "5254.0000.0001", api.FlashRequest{Image: "debian"})
+	if err != nil || m.State != api.MachineArmed || m.Armed.Plan.ReadBack != "full" || m.Armed.Plan.Handoff != "auto" || !m.Armed.Plan.Grow {
+		t.Fatalf("Flash = %+v, %v; want an armed machine with the defaults", m.Armed, err)
+	}
+
+	// A server that is killed and comes back knows all of it.
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, newServer(t, dir))
+	script("boot: gild.server=" + r.BaseURL + " ro")
+	hello := fmt.Sprintf(`{"version":%d,"session":"s1","inventory":{"mac":"52:54:00:00:00:02","nics":[{"mac":%q}]}}`, api.Version, mac)
+	if status := post(t, r.BaseURL+api.PathHello, hello); status != 200 {
+		t.Fatalf("hello through another NIC = %d; want 200", status)
+	}
+	report := fmt.Sprintf(`{"session":"s1","mac":%q,"plan":%q,"events":[
+		{"seq":1,"time":"2026-11-22T12:00:00Z","step":"flash","state":"start"},
+		{"seq":2,"time":"2026-11-22T12:00:01Z","step":"flash","state":"done","receipt":{"plan":%q,"image":%q}}]}`,
+		mac, m.Armed.Plan.ID, m.Armed.Plan.ID, m.Armed.Plan.Image.Digest)
+	for range 2 { // the second one as if the answer was lost
+		if status := post(t, r.BaseURL+api.PathEvents, report); status != 204 {
+			t.Fatalf("report = %d; want 204", status)
+		}
+	}
+	script("local: already flashed")
+	events, err := r.operator.Events(t.Context(), mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var steps []string
+	for _, e := range events {
+		steps = append(steps, e.Step+" "+e.State)
+	}
+	want := []string{"boot done", "arm done", "boot done", "hello done", "flash start", "flash done", "boot done"}
+	if diff := cmp.Diff(want, steps); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+func TestOperatorErrors(t *testing.T) {
+	r := start(t, newServer(t, t.TempDir()))
+	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
+	unseen := func(f api.FlashRequest) api.FlashRequest { f.Unseen = true; return f }
+	for _, tt := range []struct {
+		name   string
+		err    error
+		status int
+		says   string
+	}{
+		{"machine", second(r.operator.Machine(t.Context(), "52:54:00:00:00:99")), 404, "gild machine ls"},
+		{"MAC", second(r.operator.Machine(t.Context(), "nonsense")), 422, "an address looks like"},
+		{"multicast", second(r.operator.Flash(t.Context(), "01:00:5e:00:00:01", unseen(api.FlashRequest{Image: "debian"}))), 422, "multicast"},
+		{"image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "windows"})), 404, "gild image ls"},
+		{"no image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{})), 422, ""},
+		{"read-back", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", ReadBack: "never"})), 422, "body.readBack: expected value to be one of"},
+		{"expiry", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", Expires: -1})), 422, ""},
+		{"delete", r.operator.Delete(t.Context(), "52:54:00:00:00:99"), 404, "gild machine ls"},
+	} {
+		p, ok := errors.AsType[*client.ProblemError](tt.err)
+		if !ok || p.Status != tt.status || !strings.Contains(p.Detail, tt.says) {
+			t.Errorf("%s: %v; want status %d and %q", tt.name, tt.err, tt.status, tt.says)
+		}
+	}
+	if _, err := r.operator.Flash(t.Context(), "52:54:00:00:00:77", unseen(api.FlashRequest{Image: "debian"})); err != nil {
+		t.Errorf("Flash of an unseen machine on demand = %v; want nil", err)
+	}
+	if err := r.operator.Delete(t.Context(), mac); err != nil {
+		t.Errorf("Delete = %v; want nil", err)
+	}
+	if images, err := r.operator.Images(t.Context()); err != nil || len(images) != 1 {
+		t.Errorf("Images = %v, %v; want one", images, err)
+	}
+	if doc := get(t, "http://"+r.Operator+"/openapi.json"); !strings.Contains(doc, "/api/v1/machines/{mac}/flash") {
+		t.Errorf("openapi.json does not describe the flash operation: %.200s", doc)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// A page in the operator's browser must not reach the API.
+func TestOperatorRefusesWebPages(t *testing.T) {
+	r := start(t, newServer(t, t.TempDir()))
+	for _, tt := range []struct {
+		method, key, value string
+		status             int
+	}{
+		{"GET", "Host", "evil.example", 421},
+		{"GET", "Host", "evil.example:" + r.Operator[strings.LastIndex(r.Operator, ":")+1:], 421},
+		{"GET", "Host", "127.0.0.1.evil.example", 421},
+		{"GET", "Host", "localhost:7070", 200},
+		{"GET", "Host", "[::1]:7070", 200},
+		{"GET", "Origin", "http://evil.example", 403},
+		{"GET", "Origin", "null", 403},
+		{"GET", "Origin", "http://" + r.Operator, 200},
+		{"POST", "Sec-Fetch-Site", "cross-site", 403},
+		{"GET", "X-Plain", "curl", 200},
+	} {
+		path := api.PathMachines
+		if tt.method == "POST" {
+			path = "/api/v1/machines/" + mac + "/cancel"
+		}
+		req, err := http.NewRequestWithContext(t.Context(), tt.method, "http://"+r.Operator+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set(tt.key, tt.value)
+		if tt.key == "Host" {
+			req.Host = tt.value
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != tt.status {
+			t.Errorf("%s with %s: %s = %d; want %d", tt.method, tt.key, tt.value, resp.StatusCode, tt.status)
+		}
+	}
+}
+
+// The stream begins with everything, goes on after a restart, and loses and
+// repeats nothing.
+func TestEventStream(t *testing.T) {
+	dir := t.TempDir()
+	s := newServer(t, dir)
+	r := start(t, s)
+	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
+	s.OperatorAddr = r.Operator // the restarted one is found at the same place
+
+	changes := make(chan api.Change, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	follow := client.Operator{BaseURL: "http://" + r.Operator}
+	go func() {
+		done <- follow.Follow(ctx, func(c api.Change) error { changes <- c; return nil })
+	}()
+	expect := func(kinds ...string) {
+		t.Helper()
+		for _, want := range kinds {
+			select {
+			case c := <-changes:
+				if c.Kind != want {
+					t.Fatalf("change %+v; want %s", c, want)
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatalf("no change; want %s", want)
+			}
+		}
+	}
+	expect(api.ChangeReset, api.ChangeMachine)
+	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
+	expect(api.ChangeEvent, api.ChangeMachine)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, s)
+	if err := r.operator.Delete(t.Context(), mac); err != nil {
+		t.Fatal(err)
+	}
+	expect(api.ChangeRemoved)
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Follow = %v; want Canceled", err)
+	}
+}
+
+func TestSetupErrors(t *testing.T) {
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	locked := t.TempDir()
+	db, err := state.Start(t.Context(), locked, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, tt := range []struct {
+		name string
+		set  func(*Server)
+		says string
+	}{
+		{"port taken", func(s *Server) { s.BootAddr = taken.Addr().String() }, fmt.Sprintf("(pid %d)", os.Getpid())},
+		{"no such address", func(s *Server) { s.BootAddr = "192.0.2.77:0" }, "cannot assign"},
+		{"no port", func(s *Server) { s.BootAddr = "127.0.0.1" }, "boot HTTP"},
+		{"any address", func(s *Server) { s.BootAddr = "0.0.0.0:0" }, "machines can be sent to"},
+		{"operator for all", func(s *Server) { s.OperatorAddr = "0.0.0.0:0" }, "not loopback"},
+		{"operator for all, short", func(s *Server) { s.OperatorAddr = ":7070" }, "not loopback"},
+		{"locked", func(s *Server) { s.DataDir = locked }, "locked by another gild serve"},
+		{"protocol", func(s *Server) {
+			s.Protocols = []Opener{{Name: "dhcp", Open: func(context.Context, *Machines) (Service, func() error, error) {
+				return nil, nil, ListenError("dhcp", "udp", "192.0.2.1:67", os.ErrPermission)
+			}}}
+		}, "dhcp"},
+	} {
+		s := newServer(t, t.TempDir())
+		tt.set(&s)
+		err := s.Run(t.Context())
+		h, ok := errors.AsType[interface {
+			error
+			Hint() string
+		}](err)
+		if err == nil || !strings.Contains(err.Error(), tt.says) || !ok || h.Hint() == "" {
+			t.Errorf("%s: Run = %v; want %q and a hint", tt.name, err, tt.says)
+		}
+	}
+}
+
+func TestInterfaceAddr(t *testing.T) {
+	p, err := InterfaceAddr("lo")
+	if err != nil || p != netip.MustParsePrefix("127.0.0.1/8") {
+		t.Errorf("InterfaceAddr(lo) = %v, %v; want 127.0.0.1/8", p, err)
+	}
+	_, err = InterfaceAddr("gone0")
+	if e, ok := errors.AsType[*SetupError](err); !ok || !strings.Contains(e.Hint(), "lo 127.0.0.1/8") {
+		t.Errorf("InterfaceAddr(gone0) = %v; want an error whose hint lists lo", err)
+	}
+}
+
+// service is a protocol that fails or runs until it is stopped.
+type service struct{ err error }
+
+func (s service) Run(ctx context.Context) error {
+	if s.err != nil {
+		return s.err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestFailingServiceStopsAll(t *testing.T) {
+	broken := errors.New("socket vanished")
+	closed := 0
+	opener := func(name string, err error) Opener {
+		return Opener{Name: name, Open: func(context.Context, *Machines) (Service, func() error, error) {
+			return service{err}, func() error { closed++; return nil }, nil
+		}}
+	}
+	s := newServer(t, t.TempDir())
+	s.Protocols = []Opener{opener("tftp", nil), opener("dhcp", broken)}
+	if err := s.Run(t.Context()); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "dhcp: ") || closed != 2 {
+		t.Errorf("Run = %v with %d closed; want dhcp's error, both closed", err, closed)
+	}
+}
+
+func TestNothingIsLeftAfterRun(t *testing.T) {
+	before := runtime.NumGoroutine()
+	r := start(t, newServer(t, t.TempDir()))
+	get(t, r.BaseURL+"/healthz")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	connected := make(chan struct{}, 1)
+	go func() {
+		done <- r.operator.Follow(ctx, func(api.Change) error { connected <- struct{}{}; return nil })
+	}()
+	<-connected
+	// The open stream must not keep the server from stopping.
+	began := time.Now()
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > stopWithin {
+		t.Errorf("Run took %v to end with a stream open; want less than %v", took, stopWithin)
+	}
+	cancel()
+	<-done
+	http.DefaultClient.CloseIdleConnections()
+	var after int
+	for range 100 {
+		if after = runtime.NumGoroutine(); after <= before {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	stacks := make([]byte, 1<<20)
+	t.Errorf("%d goroutines before, %d after:\n%s", before, after, stacks[:runtime.Stack(stacks, true)])
+}

@@ -1,0 +1,121 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// LockedError says that another server works on the data directory.
+type LockedError struct {
+	Dir string
+	PID int // 0 when it is not known
+}
+
+func (e *LockedError) Error() string {
+	by := "another gild serve"
+	if e.PID > 0 {
+		by += " (pid " + strconv.Itoa(e.PID) + ")"
+	}
+	return fmt.Sprintf("data directory %s is locked by %s", e.Dir, by)
+}
+
+// Hint says what the operator can do.
+func (e *LockedError) Hint() string { return "stop the other server, or give this one its own --data" }
+
+// DirError says what is wrong with the data directory.
+type DirError struct {
+	Dir  string
+	What string // "is not writable", "is full", ...
+	Help string
+	Err  error // may be nil
+}
+
+func (e *DirError) Error() string {
+	msg := "data directory " + e.Dir + " " + e.What
+	if e.Err != nil {
+		msg += ": " + e.Err.Error()
+	}
+	return msg
+}
+
+func (e *DirError) Unwrap() error { return e.Err }
+
+// Hint says what the operator can do.
+func (e *DirError) Hint() string { return e.Help }
+
+// needed is the room for a new etcd in bytes: it reserves two write-ahead
+// files of 64 MiB each, and dies when it cannot.
+const needed = 160 << 20
+
+// dirError names the common ways in which a directory fails.
+func dirError(dir string, err error) error {
+	e := &DirError{Dir: dir, What: "cannot be used", Help: "give another one with --data", Err: err}
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		e.What, e.Help = "is not writable", "run as the user that owns it, or give another one with --data"
+	case errors.Is(err, syscall.EROFS):
+		e.What, e.Help = "is on a read-only file system", "remount it for writing, or give another one with --data"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		e.What, e.Help = "is full", "free space on its file system (gild image rm removes stored images)"
+	case errors.Is(err, syscall.ENOTDIR):
+		e.What = "is not a directory"
+	}
+	return e
+}
+
+// lock makes the directory when it is missing and takes its lock, which ends
+// with the process however that ends. The file holds the pid for people.
+func lock(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, dirError(dir, err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, dirError(dir, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			text, _ := io.ReadAll(io.LimitReader(f, 20))
+			pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+			return nil, &LockedError{Dir: dir, PID: pid}
+		}
+		return nil, dirError(dir, fmt.Errorf("locking: %w", err))
+	}
+	if err := writePID(f); err != nil {
+		f.Close()
+		return nil, dirError(dir, err)
+	}
+	return f, nil
+}
+
+func writePID(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// room refuses a file system without space for a new etcd, naming figures.
+func room(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "etcd", "member")); err == nil {
+		return nil // its space is already reserved
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return dirError(dir, err)
+	}
+	if free := st.Bavail * uint64(st.Bsize); free < needed {
+		return dirError(dir, fmt.Errorf("%d MiB free, the state database needs %d: %w", free>>20, needed>>20, syscall.ENOSPC))
+	}
+	return nil
+}

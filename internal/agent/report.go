@@ -2,11 +2,13 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
 )
 
 // Bounds of the report channel, in events. A server that is away for an hour
@@ -92,7 +94,10 @@ func (q *queue) deliver(ctx context.Context, send func(context.Context, []api.Ev
 			}
 			continue
 		}
-		if err := send(ctx, events); err != nil {
+		err := send(ctx, events)
+		// What the server refuses for good must not hold up what comes after
+		// it, the receipt least of all.
+		if refused := (*client.StatusError)(nil); err != nil && !(errors.As(err, &refused) && refused.Permanent()) {
 			_ = backoff.Sleep(ctx, wait.Next())
 			continue
 		}

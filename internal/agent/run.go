@@ -36,6 +36,8 @@ type runner struct {
 	uptime  func() float64
 	log     *slog.Logger
 	wait    func(context.Context, time.Duration) error // nil is backoff.Sleep
+
+	progressSent time.Time // only the caller of progress touches it
 }
 
 // walk runs the steps in order until the last one is done or ctx is. A step
@@ -109,10 +111,6 @@ func (r *runner) event(e api.Event) {
 	e.Uptime = r.uptime()
 	e.Message = clean(e.Message)
 	r.queue.add(e)
-	if e.Progress != nil {
-		r.console.progress(progressLine(*e.Progress))
-		return
-	}
 	line := e.Step + ": " + e.Message
 	switch e.State {
 	case api.StateFailed:
@@ -126,6 +124,17 @@ func (r *runner) event(e api.Event) {
 		level = kmsgWarning
 	}
 	r.kmsg.write(level, line)
+}
+
+// progress shows how far a step is. The server hears of it once a second: it
+// may have a thousand machines to listen to.
+func (r *runner) progress(e api.Event) {
+	r.console.progress(progressLine(*e.Progress))
+	if now := time.Now(); now.Sub(r.progressSent) >= progressEvery || e.Progress.Done == e.Progress.Total {
+		r.progressSent = now
+		e.Time, e.Uptime = now.UTC(), r.uptime()
+		r.queue.add(e)
+	}
 }
 
 // note tells of something within a step.

@@ -81,11 +81,13 @@ func (a *Agent) network(ctx context.Context) (string, error) {
 		}
 		a.client = c
 	}
-	conn, err := netif.Up(ctx, netif.Config{
-		Reach:      a.client.Ping,
-		ResolvConf: "/etc/resolv.conf",
-		Log:        a.log,
-	})
+	return a.connect(ctx, netif.Config{Reach: a.client.Ping})
+}
+
+// connect brings a link up and begins to report over it.
+func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
+	cfg.ResolvConf, cfg.Log = "/etc/resolv.conf", a.log
+	conn, err := netif.Up(ctx, cfg)
 	if err != nil {
 		return "", err
 	}
@@ -93,29 +95,38 @@ func (a *Agent) network(ctx context.Context) (string, error) {
 	said := fmt.Sprintf("%s has %v", conn.Link, conn.Lease)
 	mac := conn.MAC
 	a.guard("lease", func() { conn.Keep(ctx) })
-	a.guard("report", func() {
-		a.queue.deliver(ctx, func(ctx context.Context, events []api.Event) error {
-			return a.client.Report(ctx, api.Report{Session: a.session, MAC: mac, Plan: a.planID.Load().(string), Events: events})
+	if a.client != nil {
+		a.guard("report", func() {
+			a.queue.deliver(ctx, func(ctx context.Context, events []api.Event) error {
+				return a.client.Report(ctx, api.Report{Session: a.session, MAC: mac, Plan: a.planID.Load().(string), Events: events})
+			})
 		})
-	})
+	}
 	return said, nil
 }
 
-// networkOnce is the network of the rescue mode, where a shell without one is
-// better than none.
+// rescuePatience is how long a rescue shell waits for the network.
+const rescuePatience = 20 * time.Second
+
+// networkOnce is the network of the rescue mode. Any lease will do, as the
+// server may be what is broken, and a shell without a network is better than
+// none: the search then goes on beside it.
 func (a *Agent) networkOnce(ctx context.Context) (string, error) {
-	said, err := a.network(ctx)
-	if err != nil {
-		a.guard("network", func() {
-			for ctx.Err() == nil {
-				if said, err := a.network(ctx); err == nil {
-					a.note("network", "%s", said)
-					return
-				}
-				_ = a.sleep(ctx, 10*time.Second)
-			}
-		})
-		return "not yet: " + err.Error(), nil
+	if c, err := client.New(a.settings.Server); err == nil {
+		a.client = c
 	}
-	return said, nil
+	said, err := a.connect(ctx, netif.Config{Patience: rescuePatience})
+	if err == nil {
+		return said, nil
+	}
+	a.guard("network", func() {
+		for ctx.Err() == nil {
+			if said, err := a.connect(ctx, netif.Config{}); err == nil {
+				a.note("network", "%s", said)
+				return
+			}
+			_ = a.sleep(ctx, 10*time.Second)
+		}
+	})
+	return "not yet: " + err.Error(), nil
 }

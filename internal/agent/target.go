@@ -96,8 +96,9 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 		float64(result.Written)/1e9, float64(result.Zeroed)/1e9, float64(result.Kept)/1e9, float64(result.Wire)/1e9), nil
 }
 
+// reportProgress is called by the engine, from one goroutine.
 func (a *Agent) reportProgress(p flash.Progress) {
-	a.event(api.Event{Step: "flash", State: api.StateProgress, Progress: &api.Progress{
+	a.progress(api.Event{Step: "flash", State: api.StateProgress, Progress: &api.Progress{
 		Phase: p.Phase.String(), Done: p.Done, Total: p.Total, Rate: p.Rate, Wire: p.Wire,
 	}})
 }

@@ -62,28 +62,26 @@ func (l *Loader) Loaded() int {
 // returns how many devices asked for one. That a driver does not load is
 // logged and no error: the next one may be the one that counts.
 func (l *Loader) Coldplug(ctx context.Context) (devices int, err error) {
+	// Every device that asks for a driver is on a bus; the flat list of each
+	// bus costs a tenth of a walk through the tree of devices.
+	files, err := filepath.Glob(filepath.Join(l.Sys, "bus/*/devices/*/modalias"))
+	if err != nil {
+		return 0, fmt.Errorf("looking for devices: %w", err)
+	}
 	seen := map[string]bool{}
-	err = filepath.WalkDir(filepath.Join(l.Sys, "devices"), func(path string, d fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
+	for _, file := range files {
+		if err := ctx.Err(); err != nil {
+			return devices, fmt.Errorf("looking for devices: %w", err)
 		}
-		// A device may leave while its folder is walked.
-		if err != nil || d.Name() != "modalias" || d.IsDir() {
-			return nil
-		}
-		alias, err := os.ReadFile(path)
+		alias, err := os.ReadFile(file)
 		if err != nil {
-			return nil //nolint:nilerr // the device has left
+			continue // the device has left
 		}
 		devices++
 		if a := strings.TrimSpace(string(alias)); a != "" && !seen[a] {
 			seen[a] = true
 			l.Alias(a)
 		}
-		return nil
-	})
-	if err != nil {
-		return devices, fmt.Errorf("looking for devices: %w", err)
 	}
 	return devices, nil
 }

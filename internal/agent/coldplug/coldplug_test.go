@@ -52,13 +52,13 @@ func loader(t *testing.T, fail map[string]error) (*Loader, *[]string) {
 
 func TestColdplugLoadsInOrderAndOnce(t *testing.T) {
 	l, inserted := loader(t, nil)
-	for _, dev := range []string{"pci0/virtio0", "pci0/virtio1", "unknown"} {
-		dir := filepath.Join(l.Sys, "devices", dev)
+	for _, dev := range []string{"virtio/devices/virtio0", "virtio/devices/virtio1", "acpi/devices/unknown"} {
+		dir := filepath.Join(l.Sys, "bus", dev)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		alias := "virtio:d00000001v00001AF4\n"
-		if dev == "unknown" {
+		if strings.HasSuffix(dev, "unknown") {
 			alias = "acpi:PNP0C0A:\n"
 		}
 		if err := os.WriteFile(filepath.Join(dir, "modalias"), []byte(alias), 0o444); err != nil {

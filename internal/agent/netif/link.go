@@ -87,13 +87,16 @@ func unconfigure(link netlink.Link) error {
 	return nil
 }
 
-// Down takes every wired link down, without addresses and routes: the system
+// Down takes every wired link and lo down, without addresses and routes: the system
 // that is handed to finds its network as a boot from the disk would.
 func Down() error {
 	links, err := wired()
 	failures := []error{err}
 	for _, l := range links {
 		failures = append(failures, unconfigure(l), netlink.LinkSetDown(l))
+	}
+	if lo, err := netlink.LinkByName("lo"); err == nil {
+		failures = append(failures, netlink.LinkSetDown(lo))
 	}
 	return errors.Join(failures...)
 }

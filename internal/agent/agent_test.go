@@ -1,0 +1,272 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+)
+
+// safeBuffer is a console to read.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// testRunner does not wait, and keeps what it was told to wait.
+func testRunner(t *testing.T) (r runner, screen *safeBuffer, waits *[]time.Duration) {
+	t.Helper()
+	screen, waits = &safeBuffer{}, &[]time.Duration{}
+	c := &console{}
+	c.add(t.Context(), screen, false)
+	r = runner{
+		console: c, kmsg: &kmsg{}, queue: newQueue(), uptime: func() float64 { return 1.5 }, log: slog.New(slog.DiscardHandler),
+		wait: func(ctx context.Context, d time.Duration) error {
+			*waits = append(*waits, d)
+			return ctx.Err()
+		},
+	}
+	return r, screen, waits
+}
+
+func TestWalkRetriesAndGoesBack(t *testing.T) {
+	r, screen, waits := testRunner(t)
+	var ran []string
+	fail := map[string]int{"network": 2, "flash": 1, "image": 1}
+	do := func(name string) func(context.Context) (string, error) {
+		return func(context.Context) (string, error) {
+			ran = append(ran, name)
+			if fail[name]--; fail[name] >= 0 {
+				if name == "image" {
+					panic("out of paper")
+				}
+				return "", fmt.Errorf("%s broke", name)
+			}
+			return name + " well", nil
+		}
+	}
+	r.walk(t.Context(), []step{
+		{name: "network", run: do("network")}, {name: "plan", run: do("plan")},
+		{name: "image", again: "plan", run: do("image")}, {name: "flash", again: "plan", run: do("flash")}, {name: "handoff", run: do("handoff")},
+	})
+	want := []string{"network", "network", "network", "plan", "image", "plan", "image", "flash", "plan", "image", "flash", "handoff"}
+	if diff := cmp.Diff(want, ran); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+	if len(*waits) != 4 {
+		t.Errorf("waited %v; want four times", *waits)
+	}
+	r.console.drain(time.Second)
+	for _, line := range []string{"network failed: network broke (next try in", "image failed:", "internal error: out of paper", "flash: flash well"} {
+		if !strings.Contains(screen.String(), line) {
+			t.Errorf("console shows\n%s\nwant %q in it", screen, line)
+		}
+	}
+	var failed []string
+	for _, e := range r.queue.batch() {
+		if e.State == api.StateFailed {
+			failed = append(failed, e.Cause)
+		}
+	}
+	if diff := cmp.Diff([]string{"network-failed", "network-failed", "image-failed", "flash-failed"}, failed); diff != "" {
+		t.Errorf("causes (-want +got):\n%s", diff)
+	}
+}
+
+func TestWalkEndsWithItsContext(t *testing.T) {
+	r, _, _ := testRunner(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	r.walk(ctx, []step{{name: "x", run: func(context.Context) (string, error) {
+		if n++; n == 3 {
+			cancel()
+		}
+		return "", errors.New("no")
+	}}})
+	if n != 3 {
+		t.Errorf("walk() ran the step %d times; want 3", n)
+	}
+}
+
+func TestQueueSendsEachOnceInOrder(t *testing.T) {
+	q := newQueue()
+	const n = 200
+	var got []api.Event
+	failures := 0
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for i := range n {
+		q.add(api.Event{Step: fmt.Sprint(i)})
+	}
+	go q.deliver(ctx, func(_ context.Context, events []api.Event) error {
+		// The first answer of each batch is lost: the server had it.
+		for _, e := range events {
+			if !slices.ContainsFunc(got, func(g api.Event) bool { return g.Seq == e.Seq }) {
+				got = append(got, e)
+			}
+		}
+		if failures++; failures == 1 {
+			return errors.New("lost")
+		}
+		return nil
+	})
+	if !q.flush(ctx, 10*time.Second) {
+		t.Fatal("flush() = false; want all sent")
+	}
+	if len(got) != n {
+		t.Fatalf("%d events arrived; want %d", len(got), n)
+	}
+	for i, e := range got {
+		if e.Step != fmt.Sprint(i) || e.Seq != uint64(i+1) {
+			t.Fatalf("event %d is %q number %d; want order kept, no gap", i, e.Step, e.Seq)
+		}
+	}
+}
+
+func TestQueueGoesOnAfterARefusal(t *testing.T) {
+	q := newQueue()
+	var got []string
+	q.add(api.Event{Step: "refused"})
+	go q.deliver(t.Context(), func(_ context.Context, events []api.Event) error {
+		if events[0].Step == "refused" {
+			return &client.StatusError{Status: 409}
+		}
+		got = append(got, events[0].Step)
+		return nil
+	})
+	q.flush(t.Context(), 5*time.Second)
+	q.add(api.Event{Step: "receipt"})
+	if !q.flush(t.Context(), 5*time.Second) || !slices.Equal(got, []string{"receipt"}) {
+		t.Errorf("after a refusal arrived %q; want the receipt", got)
+	}
+}
+
+func TestQueueIsBoundedAndKeepsTheLatest(t *testing.T) {
+	q := newQueue()
+	first := q.batch()
+	if len(first) != 0 {
+		t.Fatalf("batch() of nothing = %v", first)
+	}
+	q.add(api.Event{Step: "sent"})
+	q.batch() // numbered: must not be dropped any more
+	for i := range 3 * maxQueue {
+		q.add(api.Event{Step: fmt.Sprint(i)})
+		q.add(api.Event{Step: "p", Progress: &api.Progress{Done: int64(2 * i)}})
+		q.add(api.Event{Step: "p", Progress: &api.Progress{Done: int64(2*i + 1)}})
+	}
+	if len(q.events) != maxQueue || q.events[0].Step != "sent" {
+		t.Errorf("queue holds %d, first %q; want %d, sent", len(q.events), q.events[0].Step, maxQueue)
+	}
+	if last := q.events[maxQueue-1]; last.Progress == nil || last.Progress.Done != 6*maxQueue-1 {
+		t.Errorf("last event = %+v; want the latest progress", last)
+	}
+	if q.flush(t.Context(), 20*time.Millisecond) {
+		t.Error("flush() = true with nobody sending; want false")
+	}
+}
+
+func TestConsoleNeverBlocks(t *testing.T) {
+	c := &console{}
+	c.add(t.Context(), blocked{t.Context()}, true)
+	done := make(chan struct{})
+	go func() {
+		for range 10000 {
+			c.line("x")
+			c.progress("y")
+		}
+		c.drain(10 * time.Millisecond)
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("a console that does not take anything holds up the boot")
+	}
+}
+
+type blocked struct{ ctx context.Context }
+
+func (b blocked) Write([]byte) (int, error) {
+	<-b.ctx.Done()
+	return 0, b.ctx.Err()
+}
+
+func TestConsoleProgress(t *testing.T) {
+	c := &console{}
+	live, log := &safeBuffer{}, &safeBuffer{}
+	c.add(t.Context(), live, true)
+	c.add(t.Context(), log, false)
+	for _, s := range []string{"1 %", "2 %", "3 %"} {
+		c.progress(s)
+	}
+	c.line("done")
+	c.drain(time.Second)
+	if want := "\r\x1b[K1 %\r\x1b[K2 %\r\x1b[K3 %\r\x1b[Kdone\r\n"; live.String() != want {
+		t.Errorf("screen = %q; want %q", live, want)
+	}
+	if want := "1 %\r\ndone\r\n"; log.String() != want {
+		t.Errorf("serial log = %q; want %q", log, want)
+	}
+}
+
+func TestKmsgCutsAndCleans(t *testing.T) {
+	var b bytes.Buffer
+	k := &kmsg{w: &b}
+	k.write(kmsgWarning, "a\nb\x1b[2J"+strings.Repeat("x", 2000))
+	if got := b.String(); len(got) != kmsgLimit || !strings.HasPrefix(got, "<4>gild: a b?[2Jxx") {
+		t.Errorf("kmsg = %d bytes, %.30q; want %d, cleaned", len(got), got, kmsgLimit)
+	}
+	b.Reset()
+	slog.New(&kmsgHandler{out: k}).With("link", "eth0").Warn("lost", "error", "x")
+	if got := b.String(); got != "<4>gild: lost link=eth0 error=x" {
+		t.Errorf("kmsg = %q", got)
+	}
+}
+
+func TestClean(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain ä": "plain ä", "a\nb\tc": "a b c", "\x1b]0;x\x07": "?]0;x?", "\u202eevil": "?evil", "\xff": "?", "\x00": "?",
+	} {
+		if got := clean(in); got != want {
+			t.Errorf("clean(%q) = %q; want %q", in, got, want)
+		}
+	}
+}
+
+func TestProgressLine(t *testing.T) {
+	for _, tt := range []struct {
+		p    api.Progress
+		want string
+	}{
+		{api.Progress{Phase: "write", Done: 1e9, Total: 4e9, Rate: 1e8}, "write 25 %, 1.0 of 4.0 GB, 100 MB/s, 30s left"},
+		{api.Progress{Phase: "seal"}, "seal"},
+		{api.Progress{Phase: "write", Done: 0, Total: 4e9, Rate: 1e-300}, "write 0 %, 0.0 of 4.0 GB, 0 MB/s"},
+	} {
+		if got := progressLine(tt.p); got != tt.want {
+			t.Errorf("progressLine(%+v) = %q; want %q", tt.p, got, tt.want)
+		}
+	}
+}

@@ -21,6 +21,7 @@ const bootMessage = "gild boot sector"
 func bootDisk(t *testing.T) string {
 	t.Helper()
 	code := []byte{
+		0xfa,       // cli: SeaBIOS prints what it still holds on the same port, from its timer interrupt
 		0xfc,       // cld
 		0x31, 0xc0, // xor ax, ax
 		0x8e, 0xd8, // mov ds, ax
@@ -34,7 +35,7 @@ func bootDisk(t *testing.T) string {
 		0xf4,       // end: hlt
 		0xeb, 0xfd, // jmp end
 	}
-	binary.LittleEndian.PutUint16(code[6:], 0x7c00+uint16(len(code))) // BIOS loads the sector at 0x7c00
+	binary.LittleEndian.PutUint16(code[7:], 0x7c00+uint16(len(code))) // BIOS loads the sector at 0x7c00
 	disk := make([]byte, 1<<20)
 	copy(disk, append(append(code, bootMessage+"\r\n"...), 0))
 	disk[510], disk[511] = 0x55, 0xaa

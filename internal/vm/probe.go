@@ -59,15 +59,17 @@ func (p *Prober) Choose(ctx context.Context) (Choice, error) {
 }
 
 func (p *Prober) probe(ctx context.Context) Choice {
-	emulate := func(format string, args ...any) Choice {
-		return Choice{Accel: TCG, Reason: fmt.Sprintf(format, args...)}
+	emulate := func(why string, cause error) Choice {
+		// The first line only: the console of a hung guest is long and says nothing.
+		first, _, _ := strings.Cut(cause.Error(), "\n")
+		return Choice{Accel: TCG, Reason: why + ": " + first}
 	}
 	if p.Kernel == "" {
-		return emulate("there is no kernel to try KVM with")
+		return Choice{Accel: TCG, Reason: "there is no kernel to try KVM with"}
 	}
 	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
-		return emulate("KVM is not usable: %v", err)
+		return emulate("KVM is not usable", err)
 	}
 	kvm.Close()
 
@@ -78,16 +80,14 @@ func (p *Prober) probe(ctx context.Context) Choice {
 		Kernel: p.Kernel, Cmdline: "console=ttyS0 panic=-1",
 	})
 	if err != nil {
-		return emulate("QEMU does not start with KVM: %v", err)
+		return emulate("QEMU does not start with KVM", err)
 	}
 	defer m.Close()
 	defer m.Kill() // no flush to wait for; runs before Close
 	// The panic for want of a root file system comes after all drivers have started on all CPUs.
 	for _, sign := range []string{"Linux version", "Kernel panic"} {
 		if _, _, err := m.Console.Expect(ctx, sign); err != nil {
-			// The first line only: the console of a hung guest is long and says nothing.
-			cause, _, _ := strings.Cut(err.Error(), "\n")
-			return emulate("a kernel does not run under KVM here: %s", cause)
+			return emulate("a kernel does not run under KVM here", err)
 		}
 	}
 	return Choice{Accel: KVM, Reason: "a kernel ran under KVM"}

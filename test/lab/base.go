@@ -25,13 +25,8 @@ func packages() []string {
 // base returns a tar archive of a configured Debian tree that has no disk yet: all that takes minutes and
 // is the same in every image.
 func (b *Builder) base(ctx context.Context) (string, error) {
-	return b.keep(ctx, fmt.Sprintf("base-%s-v%d.tar.zst", suite, recipe), func(ctx context.Context, dst string) error {
-		work, err := os.MkdirTemp(b.Cache, "base-")
-		if err != nil {
-			return err
-		}
-		err = isolate(func() error { return b.buildBase(ctx, filepath.Join(work, "root"), dst) })
-		return errors.Join(err, os.RemoveAll(work))
+	return b.keep(ctx, fmt.Sprintf("base-%s-v%d.tar.zst", suite, recipe), func(ctx context.Context, dst, work string) error {
+		return isolate(func() error { return b.buildBase(ctx, filepath.Join(work, "root"), dst) })
 	})
 }
 
@@ -66,8 +61,8 @@ func (b *Builder) buildBase(ctx context.Context, root, dst string) error {
 	if err := trim(root); err != nil {
 		return err
 	}
-	return run(ctx, nil, nil, "tar", "--create", "--file", dst, "--directory", root, "--numeric-owner", "--xattrs", "--sort=name",
-		"--use-compress-program", "zstd -T0 -3", ".")
+	return run(ctx, nil, nil, "tar", "--create", "--file", dst, "--directory", root, "--one-file-system",
+		"--numeric-owner", "--xattrs", "--sort=name", "--use-compress-program", "zstd -T0 -3", ".")
 }
 
 // proxies passes on what the host needs to reach its archive; nothing of it stays in the image.
@@ -175,12 +170,7 @@ func trim(root string) error {
 }
 
 // extractFile copies one file that the tree has under a versioned name, "NAME-6.1.0-1-amd64", out of the archive.
-func extractFile(ctx context.Context, archive, name, dst string) error {
-	dir, err := os.MkdirTemp(filepath.Dir(dst), "extract-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
+func extractFile(ctx context.Context, archive, name, dst, dir string) error {
 	if err := run(ctx, nil, nil, "tar", "--extract", "--file", archive, "--directory", dir, "--wildcards", name+"-*"); err != nil {
 		return err
 	}

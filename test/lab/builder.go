@@ -35,12 +35,12 @@ func (b *Builder) Golden(ctx context.Context, spec Spec) (string, error) {
 	if err := spec.validate(); err != nil {
 		return "", fmt.Errorf("golden image %s: %w", spec.Name, err)
 	}
-	path, err := b.keep(ctx, spec.file(), func(ctx context.Context, dst string) error {
+	path, err := b.keep(ctx, spec.file(), func(ctx context.Context, dst, work string) error {
 		base, err := b.base(ctx)
 		if err != nil {
 			return err
 		}
-		return b.buildImage(ctx, spec, base, dst)
+		return b.buildImage(ctx, spec, base, dst, work)
 	})
 	if err != nil {
 		return "", fmt.Errorf("golden image %s: %w", spec.Name, err)
@@ -51,12 +51,12 @@ func (b *Builder) Golden(ctx context.Context, spec Spec) (string, error) {
 // Kernel returns the kernel and the initramfs of the golden images as files, for booting it directly.
 func (b *Builder) Kernel(ctx context.Context) (kernel, initrd string, err error) {
 	extract := func(name string) (string, error) {
-		return b.keep(ctx, fmt.Sprintf("%s-%s-v%d", name, suite, recipe), func(ctx context.Context, dst string) error {
+		return b.keep(ctx, fmt.Sprintf("%s-%s-v%d", name, suite, recipe), func(ctx context.Context, dst, work string) error {
 			base, err := b.base(ctx)
 			if err != nil {
 				return err
 			}
-			return extractFile(ctx, base, "./boot/"+name, dst)
+			return extractFile(ctx, base, "./boot/"+name, dst, work)
 		})
 	}
 	if kernel, err = extract("vmlinuz"); err != nil {
@@ -68,9 +68,9 @@ func (b *Builder) Kernel(ctx context.Context) (kernel, initrd string, err error)
 	return kernel, initrd, nil
 }
 
-// keep returns the cached file called name, having build make it first when it is absent. Two processes
-// that want the same file build it once; a build that fails or is killed leaves nothing under its name.
-func (b *Builder) keep(ctx context.Context, name string, build func(ctx context.Context, dst string) error) (string, error) {
+// keep returns the cached file called name, having build make it first, at dst with the help of the empty
+// directory work, when it is absent. Two processes that want the same file build it once; a build that fails or is killed leaves nothing under its name.
+func (b *Builder) keep(ctx context.Context, name string, build func(ctx context.Context, dst, work string) error) (string, error) {
 	path := filepath.Join(b.Cache, name)
 	if isThere(path) {
 		return path, nil
@@ -90,14 +90,14 @@ func (b *Builder) keep(ctx context.Context, name string, build func(ctx context.
 	if err := canBuild(); err != nil {
 		return "", err
 	}
-	// Only the lock's holder uses this name, so what is there is a killed builder's rest.
-	partial := path + ".partial"
-	if err := os.RemoveAll(partial); err != nil {
+	// Only the lock's holder uses these names, so what is there is a killed builder's rest.
+	partial, work := path+".partial", path+".work"
+	if err := errors.Join(os.RemoveAll(partial), os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
 		return "", err
 	}
 	began := time.Now()
 	b.log().Info("building, once on this host", "file", path)
-	if err := build(ctx, partial); err != nil {
+	if err := errors.Join(build(ctx, partial, work), os.RemoveAll(work)); err != nil {
 		return "", errors.Join(err, os.RemoveAll(partial))
 	}
 	if err := os.Rename(partial, path); err != nil {

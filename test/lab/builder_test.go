@@ -19,7 +19,7 @@ func TestKeepBuildsOnce(t *testing.T) {
 	Need(t, "debootstrap", "sfdisk", "mformat")
 	cache := t.TempDir()
 	var builds atomic.Int32
-	build := func(_ context.Context, dst string) error {
+	build := func(_ context.Context, dst, _ string) error {
 		builds.Add(1)
 		return os.WriteFile(dst, []byte("whole"), 0o644)
 	}
@@ -43,7 +43,7 @@ func TestKeepLeavesNothingHalf(t *testing.T) {
 	Need(t, "debootstrap", "sfdisk", "mformat")
 	b := Builder{Cache: t.TempDir()}
 	broken := errors.New("no space")
-	_, err := b.keep(t.Context(), "thing", func(_ context.Context, dst string) error {
+	_, err := b.keep(t.Context(), "thing", func(_ context.Context, dst, _ string) error {
 		return errors.Join(os.WriteFile(dst, []byte("ha"), 0o644), broken)
 	})
 	if !errors.Is(err, broken) {

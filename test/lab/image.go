@@ -15,7 +15,7 @@ import (
 )
 
 // buildImage makes a bootable disk at dst from the tree in the archive base.
-func (b *Builder) buildImage(ctx context.Context, spec Spec, base, dst string) error {
+func (b *Builder) buildImage(ctx context.Context, spec Spec, base, dst, work string) error {
 	file, err := os.OpenFile(dst, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
@@ -25,10 +25,6 @@ func (b *Builder) buildImage(ctx context.Context, spec Spec, base, dst string) e
 		return err
 	}
 	if err := run(ctx, nil, strings.NewReader(spec.table()), "sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", dst); err != nil {
-		return err
-	}
-	work, err := os.MkdirTemp(b.Cache, "image-")
-	if err != nil {
 		return err
 	}
 	var boot loader
@@ -43,7 +39,7 @@ func (b *Builder) buildImage(ctx context.Context, spec Spec, base, dst string) e
 			err = installBIOS(file, spec, boot)
 		}
 	}
-	return errors.Join(err, file.Sync(), os.RemoveAll(work))
+	return errors.Join(err, file.Sync())
 }
 
 // fillRoot makes the root file system, unpacks the tree into it and has the tree's own GRUB write its menu

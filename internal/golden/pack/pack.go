@@ -74,6 +74,10 @@ func Add(ctx context.Context, job Job) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Neither inspection nor modules heed ctx; they take seconds.
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
 	config := &golden.Config{Disk: found.Disk, Firmware: found.Firmware, Boot: found.Boot}
 	config.Disk.ChunkSize, config.Disk.Hash = table.ChunkSize, table.Hash.String()
 	digest, err := a.commit(ctx, job.Name, config)

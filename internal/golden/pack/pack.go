@@ -66,7 +66,10 @@ func Add(ctx context.Context, job Job) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := inspect.Look(reader, table.DiskSize, job.Given)
+	found, err := inspect.Look(reader, table.DiskSize, job.Given)
+	if err != nil {
+		return nil, &InputError{err}
+	}
 	if sector := int64(found.Disk.SectorSize); table.DiskSize%sector != 0 {
 		return nil, &InputError{fmt.Errorf("the image has %d bytes, which is no whole number of its sectors of %d bytes: is it cut off?", table.DiskSize, sector)}
 	}

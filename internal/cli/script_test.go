@@ -225,7 +225,7 @@ func TestTruncatedSourcesAreRefused(t *testing.T) {
 				t.Fatalf("the whole source: %+v", got)
 			}
 			before := listing(data)
-			step := max(1, len(whole)/80)
+			step := max(1, len(whole)/40)
 			var cuts []int
 			for n := 0; n < len(whole); n += step {
 				cuts = append(cuts, n)

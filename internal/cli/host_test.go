@@ -91,9 +91,9 @@ func TestWriteMovesTheBackupGPT(t *testing.T) {
 		"file": func(t *testing.T) string { return sparse(t, 24<<20) },
 		"loop": func(t *testing.T) string { return loop(t, sparse(t, 24<<20)) },
 	}
-	for name, make := range targets {
+	for name, target := range targets {
 		t.Run(name, func(t *testing.T) {
-			target := make(t)
+			target := target(t)
 			got := gild(t, data, nil, "write", "a", target, "--yes", "--json")
 			if got.code != ExitOK {
 				t.Fatalf("write: %+v", got)

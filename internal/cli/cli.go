@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -173,15 +174,22 @@ func Version() string {
 	return "unknown"
 }
 
-// explain tells a person what went wrong.
+// explain tells a person what went wrong. Errors may quote what an image or a
+// server holds.
 func (a *app) explain(err error, code int) {
-	if code == ExitInterrupted {
-		fmt.Fprintln(a.Stderr, "gild: interrupted; nothing half done was left behind")
-		return
-	}
-	fmt.Fprintf(a.Stderr, "gild: %v\n", err)
 	var h interface{ Hint() string }
-	if errors.As(err, &h) && h.Hint() != "" {
+	hasHint := errors.As(err, &h) && h.Hint() != ""
+	switch {
+	case code == ExitInterrupted && hasHint:
+		fmt.Fprintln(a.Stderr, "gild: interrupted")
+	case code == ExitInterrupted:
+		fmt.Fprintln(a.Stderr, "gild: interrupted; nothing half done was left behind")
+	default:
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintf(a.Stderr, "gild: %s\n", printable(strings.TrimSuffix(line, "\n")))
+		}
+	}
+	if hasHint {
 		fmt.Fprintf(a.Stderr, "hint: %s\n", h.Hint())
 	}
 }

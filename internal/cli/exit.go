@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/store"
 )
 
@@ -63,7 +64,7 @@ func exitCode(ctx context.Context, err error) int {
 		return ExitRefused
 	case is(new(unreachable)):
 		return ExitNoServer
-	case is(new(inputError)):
+	case is(new(inputError)), is(new(*pack.InputError)):
 		return ExitInput
 	}
 	return ExitFailed

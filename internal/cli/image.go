@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,19 +45,23 @@ func (a *app) runImageLs() error {
 	}
 	images := []api.Image{}
 	var rows [][]string
+	var damaged []error
 	for _, n := range named {
 		im, err := st.Image(n.Name)
 		if err != nil {
-			return fmt.Errorf("image %s: %w", n.Name, err)
+			damaged = append(damaged, fmt.Errorf("image %s: %w", n.Name, err))
+			continue
 		}
 		s := server.Summary(n.Name, im)
 		images = append(images, s)
 		rows = append(rows, []string{s.Name, im.Digest.Short(), bytesText(s.Size), bytesText(s.Stored), orDash(s.Arch), orDash(printable(s.Release))})
 	}
 	if a.json {
-		return a.printJSON(images)
+		err = a.printJSON(images)
+	} else {
+		err = a.printTable("NAME | DIGEST | RAW | STORED | ARCH | KERNEL", rows)
 	}
-	return a.printTable("NAME | DIGEST | RAW | STORED | ARCH | KERNEL", rows)
+	return errors.Join(append(damaged, err)...)
 }
 
 func orDash(s string) string {
@@ -166,8 +172,19 @@ func (a *app) imageRmCmd() *cobra.Command {
 	}
 }
 
+// removeAll removes all images or, when one of the names is wrong, none.
 func removeAll(cmd *cobra.Command, st *store.Store, names []string) error {
+	all, err := st.List()
+	if err != nil {
+		return err
+	}
 	for _, name := range names {
+		if !slices.ContainsFunc(all, func(n store.Named) bool { return n.Name == name }) {
+			return fmt.Errorf("%.120q: %w (see `gild image ls`)", name, store.ErrNotFound)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
 		if err := st.Remove(cmd.Context(), name); err != nil {
 			return err
 		}

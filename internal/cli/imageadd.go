@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -115,10 +116,6 @@ func (a *app) pack(ctx context.Context, st *store.Store, name string, disk *sour
 			bar.note(bytesText(raw) + " raw, " + bytesText(stored) + " stored")
 		},
 	})
-	// A full store is no fault of the input.
-	if err != nil && !errors.Is(err, unix.ENOSPC) {
-		err = inputError{err}
-	}
 	return result, err
 }
 
@@ -140,11 +137,21 @@ func (a *app) printFindings(r *pack.Result) {
 
 // openSource opens a golden image wherever it is.
 func (a *app) openSource(ctx context.Context, from string) (*source.Disk, error) {
-	disk, err := source.Open(ctx, from, source.Options{Stdin: a.Stdin, HTTPClient: a.httpClient(), TempDir: a.data})
+	disk, err := source.Open(ctx, from, source.Options{Stdin: a.Stdin, HTTPClient: a.httpClient(), TempDir: a.spoolDir()})
 	if err != nil {
 		return nil, inputError{err}
 	}
 	return disk, nil
+}
+
+// spoolDir is where a qcow2 image that comes as a stream is kept meanwhile:
+// beside the images, where there is room for one, or in the system's place for
+// temporary files as long as there are none.
+func (a *app) spoolDir() string {
+	if info, err := os.Stat(a.data); err == nil && info.IsDir() {
+		return a.data
+	}
+	return ""
 }
 
 // given reads what the flags supply.
@@ -160,12 +167,12 @@ func (o imageAddOptions) given() (inspect.Given, error) {
 		modules = orElse(modules, "/")
 	}
 	if kernel != "" {
-		p, err := os.ReadFile(kernel)
+		p, err := readKernel(kernel)
 		if errors.Is(err, fs.ErrNotExist) && o.kernel == "host" {
 			return g, inputError{fmt.Errorf("this machine's own kernel is not in /boot: %w", err)}
 		}
 		if err != nil {
-			return g, fmt.Errorf("reading the kernel: %w", err)
+			return g, inputError{fmt.Errorf("reading the kernel: %w", err)}
 		}
 		g.Kernel = p
 	}
@@ -180,6 +187,25 @@ func (o imageAddOptions) given() (inspect.Given, error) {
 		g.Modules = os.DirFS(modules)
 	}
 	return g, nil
+}
+
+// readKernel reads a file that may turn out to be anything, /dev/zero included.
+func readKernel(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	p, err := io.ReadAll(io.LimitReader(f, golden.MaxKernelSize+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(p) > golden.MaxKernelSize:
+		return nil, fmt.Errorf("%s has more than the %s that a kernel may have", path, bytesText(golden.MaxKernelSize))
+	case len(p) == 0:
+		return nil, fmt.Errorf("%s is empty", path)
+	}
+	return p, nil
 }
 
 func hostRelease() (string, error) {

@@ -37,15 +37,35 @@ func (a *app) runImageVerify(ctx context.Context, names []string) error {
 			names = append(names, n.Name)
 		}
 	}
+	verified := []verifiedImage{}
 	var failed []error
 	for _, name := range names {
-		if err := a.verify(ctx, st, name); err != nil {
-			failed = append(failed, fmt.Errorf("image %s: %w", name, err))
-			continue
+		err := a.verify(ctx, st, name)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		fmt.Fprintf(a.Stderr, "%s: every byte is right\n", name)
+		v := verifiedImage{Name: name, OK: err == nil}
+		if err != nil {
+			v.Error = err.Error()
+			failed = append(failed, fmt.Errorf("image %s: %w", name, err))
+		} else if !a.json {
+			fmt.Fprintf(a.Stdout, "%s: every byte is right\n", name)
+		}
+		verified = append(verified, v)
+	}
+	if a.json {
+		if err := a.printJSON(verified); err != nil {
+			return err
+		}
 	}
 	return errors.Join(failed...)
+}
+
+// verifiedImage is one image of `gild image verify --json`.
+type verifiedImage struct {
+	Name  string `json:"name"`
+	OK    bool   `json:"ok"`
+	Error string `json:"error,omitempty"`
 }
 
 // verify hashes every blob of an image, and every chunk inside the disk.
@@ -69,6 +89,9 @@ func (a *app) verify(ctx context.Context, st *store.Store, name string) error {
 
 func verifyBlob(ctx context.Context, st *store.Store, d golden.Descriptor) error {
 	f, err := st.OpenBlob(d.Digest)
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%s is missing: there is no blob %s", d.MediaType, d.Digest) // not wrapped: the image itself is there
+	}
 	if err != nil {
 		return err
 	}
@@ -130,6 +153,9 @@ func (a *app) runImageExport(ctx context.Context, name, to string) error {
 	im, err := st.Image(name)
 	if err != nil {
 		return err
+	}
+	if info, err := os.Stat(to); to != "-" && err == nil && !info.Mode().IsRegular() {
+		return refusal{hinted{fmt.Errorf("%s is no regular file, and would be replaced by one", to), "`gild write` writes to a disk; FILE - is standard output"}}
 	}
 	bar := a.newBar("exporting "+name, im.Table.DiskSize)
 	defer bar.done()

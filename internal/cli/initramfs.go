@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -22,13 +23,19 @@ func (a *app) initramfsCmd() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "`file` to write (required)")
 	cmd.Flags().BoolVar(&rescue, "rescue-shell", false, "put busybox and its applets in")
-	if err := cmd.MarkFlagRequired("output"); err != nil {
-		panic(err) // the flag was made two lines up
-	}
 	return cmd
 }
 
+// builtInitramfs is `gild initramfs --json`.
+type builtInitramfs struct {
+	File string `json:"file"`
+	Size int64  `json:"size"` // bytes
+}
+
 func (a *app) runInitramfs(ref, out string, rescue bool) error {
+	if out == "" {
+		return usageError{errors.New("no file to write: -o FILE names it")}
+	}
 	st, err := a.openStore()
 	if err != nil {
 		return err
@@ -50,6 +57,9 @@ func (a *app) runInitramfs(ref, out string, rescue bool) error {
 	info, err := os.Stat(out)
 	if err != nil {
 		return err
+	}
+	if a.json {
+		return a.printJSON(builtInitramfs{out, info.Size()})
 	}
 	fmt.Fprintf(a.Stdout, "%s: %s\n", out, bytesText(info.Size()))
 	return nil

@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/flash"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/inspect"
+	"github.com/gild-dev/gild/internal/golden/source"
 	"github.com/gild-dev/gild/internal/golden/store"
 )
 
@@ -60,7 +62,8 @@ func (a *app) runWrite(ctx context.Context, ref, target string, o writeOptions) 
 		return err
 	}
 	defer cleanup()
-	if err := makeFile(target, im.Table.DiskSize); err != nil {
+	isNew, err := makeFile(target, im.Table.DiskSize)
+	if err != nil {
 		return err
 	}
 	disk, err := blockdev.Open(target, blockdev.Options{AllowFile: true, FileSectorSize: im.Config.Disk.SectorSize})
@@ -71,7 +74,7 @@ func (a *app) runWrite(ctx context.Context, ref, target string, o writeOptions) 
 	if err := flash.Check(im, disk); err != nil {
 		return err
 	}
-	if err := a.confirm(target, disk, o.yes); err != nil {
+	if err := a.confirm(ctx, target, disk, o.yes || isNew); err != nil {
 		return err
 	}
 	blob, err := st.OpenBlob(im.Disk.Digest)
@@ -93,18 +96,15 @@ func (a *app) runWrite(ctx context.Context, ref, target string, o writeOptions) 
 // as long as the command runs. cleanup removes that again.
 func (a *app) imageOrSource(ctx context.Context, ref string) (st *store.Store, im *golden.Image, cleanup func(), err error) {
 	nothing := func() {}
-	// Looking for a name must not make a data directory.
-	if _, err := os.Stat(filepath.Join(a.data, "images")); err == nil {
-		if st, err = a.openStore(); err != nil {
-			return nil, nil, nil, err
-		}
-		im, err := st.Image(ref)
-		if err == nil {
-			return st, im, nothing, nil
-		}
-		if !errors.Is(err, store.ErrNotFound) {
-			return nil, nil, nil, err
-		}
+	if st, err = a.openStore(); err != nil {
+		return nil, nil, nil, err
+	}
+	im, err = st.Image(ref)
+	if err == nil {
+		return st, im, nothing, nil
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return nil, nil, nil, err
 	}
 	disk, err := a.openSource(ctx, ref)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -118,70 +118,104 @@ func (a *app) imageOrSource(ctx context.Context, ref string) (st *store.Store, i
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("making room for the image: %w", err)
 	}
-	cleanup = func() { os.RemoveAll(dir) }
-	defer func() {
-		if err != nil {
-			cleanup()
-		}
-	}()
-	if st, err = store.Open(dir); err != nil {
+	remove := func() { os.RemoveAll(dir) }
+	st, im, err = a.storeIn(ctx, dir, disk)
+	if err != nil {
+		remove()
 		return nil, nil, nil, err
+	}
+	return st, im, remove, nil
+}
+
+// storeIn makes a store of one image.
+func (a *app) storeIn(ctx context.Context, dir string, disk *source.Disk) (*store.Store, *golden.Image, error) {
+	st, err := store.Open(dir)
+	if err != nil {
+		return nil, nil, err
 	}
 	if _, err = a.pack(ctx, st, "source", disk, inspect.Given{}, golden.SHA256); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	im, err = st.Image("source")
-	return st, im, cleanup, err
+	im, err := st.Image("source")
+	return st, im, err
 }
 
 // makeFile makes the target when it does not exist: a file of the image's
 // size. Below /dev nothing is made: a mistyped disk would fill the memory.
-func makeFile(target string, size int64) error {
-	_, err := os.Stat(target)
+func makeFile(target string, size int64) (isNew bool, err error) {
+	_, err = os.Stat(target)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return nil // there, or Open says what is wrong with it
+		return false, nil //nolint:nilerr // there, or Open says what is wrong with it
 	}
 	abs, err := filepath.Abs(target)
 	if err != nil {
-		return fmt.Errorf("making %s: %w", target, err)
+		return false, fmt.Errorf("making %s: %w", target, err)
 	}
 	if strings.HasPrefix(abs, "/dev/") {
-		return fmt.Errorf("there is no disk %s: %w", target, fs.ErrNotExist)
+		return false, fmt.Errorf("there is no disk %s: %w", target, fs.ErrNotExist)
 	}
 	f, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
 	if err != nil {
-		return fmt.Errorf("making %s: %w", target, err)
+		return false, fmt.Errorf("making %s: %w", target, err)
 	}
 	defer f.Close()
 	if err := f.Truncate(size); err != nil {
-		return fmt.Errorf("making %s: %w", target, err)
+		return false, fmt.Errorf("making %s: %w", target, err)
 	}
-	return nil
+	return true, nil
 }
 
-// confirm shows what is about to be lost and asks. An empty target is not
-// worth a question.
-func (a *app) confirm(target string, disk *blockdev.Device, yes bool) error {
-	holds := blockdev.Signatures(disk, disk.Size())
-	if yes || len(holds) == 0 && isFile(target) {
+// confirm shows what is about to be lost and asks. A file in which nothing was
+// ever written is not worth a question.
+func (a *app) confirm(ctx context.Context, target string, disk *blockdev.Device, yes bool) error {
+	if yes || isEmptyFile(target) {
 		return nil
 	}
+	holds := blockdev.Signatures(disk, disk.Size())
 	fmt.Fprintf(a.Stderr, "%s: %s\n", target, describeDisk(target, disk))
 	fmt.Fprintf(a.Stderr, "it holds: %s\n", orElse(printable(strings.Join(holds, ", ")), "nothing that gild knows"))
 	if !a.interactive() {
 		return refusal{hinted{errors.New("not overwriting it without being told to"), "add --yes"}}
 	}
 	fmt.Fprint(a.Stderr, "all of this will be lost. Type yes to go on: ")
-	answer, err := bufio.NewReader(io.LimitReader(a.Stdin, 100)).ReadString('\n')
-	if err != nil || strings.TrimSpace(answer) != "yes" {
+	if answer := a.ask(ctx); answer != "yes" {
 		return refusal{errors.New("not confirmed; nothing was written")}
 	}
 	return nil
 }
 
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
+// ask reads one line, or nothing when ctx ends first: a terminal is read by no
+// call that could be interrupted.
+func (a *app) ask(ctx context.Context) string {
+	line := make(chan string, 1)
+	go func() {
+		answer, err := bufio.NewReader(io.LimitReader(a.Stdin, 100)).ReadString('\n')
+		if err != nil {
+			answer = ""
+		}
+		line <- strings.TrimSpace(answer)
+	}()
+	select {
+	case answer := <-line:
+		return answer
+	case <-ctx.Done():
+		return ""
+	}
+}
+
+// isEmptyFile reports a regular file that is one hole from end to end.
+func isEmptyFile(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	_, err = f.Seek(0, unix.SEEK_DATA)
+	return errors.Is(err, unix.ENXIO)
 }
 
 func describeDisk(target string, disk *blockdev.Device) string {

@@ -25,21 +25,32 @@ func (l *look) entry(tree fs.FS, root volume) bootcfg.Entry {
 		entry = absolute(entries[0])
 	}
 	if len(l.given.Initrds) > 0 {
-		entry.Initrds = l.given.Initrds
-	}
-	for _, initrd := range entry.Initrds {
-		if _, err := fs.Stat(tree, fsread.Rel(initrd)); err != nil {
-			l.note("--initrd", "the initrd %s is not in the image, so it cannot be entered by kexec", initrd)
-		}
+		entry.Initrds = l.givenInitrds(tree)
 	}
 	switch {
 	case l.given.Cmdline != "":
 		entry.Cmdline, entry.Source = l.given.Cmdline, "--cmdline"
 	case entry.Cmdline == "" && root.uuid != "":
 		entry.Cmdline, entry.Source = "root=UUID="+root.uuid+" ro", "the root file system"
-		l.note("--cmdline", "no kernel command line was found, %q is taken", entry.Cmdline)
+		if entry.Kernel != "" || l.given.Kernel != nil {
+			l.note("--cmdline", "no kernel command line was found, %q is taken", entry.Cmdline)
+		}
 	}
 	return entry
+}
+
+// givenInitrds checks what the operator named; what an entry names is there, or
+// bootcfg would have left the entry out.
+func (l *look) givenInitrds(tree fs.FS) []string {
+	var initrds []string
+	for _, name := range l.given.Initrds {
+		info, err := fs.Stat(tree, fsread.Rel(name))
+		if _, unreadable := tree.(emptyFS); !unreadable && (err != nil || !info.Mode().IsRegular()) {
+			l.refuse("--initrd", "%.120q is no file in the image", name)
+		}
+		initrds = append(initrds, "/"+fsread.Rel(name))
+	}
+	return initrds
 }
 
 // absolute writes the paths of an entry as the running system has them.
@@ -104,8 +115,10 @@ func (l *look) firmware() {
 			break
 		}
 	}
-	var lba0 [446]byte
-	if _, err := l.disk.ReadAt(lba0[:], 0); err == nil && lba0 != [446]byte{} {
+	// The boot code ends where the disk signature begins, which is there
+	// without any boot loader.
+	var code [440]byte
+	if _, err := l.disk.ReadAt(code[:], 0); err == nil && code != [440]byte{} {
 		l.found.Firmware = append(l.found.Firmware, "bios")
 	}
 	if len(l.found.Firmware) == 0 {

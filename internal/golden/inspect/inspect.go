@@ -53,14 +53,18 @@ func (n Note) String() string {
 	return n.What + " (" + n.Flag + " supplies it)"
 }
 
-// Look inspects a disk of size bytes.
-func Look(disk io.ReaderAt, size int64, given Given) *Finding {
+// Look inspects a disk of size bytes. An error means that what was given
+// cannot be used; whatever the disk holds is no error.
+func Look(disk io.ReaderAt, size int64, given Given) (*Finding, error) {
 	l := &look{disk: disk, given: given, found: &Finding{}}
 	l.table(size)
 	l.probe()
 	l.firmware()
 	l.enter()
-	return l.found
+	if l.refused != nil {
+		return nil, l.refused
+	}
+	return l.found, nil
 }
 
 // look is one inspection on its way.
@@ -69,6 +73,16 @@ type look struct {
 	given   Given
 	found   *Finding
 	volumes []volume
+	broken  bool  // the partition table cannot be read
+	refused error // the first thing given that cannot be used
+}
+
+// refuse notes that the value of a flag cannot be used. An operator who names
+// a thing wants that and nothing else.
+func (l *look) refuse(flag, format string, args ...any) {
+	if l.refused == nil {
+		l.refused = fmt.Errorf(flag+": "+format, args...)
+	}
 }
 
 func (l *look) note(flag, format string, args ...any) {
@@ -84,6 +98,7 @@ func (l *look) table(size int64) {
 	l.found.Disk = golden.Disk{Size: size, SectorSize: sector, Scheme: string(partition.None)}
 	t, err := partition.Read(l.disk, size, sector)
 	if err != nil {
+		l.broken = true
 		l.note("", "the partition table cannot be read (%v): the image is written as it is and handed off by a reboot", err)
 		return
 	}
@@ -136,7 +151,11 @@ func (l *look) kernel(tree fs.FS, entry bootcfg.Entry) ([]byte, *golden.Boot) {
 	if err == nil && release == "" {
 		release, err = onlyRelease(tree)
 	}
-	if err != nil {
+	switch {
+	case err != nil && l.given.Kernel != nil:
+		l.refuse("--kernel", "what release it is cannot be told: %w", err)
+		return nil, nil
+	case err != nil:
 		l.note("--kernel", "the kernel does not tell its release: %v", err)
 		return nil, nil
 	}
@@ -151,7 +170,11 @@ func (l *look) modules(tree fs.FS, boot *golden.Boot) {
 		from = l.given.Modules
 	}
 	sel, err := pick.Select(from, boot.KernelRelease, pick.Generic())
-	if err != nil {
+	switch {
+	case err != nil && l.given.Modules != nil:
+		l.refuse("--modules", "%w", err)
+		return
+	case err != nil:
 		l.note("--modules", "no modules for kernel %s: the machine can only use drivers that are built in: %v", boot.KernelRelease, err)
 		return
 	}

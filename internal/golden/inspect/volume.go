@@ -2,9 +2,11 @@ package inspect
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
@@ -33,7 +35,7 @@ func (l *look) probe() {
 		p.FileSystem, p.FSUUID, p.FSLabel = v.kind, v.uuid, v.label
 		l.volumes = append(l.volumes, v)
 	}
-	if len(parts) == 0 {
+	if len(parts) == 0 && !l.broken {
 		v := l.open(l.disk, l.found.Disk.Size)
 		if v.kind == "" {
 			l.note("", "there is no partition table and no file system that gild knows: the image is written as it is and handed off by a reboot")
@@ -54,9 +56,24 @@ func (l *look) open(r io.ReaderAt, size int64) volume {
 	return v
 }
 
+// deviceLinks are udev's names for what KEY=VALUE says too.
+var deviceLinks = strings.NewReplacer(
+	"/dev/disk/by-uuid/", "UUID=", "/dev/disk/by-label/", "LABEL=",
+	"/dev/disk/by-partuuid/", "PARTUUID=", "/dev/disk/by-partlabel/", "PARTLABEL=",
+)
+
+// firstDisks are the names that a machine's only disk has, each with what
+// stands between it and the number of a partition.
+var firstDisks = []string{"/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda", "/dev/nvme0n1p", "/dev/mmcblk0p"}
+
 // is reports whether a spec of fstab or root= means this volume.
 func (v volume) is(spec string) bool {
-	key, value, ok := strings.Cut(spec, "=")
+	for _, disk := range firstDisks {
+		if number, ok := strings.CutPrefix(spec, disk); ok {
+			return v.number != 0 && number == strconv.Itoa(v.number)
+		}
+	}
+	key, value, ok := strings.Cut(deviceLinks.Replace(spec), "=")
 	if !ok {
 		return false
 	}
@@ -95,7 +112,7 @@ func (l *look) root() (volume, bool) {
 				return v, true
 			}
 		}
-		l.note("--root", "there is no partition %d", l.given.Root)
+		l.refuse("--root", "the image has no partition %d", l.given.Root)
 		return volume{}, false
 	}
 	var systems []volume
@@ -111,8 +128,19 @@ func (l *look) root() (volume, bool) {
 	case 1:
 		return systems[0], true
 	}
-	for _, v := range systems {
-		if spec, ok := argument(l.firstCmdline(v), "root"); ok && v.is(spec) {
+	// Each of two installed systems boots itself, but where only one has a
+	// boot loader, or one boots the other, there is no doubt.
+	booted := map[int]volume{}
+	for _, system := range systems {
+		spec, _ := argument(l.firstCmdline(system), "root")
+		for _, v := range systems {
+			if v.is(spec) {
+				booted[v.number] = v
+			}
+		}
+	}
+	if len(booted) == 1 {
+		for _, v := range booted {
 			return v, true
 		}
 	}
@@ -125,7 +153,11 @@ func (l *look) noRoot() {
 	for _, v := range l.volumes {
 		unsupported := (*fsread.UnsupportedError)(nil)
 		if v.kind != "" && errors.As(v.unreadable, &unsupported) {
-			l.note("--root with --kernel, --modules and --cmdline", "no root file system was found; partition %d holds %v", v.number, unsupported)
+			place := "the disk"
+			if v.number != 0 {
+				place = fmt.Sprintf("partition %d", v.number)
+			}
+			l.note("--root with --kernel, --modules and --cmdline", "no root file system was found; %s holds %v", place, unsupported)
 			return
 		}
 	}
@@ -152,20 +184,50 @@ func (l *look) join(root volume) fs.FS {
 	if err != nil {
 		l.note("", "/etc/fstab cannot be understood: %v", err)
 	}
+	joined := map[int]bool{root.number: true}
 	for _, m := range mounts {
 		if m.File == "/" || !strings.HasPrefix(m.File, "/") {
 			continue
 		}
 		for _, v := range l.volumes {
-			if v.fs == nil || !v.is(m.Spec) {
+			if v.fs == nil || joined[v.number] || !v.is(m.Spec) {
 				continue
 			}
+			joined[v.number] = true
 			if err := tree.Mount(fsread.Rel(m.File), v.fs); err != nil {
 				l.note("", "%s of fstab cannot be joined: %v", m.File, err)
 			}
 		}
 	}
+	l.discover(tree, joined)
 	return tree
+}
+
+// Types of partitions that are mounted without fstab (UAPI group,
+// "Discoverable Partitions Specification"), 0xef being the MBR's ESP.
+var discoverable = map[string][]string{
+	"bc13c2ff-59e6-4262-a352-b275fd6f7172": {"boot"}, // extended boot loader partition
+	"c12a7328-f81f-11d2-ba4b-00a0c93ec93b": {"efi", "boot/efi", "boot"},
+	"0xef":                                 {"efi", "boot/efi", "boot"},
+}
+
+// discover mounts the boot partitions that fstab does not mention where
+// systemd-gpt-auto-generator(8) would: on a directory that is empty.
+func (l *look) discover(tree *fsread.Tree, joined map[int]bool) {
+	for i, p := range l.found.Disk.Partitions {
+		v := l.volumes[i]
+		if v.fs == nil || joined[v.number] {
+			continue
+		}
+		for _, dir := range discoverable[p.Type] {
+			if entries, err := fs.ReadDir(tree, dir); err != nil || len(entries) > 0 {
+				continue
+			}
+			if err := tree.Mount(dir, v.fs); err == nil {
+				break
+			}
+		}
+	}
 }
 
 // rootOptions returns the options that fstab has for /.

@@ -17,8 +17,9 @@ import (
 // Disk is a golden image read once, front to back; *source.Disk is one.
 type Disk interface {
 	// ReadChunk fills p with the next bytes. zero says that they are all
-	// zero without p having been touched. io.EOF comes alone, after the last
-	// byte, and only when the source was proved whole.
+	// zero without p having been touched. n < len(p) only in the last chunk.
+	// io.EOF itself, wrapped by nothing, comes alone, after the last byte, and
+	// only when the source was proved whole.
 	ReadChunk(p []byte) (n int, zero bool, err error)
 }
 
@@ -32,13 +33,28 @@ type slot struct {
 	done  chan struct{}
 }
 
-// chunks streams the disk into w as independent zstd frames, one a chunk, and
+// maxChunks is what a chunk table can describe: golden.MaxTableSize in
+// records of 48 bytes.
+const maxChunks = golden.MaxTableSize/48 - 2
+
+// errTooLarge ends a disk that no table can describe. A few kilobytes of gzip
+// can hold one.
+var errTooLarge = errors.New("the disk is larger than an image can be")
+
+// cutter cuts disks into chunks.
+type cutter struct {
+	hash     golden.Algorithm
+	limit    int                     // chunks
+	progress func(raw, stored int64) // may be nil
+}
+
+// cut streams the disk into w as independent zstd frames, one a chunk, and
 // returns their table. Compression and hashing run on all cores; the slots
 // bound the memory. Frames are written in order, so the same disk always
 // gives the same bytes.
-func chunks(ctx context.Context, disk Disk, w io.Writer, hash golden.Algorithm, progress func(raw, stored int64)) (*golden.Table, error) {
-	t := &golden.Table{ChunkSize: golden.DefaultChunkSize, Hash: hash}
-	c, err := newCompressor(hash, t.ChunkSize)
+func (k cutter) cut(ctx context.Context, disk Disk, w io.Writer) (*golden.Table, error) {
+	t := &golden.Table{ChunkSize: golden.DefaultChunkSize, Hash: k.hash}
+	c, err := newCompressor(k.hash, t.ChunkSize)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +71,7 @@ func chunks(ctx context.Context, disk Disk, w io.Writer, hash golden.Algorithm, 
 	g.Go(func() error {
 		defer close(work)
 		defer close(inOrder)
-		return read(ctx, disk, free, work, inOrder)
+		return k.read(ctx, disk, free, work, inOrder)
 	})
 	for range workers {
 		g.Go(func() error {
@@ -75,8 +91,8 @@ func chunks(ctx context.Context, disk Disk, w io.Writer, hash golden.Algorithm, 
 			}
 			t.Chunks = append(t.Chunks, s.chunk)
 			t.DiskSize += int64(s.n)
-			if progress != nil {
-				progress(t.DiskSize, t.BlobSize())
+			if k.progress != nil {
+				k.progress(t.DiskSize, t.BlobSize())
 			}
 			free <- s
 		}
@@ -85,10 +101,11 @@ func chunks(ctx context.Context, disk Disk, w io.Writer, hash golden.Algorithm, 
 	return t, g.Wait()
 }
 
-// read cuts the disk into chunks. Every slot that it takes goes to both
+// read fills slots from the disk. Every slot that it takes goes to both
 // queues, which have room for all slots there are.
-func read(ctx context.Context, disk Disk, free <-chan *slot, work, inOrder chan<- *slot) error {
-	for {
+func (k cutter) read(ctx context.Context, disk Disk, free <-chan *slot, work, inOrder chan<- *slot) error {
+	short := false
+	for i := 0; ; i++ {
 		var s *slot
 		select {
 		case s = <-free:
@@ -96,18 +113,37 @@ func read(ctx context.Context, disk Disk, free <-chan *slot, work, inOrder chan<
 			return context.Cause(ctx)
 		}
 		n, zero, err := disk.ReadChunk(s.raw)
-		if n > 0 {
-			s.n, s.zero, s.done = n, zero, make(chan struct{})
-			work <- s
-			inOrder <- s
-		}
-		switch {
-		case errors.Is(err, io.EOF):
+		// Not errors.Is: an error that merely wraps io.EOF tells of a cut.
+		if n == 0 && err == io.EOF { //nolint:errorlint // see above
 			return nil
-		case err != nil:
-			return err
 		}
+		if err == nil {
+			err = k.checkChunk(i, n, len(s.raw), short)
+		}
+		if err != nil {
+			return &InputError{err}
+		}
+		short = n < len(s.raw)
+		s.n, s.zero, s.done = n, zero, make(chan struct{})
+		work <- s
+		inOrder <- s
 	}
+}
+
+// checkChunk holds a disk to its contract: the table derives the place of a
+// chunk from its number.
+func (k cutter) checkChunk(i, n, want int, afterShort bool) error {
+	switch {
+	case n == 0:
+		return fmt.Errorf("chunk %d: %w", i, io.ErrNoProgress)
+	case n < 0 || n > want:
+		return fmt.Errorf("chunk %d has %d bytes, want 1 to %d", i, n, want)
+	case afterShort:
+		return fmt.Errorf("chunk %d follows after a short one", i)
+	case i >= k.limit:
+		return fmt.Errorf("%w: %d chunks", errTooLarge, k.limit)
+	}
+	return nil
 }
 
 // compressor turns raw chunks into frames. Safe for concurrent use: EncodeAll

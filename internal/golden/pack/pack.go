@@ -38,6 +38,15 @@ type Result struct {
 	Modules *pick.Report // nil when there are none
 }
 
+// InputError says that the golden image itself cannot be stored: reading it
+// failed, or it is no disk. Every other error of Add is the store's.
+type InputError struct{ Err error }
+
+func (e *InputError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *InputError) Unwrap() error { return e.Err }
+
 // Add stores the image. Nothing is visible in the store until all of it is
 // there; a name that was another image's moves in the same step.
 func Add(ctx context.Context, job Job) (*Result, error) {
@@ -57,12 +66,19 @@ func Add(ctx context.Context, job Job) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := inspect.Look(reader, table.DiskSize, job.Given)
+	found, err := inspect.Look(reader, table.DiskSize, job.Given)
+	if err != nil {
+		return nil, &InputError{err}
+	}
 	if sector := int64(found.Disk.SectorSize); table.DiskSize%sector != 0 {
-		return nil, fmt.Errorf("the image has %d bytes, which is no whole number of its sectors of %d bytes: is it cut off?", table.DiskSize, sector)
+		return nil, &InputError{fmt.Errorf("the image has %d bytes, which is no whole number of its sectors of %d bytes: is it cut off?", table.DiskSize, sector)}
 	}
 	report, err := a.addBoot(found)
 	if err != nil {
+		return nil, err
+	}
+	// Neither inspection nor modules heed ctx; they take seconds.
+	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
 	config := &golden.Config{Disk: found.Disk, Firmware: found.Firmware, Boot: found.Boot}
@@ -111,14 +127,14 @@ func (a *assembly) addLayer(mediaType string, write func(io.Writer) error) error
 
 func (a *assembly) addDisk(ctx context.Context, job Job) (table *golden.Table, err error) {
 	err = a.addLayer(golden.MediaTypeDisk, func(w io.Writer) error {
-		table, err = chunks(ctx, job.Disk, w, job.Hash, job.Progress)
+		table, err = cutter{job.Hash, maxChunks, job.Progress}.cut(ctx, job.Disk, w)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	if table.DiskSize == 0 {
-		return nil, errors.New("the image is empty")
+		return nil, &InputError{errors.New("the image is empty")}
 	}
 	p, err := table.MarshalBinary()
 	if err != nil {
@@ -152,7 +168,7 @@ func (a *assembly) commit(ctx context.Context, name string, config *golden.Confi
 		return "", fmt.Errorf("describing the image: %w", err)
 	}
 	if _, err := golden.ParseConfig(p); err != nil {
-		return "", err
+		return "", &InputError{err}
 	}
 	described, err := a.add(golden.MediaTypeConfig, writeBytes(p))
 	if err != nil {

@@ -28,12 +28,15 @@ type Draft struct {
 
 // Draft begins a blob. The caller closes it, after a Commit too.
 func (s *Store) Draft() (*Draft, error) {
+	if err := s.create(); err != nil {
+		return nil, err
+	}
 	fd, err := unix.Open(s.blobDir(), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
 		return nil, fmt.Errorf("the file system of %s cannot hold unnamed files (O_TMPFILE): put the data directory on ext4, XFS, btrfs or tmpfs", s.dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("beginning a blob in %s: %w", s.blobDir(), err)
+		return nil, fmt.Errorf("beginning a blob in %s: %w", s.blobDir(), s.explain(err))
 	}
 	return &Draft{store: s, file: os.NewFile(uintptr(fd), "draft"), hash: sha256.New()}, nil
 }
@@ -43,10 +46,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 	n, err := d.file.Write(p)
 	d.hash.Write(p[:n])
 	d.size += int64(n)
-	if errors.Is(err, unix.ENOSPC) {
-		err = fmt.Errorf("the store %s has no space left after %d bytes of this image: free some, or choose another --data: %w", d.store.dir, d.size, err)
-	}
-	return n, err
+	return n, d.store.explain(err)
 }
 
 // ReadAt reads back what was written.
@@ -54,41 +54,51 @@ func (d *Draft) ReadAt(p []byte, off int64) (int, error) { return d.file.ReadAt(
 
 // Descriptor describes what was written so far.
 func (d *Draft) Descriptor(mediaType string) golden.Descriptor {
-	return golden.Descriptor{MediaType: mediaType, Digest: golden.DigestFromSum(d.hash.Sum(nil)), Size: d.size}
+	return golden.Descriptor{MediaType: mediaType, Digest: d.digest(), Size: d.size}
 }
 
 // Close frees the draft; what was not committed is gone.
 func (d *Draft) Close() error { return d.file.Close() }
 
-// link makes the content durable, then gives it its digest as its name.
-func (d *Draft) link() error {
+func (d *Draft) digest() golden.Digest { return golden.DigestFromSum(d.hash.Sum(nil)) }
+
+// path is where the blob is found once it has its name.
+func (d *Draft) path() string { return filepath.Join(d.store.blobDir(), d.digest().Hex()) }
+
+// sync makes the content durable.
+func (d *Draft) sync() error {
 	if err := d.file.Sync(); err != nil {
-		return fmt.Errorf("writing blob: %w", err)
-	}
-	name := filepath.Join(d.store.blobDir(), golden.DigestFromSum(d.hash.Sum(nil)).Hex())
-	// linkat of /proc/self/fd needs no privilege, unlike AT_EMPTY_PATH
-	// (open(2), O_TMPFILE).
-	err := unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(d.file.Fd())), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("writing blob: %w", err)
-	}
-	if err := syncDir(d.store.blobDir()); err != nil {
 		return fmt.Errorf("writing blob: %w", err)
 	}
 	return nil
 }
 
-// writeBlob stores p as a blob.
-func (s *Store) writeBlob(p []byte) (golden.Digest, error) {
-	d, err := s.Draft()
-	if err != nil {
-		return "", err
+// link gives the content its digest as its name, and says whether the name is
+// new. A blob that has the name already is replaced: it may have rotted since,
+// and adding an image again is how an operator mends it. The lock is held.
+func (d *Draft) link() (isNew bool, err error) {
+	err = d.linkTo(d.path())
+	if !errors.Is(err, fs.ErrExist) {
+		return err == nil, err
 	}
-	defer d.Close()
-	if _, err := d.Write(p); err != nil {
-		return "", fmt.Errorf("writing blob: %w", err)
+	tmp := d.store.path(".blob-" + d.digest().Hex())
+	if err := d.linkTo(tmp); err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, err
 	}
-	return golden.DigestOf(p), d.link()
+	if err := os.Rename(tmp, d.path()); err != nil {
+		os.Remove(tmp)
+		return false, fmt.Errorf("writing blob: %w", err)
+	}
+	return false, nil
+}
+
+func (d *Draft) linkTo(path string) error {
+	// linkat of /proc/self/fd needs no privilege, unlike AT_EMPTY_PATH
+	// (open(2), O_TMPFILE).
+	if err := unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(d.file.Fd())), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
+		return fmt.Errorf("writing blob: %w", err)
+	}
+	return nil
 }
 
 // lockWait is how long a writer waits for another one: commits and removals

@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/golden"
 )
@@ -39,25 +40,46 @@ type notFound struct{}
 func (notFound) Error() string        { return "no such image" }
 func (notFound) Is(target error) bool { return target == fs.ErrNotExist }
 
-// Open uses the directory, and makes it if it is not there.
+// Open uses the directory. One that is not there is an empty store; the first
+// image makes it, so that looking leaves no trace.
 func Open(dir string) (*Store, error) {
 	s := &Store{dir: dir}
-	if err := os.MkdirAll(s.blobDir(), 0o755); err != nil {
-		return nil, fmt.Errorf("opening image store: %w", err)
-	}
-	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
-	if err != nil {
-		return nil, fmt.Errorf("opening image store: %w", err)
-	}
-	if _, err := os.Stat(s.path(ocispec.ImageLayoutFile)); errors.Is(err, fs.ErrNotExist) {
-		if err := s.replaceFile(ocispec.ImageLayoutFile, layout); err != nil {
-			return nil, fmt.Errorf("opening image store: %w", err)
-		}
-	}
 	if _, err := s.readIndex(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening image store: %w", err)
 	}
 	return s, nil
+}
+
+// create makes the layout directory where it is not there yet.
+func (s *Store) create() error {
+	if err := os.MkdirAll(s.blobDir(), 0o755); err != nil {
+		return fmt.Errorf("making image store: %w", err)
+	}
+	if _, err := os.Stat(s.path(ocispec.ImageLayoutFile)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// Under the lock, or a writer that collects strays takes the new file away.
+	unlock, err := s.lock(context.Background())
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	if err == nil {
+		err = s.replaceFile(ocispec.ImageLayoutFile, layout)
+	}
+	if err != nil {
+		return fmt.Errorf("making image store: %w", s.explain(err))
+	}
+	return nil
+}
+
+// explain adds what to do to the errors that mean a full file system.
+func (s *Store) explain(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("the store %s has no space left: free some, or choose another --data: %w", s.dir, err)
+	}
+	return err
 }
 
 // Dir returns the layout directory.
@@ -125,7 +147,7 @@ func (s *Store) Resolve(ref string) (golden.Digest, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", fmt.Errorf("%.120q: %w (see `gild image ls`)", ref, ErrNotFound)
+		return "", notFoundError(ref)
 	case 1:
 		for d := range found {
 			return d, nil
@@ -134,13 +156,15 @@ func (s *Store) Resolve(ref string) (golden.Digest, error) {
 	return "", fmt.Errorf("%.120q names %d images: give more digits", ref, len(found))
 }
 
-// Image reads and checks the parts of the image that ref names.
+// Image reads and checks the parts of the image that ref names. Of an image
+// that is there but damaged or not whole, the error names the part and is not
+// ErrNotFound.
 func (s *Store) Image(ref string) (*golden.Image, error) {
 	d, err := s.Resolve(ref)
 	if err != nil {
 		return nil, err
 	}
-	manifest, err := s.ReadBlob(d, golden.MaxManifestSize)
+	manifest, err := s.readPart("manifest", d, golden.MaxManifestSize)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +172,7 @@ func (s *Store) Image(ref string) (*golden.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := s.ReadBlob(m.Config.Digest, golden.MaxConfigSize)
+	config, err := s.readPart("config", m.Config.Digest, golden.MaxConfigSize)
 	if err != nil {
 		return nil, err
 	}
@@ -156,11 +180,22 @@ func (s *Store) Image(ref string) (*golden.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	table, err := s.ReadBlob(chunks.Digest, golden.MaxTableSize)
+	table, err := s.readPart("chunk table", chunks.Digest, golden.MaxTableSize)
 	if err != nil {
 		return nil, err
 	}
 	return golden.NewImage(d, manifest, config, table)
+}
+
+func (s *Store) readPart(part string, d golden.Digest, limit int64) ([]byte, error) {
+	p, err := s.ReadBlob(d, limit)
+	if errors.Is(err, ErrNotFound) {
+		return nil, fmt.Errorf("%s: blob %s is missing", part, d.Short())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", part, err)
+	}
+	return p, nil
 }
 
 // OpenBlob opens a blob for reading at any offset. The caller closes it. The
@@ -210,20 +245,27 @@ func (s *Store) Commit(ctx context.Context, name string, manifest []byte, drafts
 	if err := CheckName(name); err != nil {
 		return "", err
 	}
+	m, err := s.Draft()
+	if err != nil {
+		return "", err
+	}
+	defer m.Close()
+	if _, err := m.Write(manifest); err != nil {
+		return "", fmt.Errorf("writing manifest: %w", err)
+	}
+	drafts = append(slices.Clone(drafts), m)
+	// Before the lock: gigabytes take their time to reach the disk, and other
+	// writers need not wait for that.
+	for _, d := range drafts {
+		if err := d.sync(); err != nil {
+			return "", s.explain(err)
+		}
+	}
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	for _, d := range drafts {
-		if err := d.link(); err != nil {
-			return "", err
-		}
-	}
-	digest, err := s.writeBlob(manifest)
-	if err != nil {
-		return "", err
-	}
 	index, err := s.readIndex()
 	if err != nil {
 		return "", err
@@ -232,19 +274,56 @@ func (s *Store) Commit(ctx context.Context, name string, manifest []byte, drafts
 	index.Manifests = append(index.Manifests, ocispec.Descriptor{
 		MediaType:    golden.MediaTypeManifest,
 		ArtifactType: golden.ArtifactType,
-		Digest:       ociDigest(digest),
+		Digest:       ociDigest(m.digest()),
 		Size:         int64(len(manifest)),
 		Annotations:  map[string]string{ocispec.AnnotationRefName: name},
 	})
-	if err := s.writeIndex(index); err != nil {
-		return "", err
+	if err := s.publish(index, drafts); err != nil {
+		return "", s.explain(err)
 	}
-	return digest, s.collect(index)
+	// The image is stored. What could not be removed now is tried again by
+	// whoever writes next.
+	_ = s.collect(index)
+	return m.digest(), nil
+}
+
+// publish gives the drafts their names, then replaces the index. When that
+// fails, the names go again. The lock is held.
+func (s *Store) publish(index *ocispec.Index, drafts []*Draft) (err error) {
+	var added []string
+	defer func() {
+		if err != nil {
+			for _, path := range added {
+				os.Remove(path)
+			}
+		}
+	}()
+	for _, d := range drafts {
+		isNew, err := d.link()
+		if err != nil {
+			return err
+		}
+		if isNew {
+			added = append(added, d.path())
+		}
+	}
+	if err := syncDir(s.blobDir()); err != nil {
+		return fmt.Errorf("writing blobs: %w", err)
+	}
+	replaced, err := s.writeIndex(index)
+	if replaced {
+		added = nil // named by now, even if that may not be durable
+	}
+	return err
 }
 
 // Remove takes the name away, and the image with it when nothing else names
 // it.
 func (s *Store) Remove(ctx context.Context, name string) error {
+	// A store that does not exist has nothing to lock either.
+	if _, err := os.Stat(s.dir); errors.Is(err, fs.ErrNotExist) {
+		return notFoundError(name)
+	}
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return err
@@ -257,14 +336,18 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 	before := len(index.Manifests)
 	index.Manifests = slices.DeleteFunc(index.Manifests, named(name))
 	if len(index.Manifests) == before {
-		return fmt.Errorf("%.120q: %w (see `gild image ls`)", name, ErrNotFound)
+		return notFoundError(name)
 	}
-	if err := s.writeIndex(index); err != nil {
-		return err
+	if _, err := s.writeIndex(index); err != nil {
+		return s.explain(err)
 	}
 	return s.collect(index)
 }
 
 func named(name string) func(ocispec.Descriptor) bool {
 	return func(d ocispec.Descriptor) bool { return d.Annotations[ocispec.AnnotationRefName] == name }
+}
+
+func notFoundError(ref string) error {
+	return fmt.Errorf("%.120q: %w (see `gild image ls`)", ref, ErrNotFound)
 }

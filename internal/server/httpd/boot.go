@@ -111,7 +111,7 @@ func (b *Boot) script(w http.ResponseWriter, r *http.Request) {
 		writeScript(w, b.Scripts.LocalDisk(d.Why))
 		return
 	}
-	p, err := b.bootScript(r.Context(), d, r.URL.RequestURI())
+	p, err := b.bootScript(r.Context(), d)
 	if err != nil {
 		log.Error("image cannot be booted", "image", d.Image.Name, "err", err)
 		b.note(r.Context(), log, fleet.Sighting{
@@ -125,7 +125,7 @@ func (b *Boot) script(w http.ResponseWriter, r *http.Request) {
 	writeScript(w, p)
 }
 
-func (b *Boot) bootScript(ctx context.Context, d fleet.Decision, again string) ([]byte, error) {
+func (b *Boot) bootScript(ctx context.Context, d fleet.Decision) ([]byte, error) {
 	digest, err := golden.ParseDigest(d.Image.Digest)
 	if err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func (b *Boot) bootScript(ctx context.Context, d fleet.Decision, again string) (
 		return nil, err
 	}
 	base := b.BaseURL + "/boot/" + string(digest)
-	return b.Scripts.Boot(base+"/kernel", base+"/initramfs", cmdline, d.Why, b.BaseURL+again)
+	return b.Scripts.Boot(base+"/kernel", base+"/initramfs", cmdline, d.Why, b.BaseURL+PathFirstScript)
 }
 
 // asker reads what the first script made iPXE say of its machine.

@@ -17,7 +17,6 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,7 +49,7 @@ type Agent struct {
 	conn     *netif.Conn
 	session  string
 
-	planID atomic.Value // string: the plan that events belong to
+	permit permit
 	plan   *api.Plan
 	image  *golden.Image
 	source *client.Ranges
@@ -88,7 +87,6 @@ func boot() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	a := &Agent{session: rand.Text(), kids: newChildren()}
-	a.planID.Store("")
 	// Without these no step could even be reported.
 	var early []error
 	for _, p := range mount.Early() {

@@ -45,6 +45,9 @@ func (a *Agent) handoff(ctx context.Context) (string, error) {
 	for _, way := range ways {
 		start := time.Now()
 		leave, err := a.prepare(ctx, way)
+		if ctx.Err() != nil {
+			return "", errors.Join(context.Cause(ctx), mount.Unmount(newRoot))
+		}
 		if err != nil {
 			reasons = append(reasons, way+": "+err.Error())
 			a.note("handoff", "no %s: %v", way, err)
@@ -52,6 +55,9 @@ func (a *Agent) handoff(ctx context.Context) (string, error) {
 		}
 		a.result.times["handoff"] = time.Since(start).Seconds()
 		a.receipt(ctx, way, reasons)
+		if ctx.Err() != nil {
+			return "", errors.Join(context.Cause(ctx), mount.Unmount(newRoot))
+		}
 		committed, err := a.jump(leave)
 		reasons = append(reasons, way+": "+err.Error())
 		a.event(api.Event{Step: "handoff", State: api.StateFailed, Cause: "handoff-failed", Message: reasons[len(reasons)-1]})

@@ -77,7 +77,8 @@ func (a *Agent) accept(answer api.Answer) (string, error) {
 		a.image, a.source = nil, nil
 	}
 	a.plan = p
-	a.planID.Store(p.ID)
+	a.permit.grant(p.ID)
+	a.queue.under(p.ID)
 	return fmt.Sprintf("image %.100s (%s)", p.Image.Name, golden.Digest(p.Image.Digest).Short()), nil
 }
 

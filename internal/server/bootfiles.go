@@ -109,13 +109,20 @@ func (b *bootFiles) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	refs, err := b.builder.Store.Pinned()
+	if err != nil {
+		return err
+	}
+	for _, n := range named {
+		refs = append(refs, n.Digest)
+	}
 	needed := map[string]bool{}
 	var failed []error
-	for _, n := range named {
+	for _, d := range refs {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		im, err := b.builder.Store.Image(n.Name)
+		im, err := b.builder.Store.Image(string(d))
 		if err != nil {
 			failed = append(failed, err)
 			continue

@@ -41,10 +41,13 @@ func New(c Config) *Server {
 			NBP:     c.Network.OpenNBP,
 			Rescue:  c.Busybox != nil,
 		},
-		Protocols: append(c.Network.Protocols(), Opener{Name: "initramfs", Open: files.open(c.Log)}),
-		Version:   c.Version,
-		Ready:     c.Ready,
-		Log:       c.Log,
+		Pins: c.Store,
+		Protocols: append(c.Network.Protocols(),
+			Opener{Name: "initramfs", Open: files.open(c.Log)},
+			Opener{Name: "images", Open: openPins(c.Log)}),
+		Version: c.Version,
+		Ready:   c.Ready,
+		Log:     c.Log,
 	}
 }
 

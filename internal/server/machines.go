@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
@@ -20,7 +22,12 @@ import (
 type Machines struct {
 	Store  *state.Store
 	Images httpd.Images
+	Pins   Pins             // nil: the images do not go
 	Now    func() time.Time // nil: time.Now
+
+	// arming is held for reading from a pin to its arm, so that no sweep
+	// between them takes the pin away.
+	arming sync.RWMutex
 }
 
 var (
@@ -189,7 +196,7 @@ func (s *Machines) Delete(ctx context.Context, spelling string) error {
 }
 
 // Flash arms a machine. The image's name is turned into its digest here and
-// now: what is stored under the name later does not matter.
+// now, and pinned: what becomes of the name later does not matter.
 func (s *Machines) Flash(ctx context.Context, spelling string, f api.FlashRequest) (api.Machine, error) {
 	mac, known, err := s.named(ctx, spelling)
 	if err != nil {
@@ -201,7 +208,12 @@ func (s *Machines) Flash(ctx context.Context, spelling string, f api.FlashReques
 			Help: "gild machine ls shows the machines that were seen; to arm one before its first boot, say so (--unseen)",
 		}
 	}
+	s.arming.RLock()
+	defer s.arming.RUnlock()
 	digest, err := s.Images.Resolve(ctx, f.Image)
+	if err == nil {
+		err = s.pin(ctx, digest)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return api.Machine{}, &fleet.UnknownError{What: "image", Name: f.Image, Help: "gild image ls shows the stored images"}
 	}
@@ -223,9 +235,11 @@ func (s *Machines) Flash(ctx context.Context, spelling string, f api.FlashReques
 }
 
 func newPlan(f api.FlashRequest, digest golden.Digest) api.Plan {
+	// A digest can stand for an image too, and a repository has no colon.
+	repository := "golden/" + strings.TrimPrefix(f.Image, "sha256:")
 	return api.Plan{
 		ID:       rand.Text(),
-		Image:    api.PlanImage{Name: f.Image, Repository: "golden/" + f.Image, Digest: string(digest)},
+		Image:    api.PlanImage{Name: f.Image, Repository: repository, Digest: string(digest)},
 		Disk:     f.Disk,
 		ReadBack: f.ReadBack,
 		Handoff:  f.Handoff,

@@ -50,6 +50,8 @@ type Server struct {
 	// Boot is the handler of the boot network. Run fills in its Machines,
 	// and its BaseURL when that is empty.
 	Boot httpd.Boot
+	// Pins keeps the images that machines are armed with; nil: nothing does.
+	Pins Pins
 	// Pages are served beside the operator API; nil: none.
 	Pages http.Handler
 	// Protocols are opened and run beside HTTP: DHCP, TFTP.
@@ -89,6 +91,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	machines := &Machines{
 		Store:  &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.MACs},
 		Images: s.Boot.Images,
+		Pins:   s.Pins,
 	}
 	services, closeAll, err := s.openProtocols(ctx, machines)
 	if err != nil {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -25,6 +26,7 @@ type Config struct {
 // New puts a whole server together: the store behind HTTP, DHCP and TFTP on
 // the boot network, the operator API on loopback.
 func New(c Config) *Server {
+	log := cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	files := &bootFiles{
 		builder: InitramfsBuilder{Store: c.Store, Busybox: c.Busybox},
 		dir:     filepath.Join(c.DataDir, "initramfs"),
@@ -35,7 +37,7 @@ func New(c Config) *Server {
 		OperatorAddr: c.OperatorAddr,
 		Boot: httpd.Boot{
 			BaseURL: c.Network.BaseURL,
-			Images:  storedImages{c.Store},
+			Images:  storedImages{c.Store, log},
 			Booter:  files,
 			Scripts: scripts(),
 			NBP:     c.Network.OpenNBP,
@@ -43,11 +45,11 @@ func New(c Config) *Server {
 		},
 		Pins: c.Store,
 		Protocols: append(c.Network.Protocols(),
-			Opener{Name: "initramfs", Open: files.open(c.Log)},
-			Opener{Name: "images", Open: openPins(c.Log)}),
+			Opener{Name: "initramfs", Open: files.open(log)},
+			Opener{Name: "images", Open: openPins(log)}),
 		Version: c.Version,
 		Ready:   c.Ready,
-		Log:     c.Log,
+		Log:     log,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func TestArmingPinsTheImage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newMachines(t)
 			images := storeWith(t, "debian", "other")
-			s.Images, s.Pins = storedImages{store: images}, images
+			s.Images, s.Pins = storedImages{images, slog.New(slog.DiscardHandler)}, images
 			m, err := s.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60})
 			if err != nil {
 				t.Fatal(err)
@@ -91,7 +92,7 @@ func TestArmingPinsTheImage(t *testing.T) {
 func TestArmingByDigestNamesARepository(t *testing.T) {
 	s := newMachines(t)
 	images := storeWith(t, "debian")
-	s.Images, s.Pins = storedImages{store: images}, images
+	s.Images, s.Pins = storedImages{images, slog.New(slog.DiscardHandler)}, images
 	d, err := images.Resolve("debian")
 	if err != nil {
 		t.Fatal(err)

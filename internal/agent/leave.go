@@ -18,6 +18,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
 )
 
 // newRoot is where the new system is mounted.
@@ -103,7 +104,7 @@ func (a *Agent) prepareSwitch(ctx context.Context) (_ jump, err error) {
 			err = errors.Join(err, mount.Unmount(newRoot))
 		}
 	}()
-	if err := handoff.Fits(newRoot, release(), boot.KernelRelease); err != nil {
+	if err := handoff.Fits(newRoot, release(), ownKernel(boot)); err != nil {
 		return nil, err
 	}
 	s := handoff.Switch{Root: newRoot, Init: a.init(boot.Init), Args: os.Args[1:], Env: environ(os.Environ())}
@@ -111,6 +112,15 @@ func (a *Agent) prepareSwitch(ctx context.Context) (_ jump, err error) {
 		return nil, err
 	}
 	return s.Jump, nil
+}
+
+// ownKernel is the release of the kernel on the image's own disk, whose
+// modules are there too; empty when the kernel came from elsewhere.
+func ownKernel(boot *golden.Boot) string {
+	if boot.Kernel == "" {
+		return ""
+	}
+	return boot.KernelRelease
 }
 
 // init is the first program of the new system: what the command line says,

@@ -43,7 +43,8 @@ func New(c Config) *Server {
 			NBP:     c.Network.OpenNBP,
 			Rescue:  c.Busybox != nil,
 		},
-		Pins: c.Store,
+		Pins:     c.Store,
+		Bootable: files.check,
 		Protocols: append(c.Network.Protocols(),
 			Opener{Name: "initramfs", Open: files.open(log)},
 			Opener{Name: "images", Open: openPins(log)}),
@@ -55,9 +56,13 @@ func New(c Config) *Server {
 
 // open makes building ahead one of the server's services: it ends with the
 // server, and a failure is told but stops nothing, because each machine that
-// asks is told it too.
+// asks is told it too. A missing agent, which nothing can mend while the
+// server runs, is an error.
 func (b *bootFiles) open(log *slog.Logger) func(context.Context, *Machines) (Service, func() error, error) {
 	return func(context.Context, *Machines) (Service, func() error, error) {
+		if err := b.checkAll(); err != nil {
+			return nil, nil, err
+		}
 		run := func(ctx context.Context) error {
 			if err := b.prepare(ctx); err != nil && ctx.Err() == nil {
 				log.Warn("building initramfs files ahead", "err", err)

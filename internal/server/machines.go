@@ -22,8 +22,11 @@ import (
 type Machines struct {
 	Store  *state.Store
 	Images httpd.Images
-	Pins   Pins             // nil: the images do not go
-	Now    func() time.Time // nil: time.Now
+	Pins   Pins // nil: the images do not go
+	// Bootable says why no machine could be booted to receive an image; nil:
+	// all can be.
+	Bootable func(image golden.Digest) error
+	Now      func() time.Time // nil: time.Now
 
 	// arming is held for reading from a pin to its arm, so that no sweep
 	// between them takes the pin away.
@@ -220,6 +223,9 @@ func (s *Machines) Flash(ctx context.Context, spelling string, f api.FlashReques
 	if err != nil {
 		return api.Machine{}, err
 	}
+	if err := s.bootable(digest); err != nil {
+		return api.Machine{}, err
+	}
 	plan := newPlan(f, digest)
 	return s.Store.Update(ctx, mac, func(m *api.Machine) ([]api.Event, error) {
 		now := s.now()
@@ -232,6 +238,21 @@ func (s *Machines) Flash(ctx context.Context, spelling string, f api.FlashReques
 		}
 		return fleet.Arm(m, plan, expires, now)
 	})
+}
+
+// bootable refuses what a machine would only be told at its next boot.
+func (s *Machines) bootable(image golden.Digest) error {
+	if s.Bootable == nil {
+		return nil
+	}
+	err := s.Bootable(image)
+	if hinted, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		return &fleet.InvalidError{Problem: fmt.Sprintf("no machine can be flashed with image %s: %v", image.Short(), err), Help: hinted.Hint()}
+	}
+	return err
 }
 
 func newPlan(f api.FlashRequest, digest golden.Digest) api.Plan {

@@ -35,12 +35,17 @@ func storeWith(t *testing.T, names ...string) *store.Store {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		raw := bytes.Repeat([]byte(name), 64<<10)
-		if _, err := pack.Add(t.Context(), pack.Job{Store: s, Name: name, Disk: memDisk{bytes.NewReader(raw)}}); err != nil {
-			t.Fatal(err)
-		}
+		addTo(t, s, name)
 	}
 	return s
+}
+
+func addTo(t *testing.T, s *store.Store, name string) {
+	t.Helper()
+	raw := bytes.Repeat([]byte(name), 64<<10)
+	if _, err := pack.Add(t.Context(), pack.Job{Store: s, Name: name, Disk: memDisk{bytes.NewReader(raw)}}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // What happens to an image's name after a machine was armed with it does not

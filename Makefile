@@ -2,7 +2,7 @@
 
 GO        ?= go
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS    = -s -w -X github.com/gild-dev/gild/internal/cli.version=$(VERSION)
+LDFLAGS    = -s -w -X github.com/gild-dev/gild/internal/version.linked=$(VERSION)
 GOBUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
 # HTTP/2 would cost the agent a megabyte, and a plain-text server never speaks it.
 AGENTBUILD = $(GOBUILD) -tags nethttpomithttp2 -ldflags '$(LDFLAGS)'

@@ -30,7 +30,6 @@ var forbidden = map[string]string{
 	"github.com/danielgtaylor/huma/v2/": "the operator's API",
 	"github.com/vbauerster/mpb/v8/":     "the console draws its own line",
 	"github.com/u-root/u-root/":         "sysfs tells what SMBIOS says",
-	"github.com/diskfs/":                "the kernel reads file systems here",
 	"sigs.k8s.io/yaml/":                 "there is no configuration file",
 	"text/template/":                    "1.6 MB, and defeats the linker's dead code elimination",
 	"html/template/":                    "as text/template",

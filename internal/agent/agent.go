@@ -17,7 +17,6 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +29,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/version"
 )
 
 // memoryLimit is what the collector keeps the heap under, in bytes: a machine
@@ -50,7 +50,7 @@ type Agent struct {
 	conn     *netif.Conn
 	session  string
 
-	planID atomic.Value // string: the plan that events belong to
+	permit permit
 	plan   *api.Plan
 	image  *golden.Image
 	source *client.Ranges
@@ -88,7 +88,6 @@ func boot() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	a := &Agent{session: rand.Text(), kids: newChildren()}
-	a.planID.Store("")
 	// Without these no step could even be reported.
 	var early []error
 	for _, p := range mount.Early() {
@@ -119,7 +118,7 @@ func boot() {
 	a.guard("children", func() { a.kids.reap(ctx) })
 	a.guard("signals", func() { a.signals(ctx) })
 
-	a.console.line("gild " + version())
+	a.console.line("gild " + version.String())
 	for _, err := range early {
 		a.event(api.Event{Step: "start", State: api.StateFailed, Cause: "mount", Message: err.Error()})
 	}
@@ -134,21 +133,6 @@ func logLevel(debug bool) slog.Level {
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
-}
-
-// version is the agent's own, for people.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
-			v = s.Value[:min(12, len(s.Value))]
-		}
-	}
-	return v
 }
 
 // buildTime is when the agent's source was committed: no clock that is right

@@ -86,7 +86,8 @@ func TestWalkRetriesAndGoesBack(t *testing.T) {
 		}
 	}
 	var failed []string
-	for _, e := range r.queue.batch() {
+	_, batch := r.queue.batch()
+	for _, e := range batch {
 		if e.State == api.StateFailed {
 			failed = append(failed, e.Cause)
 		}
@@ -121,7 +122,7 @@ func TestQueueSendsEachOnceInOrder(t *testing.T) {
 	for i := range n {
 		q.add(api.Event{Step: fmt.Sprint(i)})
 	}
-	go q.deliver(ctx, func(_ context.Context, events []api.Event) error {
+	go q.deliver(ctx, func(_ context.Context, _ string, events []api.Event) error {
 		// The first answer of each batch is lost: the server had it.
 		for _, e := range events {
 			if !slices.ContainsFunc(got, func(g api.Event) bool { return g.Seq == e.Seq }) {
@@ -150,7 +151,7 @@ func TestQueueGoesOnAfterARefusal(t *testing.T) {
 	q := newQueue()
 	var got []string
 	q.add(api.Event{Step: "refused"})
-	go q.deliver(t.Context(), func(_ context.Context, events []api.Event) error {
+	go q.deliver(t.Context(), func(_ context.Context, _ string, events []api.Event) error {
 		if events[0].Step == "refused" {
 			return &client.StatusError{Status: 409}
 		}
@@ -166,8 +167,7 @@ func TestQueueGoesOnAfterARefusal(t *testing.T) {
 
 func TestQueueIsBoundedAndKeepsTheLatest(t *testing.T) {
 	q := newQueue()
-	first := q.batch()
-	if len(first) != 0 {
+	if _, first := q.batch(); len(first) != 0 {
 		t.Fatalf("batch() of nothing = %v", first)
 	}
 	q.add(api.Event{Step: "sent"})

@@ -18,6 +18,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
 )
 
 // newRoot is where the new system is mounted.
@@ -45,6 +46,9 @@ func (a *Agent) handoff(ctx context.Context) (string, error) {
 	for _, way := range ways {
 		start := time.Now()
 		leave, err := a.prepare(ctx, way)
+		if ctx.Err() != nil {
+			return "", errors.Join(context.Cause(ctx), mount.Unmount(newRoot))
+		}
 		if err != nil {
 			reasons = append(reasons, way+": "+err.Error())
 			a.note("handoff", "no %s: %v", way, err)
@@ -52,6 +56,9 @@ func (a *Agent) handoff(ctx context.Context) (string, error) {
 		}
 		a.result.times["handoff"] = time.Since(start).Seconds()
 		a.receipt(ctx, way, reasons)
+		if ctx.Err() != nil {
+			return "", errors.Join(context.Cause(ctx), mount.Unmount(newRoot))
+		}
 		committed, err := a.jump(leave)
 		reasons = append(reasons, way+": "+err.Error())
 		a.event(api.Event{Step: "handoff", State: api.StateFailed, Cause: "handoff-failed", Message: reasons[len(reasons)-1]})
@@ -97,7 +104,7 @@ func (a *Agent) prepareSwitch(ctx context.Context) (_ jump, err error) {
 			err = errors.Join(err, mount.Unmount(newRoot))
 		}
 	}()
-	if err := handoff.Fits(newRoot, release(), boot.KernelRelease); err != nil {
+	if err := handoff.Fits(newRoot, release(), ownKernel(boot)); err != nil {
 		return nil, err
 	}
 	s := handoff.Switch{Root: newRoot, Init: a.init(boot.Init), Args: os.Args[1:], Env: environ(os.Environ())}
@@ -105,6 +112,15 @@ func (a *Agent) prepareSwitch(ctx context.Context) (_ jump, err error) {
 		return nil, err
 	}
 	return s.Jump, nil
+}
+
+// ownKernel is the release of the kernel on the image's own disk, whose
+// modules are there too; empty when the kernel came from elsewhere.
+func ownKernel(boot *golden.Boot) string {
+	if boot.Kernel == "" {
+		return ""
+	}
+	return boot.KernelRelease
 }
 
 // init is the first program of the new system: what the command line says,

@@ -10,6 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/flash"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/version"
 )
 
 // Bounds of the wait that a server may ask for, and of the time that a person
@@ -52,7 +53,7 @@ func (a *Agent) askPlan(ctx context.Context) (string, error) {
 }
 
 func (a *Agent) hello() api.Hello {
-	return api.Hello{Version: api.Version, Session: a.session, Build: version(), Inventory: machine{sys: "/sys", proc: "/proc"}.inventory(a.conn.MAC)}
+	return api.Hello{Version: api.Version, Session: a.session, Build: version.String(), Inventory: machine{sys: "/sys", proc: "/proc"}.inventory(a.conn.MAC)}
 }
 
 // accept checks a plan before anything is done about it.
@@ -77,7 +78,8 @@ func (a *Agent) accept(answer api.Answer) (string, error) {
 		a.image, a.source = nil, nil
 	}
 	a.plan = p
-	a.planID.Store(p.ID)
+	a.permit.grant(p.ID)
+	a.queue.under(p.ID)
 	return fmt.Sprintf("image %.100s (%s)", p.Image.Name, golden.Digest(p.Image.Digest).Short()), nil
 }
 

@@ -23,7 +23,7 @@ func TestAccept(t *testing.T) {
 		"handoff":            func(p *api.Plan) { p.Handoff = "jump" },
 		"read-back":          func(p *api.Plan) { p.ReadBack = "maybe" },
 	} {
-		a := &Agent{}
+		a := &Agent{runner: runner{queue: newQueue()}}
 		plan := good
 		spoil(&plan)
 		_, err := a.accept(api.Answer{Action: api.ActionFlash, Plan: &plan})
@@ -38,7 +38,7 @@ func TestAccept(t *testing.T) {
 
 func TestAcceptKeepsTheImageOfTheSamePlan(t *testing.T) {
 	plan := api.Plan{ID: "p", Image: api.PlanImage{Repository: "g", Digest: "sha256:" + strings.Repeat("a", 64)}}
-	a := &Agent{plan: &plan, image: &golden.Image{}}
+	a := &Agent{runner: runner{queue: newQueue()}, plan: &plan, image: &golden.Image{}}
 	same, other := plan, plan
 	other.ID = "q"
 	if _, err := a.accept(api.Answer{Plan: &same}); err != nil || a.image == nil {

@@ -23,13 +23,28 @@ const (
 // sent, so that what was dropped leaves no gap.
 type queue struct {
 	mu      sync.Mutex
-	events  []api.Event
+	plan    string // that new events belong to
+	events  []queued
 	sending int // events at the front whose number is given
 	seq     uint64
 	news    chan struct{} // holds one token when there is something to send
 }
 
+// queued is an event and the plan under which it happened: told under a later
+// one, the writing of a plan that was taken back would count as that one's.
+type queued struct {
+	api.Event
+	plan string
+}
+
 func newQueue() *queue { return &queue{news: make(chan struct{}, 1)} }
+
+// under says which plan the events from now on belong to.
+func (q *queue) under(plan string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.plan = plan
+}
 
 // add queues e. Of progress only the latest counts; when the queue is full
 // the oldest event that has no number yet goes.
@@ -38,13 +53,13 @@ func (q *queue) add(e api.Event) {
 	defer q.mu.Unlock()
 	last := len(q.events) - 1
 	switch {
-	case e.Progress != nil && last >= q.sending && q.events[last].Progress != nil:
-		q.events[last] = e
+	case e.Progress != nil && last >= q.sending && q.events[last].Progress != nil && q.events[last].plan == q.plan:
+		q.events[last] = queued{e, q.plan}
 	case len(q.events) >= maxQueue:
 		copy(q.events[q.sending:], q.events[q.sending+1:])
-		q.events[last] = e
+		q.events[last] = queued{e, q.plan}
 	default:
-		q.events = append(q.events, e)
+		q.events = append(q.events, queued{e, q.plan})
 	}
 	select {
 	case q.news <- struct{}{}:
@@ -52,18 +67,22 @@ func (q *queue) add(e api.Event) {
 	}
 }
 
-// batch returns the next events to send, always the same ones until sent.
-func (q *queue) batch() []api.Event {
+// batch returns the next events of one plan to send, always the same ones
+// until sent.
+func (q *queue) batch() (plan string, events []api.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.sending == 0 {
-		q.sending = min(len(q.events), maxBatch)
-		for i := range q.sending {
+		for q.sending < min(len(q.events), maxBatch) && q.events[q.sending].plan == q.events[0].plan {
 			q.seq++
-			q.events[i].Seq = q.seq
+			q.events[q.sending].Seq = q.seq
+			q.sending++
 		}
 	}
-	return append([]api.Event(nil), q.events[:q.sending]...)
+	for _, e := range q.events[:q.sending] {
+		plan, events = e.plan, append(events, e.Event)
+	}
+	return plan, events
 }
 
 // sent forgets the batch.
@@ -83,10 +102,10 @@ func (q *queue) empty() bool {
 // deliver sends what is queued, in order, until ctx is done. A batch is sent
 // again until the server has taken it, which then knows the numbers it has
 // seen.
-func (q *queue) deliver(ctx context.Context, send func(context.Context, []api.Event) error) {
+func (q *queue) deliver(ctx context.Context, send func(ctx context.Context, plan string, events []api.Event) error) {
 	wait := backoff.Backoff{Longest: 30 * time.Second}
 	for ctx.Err() == nil {
-		events := q.batch()
+		plan, events := q.batch()
 		if len(events) == 0 {
 			select {
 			case <-q.news:
@@ -94,10 +113,11 @@ func (q *queue) deliver(ctx context.Context, send func(context.Context, []api.Ev
 			}
 			continue
 		}
-		err := send(ctx, events)
+		err := send(ctx, plan, events)
 		// What the server refuses for good must not hold up what comes after
 		// it, the receipt least of all.
-		if refused := (*client.StatusError)(nil); err != nil && !(errors.As(err, &refused) && refused.Permanent()) {
+		refused, ok := errors.AsType[*client.StatusError](err)
+		if err != nil && (!ok || !refused.Permanent()) {
 			_ = backoff.Sleep(ctx, wait.Next())
 			continue
 		}

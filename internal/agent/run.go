@@ -42,7 +42,8 @@ type runner struct {
 
 // walk runs the steps in order until the last one is done or ctx is. A step
 // that fails is tried again, or an earlier one that it names, after a wait
-// that grows as long as that step goes on failing.
+// that grows as long as that step goes on failing. One that has lost its plan
+// goes back to the step that asks for one.
 func (r *runner) walk(ctx context.Context, steps []step) {
 	waits := map[string]*backoff.Backoff{}
 	for i := 0; i < len(steps) && ctx.Err() == nil; {
@@ -58,19 +59,27 @@ func (r *runner) walk(ctx context.Context, steps []step) {
 		if ctx.Err() != nil {
 			return
 		}
+		lost, isLost := errors.AsType[*lostError](err)
 		if waits[s.name] == nil {
 			waits[s.name] = &backoff.Backoff{}
 		}
 		pause := waits[s.name].Next()
-		r.event(api.Event{
-			Step: s.name, State: api.StateFailed, Cause: cause(s.name, err),
-			Message: fmt.Sprintf("%v (next try in %.0f s)", err, pause.Seconds()),
-		})
+		again := s.again
+		if isLost {
+			// No failure: it is what the operator wanted.
+			again = "plan"
+			r.event(api.Event{Step: again, State: api.StateDone, Message: fmt.Sprintf("%s: stopped, nothing more is written: %v", s.name, lost)})
+		} else {
+			r.event(api.Event{
+				Step: s.name, State: api.StateFailed, Cause: cause(s.name, err),
+				Message: fmt.Sprintf("%v (next try in %.0f s)", err, pause.Seconds()),
+			})
+		}
 		if r.sleep(ctx, pause) != nil {
 			return
 		}
-		if s.again != "" {
-			i = max(0, slices.IndexFunc(steps, func(t step) bool { return t.name == s.again }))
+		if again != "" {
+			i = max(0, slices.IndexFunc(steps, func(t step) bool { return t.name == again }))
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // steps is the boot. What fails once a plan is known goes back to the plan:
 // the operator may have changed it meanwhile, and the same plan goes on where
-// it was.
+// it was. So does what the server has taken the plan back from.
 func (a *Agent) steps() []step {
 	if a.settings.Rescue {
 		return []step{
@@ -27,11 +27,11 @@ func (a *Agent) steps() []step {
 		{name: "drivers", what: "loading drivers", run: a.loadDrivers},
 		{name: "network", what: "finding the network", run: a.network},
 		{name: "plan", what: "asking the server what to do", run: a.askPlan},
-		{name: "image", what: "fetching the image's description", again: "plan", run: a.pullImage},
-		{name: "disk", what: "choosing the disk", again: "plan", run: a.chooseDisk},
-		{name: "flash", what: "writing the image", again: "plan", run: a.flash},
-		{name: "grow", what: "fitting the disk", run: a.grow},
-		{name: "handoff", what: "leaving to the new system", run: a.handoff},
+		{name: "image", what: "fetching the image's description", again: "plan", run: a.permitted(a.pullImage)},
+		{name: "disk", what: "choosing the disk", again: "plan", run: a.permitted(a.chooseDisk)},
+		{name: "flash", what: "writing the image", again: "plan", run: a.permitted(a.flash)},
+		{name: "grow", what: "fitting the disk", run: a.permitted(a.grow)},
+		{name: "handoff", what: "leaving to the new system", run: a.permitted(a.handoff)},
 	}
 }
 
@@ -97,8 +97,8 @@ func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
 	a.guard("lease", func() { conn.Keep(ctx) })
 	if a.client != nil {
 		a.guard("report", func() {
-			a.queue.deliver(ctx, func(ctx context.Context, events []api.Event) error {
-				return a.client.Report(ctx, api.Report{Session: a.session, MAC: mac, Plan: a.planID.Load().(string), Events: events})
+			a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
+				return a.send(ctx, mac, plan, events)
 			})
 		})
 	}

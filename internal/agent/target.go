@@ -127,7 +127,7 @@ func (a *Agent) grow(ctx context.Context) (string, error) {
 		a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: "grow-failed", Message: err.Error()})
 		return "left as the image has it", nil
 	}
-	if a.result.grown != nil {
+	if a.result.grown != nil && ctx.Err() == nil {
 		size, err := a.growFileSystem(ctx, *a.result.grown)
 		if err != nil {
 			a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: "grow-failed", Message: err.Error()})
@@ -153,6 +153,9 @@ func (a *Agent) growPartition(ctx context.Context) (note string, err error) {
 		}
 		// In this order one sound table is on the disk after each write.
 		for _, e := range plan.Edits {
+			if ctx.Err() != nil {
+				return "", context.Cause(ctx)
+			}
 			if _, err := device.WriteAt(e.Data, e.Offset); err != nil {
 				return "", fmt.Errorf("growing the last partition: %w", err)
 			}

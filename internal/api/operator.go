@@ -75,6 +75,9 @@ type Image struct {
 	Stored  int64  `json:"stored"` // bytes
 	Release string `json:"release,omitempty"`
 	Arch    string `json:"arch,omitempty"`
+	// Damage says why no more than name and digest is known; `gild image
+	// verify` looks closer.
+	Damage string `json:"damage,omitempty"`
 }
 
 // Machines is every machine that the server knows, sorted by MAC.

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/version"
 )
 
 // Surroundings are what a command may use of the world it is started in.
@@ -80,7 +80,7 @@ func (a *app) root() *cobra.Command {
 		Use:           "gild",
 		Short:         "golden disk images onto bare machines, booted without a reboot",
 		Long:          rootLong,
-		Version:       Version(),
+		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -157,21 +157,6 @@ func (a *app) interactive() bool { return isTerminal(a.Stdin) && isTerminal(a.St
 func isTerminal(v any) bool {
 	f, ok := v.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// version is set by the linker; see Makefile.
-var version string
-
-// Version names this build: the linker's word, or what the module system
-// knows of it.
-func Version() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }
 
 // explain tells a person what went wrong. Errors may quote what an image or a

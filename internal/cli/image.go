@@ -131,7 +131,7 @@ func (a *app) printImage(name string, im *golden.Image) {
 	if b := c.Boot; b != nil {
 		line("kernel", "%s %s, %s", b.KernelRelease, b.Arch, orElse(b.Kernel, "not the image's own"))
 		line("cmdline", "%s (from %s)", b.Cmdline, b.CmdlineFrom)
-		line("root", "partition %d, %s, init %s", b.Root.Partition, b.Root.FileSystem, b.Init)
+		line("root", "partition %d, %s, init %s", b.Root.Partition, b.Root.FileSystem, orElse(b.Init, "not found"))
 	}
 	for _, part := range []struct{ name, mediaType string }{{"  kernel", golden.MediaTypeKernel}, {"  modules", golden.MediaTypeModules}} {
 		if l, err := im.Manifest.Layer(part.mediaType); err == nil {

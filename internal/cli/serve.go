@@ -17,6 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/ipxe"
+	"github.com/gild-dev/gild/internal/version"
 )
 
 const (
@@ -99,7 +100,7 @@ func (a *app) runServe(ctx context.Context, o serveOptions) error {
 		BootAddr:     net.JoinHostPort(network.Address.Addr().String(), strconv.Itoa(o.port)),
 		OperatorAddr: o.operator,
 		Busybox:      busybox,
-		Version:      Version(),
+		Version:      version.String(),
 		Log:          log,
 		Ready: func(addrs server.Addrs) {
 			fmt.Fprintln(a.Stderr, why)

@@ -55,7 +55,9 @@ type Boot struct {
 	// Initramfs is how an initramfs for this kernel must be packed: "zstd", or
 	// "gzip" for kernels that cannot unpack that.
 	Initramfs string `json:"initramfs"`
-	Init      string `json:"init"` // absolute path of the first program, usually /sbin/init
+	// Init is the absolute path of the first program, usually /sbin/init;
+	// empty when the root, which could be read, has none.
+	Init string `json:"init,omitempty"`
 }
 
 // Root names the root file system.
@@ -124,21 +126,25 @@ func validChunkSize(n int64) bool {
 	return n >= MinChunkSize && n <= MaxChunkSize && n&(n-1) == 0
 }
 
-// mountable are the root file systems whose growth and mounting the agent
-// knows.
+// mountable are the root file systems that the agent has the modules for.
 var mountable = []string{"ext2", "ext3", "ext4", "xfs", "btrfs"}
 
 // Handoff foretells how a machine will leave the agent for this image, and
 // why. The agent decides by what it finds on the disk; this is what an
-// operator is told beforehand.
+// operator is told beforehand. Both switch_root and kexec read the mounted
+// root, and kexec needs a kernel there.
 func (c *Config) Handoff() (way, reason string) {
 	switch b := c.Boot; {
 	case b == nil:
 		return "reboot", "no kernel to enter the image with"
-	case b.Root.Partition == 0 || !slices.Contains(mountable, b.Root.FileSystem):
-		return "kexec", fmt.Sprintf("the root (%s) is no plain partition that the agent mounts", orUnknown(b.Root.FileSystem))
+	case !slices.Contains(mountable, b.Root.FileSystem):
+		return "reboot", fmt.Sprintf("the root (%s) is no file system that the agent mounts", orUnknown(b.Root.FileSystem))
+	case b.Init == "" && b.Kernel == "":
+		return "reboot", "the image has neither a first program to switch to nor a kernel of its own"
+	case b.Init == "":
+		return "kexec", "the root has no first program to switch to; the image's own initrd may know one"
 	case b.Kernel == "":
-		return "switch_root", "if the image has the modules of kernel " + b.KernelRelease + ", which is not its own; kexec otherwise"
+		return "switch_root", "if the image has the modules of kernel " + b.KernelRelease + ", which is not its own; reboot otherwise"
 	}
 	return "switch_root", "the kernel that runs the agent is the image's own"
 }

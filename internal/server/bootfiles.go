@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 )
 
 // bootFiles makes what a machine boots for an image: the image's own kernel
@@ -102,20 +103,59 @@ func (b *bootFiles) build(path string, im *golden.Image) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
+// check says why no machine could be booted to receive the image.
+func (b *bootFiles) check(image golden.Digest) error {
+	im, err := b.builder.Store.Image(string(image))
+	if err != nil {
+		return err
+	}
+	_, err = b.builder.parts(im)
+	return err
+}
+
+// checkAll refuses to serve without the agent that a stored image needs:
+// machines would only learn it one by one. What is wrong with an image itself
+// stops no other image.
+func (b *bootFiles) checkAll() error {
+	images, err := b.images()
+	if err != nil {
+		return err
+	}
+	for _, d := range images {
+		if missing, ok := errors.AsType[*agentbin.MissingError](b.check(d)); ok {
+			return fmt.Errorf("image %s cannot be served: %w", d.Short(), missing)
+		}
+	}
+	return nil
+}
+
+// images are all that a machine can be armed with.
+func (b *bootFiles) images() ([]golden.Digest, error) {
+	named, err := b.builder.Store.List()
+	if err != nil {
+		return nil, err
+	}
+	images, err := b.builder.Store.Pinned()
+	for _, n := range named {
+		images = append(images, n.Digest)
+	}
+	return images, err
+}
+
 // prepare builds what is missing, so that the first machine does not wait,
 // and removes what no stored image needs any more.
 func (b *bootFiles) prepare(ctx context.Context) error {
-	named, err := b.builder.Store.List()
+	images, err := b.images()
 	if err != nil {
 		return err
 	}
 	needed := map[string]bool{}
 	var failed []error
-	for _, n := range named {
+	for _, d := range images {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		im, err := b.builder.Store.Image(n.Name)
+		im, err := b.builder.Store.Image(string(d))
 		if err != nil {
 			failed = append(failed, err)
 			continue

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -25,6 +26,7 @@ type Config struct {
 // New puts a whole server together: the store behind HTTP, DHCP and TFTP on
 // the boot network, the operator API on loopback.
 func New(c Config) *Server {
+	log := cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	files := &bootFiles{
 		builder: InitramfsBuilder{Store: c.Store, Busybox: c.Busybox},
 		dir:     filepath.Join(c.DataDir, "initramfs"),
@@ -35,24 +37,32 @@ func New(c Config) *Server {
 		OperatorAddr: c.OperatorAddr,
 		Boot: httpd.Boot{
 			BaseURL: c.Network.BaseURL,
-			Images:  storedImages{c.Store},
+			Images:  storedImages{c.Store, log},
 			Booter:  files,
 			Scripts: scripts(),
 			NBP:     c.Network.OpenNBP,
 			Rescue:  c.Busybox != nil,
 		},
-		Protocols: append(c.Network.Protocols(), Opener{Name: "initramfs", Open: files.open(c.Log)}),
-		Version:   c.Version,
-		Ready:     c.Ready,
-		Log:       c.Log,
+		Pins:     c.Store,
+		Bootable: files.check,
+		Protocols: append(c.Network.Protocols(),
+			Opener{Name: "initramfs", Open: files.open(log)},
+			Opener{Name: "images", Open: openPins(log)}),
+		Version: c.Version,
+		Ready:   c.Ready,
+		Log:     log,
 	}
 }
 
 // open makes building ahead one of the server's services: it ends with the
 // server, and a failure is told but stops nothing, because each machine that
-// asks is told it too.
+// asks is told it too. A missing agent, which nothing can mend while the
+// server runs, is an error.
 func (b *bootFiles) open(log *slog.Logger) func(context.Context, *Machines) (Service, func() error, error) {
 	return func(context.Context, *Machines) (Service, func() error, error) {
+		if err := b.checkAll(); err != nil {
+			return nil, nil, err
+		}
 		run := func(ctx context.Context) error {
 			if err := b.prepare(ctx); err != nil && ctx.Err() == nil {
 				log.Warn("building initramfs files ahead", "err", err)

@@ -2,8 +2,9 @@ package server
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
+	"log/slog"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
@@ -12,9 +13,13 @@ import (
 
 // storedImages shows the store to httpd. The store is read afresh each time,
 // so an image that was just added is there without a restart.
-type storedImages struct{ store *store.Store }
+type storedImages struct {
+	store *store.Store
+	log   *slog.Logger
+}
 
-// List returns the images by name.
+// List returns the images by name, of a damaged one what is known: the others
+// are as good as before.
 func (s storedImages) List(context.Context) ([]api.Image, error) {
 	named, err := s.store.List()
 	if err != nil {
@@ -23,8 +28,13 @@ func (s storedImages) List(context.Context) ([]api.Image, error) {
 	images := make([]api.Image, 0, len(named))
 	for _, n := range named {
 		im, err := s.store.Image(n.Name)
-		if err != nil {
-			return nil, fmt.Errorf("image %s: %w", n.Name, err)
+		switch {
+		case errors.Is(err, store.ErrNotFound): // removed since it was listed
+			continue
+		case err != nil:
+			s.log.Error("a stored image is damaged", "image", n.Name, "digest", n.Digest, "err", err)
+			images = append(images, api.Image{Name: n.Name, Digest: string(n.Digest), Damage: err.Error()})
+			continue
 		}
 		images = append(images, Summary(n.Name, im))
 	}

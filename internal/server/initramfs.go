@@ -17,6 +17,8 @@ import (
 type InitramfsBuilder struct {
 	Store   *store.Store
 	Busybox *Busybox // for the rescue shell; nil: none
+	// Agent returns the agent for an architecture; nil: the one inside of gild.
+	Agent func(arch string) ([]byte, error)
 }
 
 // Busybox is a static busybox and the names it answers to.
@@ -47,12 +49,26 @@ func (b *InitramfsBuilder) Build(w io.Writer, im *golden.Image) error {
 	return initramfs.Build(w, parts)
 }
 
+// errNoKernel is of an image that no machine can boot to receive.
+var errNoKernel error = noKernel{}
+
+type noKernel struct{}
+
+func (noKernel) Error() string { return "the image has no kernel" }
+
+// Hint says what the operator can do.
+func (noKernel) Hint() string { return "`gild image add --kernel` gives it one" }
+
 func (b *InitramfsBuilder) parts(im *golden.Image) (initramfs.Parts, error) {
 	boot := im.Config.Boot
 	if boot == nil {
-		return initramfs.Parts{}, errors.New("the image has no kernel; `gild image add --kernel` gives it one")
+		return initramfs.Parts{}, errNoKernel
 	}
-	agent, err := agentbin.Agent(boot.Arch)
+	get := b.Agent
+	if get == nil {
+		get = agentbin.Agent
+	}
+	agent, err := get(boot.Arch)
 	if err != nil {
 		return initramfs.Parts{}, err
 	}

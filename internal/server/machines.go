@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
@@ -20,7 +22,15 @@ import (
 type Machines struct {
 	Store  *state.Store
 	Images httpd.Images
-	Now    func() time.Time // nil: time.Now
+	Pins   Pins // nil: the images do not go
+	// Bootable says why no machine could be booted to receive an image; nil:
+	// all can be.
+	Bootable func(image golden.Digest) error
+	Now      func() time.Time // nil: time.Now
+
+	// arming is held for reading from a pin to its arm, so that no sweep
+	// between them takes the pin away.
+	arming sync.RWMutex
 }
 
 var (
@@ -189,7 +199,7 @@ func (s *Machines) Delete(ctx context.Context, spelling string) error {
 }
 
 // Flash arms a machine. The image's name is turned into its digest here and
-// now: what is stored under the name later does not matter.
+// now, and pinned: what becomes of the name later does not matter.
 func (s *Machines) Flash(ctx context.Context, spelling string, f api.FlashRequest) (api.Machine, error) {
 	mac, known, err := s.named(ctx, spelling)
 	if err != nil {
@@ -201,11 +211,19 @@ func (s *Machines) Flash(ctx context.Context, spelling string, f api.FlashReques
 			Help: "gild machine ls shows the machines that were seen; to arm one before its first boot, say so (--unseen)",
 		}
 	}
+	s.arming.RLock()
+	defer s.arming.RUnlock()
 	digest, err := s.Images.Resolve(ctx, f.Image)
+	if err == nil {
+		err = s.pin(ctx, digest)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return api.Machine{}, &fleet.UnknownError{What: "image", Name: f.Image, Help: "gild image ls shows the stored images"}
 	}
 	if err != nil {
+		return api.Machine{}, err
+	}
+	if err := s.bootable(digest); err != nil {
 		return api.Machine{}, err
 	}
 	plan := newPlan(f, digest)
@@ -222,10 +240,27 @@ func (s *Machines) Flash(ctx context.Context, spelling string, f api.FlashReques
 	})
 }
 
+// bootable refuses what a machine would only be told at its next boot.
+func (s *Machines) bootable(image golden.Digest) error {
+	if s.Bootable == nil {
+		return nil
+	}
+	err := s.Bootable(image)
+	if hinted, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		return &fleet.InvalidError{Problem: fmt.Sprintf("no machine can be flashed with image %s: %v", image.Short(), err), Help: hinted.Hint()}
+	}
+	return err
+}
+
 func newPlan(f api.FlashRequest, digest golden.Digest) api.Plan {
+	// A digest can stand for an image too, and a repository has no colon.
+	repository := "golden/" + strings.TrimPrefix(f.Image, "sha256:")
 	return api.Plan{
 		ID:       rand.Text(),
-		Image:    api.PlanImage{Name: f.Image, Repository: "golden/" + f.Image, Digest: string(digest)},
+		Image:    api.PlanImage{Name: f.Image, Repository: repository, Digest: string(digest)},
 		Disk:     f.Disk,
 		ReadBack: f.ReadBack,
 		Handoff:  f.Handoff,

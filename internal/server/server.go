@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/state"
@@ -50,6 +51,11 @@ type Server struct {
 	// Boot is the handler of the boot network. Run fills in its Machines,
 	// and its BaseURL when that is empty.
 	Boot httpd.Boot
+	// Pins keeps the images that machines are armed with; nil: nothing does.
+	Pins Pins
+	// Bootable says why no machine could be booted to receive an image; nil:
+	// all can be.
+	Bootable func(image golden.Digest) error
 	// Pages are served beside the operator API; nil: none.
 	Pages http.Handler
 	// Protocols are opened and run beside HTTP: DHCP, TFTP.
@@ -87,8 +93,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	machines := &Machines{
-		Store:  &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.MACs},
-		Images: s.Boot.Images,
+		Store:    &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.MACs},
+		Images:   s.Boot.Images,
+		Pins:     s.Pins,
+		Bootable: s.Bootable,
 	}
 	services, closeAll, err := s.openProtocols(ctx, machines)
 	if err != nil {

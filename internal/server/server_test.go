@@ -243,8 +243,8 @@ func TestOperatorRefusesWebPages(t *testing.T) {
 		{"GET", "Host", "evil.example", 421},
 		{"GET", "Host", "evil.example:" + r.Operator[strings.LastIndex(r.Operator, ":")+1:], 421},
 		{"GET", "Host", "127.0.0.1.evil.example", 421},
-		{"GET", "Host", "localhost:7070", 200},
-		{"GET", "Host", "[::1]:7070", 200},
+		{"GET", "Host", "localhost:8081", 200},
+		{"GET", "Host", "[::1]:8081", 200},
 		{"GET", "Origin", "http://evil.example", 403},
 		{"GET", "Origin", "null", 403},
 		{"GET", "Origin", "http://" + r.Operator, 200},
@@ -342,7 +342,7 @@ func TestSetupErrors(t *testing.T) {
 		{"no port", func(s *Server) { s.BootAddr = "127.0.0.1" }, "boot HTTP"},
 		{"any address", func(s *Server) { s.BootAddr = "0.0.0.0:0" }, "machines can be sent to"},
 		{"operator for all", func(s *Server) { s.OperatorAddr = "0.0.0.0:0" }, "not loopback"},
-		{"operator for all, short", func(s *Server) { s.OperatorAddr = ":7070" }, "not loopback"},
+		{"operator for all, short", func(s *Server) { s.OperatorAddr = ":8081" }, "not loopback"},
 		{"locked", func(s *Server) { s.DataDir = locked }, "locked by another gild serve"},
 		{"protocol", func(s *Server) {
 			s.Protocols = []Opener{{Name: "dhcp", Open: func(context.Context, *Machines) (Service, func() error, error) {

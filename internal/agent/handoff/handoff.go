@@ -41,7 +41,7 @@ func Ways(choice string) ([]string, error) {
 }
 
 // Fits says whether the running kernel can serve the system in root: it is
-// the image's own, or the system has its modules.
+// the image's own (empty when it has none), or the system has its modules.
 func Fits(root, running, image string) error {
 	if running == image {
 		return nil

@@ -19,7 +19,7 @@ import (
 // Operator is the client of the operator API. An error that the server
 // answered is a *ProblemError.
 type Operator struct {
-	BaseURL string       // "http://127.0.0.1:7070", no slash at the end
+	BaseURL string       // "http://127.0.0.1:8081", no slash at the end
 	HTTP    *http.Client // nil: a client without a timeout; ctx bounds each call
 }
 

@@ -86,21 +86,25 @@ func onlyRelease(tree fs.FS) (string, error) {
 	return dirs[0].Name(), nil
 }
 
-// init returns the first program of the system.
+// init returns the first program of the system, or nothing where it can be
+// seen that there is none.
 func (l *look) init(tree fs.FS, cmdline string) string {
+	// In the kernel's own order (init/main.c, kernel_init), but that an init=
+	// which is not there makes it panic.
+	paths := []string{"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"}
 	if path, ok := argument(cmdline, "init"); ok {
-		return path
+		paths = []string{path}
 	}
-	// In the kernel's own order (init/main.c, kernel_init).
-	for _, path := range []string{"/sbin/init", "/etc/init", "/bin/init", "/bin/sh"} {
+	if _, unreadable := tree.(emptyFS); unreadable {
+		return paths[0]
+	}
+	for _, path := range paths {
 		if _, err := fs.Stat(tree, fsread.Rel(path)); err == nil {
 			return path
 		}
 	}
-	if _, unreadable := tree.(emptyFS); !unreadable {
-		l.note("", "there is no /sbin/init: the image is handed off by a reboot")
-	}
-	return "/sbin/init"
+	l.note("", "there is no %s: the root cannot be switched to", paths[0])
+	return ""
 }
 
 // firmware decides what can boot the disk by itself. It is advice for the

@@ -209,6 +209,8 @@ func TestLookSaysWhatItDidNotFind(t *testing.T) {
 				t.Errorf("Look().Boot = %+v; want nil", found.Boot)
 			case tt.boots != 0 && (found.Boot == nil || found.Boot.Root.Partition != tt.boots):
 				t.Errorf("Look().Boot = %+v; want the root on partition %d", found.Boot, tt.boots)
+			case name == "no init" && found.Boot.Init != "":
+				t.Errorf("Look().Boot.Init = %q; want none", found.Boot.Init)
 			}
 		})
 	}
@@ -216,7 +218,7 @@ func TestLookSaysWhatItDidNotFind(t *testing.T) {
 
 func TestGivenTakesTheLead(t *testing.T) {
 	t.Parallel()
-	tree := system(t).with(files{"boot/early": "e", "boot/late": "l"})
+	tree := system(t).with(files{"boot/early": "e", "boot/late": "l", "bin/sh": "sh"})
 	disk := makeDisk(t, "gpt", ext4(tree), part{fs: "ext4", uuid: otherUUID, kind: linux, tree: etc})
 	const mine = "6.6.6-mine"
 	host := fstest.MapFS{}

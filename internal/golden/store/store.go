@@ -119,6 +119,10 @@ func (s *Store) List() ([]Named, error) {
 	if err != nil {
 		return nil, err
 	}
+	return names(index), nil
+}
+
+func names(index *ocispec.Index) []Named {
 	var named []Named
 	for _, d := range index.Manifests {
 		if name := d.Annotations[ocispec.AnnotationRefName]; name != "" && d.ArtifactType == golden.ArtifactType {
@@ -126,16 +130,21 @@ func (s *Store) List() ([]Named, error) {
 		}
 	}
 	slices.SortFunc(named, func(a, b Named) int { return strings.Compare(a.Name, b.Name) })
-	return named, nil
+	return named
 }
 
 // Resolve returns the identity of the image with the name, or with the whole
-// digest, or with at least six of its first hex digits.
+// digest, or with at least six of its first hex digits. A pinned image without
+// a name has only its whole digest.
 func (s *Store) Resolve(ref string) (golden.Digest, error) {
-	all, err := s.List()
+	index, err := s.readIndex()
 	if err != nil {
 		return "", err
 	}
+	if d := golden.Digest(ref); slices.Contains(pins(index), d) {
+		return d, nil
+	}
+	all := names(index)
 	found := map[golden.Digest]bool{}
 	for _, n := range all {
 		if n.Name == ref || string(n.Digest) == ref {

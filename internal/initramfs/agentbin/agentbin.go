@@ -15,8 +15,16 @@ import (
 //go:embed *
 var files embed.FS
 
-// Agent returns the agent, a static program, for a Go architecture ("amd64", "arm64"). The error says
-// how to get a gild that has it.
+// MissingError says that this gild was built without the agent for an architecture.
+type MissingError struct{ Arch string }
+
+func (e *MissingError) Error() string { return "this gild was built without the agent for " + e.Arch }
+
+// Hint says how to get a gild that has it.
+func (e *MissingError) Hint() string { return "run `make` in its source folder to get one with it" }
+
+// Agent returns the agent, a static program, for a Go architecture ("amd64", "arm64"), or a
+// *MissingError.
 func Agent(arch string) ([]byte, error) { return agent(files, arch) }
 
 func agent(files fs.FS, arch string) ([]byte, error) {
@@ -26,7 +34,7 @@ func agent(files fs.FS, arch string) ([]byte, error) {
 	}
 	data, err := fs.ReadFile(files, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("this gild was built without the agent for %s; run `make` in its source folder to get one with it", arch)
+		return nil, &MissingError{arch}
 	}
 	return data, err
 }

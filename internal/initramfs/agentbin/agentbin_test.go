@@ -1,6 +1,7 @@
 package agentbin
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -16,7 +17,8 @@ func TestAgent(t *testing.T) {
 			t.Errorf("agent(%q) = %q, %v; want an error", arch, got, err)
 		}
 	}
-	if _, err := agent(with, "arm64"); err == nil || !strings.Contains(err.Error(), "run `make`") {
-		t.Errorf("agent(arm64) = %v; want the way to get one", err)
+	_, err := agent(with, "arm64")
+	if missing, ok := errors.AsType[*MissingError](err); !ok || missing.Arch != "arm64" || !strings.Contains(missing.Hint(), "run `make`") {
+		t.Errorf("agent(arm64) = %v; want a MissingError with the way to get one", err)
 	}
 }

@@ -85,7 +85,7 @@ func (c Config) Validate() error {
 		return nil
 	}
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("DHCP: "+format, args...)) }
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if c.Mode != Proxy && c.Mode != Full {
 		bad("unknown %v: choose proxy, server or off", c.Mode)
 	}
@@ -110,7 +110,7 @@ func (c Config) Validate() error {
 }
 
 func (c Config) validateRange() (errs []error) {
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("DHCP: "+format, args...)) }
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if !c.Subnet.IsValid() || !c.Subnet.Addr().Is4() || c.Subnet.Bits() < 8 || c.Subnet.Bits() > 30 {
 		bad("subnet %v: give an IPv4 network from /8 to /30", c.Subnet)
 		return errs

@@ -71,7 +71,7 @@ func listen(ctx context.Context, iface string, port int) (net.PacketConn, error)
 		hint = ": there is no such interface"
 	}
 	if err != nil {
-		return nil, fmt.Errorf("DHCP on %s: %w%s", iface, err, hint)
+		return nil, fmt.Errorf("listening on %s: %w%s", iface, err, hint)
 	}
 	if u, ok := conn.(*net.UDPConn); ok {
 		// A herd of machines asks in the same second; the kernel's limit may keep it lower.
@@ -110,7 +110,7 @@ func (s *Server) loop(ctx context.Context, conn net.PacketConn, port int) error 
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("DHCP: receiving: %w", err)
+			return fmt.Errorf("receiving: %w", err)
 		}
 		// A datagram that fills the buffer was cut; no DHCP message is that long.
 		if u, ok := from.(*net.UDPAddr); ok && n < len(buf) {

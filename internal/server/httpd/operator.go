@@ -214,7 +214,7 @@ func loopbackHost(hostport string) bool {
 func CheckLoopback(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return &fleet.InvalidError{Problem: "operator address: " + err.Error(), Help: "give host and port, such as 127.0.0.1:7070"}
+		return &fleet.InvalidError{Problem: "operator address: " + err.Error(), Help: "give host and port, such as 127.0.0.1:8081"}
 	}
 	if !loopbackHost(host) {
 		return &fleet.InvalidError{

@@ -29,9 +29,10 @@ const quota = 2 << 30
 // Embedded is an etcd in this process, of one member, that listens on
 // nothing: its only client is [Embedded.Client], which calls it directly.
 type Embedded struct {
-	lock   *os.File
-	etcd   *embed.Etcd
-	client *clientv3.Client
+	lock    *os.File
+	etcd    *embed.Etcd
+	client  *clientv3.Client
+	serving atomic.Bool // from the moment it is ready until it is closed
 }
 
 // Start locks the data directory and starts the etcd in DIR/etcd. It returns
@@ -70,7 +71,7 @@ func (e *Embedded) start(ctx context.Context, dir string, log *slog.Logger) erro
 			return dirError(dir, err)
 		}
 	}
-	core := slogCore{log, new(atomic.Bool)}
+	core := slogCore{log, &e.serving}
 	var err error
 	if e.etcd, err = embed.StartEtcd(config(data, core)); err != nil {
 		return dirError(dir, fmt.Errorf("starting etcd: %w", err))
@@ -84,7 +85,7 @@ func (e *Embedded) start(ctx context.Context, dir string, log *slog.Logger) erro
 	case <-ctx.Done():
 		return fmt.Errorf("starting etcd: %w", ctx.Err())
 	}
-	core.ready.Store(true)
+	e.serving.Store(true)
 	e.client = v3client.New(e.etcd.Server)
 	return nil
 }
@@ -116,6 +117,7 @@ func (e *Embedded) Done() <-chan struct{} { return e.etcd.Server.StopNotify() }
 
 // Close stops etcd and gives the data directory free.
 func (e *Embedded) Close() error {
+	e.serving.Store(false)
 	if e.client != nil {
 		e.client.Close()
 	}

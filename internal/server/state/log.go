@@ -10,16 +10,17 @@ import (
 
 // slogCore passes etcd's warnings and errors on to slog. Its information is
 // for people who run etcd, not for those who flash machines, and so are its
-// warnings before it is ready: about ports and tokens that are not in use.
+// warnings before it is ready, about ports and tokens that are not in use, and
+// when it is closed, about what it could not finish.
 type slogCore struct {
-	log   *slog.Logger
-	ready *atomic.Bool
+	log     *slog.Logger
+	serving *atomic.Bool
 }
 
 func (c slogCore) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
 
 func (c slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return slogCore{c.log.With(attrs(fields)...), c.ready}
+	return slogCore{c.log.With(attrs(fields)...), c.serving}
 }
 
 func (c slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -34,7 +35,7 @@ func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	switch {
 	case e.Level >= zapcore.ErrorLevel:
 		level = slog.LevelError
-	case c.ready.Load():
+	case c.serving.Load():
 		level = slog.LevelWarn
 	}
 	c.log.Log(context.Background(), level, "etcd: "+e.Message, attrs(fields)...)

@@ -113,13 +113,13 @@ func Listen(ctx context.Context, address string) (net.PacketConn, error) {
 	conn, err := lc.ListenPacket(ctx, "udp4", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("TFTP: %w: stop the other TFTP server (tftpd-hpa, atftpd or dnsmasq)", err)
+		return nil, fmt.Errorf("%w: stop the other TFTP server (tftpd-hpa, atftpd or dnsmasq)", err)
 	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("TFTP: %w: run as root or with CAP_NET_BIND_SERVICE", err)
+		return nil, fmt.Errorf("%w: run as root or with CAP_NET_BIND_SERVICE", err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("TFTP: %w: no interface of this host has the address", err)
+		return nil, fmt.Errorf("%w: no interface of this host has the address", err)
 	case err != nil:
-		return nil, fmt.Errorf("TFTP: %w", err)
+		return nil, err
 	}
 	if u, ok := conn.(*net.UDPConn); ok {
 		// A herd of machines asks in the same second; the kernel's limit may keep it lower.
@@ -150,7 +150,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("TFTP: receiving: %w", err)
+			return fmt.Errorf("receiving: %w", err)
 		}
 		peer := addrPort(from)
 		if !answerable(peer) {

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/pack"
+	"github.com/gild-dev/gild/internal/golden/store"
+)
+
+// memDisk is a raw disk to store.
+type memDisk struct{ io.Reader }
+
+func (m memDisk) ReadChunk(p []byte) (int, bool, error) {
+	n, err := io.ReadFull(m, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return n, false, err
+}
+
+// storeWith makes a store that holds a small disk under each name.
+func storeWith(t *testing.T, names ...string) *store.Store {
+	t.Helper()
+	s, err := store.Open(filepath.Join(t.TempDir(), "images"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		addTo(t, s, name)
+	}
+	return s
+}
+
+func addTo(t *testing.T, s *store.Store, name string) {
+	t.Helper()
+	raw := bytes.Repeat([]byte(name), 64<<10)
+	if _, err := pack.Add(t.Context(), pack.Job{Store: s, Name: name, Disk: memDisk{bytes.NewReader(raw)}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What happens to an image's name after a machine was armed with it does not
+// matter to that machine; what happens to the arm decides.
+func TestArmingPinsTheImage(t *testing.T) {
+	for name, disarm := range map[string]func(*Machines) error{
+		"cancelled": func(s *Machines) error { _, err := s.Cancel(t.Context(), mac); return err },
+		"lapsed": func(s *Machines) error {
+			s.Now = func() time.Time { return time.Now().Add(time.Hour) }
+			return nil
+		},
+		"armed with another": func(s *Machines) error {
+			_, err := s.Flash(t.Context(), mac, api.FlashRequest{Image: "other", Unseen: true})
+			return err
+		},
+		"forgotten": func(s *Machines) error { return s.Delete(t.Context(), mac) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newMachines(t)
+			images := storeWith(t, "debian", "other")
+			s.Images, s.Pins = storedImages{images, slog.New(slog.DiscardHandler)}, images
+			m, err := s.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := golden.Digest(m.Armed.Plan.Image.Digest)
+			if err := errors.Join(images.Remove(t.Context(), "debian"), s.KeepPins(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			blob, err := s.Images.Blob(t.Context(), d)
+			if err != nil {
+				t.Fatalf("the image of an armed machine is gone: %v", err)
+			}
+			if p, err := io.ReadAll(blob); err != nil || d.Verify(p) != nil {
+				t.Errorf("the manifest of an armed machine's image: %v, %v", err, d.Verify(p))
+			}
+			blob.Close()
+			if err := errors.Join(disarm(s), s.KeepPins(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Images.Blob(t.Context(), d); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("when no machine is armed with it, Blob() = %v; want the image gone", err)
+			}
+		})
+	}
+}
+
+// The agent holds a repository's name to the rules of the OCI specification.
+func TestArmingByDigestNamesARepository(t *testing.T) {
+	s := newMachines(t)
+	images := storeWith(t, "debian")
+	s.Images, s.Pins = storedImages{images, slog.New(slog.DiscardHandler)}, images
+	d, err := images.Resolve("debian")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.Flash(t.Context(), mac, api.FlashRequest{Image: string(d), Unseen: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := m.Armed.Plan.Image.Repository, "golden/"+d.Hex(); got != want {
+		t.Errorf("repository = %q; want %q", got, want)
+	}
+}

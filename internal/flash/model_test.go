@@ -66,7 +66,7 @@ func (d *modelDisk) do(kind opKind, off int64, p []byte) error {
 			return err
 		}
 	}
-	if kind == opWrite && off <= d.spoil && d.spoil < off+int64(len(data)) && data[d.spoil-off] != 0 {
+	if kind == opWrite && off <= d.spoil && d.spoil < off+int64(len(data)) {
 		d.dirty = true
 	}
 	if kind == opFlush && d.dirty && d.spoils > 0 {

@@ -66,7 +66,7 @@ func TestArmedScript(t *testing.T) {
 	want := "http://192.0.2.1/boot/" + digest + "/kernel\n" +
 		"http://192.0.2.1/boot/" + digest + "/initramfs\n" +
 		"gild.server=http://192.0.2.1 root=UUID=1 ro quiet\n" +
-		"http://192.0.2.1/machine.ipxe?mac=" + mac + "&serial=%1b[31m&platform=efi"
+		"http://192.0.2.1/boot.ipxe"
 	if body != want {
 		t.Errorf("script of an armed machine =\n%s\nwant\n%s", body, want)
 	}

@@ -35,11 +35,10 @@ func isState(state string) func(lab.Machine) bool {
 	return func(m lab.Machine) bool { return m.State == state }
 }
 
-// writtenPast reports whether a flash is writing and has done more than this share.
-func writtenPast(share float64) func(lab.Machine) bool {
+// fetched reports whether a flash is in the middle of its writing and has this many bytes of the image.
+func fetched(size int64) func(lab.Machine) bool {
 	return func(m lab.Machine) bool {
-		p := m.Progress
-		return p != nil && p.Phase == "write" && p.Total > 0 && float64(p.Done) > share*float64(p.Total)
+		return m.Progress != nil && m.Progress.Phase == "write" && m.Progress.Wire > size
 	}
 }
 
@@ -67,5 +66,6 @@ func handedOff(t *testing.T, room *lab.Room) *api.Receipt {
 	if m.Receipt.Handoff != "switch_root" {
 		t.Errorf("handoff by %s (%q); want switch_root", m.Receipt.Handoff, m.Receipt.Reasons)
 	}
+	t.Logf("phases, seconds: %v", m.Receipt.PhaseTimes)
 	return m.Receipt
 }

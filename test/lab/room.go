@@ -168,3 +168,13 @@ func fileTail(path string, lines int) string {
 	all := strings.Split(strings.TrimSpace(string(bytes.ToValidUTF8(data, []byte("?")))), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
+
+// ServerLog is what the server has said so far, over all its starts.
+func (r *Room) ServerLog() string {
+	r.t.Helper()
+	data, err := os.ReadFile(filepath.Join(r.Logs, "server.log"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(data)
+}

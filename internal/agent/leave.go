@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/agent/cmdline"
 	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
@@ -107,7 +108,7 @@ func (a *Agent) prepareSwitch(ctx context.Context) (_ jump, err error) {
 	if err := handoff.Fits(newRoot, release(), ownKernel(boot)); err != nil {
 		return nil, err
 	}
-	s := handoff.Switch{Root: newRoot, Init: a.init(boot.Init), Args: os.Args[1:], Env: environ(os.Environ())}
+	s := handoff.Switch{Root: newRoot, Init: a.init(boot.Init), Args: initArgs(a.line, os.Args[1:]), Env: environ(os.Environ())}
 	if err := s.Prepare(runtime.GOARCH); err != nil {
 		return nil, err
 	}
@@ -130,6 +131,20 @@ func (a *Agent) init(image string) string {
 		return name
 	}
 	return or(image, "/sbin/init")
+}
+
+// kernelName is what the boot script calls the kernel.
+const kernelName = "vmlinuz"
+
+// initArgs is what the new init gets of this one's arguments: all but the
+// kernel's own name. On UEFI iPXE puts that in front of the command line, as
+// EFI programs have it, and the kernel hands a word that it does not know to
+// init, which no boot from the disk does.
+func initArgs(line cmdline.Line, args []string) []string {
+	if len(line) > 0 && line[0].Bare && line[0].Key == kernelName && len(args) > 0 && args[0] == kernelName {
+		return args[1:]
+	}
+	return args
 }
 
 // environ is what the kernel gave to this process, and with os.Args exactly

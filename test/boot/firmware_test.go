@@ -1,0 +1,68 @@
+package boot
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/vm"
+	"github.com/gild-dev/gild/test/lab"
+)
+
+func TestBIOSGPTXFSSATA(t *testing.T) {
+	spec := lab.XFSBIOS()
+	room := lab.RoomFor(t, spec)
+	lab.Need(t, "sgdisk", "sfdisk", "xfs_repair")
+	room.Serve("--dhcp", "server")
+	arm(room)
+	disk := vm.Disk{Path: room.Disk("disk", diskSize), Bus: vm.SATA, Serial: "GOLD-1"}
+	machine := netBoot(room, disk)
+	machine.NICs[0].Model = "e1000"
+
+	g := room.PowerOn(machine)
+	receipt := handedOff(t, room)
+	g.LogIn()
+	g.EnteredWithoutRestart()
+	flashedSystem{root: "/dev/sda2", fsType: "xfs"}.judge(t, g, spec)
+	g.PowerOff()
+	judgeDisk(t, disk.Path, spec, 2)
+	if receipt.Disk.Serial != disk.Serial || receipt.ReadBack != "full" {
+		t.Errorf("receipt names disk %q, read back %q; want %q, full", receipt.Disk.Serial, receipt.ReadBack, disk.Serial)
+	}
+
+	bootsAlone(room, vm.BIOS, disk).Kill()
+
+	// The network card stays first in the boot order for ever in most racks.
+	machine.BootOrder = []string{"nic0", "disk0"}
+	g = room.PowerOn(machine)
+	g.ExpectLogin()
+	m := room.Machine(mac)
+	if m.State != api.MachineHandedOff {
+		t.Errorf("after a second network boot the machine is %q; want %q", m.State, api.MachineHandedOff)
+	}
+	if diff := cmp.Diff(receipt, m.Receipt); diff != "" {
+		t.Errorf("a second network boot changed the receipt (-before +after):\n%s", diff)
+	}
+}
+
+func TestUEFIGPTExt4(t *testing.T) {
+	spec := lab.Ext4UEFI()
+	room := lab.RoomFor(t, spec)
+	lab.Need(t, "sgdisk", "sfdisk", "e2fsck")
+	room.Serve("--dhcp", "server")
+	arm(room, "--read-back", "sample")
+	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-3"}
+	machine := netBoot(room, disk)
+	machine.Firmware = vm.UEFI
+	machine.NICs[0].BootROM = false // the firmware's own PXE stack, over TFTP
+
+	g := room.PowerOn(machine)
+	handedOff(t, room)
+	g.LogIn()
+	g.EnteredWithoutRestart()
+	flashedSystem{root: "/dev/vda2", fsType: "ext4"}.judge(t, g, spec)
+	g.PowerOff()
+	judgeDisk(t, disk.Path, spec, 2)
+	bootsAlone(room, vm.UEFI, disk)
+}

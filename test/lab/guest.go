@@ -1,0 +1,127 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/vm"
+)
+
+const (
+	// bootWait is for an emulated machine on a busy host; one that hangs says nothing.
+	bootWait = 10 * time.Minute
+	// commandWait is for one command, and for a shutdown.
+	commandWait = 2 * time.Minute
+	// requiredMemory is what gild promises to work with, MiB.
+	requiredMemory = 512
+
+	loginPrompt = "golden login:"
+	shellPrompt = "root@golden:~# "
+)
+
+// Guest is one machine of a room, from power-on to power-off. What it does not do in time, or a kernel
+// panic, ends the test.
+type Guest struct {
+	*vm.Machine
+	t testing.TB
+}
+
+// PowerOn starts a machine. Accelerator and network come from the room; memory is 512 MiB unless named.
+func (r *Room) PowerOn(cfg vm.Config) *Guest {
+	r.t.Helper()
+	r.boots++
+	log := filepath.Join(r.Logs, fmt.Sprintf("console-%d.log", r.boots))
+	cfg.Accel, cfg.Namespace, cfg.SerialLog = r.accel, r.Net.Namespace, log
+	if cfg.Memory == 0 {
+		cfg.Memory = requiredMemory
+	}
+	m, err := vm.Start(r.t.Context(), cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() {
+		m.Kill()
+		m.Close()
+		if r.t.Failed() {
+			r.t.Logf("%s ends with:\n%s", filepath.Base(log), fileTail(log, 40))
+		}
+	})
+	return &Guest{m, r.t}
+}
+
+// Expect waits for a text on the console and returns what came before it.
+func (g *Guest) Expect(text string) (before string) {
+	g.t.Helper()
+	return g.expect(bootWait, text)
+}
+
+func (g *Guest) expect(limit time.Duration, text string) (before string) {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeoutCause(g.t.Context(), limit, fmt.Errorf("not within %v", limit))
+	defer cancel()
+	found, before, err := g.Console.Expect(ctx, text, "Kernel panic")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if found != text {
+		g.t.Fatalf("the console says %q; want %q", found, text)
+	}
+	return before
+}
+
+// ExpectLogin waits for the golden system's login prompt.
+func (g *Guest) ExpectLogin() {
+	g.t.Helper()
+	g.Expect(loginPrompt)
+}
+
+// LogIn waits for the login prompt and logs in as root, who has no password.
+func (g *Guest) LogIn() {
+	g.t.Helper()
+	g.ExpectLogin()
+	g.send("root")
+	g.expect(commandWait, shellPrompt)
+	// Without echo all that comes before the next prompt is output.
+	g.send("stty -echo; dmesg -n 1")
+	g.expect(commandWait, shellPrompt)
+}
+
+// Run runs a shell command in a guest that is logged in and returns its output.
+func (g *Guest) Run(command string) string {
+	g.t.Helper()
+	g.send(command)
+	return strings.TrimSpace(strings.ReplaceAll(g.expect(commandWait, shellPrompt), "\r", ""))
+}
+
+// PowerOff shuts a guest that is logged in down in order and waits for its end.
+func (g *Guest) PowerOff() {
+	g.t.Helper()
+	g.send("poweroff")
+	ctx, cancel := context.WithTimeout(g.t.Context(), commandWait)
+	defer cancel()
+	if err := g.Wait(ctx); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *Guest) send(line string) {
+	g.t.Helper()
+	if err := g.Console.Send(line); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// EnteredWithoutRestart fails the test if the machine was reset or more than one kernel started in it.
+func (g *Guest) EnteredWithoutRestart() {
+	g.t.Helper()
+	if n := g.Monitor.Count("RESET"); n != 0 {
+		g.t.Errorf("the machine was reset %d times on its way", n)
+	}
+	if n := strings.Count(g.Console.Transcript(), "Linux version "); n != 1 {
+		g.t.Errorf("the console shows %d kernels starting; want 1", n)
+	}
+}

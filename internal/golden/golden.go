@@ -36,6 +36,6 @@ const (
 	MaxManifestSize = 4 << 20 // bytes; the OCI distribution spec's own limit
 	MaxConfigSize   = 4 << 20 // bytes
 	MaxTableSize    = 1 << 30 // bytes: 20 TiB of disk in 1 MiB chunks
-	MaxKernelSize   = 256 << 20
-	MaxModulesSize  = 512 << 20
+	MaxKernelSize   = 256 << 20 // bytes
+	MaxModulesSize  = 512 << 20 // bytes, compressed
 )

@@ -139,6 +139,12 @@ func TestManifestRefuses(t *testing.T) {
 		"another config":    func(m *Manifest) { m.Config.MediaType = "x" },
 		"endless config":    func(m *Manifest) { m.Config.Size = 1 << 40 },
 		"negative size":     func(m *Manifest) { m.Layers[0].Size = -1 },
+		"endless modules": func(m *Manifest) {
+			m.Layers = append(m.Layers, Descriptor{MediaType: MediaTypeModules, Digest: m.Config.Digest, Size: MaxModulesSize + 1})
+		},
+		"empty kernel": func(m *Manifest) {
+			m.Layers = append(m.Layers, Descriptor{MediaType: MediaTypeKernel, Digest: m.Config.Digest})
+		},
 		"path for a digest": func(m *Manifest) { m.Layers[0].Digest = "sha256:../../etc/passwd" },
 	} {
 		var m Manifest

@@ -12,7 +12,7 @@ BENCHSTAT  = golang.org/x/perf/cmd/benchstat@latest
 FUZZTIME  ?= 20s
 
 .DEFAULT_GOAL := build
-.PHONY: help build agent demo test check bench lint fuzz clean
+.PHONY: help build agent demo test check bench lint fuzz mutate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench: ## microbenchmarks, ten runs, summed up by benchstat
 
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	@$(GO) run ./scripts/fuzz -time $(FUZZTIME)
+
+mutate: ## take each safeguard out of the flash engine and see a test fail
+	$(GO) run ./scripts/mutate
 
 clean: ## remove what make built
 	rm -rf bin

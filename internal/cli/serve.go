@@ -140,8 +140,13 @@ func (o serveOptions) network(ctx context.Context, log *slog.Logger) (n server.N
 	if err := o.addresses(&n); err != nil {
 		return n, "", usageError{err}
 	}
-	n.Mode, why, err = o.mode(ctx)
-	return n, why, err
+	if n.Mode, why, err = o.mode(ctx); err != nil {
+		return n, "", err
+	}
+	if err := n.Check(); err != nil {
+		return n, "", usageError{err}
+	}
+	return n, why, nil
 }
 
 func (o serveOptions) mode(ctx context.Context) (dhcpd.Mode, string, error) {

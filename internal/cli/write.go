@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/flash"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/inspect"
@@ -86,10 +87,20 @@ func (a *app) runWrite(ctx context.Context, ref, target string, o writeOptions) 
 	if err != nil {
 		return hinted{err, "nothing boots from the target now; run the same command again, it goes on from where it stopped"}
 	}
-	if err := disk.RereadPartitions(ctx, nil); err != nil {
-		fmt.Fprintf(a.Stderr, "note: the kernel still shows the old partitions (%v); unplug the disk or run partprobe\n", err)
+	// A loop device without partition scanning has none to show: EINVAL.
+	if err := showPartitions(ctx, disk); err != nil && !errors.Is(err, unix.EINVAL) {
+		fmt.Fprintf(a.Stderr, "note: the kernel does not show the new partitions (%v); unplug the disk or run partprobe\n", err)
 	}
 	return a.printWritten(target, im, result)
+}
+
+// showPartitions makes the kernel show what was written.
+func showPartitions(ctx context.Context, disk *blockdev.Device) error {
+	table, err := partition.Read(disk, disk.Size(), disk.SectorSize())
+	if err != nil {
+		return err
+	}
+	return disk.RereadPartitions(ctx, table.Partitions)
 }
 
 // imageOrSource finds a stored image of that name, or stores the source for

@@ -167,6 +167,7 @@ type flight struct {
 	held   *heldChunks
 	source *patientSource
 	meter  *meter
+	zeros  []byte // one chunk of them, to compare with
 }
 
 func newFlight(job Job) (*flight, error) {
@@ -186,6 +187,7 @@ func newFlight(job Job) (*flight, error) {
 		held:   held,
 		source: newPatientSource(job.Source, job.Retry, &m.wire),
 		meter:  m,
+		zeros:  make([]byte, t.ChunkSize),
 	}, nil
 }
 

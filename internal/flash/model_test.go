@@ -25,6 +25,11 @@ type modelDisk struct {
 	now   []byte // as the running system sees it
 	ops   []op
 	fault func(kind opKind, off int64, p []byte) error // may change p
+	// spoil, when not 0, is a byte that goes wrong on its way from the disk's
+	// cache to its medium: at the flush after it was written, spoils times.
+	spoil  int64
+	spoils int
+	dirty  bool
 }
 
 type opKind int
@@ -60,6 +65,14 @@ func (d *modelDisk) do(kind opKind, off int64, p []byte) error {
 		if err := d.fault(kind, off, data); err != nil {
 			return err
 		}
+	}
+	if kind == opWrite && off <= d.spoil && d.spoil < off+int64(len(data)) && data[d.spoil-off] != 0 {
+		d.dirty = true
+	}
+	if kind == opFlush && d.dirty && d.spoils > 0 {
+		d.now[d.spoil] ^= 1
+		d.dirty = false
+		d.spoils--
 	}
 	if kind != opRead {
 		d.ops = append(d.ops, op{kind, off, data})

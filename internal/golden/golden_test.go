@@ -231,8 +231,11 @@ func TestDecoderRefusesWrongFrames(t *testing.T) {
 			"two frames":     append(slices.Clone(frame(0)), frame(0)...),
 		} {
 			var chunkErr *ChunkError
-			if _, err := dec.Decode(0, bad, dst); !errors.As(err, &chunkErr) || chunkErr.Index != 0 {
+			_, err := dec.Decode(0, bad, dst)
+			if !errors.As(err, &chunkErr) || chunkErr.Index != 0 {
 				t.Errorf("%v: Decode(%s) = %v; want a *ChunkError of chunk 0", hash, name, err)
+			} else if name == "a byte shorter" && !strings.Contains(err.Error(), "holds 65535 bytes") {
+				t.Errorf("%v: Decode(%s) = %v; want it to tell the length", hash, name, err)
 			}
 		}
 	}

@@ -75,22 +75,23 @@ func (n Network) Protocols() []Opener {
 	return []Opener{{Name: "DHCP", Open: n.openDHCP}, tftp}
 }
 
+// Check reports what is wrong with the network's settings, before anything
+// is opened.
+func (n Network) Check() error { return n.dhcp().Validate() }
+
+func (n Network) dhcp() dhcpd.Config {
+	return dhcpd.Config{
+		Mode: n.Mode, Interface: n.Interface, ServerIP: n.Address.Addr(), Subnet: n.Address.Masked(),
+		First: n.First, Last: n.Last, LeaseTime: n.Lease, Router: n.Router, DNS: n.DNS, Domain: n.Domain,
+		Script:   n.BaseURL + httpd.PathFirstScript,
+		HTTPBase: strings.TrimSuffix(n.BaseURL+httpd.PathNBP, "/"),
+		NBP:      func(a iana.Arch) (string, error) { return n.NBPs.NBP(ipxe.Arch(a)) },
+	}
+}
+
 func (n Network) openDHCP(ctx context.Context, m *Machines) (Service, func() error, error) {
 	sights := newSightings(m, n.Log)
-	s := &dhcpd.Server{
-		Responder: dhcpd.Responder{Config: dhcpd.Config{
-			Mode: n.Mode, Interface: n.Interface, ServerIP: n.Address.Addr(), Subnet: n.Address.Masked(),
-			First: n.First, Last: n.Last, LeaseTime: n.Lease, Router: n.Router, DNS: n.DNS, Domain: n.Domain,
-			Script:   n.BaseURL + httpd.PathFirstScript,
-			HTTPBase: strings.TrimSuffix(n.BaseURL+httpd.PathNBP, "/"),
-			NBP:      func(a iana.Arch) (string, error) { return n.NBPs.NBP(ipxe.Arch(a)) },
-		}},
-		Events: sights.dhcp,
-		Log:    n.Log,
-	}
-	if err := s.Config.Validate(); err != nil {
-		return nil, nil, err
-	}
+	s := &dhcpd.Server{Responder: dhcpd.Responder{Config: n.dhcp()}, Events: sights.dhcp, Log: n.Log}
 	dhcp, pxe, err := dhcpd.Listen(ctx, n.Interface)
 	if err != nil {
 		return nil, nil, err

@@ -126,7 +126,7 @@ func (d *demo) addImage(ctx context.Context) error {
 	say("gild image add golden %s", filepath.Base(d.image))
 	d.server = &lab.Server{
 		Program: d.program, Data: filepath.Join(d.dir, "data"), Net: d.network,
-		Args: []string{"--dhcp", "server", "-v"}, Log: prefixed("server | "),
+		Args: []string{"--dhcp", "server"}, Log: prefixed("server | "),
 	}
 	return d.gild(ctx, "image", "add", "golden", d.image)
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -22,6 +23,13 @@ import (
 const Bridge = "br0"
 
 const (
+	// bridgeMAC is locally administered. Without one of its own a bridge takes the lowest address among its
+	// ports, and changes it under a running server when a machine is plugged in.
+	bridgeMAC = "02:67:69:6c:64:01"
+	// A cable that is always plugged in: a bridge whose only ports are taps of machines that are off has no
+	// carrier, and neither servers nor probes may find it like that.
+	cable, cableEnd = "cable0", "cable1"
+	carrierWait     = 10 * time.Second
 	namespaceDir    = "/run/netns" // of ip-netns(8)
 	namespacePrefix = "gild-lab-"
 	ipWait          = 30 * time.Second
@@ -33,6 +41,7 @@ type Network struct {
 	Namespace string       // for vm.Config and "ip netns"
 	Addr      netip.Prefix // the bridge's own, 10.77.0.1/24
 
+	hosts   []string // namespaces of further hosts
 	closing sync.Once
 	err     error
 }
@@ -65,7 +74,10 @@ func NewNetwork(ctx context.Context) (*Network, error) {
 	for _, args := range [][]string{
 		{"link", "set", "lo", "up"},
 		// Without spanning tree a port forwards at once; with it, DHCP clients give up first.
-		{"link", "add", Bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0"},
+		{"link", "add", Bridge, "address", bridgeMAC, "type", "bridge", "stp_state", "0", "forward_delay", "0"},
+		{"link", "add", cable, "type", "veth", "peer", "name", cableEnd},
+		{"link", "set", cableEnd, "up"},
+		{"link", "set", cable, "master", Bridge, "up"},
 		{"address", "add", n.Addr.String(), "dev", Bridge},
 		{"link", "set", Bridge, "up"},
 	} {
@@ -74,7 +86,29 @@ func NewNetwork(ctx context.Context) (*Network, error) {
 			return nil, fmt.Errorf("make a lab network: %w", err)
 		}
 	}
+	if err := n.waitCarrier(ctx, Bridge); err != nil {
+		n.Close()
+		return nil, fmt.Errorf("make a lab network: %w", err)
+	}
 	return n, nil
+}
+
+// waitCarrier returns when an interface carries. The kernel notices a plugged cable up to a second later,
+// and until then a port of the bridge forwards nothing.
+func (n *Network) waitCarrier(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, carrierWait, fmt.Errorf("no carrier on %s after %v", name, carrierWait))
+	defer cancel()
+	for {
+		out, err := n.Command(ctx, "cat", "/sys/class/net/"+name+"/operstate").Output()
+		if err == nil && strings.TrimSpace(string(out)) == "up" {
+			return nil
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // addNamespace makes a namespace named after this process. A number tells a process's networks apart: "ip
@@ -113,6 +147,9 @@ func (n *Network) Close() error {
 		defer cancel()
 		// A process that outlives the test keeps the namespace's interfaces alive: take them first.
 		_ = n.ip(ctx, "link", "delete", Bridge)
+		for _, host := range n.hosts {
+			_ = ip(ctx, "netns", "delete", host)
+		}
 		n.err = ip(ctx, "netns", "delete", n.Namespace)
 	})
 	return n.err
@@ -130,6 +167,31 @@ func (n *Network) Tap(ctx context.Context, name string) (string, error) {
 		}
 	}
 	return name, nil
+}
+
+// Host adds another computer to the network, a namespace with one interface called eth0, and returns that
+// namespace: two programs that want one port, as two DHCP servers do, cannot share a computer. It ends with
+// the network.
+func (n *Network) Host(ctx context.Context, addr string) (namespace string, err error) {
+	host, err := addNamespace(ctx)
+	if err != nil {
+		return "", fmt.Errorf("add host %s: %w", addr, err)
+	}
+	n.hosts = append(n.hosts, host)
+	port := fmt.Sprintf("host%d", len(n.hosts))
+	inside := func(args ...string) error { return ip(ctx, append([]string{"-netns", host}, args...)...) }
+	if err := errors.Join(
+		n.ip(ctx, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host),
+		n.ip(ctx, "link", "set", port, "master", Bridge, "up"),
+		inside("link", "set", "lo", "up"),
+		inside("address", "add", addr, "dev", "eth0"),
+		inside("link", "set", "eth0", "up"),
+		n.waitCarrier(ctx, port),
+		(&Network{Namespace: host}).waitCarrier(ctx, "eth0"),
+	); err != nil {
+		return "", fmt.Errorf("add host %s: %w", addr, err)
+	}
+	return host, nil
 }
 
 // SetLink cuts or mends the way between a tap and the bridge. The guest keeps its carrier, as with a switch

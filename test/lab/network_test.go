@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestNetwork(t *testing.T) {
@@ -47,8 +48,8 @@ func TestNetwork(t *testing.T) {
 	}
 
 	out, err := n.Command(t.Context(), "ip", "-brief", "link", "show", "master", Bridge).Output()
-	if err != nil || !strings.HasPrefix(string(out), "tap0") {
-		t.Errorf("ports of the bridge: %q, %v; want tap0", out, err)
+	if err != nil || !strings.Contains(string(out), "tap0") {
+		t.Errorf("ports of the bridge: %q, %v; want tap0 among them", out, err)
 	}
 	for _, up := range []bool{false, true} {
 		if err := n.SetLink(t.Context(), "tap0", up); err != nil {
@@ -66,6 +67,56 @@ func TestNetwork(t *testing.T) {
 	}
 	if isThere(path) {
 		t.Errorf("%s is there after Close", path)
+	}
+}
+
+// A server that opens its sockets before any machine is there must hear the first broadcast of one that is
+// plugged in later, and must keep its hardware address.
+func TestNetworkCarriesBroadcastsFromTheStart(t *testing.T) {
+	for range 3 {
+		n := NetworkFor(t)
+		mac := func() string {
+			out, _ := n.Command(t.Context(), "cat", "/sys/class/net/"+Bridge+"/address").Output()
+			return strings.TrimSpace(string(out))
+		}
+		var heard net.PacketConn
+		err := n.Do(func() (err error) {
+			var config net.ListenConfig
+			heard, err = config.ListenPacket(t.Context(), "udp4", "0.0.0.0:67")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer heard.Close()
+		host, err := n.Host(t.Context(), "10.77.0.2/24")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = (&Network{Namespace: host}).Do(func() error {
+			var dialer net.Dialer
+			conn, err := dialer.DialContext(t.Context(), "udp4", "10.77.0.255:67")
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_, err = conn.Write([]byte("first"))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = heard.SetReadDeadline(time.Now().Add(5 * time.Second))
+		buf := make([]byte, 16)
+		if size, _, err := heard.ReadFrom(buf); err != nil || string(buf[:size]) != "first" {
+			t.Fatalf("the first broadcast of a new host: %q, %v", buf[:size], err)
+		}
+		if got := mac(); got != bridgeMAC {
+			t.Errorf("%s has address %s with a host plugged in; want %s", Bridge, got, bridgeMAC)
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

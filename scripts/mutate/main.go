@@ -1,0 +1,137 @@
+// Mutate tests the tests of the flash engine: it takes one safeguard at a time
+// out of the code and shows that a test fails without it.
+//
+// The tree is not touched: `go test -overlay` compiles the changed file in the
+// place of the real one.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// mutation takes one safeguard away: the one place of the file that reads
+// from becomes to.
+type mutation struct {
+	name, file, from, to string
+}
+
+const (
+	flashDir  = "internal/flash/"
+	goldenDir = "internal/golden/"
+)
+
+// mutations lists every flush, hash check, length check and read-back on the
+// way from the source to the sealed disk.
+func mutations() []mutation {
+	flush := func(name, file, message string) mutation {
+		call := "if err := f.Disk.Flush(); err != nil {\n\t\treturn fmt.Errorf(\"" + message
+		return mutation{"no flush " + name, flashDir + file, call, strings.Replace(call, "f.Disk.Flush()", "error(nil)", 1)}
+	}
+	return []mutation{
+		flush("after zeroing LBA 0", "flash.go", "flushing the zeroed LBA 0"),
+		flush("after the data", "flash.go", "flushing the data"),
+		flush("of rewritten data", "readback.go", "flushing rewritten data"),
+		{"no flush before LBA 0 and after", flashDir + "seal.go", "if err := f.Disk.Flush(); err != nil {\n\t\t\treturn fmt.Errorf(\"flushing: %w\"", "if err := error(nil); err != nil {\n\t\t\treturn fmt.Errorf(\"flushing: %w\""},
+		{"LBA 0 is not zeroed first", flashDir + "flash.go", "f.Disk.ZeroRange(0, sector)", "f.Disk.ZeroRange(sector, sector)"},
+		{"old signatures stay", flashDir + "flash.go", "f.Disk.ZeroRange(r.Offset, r.Length)", "f.Disk.ZeroRange(r.Offset, 0)"},
+		{"zeros are skipped", flashDir + "zero.go", "f.Disk.ZeroRange(start, length)", "f.Disk.ZeroRange(start, 0)"},
+		{"LBA 0 is written with the head", flashDir + "seal.go", "extents[0] = extent{int64(sector), extents[0].data[sector:]}", "_ = sector"},
+		{"head and tail are not held back", flashDir + "held.go", "copy(buf, raw)\n\t}\n\treturn ok", "copy(buf, raw)\n\t}\n\treturn false"},
+		{"a chunk's hash is not checked", goldenDir + "decode.go", "if d.table.Hash.Sum(raw) != d.table.Chunks[i].Hash {", "if false {"},
+		{"a chunk's length is not checked", goldenDir + "decode.go", "if int64(len(raw)) != length {", "if false {"},
+		{"a short write passes", flashDir + "worker.go", "if err == nil && n < len(p) {", "if err == nil && n < 0 {"},
+		{"a short read of the medium passes", flashDir + "readback.go", "if n == len(p) {\n\t\treturn nil", "if n >= 0 {\n\t\treturn nil"},
+		{"a body that ends early passes", flashDir + "source.go", "if r.off >= r.end {", "if r.off >= r.end-1 {"},
+		{"what reads back wrong passes", flashDir + "readback.go", "return f.table.Hash.Sum(raw) == f.table.Chunks[i].Hash", "return true"},
+		{"zeros that read back wrong pass", flashDir + "readback.go", "return bytes.Equal(raw, f.zeros[:len(raw)])", "return bytes.Equal(raw, raw)"},
+		{"wrong twice passes", flashDir + "readback.go", "if len(wrong) > 0 {\n\t\toff,", "if false {\n\t\toff,"},
+		{"the head is not read back", flashDir + "seal.go", "if !bytes.Equal(got, e.data) {", "if !bytes.Equal(got, got) {"},
+		{"a disk too small passes", flashDir + "flash.go", "case d.Size() < im.Table.DiskSize:", "case false:"},
+		{"other sectors pass", flashDir + "flash.go", "case d.SectorSize() != im.Config.Disk.SectorSize:", "case false:"},
+		{"the manifest's digest is not checked", goldenDir + "image.go", "if err := want.Verify(manifest); err != nil {", "if err := error(nil); err != nil {"},
+		{"the config's digest is not checked", goldenDir + "image.go", "if err := m.Config.Digest.Verify(config); err != nil {", "if err := error(nil); err != nil {"},
+		{"the chunk table's digest is not checked", goldenDir + "image.go", "if err := chunks.Digest.Verify(table); err != nil {", "if err := error(nil); err != nil && chunks.Size > 0 {"},
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "mutate:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "gild-mutate-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	var survived []string
+	for _, m := range mutations() {
+		start := time.Now()
+		killed, err := m.try(ctx, dir)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		verdict := "a test fails"
+		if !killed {
+			verdict = "NO TEST FAILS"
+			survived = append(survived, m.name)
+		}
+		fmt.Printf("%-45s %s (%.0f s)\n", m.name, verdict, time.Since(start).Seconds())
+	}
+	if len(survived) > 0 {
+		return fmt.Errorf("no test misses these safeguards: %s", strings.Join(survived, "; "))
+	}
+	return nil
+}
+
+// try runs the tests of engine and format with the mutation in place.
+func (m mutation) try(ctx context.Context, dir string) (killed bool, err error) {
+	real, err := filepath.Abs(m.file)
+	if err != nil {
+		return false, err
+	}
+	src, err := os.ReadFile(real)
+	if err != nil {
+		return false, err
+	}
+	if bytes.Count(src, []byte(m.from)) != 1 {
+		return false, fmt.Errorf("%s does not hold this once: %q", m.file, m.from)
+	}
+	changed := filepath.Join(dir, "changed.go")
+	if err := os.WriteFile(changed, bytes.Replace(src, []byte(m.from), []byte(m.to), 1), 0o600); err != nil {
+		return false, err
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {real: changed}})
+	if err != nil {
+		return false, err
+	}
+	list := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+		return false, err
+	}
+	packages := []string{"./internal/flash", "./internal/golden"}
+	if out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-overlay", list}, packages...)...).CombinedOutput(); err != nil {
+		return false, fmt.Errorf("the changed code does not compile: %w\n%s", err, out)
+	}
+	err = exec.CommandContext(ctx, "go", append([]string{"test", "-count=1", "-failfast", "-timeout", "5m", "-overlay", list}, packages...)...).Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return false, err
+	}
+	return err != nil, ctx.Err()
+}

@@ -49,7 +49,9 @@ func TestLostPlanEndsTheFlash(t *testing.T) {
 	a := &Agent{runner: r, client: c}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	go a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error { return a.send(ctx, "m", plan, events) })
+	go a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
+		return a.send(ctx, "m", plan, events)
+	})
 
 	plans := []string{"first", "second"}
 	var ran []string

@@ -132,13 +132,13 @@ func TestImageRefusesPartsThatDisagree(t *testing.T) {
 func TestManifestRefuses(t *testing.T) {
 	s := newStored(t, SHA256)
 	for name, change := range map[string]func(*Manifest){
-		"another artifact":  func(m *Manifest) { m.ArtifactType = "application/vnd.oci.image" },
-		"schema 1":          func(m *Manifest) { m.SchemaVersion = 1 },
-		"no disk":           func(m *Manifest) { m.Layers = m.Layers[1:] },
-		"two disks":         func(m *Manifest) { m.Layers = append(m.Layers, m.Layers[0]) },
-		"another config":    func(m *Manifest) { m.Config.MediaType = "x" },
-		"endless config":    func(m *Manifest) { m.Config.Size = 1 << 40 },
-		"negative size":     func(m *Manifest) { m.Layers[0].Size = -1 },
+		"another artifact": func(m *Manifest) { m.ArtifactType = "application/vnd.oci.image" },
+		"schema 1":         func(m *Manifest) { m.SchemaVersion = 1 },
+		"no disk":          func(m *Manifest) { m.Layers = m.Layers[1:] },
+		"two disks":        func(m *Manifest) { m.Layers = append(m.Layers, m.Layers[0]) },
+		"another config":   func(m *Manifest) { m.Config.MediaType = "x" },
+		"endless config":   func(m *Manifest) { m.Config.Size = 1 << 40 },
+		"negative size":    func(m *Manifest) { m.Layers[0].Size = -1 },
 		"endless modules": func(m *Manifest) {
 			m.Layers = append(m.Layers, Descriptor{MediaType: MediaTypeModules, Digest: m.Config.Digest, Size: MaxModulesSize + 1})
 		},

@@ -259,7 +259,7 @@ func TestReader(t *testing.T) {
 		p := make([]byte, rnd.IntN(3*MinChunkSize))
 		n, err := r.ReadAt(p, off)
 		want := s.raw[off:min(r.Size(), off+int64(len(p)))]
-		if !bytes.Equal(p[:n], want) || (err == io.EOF) != (n < len(p)) {
+		if !bytes.Equal(p[:n], want) || errors.Is(err, io.EOF) != (n < len(p)) {
 			t.Fatalf("ReadAt(%d bytes, %d) = %d, %v; want %d bytes of the disk", len(p), off, n, err, len(want))
 		}
 	}

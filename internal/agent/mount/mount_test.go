@@ -178,10 +178,10 @@ func TestGrow(t *testing.T) {
 			dir := t.TempDir()
 			inNamespace(t, func() error {
 				if out, err := exec.Command(tt.mkfs[0], place(tt.mkfs[1:], image)...).CombinedOutput(); err != nil {
-					return fmt.Errorf("%v: %s", err, out)
+					return fmt.Errorf("%w: %s", err, out)
 				}
 				if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
-					return fmt.Errorf("%v: %s", err, out)
+					return fmt.Errorf("%w: %s", err, out)
 				}
 				before, after, err := Grow(dir, tt.fsType, large)
 				if errors.Is(err, unix.EPERM) {
@@ -198,7 +198,7 @@ func TestGrow(t *testing.T) {
 					t.Errorf("Grow() again = %d, %d; want no change", again, same)
 				}
 				if out, err := exec.Command(tt.fsck[0], place(tt.fsck[1:], image)...).CombinedOutput(); err != nil {
-					return fmt.Errorf("%s: %v: %s", tt.fsck[0], err, out)
+					return fmt.Errorf("%s: %w: %s", tt.fsck[0], err, out)
 				}
 				return nil
 			})

@@ -90,7 +90,7 @@ func (s *Server) loop(ctx context.Context, conn net.PacketConn, port int) error 
 	for {
 		n, from, err := conn.ReadFrom(buf)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // closed because it was to end
 		}
 		if err != nil {
 			return fmt.Errorf("receiving: %w", err)

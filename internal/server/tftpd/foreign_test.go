@@ -19,7 +19,7 @@ import (
 func startUDP(t *testing.T, paths map[string]string) (port string, events func() []Event) {
 	t.Helper()
 	before := runtime.NumGoroutine()
-	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestPutIsRefused(t *testing.T) {
 }
 
 func TestListenNamesTheRemedy(t *testing.T) {
-	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

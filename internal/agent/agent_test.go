@@ -69,8 +69,11 @@ func TestWalkRetriesAndGoesBack(t *testing.T) {
 		}
 	}
 	r.walk(t.Context(), []step{
-		{name: "network", run: do("network")}, {name: "plan", run: do("plan")},
-		{name: "image", again: "plan", run: do("image")}, {name: "flash", again: "plan", run: do("flash")}, {name: "handoff", run: do("handoff")},
+		{name: "network", run: do("network")},
+		{name: "plan", run: do("plan")},
+		{name: "image", again: "plan", run: do("image")},
+		{name: "flash", again: "plan", run: do("flash")},
+		{name: "handoff", run: do("handoff")},
 	})
 	want := []string{"network", "network", "network", "plan", "image", "plan", "image", "flash", "plan", "image", "flash", "handoff"}
 	if diff := cmp.Diff(want, ran); diff != "" {

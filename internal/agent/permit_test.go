@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -49,7 +50,9 @@ func TestLostPlanEndsTheFlash(t *testing.T) {
 	a := &Agent{runner: r, client: c}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	go a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error { return a.send(ctx, "m", plan, events) })
+	go a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
+		return a.send(ctx, "m", plan, events)
+	})
 
 	plans := []string{"first", "second"}
 	var ran []string
@@ -99,7 +102,7 @@ func TestPermitIgnoresOtherPlans(t *testing.T) {
 	ctx, end := p.begin(t.Context())
 	p.revoke("old", http.ErrAbortHandler)
 	p.revoke("", http.ErrAbortHandler)
-	if err := end(); err != nil || context.Cause(ctx) != context.Canceled {
+	if err := end(); err != nil || !errors.Is(context.Cause(ctx), context.Canceled) {
 		t.Errorf("after a word about another plan the step ends with %v; want nil", err)
 	}
 	p.revoke("new", http.ErrAbortHandler)

@@ -129,7 +129,7 @@ func (a *app) imageOrSource(ctx context.Context, ref string) (st *store.Store, i
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("making room for the image: %w", err)
 	}
-	remove := func() { os.RemoveAll(dir) }
+	remove := func() { _ = os.RemoveAll(dir) }
 	st, im, err = a.storeIn(ctx, dir, disk)
 	if err != nil {
 		remove()
@@ -156,7 +156,7 @@ func (a *app) storeIn(ctx context.Context, dir string, disk *source.Disk) (*stor
 func makeFile(target string, size int64) (isNew bool, err error) {
 	_, err = os.Stat(target)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return false, nil //nolint:nilerr // there, or Open says what is wrong with it
+		return false, nil // there, or Open says what is wrong with it
 	}
 	abs, err := filepath.Abs(target)
 	if err != nil {

@@ -97,7 +97,7 @@ func (r *patientReader) Read(p []byte) (int, error) {
 			r.heard.Store(time.Now().UnixNano())
 			return n, nil
 		}
-		r.Close()
+		_ = r.Close()
 		if err := r.pause(err); err != nil {
 			return 0, err
 		}

@@ -113,7 +113,7 @@ func (w *worker) fetch(ctx context.Context, i, attempts int) ([]byte, error) {
 		r := w.source.open(ctx, c.Offset, c.Offset+c.Length)
 		var raw []byte
 		raw, err = w.read(r, i)
-		r.Close()
+		_ = r.Close()
 		if err == nil {
 			return raw, nil
 		}

@@ -33,9 +33,9 @@ const DefaultChunkSize = 1 << 20
 const (
 	MinChunkSize    = 64 << 10
 	MaxChunkSize    = 16 << 20
-	MaxManifestSize = 4 << 20 // bytes; the OCI distribution spec's own limit
-	MaxConfigSize   = 4 << 20 // bytes
-	MaxTableSize    = 1 << 30 // bytes: 20 TiB of disk in 1 MiB chunks
-	MaxKernelSize   = 256 << 20
-	MaxModulesSize  = 512 << 20
+	MaxManifestSize = 4 << 20   // bytes; the OCI distribution spec's own limit
+	MaxConfigSize   = 4 << 20   // bytes
+	MaxTableSize    = 1 << 30   // bytes: 20 TiB of disk in 1 MiB chunks
+	MaxKernelSize   = 256 << 20 // bytes
+	MaxModulesSize  = 512 << 20 // bytes, compressed
 )

@@ -132,13 +132,19 @@ func TestImageRefusesPartsThatDisagree(t *testing.T) {
 func TestManifestRefuses(t *testing.T) {
 	s := newStored(t, SHA256)
 	for name, change := range map[string]func(*Manifest){
-		"another artifact":  func(m *Manifest) { m.ArtifactType = "application/vnd.oci.image" },
-		"schema 1":          func(m *Manifest) { m.SchemaVersion = 1 },
-		"no disk":           func(m *Manifest) { m.Layers = m.Layers[1:] },
-		"two disks":         func(m *Manifest) { m.Layers = append(m.Layers, m.Layers[0]) },
-		"another config":    func(m *Manifest) { m.Config.MediaType = "x" },
-		"endless config":    func(m *Manifest) { m.Config.Size = 1 << 40 },
-		"negative size":     func(m *Manifest) { m.Layers[0].Size = -1 },
+		"another artifact": func(m *Manifest) { m.ArtifactType = "application/vnd.oci.image" },
+		"schema 1":         func(m *Manifest) { m.SchemaVersion = 1 },
+		"no disk":          func(m *Manifest) { m.Layers = m.Layers[1:] },
+		"two disks":        func(m *Manifest) { m.Layers = append(m.Layers, m.Layers[0]) },
+		"another config":   func(m *Manifest) { m.Config.MediaType = "x" },
+		"endless config":   func(m *Manifest) { m.Config.Size = 1 << 40 },
+		"negative size":    func(m *Manifest) { m.Layers[0].Size = -1 },
+		"endless modules": func(m *Manifest) {
+			m.Layers = append(m.Layers, Descriptor{MediaType: MediaTypeModules, Digest: m.Config.Digest, Size: MaxModulesSize + 1})
+		},
+		"empty kernel": func(m *Manifest) {
+			m.Layers = append(m.Layers, Descriptor{MediaType: MediaTypeKernel, Digest: m.Config.Digest})
+		},
 		"path for a digest": func(m *Manifest) { m.Layers[0].Digest = "sha256:../../etc/passwd" },
 	} {
 		var m Manifest
@@ -253,7 +259,7 @@ func TestReader(t *testing.T) {
 		p := make([]byte, rnd.IntN(3*MinChunkSize))
 		n, err := r.ReadAt(p, off)
 		want := s.raw[off:min(r.Size(), off+int64(len(p)))]
-		if !bytes.Equal(p[:n], want) || (err == io.EOF) != (n < len(p)) {
+		if !bytes.Equal(p[:n], want) || errors.Is(err, io.EOF) != (n < len(p)) {
 			t.Fatalf("ReadAt(%d bytes, %d) = %d, %v; want %d bytes of the disk", len(p), off, n, err, len(want))
 		}
 	}

@@ -51,13 +51,22 @@ func ParseManifest(p []byte) (*Manifest, error) {
 	if err := m.Config.check(MediaTypeConfig, MaxConfigSize); err != nil {
 		return nil, fmt.Errorf("reading manifest: config: %w", err)
 	}
-	for _, required := range []struct {
+	for _, part := range []struct {
 		mediaType string
 		limit     int64
-	}{{MediaTypeDisk, 1 << 62}, {MediaTypeChunks, MaxTableSize}} {
-		d, err := m.Layer(required.mediaType)
+		optional  bool
+	}{
+		{MediaTypeDisk, 1 << 62, false},
+		{MediaTypeChunks, MaxTableSize, false},
+		{MediaTypeKernel, MaxKernelSize, true},
+		{MediaTypeModules, MaxModulesSize, true},
+	} {
+		d, err := m.Layer(part.mediaType)
+		if part.optional && errors.Is(err, ErrNoLayer) {
+			continue
+		}
 		if err == nil {
-			err = d.check(required.mediaType, required.limit)
+			err = d.check(part.mediaType, part.limit)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading manifest: %w", err)

@@ -1,6 +1,7 @@
 package golden
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -98,7 +99,7 @@ func (r *Reader) chunk(i int) ([]byte, error) {
 
 // noEOF makes an early end what it is: an error.
 func noEOF(err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

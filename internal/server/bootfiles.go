@@ -91,7 +91,7 @@ func (b *bootFiles) build(path string, im *golden.Image) (err error) {
 	defer func() {
 		f.Close()
 		if err != nil {
-			os.Remove(f.Name())
+			_ = os.Remove(f.Name())
 		}
 	}()
 	if err := b.builder.Build(f, im); err != nil {

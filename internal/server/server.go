@@ -188,7 +188,7 @@ func runAll(ctx context.Context, services []named) error {
 		group.Go(func() error {
 			err := s.Run(inner)
 			if inner.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // ends because it was to, or after the first error
 			}
 			if err == nil {
 				err = errors.New("stopped by itself")
@@ -225,7 +225,7 @@ func (h *httpService) Run(ctx context.Context) error {
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
 	if h.server.Shutdown(stop) != nil {
-		h.server.Close()
+		_ = h.server.Close()
 	}
 	<-done
 	return ctx.Err()

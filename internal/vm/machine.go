@@ -66,7 +66,7 @@ func start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	}
 	defer func() {
 		if err != nil {
-			m.Close()
+			_ = m.Close()
 		}
 	}()
 

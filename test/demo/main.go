@@ -76,7 +76,7 @@ func (d *demo) run(ctx context.Context) error {
 func (d *demo) cleanUp() error {
 	var errs []error
 	if d.machine != nil {
-		d.machine.Close() // a machine in mid-boot has no good way to end
+		_ = d.machine.Close() // a machine in mid-boot has no good way to end
 	}
 	if d.server != nil {
 		errs = append(errs, d.server.Stop())

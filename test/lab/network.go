@@ -82,12 +82,12 @@ func NewNetwork(ctx context.Context) (*Network, error) {
 		{"link", "set", Bridge, "up"},
 	} {
 		if err := n.ip(ctx, args...); err != nil {
-			n.Close()
+			_ = n.Close()
 			return nil, fmt.Errorf("make a lab network: %w", err)
 		}
 	}
 	if err := n.waitCarrier(ctx, Bridge); err != nil {
-		n.Close()
+		_ = n.Close()
 		return nil, fmt.Errorf("make a lab network: %w", err)
 	}
 	return n, nil

@@ -64,12 +64,6 @@ func (l Line) Value(key string) (string, bool) {
 	return "", false
 }
 
-// Has reports whether a word has that key, with a value or without.
-func (l Line) Has(key string) bool {
-	_, ok := l.Value(key)
-	return ok
-}
-
 // ReadOnlyRoot reports whether the root is to be mounted read-only at first:
 // the last of "ro" and "rw" counts, and without either the kernel's own
 // default is "ro".

@@ -132,7 +132,7 @@ func TestPrepareRefusesOutsideOfAnInitramfs(t *testing.T) {
 	if committed, err := s.Jump(); committed || err == nil {
 		t.Fatalf("Jump() = %v, %v; want a refusal that changed nothing", committed, err)
 	}
-	os.RemoveAll(filepath.Join(root, "run"))
+	_ = os.RemoveAll(filepath.Join(root, "run"))
 	if err := s.Prepare(runtime.GOARCH); err == nil || !strings.Contains(err.Error(), "/run") {
 		t.Errorf("Prepare() = %v; want that /run is missing", err)
 	}

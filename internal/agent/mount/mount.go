@@ -89,19 +89,6 @@ func Options(fstab string) (flags uintptr, data string) {
 	return flags, strings.Join(rest, ",")
 }
 
-// SetReadOnly remounts a mounted file system read-only or writable and keeps
-// its other flags and its data.
-func SetReadOnly(dir string, ro bool, flags uintptr) error {
-	flags = flags&^unix.MS_RDONLY | unix.MS_REMOUNT
-	if ro {
-		flags |= unix.MS_RDONLY
-	}
-	if err := unix.Mount("", dir, "", flags, ""); err != nil {
-		return fmt.Errorf("remounting %s: %w", dir, err)
-	}
-	return nil
-}
-
 // Unmount unmounts, and succeeds where nothing was mounted. It does not
 // detach lazily: a file system that is still in use must be an error, because
 // after a lazy unmount nobody knows when it is clean.

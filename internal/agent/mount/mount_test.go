@@ -143,14 +143,14 @@ func TestMountTwiceAndUnmountTwice(t *testing.T) {
 	base := t.TempDir()
 	inNamespace(t, func() error {
 		dir := filepath.Join(base, "x/y")
-		p := Point{"tmpfs", dir, "tmpfs", 0, ""}
-		if err := errors.Join(p.Mount(), SetReadOnly(dir, true, 0)); err != nil {
+		p := Point{"tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""}
+		if err := errors.Join(p.Mount(), p.Mount()); err != nil {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join(dir, "f"), nil, 0o644); !errors.Is(err, unix.EROFS) {
 			t.Errorf("writing to a read-only mount = %v; want EROFS", err)
 		}
-		return errors.Join(SetReadOnly(dir, false, 0), os.WriteFile(filepath.Join(dir, "f"), nil, 0o644), Unmount(dir), Unmount(dir))
+		return errors.Join(Unmount(dir), Unmount(dir), Unmount(dir))
 	})
 }
 
@@ -178,10 +178,10 @@ func TestGrow(t *testing.T) {
 			dir := t.TempDir()
 			inNamespace(t, func() error {
 				if out, err := exec.Command(tt.mkfs[0], place(tt.mkfs[1:], image)...).CombinedOutput(); err != nil {
-					return fmt.Errorf("%v: %s", err, out)
+					return fmt.Errorf("%w: %s", err, out)
 				}
 				if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
-					return fmt.Errorf("%v: %s", err, out)
+					return fmt.Errorf("%w: %s", err, out)
 				}
 				before, after, err := Grow(dir, tt.fsType, large)
 				if errors.Is(err, unix.EPERM) {
@@ -198,7 +198,7 @@ func TestGrow(t *testing.T) {
 					t.Errorf("Grow() again = %d, %d; want no change", again, same)
 				}
 				if out, err := exec.Command(tt.fsck[0], place(tt.fsck[1:], image)...).CombinedOutput(); err != nil {
-					return fmt.Errorf("%s: %v: %s", tt.fsck[0], err, out)
+					return fmt.Errorf("%s: %w: %s", tt.fsck[0], err, out)
 				}
 				return nil
 			})

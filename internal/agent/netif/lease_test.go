@@ -126,7 +126,7 @@ func FuzzParseLease(f *testing.F) {
 		if !isHost(l.Addr.Addr()) || len(l.Routes) > maxRoutes || l.MTU != 0 && l.MTU < minMTU {
 			t.Fatalf("ParseLease() = %+v", l)
 		}
-		if l.Length != 0 && !(0 < l.Renew && l.Renew <= l.Rebind && l.Rebind < l.Length) {
+		if l.Length != 0 && (l.Renew <= 0 || l.Rebind < l.Renew || l.Length <= l.Rebind) {
 			t.Fatalf("ParseLease() times %v, %v, %v; want them to grow", l.Renew, l.Rebind, l.Length)
 		}
 		for _, c := range l.ResolvConf() {

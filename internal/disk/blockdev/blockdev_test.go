@@ -113,7 +113,7 @@ func TestWriteReadBack(t *testing.T) {
 			}
 			copy(want[off:], p)
 			got := make([]byte, n)
-			if _, err := d.ReadAt(got, off); err != nil && err != io.EOF {
+			if _, err := d.ReadAt(got, off); err != nil && !errors.Is(err, io.EOF) {
 				t.Fatal(err)
 			}
 			sameBytes(t, "ReadAt", got, want[off:off+n])
@@ -133,7 +133,7 @@ func TestWriteReadBack(t *testing.T) {
 			got := make([]byte, n)
 			m, err := rb.ReadAt(got, off)
 			expect := want[min(off, d.Size()):min(off+n, d.Size())]
-			if m != len(expect) || (err == io.EOF) != (off+n > d.Size()) || err != nil && err != io.EOF {
+			if m != len(expect) || errors.Is(err, io.EOF) != (off+n > d.Size()) || err != nil && !errors.Is(err, io.EOF) {
 				t.Fatalf("read back of %d at %d = %d, %v; want %d", n, off, m, err, len(expect))
 			}
 			sameBytes(t, "unaligned read back", got[:m], expect)

@@ -2,6 +2,7 @@ package blockdev
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -97,7 +98,7 @@ func readBackAll(t testing.TB, d *Device) []byte {
 	}
 	defer r.Close()
 	b := AlignedBuffer(int(d.Size()))
-	if n, err := r.ReadAt(b, 0); n != len(b) || err != nil && err != io.EOF {
+	if n, err := r.ReadAt(b, 0); n != len(b) || err != nil && !errors.Is(err, io.EOF) {
 		t.Fatalf("reading back: %d, %v", n, err)
 	}
 	return b

@@ -198,7 +198,8 @@ func TestFind(t *testing.T) {
 				Title: "Linux 6.1.0-18-amd64", ID: "6.1.0-18-amd64", Kernel: "boot/vmlinuz-6.1.0-18-amd64",
 				Initrds: []string{"boot/initrd.img-6.1.0-18-amd64"}, Cmdline: "console=ttyS0 quiet",
 				Source: bootcfg.SourceDefaultGRUB, Default: true,
-			}, 1,
+			},
+			1,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -52,7 +52,7 @@ func x86Release(r io.ReaderAt, head []byte) (release, arch string, err error) {
 	}
 	b := make([]byte, 256)
 	n, err := r.ReadAt(b, int64(at)+0x200)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", "", fmt.Errorf("read kernel version: %w", err)
 	}
 	release, err = releaseWord(b[:n])

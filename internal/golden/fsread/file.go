@@ -1,6 +1,7 @@
 package fsread
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"time"
@@ -45,7 +46,7 @@ func (f *openFile) Seek(offset int64, whence int) (int64, error) {
 }
 
 func (f *openFile) wrap(err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
 	return &fs.PathError{Op: "read", Path: f.name, Err: err}

@@ -64,7 +64,7 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 	}
 	cached := newPageCache(r, size)
 	f := &FS{sig: sig}
-	f.namespace.root = f
+	f.root = f
 	switch sig.Kind {
 	case "ext2", "ext3", "ext4":
 		v, err := openExt(cached)

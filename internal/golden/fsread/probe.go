@@ -180,7 +180,7 @@ func probeZFS(r io.ReaderAt, size int64) (bool, error) {
 // believes the directory.
 func probeFAT(head []byte, r io.ReaderAt, size int64) (Signature, error) {
 	if _, err := parseBPB(head, size); err != nil {
-		return Signature{}, nil
+		return Signature{}, nil //nolint:nilerr // it is no FAT then
 	}
 	v, err := openFAT(newPageCache(r, size))
 	if errors.Is(err, ErrCorrupt) {

@@ -100,7 +100,7 @@ type assembly struct {
 
 func (a *assembly) close() {
 	for _, d := range a.drafts {
-		d.Close()
+		_ = d.Close()
 	}
 }
 

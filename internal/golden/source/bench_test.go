@@ -1,6 +1,7 @@
 package source
 
 import (
+	"errors"
 	"io"
 	"testing"
 )
@@ -34,7 +35,7 @@ func BenchmarkReadChunk(b *testing.B) {
 					_, _, err = d.ReadChunk(p)
 				}
 				d.Close()
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					b.Fatal(err)
 				}
 			}

@@ -51,9 +51,15 @@ var accepted = []struct {
 }{
 	{qcow2.Magic, formatQcow2},
 	{"\x1f\x8b\x08", formatGzip},
-	{"BZh1", formatBzip2}, {"BZh2", formatBzip2}, {"BZh3", formatBzip2},
-	{"BZh4", formatBzip2}, {"BZh5", formatBzip2}, {"BZh6", formatBzip2},
-	{"BZh7", formatBzip2}, {"BZh8", formatBzip2}, {"BZh9", formatBzip2},
+	{"BZh1", formatBzip2},
+	{"BZh2", formatBzip2},
+	{"BZh3", formatBzip2},
+	{"BZh4", formatBzip2},
+	{"BZh5", formatBzip2},
+	{"BZh6", formatBzip2},
+	{"BZh7", formatBzip2},
+	{"BZh8", formatBzip2},
+	{"BZh9", formatBzip2},
 	{"\xfd7zXZ\x00", formatXZ},
 	{"\x28\xb5\x2f\xfd", formatZstd},
 }

@@ -28,14 +28,14 @@ func FuzzOpen(f *testing.F) {
 	f.Add(disk)
 	var gz, zs bytes.Buffer
 	g := gzip.NewWriter(&gz)
-	g.Write(disk)
+	_, _ = g.Write(disk)
 	g.Close()
 	f.Add(gz.Bytes())
 	z, err := zstd.NewWriter(&zs)
 	if err != nil {
 		f.Fatal(err)
 	}
-	z.Write(disk)
+	_, _ = z.Write(disk)
 	z.Close()
 	f.Add(zs.Bytes())
 	f.Add([]byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x16\x00\x00\x00"))
@@ -72,7 +72,7 @@ func FuzzFrames(f *testing.F) {
 		for p := make([]byte, 1); err == nil; {
 			_, err = single.Read(p)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = nil
 		}
 		if (whole == nil) != (err == nil) {

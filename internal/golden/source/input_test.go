@@ -181,7 +181,7 @@ func TestPipe(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	go os.WriteFile(path, disk, 0)
+	go func() { _ = os.WriteFile(path, disk, 0) }()
 	got, _, err := readImage(t.Context(), path, Options{})
 	if err != nil || !bytes.Equal(got, disk) {
 		t.Errorf("read %d bytes from a pipe, %v; want %d, nil", len(got), err, len(disk))
@@ -201,7 +201,7 @@ func TestBlockDevice(t *testing.T) {
 		t.Skip("no loop device here:", err)
 	}
 	dev := strings.TrimSpace(string(out))
-	defer exec.Command("losetup", "--detach", dev).Run()
+	defer func() { _ = exec.Command("losetup", "--detach", dev).Run() }()
 	got, d, err := readImage(t.Context(), dev, Options{})
 	if err != nil || !bytes.Equal(got, disk) {
 		t.Fatalf("read %d bytes from a block device, %v; want %d, nil", len(got), err, len(disk))
@@ -219,7 +219,7 @@ func TestURL(t *testing.T) {
 	send := func(b []byte) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", fmt.Sprint(len(b)))
-			w.Write(b)
+			_, _ = w.Write(b)
 		}
 	}
 	release := make(chan struct{})
@@ -233,14 +233,14 @@ func TestURL(t *testing.T) {
 	mux.HandleFunc("/qcow2", send(qcow))
 	mux.HandleFunc("/chunked", func(w http.ResponseWriter, _ *http.Request) {
 		w.(http.Flusher).Flush()
-		w.Write(disk)
+		_, _ = w.Write(disk)
 	})
 	mux.HandleFunc("/short", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(disk)))
-		w.Write(disk[:len(disk)/2])
+		_, _ = w.Write(disk[:len(disk)/2])
 	})
 	mux.HandleFunc("/stall", func(w http.ResponseWriter, r *http.Request) {
-		w.Write(disk[:len(disk)/2])
+		_, _ = w.Write(disk[:len(disk)/2])
 		w.(http.Flusher).Flush()
 		<-release
 	})

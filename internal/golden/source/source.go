@@ -91,7 +91,7 @@ func Open(ctx context.Context, name string, opts Options) (*Disk, error) {
 	}
 	d := &Disk{ctx: ctx, cancel: cancel, in: in}
 	if err := d.open(opts); err != nil {
-		d.Close()
+		_ = d.Close()
 		return nil, fmt.Errorf("open image %s: %w", in.name, err)
 	}
 	return d, nil
@@ -118,7 +118,7 @@ func (d *Disk) open(opts Options) error {
 		err = errors.New("only one layer of compression is read: decompress it once first")
 	}
 	if err != nil {
-		dec.Close()
+		_ = dec.Close()
 		return fmt.Errorf("inside the %s data: %w", outer, err)
 	}
 	d.format = string(outer) + ", " + string(inner)

@@ -86,7 +86,7 @@ func (d *Draft) link() (isNew bool, err error) {
 		return false, err
 	}
 	if err := os.Rename(tmp, d.path()); err != nil {
-		os.Remove(tmp)
+		_ = os.Remove(tmp)
 		return false, fmt.Errorf("writing blob: %w", err)
 	}
 	return false, nil

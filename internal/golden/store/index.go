@@ -59,7 +59,7 @@ func (s *Store) replaceFile(name string, p []byte) (err error) {
 	defer func() {
 		tmp.Close()
 		if err != nil {
-			os.Remove(tmp.Name())
+			_ = os.Remove(tmp.Name())
 		}
 	}()
 	if _, err := tmp.Write(p); err != nil {

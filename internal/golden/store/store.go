@@ -303,7 +303,7 @@ func (s *Store) publish(index *ocispec.Index, drafts []*Draft) (err error) {
 	defer func() {
 		if err != nil {
 			for _, path := range added {
-				os.Remove(path)
+				_ = os.Remove(path)
 			}
 		}
 	}()

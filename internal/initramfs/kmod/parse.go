@@ -27,12 +27,6 @@ type Softdep struct {
 	Pre, Post []string
 }
 
-// Loaded is one line of /proc/modules.
-type Loaded struct {
-	Name  string
-	State string // "Live", "Loading" or "Unloading"
-}
-
 // ParseDep reads modules.dep ("path: need need ...", paths below the release's folder).
 func ParseDep(text []byte) ([]Dep, error) {
 	var deps []Dep
@@ -144,24 +138,6 @@ func ParseBuiltinAlias(data []byte) []Alias {
 		}
 	}
 	return aliases
-}
-
-// ParseLoaded reads /proc/modules ("name size uses users state address"). Older kernels without
-// module unloading print fewer fields; State is then empty.
-func ParseLoaded(text []byte) []Loaded {
-	var loaded []Loaded
-	for _, line := range lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) == 0 {
-			continue
-		}
-		l := Loaded{Name: CanonicalName(fields[0])}
-		if len(fields) > 4 {
-			l.State = fields[4]
-		}
-		loaded = append(loaded, l)
-	}
-	return loaded
 }
 
 // lines yields each line that says something, trimmed, with its number from 1. The text is copied

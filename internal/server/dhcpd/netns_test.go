@@ -287,7 +287,9 @@ func TestBadDatagrams(t *testing.T) {
 		}
 		defer conn.Close()
 		for _, b := range [][]byte{
-			{}, {1}, good[:239], set(236, 0), set(0, 0), set(0, 255), set(2, 0), set(2, 255), set(3, 255),
+			{},
+			{1},
+			good[:239], set(236, 0), set(0, 0), set(0, 255), set(2, 0), set(2, 255), set(3, 255),
 			opts(), opts(53, 1), opts(53, 1, 1), opts(53, 0, 255), opts(53, 9, 1), opts(52, 1, 3, 53, 1, 1, 255),
 			opts(53, 1, 1, 12, 0, 255), opts(53, 1, 1, 82, 3, 1, 200, 0, 255), opts(53, 1, 1, 93, 3, 0, 7, 0, 60, 9, 'P', 'X', 'E', 'C', 'l', 'i', 'e', 'n', 't', 255),
 			opts(bytes.Repeat([]byte{0}, 60<<10)...), opts(bytes.Repeat([]byte{12, 255}, 2000)...),

@@ -20,23 +20,6 @@ type Server struct {
 	Log    *slog.Logger // nil: discarded
 }
 
-// ListenAndServe checks the configuration, listens on ports 67 and 4011 of the interface and answers
-// until ctx ends; then it returns nil. With mode Off it only waits.
-func (s *Server) ListenAndServe(ctx context.Context) error {
-	if err := s.Config.Validate(); err != nil {
-		return err
-	}
-	if s.Config.Mode == Off {
-		<-ctx.Done()
-		return nil
-	}
-	dhcp, pxe, err := Listen(ctx, s.Config.Interface)
-	if err != nil {
-		return err
-	}
-	return s.Serve(ctx, dhcp, pxe)
-}
-
 // Listen opens the two sockets that [Server.Serve] answers on, ports 67 and
 // 4011 of an interface. The caller closes them if it does not call Serve.
 func Listen(ctx context.Context, iface string) (dhcp, pxe net.PacketConn, err error) {
@@ -107,7 +90,7 @@ func (s *Server) loop(ctx context.Context, conn net.PacketConn, port int) error 
 	for {
 		n, from, err := conn.ReadFrom(buf)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // closed because it was to end
 		}
 		if err != nil {
 			return fmt.Errorf("receiving: %w", err)

@@ -48,7 +48,7 @@ func Start(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error)
 	}
 	e := &Embedded{lock: lockFile}
 	if err := e.start(ctx, dir, log); err != nil {
-		e.Close()
+		_ = e.Close()
 		return nil, err
 	}
 	return e, nil
@@ -119,7 +119,7 @@ func (e *Embedded) Done() <-chan struct{} { return e.etcd.Server.StopNotify() }
 func (e *Embedded) Close() error {
 	e.serving.Store(false)
 	if e.client != nil {
-		e.client.Close()
+		_ = e.client.Close()
 	}
 	if e.etcd != nil {
 		e.etcd.Close()

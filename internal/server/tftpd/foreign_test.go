@@ -19,7 +19,7 @@ import (
 func startUDP(t *testing.T, paths map[string]string) (port string, events func() []Event) {
 	t.Helper()
 	before := runtime.NumGoroutine()
-	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,15 +147,15 @@ func TestPutIsRefused(t *testing.T) {
 	}
 }
 
-func TestListenAndServeNamesTheRemedy(t *testing.T) {
-	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+func TestListenNamesTheRemedy(t *testing.T) {
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	err = (&Server{Open: Table(nil)}).ListenAndServe(t.Context(), conn.LocalAddr().String())
+	_, err = Listen(t.Context(), conn.LocalAddr().String())
 	if err == nil || !strings.Contains(err.Error(), "stop the other TFTP server") {
-		t.Errorf("ListenAndServe on a taken port = %v; want the remedy", err)
+		t.Errorf("Listen on a taken port = %v; want the remedy", err)
 	}
 }
 

@@ -95,19 +95,9 @@ type entry struct {
 	moved  time.Time     // when the client last made progress
 }
 
-// ListenAndServe serves on a UDP address such as "10.0.0.1:69" until ctx ends. Name the address that
-// DHCP gives as next-server: boot ROMs ignore answers from another one, and on a wildcard address
-// the kernel chooses.
-func (s *Server) ListenAndServe(ctx context.Context, address string) error {
-	conn, err := Listen(ctx, address)
-	if err != nil {
-		return err
-	}
-	return s.Serve(ctx, conn)
-}
-
-// Listen opens the socket that [Server.Serve] answers on. The caller closes it if it does not call
-// Serve.
+// Listen opens the socket that [Server.Serve] answers on, at a UDP address such as "10.0.0.1:69".
+// Name the address that DHCP gives as next-server: boot ROMs ignore answers from another one, and on
+// a wildcard address the kernel chooses. The caller closes it if it does not call Serve.
 func Listen(ctx context.Context, address string) (net.PacketConn, error) {
 	var lc net.ListenConfig
 	conn, err := lc.ListenPacket(ctx, "udp4", address)

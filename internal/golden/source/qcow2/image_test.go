@@ -75,7 +75,7 @@ func check(t *testing.T, m *Image, want []byte) {
 	p := make([]byte, 100*1000)
 	for off := int64(0); off < m.Size(); off += int64(len(p)) {
 		n, err := m.ReadAt(p, off)
-		if err != nil && (err != io.EOF || off+int64(n) != m.Size()) {
+		if err != nil && (!errors.Is(err, io.EOF) || off+int64(n) != m.Size()) {
 			t.Fatalf("ReadAt(%d) = %d, %v; want nil", off, n, err)
 		}
 		part := want[off : off+int64(n)]

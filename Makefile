@@ -8,7 +8,7 @@ GOBUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
 AGENTBUILD = $(GOBUILD) -tags nethttpomithttp2 -ldflags '$(LDFLAGS)'
 AGENTBIN   = internal/initramfs/agentbin
 LINT       = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-BENCHSTAT  = golang.org/x/perf/cmd/benchstat@latest
+BENCHSTAT  = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME  ?= 20s
 
 .DEFAULT_GOAL := build
@@ -45,6 +45,7 @@ lint: ## golangci-lint with the linters of .golangci.yml
 	$(GO) run $(LINT) run ./...
 
 bench: ## microbenchmarks, ten runs, summed up by benchstat
+	@mkdir -p bin
 	$(GO) test -run '^$$' -bench . -count 10 ./internal/... > bin/bench.txt
 	$(GO) run $(BENCHSTAT) bin/bench.txt
 

@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -65,15 +66,17 @@ func mutations() []mutation {
 }
 
 func main() {
+	only := flag.String("run", "", "try only mutations whose name holds this `text`")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx); err != nil {
+	if err := run(ctx, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context, only string) error {
 	dir, err := os.MkdirTemp("", "gild-mutate-")
 	if err != nil {
 		return err
@@ -81,6 +84,9 @@ func run(ctx context.Context) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 	var survived []string
 	for _, m := range mutations() {
+		if !strings.Contains(m.name, only) {
+			continue
+		}
 		start := time.Now()
 		killed, err := m.try(ctx, dir)
 		if err != nil {

@@ -40,6 +40,9 @@ func TestExt(t *testing.T) {
 			t.Parallel()
 			source := small
 			if strings.HasPrefix(test.name, "large") {
+				if testing.Short() {
+					t.Skip("thousands of files take their time")
+				}
 				source = large
 			}
 			image := blank(t, 96<<20)

@@ -30,6 +30,9 @@ func TestXFS(t *testing.T) {
 			t.Parallel()
 			source := small
 			if strings.HasPrefix(test.name, "large") {
+				if testing.Short() {
+					t.Skip("thousands of files take their time")
+				}
 				source = large
 			}
 			image := blank(t, 320<<20)
@@ -117,6 +120,9 @@ func TestExtMounted(t *testing.T) {
 // mount mounts an image over a loop device that goes away with the mount.
 func mount(t *testing.T, image, dir string) (unmount func()) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("the kernel writes hundreds of megabytes")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to mount")
 	}

@@ -99,7 +99,11 @@ func TestConverted(t *testing.T) {
 	if err := os.WriteFile(raw, want, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, cluster := range []string{"512", "4k", "64k", "2M"} {
+	clusters := []string{"512", "4k", "64k", "2M"}
+	if testing.Short() {
+		clusters = []string{"64k"} // the default
+	}
+	for _, cluster := range clusters {
 		for name, args := range map[string][]string{
 			"v2":            {"-o", "compat=0.10"},
 			"v2 zlib":       {"-o", "compat=0.10", "-c"},
@@ -133,7 +137,11 @@ func TestWrittenTo(t *testing.T) {
 	if err != nil {
 		t.Skip("qemu-io (Debian: qemu-utils) writes the images of this test")
 	}
-	for _, cluster := range []string{"512", "64k", "2M"} {
+	clusters := []string{"512", "64k", "2M"}
+	if testing.Short() {
+		clusters = []string{"64k"}
+	}
+	for _, cluster := range clusters {
 		t.Run(cluster, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()

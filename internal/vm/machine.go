@@ -104,7 +104,7 @@ func start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	cmd.Stderr = m.stderr
 	cmd.ExtraFiles = []*os.File{monitorThere, serialThere}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := m.run(cmd, cfg.Namespace); err != nil {
+	if err := m.run(cmd, cfg); err != nil {
 		monitorHere.Close()
 		serialHere.Close()
 		return nil, err
@@ -128,11 +128,14 @@ func start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 // run starts the process on an operating-system thread of its own, which then waits for it. Both that
 // the namespace is a thread's and that Pdeathsig fires when the parent thread ends make this necessary;
 // the thread is never handed back, so its namespace reaches no other goroutine.
-func (m *Machine) run(cmd *exec.Cmd, namespace string) error {
+func (m *Machine) run(cmd *exec.Cmd, cfg Config) error {
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		err := enterNamespace(namespace)
+		err := enterNamespace(cfg.Namespace)
+		if err == nil {
+			err = cfg.findTaps()
+		}
 		if err == nil {
 			err = cmd.Start()
 		}
@@ -160,6 +163,20 @@ func enterNamespace(name string) error {
 	defer file.Close()
 	if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter network namespace %s: %w", name, err)
+	}
+	return nil
+}
+
+// findTaps looks for the taps in the calling thread's network namespace. QEMU would make a missing one itself,
+// with nothing at its other end: a machine that then hears no DHCP server says nothing of the reason.
+func (c Config) findTaps() error {
+	for _, n := range c.NICs {
+		if n.Tap == "" {
+			continue
+		}
+		if _, err := net.InterfaceByName(n.Tap); err != nil {
+			return fmt.Errorf("tap %s: %w: make it first, in network namespace %q", n.Tap, err, c.Namespace)
+		}
 	}
 	return nil
 }

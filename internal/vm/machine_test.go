@@ -244,3 +244,17 @@ func TestStartExplains(t *testing.T) {
 		})
 	}
 }
+
+func TestStartRefusesAMissingTap(t *testing.T) {
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		t.Skip("needs qemu-system-x86_64: scripts/deps test installs it")
+	}
+	m, err := Start(t.Context(), Config{NICs: []NIC{{Tap: "gild-absent0"}}})
+	if err == nil {
+		m.Close()
+		t.Fatal("Start with a tap that does not exist succeeded")
+	}
+	if !strings.Contains(err.Error(), "gild-absent0") {
+		t.Errorf("Start = %v; want the tap's name in it", err)
+	}
+}

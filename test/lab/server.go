@@ -20,6 +20,8 @@ import (
 const (
 	readyWait = 2 * time.Minute // etcd and a DHCP probe on a busy host
 	stopWait  = 20 * time.Second
+	// Each look is a process: more often, and it takes the emulated machine its time.
+	pollEvery = 500 * time.Millisecond
 )
 
 // Server is a `gild serve` inside a network, as an operator would run it.
@@ -122,7 +124,7 @@ func (s *Server) WaitFor(ctx context.Context, mac string, wanted func(Machine) b
 			return m, nil
 		}
 		select {
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(pollEvery):
 		case <-ctx.Done():
 			return m, fmt.Errorf("waiting for machine %s: %w; it is %q: %s (%w)", mac, context.Cause(ctx), m.State, m.Message, errors.Join(err))
 		}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestXFS reads what mkfs.xfs makes of a tree, in every layout that changes where things are.
@@ -140,6 +141,15 @@ func mount(t *testing.T, image, dir string) (unmount func()) {
 		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
 			t.Errorf("umount: %v: %s", err, out)
 		}
+		// Any process that entered a mount namespace of its own in the meantime has
+		// a copy of the mount, and the file system lives until that is gone too.
+		for range 600 {
+			if out, err := exec.Command("losetup", "-j", image).Output(); err != nil || len(out) == 0 {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Errorf("%s is still mounted somewhere a minute after umount", image)
 	}
 	t.Cleanup(unmount)
 	return unmount

@@ -209,7 +209,7 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 		t.Skip(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", l.other, "dnsmasq", "-k", "-C", "/dev/null", "-p", "0", "-i", "o0",
-		"--bind-interfaces", "--dhcp-range=10.77.0.50,10.77.0.90,1h", "--no-ping", "--user=root", "--pid-file=",
+		"--bind-interfaces", "--dhcp-range=10.77.0.50,10.77.0.90,1h", "--user=root", "--pid-file=",
 		"--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -217,7 +217,7 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 
 	var got []OtherServer
-	for range 3 { // dnsmasq needs a moment
+	for range 3 { // dnsmasq needs a moment, and pings what it offers for three seconds
 		if got = probe(); len(got) == 2 {
 			break
 		}

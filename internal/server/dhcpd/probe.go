@@ -13,9 +13,9 @@ import (
 	"github.com/insomniacslk/dhcp/iana"
 )
 
-// probeTime is how long a probe listens when its context allows. ISC dhcpd pings an address for a
-// second before it offers it.
-const probeTime = 3 * time.Second
+// probeTime is how long a probe listens when its context allows. Servers ping an address before they offer it:
+// ISC dhcpd for one second, dnsmasq for three.
+const probeTime = 6 * time.Second
 
 // OtherServer is a DHCP server that answered a probe.
 type OtherServer struct {
@@ -25,7 +25,7 @@ type OtherServer struct {
 }
 
 // Probe asks on an interface like a machine that boots, and lists who answers, in the order of the
-// answers, each once. It listens for three seconds or until ctx ends. Nothing is leased. A server
+// answers, each once. It listens for six seconds or until ctx ends. Nothing is leased. A server
 // in this very process is not seen, because the question does not loop back. It needs CAP_NET_RAW.
 func Probe(ctx context.Context, iface string) ([]OtherServer, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)

@@ -45,7 +45,7 @@ func (r *Room) PowerOn(cfg vm.Config) *Guest {
 	}
 	r.t.Cleanup(func() {
 		m.Kill()
-		m.Close()
+		_ = m.Close()
 		if r.t.Failed() {
 			r.t.Logf("%s ends with:\n%s", filepath.Base(log), fileTail(log, 40))
 		}

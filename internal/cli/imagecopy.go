@@ -81,7 +81,7 @@ func (a *app) verify(ctx context.Context, st *store.Store, name string) error {
 	}
 	bar := a.newBar("verifying "+name, im.Table.DiskSize)
 	defer bar.done()
-	return eachChunk(ctx, st, im, func(raw []byte) error {
+	return eachChunk(ctx, st, im, func(_ golden.Chunk, raw []byte) error {
 		bar.add(int64(len(raw)))
 		return nil
 	})
@@ -108,7 +108,7 @@ func verifyBlob(ctx context.Context, st *store.Store, d golden.Descriptor) error
 }
 
 // eachChunk gives the raw chunks of an image in order, each checked.
-func eachChunk(ctx context.Context, st *store.Store, im *golden.Image, do func(raw []byte) error) error {
+func eachChunk(ctx context.Context, st *store.Store, im *golden.Image, do func(c golden.Chunk, raw []byte) error) error {
 	blob, err := st.OpenBlob(im.Disk.Digest)
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func eachChunk(ctx context.Context, st *store.Store, im *golden.Image, do func(r
 		if _, err := r.ReadAt(buf[:n], off); err != nil {
 			return err
 		}
-		if err := do(buf[:n]); err != nil {
+		if err := do(im.Table.Chunks[i], buf[:n]); err != nil {
 			return err
 		}
 	}
@@ -160,7 +160,7 @@ func (a *app) runImageExport(ctx context.Context, name, to string) error {
 	bar := a.newBar("exporting "+name, im.Table.DiskSize)
 	defer bar.done()
 	if to == "-" {
-		return eachChunk(ctx, st, im, func(raw []byte) error {
+		return eachChunk(ctx, st, im, func(_ golden.Chunk, raw []byte) error {
 			bar.add(int64(len(raw)))
 			_, err := a.Stdout.Write(raw)
 			return err
@@ -168,9 +168,9 @@ func (a *app) runImageExport(ctx context.Context, name, to string) error {
 	}
 	return writeFileWhole(to, func(f *os.File) error {
 		var off int64
-		err := eachChunk(ctx, st, im, func(raw []byte) error {
+		err := eachChunk(ctx, st, im, func(c golden.Chunk, raw []byte) error {
 			bar.add(int64(len(raw)))
-			if !isZero(raw) { // the file stays sparse where the disk is empty
+			if !c.Zero { // the file stays sparse where the disk is empty
 				if _, err := f.WriteAt(raw, off); err != nil {
 					return err
 				}
@@ -208,15 +208,6 @@ func writeFileWhole(path string, write func(*os.File) error) (err error) {
 		return err
 	}
 	return os.Rename(f.Name(), path)
-}
-
-func isZero(p []byte) bool {
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // ctxReader ends a long copy when its context does.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,7 +131,7 @@ func (a *Agent) init(image string) string {
 	if name, ok := a.line.Value("init"); ok && name != "" {
 		return name
 	}
-	return or(image, "/sbin/init")
+	return cmp.Or(image, "/sbin/init")
 }
 
 // kernelName is what the boot script calls the kernel.
@@ -279,7 +280,7 @@ func partitionNode(ctx context.Context, sys, disk string, number int) (string, e
 func (a *Agent) receipt(ctx context.Context, way string, reasons []string) {
 	r := a.result
 	a.event(api.Event{Step: "handoff", State: api.StateProgress, Message: "leaving by " + way, Receipt: &api.Receipt{
-		Plan: a.plan.ID, Image: a.plan.Image.Digest, Disk: a.disk, ReadBack: or(a.plan.ReadBack, "full"), Handoff: way, Reasons: reasons,
+		Plan: a.plan.ID, Image: a.plan.Image.Digest, Disk: a.disk, ReadBack: cmp.Or(a.plan.ReadBack, "full"), Handoff: way, Reasons: reasons,
 		Written: r.Written, Zeroed: r.Zeroed, Kept: r.Kept, Wire: r.Wire, Repaired: r.Repaired, PhaseTimes: r.times,
 	}})
 	if !a.queue.flush(ctx, 5*time.Second) {

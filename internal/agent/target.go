@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -182,7 +183,7 @@ func (a *Agent) growFileSystem(ctx context.Context, p partition.Partition) (note
 		}
 	}
 	if !mount.CanGrow(fsType) {
-		return fmt.Sprintf("; its file system (%s) is left as it is", or(fsType, "unknown")), nil
+		return fmt.Sprintf("; its file system (%s) is left as it is", cmp.Or(fsType, "unknown")), nil
 	}
 	const dir = "/grow"
 	if err := a.mountPartition(ctx, p.Number, fsType, dir, 0, ""); err != nil {
@@ -193,11 +194,4 @@ func (a *Agent) growFileSystem(ctx context.Context, p partition.Partition) (note
 		return "", err
 	}
 	return fmt.Sprintf("; %s from %.1f to %.1f GB", fsType, float64(before)/1e9, float64(after)/1e9), nil
-}
-
-func or(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -129,22 +130,15 @@ func (a *app) printImage(name string, im *golden.Image) {
 	}
 	line("firmware", "%s", orDash(strings.Join(c.Firmware, ", ")))
 	if b := c.Boot; b != nil {
-		line("kernel", "%s %s, %s", b.KernelRelease, b.Arch, orElse(b.Kernel, "not the image's own"))
+		line("kernel", "%s %s, %s", b.KernelRelease, b.Arch, cmp.Or(b.Kernel, "not the image's own"))
 		line("cmdline", "%s (from %s)", b.Cmdline, b.CmdlineFrom)
-		line("root", "partition %d, %s, init %s", b.Root.Partition, b.Root.FileSystem, orElse(b.Init, "not found"))
+		line("root", "partition %d, %s, init %s", b.Root.Partition, b.Root.FileSystem, cmp.Or(b.Init, "not found"))
 	}
 	for _, part := range []struct{ name, mediaType string }{{"  kernel", golden.MediaTypeKernel}, {"  modules", golden.MediaTypeModules}} {
 		if l, err := im.Manifest.Layer(part.mediaType); err == nil {
 			line(part.name, "%s stored", bytesText(l.Size))
 		}
 	}
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 func dataChunks(t *golden.Table) int {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -164,7 +165,7 @@ func (o imageAddOptions) given() (inspect.Given, error) {
 			return g, err
 		}
 		kernel = filepath.Join("/boot", "vmlinuz-"+release)
-		modules = orElse(modules, "/")
+		modules = cmp.Or(modules, "/")
 	}
 	if kernel != "" {
 		p, err := readKernel(kernel)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,11 +172,11 @@ func (a *app) printMachine(m api.Machine) {
 			line("cpu, memory", "%s (%d), %s", i.CPU, i.CPUs, bytesText(i.Memory))
 		}
 		for _, d := range i.Disks {
-			line("  "+d.Name, "%s %s %s %s: %s", bytesText(d.Size), d.Transport, d.Model, d.Serial, orElse(strings.Join(d.Holds, ", "), "empty"))
+			line("  "+d.Name, "%s %s %s %s: %s", bytesText(d.Size), d.Transport, d.Model, d.Serial, cmp.Or(strings.Join(d.Holds, ", "), "empty"))
 		}
 	}
 	if m.Armed != nil {
-		line("armed", "%s on %s", m.Armed.Plan.Image.Name, orElse(m.Armed.Plan.Disk, "its only disk"))
+		line("armed", "%s on %s", m.Armed.Plan.Image.Name, cmp.Or(m.Armed.Plan.Disk, "its only disk"))
 	}
 	if r := m.Receipt; r != nil {
 		line("flashed", "%s on %s, %s written, %s zeroed, read back: %s, handoff: %s",

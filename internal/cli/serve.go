@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,7 +130,7 @@ func (o serveOptions) network(ctx context.Context, log *slog.Logger) (n server.N
 	if n.Address, err = server.InterfaceAddr(o.iface); err != nil {
 		return n, "", err
 	}
-	host := orElse(o.advertise, n.Address.Addr().String())
+	host := cmp.Or(o.advertise, n.Address.Addr().String())
 	if strings.ContainsAny(host, "/: ") {
 		return n, "", usageError{fmt.Errorf("--advertise %q: give a host name or an IPv4 address alone", host)}
 	}

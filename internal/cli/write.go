@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -184,7 +185,7 @@ func (a *app) confirm(ctx context.Context, target string, disk *blockdev.Device,
 	}
 	holds := blockdev.Signatures(disk, disk.Size())
 	fmt.Fprintf(a.Stderr, "%s: %s\n", target, describeDisk(target, disk))
-	fmt.Fprintf(a.Stderr, "it holds: %s\n", orElse(printable(strings.Join(holds, ", ")), "nothing that gild knows"))
+	fmt.Fprintf(a.Stderr, "it holds: %s\n", cmp.Or(printable(strings.Join(holds, ", ")), "nothing that gild knows"))
 	if !a.interactive() {
 		return refusal{hinted{errors.New("not overwriting it without being told to"), "add --yes"}}
 	}

@@ -7,6 +7,7 @@
 package blockdev
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -60,19 +61,12 @@ type identity struct {
 // md, under the running system's root, or opened exclusively by another program. It fails when the
 // device node at path changes meaning while it is opened.
 func Open(path string, opts Options) (*Device, error) {
-	opts.Sys, opts.Proc = or(opts.Sys, "/sys"), or(opts.Proc, "/proc")
+	opts.Sys, opts.Proc = cmp.Or(opts.Sys, "/sys"), cmp.Or(opts.Proc, "/proc")
 	d, err := open(path, opts)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
 	return d, nil
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 func open(path string, opts Options) (_ *Device, err error) {

@@ -1,6 +1,7 @@
 package blockdev
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,7 +40,7 @@ type ListOptions struct {
 // leaves out what has no size and what is no disk of its own: RAM disks, device-mapper, md, optical
 // and floppy drives, raw flash, the boot areas of eMMC, hidden paths of multipath NVMe.
 func List(opts ListOptions) ([]Info, error) {
-	sys, dev := or(opts.Sys, "/sys"), or(opts.Dev, "/dev")
+	sys, dev := cmp.Or(opts.Sys, "/sys"), cmp.Or(opts.Dev, "/dev")
 	entries, err := os.ReadDir(filepath.Join(sys, "block"))
 	if err != nil {
 		return nil, fmt.Errorf("listing disks (is %s mounted?): %w", sys, err)

@@ -126,7 +126,7 @@ func (a *Agent) bootLocal(ctx context.Context, message string) error {
 // against the plan's digest: nothing is written before this has succeeded.
 func (a *Agent) pullImage(ctx context.Context) (string, error) {
 	if a.image == nil {
-		image, err := pull(ctx, a.client, a.plan.Image)
+		image, err := a.client.Image(ctx, a.plan.Image.Repository, golden.Digest(a.plan.Image.Digest))
 		if err != nil {
 			return "", err
 		}
@@ -136,34 +136,4 @@ func (a *Agent) pullImage(ctx context.Context) (string, error) {
 	t := a.image.Table
 	return fmt.Sprintf("a disk of %.1f GB with %.1f GB of data, %.1f GB to fetch",
 		float64(t.DiskSize)/1e9, float64(t.DataSize())/1e9, float64(t.BlobSize())/1e9), nil
-}
-
-// puller is the part of the client that pull needs.
-type puller interface {
-	Manifest(ctx context.Context, repository, digest string, limit int64) ([]byte, error)
-	Blob(ctx context.Context, repository, digest string, size int64) ([]byte, error)
-}
-
-func pull(ctx context.Context, from puller, what api.PlanImage) (*golden.Image, error) {
-	raw, err := from.Manifest(ctx, what.Repository, what.Digest, golden.MaxManifestSize)
-	if err != nil {
-		return nil, err
-	}
-	m, err := golden.ParseManifest(raw)
-	if err != nil {
-		return nil, err
-	}
-	config, err := from.Blob(ctx, what.Repository, string(m.Config.Digest), m.Config.Size)
-	if err != nil {
-		return nil, err
-	}
-	chunks, err := m.Layer(golden.MediaTypeChunks)
-	if err != nil {
-		return nil, err
-	}
-	table, err := from.Blob(ctx, what.Repository, string(chunks.Digest), chunks.Size)
-	if err != nil {
-		return nil, err
-	}
-	return golden.NewImage(golden.Digest(what.Digest), raw, config, table)
 }

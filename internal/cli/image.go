@@ -143,8 +143,8 @@ func (a *app) printImage(name string, im *golden.Image) {
 
 func dataChunks(t *golden.Table) int {
 	var n int
-	for _, c := range t.Chunks {
-		if !c.Zero {
+	for i := range t.Len() {
+		if !t.Zero(i) {
 			n++
 		}
 	}

@@ -119,7 +119,7 @@ func eachChunk(ctx context.Context, st *store.Store, im *golden.Image, do func(c
 		return err
 	}
 	buf := make([]byte, im.Table.ChunkSize)
-	for i := range im.Table.Chunks {
+	for i, c := range im.Table.All() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func eachChunk(ctx context.Context, st *store.Store, im *golden.Image, do func(c
 		if _, err := r.ReadAt(buf[:n], off); err != nil {
 			return err
 		}
-		if err := do(im.Table.Chunks[i], buf[:n]); err != nil {
+		if err := do(c, buf[:n]); err != nil {
 			return err
 		}
 	}

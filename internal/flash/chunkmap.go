@@ -38,9 +38,9 @@ type chunkMap struct {
 // newChunkMap starts with everything absent, but for held chunks of zeros:
 // those are zero in memory already.
 func newChunkMap(t *golden.Table, held *heldChunks) *chunkMap {
-	m := &chunkMap{table: t, state: make([]state, len(t.Chunks))}
-	for i, c := range t.Chunks {
-		if c.Zero && held.holds(i) {
+	m := &chunkMap{table: t, state: make([]state, t.Len())}
+	for i := range m.state {
+		if t.Zero(i) && held.holds(i) {
 			m.state[i] = written
 		}
 	}
@@ -55,7 +55,7 @@ func (m *chunkMap) claim() []int {
 	var span []int
 	var start, end int64
 	for ; m.next < len(m.state); m.next++ {
-		c := m.table.Chunks[m.next]
+		c := m.table.Chunk(m.next)
 		if m.state[m.next] != absent || c.Zero {
 			continue
 		}

@@ -19,7 +19,7 @@ type heldChunks struct {
 
 func newHeldChunks(t *golden.Table, sector int) *heldChunks {
 	h := &heldChunks{raw: map[int][]byte{}}
-	for i := range t.Chunks {
+	for i := range t.Len() {
 		off, length := t.Extent(i)
 		if off < max(heldBytes, int64(sector)) || off+length > t.DiskSize-heldBytes {
 			h.raw[i] = blockdev.AlignedBuffer(int(length))

@@ -151,23 +151,24 @@ type testImage struct {
 func newTestImage(t testing.TB, raw []byte, scheme string) *testImage {
 	t.Helper()
 	im := &testImage{raw: raw}
-	table := &golden.Table{DiskSize: int64(len(raw)), ChunkSize: golden.MinChunkSize, Hash: golden.SHA256}
+	table, err := golden.NewTable(golden.MinChunkSize, golden.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range golden.ChunkCount(table.DiskSize, table.ChunkSize) {
-		off, n := table.Extent(int(i))
-		chunk := raw[off : off+n]
+	for i := range golden.ChunkCount(int64(len(raw)), table.ChunkSize) {
+		chunk := raw[i*table.ChunkSize : min((i+1)*table.ChunkSize, int64(len(raw)))]
 		frame := enc.EncodeAll(chunk, nil)
-		table.Chunks = append(table.Chunks, golden.Chunk{
+		if err := table.Append(int64(len(chunk)), golden.Chunk{
 			Hash: golden.SHA256.Sum(chunk), Offset: int64(len(im.blob)), Length: int64(len(frame)),
 			Zero: len(bytes.Trim(chunk, "\x00")) == 0,
-		})
+		}); err != nil {
+			t.Fatal(err)
+		}
 		im.blob = append(im.blob, frame...)
-	}
-	if err := table.Check(); err != nil {
-		t.Fatal(err)
 	}
 	im.Image = &golden.Image{Table: table, Config: &golden.Config{Disk: golden.Disk{
 		Size: table.DiskSize, SectorSize: sector, ChunkSize: table.ChunkSize, Hash: "sha256", Scheme: scheme,

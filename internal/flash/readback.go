@@ -81,7 +81,7 @@ func (f *flight) readBack(ctx context.Context) error {
 // and what a scan found right was read from the medium a moment ago.
 func (f *flight) toReadBack() []int {
 	var chunks []int
-	for i := range f.table.Chunks {
+	for i := range f.table.Len() {
 		if f.held.holds(i) || f.chunks.get(i) == verified {
 			continue
 		}
@@ -166,10 +166,10 @@ func (f *flight) examine(ctx context.Context, chunks []int, tell func(i int, rig
 // right reports whether raw is chunk i. That zeros are zeros needs no hash:
 // the table was checked to mean them.
 func (f *flight) right(i int, raw []byte) bool {
-	if f.table.Chunks[i].Zero {
+	if f.table.Zero(i) {
 		return bytes.Equal(raw, f.zeros[:len(raw)])
 	}
-	return f.table.Hash.Sum(raw) == f.table.Chunks[i].Hash
+	return f.table.Hash.Sum(raw) == f.table.Chunk(i).Hash
 }
 
 // readFull fills p from the disk, or says where it could not.
@@ -188,8 +188,8 @@ func readFull(r io.ReaderAt, p []byte, off int64) error {
 // any case, which is cheaper than to read them.
 func (f *flight) dataChunks() []int {
 	var data []int
-	for i, c := range f.table.Chunks {
-		if !c.Zero && !f.held.holds(i) {
+	for i := range f.table.Len() {
+		if !f.table.Zero(i) && !f.held.holds(i) {
 			data = append(data, i)
 		}
 	}

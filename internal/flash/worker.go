@@ -68,11 +68,11 @@ func (f *flight) stream(ctx context.Context, w *worker) error {
 
 // land brings a span of chunks onto the disk over one request.
 func (w *worker) land(ctx context.Context, span []int) error {
-	first, last := w.table.Chunks[span[0]], w.table.Chunks[span[len(span)-1]]
+	first, last := w.table.Chunk(span[0]), w.table.Chunk(span[len(span)-1])
 	r := w.source.open(ctx, first.Offset, last.Offset+last.Length)
 	defer r.Close()
 	for _, i := range span {
-		if gap := w.table.Chunks[i].Offset - r.off; gap > 0 {
+		if gap := w.table.Chunk(i).Offset - r.off; gap > 0 {
 			if _, err := io.CopyN(io.Discard, r, gap); err != nil {
 				return fmt.Errorf("fetching up to chunk %d: %w", i, err)
 			}
@@ -93,7 +93,7 @@ func (w *worker) land(ctx context.Context, span []int) error {
 
 // read takes the frame of chunk i from r, which stands at its start.
 func (w *worker) read(r io.Reader, i int) ([]byte, error) {
-	length := w.table.Chunks[i].Length
+	length := w.table.Chunk(i).Length
 	if int64(cap(w.frame)) < length {
 		w.frame = make([]byte, length, max(length, w.table.ChunkSize))
 	}
@@ -107,7 +107,7 @@ func (w *worker) read(r io.Reader, i int) ([]byte, error) {
 // fetch gets chunk i alone, over a connection of its own each time, up to
 // attempts times.
 func (w *worker) fetch(ctx context.Context, i, attempts int) ([]byte, error) {
-	c := w.table.Chunks[i]
+	c := w.table.Chunk(i)
 	var err error
 	for range attempts {
 		r := w.source.open(ctx, c.Offset, c.Offset+c.Length)

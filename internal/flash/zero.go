@@ -13,7 +13,7 @@ const zeroBytes = 256 << 20
 // leave the old content of a used disk behind; a discard need not read as
 // zeros afterwards.
 func (f *flight) zero(ctx context.Context) error {
-	for i := 0; i < len(f.table.Chunks); {
+	for i := 0; i < f.table.Len(); {
 		if !f.zeroable(i) {
 			i++
 			continue
@@ -22,7 +22,7 @@ func (f *flight) zero(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		next := i + 1
-		for next < len(f.table.Chunks) && f.zeroable(next) && int64(next-i)*f.table.ChunkSize < zeroBytes {
+		for next < f.table.Len() && f.zeroable(next) && int64(next-i)*f.table.ChunkSize < zeroBytes {
 			next++
 		}
 		if err := f.zeroRun(i, next); err != nil {
@@ -52,5 +52,5 @@ func (f *flight) zeroRun(first, next int) error {
 // zeroable reports whether chunk i is to be zeroed now. Held chunks of zeros
 // wait for the seal like the others.
 func (f *flight) zeroable(i int) bool {
-	return f.table.Chunks[i].Zero && !f.held.holds(i) && f.chunks.get(i) == absent
+	return f.table.Zero(i) && !f.held.holds(i) && f.chunks.get(i) == absent
 }

@@ -55,7 +55,7 @@ func (d *Decoder) Decode(i int, frame, dst []byte) ([]byte, error) {
 	if int64(len(raw)) != length {
 		return nil, &ChunkError{i, fmt.Errorf("frame holds %d bytes, want %d", len(raw), length)}
 	}
-	if d.table.Hash.Sum(raw) != d.table.Chunks[i].Hash {
+	if d.table.Hash.Sum(raw) != d.table.Chunk(i).Hash {
 		return nil, &ChunkError{i, fmt.Errorf("bytes do not match their %v hash", d.table.Hash)}
 	}
 	return raw, nil

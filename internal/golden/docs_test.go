@@ -1,6 +1,7 @@
 package golden
 
 import (
+	"bytes"
 	"encoding/hex"
 	"os"
 	"path/filepath"
@@ -19,16 +20,18 @@ func TestDocumentedExample(t *testing.T) {
 	frames := [][]byte{rleFrame('g', 65536), rleFrame(0, 65536), rleFrame('d', 4096)}
 	raw := strings.Repeat("g", 65536) + strings.Repeat("\x00", 65536) + strings.Repeat("d", 4096)
 
-	table := &Table{DiskSize: int64(len(raw)), ChunkSize: MinChunkSize, Hash: SHA256}
+	table := must(NewTable(MinChunkSize, SHA256))
 	var blob []byte
 	for i, f := range frames {
-		off, n := int64(i)*table.ChunkSize, min(table.ChunkSize, table.DiskSize-int64(i)*table.ChunkSize)
-		table.Chunks = append(table.Chunks, Chunk{
-			Hash: SHA256.Sum([]byte(raw[off : off+n])), Offset: int64(len(blob)), Length: int64(len(f)), Zero: i == 1,
-		})
+		chunk := raw[i*MinChunkSize : min((i+1)*MinChunkSize, len(raw))]
+		if err := table.Append(int64(len(chunk)), Chunk{
+			Hash: SHA256.Sum([]byte(chunk)), Offset: int64(len(blob)), Length: int64(len(f)), Zero: i == 1,
+		}); err != nil {
+			t.Fatal(err)
+		}
 		blob = append(blob, f...)
 	}
-	chunks := must(table.MarshalBinary())
+	chunks := tableBytes(table)
 	config := must((&Config{Disk: Disk{
 		Size: table.DiskSize, SectorSize: 512, ChunkSize: table.ChunkSize, Hash: "sha256", Scheme: "none",
 	}}).Marshal())
@@ -53,7 +56,7 @@ func TestDocumentedExample(t *testing.T) {
 	}
 
 	// What the document shows must also be what a reader accepts.
-	if _, err := NewImage(DigestOf(manifest), manifest, config, chunks); err != nil {
+	if _, err := NewImage(DigestOf(manifest), manifest, config, bytes.NewReader(chunks)); err != nil {
 		t.Errorf("NewImage(documented example) = %v; want it accepted", err)
 	}
 	dec, err := NewDecoder(table)

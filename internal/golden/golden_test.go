@@ -2,6 +2,7 @@ package golden
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ type stored struct {
 func newStored(t testing.TB, hash Algorithm) *stored {
 	t.Helper()
 	const size = 3*MinChunkSize + 4096
-	s := &stored{raw: make([]byte, size), table: &Table{DiskSize: size, ChunkSize: MinChunkSize, Hash: hash}}
+	s := &stored{raw: make([]byte, size), table: must(NewTable(MinChunkSize, hash))}
 	rnd := rand.NewChaCha8([32]byte{1})
 	rnd.Read(s.raw)
 	clear(s.raw[MinChunkSize : 2*MinChunkSize])
@@ -36,15 +37,16 @@ func newStored(t testing.TB, hash Algorithm) *stored {
 		t.Fatal(err)
 	}
 	for i := range ChunkCount(size, MinChunkSize) {
-		off, n := s.table.Extent(int(i))
-		raw := s.raw[off : off+n]
+		raw := s.raw[i*MinChunkSize : min((i+1)*MinChunkSize, size)]
 		frame := enc.EncodeAll(raw, nil)
-		s.table.Chunks = append(s.table.Chunks, Chunk{
+		if err := s.table.Append(int64(len(raw)), Chunk{
 			Hash: hash.Sum(raw), Offset: int64(len(s.blob)), Length: int64(len(frame)), Zero: i == 1,
-		})
+		}); err != nil {
+			t.Fatal(err)
+		}
 		s.blob = append(s.blob, frame...)
 	}
-	s.chunk = must(s.table.MarshalBinary())
+	s.chunk = tableBytes(s.table)
 	s.config = must((&Config{Disk: Disk{
 		Size: size, SectorSize: 512, ChunkSize: MinChunkSize, Hash: hash.String(), Scheme: "gpt",
 		Partitions: []Partition{{Number: 1, Start: 4096, Size: 8192, Type: "x"}},
@@ -55,6 +57,12 @@ func newStored(t testing.TB, hash Algorithm) *stored {
 		Layers: []Descriptor{descriptor(MediaTypeDisk, s.blob), descriptor(MediaTypeChunks, s.chunk)},
 	}).Marshal())
 	return s
+}
+
+func tableBytes(t *Table) []byte {
+	var b bytes.Buffer
+	must(t.WriteTo(&b))
+	return b.Bytes()
 }
 
 func descriptor(mediaType string, p []byte) Descriptor {
@@ -70,11 +78,11 @@ func must[T any](v T, err error) T {
 
 func TestImageFromItsParts(t *testing.T) {
 	s := newStored(t, SHA256)
-	im, err := NewImage(DigestOf(s.manifest), s.manifest, s.config, s.chunk)
+	im, err := NewImage(DigestOf(s.manifest), s.manifest, s.config, bytes.NewReader(s.chunk))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(s.table, im.Table); diff != "" {
+	if diff := cmp.Diff(s.table, im.Table, cmp.AllowUnexported(Table{}, mark{})); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
 	}
 	if p, ok := im.Config.RootPartition(); !ok || p.Start != 4096 {
@@ -95,13 +103,13 @@ func TestImageRefusesEveryChangedByte(t *testing.T) {
 		for i := range good {
 			*part = slices.Clone(good)
 			(*part)[i] ^= 0x10
-			if _, err := NewImage(want, s.manifest, s.config, s.chunk); err == nil {
+			if _, err := NewImage(want, s.manifest, s.config, bytes.NewReader(s.chunk)); err == nil {
 				t.Errorf("NewImage accepted a %s with byte %d changed", name, i)
 			}
 		}
 		for _, cut := range []int{0, 1, len(good) / 2, len(good) - 1} {
 			*part = good[:cut]
-			if _, err := NewImage(want, s.manifest, s.config, s.chunk); err == nil {
+			if _, err := NewImage(want, s.manifest, s.config, bytes.NewReader(s.chunk)); err == nil {
 				t.Errorf("NewImage accepted a %s cut at %d", name, cut)
 			}
 		}
@@ -118,13 +126,13 @@ func TestImageRefusesPartsThatDisagree(t *testing.T) {
 	}
 	m.Layers[1] = descriptor(MediaTypeChunks, other.chunk)
 	mixed := must(m.Marshal())
-	if _, err := NewImage(DigestOf(mixed), mixed, s.config, other.chunk); err == nil || !strings.Contains(err.Error(), "different disks") {
+	if _, err := NewImage(DigestOf(mixed), mixed, s.config, bytes.NewReader(other.chunk)); err == nil || !strings.Contains(err.Error(), "different disks") {
 		t.Errorf("NewImage(config of one image, table of another) = %v; want an error", err)
 	}
 	m.Layers[1] = descriptor(MediaTypeChunks, s.chunk)
 	m.Layers[0].Size++
 	longer := must(m.Marshal())
-	if _, err := NewImage(DigestOf(longer), longer, s.config, s.chunk); err == nil || !strings.Contains(err.Error(), "disk blob") {
+	if _, err := NewImage(DigestOf(longer), longer, s.config, bytes.NewReader(s.chunk)); err == nil || !strings.Contains(err.Error(), "disk blob") {
 		t.Errorf("NewImage(blob longer than its frames) = %v; want an error", err)
 	}
 }
@@ -186,21 +194,82 @@ func TestConfigRefuses(t *testing.T) {
 }
 
 func TestTableRefuses(t *testing.T) {
-	for name, change := range map[string]func(*Table){
-		"gap":              func(t *Table) { t.Chunks[2].Offset++ },
-		"overlap":          func(t *Table) { t.Chunks[2].Offset-- },
-		"empty frame":      func(t *Table) { t.Chunks[3].Length = 0 },
-		"giant frame":      func(t *Table) { t.Chunks[3].Length = 1 << 31 },
-		"a chunk less":     func(t *Table) { t.Chunks = t.Chunks[:3] },
-		"disk of 2^62":     func(t *Table) { t.DiskSize = 1 << 62 },
-		"negative disk":    func(t *Table) { t.DiskSize = -1 },
-		"unknown hash":     func(t *Table) { t.Hash = 9 },
-		"zero that is not": func(t *Table) { t.Chunks[0].Zero = true },
+	le := binary.LittleEndian
+	record := func(p []byte, i int) []byte { return p[headerSize+i*recordSize:] }
+	for name, change := range map[string]func(p []byte){
+		"gap":              func(p []byte) { record(p, 2)[32]++ },
+		"overlap":          func(p []byte) { record(p, 2)[32]-- },
+		"empty frame":      func(p []byte) { le.PutUint32(record(p, 3)[40:], 0) },
+		"giant frame":      func(p []byte) { le.PutUint32(record(p, 3)[40:], 1<<31) },
+		"unknown flag":     func(p []byte) { record(p, 3)[44] |= 2 },
+		"a chunk less":     func(p []byte) { p[32]-- },
+		"a chunk more":     func(p []byte) { p[32]++ },
+		"2^64-1 chunks":    func(p []byte) { le.PutUint64(p[32:], 1<<64-1) },
+		"disk of 2^62":     func(p []byte) { le.PutUint64(p[16:], 1<<62) },
+		"negative disk":    func(p []byte) { le.PutUint64(p[16:], 1<<63) },
+		"no disk":          func(p []byte) { le.PutUint64(p[16:], 0) },
+		"odd chunk size":   func(p []byte) { p[24]++ },
+		"unknown hash":     func(p []byte) { p[10] = 9 },
+		"unknown version":  func(p []byte) { p[8] = 2 },
+		"reserved":         func(p []byte) { p[headerSize-1] = 1 },
+		"zero that is not": func(p []byte) { record(p, 0)[44] |= flagZero },
 	} {
-		s := newStored(t, SHA256)
-		change(s.table)
-		if err := s.table.Check(); err == nil {
-			t.Errorf("%s: Check() = nil; want an error", name)
+		p := newStored(t, SHA256).chunk
+		change(p)
+		if _, err := ReadTable(bytes.NewReader(p)); err == nil {
+			t.Errorf("%s: ReadTable() = nil error; want one", name)
+		}
+	}
+	for name, p := range map[string][]byte{
+		"extended": append(newStored(t, SHA256).chunk, 0),
+		"empty":    nil,
+	} {
+		if _, err := ReadTable(bytes.NewReader(p)); err == nil {
+			t.Errorf("%s: ReadTable() = nil error; want one", name)
+		}
+	}
+}
+
+// A chunk is found by its number however far it is from the ones whose place
+// is noted, and costs little memory.
+func TestTableFindsEveryChunk(t *testing.T) {
+	table := must(NewTable(MinChunkSize, BLAKE3))
+	zeros := BLAKE3.Sum(make([]byte, MinChunkSize))
+	var want []Chunk
+	for i := range 3*markEvery + 5 {
+		c := Chunk{Hash: Hash{1: byte(i), 2: byte(i >> 8)}, Offset: table.BlobSize(), Length: int64(20 + i*7%100)}
+		if i%3 == 0 {
+			c.Hash, c.Zero = zeros, true
+		}
+		if err := table.Append(MinChunkSize, c); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, c)
+	}
+	for i, c := range table.All() {
+		if c != want[i] || table.Chunk(i) != want[i] {
+			t.Errorf("chunk %d = %v by All, %v by number; want %v", i, c, table.Chunk(i), want[i])
+		}
+	}
+	if table.Len() != len(want) || table.DiskSize != int64(len(want))*MinChunkSize {
+		t.Errorf("%d chunks of a disk of %d bytes; want %d", table.Len(), table.DiskSize, len(want))
+	}
+}
+
+func TestTableRefusesToGrowWrong(t *testing.T) {
+	short := must(NewTable(MinChunkSize, SHA256))
+	if err := short.Append(512, Chunk{Length: 20}); err != nil {
+		t.Fatal(err)
+	}
+	if err := short.Append(512, Chunk{Offset: 20, Length: 20}); err == nil {
+		t.Error("a chunk after a short one was accepted")
+	}
+	if _, err := must(NewTable(MinChunkSize, SHA256)).WriteTo(io.Discard); err == nil {
+		t.Error("a table without chunks was written")
+	}
+	for _, raw := range []int64{0, -1, MinChunkSize + 1} {
+		if err := must(NewTable(MinChunkSize, SHA256)).Append(raw, Chunk{Length: 20}); err == nil {
+			t.Errorf("a chunk of %d bytes was accepted", raw)
 		}
 	}
 }
@@ -212,7 +281,7 @@ func TestDecoderRefusesWrongFrames(t *testing.T) {
 		defer dec.Close()
 		enc := must(zstd.NewWriter(nil))
 		frame := func(i int) []byte {
-			c := s.table.Chunks[i]
+			c := s.table.Chunk(i)
 			return s.blob[c.Offset : c.Offset+c.Length]
 		}
 		dst := make([]byte, MinChunkSize)
@@ -263,7 +332,7 @@ func TestReader(t *testing.T) {
 			t.Fatalf("ReadAt(%d bytes, %d) = %d, %v; want %d bytes of the disk", len(p), off, n, err, len(want))
 		}
 	}
-	s.blob[s.table.Chunks[2].Offset+100] ^= 1
+	s.blob[s.table.Chunk(2).Offset+100] ^= 1
 	damaged := must(NewReader(s.table, bytes.NewReader(s.blob)))
 	if _, err := damaged.ReadAt(make([]byte, 10), 2*MinChunkSize); err == nil {
 		t.Error("ReadAt in a damaged chunk = nil; want an error")
@@ -282,15 +351,15 @@ func TestParseDigest(t *testing.T) {
 	}
 }
 
-func FuzzParseTable(f *testing.F) {
+func FuzzReadTable(f *testing.F) {
 	f.Add(newStored(f, SHA256).chunk)
 	f.Add(newStored(f, BLAKE3).chunk[:200])
 	f.Fuzz(func(t *testing.T, p []byte) {
-		table, err := ParseTable(p)
+		table, err := ReadTable(bytes.NewReader(p))
 		if err != nil {
 			return
 		}
-		if again := must(table.MarshalBinary()); !bytes.Equal(again, p) {
+		if again := tableBytes(table); !bytes.Equal(again, p) {
 			t.Errorf("a table that was accepted writes itself otherwise:\n%x\n%x", p, again)
 		}
 	})
@@ -326,7 +395,7 @@ func FuzzParseConfig(f *testing.F) {
 
 func FuzzDecode(f *testing.F) {
 	s := newStored(f, SHA256)
-	f.Add(s.blob[:s.table.Chunks[0].Length])
+	f.Add(s.blob[:s.table.Chunk(0).Length])
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		dec := must(NewDecoder(s.table))
 		defer dec.Close()
@@ -347,7 +416,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.SetBytes(MinChunkSize)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := dec.Decode(0, s.blob[:s.table.Chunks[0].Length], dst); err != nil {
+				if _, err := dec.Decode(0, s.blob[:s.table.Chunk(0).Length], dst); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,7 +1,9 @@
 package golden
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"io"
 )
 
 // Image is a stored image whose parts were checked against each other: what
@@ -14,11 +16,11 @@ type Image struct {
 	Disk     Descriptor // the blob that holds the frames
 }
 
-// NewImage joins the raw bytes of a manifest, its config and its chunk table.
-// want is the identity that the operator armed; every part must hash to what
-// names it, and the parts must agree. Nothing of an image may be used before
-// this has succeeded.
-func NewImage(want Digest, manifest, config, table []byte) (*Image, error) {
+// NewImage joins the raw bytes of a manifest, its config and its chunk table,
+// which may be long and is read as it comes. want is the identity that the
+// operator armed; every part must hash to what names it, and the parts must
+// agree. Nothing of an image may be used before this has succeeded.
+func NewImage(want Digest, manifest, config []byte, table io.Reader) (*Image, error) {
 	if err := want.Verify(manifest); err != nil {
 		return nil, fmt.Errorf("manifest of %s: %w", want.Short(), err)
 	}
@@ -37,12 +39,9 @@ func NewImage(want Digest, manifest, config, table []byte) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := chunks.Digest.Verify(table); err != nil {
-		return nil, fmt.Errorf("chunk table of %s: %w", want.Short(), err)
-	}
-	t, err := ParseTable(table)
+	t, err := readVerified(table, chunks)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("image %s: %w", want.Short(), err)
 	}
 	disk, err := m.Layer(MediaTypeDisk)
 	if err != nil {
@@ -55,4 +54,19 @@ func NewImage(want Digest, manifest, config, table []byte) (*Image, error) {
 		return nil, fmt.Errorf("image %s: frames take %d bytes, the disk blob has %d", want.Short(), t.BlobSize(), disk.Size)
 	}
 	return &Image{Digest: want, Manifest: m, Config: c, Table: t, Disk: disk}, nil
+}
+
+// readVerified reads a chunk table that is what its descriptor names. Whether
+// it is decides first: what a damaged table says of itself is of no interest.
+func readVerified(table io.Reader, described Descriptor) (*Table, error) {
+	h := sha256.New()
+	all := io.TeeReader(io.LimitReader(table, described.Size), h)
+	t, err := ReadTable(all)
+	if _, err := io.Copy(io.Discard, all); err != nil {
+		return nil, fmt.Errorf("reading chunk table: %w", err)
+	}
+	if got := DigestFromSum(h.Sum(nil)); got != described.Digest {
+		return nil, fmt.Errorf("chunk table: damaged, it hashes to %s, not to %s", got, described.Digest)
+	}
+	return t, err
 }

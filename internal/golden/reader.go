@@ -81,7 +81,7 @@ func (r *Reader) chunk(i int) ([]byte, error) {
 	if int64(cap(buf)) < r.table.ChunkSize {
 		buf = make([]byte, r.table.ChunkSize)
 	}
-	c := r.table.Chunks[i]
+	c := r.table.Chunk(i)
 	if int64(cap(r.frame)) < c.Length {
 		r.frame = make([]byte, c.Length)
 	}

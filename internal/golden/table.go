@@ -1,20 +1,10 @@
 package golden
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-)
-
-// The chunk table is a header and one record a chunk, little endian, fixed
-// sizes, no padding between: docs/formats.md, "Chunk table".
-const (
-	tableMagic   = "GILDCHNK"
-	tableVersion = 1
-	headerSize   = 64
-	recordSize   = 48
-
-	flagZero = 1 << 0
+	"iter"
+	"math"
 )
 
 // Chunk is one slice of the raw disk: what it hashes to and where its zstd
@@ -28,11 +18,139 @@ type Chunk struct {
 
 // Table is the chunk table. Chunk i covers the raw bytes from i*ChunkSize;
 // only the last one may be shorter.
+//
+// A disk of a terabyte has a million chunks and an agent little memory, so a
+// chunk of zeros costs 4 bytes and any other one 36. Safe for concurrent use
+// once nothing is appended any more.
 type Table struct {
 	DiskSize  int64 // bytes
 	ChunkSize int64 // bytes, a power of two
 	Hash      Algorithm
-	Chunks    []Chunk
+
+	frames []uint32 // length of each chunk's frame in bytes, zeroFrame set for zeros
+	hashes []Hash   // of the chunks that are not zeros, in their order
+	marks  []mark   // of each markEvery-th chunk
+	end    int64    // of the last frame in the blob
+	zeros  [2]Hash  // of a full and of a short chunk of zeros, where there is one
+}
+
+// mark is what it takes to find a chunk without adding up all before it.
+type mark struct {
+	offset int64 // of the chunk's frame in the blob
+	hashed int   // how many chunks before it are not zeros
+}
+
+const (
+	markEvery = 64
+	zeroFrame = 1 << 31 // no frame is that long: see MaxFrameSize
+)
+
+// NewTable returns a table to which chunks can be appended.
+func NewTable(chunkSize int64, hash Algorithm) (*Table, error) {
+	if hash != SHA256 && hash != BLAKE3 {
+		return nil, fmt.Errorf("unknown chunk hash, %v", hash)
+	}
+	if !validChunkSize(chunkSize) {
+		return nil, fmt.Errorf("chunk size %d, want a power of two from %d to %d", chunkSize, MinChunkSize, MaxChunkSize)
+	}
+	return &Table{ChunkSize: chunkSize, Hash: hash}, nil
+}
+
+// Append adds the next chunk, which holds raw bytes of the disk. It refuses a
+// chunk after a short one, a frame that does not follow the last one or has a
+// length that no frame of this chunk size can have, and zeros whose hash is
+// not that of zeros.
+func (t *Table) Append(raw int64, c Chunk) error {
+	i := len(t.frames)
+	switch {
+	case raw <= 0 || raw > t.ChunkSize:
+		return fmt.Errorf("chunk %d has %d bytes, want 1 to %d", i, raw, t.ChunkSize)
+	case t.DiskSize%t.ChunkSize != 0:
+		return fmt.Errorf("chunk %d follows after a short one", i)
+	case t.DiskSize > MaxDiskSize-raw:
+		return fmt.Errorf("chunk %d makes the disk larger than %d bytes", i, int64(MaxDiskSize))
+	case c.Offset != t.end:
+		return fmt.Errorf("chunk %d lies at %d in the blob, want %d: frames follow each other", i, c.Offset, t.end)
+	case c.Length <= 0 || c.Length > MaxFrameSize(t.ChunkSize):
+		return fmt.Errorf("chunk %d has a frame of %d bytes, want 1 to %d", i, c.Length, MaxFrameSize(t.ChunkSize))
+	case c.Zero && c.Hash != t.zeroHash(raw):
+		return fmt.Errorf("chunk %d is marked as zeros, its hash is not that of zeros", i)
+	}
+	if i%markEvery == 0 {
+		t.marks = append(t.marks, mark{t.end, len(t.hashes)})
+	}
+	frame := uint32(c.Length)
+	if c.Zero {
+		frame |= zeroFrame
+	} else {
+		t.hashes = append(t.hashes, c.Hash)
+	}
+	t.frames = append(t.frames, frame)
+	t.DiskSize += raw
+	t.end += c.Length
+	return nil
+}
+
+// zeroHash returns the hash of a chunk of zeros, computed once for each of
+// the two lengths that a disk can have.
+func (t *Table) zeroHash(raw int64) Hash {
+	known := &t.zeros[0]
+	if raw < t.ChunkSize {
+		known = &t.zeros[1]
+	}
+	if *known == (Hash{}) {
+		*known = t.Hash.Sum(make([]byte, raw))
+	}
+	return *known
+}
+
+// Len returns how many chunks there are.
+func (t *Table) Len() int { return len(t.frames) }
+
+// Zero reports whether chunk i holds nothing but zeros.
+func (t *Table) Zero(i int) bool { return t.frames[i]&zeroFrame != 0 }
+
+// Chunk returns chunk i, which must be one of the table's.
+func (t *Table) Chunk(i int) Chunk {
+	at := t.marks[i/markEvery]
+	for _, frame := range t.frames[i-i%markEvery : i] {
+		at.pass(frame)
+	}
+	return t.chunkAt(i, at)
+}
+
+// All yields the chunks in their order, with their numbers.
+func (t *Table) All() iter.Seq2[int, Chunk] {
+	return func(yield func(int, Chunk) bool) {
+		var at mark
+		for i, frame := range t.frames {
+			if !yield(i, t.chunkAt(i, at)) {
+				return
+			}
+			at.pass(frame)
+		}
+	}
+}
+
+// pass moves the mark behind a chunk with this frame.
+func (m *mark) pass(frame uint32) {
+	m.offset += int64(frame &^ zeroFrame)
+	if frame&zeroFrame == 0 {
+		m.hashed++
+	}
+}
+
+func (t *Table) chunkAt(i int, at mark) Chunk {
+	c := Chunk{Offset: at.offset, Length: int64(t.frames[i] &^ zeroFrame), Zero: t.Zero(i)}
+	switch _, length := t.Extent(i); {
+	case !c.Zero:
+		c.Hash = t.hashes[at.hashed]
+	case length == t.ChunkSize:
+		c.Hash = t.zeros[0]
+	default:
+		c.Hash = t.zeros[1]
+	}
+	return c
 }
 
 // ChunkCount returns how many chunks a disk has.
@@ -48,19 +166,13 @@ func (t *Table) Extent(i int) (offset, length int64) {
 
 // BlobSize returns the length of the disk blob in bytes: the frames lie end
 // to end from its start.
-func (t *Table) BlobSize() int64 {
-	if len(t.Chunks) == 0 {
-		return 0
-	}
-	last := t.Chunks[len(t.Chunks)-1]
-	return last.Offset + last.Length
-}
+func (t *Table) BlobSize() int64 { return t.end }
 
 // DataSize returns the raw bytes of all chunks that are not zero.
 func (t *Table) DataSize() int64 {
 	var n int64
-	for i, c := range t.Chunks {
-		if !c.Zero {
+	for i := range t.frames {
+		if !t.Zero(i) {
 			_, length := t.Extent(i)
 			n += length
 		}
@@ -68,132 +180,15 @@ func (t *Table) DataSize() int64 {
 	return n
 }
 
-// MarshalBinary writes the table in its one byte form.
-func (t *Table) MarshalBinary() ([]byte, error) {
-	if err := t.Check(); err != nil {
-		return nil, fmt.Errorf("writing chunk table: %w", err)
-	}
-	p := make([]byte, headerSize, headerSize+len(t.Chunks)*recordSize)
-	le := binary.LittleEndian
-	copy(p, tableMagic)
-	le.PutUint16(p[8:], tableVersion)
-	le.PutUint16(p[10:], uint16(t.Hash))
-	le.PutUint32(p[12:], recordSize)
-	le.PutUint64(p[16:], uint64(t.DiskSize))
-	le.PutUint64(p[24:], uint64(t.ChunkSize))
-	le.PutUint64(p[32:], uint64(len(t.Chunks)))
-	for _, c := range t.Chunks {
-		var flags uint32
-		if c.Zero {
-			flags |= flagZero
-		}
-		p = append(p, c.Hash[:]...)
-		p = le.AppendUint64(p, uint64(c.Offset))
-		p = le.AppendUint32(p, uint32(c.Length))
-		p = le.AppendUint32(p, flags)
-	}
-	return p, nil
-}
-
-// ParseTable reads a chunk table. Every byte is accounted for: a table that
-// is cut, extended, or holds anything in a reserved place is refused.
-func ParseTable(p []byte) (*Table, error) {
-	t, err := parseTable(p)
-	if err == nil {
-		err = t.Check()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading chunk table: %w", err)
-	}
-	return t, nil
-}
-
-func parseTable(p []byte) (*Table, error) {
-	if len(p) < headerSize || string(p[:8]) != tableMagic {
-		return nil, errors.New("not a chunk table")
-	}
-	le := binary.LittleEndian
-	if v := le.Uint16(p[8:]); v != tableVersion {
-		return nil, fmt.Errorf("version %d, this program reads %d", v, tableVersion)
-	}
-	if n := le.Uint32(p[12:]); n != recordSize {
-		return nil, fmt.Errorf("records of %d bytes, want %d", n, recordSize)
-	}
-	for _, b := range p[40:headerSize] {
-		if b != 0 {
-			return nil, errors.New("reserved header bytes are not zero")
-		}
-	}
-	records := p[headerSize:]
-	// Divide, never multiply: the count is foreign and may be anything.
-	count := le.Uint64(p[32:])
-	if len(records)%recordSize != 0 || count != uint64(len(records)/recordSize) {
-		return nil, fmt.Errorf("%d records announced in %d bytes", count, len(records))
-	}
-	t := &Table{
-		Hash:      Algorithm(le.Uint16(p[10:])),
-		DiskSize:  int64(le.Uint64(p[16:])),
-		ChunkSize: int64(le.Uint64(p[24:])),
-		Chunks:    make([]Chunk, count),
-	}
-	for i := range t.Chunks {
-		r := records[i*recordSize:]
-		flags := le.Uint32(r[44:])
-		if flags&^flagZero != 0 {
-			return nil, fmt.Errorf("chunk %d has unknown flags %#x", i, flags)
-		}
-		t.Chunks[i] = Chunk{
-			Hash:   Hash(r[:HashSize]),
-			Offset: int64(le.Uint64(r[32:])),
-			Length: int64(le.Uint32(r[40:])),
-			Zero:   flags&flagZero != 0,
-		}
-	}
-	return t, nil
-}
-
-// Check reports what is wrong with the table taken by itself: sizes, counts,
-// frames that overlap or leave a gap.
-func (t *Table) Check() error {
-	if t.Hash != SHA256 && t.Hash != BLAKE3 {
-		return fmt.Errorf("unknown chunk hash, %v", t.Hash)
-	}
-	if !validChunkSize(t.ChunkSize) {
-		return fmt.Errorf("chunk size %d, want a power of two from %d to %d", t.ChunkSize, MinChunkSize, MaxChunkSize)
-	}
-	if t.DiskSize <= 0 || t.DiskSize > MaxDiskSize || ChunkCount(t.DiskSize, t.ChunkSize) != int64(len(t.Chunks)) {
-		return fmt.Errorf("%d chunks of %d bytes do not make a disk of %d bytes", len(t.Chunks), t.ChunkSize, t.DiskSize)
-	}
-	var next int64
-	zeros := zeroHashes{alg: t.Hash}
-	for i, c := range t.Chunks {
-		if _, length := t.Extent(i); c.Zero && c.Hash != zeros.of(length) {
-			return fmt.Errorf("chunk %d is marked as zeros, its hash is not that of zeros", i)
-		}
-		if c.Offset != next {
-			return fmt.Errorf("chunk %d lies at %d in the blob, want %d: frames follow each other", i, c.Offset, next)
-		}
-		if c.Length <= 0 || c.Length > MaxFrameSize(t.ChunkSize) {
-			return fmt.Errorf("chunk %d has a frame of %d bytes, want 1 to %d", i, c.Length, MaxFrameSize(t.ChunkSize))
-		}
-		next += c.Length
+// checkSize reports a disk that no table can describe.
+func (t *Table) checkSize(diskSize int64, chunks uint64) error {
+	if diskSize <= 0 || diskSize > MaxDiskSize || chunks > math.MaxInt64 || ChunkCount(diskSize, t.ChunkSize) != int64(chunks) {
+		return fmt.Errorf("%d chunks of %d bytes do not make a disk of %d bytes", chunks, t.ChunkSize, diskSize)
 	}
 	return nil
 }
 
-// zeroHashes knows the hash of a run of zeros, for the last length asked.
-type zeroHashes struct {
-	alg    Algorithm
-	length int64
-	hash   Hash
-}
-
-func (z *zeroHashes) of(length int64) Hash {
-	if z.length != length {
-		z.length, z.hash = length, z.alg.Sum(make([]byte, length))
-	}
-	return z.hash
-}
+var errEmptyTable = errors.New("no chunks")
 
 // MaxDiskSize bounds a disk in bytes (1 EiB) so that no sum of offsets can
 // overflow 63 bits.

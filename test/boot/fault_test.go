@@ -120,7 +120,7 @@ func image(t *testing.T, room *lab.Room) *golden.Image {
 
 // dataFrames is how many bytes a flash of an empty disk needs.
 func dataFrames(table *golden.Table) (size int64) {
-	for _, c := range table.Chunks {
+	for _, c := range table.All() {
 		if !c.Zero {
 			size += c.Length
 		}
@@ -131,8 +131,8 @@ func dataFrames(table *golden.Table) (size int64) {
 // lastData is an offset inside the last frame that holds data and is not kept back for the seal, which the
 // last MiB of the disk is.
 func lastData(table *golden.Table) (offset int64) {
-	for _, c := range table.Chunks[:len(table.Chunks)-2] {
-		if !c.Zero {
+	for i, c := range table.All() {
+		if !c.Zero && i < table.Len()-2 {
 			offset = c.Offset + c.Length/2
 		}
 	}

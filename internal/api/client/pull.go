@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/gild-dev/gild/internal/golden"
 )
 
 // pullTimeout bounds one whole small part (manifest, config, chunk table).
@@ -58,6 +60,36 @@ func (c *Client) pull(ctx context.Context, path, digest string, size, limit int6
 		return nil, fmt.Errorf("GET %s: what came hashes to %s", path, got)
 	}
 	return body, nil
+}
+
+// Image pulls everything small of an image, its chunk table included, and
+// checks all of it against the digest.
+func (c *Client) Image(ctx context.Context, repository string, digest golden.Digest) (*golden.Image, error) {
+	raw, err := c.Manifest(ctx, repository, string(digest), golden.MaxManifestSize)
+	if err != nil {
+		return nil, err
+	}
+	m, err := golden.ParseManifest(raw)
+	if err != nil {
+		return nil, err
+	}
+	config, err := c.Blob(ctx, repository, string(m.Config.Digest), m.Config.Size)
+	if err != nil {
+		return nil, err
+	}
+	chunks, err := m.Layer(golden.MediaTypeChunks)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
+	defer cancel()
+	// Not through memory: the table of a large disk is long.
+	table, err := c.Ranges(repository, string(chunks.Digest), chunks.Size).ReadRange(ctx, 0, chunks.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer table.Close()
+	return golden.NewImage(digest, raw, config, table)
 }
 
 // Ranges reads parts of one blob, each with its own request.

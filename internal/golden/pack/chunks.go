@@ -53,7 +53,10 @@ type cutter struct {
 // bound the memory. Frames are written in order, so the same disk always
 // gives the same bytes.
 func (k cutter) cut(ctx context.Context, disk Disk, w io.Writer) (*golden.Table, error) {
-	t := &golden.Table{ChunkSize: golden.DefaultChunkSize, Hash: k.hash}
+	t, err := golden.NewTable(golden.DefaultChunkSize, k.hash)
+	if err != nil {
+		return nil, err
+	}
 	c, err := newCompressor(k.hash, t.ChunkSize)
 	if err != nil {
 		return nil, err
@@ -87,10 +90,11 @@ func (k cutter) cut(ctx context.Context, disk Disk, w io.Writer) (*golden.Table,
 			<-s.done
 			s.chunk.Offset = t.BlobSize()
 			if _, err := w.Write(s.frame); err != nil {
-				return fmt.Errorf("storing chunk %d: %w", len(t.Chunks), err)
+				return fmt.Errorf("storing chunk %d: %w", t.Len(), err)
 			}
-			t.Chunks = append(t.Chunks, s.chunk)
-			t.DiskSize += int64(s.n)
+			if err := t.Append(int64(s.n), s.chunk); err != nil {
+				return err
+			}
 			if k.progress != nil {
 				k.progress(t.DiskSize, t.BlobSize())
 			}

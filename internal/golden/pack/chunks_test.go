@@ -134,11 +134,11 @@ func TestFramesDoNotDependOnTheCores(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := table.MarshalBinary()
-		if err != nil {
+		var p bytes.Buffer
+		if _, err := table.WriteTo(&p); err != nil {
 			t.Fatal(err)
 		}
-		return blob.Bytes(), p
+		return blob.Bytes(), p.Bytes()
 	}
 	blob, table := pack(1)
 	for _, procs := range []int{4, 4, 13} {
@@ -170,7 +170,7 @@ func TestHolesAndZerosAreTheSame(t *testing.T) {
 	if holes != zeros {
 		t.Error("holes and zeros give different blobs")
 	}
-	for i, c := range table.Chunks {
+	for i, c := range table.All() {
 		if !c.Zero {
 			t.Errorf("chunk %d of a hole is not marked zero", i)
 		}

@@ -136,11 +136,10 @@ func (a *assembly) addDisk(ctx context.Context, job Job) (table *golden.Table, e
 	if table.DiskSize == 0 {
 		return nil, &InputError{errors.New("the image is empty")}
 	}
-	p, err := table.MarshalBinary()
-	if err != nil {
-		return nil, err
-	}
-	return table, a.addLayer(golden.MediaTypeChunks, writeBytes(p))
+	return table, a.addLayer(golden.MediaTypeChunks, func(w io.Writer) error {
+		_, err := table.WriteTo(w)
+		return err
+	})
 }
 
 // addBoot stores the kernel, and the modules that its initramfs needs.

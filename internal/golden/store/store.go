@@ -189,22 +189,29 @@ func (s *Store) Image(ref string) (*golden.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	table, err := s.readPart("chunk table", chunks.Digest, golden.MaxTableSize)
+	table, err := s.OpenBlob(chunks.Digest)
 	if err != nil {
-		return nil, err
+		return nil, missing("chunk table", chunks.Digest, err)
 	}
+	defer table.Close()
 	return golden.NewImage(d, manifest, config, table)
 }
 
 func (s *Store) readPart(part string, d golden.Digest, limit int64) ([]byte, error) {
 	p, err := s.ReadBlob(d, limit)
-	if errors.Is(err, ErrNotFound) {
-		return nil, fmt.Errorf("%s: blob %s is missing", part, d.Short())
-	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", part, err)
+		return nil, missing(part, d, err)
 	}
 	return p, nil
+}
+
+// missing tells of a part that cannot be had. A blob that is not there is not
+// an image that is not there: no ErrNotFound comes through.
+func missing(part string, d golden.Digest, err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%s: blob %s is missing", part, d.Short())
+	}
+	return fmt.Errorf("%s: %w", part, err)
 }
 
 // OpenBlob opens a blob for reading at any offset. The caller closes it. The

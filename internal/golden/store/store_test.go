@@ -30,10 +30,15 @@ func put(t *testing.T, s *Store, name string, content byte) (golden.Digest, erro
 		t.Fatal(err)
 	}
 	frame := enc.EncodeAll(raw, nil)
-	table := &golden.Table{DiskSize: int64(len(raw)), ChunkSize: golden.MinChunkSize, Hash: golden.SHA256, Chunks: []golden.Chunk{{
-		Hash: golden.SHA256.Sum(raw), Length: int64(len(frame)), Zero: content == 0,
-	}}}
-	chunks, err := table.MarshalBinary()
+	table, err := golden.NewTable(golden.MinChunkSize, golden.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chunks bytes.Buffer
+	err = table.Append(int64(len(raw)), golden.Chunk{Hash: golden.SHA256.Sum(raw), Length: int64(len(frame)), Zero: content == 0})
+	if err == nil {
+		_, err = table.WriteTo(&chunks)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +51,7 @@ func put(t *testing.T, s *Store, name string, content byte) (golden.Digest, erro
 	for _, part := range []struct {
 		mediaType string
 		content   []byte
-	}{{golden.MediaTypeDisk, frame}, {golden.MediaTypeChunks, chunks}, {golden.MediaTypeConfig, config}} {
+	}{{golden.MediaTypeDisk, frame}, {golden.MediaTypeChunks, chunks.Bytes()}, {golden.MediaTypeConfig, config}} {
 		d, err := s.Draft()
 		if err != nil {
 			return "", err

@@ -41,7 +41,7 @@ func NewImage(want Digest, manifest, config []byte, table io.Reader) (*Image, er
 	}
 	t, err := readVerified(table, chunks)
 	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", want.Short(), err)
+		return nil, err
 	}
 	disk, err := m.Layer(MediaTypeDisk)
 	if err != nil {

@@ -25,7 +25,7 @@ type step struct {
 
 // cut is a cutter of a usual image.
 func cut(ctx context.Context, d Disk, w io.Writer, progress func(raw, stored int64)) (*golden.Table, error) {
-	return cutter{golden.SHA256, maxChunks, progress}.cut(ctx, d, w)
+	return cutter{DefaultHash, Default, maxChunks, progress}.cut(ctx, d, w)
 }
 
 // script is a disk that answers as told, then with io.EOF.

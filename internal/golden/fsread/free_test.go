@@ -358,7 +358,10 @@ func TestFreeEndsWhenTold(t *testing.T) {
 		run(t, mkfs[0], append(mkfs[1:], image)...)
 		fsys, _ := open(t, image)
 		var n int
-		for range fsys.Free() {
+		for _, err := range fsys.Free() {
+			if err != nil {
+				t.Error(err)
+			}
 			n++
 			break
 		}

@@ -301,11 +301,17 @@ func TestCancelEndsTheReading(t *testing.T) {
 }
 
 func BenchmarkChunks(b *testing.B) {
-	raw := sample(64)
-	b.SetBytes(int64(len(raw)))
-	for b.Loop() {
-		if _, err := cut(b.Context(), memory{bytes.NewReader(raw)}, io.Discard, nil); err != nil {
-			b.Fatal(err)
-		}
+	raw := sample(32)
+	for _, level := range []Level{Fast, Default, Best} {
+		b.Run(level.String(), func(b *testing.B) {
+			b.SetBytes(int64(len(raw)))
+			b.ReportAllocs()
+			for b.Loop() {
+				k := cutter{hash: DefaultHash, level: level, limit: maxChunks}
+				if _, err := k.cut(b.Context(), memory{bytes.NewReader(raw)}, io.Discard); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -15,7 +15,7 @@ import (
 // any zstd reads, and at the same speed.
 type Level int
 
-// The levels; docs/decisions/0009 has what they cost and give.
+// The levels; docs/decisions/0010 has what they cost and give.
 const (
 	Default Level = iota
 	Fast

@@ -35,7 +35,7 @@ type Job struct {
 	Again func(raw, stored, size int64)
 }
 
-// DefaultHash is the hash of chunks where none is asked for: docs/decisions/0010.
+// DefaultHash is the hash of chunks where none is asked for: docs/decisions/0011.
 const DefaultHash = golden.BLAKE3
 
 // Result says what was stored.

@@ -1,6 +1,7 @@
 package flash
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,7 @@ type meter struct {
 
 	report func(Progress)
 	phase  atomic.Int64
+	mu     sync.Mutex
 	phases []PhaseTime
 
 	stop    chan struct{}
@@ -53,11 +55,13 @@ type meter struct {
 }
 
 func newMeter(report func(Progress)) *meter {
-	m := &meter{report: report, stop: make(chan struct{})}
-	if report != nil {
+	return &meter{report: report, stop: make(chan struct{})}
+}
+
+func (m *meter) start() {
+	if m.report != nil {
 		m.stopped.Go(m.tickUntilStopped)
 	}
-	return m
 }
 
 // run times one phase. The listener hears of its end before run returns, so
@@ -68,8 +72,17 @@ func (m *meter) run(p Phase, do func() error) error {
 	m.phase.Store(int64(p))
 	start := time.Now()
 	err := do()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.phases = append(m.phases, PhaseTime{p, time.Since(start)})
 	return err
+}
+
+// took returns how long the phases took that have ended.
+func (m *meter) took() []PhaseTime {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.phases)
 }
 
 // expect says how many bytes the running phase has before it.

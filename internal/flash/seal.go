@@ -24,30 +24,41 @@ func (e extent) end() int64 { return e.off + int64(len(e.data)) }
 
 // seal writes what was held back: first all but LBA 0, then, once that is on
 // the medium, LBA 0.
-func (f *flight) seal(context.Context) error {
+func (f *Flight) seal(ctx context.Context) error {
 	extents, err := f.finalExtents()
 	if err != nil {
 		return err
 	}
 	sector := f.Disk.SectorSize()
 	// Sorted by offset, so the first extent begins with LBA 0.
-	gate := extent{0, extents[0].data[:sector]}
+	gate := []extent{{0, extents[0].data[:sector]}}
 	extents[0] = extent{int64(sector), extents[0].data[sector:]}
-	if err := f.writeProven(extents); err != nil {
+	body := func() error {
+		return f.writeProven(ctx, extents, func() error { return f.proveAll(ctx) })
+	}
+	if err := body(); err != nil {
 		return fmt.Errorf("writing head and backup table: %w", err)
 	}
-	if err := f.writeProven([]extent{gate}); err != nil {
+	err = f.writeProven(ctx, gate, func() error {
+		if err := f.closeGate(); err != nil {
+			return err
+		}
+		if err := f.proveAll(ctx); err != nil {
+			return err
+		}
+		return body()
+	})
+	if err != nil {
 		// Whatever LBA 0 holds now, the flash is not known to be good.
-		return fmt.Errorf("writing LBA 0: %w", errors.Join(err, f.reopenGate(int64(sector))))
+		return fmt.Errorf("writing LBA 0: %w", errors.Join(err, f.closeGate()))
 	}
 	return nil
 }
 
-// reopenGate makes a disk whose last write could not be proved unbootable
-// again, as far as it still obeys.
-func (f *flight) reopenGate(sector int64) error {
-	if err := f.Disk.ZeroRange(0, sector); err != nil {
-		return fmt.Errorf("zeroing LBA 0 again: %w", err)
+// closeGate makes sure that no firmware boots the disk.
+func (f *Flight) closeGate() error {
+	if err := f.Disk.ZeroRange(0, int64(f.Disk.SectorSize())); err != nil {
+		return fmt.Errorf("zeroing LBA 0: %w", err)
 	}
 	if err := f.Disk.Flush(); err != nil {
 		return fmt.Errorf("flushing the zeroed LBA 0: %w", err)
@@ -57,7 +68,7 @@ func (f *flight) reopenGate(sector int64) error {
 
 // finalExtents are the held chunks with the partition table fitted to this
 // disk, and the backup table at the disk's real end; sorted by offset.
-func (f *flight) finalExtents() ([]extent, error) {
+func (f *Flight) finalExtents() ([]extent, error) {
 	var extents []extent
 	for _, i := range slices.Sorted(maps.Keys(f.held.raw)) {
 		off, _ := f.table.Extent(i)
@@ -99,9 +110,13 @@ func overlay(extents []extent, e extent) []extent {
 }
 
 // writeProven writes, flushes, and reads back from the medium. Bytes that
-// read back wrong are written once more.
-func (f *flight) writeProven(extents []extent) error {
+// read back wrong may be anywhere: astray is called to find what they hit, and
+// they are written once more.
+func (f *Flight) writeProven(ctx context.Context, extents []extent, astray func() error) error {
 	for attempt := 0; ; attempt++ {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		for _, e := range extents {
 			if err := writeFull(f.Disk, e.data, e.off); err != nil {
 				return err
@@ -118,12 +133,15 @@ func (f *flight) writeProven(extents []extent) error {
 			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: replace the disk", wrong)
 		}
 		f.meter.repaired.Add(1)
+		if err := astray(); err != nil {
+			return err
+		}
 	}
 }
 
 // firstWrong returns the offset of the first extent that the medium does not
 // hold, or -1.
-func (f *flight) firstWrong(extents []extent) (int64, error) {
+func (f *Flight) firstWrong(extents []extent) (int64, error) {
 	medium, err := f.Disk.OpenReadBack()
 	if err != nil {
 		return 0, fmt.Errorf("opening the disk to read it back: %w", err)

@@ -1,0 +1,139 @@
+package flash
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+)
+
+// StuckError says that the disk has not answered a call for longer than the
+// job's DiskPatience. Nothing is written any more once it was returned.
+type StuckError struct {
+	Op     string // "writing", "zeroing", "flushing" or "reading"
+	Offset int64  // bytes
+	Length int64  // bytes
+	For    time.Duration
+}
+
+func (e *StuckError) Error() string {
+	return fmt.Sprintf("the disk has not answered for %v, %s %d bytes at byte %d: look at the kernel's log and the disk's cabling, and cycle the power",
+		e.For.Round(time.Second), e.Op, e.Length, e.Offset)
+}
+
+// watchedDisk keeps a record of the calls that are under way. A call into a
+// dead disk cannot be ended, only given up: it never returns.
+type watchedDisk struct {
+	Disk
+	mu    sync.Mutex
+	calls map[*call]struct{}
+	stuck *StuckError // set once: from then on every call is refused
+}
+
+type call struct {
+	op          string
+	off, length int64
+	since       time.Time
+}
+
+func newWatchedDisk(d Disk) *watchedDisk {
+	return &watchedDisk{Disk: d, calls: map[*call]struct{}{}}
+}
+
+// do makes one call under watch.
+func (d *watchedDisk) do(op string, off, length int64, run func() error) error {
+	c := &call{op, off, length, time.Now()}
+	d.mu.Lock()
+	if d.stuck != nil {
+		d.mu.Unlock()
+		return d.stuck
+	}
+	d.calls[c] = struct{}{}
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		delete(d.calls, c)
+		d.mu.Unlock()
+	}()
+	return run()
+}
+
+// oldest returns how long the oldest call has been under way, and the call.
+func (d *watchedDisk) oldest() (age time.Duration, oldest *call) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c := range d.calls {
+		if t := time.Since(c.since); oldest == nil || t > age {
+			age, oldest = t, c
+		}
+	}
+	return age, oldest
+}
+
+// watch returns an error when a call has been under way for longer than
+// patience, and nil when ctx is done.
+func (d *watchedDisk) watch(ctx context.Context, patience time.Duration) error {
+	t := time.NewTicker(max(patience/20, time.Millisecond))
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if age, c := d.oldest(); age > patience {
+				return d.giveUp(c, age)
+			}
+		}
+	}
+}
+
+func (d *watchedDisk) giveUp(c *call, age time.Duration) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stuck = &StuckError{c.op, c.off, c.length, age}
+	return d.stuck
+}
+
+func (d *watchedDisk) WriteAt(p []byte, off int64) (n int, err error) {
+	err = d.do("writing", off, int64(len(p)), func() error {
+		n, err = d.Disk.WriteAt(p, off)
+		return err
+	})
+	return n, err
+}
+
+func (d *watchedDisk) ZeroRange(off, n int64) error {
+	return d.do("zeroing", off, n, func() error { return d.Disk.ZeroRange(off, n) })
+}
+
+func (d *watchedDisk) Flush() error {
+	return d.do("flushing", 0, d.Size(), d.Disk.Flush)
+}
+
+func (d *watchedDisk) OpenReadBack() (medium blockdev.ReadBack, err error) {
+	err = d.do("flushing", 0, d.Size(), func() error {
+		medium, err = d.Disk.OpenReadBack()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &watchedReadBack{medium, d}, nil
+}
+
+type watchedReadBack struct {
+	medium blockdev.ReadBack
+	disk   *watchedDisk
+}
+
+func (r *watchedReadBack) ReadAt(p []byte, off int64) (n int, err error) {
+	err = r.disk.do("reading", off, int64(len(p)), func() error {
+		n, err = r.medium.ReadAt(p, off)
+		return err
+	})
+	return n, err
+}
+
+func (r *watchedReadBack) Close() error { return r.medium.Close() }

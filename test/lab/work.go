@@ -149,7 +149,7 @@ func unpackAll(ctx context.Context, root, debs string, but []string) error {
 		if slices.Contains(but, name) || strings.Contains("\n"+string(status), "\nPackage: "+name+"\n") {
 			continue
 		}
-		if err := run(ctx, nil, nil, "dpkg-deb", "--extract", path, root); err != nil {
+		if err := unpackFile(ctx, root, path); err != nil {
 			return err
 		}
 	}
@@ -166,11 +166,17 @@ func unpack(ctx context.Context, root, debs string, names []string) error {
 		if err != nil {
 			return err
 		}
-		if err := run(ctx, nil, nil, "dpkg-deb", "--extract", path, root); err != nil {
+		if err := unpackFile(ctx, root, path); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// unpackFile leaves the links alone that lead from /lib to /usr/lib, as dpkg does and dpkg-deb does not.
+func unpackFile(ctx context.Context, root, path string) error {
+	const script = `set -o pipefail; dpkg-deb --fsys-tarfile "$1" | tar --extract --keep-directory-symlink --directory "$2"`
+	return run(ctx, nil, nil, "bash", "-c", script, "unpack", path, root)
 }
 
 // removePackage removes the files of a package; its directories stay.

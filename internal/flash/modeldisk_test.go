@@ -24,6 +24,7 @@ type modelDisk struct {
 	now    []byte // what a read gives: the cache over the medium
 	medium []byte // what is certain
 	cached []*op  // writes that no flush has made certain
+	writes int    // that began
 	step   int    // counts beginnings and ends
 	off    bool   // the power is gone
 	rnd    *rand.Rand
@@ -33,6 +34,8 @@ type modelDisk struct {
 	// lie, when set, sees each write as it ends and may change what becomes
 	// of it, at once or when it is flushed.
 	lie func(*op)
+	// reading, when set, sees what a read is about to give and may change it.
+	reading func(kind opKind, off int64, p []byte)
 	// watch, when set, is called after every step.
 	watch func()
 	// certain, when set, is called before a sector of the medium changes.
@@ -142,6 +145,7 @@ func (o *op) begin() {
 	d.step++
 	o.began = d.step
 	if o.kind == opWrite || o.kind == opZero {
+		d.writes++
 		d.cached = append(d.cached, o)
 	}
 	d.stepped()
@@ -170,6 +174,9 @@ func (o *op) end() {
 	case opRead:
 		if o.err == nil {
 			copy(o.data, d.now[o.off:])
+			if d.reading != nil {
+				d.reading(o.kind, o.off, o.data)
+			}
 		}
 	}
 	d.stepped()

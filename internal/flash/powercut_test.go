@@ -27,9 +27,10 @@ var (
 type scene struct {
 	image *testImage
 	disk  int
-	steps int // of a flash that nothing interrupts, about
-	mu    sync.Mutex
-	used  map[string]*usedDisk
+	// Of a flash that nothing interrupts, about.
+	steps, writes int
+	mu            sync.Mutex
+	used          map[string]*usedDisk
 }
 
 // usedDisk is a disk before and after.
@@ -59,7 +60,7 @@ func scenes(t *testing.T, first uint64) []*scene {
 		if _, err := undisturbed.flash(t, used.old, used.want, true); err != nil {
 			t.Fatal(err)
 		}
-		s.steps = int(undisturbed.tally.steps)
+		s.steps, s.writes = int(undisturbed.tally.steps), undisturbed.writes
 		all = append(all, s)
 	}
 	return all
@@ -130,7 +131,9 @@ type powerCase struct {
 	kind  string
 	rnd   *rand.Rand
 	tally tally
-	trace uint64 // of every step: the same for the same seed
+	// writes of the last flash.
+	writes int
+	trace  uint64 // of every step: the same for the same seed
 }
 
 func (c *powerCase) run(t *testing.T) error {
@@ -178,6 +181,7 @@ func (c *powerCase) flash(t *testing.T, medium, want []byte, last bool) ([]byte,
 		Workers: 1 + c.rnd.IntN(4), Retry: Retry{First: 1, Longest: 1},
 	})
 	c.tally.runs++
+	c.writes = d.writes
 	c.tally.add(j.tally)
 	c.trace = c.trace*31 + d.trace()
 	if j.broke != nil {

@@ -1,0 +1,188 @@
+package flash
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/test/reliability"
+)
+
+var lies = flag.Int("lies", 400, "simulated lies of disks")
+
+// The lies that a disk tells of a write or, the last one, of a read.
+const (
+	dropped     = iota // it is lost
+	misdirected        // it goes elsewhere
+	flipped            // a bit of it is another one
+	stale              // a part of it keeps what was there before
+	staleRead          // a read gives what was there before, a part of it
+	lieKinds
+)
+
+// liar makes a disk lie about the nth write, or the nth read, and about the
+// next ones at the same place.
+type liar struct {
+	rnd   *rand.Rand
+	kind  int
+	late  bool // told by the flush: until then the cache holds the truth
+	nth   int
+	times int
+
+	at    int64 // where the first lie was told
+	seen  int
+	told  int
+	start []byte // of the disk
+}
+
+func (l *liar) write(o *op) {
+	if l.seen++; l.kind == staleRead || l.told == l.times || l.told == 0 && l.seen < l.nth {
+		return
+	}
+	if l.told > 0 && (l.at < o.off || l.at >= o.off+int64(len(o.data))) {
+		return
+	}
+	d := o.disk
+	if l.told == 0 {
+		l.at = o.off
+	}
+	l.told++
+	o.lied, o.late, o.lieOff, o.lieData = true, l.late, o.off, bytes.Clone(o.data)
+	switch l.kind {
+	case dropped:
+		o.lieData = nil
+	case misdirected:
+		o.lieOff = l.rnd.Int64N((d.size-int64(len(o.data)))/d.sector+1) * d.sector
+	case flipped:
+		o.lieData[l.rnd.IntN(len(o.data))] ^= 1 << l.rnd.IntN(8)
+	case stale:
+		n := (l.rnd.Int64N(int64(len(o.data))/d.sector) + 1) * d.sector
+		copy(o.lieData[:n], d.medium[o.off:])
+	}
+}
+
+func (l *liar) read(kind opKind, off int64, p []byte) {
+	if kind != opRead || l.kind != staleRead {
+		return
+	}
+	if l.seen++; l.seen >= l.nth && l.told < l.times {
+		l.told++
+		copy(p[:l.rnd.IntN(len(p))+1], l.start[off:])
+	}
+}
+
+// A disk that lies is found out before it is sealed, or what it lied about is
+// written again: no lie is left on a disk that Run calls good.
+func TestLyingDiskIsFoundOrRepaired(t *testing.T) {
+	start := time.Now()
+	all := scenes(t, *seed)
+	var told, repaired, failed, harmless int64
+	for n := *seed; told < int64(*lies); n++ {
+		rnd := rand.New(rand.NewPCG(n, 2))
+		s := all[n%uint64(len(all))]
+		used := s.usedAs(t, oldKinds[rnd.IntN(len(oldKinds))])
+		l := &liar{rnd: rnd, kind: rnd.IntN(lieKinds), late: rnd.IntN(2) == 0, nth: 1 + rnd.IntN(s.writes), times: 1 + rnd.IntN(2), start: used.old}
+		result, err, d := l.flash(t, s, used)
+		if l.told == 0 {
+			continue
+		}
+		told++
+		left := d.cutPower(rnd)
+		size := len(s.image.raw)
+		switch right := bytes.Equal(left[:size], used.want[:size]) && bytes.Equal(left[len(left)-40*int(d.sector):], used.want[len(left)-40*int(d.sector):]); {
+		case err == nil && !right:
+			t.Errorf("lie %+v: Run = %+v; the disk does not hold the image (repeat with -seed %d -lies 1)", l.kind, result, n)
+		case err == nil && result.Repaired > 0:
+			repaired++
+		case err == nil:
+			harmless++
+		case !right && left[510] == 0x55 && left[511] == 0xaa:
+			t.Errorf("lie %+v: Run = %v; the disk boots (repeat with -seed %d -lies 1)", l.kind, err, n)
+		default:
+			failed++
+		}
+	}
+	t.Logf("seed %d: %d lies: %d repaired, %d refused, %d about what was there anyway", *seed, told, repaired, failed, harmless)
+	if repaired == 0 || failed == 0 || 2*harmless > told {
+		t.Error("the lies are too harmless to show anything")
+	}
+	reliability.Record(t, reliability.Row{
+		Group: reliability.LyingDisk,
+		What:  "a write dropped, misdirected, flipped or in part stale, at once or only when flushed, once or twice; a stale read",
+		Count: told, Unit: "disks", Seed: *seed, Took: time.Since(start),
+		Result:  fmt.Sprintf("none sealed with a lie on it: %d repaired, %d refused, %d lies that changed nothing", repaired, failed, harmless),
+		Command: fmt.Sprintf("go test ./internal/flash -run '^TestLyingDiskIsFoundOrRepaired$' -timeout 0 -lies %d -seed %d", *lies, *seed),
+	})
+}
+
+func (l *liar) flash(t *testing.T, s *scene, used *usedDisk) (Result, error, *modelDisk) {
+	d := newModelDisk(used.old)
+	d.sector = int64(s.image.Config.Disk.SectorSize)
+	d.lie, d.reading = l.write, l.read
+	d.schedule = newScheduler(l.rnd)
+	result, err := runScheduled(t, d.schedule, Job{
+		Image: s.image.Image, Source: scheduledSource{s.image, d.schedule}, Disk: d, Workers: 1 + l.rnd.IntN(4),
+	})
+	return result, err, d
+}
+
+// While the source is slow, the engine reads back what is there already. A lie
+// about a chunk that comes later may hit one that was proved before.
+func TestLiesWhileReadBackFollows(t *testing.T) {
+	const size, chunk = 104 * mib, 1 * mib
+	raw := bytes.Repeat(randomDisk(2, 3*mib-1), size/(3*mib)+1)[:size]
+	im := newSectorImage(t, raw, "none", sector, chunk, golden.BLAKE3)
+	slow := sourceFunc(func(ctx context.Context, off, length int64) (io.ReadCloser, error) {
+		body, err := im.ReadRange(ctx, off, length)
+		return slowBody{body}, err
+	})
+	for name, lie := range map[string]func(o *op){
+		"dropped":     func(o *op) { o.lieData = nil },
+		"flipped":     func(o *op) { o.lieData[9] ^= 1 },
+		"misdirected": func(o *op) { o.lieOff = 5 * mib },
+	} {
+		for _, late := range []bool{false, true} {
+			for _, at := range []int64{3 * mib, size - 2*mib} {
+				synctest.Test(t, func(t *testing.T) {
+					d := newModelDisk(make([]byte, size))
+					flushes, told := 0, false
+					d.fault = func(kind opKind, _ int64, _ []byte) error {
+						if kind == opFlush {
+							flushes++
+						}
+						return nil
+					}
+					d.lie = func(o *op) {
+						if o.off == at && o.kind == opWrite && !told {
+							told = true
+							o.lied, o.late, o.lieOff, o.lieData = true, late, o.off, bytes.Clone(o.data)
+							lie(o)
+						}
+					}
+					result, err := Run(t.Context(), Job{Image: im.Image, Source: slow, Disk: d})
+					if err != nil || result.Repaired == 0 || !bytes.Equal(d.medium, raw) {
+						t.Errorf("%s (late: %v) at %d: Run = %+v, %v; want it repaired", name, late, at, result, err)
+					}
+					if flushes < 6 {
+						t.Errorf("%d flushes: the read-back did not follow", flushes)
+					}
+				})
+			}
+		}
+	}
+}
+
+// slowBody gives 64 KiB in a tenth of a second.
+type slowBody struct{ io.ReadCloser }
+
+func (b slowBody) Read(p []byte) (int, error) {
+	time.Sleep(100 * time.Millisecond)
+	return b.ReadCloser.Read(p[:min(len(p), 64<<10)])
+}

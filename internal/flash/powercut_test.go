@@ -251,7 +251,7 @@ func (o *op) body(ctx context.Context, s Source, off, length int64) (io.ReadClos
 // The same seed gives the same run, step by step and byte by byte.
 func TestSeedRepeatsARun(t *testing.T) {
 	all := scenes(t, *seed)
-	for n := range uint64(40) {
+	for n := range uint64(15) {
 		var traces [2]powerCase
 		for k := range traces {
 			traces[k] = powerCase{scene: all[n%uint64(len(all))], kind: oldKinds[n%uint64(len(oldKinds))], rnd: rand.New(rand.NewPCG(n, 1))}

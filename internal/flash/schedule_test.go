@@ -67,10 +67,7 @@ func (s *scheduler) run(done <-chan struct{}) {
 		if len(s.open) == 0 {
 			select {
 			case <-done:
-				for _, o := range s.hung {
-					close(o.done)
-				}
-				s.hung = nil
+				s.drain()
 				return
 			case <-s.wake:
 				continue
@@ -84,6 +81,20 @@ func (s *scheduler) run(done <-chan struct{}) {
 		}
 		o.end()
 		close(o.done)
+	}
+}
+
+// drain lets go of calls that hung, and of what the engine does upon that.
+func (s *scheduler) drain() {
+	s.hang = nil
+	for left := s.hung; len(left) > 0; {
+		for _, o := range left {
+			o.end()
+			close(o.done)
+		}
+		synctest.Wait()
+		s.admit()
+		left, s.open = s.open, nil
 	}
 }
 

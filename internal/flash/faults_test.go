@@ -1,6 +1,7 @@
 package flash
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,8 @@ type faultAt struct {
 	err  error // nil: it hangs
 	seen int
 	hit  opKind
+	// late is how many writes came after Run had given up.
+	late int
 }
 
 // run flashes with the fault and tells how long it took by the disk's clock.
@@ -45,8 +48,10 @@ func (f *faultAt) run(t *testing.T, im *testImage, used *usedDisk, patience time
 			defer close(done)
 			_, err = Run(t.Context(), Job{Image: im.Image, Source: scheduledSource{im, d.schedule}, Disk: d, Workers: 2, DiskPatience: patience})
 			took = time.Since(start)
+			f.late = -d.writes
 		}()
 		d.schedule.run(done)
+		f.late += d.writes
 	})
 	return took, j, err
 }
@@ -91,8 +96,12 @@ func TestEveryCallFailsInTurn(t *testing.T) {
 				t.Errorf("call %d: %s: Run = %v; want %v", n, name, err, fault)
 			case fault == nil && (!errors.As(err, &stuck) || took > patience*11/10+time.Second):
 				t.Errorf("call %d: %s: Run = %v after %v; want a StuckError within %v", n, name, err, took, patience)
+			case f.late > 0:
+				t.Errorf("call %d: %s: %d writes began after Run had ended", n, name, f.late)
 			case j.broke != nil:
 				t.Errorf("call %d: %s: %v", n, name, j.broke)
+			case fault != nil && !allZero(j.disk.now[:sector]) && !bytes.Equal(j.disk.now, used.old):
+				t.Errorf("call %d: %s: the disk boots although Run = %v", n, name, err)
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,7 +89,7 @@ func TestLyingDiskIsFoundOrRepaired(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(n, 2))
 		s := all[n%uint64(len(all))]
 		used := s.usedAs(t, oldKinds[rnd.IntN(len(oldKinds))])
-		l := &liar{rnd: rnd, kind: rnd.IntN(lieKinds), late: rnd.IntN(2) == 0, nth: 1 + rnd.IntN(s.writes), times: 1 + rnd.IntN(2), start: used.old}
+		l := &liar{rnd: rnd, kind: rnd.IntN(lieKinds), late: rnd.IntN(2) == 0, nth: s.someWrite(rnd), times: 1 + rnd.IntN(2), start: used.old}
 		result, err, d := l.flash(t, s, used)
 		if l.told == 0 {
 			continue
@@ -120,6 +121,44 @@ func TestLyingDiskIsFoundOrRepaired(t *testing.T) {
 		Result:  fmt.Sprintf("none sealed with a lie on it: %d repaired, %d refused, %d lies that changed nothing", repaired, failed, harmless),
 		Command: fmt.Sprintf("go test ./internal/flash -run '^TestLyingDiskIsFoundOrRepaired$' -timeout 0 -lies %d -seed %d", *lies, *seed),
 	})
+}
+
+// someWrite picks one of a flash, often one of the last.
+func (s *scene) someWrite(rnd *rand.Rand) int {
+	if rnd.IntN(3) == 0 {
+		return max(1, s.writes-rnd.IntN(8))
+	}
+	return 1 + rnd.IntN(s.writes)
+}
+
+// A place that never holds what is written to it is the end of the flash.
+func TestPlaceThatAlwaysLiesIsRefused(t *testing.T) {
+	im := newTestImage(t, randomDisk(2, 6*mib), "none")
+	refused := 0
+	for _, at := range []int64{0, sector, 2 * mib, 3*mib + 5<<16, 4 * mib, 6*mib - 1<<20, 6*mib - sector} {
+		d := newModelDisk(oldDisk("MBR", 1, 6*mib, sector))
+		told := 0
+		d.lie = func(o *op) {
+			if o.off <= at && at < o.off+int64(len(o.data)) && !allZero(o.data) {
+				if told++; told > 50 {
+					d.off = true
+				}
+				o.lied, o.lieOff, o.lieData = true, o.off, bytes.Clone(o.data)
+				o.lieData[at-o.off] ^= 1
+			}
+		}
+		_, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d})
+		if told == 0 {
+			continue // zeros, which the disk makes itself
+		}
+		refused++
+		if err == nil || !strings.Contains(err.Error(), "twice") || !allZero(d.now[:sector]) {
+			t.Errorf("lie at %d: Run = %v; want an error and a disk that does not boot", at, err)
+		}
+	}
+	if refused < 4 {
+		t.Errorf("%d places lied; want four at least", refused)
+	}
 }
 
 func (l *liar) flash(t *testing.T, s *scene, used *usedDisk) (Result, error, *modelDisk) {

@@ -62,8 +62,8 @@ func (f *Flight) zeroProven(ctx context.Context, ranges ...blockdev.Range) error
 	for i, r := range ranges {
 		zeros[i] = extent{r.Offset, zero[:r.Length]}
 	}
-	wrong, err := f.firstWrong(zeros)
-	if err != nil || wrong < 0 {
+	wrong, err := f.notHeld(zeros)
+	if err != nil || len(wrong) == 0 {
 		return err
 	}
 	f.meter.repaired.Add(1)

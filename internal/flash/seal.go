@@ -98,15 +98,30 @@ func overlay(extents []extent, e extent) []extent {
 	return append(extents, extent{e.off, data})
 }
 
-// writeProven writes, flushes, and reads back from the medium. Bytes that
-// read back wrong may be anywhere: astray is called to find what they hit, and
-// they are written once more.
+// writeProven brings the extents onto the medium and proves them. It writes
+// only what the medium does not hold yet: a write whose own place is right
+// already, such as zeros to where the head was wiped, could go astray and leave
+// no trace. One that is wrong afterwards may be anywhere: astray is called to
+// find what it hit, and it is written once more.
 func (f *Flight) writeProven(ctx context.Context, extents []extent, astray func() error) error {
 	for attempt := 0; ; attempt++ {
+		wrong, err := f.notHeld(extents)
+		if err != nil || len(wrong) == 0 {
+			return err
+		}
+		switch attempt {
+		case 1:
+			f.meter.repaired.Add(1)
+			if err := astray(); err != nil {
+				return err
+			}
+		case 2:
+			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: replace the disk", wrong[0].off)
+		}
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		for _, e := range extents {
+		for _, e := range wrong {
 			if err := writeFull(f.Disk, e.data, e.off); err != nil {
 				return err
 			}
@@ -114,44 +129,26 @@ func (f *Flight) writeProven(ctx context.Context, extents []extent, astray func(
 		if err := f.Disk.Flush(); err != nil {
 			return fmt.Errorf("flushing: %w", err)
 		}
-		wrong, err := f.firstWrong(extents)
-		if err != nil || wrong < 0 {
-			return err
-		}
-		if attempt > 0 {
-			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: replace the disk", wrong)
-		}
-		f.meter.repaired.Add(1)
-		if err := astray(); err != nil {
-			return err
-		}
 	}
 }
 
-// firstWrong returns the offset of the first extent that the medium does not
-// hold, or -1.
-func (f *Flight) firstWrong(extents []extent) (int64, error) {
-	medium, err := f.openMedium()
+// notHeld returns those of the extents that the medium does not hold.
+func (f *Flight) notHeld(extents []extent) (wrong []extent, err error) {
+	medium, err := f.Disk.OpenReadBack()
 	if err != nil {
-		return 0, err
+		return nil, fmt.Errorf("opening the disk to read it back: %w", err)
 	}
 	defer medium.Close()
-	buf := f.buffers.get()
-	defer f.buffers.put(buf)
 	for _, e := range extents {
-		for at := 0; at < len(e.data); {
-			want := e.data[at:min(at+len(buf), len(e.data))]
-			got := buf[:len(want)]
-			if err := readFull(medium, got, e.off+int64(at)); err != nil {
-				return 0, err
-			}
-			if !bytes.Equal(got, want) {
-				return e.off, nil
-			}
-			at += len(want)
+		got := blockdev.AlignedBuffer(len(e.data))
+		if err := readFull(medium, got, e.off); err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(got, e.data) {
+			wrong = append(wrong, e)
 		}
 	}
-	return -1, nil
+	return wrong, nil
 }
 
 // heldReader reads the image as far as it is held: head and tail.

@@ -83,7 +83,7 @@ func (l *liar) read(kind opKind, off int64, p []byte) {
 // written again: no lie is left on a disk that Run calls good.
 func TestLyingDiskIsFoundOrRepaired(t *testing.T) {
 	start := time.Now()
-	all := scenes(t, *seed)
+	all := scenes(t)
 	var told, repaired, failed, harmless int64
 	for n := *seed; told < int64(*lies); n++ {
 		rnd := rand.New(rand.NewPCG(n, 2))
@@ -96,8 +96,7 @@ func TestLyingDiskIsFoundOrRepaired(t *testing.T) {
 		}
 		told++
 		left := d.cutPower(rnd)
-		size := len(s.image.raw)
-		switch right := bytes.Equal(left[:size], used.want[:size]) && bytes.Equal(left[len(left)-40*int(d.sector):], used.want[len(left)-40*int(d.sector):]); {
+		switch right := l.rightOn(left, used.want, s.image); {
 		case err == nil && !right:
 			t.Errorf("lie %+v: Run = %+v; the disk does not hold the image (repeat with -seed %d -lies 1)", l.kind, result, n)
 		case err == nil && result.Repaired > 0:
@@ -111,7 +110,7 @@ func TestLyingDiskIsFoundOrRepaired(t *testing.T) {
 		}
 	}
 	t.Logf("seed %d: %d lies: %d repaired, %d refused, %d about what was there anyway", *seed, told, repaired, failed, harmless)
-	if repaired == 0 || failed == 0 || 2*harmless > told {
+	if *lies >= 100 && (repaired == 0 || failed == 0 || 2*harmless > told) {
 		t.Error("the lies are too harmless to show anything")
 	}
 	reliability.Record(t, reliability.Row{
@@ -121,6 +120,20 @@ func TestLyingDiskIsFoundOrRepaired(t *testing.T) {
 		Result:  fmt.Sprintf("none sealed with a lie on it: %d repaired, %d refused, %d lies that changed nothing", repaired, failed, harmless),
 		Command: fmt.Sprintf("go test ./internal/flash -run '^TestLyingDiskIsFoundOrRepaired$' -timeout 0 -lies %d -seed %d", *lies, *seed),
 	})
+}
+
+// rightOn reports whether the medium holds the image with its GPT. What a
+// stray write did to the rest of a larger disk is not the image's.
+func (l *liar) rightOn(medium, want []byte, im *testImage) bool {
+	end := len(medium)
+	if l.kind == misdirected {
+		end = len(im.raw)
+		if im.Config.Disk.Scheme == "gpt" {
+			backup := len(medium) - im.Config.Disk.SectorSize - 128*128
+			return bytes.Equal(medium[:end], want[:end]) && bytes.Equal(medium[backup:], want[backup:])
+		}
+	}
+	return bytes.Equal(medium[:end], want[:end])
 }
 
 // someWrite picks one of a flash, often one of the last.

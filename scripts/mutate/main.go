@@ -62,13 +62,14 @@ func mutations() []mutation {
 		{"a body that ends early passes", flashDir + "source.go", "if r.off >= r.end {", "if r.off >= r.end-1 {"},
 
 		{"nothing is read back", flashDir + "readback.go", "if f.Verify == VerifyFull || ", "if "},
-		{"what was zeroed is not read back", flashDir + "prepare.go", "if err != nil || wrong < 0 {", "if err != nil || wrong < 1<<62 {"},
+		{"what was zeroed is not read back", flashDir + "prepare.go", "if err != nil || len(wrong) == 0 {", "if err != nil || len(wrong) < 1<<30 {"},
 		{"what reads back wrong passes", flashDir + "readback.go", "return f.table.Hash.Sum(raw) == f.table.Chunk(i).Hash, nil", "return true, nil"},
 		{"zeros that read back wrong pass", flashDir + "readback.go", "return allZero(raw), nil", "return true, nil"},
 		{"wrong twice passes", flashDir + "readback.go", "if w.ever[i] {", "if false {"},
 		{"what else a stray write hit is not looked for", flashDir + "readback.go", "f.prove(ctx, f.onDisk()); err != nil {\n\t\t\treturn err\n\t\t}\n\t}", "f.prove(ctx, wrong); err != nil {\n\t\t\treturn err\n\t\t}\n\t}"},
 		{"what a stray write of the head hit is not looked for", flashDir + "seal.go", "return f.writeProven(ctx, extents, func() error { return f.proveAll(ctx) })", "return f.writeProven(ctx, extents, func() error { return nil })"},
 		{"what a stray LBA 0 hit is not looked for", flashDir + "seal.go", "if err := f.proveAll(ctx); err != nil {", "if err := error(nil); err != nil {"},
+		{"what is there already is written again", flashDir + "seal.go", "\t\t\twrong = append(wrong, e)\n\t\t}", "\t\t\twrong = extents\n\t\t}"},
 		{"the head is not read back", flashDir + "seal.go", "if !bytes.Equal(got, e.data) {", "if !bytes.Equal(got, got) {"},
 
 		{"a disk that hangs is waited for", flashDir + "watchdog.go", "if age, c := d.oldest(); age > patience {", "if age, c := d.oldest(); age > 1000*patience {"},
@@ -99,22 +100,25 @@ func run(ctx context.Context, only string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	// A test that fails anyway would kill every mutation.
+	if killer, err := test(ctx, ""); err != nil || killer != "" {
+		return errors.Join(err, fmt.Errorf("without any mutation: %q fails", killer))
+	}
 	var survived []string
 	for _, m := range mutations() {
 		if !strings.Contains(m.name, only) {
 			continue
 		}
 		start := time.Now()
-		killed, err := m.try(ctx, dir)
+		killer, err := m.try(ctx, dir)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
-		verdict := "a test fails"
-		if !killed {
-			verdict = "NO TEST FAILS"
+		if killer == "" {
+			killer = "NO TEST FAILS"
 			survived = append(survived, m.name)
 		}
-		fmt.Printf("%-45s %s (%.0f s)\n", m.name, verdict, time.Since(start).Seconds())
+		fmt.Printf("%-55s %s (%.0f s)\n", m.name, killer, time.Since(start).Seconds())
 	}
 	if len(survived) > 0 {
 		return fmt.Errorf("no test misses these safeguards: %s", strings.Join(survived, "; "))
@@ -123,38 +127,53 @@ func run(ctx context.Context, only string) error {
 }
 
 // try runs the tests of engine and format with the mutation in place.
-func (m mutation) try(ctx context.Context, dir string) (killed bool, err error) {
+func (m mutation) try(ctx context.Context, dir string) (killer string, err error) {
 	real, err := filepath.Abs(m.file)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	src, err := os.ReadFile(real)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if bytes.Count(src, []byte(m.from)) != 1 {
-		return false, fmt.Errorf("%s does not hold this once: %q", m.file, m.from)
+		return "", fmt.Errorf("%s does not hold this once: %q", m.file, m.from)
 	}
 	changed := filepath.Join(dir, "changed.go")
 	if err := os.WriteFile(changed, bytes.Replace(src, []byte(m.from), []byte(m.to), 1), 0o600); err != nil {
-		return false, err
+		return "", err
 	}
 	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {real: changed}})
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	list := filepath.Join(dir, "overlay.json")
 	if err := os.WriteFile(list, overlay, 0o600); err != nil {
-		return false, err
+		return "", err
 	}
+	return test(ctx, list)
+}
+
+// test runs the tests of engine and format, files replaced as overlay says,
+// and names the first that fails.
+func test(ctx context.Context, overlay string) (failed string, err error) {
 	packages := []string{"./internal/flash", "./internal/golden"}
-	if out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-overlay", list}, packages...)...).CombinedOutput(); err != nil {
-		return false, fmt.Errorf("the changed code does not compile: %w\n%s", err, out)
+	build := append([]string{"build", "-overlay", overlay}, packages...)
+	if out, err := exec.CommandContext(ctx, "go", build...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("the changed code does not compile: %w\n%s", err, out)
 	}
-	err = exec.CommandContext(ctx, "go", append([]string{"test", "-count=1", "-failfast", "-timeout", "55s", "-overlay", list}, packages...)...).Run()
+	run := append([]string{"test", "-count=1", "-failfast", "-timeout", "2m", "-overlay", overlay}, packages...)
+	out, err := exec.CommandContext(ctx, "go", run...).CombinedOutput()
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
 	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return false, err
+	if err == nil || !errors.As(err, &exit) {
+		return "", err
 	}
-	return err != nil, ctx.Err()
+	if _, rest, ok := bytes.Cut(out, []byte("--- FAIL: ")); ok {
+		name, _, _ := bytes.Cut(rest, []byte(" "))
+		return string(name), nil
+	}
+	return "the tests do not end", nil
 }

@@ -98,25 +98,25 @@ func overlay(extents []extent, e extent) []extent {
 	return append(extents, extent{e.off, data})
 }
 
-// writeProven brings the extents onto the medium and proves them. It writes
-// only what the medium does not hold yet: a write whose own place is right
-// already, such as zeros to where the head was wiped, could go astray and leave
-// no trace. One that is wrong afterwards may be anywhere: astray is called to
-// find what it hit, and it is written once more.
+// writeProven makes the medium hold the extents. It writes only those that it
+// reads back wrong: a write that goes astray then always shows at the place
+// where it was to go. Bytes that are wrong after they were written may be
+// anywhere, so astray is called to find what they hit before they are written
+// once more.
 func (f *Flight) writeProven(ctx context.Context, extents []extent, astray func() error) error {
 	for attempt := 0; ; attempt++ {
-		wrong, err := f.notHeld(extents)
+		wrong, err := f.wrongExtents(extents)
 		if err != nil || len(wrong) == 0 {
 			return err
 		}
-		switch attempt {
-		case 1:
+		if attempt > 1 {
+			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: replace the disk", wrong[0].off)
+		}
+		if attempt == 1 {
 			f.meter.repaired.Add(1)
 			if err := astray(); err != nil {
 				return err
 			}
-		case 2:
-			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: replace the disk", wrong[0].off)
 		}
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -132,23 +132,41 @@ func (f *Flight) writeProven(ctx context.Context, extents []extent, astray func(
 	}
 }
 
-// notHeld returns those of the extents that the medium does not hold.
-func (f *Flight) notHeld(extents []extent) (wrong []extent, err error) {
-	medium, err := f.Disk.OpenReadBack()
+// wrongExtents returns those that the medium does not hold.
+func (f *Flight) wrongExtents(extents []extent) ([]extent, error) {
+	medium, err := f.openMedium()
 	if err != nil {
-		return nil, fmt.Errorf("opening the disk to read it back: %w", err)
+		return nil, err
 	}
 	defer medium.Close()
+	buf := f.buffers.get()
+	defer f.buffers.put(buf)
+	var wrong []extent
 	for _, e := range extents {
-		got := blockdev.AlignedBuffer(len(e.data))
-		if err := readFull(medium, got, e.off); err != nil {
+		right, err := e.isOn(medium, buf)
+		if err != nil {
 			return nil, err
 		}
-		if !bytes.Equal(got, e.data) {
+		if !right {
 			wrong = append(wrong, e)
 		}
 	}
 	return wrong, nil
+}
+
+// isOn compares the extent with the medium, as much at a time as buf holds.
+func (e extent) isOn(medium io.ReaderAt, buf []byte) (bool, error) {
+	for at := 0; at < len(e.data); at += len(buf) {
+		want := e.data[at:min(at+len(buf), len(e.data))]
+		got := buf[:len(want)]
+		if err := readFull(medium, got, e.off+int64(at)); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(got, want) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // heldReader reads the image as far as it is held: head and tail.

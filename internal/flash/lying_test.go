@@ -89,8 +89,8 @@ func TestLyingDiskIsFoundOrRepaired(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(n, 2))
 		s := all[n%uint64(len(all))]
 		used := s.usedAs(t, oldKinds[rnd.IntN(len(oldKinds))])
-		l := &liar{rnd: rnd, kind: rnd.IntN(lieKinds), late: rnd.IntN(2) == 0, nth: s.someWrite(rnd), times: 1 + rnd.IntN(2), start: used.old}
-		result, err, d := l.flash(t, s, used)
+		l := &liar{rnd: rnd, kind: rnd.IntN(lieKinds), late: rnd.IntN(2) == 0, nth: s.someWrite(rnd), times: 1 + rnd.IntN(2), start: s.partlyFlashed(rnd, used)}
+		result, err, d := l.flash(t, s)
 		if l.told == 0 {
 			continue
 		}
@@ -136,6 +136,23 @@ func (l *liar) rightOn(medium, want []byte, im *testImage) bool {
 	return bytes.Equal(medium[:end], want[:end])
 }
 
+// partlyFlashed is the used disk, or one time in three what an interrupted
+// flash may have left of it.
+func (s *scene) partlyFlashed(rnd *rand.Rand, used *usedDisk) []byte {
+	disk := bytes.Clone(used.old)
+	if rnd.IntN(3) > 0 {
+		return disk
+	}
+	clear(disk[:s.image.Config.Disk.SectorSize])
+	share := rnd.Float64()
+	for i := range s.image.Table.Len() {
+		if off, length := s.image.Table.Extent(i); rnd.Float64() < share {
+			copy(disk[off:off+length], s.image.raw[off:])
+		}
+	}
+	return disk
+}
+
 // someWrite picks one of a flash, often one of the last.
 func (s *scene) someWrite(rnd *rand.Rand) int {
 	if rnd.IntN(3) == 0 {
@@ -174,8 +191,8 @@ func TestPlaceThatAlwaysLiesIsRefused(t *testing.T) {
 	}
 }
 
-func (l *liar) flash(t *testing.T, s *scene, used *usedDisk) (Result, error, *modelDisk) {
-	d := newModelDisk(used.old)
+func (l *liar) flash(t *testing.T, s *scene) (Result, error, *modelDisk) {
+	d := newModelDisk(l.start)
 	d.sector = int64(s.image.Config.Disk.SectorSize)
 	d.lie, d.reading = l.write, l.read
 	d.schedule = newScheduler(l.rnd)
@@ -195,39 +212,41 @@ func TestLiesWhileReadBackFollows(t *testing.T) {
 		body, err := im.ReadRange(ctx, off, length)
 		return slowBody{body}, err
 	})
-	for name, lie := range map[string]func(o *op){
-		"dropped":     func(o *op) { o.lieData = nil },
-		"flipped":     func(o *op) { o.lieData[9] ^= 1 },
-		"misdirected": func(o *op) { o.lieOff = 5 * mib },
+	for _, c := range []struct {
+		name string
+		late bool
+		at   int64
+		lie  func(o *op)
+	}{
+		{"dropped", true, 3 * mib, func(o *op) { o.lieData = nil }},
+		{"flipped", true, 40 * mib, func(o *op) { o.lieData[9] ^= 1 }},
+		{"misdirected", false, size - 2*mib, func(o *op) { o.lieOff = 5 * mib }},
+		{"misdirected", true, 3 * mib, func(o *op) { o.lieOff = 50 * mib }},
 	} {
-		for _, late := range []bool{false, true} {
-			for _, at := range []int64{3 * mib, size - 2*mib} {
-				synctest.Test(t, func(t *testing.T) {
-					d := newModelDisk(make([]byte, size))
-					flushes, told := 0, false
-					d.fault = func(kind opKind, _ int64, _ []byte) error {
-						if kind == opFlush {
-							flushes++
-						}
-						return nil
-					}
-					d.lie = func(o *op) {
-						if o.off == at && o.kind == opWrite && !told {
-							told = true
-							o.lied, o.late, o.lieOff, o.lieData = true, late, o.off, bytes.Clone(o.data)
-							lie(o)
-						}
-					}
-					result, err := Run(t.Context(), Job{Image: im.Image, Source: slow, Disk: d})
-					if err != nil || result.Repaired == 0 || !bytes.Equal(d.medium, raw) {
-						t.Errorf("%s (late: %v) at %d: Run = %+v, %v; want it repaired", name, late, at, result, err)
-					}
-					if flushes < 6 {
-						t.Errorf("%d flushes: the read-back did not follow", flushes)
-					}
-				})
+		synctest.Test(t, func(t *testing.T) {
+			d := newModelDisk(make([]byte, size))
+			flushes, told := 0, false
+			d.fault = func(kind opKind, _ int64, _ []byte) error {
+				if kind == opFlush {
+					flushes++
+				}
+				return nil
 			}
-		}
+			d.lie = func(o *op) {
+				if o.off == c.at && o.kind == opWrite && !told {
+					told = true
+					o.lied, o.late, o.lieOff, o.lieData = true, c.late, o.off, bytes.Clone(o.data)
+					c.lie(o)
+				}
+			}
+			result, err := Run(t.Context(), Job{Image: im.Image, Source: slow, Disk: d})
+			if err != nil || result.Repaired == 0 || !bytes.Equal(d.medium, raw) {
+				t.Errorf("%s (late: %v) at %d: Run = %+v, %v; want it repaired", c.name, c.late, c.at, result, err)
+			}
+			if flushes < 6 {
+				t.Errorf("%d flushes: the read-back did not follow", flushes)
+			}
+		})
 	}
 }
 

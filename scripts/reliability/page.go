@@ -32,8 +32,8 @@ What half of it could boot is whole: the old disk or the image.
 
 **Not covered.** A disk that acknowledges a flush and later loses what it acknowledged: no reader can see that. A disk
 that damages sectors nobody wrote, or whose sectors rot after the seal. A write that goes astray while its own place
-held the right bytes by chance, onto a chunk that was read before: a flash over an older version of the image does not
-read every chunk twice. What firmware and the installed system do to the disk afterwards. Bugs of kernel and
+held the right bytes already, though nobody had looked there, onto a chunk that was read before: a flash over an older
+version of the image does not read every chunk twice. What firmware and the installed system do to the disk afterwards. Bugs of kernel and
 controller that the model does not have; the rows in a real guest are for those.
 
 The commit is that of the code that was run; a "+" behind it says that the tree was changed. "make mutate" takes each

@@ -12,7 +12,7 @@ import (
 )
 
 // Level says how much time a byte less is worth. Every level gives frames that
-// any zstd reads, and at the same speed.
+// any zstd reads.
 type Level int
 
 // The levels; docs/decisions/0010 has what they cost and give.

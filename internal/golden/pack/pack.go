@@ -204,10 +204,11 @@ func (a *assembly) again(ctx context.Context, job Job, from draft, free freeSpac
 	if job.Again != nil {
 		k.progress = func(raw, stored int64) { job.Again(raw, stored, from.table.DiskSize) }
 	}
-	return table, a.addLayer(golden.MediaTypeDisk, func(w io.Writer) (err error) {
+	err = a.addLayer(golden.MediaTypeDisk, func(w io.Writer) (err error) {
 		table, a.dropped, err = k.recut(ctx, from, free, w)
 		return err
 	})
+	return table, err
 }
 
 func (a *assembly) addTable(t *golden.Table) error {

@@ -54,8 +54,8 @@ const (
 	perOldStep = 160
 )
 
-func newJudge(d *modelDisk, want []byte, rnd *rand.Rand) *judge {
-	j := &judge{disk: d, start: bytes.Clone(d.medium), want: want, rnd: rnd}
+func newJudge(d *modelDisk, start, want []byte, rnd *rand.Rand) *judge {
+	j := &judge{disk: d, start: start, want: want, rnd: rnd}
 	for off := d.sector; off < d.size; off += d.sector {
 		if !bytes.Equal(d.medium[off:off+d.sector], want[off:off+d.sector]) {
 			j.notWant++

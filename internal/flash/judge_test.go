@@ -85,10 +85,13 @@ func differ(a, b []byte) int {
 func (j *judge) step() {
 	j.tally.steps++
 	switch {
+	case j.broke != nil: // which is all there is to know
 	case !j.gateMayShow():
 		j.tally.gated++
 	default:
-		j.allSubsets()
+		if j.allSubsets(); j.broke != nil {
+			break
+		}
 		times := perStep
 		if j.notStart == 0 && j.notWant > 0 {
 			times = perOldStep

@@ -29,7 +29,7 @@ func (f *faultAt) run(t *testing.T, im *testImage, used *usedDisk, patience time
 	rnd := rand.New(rand.NewPCG(*seed, uint64(f.nth)))
 	d := newModelDisk(used.old)
 	d.rnd = rnd
-	j = newJudge(d, used.want, rnd)
+	j = newJudge(d, used.old, used.want, rnd)
 	d.schedule = newScheduler(rnd)
 	if f.err == nil {
 		d.schedule.hang = func(o *op) bool { return o.kind != opSource && f.next(o.kind) }

@@ -54,8 +54,8 @@ const (
 	perOldStep = 160
 )
 
-func newJudge(d *modelDisk, want []byte, rnd *rand.Rand) *judge {
-	j := &judge{disk: d, start: bytes.Clone(d.medium), want: want, rnd: rnd}
+func newJudge(d *modelDisk, start, want []byte, rnd *rand.Rand) *judge {
+	j := &judge{disk: d, start: start, want: want, rnd: rnd}
 	for off := d.sector; off < d.size; off += d.sector {
 		if !bytes.Equal(d.medium[off:off+d.sector], want[off:off+d.sector]) {
 			j.notWant++
@@ -85,10 +85,13 @@ func differ(a, b []byte) int {
 func (j *judge) step() {
 	j.tally.steps++
 	switch {
+	case j.broke != nil: // which is all there is to know
 	case !j.gateMayShow():
 		j.tally.gated++
 	default:
-		j.allSubsets()
+		if j.allSubsets(); j.broke != nil {
+			break
+		}
 		times := perStep
 		if j.notStart == 0 && j.notWant > 0 {
 			times = perOldStep

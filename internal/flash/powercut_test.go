@@ -162,7 +162,7 @@ func (c *powerCase) flash(t *testing.T, medium, want []byte, last bool) ([]byte,
 	d := newModelDisk(medium)
 	d.sector = int64(c.image.Config.Disk.SectorSize)
 	d.rnd = c.rnd
-	j := newJudge(d, want, c.rnd)
+	j := newJudge(d, medium, want, c.rnd)
 	s := newScheduler(c.rnd)
 	d.schedule = s
 	trouble := &sourceTrouble{rnd: c.rnd, often: c.rnd.IntN(3)}

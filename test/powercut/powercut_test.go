@@ -8,6 +8,7 @@
 package powercut
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/api"
@@ -166,16 +168,30 @@ func (r *rig) isImage(t *testing.T, path string) {
 			t.Errorf("%s: the MiB at byte %d is not the image's", filepath.Base(path), off)
 		}
 	}
-	if diff := partitions(t, path); diff != partitions(t, r.golden.Disk) {
-		t.Errorf("%s: partitions\n%s; want\n%s", filepath.Base(path), diff, partitions(t, r.golden.Disk))
+	if diff := cmp.Diff(partitions(t, r.golden.Disk), partitions(t, path)); diff != "" {
+		t.Errorf("%s: partitions (-image +disk):\n%s", filepath.Base(path), diff)
 	}
 	tool(t, "sgdisk", "--verify", path)
 }
 
-// partitions is what sfdisk says of the partitions of a disk.
-func partitions(t *testing.T, path string) string {
+// partition is one as sfdisk sees it: sectors, and GUIDs.
+type partition struct {
+	Start, Size      int64
+	Type, UUID, Name string
+}
+
+func partitions(t *testing.T, path string) []partition {
 	t.Helper()
-	return tool(t, "sfdisk", "--list-details", "--output", "Start,End,Type-UUID,UUID,Name", "--quiet", "--color=never", path)
+	var dump struct {
+		Table struct {
+			ID         string      `json:"id"`
+			Partitions []partition `json:"partitions"`
+		} `json:"partitiontable"`
+	}
+	if err := json.Unmarshal([]byte(tool(t, "sfdisk", "--json", path)), &dump); err != nil {
+		t.Fatal(err)
+	}
+	return append(dump.Table.Partitions, partition{Name: dump.Table.ID})
 }
 
 // tool runs a program that must succeed.

@@ -226,7 +226,7 @@ func (f *firmwareJudge) try(ctx context.Context, fw vm.Firmware, path string) (s
 	}
 	golden := goldenSystem()
 	found, _, err = m.Console.Expect(ctx, f.old.Whole(), f.old.Broken(), golden.Whole(), golden.Broken(),
-		"error:", "grub rescue>", "Kernel panic")
+		"grub>", "grub rescue>", "Kernel panic")
 	return found, err
 }
 

@@ -65,7 +65,7 @@ func (a *Agent) accept(answer api.Answer) (string, error) {
 	if _, err := golden.ParseDigest(p.Image.Digest); err != nil {
 		return "", fmt.Errorf("plan %.80q: %w", p.ID, err)
 	}
-	if err := checkRepository(p.Image.Repository); err != nil {
+	if err := golden.CheckRepository(p.Image.Repository); err != nil {
 		return "", fmt.Errorf("plan %.80q: %w", p.ID, err)
 	}
 	if _, err := handoff.Ways(p.Handoff); err != nil {
@@ -81,25 +81,6 @@ func (a *Agent) accept(answer api.Answer) (string, error) {
 	a.permit.grant(p.ID)
 	a.queue.under(p.ID)
 	return fmt.Sprintf("image %.100s (%s)", p.Image.Name, golden.Digest(p.Image.Digest).Short()), nil
-}
-
-// checkRepository holds a name to what the OCI distribution specification
-// allows ("Pulling manifests"), so that it cannot leave its place in a path.
-func checkRepository(name string) error {
-	bad := name == "" || len(name) > 255
-	previous := byte('/')
-	for i := range len(name) {
-		c := name[i]
-		alnum := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
-		if !alnum && (c != '/' && c != '.' && c != '-' && c != '_' || previous == '/') || c == '.' && previous == '.' {
-			bad = true
-		}
-		previous = c
-	}
-	if bad || previous == '/' {
-		return fmt.Errorf("%.80q is not the name of a repository", name)
-	}
-	return nil
 }
 
 func parseVerify(s string) (flash.Verify, error) {

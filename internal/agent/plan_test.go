@@ -49,17 +49,6 @@ func TestAcceptKeepsTheImageOfTheSamePlan(t *testing.T) {
 	}
 }
 
-func TestCheckRepository(t *testing.T) {
-	for name, ok := range map[string]bool{
-		"golden/debian-12": true, "a": true, "a/b_c.d/e": true, "": false, "/a": false, "a/": false, "a//b": false, "../a": false, "a/../b": false,
-		"a..b": false, "A": false, "a b": false, "a?b": false, "a%2f": false, strings.Repeat("a", 256): false,
-	} {
-		if err := checkRepository(name); (err == nil) != ok {
-			t.Errorf("checkRepository(%.20q) = %v; want ok %v", name, err, ok)
-		}
-	}
-}
-
 func TestFits(t *testing.T) {
 	image := golden.Disk{Size: 1 << 30, SectorSize: 512}
 	for _, tt := range []struct {

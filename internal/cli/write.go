@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -29,7 +30,10 @@ const writeLong = `Write an image to a local disk, card or file with the engine 
 machines: the same order of writes, every byte verified before and read back
 after.
 
-IMAGE is the name of a stored image, or anything that gild image add reads.
+IMAGE is the name of a stored image, or anything that gild image add reads, or
+an image of a server or a registry: oci+http://HOST:PORT/NAME[:TAG|@DIGEST],
+where a gild server's NAME is golden/IMAGE. Of that only what the target lacks
+is fetched, and no copy is kept.
 TARGET is a whole disk that nothing uses, or a file. What is on it is lost.`
 
 // writeOptions are the flags of gild write.
@@ -59,7 +63,7 @@ func (a *app) runWrite(ctx context.Context, ref, target string, o writeOptions) 
 	if err != nil {
 		return usageError{err}
 	}
-	st, im, cleanup, err := a.imageOrSource(ctx, ref)
+	im, src, cleanup, err := a.openImage(ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -79,12 +83,10 @@ func (a *app) runWrite(ctx context.Context, ref, target string, o writeOptions) 
 	if err := a.confirm(ctx, target, disk, o.yes || isNew); err != nil {
 		return err
 	}
-	blob, err := st.OpenBlob(im.Disk.Digest)
-	if err != nil {
-		return err
-	}
-	defer blob.Close()
-	result, err := a.flash(ctx, flash.Job{Image: im, Source: blobSource{blob}, Disk: disk, Verify: verify})
+	// The engine keeps a few buffers and makes hardly any garbage. At the usual
+	// setting the collector would let that little grow to as much again.
+	debug.SetGCPercent(25)
+	result, err := a.flash(ctx, flash.Job{Image: im, Source: src, Disk: disk, Verify: verify})
 	if err != nil {
 		return hinted{err, "nothing boots from the target now; run the same command again, it goes on from where it stopped"}
 	}
@@ -102,6 +104,25 @@ func showPartitions(ctx context.Context, disk *blockdev.Device) error {
 		return err
 	}
 	return disk.RereadPartitions(ctx, table.Partitions)
+}
+
+// openImage opens what the operator named: an image of a registry, one of this
+// store, or anything that can be stored. cleanup closes it.
+func (a *app) openImage(ctx context.Context, ref string) (im *golden.Image, src flash.Source, cleanup func(), err error) {
+	if isRemote(ref) {
+		im, src, err = a.openRemote(ctx, ref)
+		return im, src, func() {}, err
+	}
+	st, im, remove, err := a.imageOrSource(ctx, ref)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	blob, err := st.OpenBlob(im.Disk.Digest)
+	if err != nil {
+		remove()
+		return nil, nil, nil, err
+	}
+	return im, blobSource{blob}, func() { blob.Close(); remove() }, nil
 }
 
 // imageOrSource finds a stored image of that name, or stores the source for
@@ -263,6 +284,9 @@ func (a *app) flash(ctx context.Context, job flash.Job) (flash.Result, error) {
 			last, current = p.Phase, a.newBar(p.Phase.String(), p.Total)
 		}
 		current.set(p.Done)
+		if p.Unanswered > 0 {
+			current.note(fmt.Sprintf("the disk has not answered for %.0f s", p.Unanswered.Seconds()))
+		}
 	}
 	result, err := flash.Run(ctx, job)
 	if current != nil {

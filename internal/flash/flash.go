@@ -151,24 +151,6 @@ func Check(im *golden.Image, d Disk) error {
 	return nil
 }
 
-// prepare closes the gate, then removes what could make anything take the
-// disk for its old self. The two are separate flushed steps because a disk
-// may keep the writes of one step in any order.
-func (f *Flight) prepare(context.Context) error {
-	if err := f.closeGate(); err != nil {
-		return err
-	}
-	for _, r := range blockdev.SignatureRanges(f.Disk.Size()) {
-		if err := f.Disk.ZeroRange(r.Offset, r.Length); err != nil {
-			return fmt.Errorf("wiping old signatures: %w", err)
-		}
-	}
-	if err := f.Disk.Flush(); err != nil {
-		return fmt.Errorf("flushing the wiped signatures: %w", err)
-	}
-	return nil
-}
-
 // write fills the disk with everything but the held chunks, which wait in
 // memory for the seal.
 func (f *Flight) write(ctx context.Context) error {

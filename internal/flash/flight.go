@@ -44,10 +44,10 @@ func New(job Job) (*Flight, error) {
 	}
 	job.DiskPatience = cmp.Or(job.DiskPatience, 5*time.Minute)
 	t := job.Image.Table
-	m := newMeter(job.Progress)
 	held := newHeldChunks(t, job.Disk.SectorSize())
 	disk := newWatchedDisk(job.Disk)
 	job.Disk = disk
+	m := newMeter(job.Progress, disk.age)
 	return &Flight{
 		Job:     job,
 		table:   t,

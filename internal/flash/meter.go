@@ -30,7 +30,13 @@ type Progress struct {
 	Done, Total int64
 	Wire        int64
 	Rate        float64 // of Done, bytes a second, over the last seconds
+	// Unanswered is how long the disk has not answered a call: 0 as long as
+	// that is less than ten seconds, which disks do need now and then.
+	Unanswered time.Duration
 }
+
+// notice is when a call that takes long is worth a word.
+const notice = 10 * time.Second
 
 // tick is the distance between two progress reports.
 const tick = 250 * time.Millisecond
@@ -45,6 +51,7 @@ type meter struct {
 	done, total                           atomic.Int64 // of the running phase
 
 	report func(Progress)
+	oldest func() time.Duration // age of the disk's oldest call
 	phase  atomic.Int64
 	mu     sync.Mutex
 	phases []PhaseTime
@@ -54,8 +61,8 @@ type meter struct {
 	recent  []int64 // done at the last ticks; only the ticker touches it
 }
 
-func newMeter(report func(Progress)) *meter {
-	return &meter{report: report, stop: make(chan struct{})}
+func newMeter(report func(Progress), oldest func() time.Duration) *meter {
+	return &meter{report: report, oldest: oldest, stop: make(chan struct{})}
 }
 
 func (m *meter) start() {
@@ -107,6 +114,11 @@ func (m *meter) tickUntilStopped() {
 
 func (m *meter) tell() {
 	p := Progress{Phase: Phase(m.phase.Load()), Done: m.done.Load(), Total: m.total.Load(), Wire: m.wire.Load()}
+	// The two are not read at once, and a phase may begin in between.
+	p.Done = min(p.Done, p.Total)
+	if age := m.oldest(); age >= notice {
+		p.Unanswered = age
+	}
 	if n := len(m.recent); n > 0 && p.Done < m.recent[n-1] {
 		m.recent = m.recent[:0] // another phase
 	}

@@ -40,7 +40,7 @@ func (f *Flight) seal(ctx context.Context) error {
 		return fmt.Errorf("writing head and backup table: %w", err)
 	}
 	err = f.writeProven(ctx, gate, func() error {
-		if err := f.closeGate(); err != nil {
+		if err := f.closeGate(ctx); err != nil {
 			return err
 		}
 		if err := f.proveAll(ctx); err != nil {
@@ -50,18 +50,7 @@ func (f *Flight) seal(ctx context.Context) error {
 	})
 	if err != nil {
 		// Whatever LBA 0 holds now, the flash is not known to be good.
-		return fmt.Errorf("writing LBA 0: %w", errors.Join(err, f.closeGate()))
-	}
-	return nil
-}
-
-// closeGate makes sure that no firmware boots the disk.
-func (f *Flight) closeGate() error {
-	if err := f.Disk.ZeroRange(0, int64(f.Disk.SectorSize())); err != nil {
-		return fmt.Errorf("zeroing LBA 0: %w", err)
-	}
-	if err := f.Disk.Flush(); err != nil {
-		return fmt.Errorf("flushing the zeroed LBA 0: %w", err)
+		return fmt.Errorf("writing LBA 0: %w", errors.Join(err, f.closeGate(ctx)))
 	}
 	return nil
 }
@@ -142,18 +131,24 @@ func (f *Flight) writeProven(ctx context.Context, extents []extent, astray func(
 // firstWrong returns the offset of the first extent that the medium does not
 // hold, or -1.
 func (f *Flight) firstWrong(extents []extent) (int64, error) {
-	medium, err := f.Disk.OpenReadBack()
+	medium, err := f.openMedium()
 	if err != nil {
-		return 0, fmt.Errorf("opening the disk to read it back: %w", err)
+		return 0, err
 	}
 	defer medium.Close()
+	buf := f.buffers.get()
+	defer f.buffers.put(buf)
 	for _, e := range extents {
-		got := blockdev.AlignedBuffer(len(e.data))
-		if err := readFull(medium, got, e.off); err != nil {
-			return 0, err
-		}
-		if !bytes.Equal(got, e.data) {
-			return e.off, nil
+		for at := 0; at < len(e.data); {
+			want := e.data[at:min(at+len(buf), len(e.data))]
+			got := buf[:len(want)]
+			if err := readFull(medium, got, e.off+int64(at)); err != nil {
+				return 0, err
+			}
+			if !bytes.Equal(got, want) {
+				return e.off, nil
+			}
+			at += len(want)
 		}
 	}
 	return -1, nil

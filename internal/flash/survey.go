@@ -134,9 +134,11 @@ const (
 	// tolerated is how much longer than a full flash a survey that finds
 	// nothing may make it, as a share.
 	tolerated = 0.04
-	// skipEvery: where looking does not pay, one chunk of so many is still
-	// looked at, in case that the image goes on there.
+	// Where looking does not pay, one chunk of some is still looked at, in case
+	// that the image goes on there: one of skipEvery, or fewer where reading is
+	// slow, so that it costs at most skipShare of a full flash.
 	skipEvery = 32
+	skipShare = 0.02
 	// likelyRatio is F/S before either was measured.
 	likelyRatio = 0.25
 	// rateBytes is how much must have passed before a rate is believed.
@@ -174,7 +176,7 @@ func (s *survey) skip() bool {
 		return false
 	}
 	s.skipped++
-	return s.skipped%skipEvery != 0
+	return s.skipped%max(skipEvery, int(s.ratio()/skipShare)) != 0
 }
 
 func (s *survey) pays() bool { return s.hits+tolerated >= s.ratio() }

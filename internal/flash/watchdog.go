@@ -60,6 +60,12 @@ func (d *watchedDisk) do(op string, off, length int64, run func() error) error {
 	return run()
 }
 
+// age returns how long the oldest call has been under way, 0 if none is.
+func (d *watchedDisk) age() time.Duration {
+	age, _ := d.oldest()
+	return age
+}
+
 // oldest returns how long the oldest call has been under way, and the call.
 func (d *watchedDisk) oldest() (age time.Duration, oldest *call) {
 	d.mu.Lock()

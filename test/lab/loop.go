@@ -74,3 +74,26 @@ func (l *Loop) number() (int, error) {
 
 // Close frees the device as soon as nothing else uses it.
 func (l *Loop) Close() error { return l.file.Close() }
+
+// loopSetDirectIO is LOOP_SET_DIRECT_IO of linux/loop.h, which x/sys does not name.
+const loopSetDirectIO = 0x4c08
+
+// DirectIO has the device read and write its file past the page cache: a flush of the device is then one of
+// the disk below.
+func (l *Loop) DirectIO() error {
+	if err := unix.IoctlSetInt(int(l.file.Fd()), loopSetDirectIO, 1); err != nil {
+		return fmt.Errorf("direct I/O of %s: %w", l.Path, err)
+	}
+	return nil
+}
+
+// Sync returns when all that was written to the device is on the disk below.
+func (l *Loop) Sync() error { return l.file.Sync() }
+
+// DropCache writes and forgets what the page cache holds of the device.
+func (l *Loop) DropCache() error {
+	if err := unix.IoctlSetInt(int(l.file.Fd()), unix.BLKFLSBUF, 0); err != nil {
+		return fmt.Errorf("drop the cache of %s: %w", l.Path, err)
+	}
+	return nil
+}

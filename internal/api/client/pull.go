@@ -26,6 +26,17 @@ func (c *Client) Manifest(ctx context.Context, repository, digest string, limit 
 	return c.pull(ctx, "/v2/"+repository+"/manifests/"+digest, digest, -1, limit)
 }
 
+// Resolve gives the digest of the manifest that a tag stands for now, or that
+// of a digest again. It is computed from the manifest itself: a registry's own
+// word for it is optional.
+func (c *Client) Resolve(ctx context.Context, repository, reference string) (golden.Digest, error) {
+	body, err := c.get(ctx, "/v2/"+repository+"/manifests/"+reference, golden.MaxManifestSize)
+	if err != nil {
+		return "", err
+	}
+	return golden.DigestOf(body), nil
+}
+
 // Blob pulls a whole blob into memory: its size in bytes, known from the
 // manifest, and its digest are checked.
 func (c *Client) Blob(ctx context.Context, repository, digest string, size int64) ([]byte, error) {
@@ -36,6 +47,22 @@ func blobPath(repository, digest string) string { return "/v2/" + repository + "
 
 // pull gets one part. A negative size means that it is not known before.
 func (c *Client) pull(ctx context.Context, path, digest string, size, limit int64) ([]byte, error) {
+	body, err := c.get(ctx, path, limit)
+	if err != nil {
+		return nil, err
+	}
+	if size >= 0 && int64(len(body)) != size {
+		return nil, fmt.Errorf("GET %s: %d bytes came, the manifest says %d", path, len(body), size)
+	}
+	sum := sha256.Sum256(body)
+	if got := "sha256:" + hex.EncodeToString(sum[:]); got != digest {
+		return nil, fmt.Errorf("GET %s: what came hashes to %s", path, got)
+	}
+	return body, nil
+}
+
+// get reads a whole small part of at most limit bytes.
+func (c *Client) get(ctx context.Context, path string, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(path), nil)
@@ -51,13 +78,6 @@ func (c *Client) pull(ctx context.Context, path, digest string, size, limit int6
 	body, err := readBounded(resp.Body, limit)
 	if err != nil {
 		return nil, fmt.Errorf("GET %s: %w", path, err)
-	}
-	if size >= 0 && int64(len(body)) != size {
-		return nil, fmt.Errorf("GET %s: %d bytes came, the manifest says %d", path, len(body), size)
-	}
-	sum := sha256.Sum256(body)
-	if got := "sha256:" + hex.EncodeToString(sum[:]); got != digest {
-		return nil, fmt.Errorf("GET %s: what came hashes to %s", path, got)
 	}
 	return body, nil
 }

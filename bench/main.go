@@ -1,0 +1,230 @@
+// Command bench measures gild against the tools that people write disk images with, on the same image, over the
+// same link, to the same disk.
+//
+//	go run ./bench -gild bin/gild [-quick] [-work full,delta] [-link loopback,1gbit] [-tool gild,...] [-rounds 5]
+//
+// It needs root: for loop devices and network namespaces. docs/performance.md says what is measured and how.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gild-dev/gild/test/lab"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := mainErr(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the command line.
+type options struct {
+	gild    string
+	works   []workName
+	links   []linkName
+	tools   []tool
+	rounds  int
+	results string
+	keep    bool
+}
+
+func parseOptions(args []string, stderr io.Writer) (options, error) {
+	var o options
+	var works, links, names string
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.gild, "gild", "bin/gild", "the gild `program`")
+	flags.StringVar(&works, "work", "full,delta", "what to do: `list` of full and delta")
+	flags.StringVar(&links, "link", "", "over what: `list` of loopback and 1gbit (default: both)")
+	flags.StringVar(&names, "tool", "", "`list` of tools (default: all)")
+	flags.IntVar(&o.rounds, "rounds", 5, "runs of each tool")
+	flags.StringVar(&o.results, "results", "", "results `file`")
+	flags.BoolVar(&o.keep, "keep-image", false, "do not store the image anew with this gild when it was stored before")
+	quick := flags.Bool("quick", false, "a smoke run: one round on loopback, results in bin/bench-quick.json")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q is no flag", flags.Arg(0))
+	}
+	defaultLinks, defaultResults := "loopback,1gbit", "bench/results.json"
+	if *quick {
+		o.rounds, defaultLinks, defaultResults = 1, "loopback", "bin/bench-quick.json"
+	}
+	o.results = cmp.Or(o.results, defaultResults)
+	var err error
+	if o.works, err = pick(works, []workName{full, delta}); err != nil {
+		return o, err
+	}
+	if o.links, err = pick(cmp.Or(links, defaultLinks), []linkName{loopback, gigabit}); err != nil {
+		return o, err
+	}
+	known := map[string]tool{}
+	var order []string
+	for _, t := range tools() {
+		known[t.name] = t
+		order = append(order, t.name)
+	}
+	chosen, err := pick(cmp.Or(names, strings.Join(order, ",")), order)
+	if err != nil {
+		return o, err
+	}
+	for _, name := range chosen {
+		o.tools = append(o.tools, known[name])
+	}
+	if o.rounds < 1 {
+		return o, fmt.Errorf("%d rounds: want one at least", o.rounds)
+	}
+	o.gild, err = filepath.Abs(o.gild)
+	return o, err
+}
+
+// pick reads a list of known names.
+func pick[T ~string](list string, known []T) ([]T, error) {
+	var chosen []T
+	for name := range strings.SplitSeq(list, ",") {
+		if !slices.Contains(known, T(name)) {
+			return nil, fmt.Errorf("%q is none of %v", name, known)
+		}
+		chosen = append(chosen, T(name))
+	}
+	return chosen, nil
+}
+
+// bench is a place where tools are measured.
+type bench struct {
+	images   *images
+	used     *usage // of the image
+	net      *network
+	target   *target
+	place    place
+	patience time.Duration // for one pipeline
+	out      io.Writer
+}
+
+func mainErr(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	o, err := parseOptions(args, stderr)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("needs root, for loop devices and network namespaces")
+	}
+	cache, err := lab.CacheDir()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	builder := imageBuilder{cache: cache, gild: o.gild, keep: o.keep, log: log}
+	b := &bench{patience: 10 * time.Minute, out: stdout}
+	if b.images, err = builder.build(ctx); err != nil {
+		return err
+	}
+	if b.used, err = readUsage(ctx, b.images.raw[1]); err != nil {
+		return err
+	}
+	if b.net, err = newNetwork(ctx, b.images.dir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.net.Close()) }()
+	server := &lab.Server{Program: o.gild, Data: b.images.gild, Net: b.net.lab, Args: []string{"--dhcp", "off"}}
+	if err := server.Start(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	if b.target, err = newTarget(ctx, cache, lab.WorkSpec().Size); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.target.Close()) }()
+	b.place = place{base: b.net.base, gild: o.gild, ref: b.net.gildRef(), target: b.target.whole.Path, root: b.target.root.Path}
+
+	rows, err := b.rounds(ctx, o)
+	if err != nil {
+		return err
+	}
+	return writeResults(o.results, rows)
+}
+
+// rounds runs every tool once a round, each round beginning with another one, and sums up.
+func (b *bench) rounds(ctx context.Context, o options) ([]result, error) {
+	type key struct {
+		work workName
+		link linkName
+		tool string
+	}
+	samples := make(map[key][]sample)
+	for round := range o.rounds {
+		for _, work := range o.works {
+			for _, link := range o.links {
+				for i := range o.tools {
+					t := o.tools[(i+round)%len(o.tools)]
+					if !slices.Contains(t.works, work) {
+						continue
+					}
+					s, err := b.judged(ctx, t, work, link)
+					if err != nil {
+						return nil, err
+					}
+					k := key{work, link, t.name}
+					samples[k] = append(samples[k], s)
+					fmt.Fprintf(b.out, "%d/%d %-5s %-8s %-15s %6.2f s  cpu %6.2f s  %6.1f MB memory  %6.1f MB over the link  equal %v (bytes %v) %v\n",
+						round+1, o.rounds, work, link, t.name, s.wall, s.cpu, float64(s.memory)/1e6, float64(s.wire)/1e6, s.inUse, s.bytes, s.phases)
+				}
+			}
+		}
+	}
+	var rows []result
+	for _, work := range o.works {
+		for _, link := range o.links {
+			for _, t := range o.tools {
+				if all := samples[key{work, link, t.name}]; len(all) > 0 {
+					rows = append(rows, summarize(work, link, t.name, all))
+				}
+			}
+		}
+	}
+	return rows, nil
+}
+
+// judged is a run between the filling of the target and its comparison.
+func (b *bench) judged(ctx context.Context, t tool, work workName, link linkName) (sample, error) {
+	if err := b.target.fill(ctx, work, b.images.raw[0]); err != nil {
+		return sample{}, err
+	}
+	s, err := b.run(ctx, t, link)
+	if err != nil {
+		return sample{}, err
+	}
+	if err := b.target.settle(); err != nil {
+		return sample{}, err
+	}
+	if s.verdict, err = b.target.compare(ctx, b.images.raw[1], b.used); err != nil {
+		return sample{}, err
+	}
+	// gild's stored image may leave free blocks out: then zeros are what it promises.
+	if t.phases != nil && !s.bytes {
+		exported, err := b.target.compare(ctx, b.images.export, b.used)
+		if err != nil {
+			return sample{}, err
+		}
+		s.bytes = exported.bytes
+	}
+	return s, nil
+}

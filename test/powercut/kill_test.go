@@ -23,11 +23,14 @@ import (
 const (
 	// flashBegins is what the agent says right before it writes.
 	flashBegins = "writing the image"
-	// longest bounds the first guess of how long a flash takes; each that is not killed corrects it.
-	longest = 10 * time.Second
+	// linger is how long a kill waits at most in the part of the flash that it is meant for.
+	linger = 3 * time.Second
 	// inFlight is what a kill may cost of bytes on their way to the disk: two chunks for each of 8 connections.
 	inFlight = 8 * 2 * megabyte
 )
+
+// parts are what the agent's console begins a line with in the parts of a flash, and last when it leaves.
+var parts = [...]string{"scan ", "write ", "read back ", "sealed in", "leaving by"}
 
 // TestKill: a machine that is armed once and killed at any time during its flash goes on at the next power-on and
 // ends well by itself, however often that happens. When a flash ends before its kill, the disk is judged and the
@@ -35,7 +38,7 @@ const (
 func TestKill(t *testing.T) {
 	began := time.Now()
 	r := newRig(t)
-	k := &killer{rig: r, rng: rand.New(rand.NewPCG(*seed, 2)), window: longest, log: filepath.Join(r.Dir, "writes.log")}
+	k := &killer{rig: r, rng: rand.New(rand.NewPCG(*seed, 2)), log: filepath.Join(r.Dir, "writes.log")}
 	k.newRound(t)
 	for k.kills < *cycles && !t.Failed() {
 		k.cycle(t, true)
@@ -46,13 +49,13 @@ func TestKill(t *testing.T) {
 	if !t.Failed() {
 		k.bootsAlone(t)
 	}
-	t.Logf("%d kills in %d flashes, %d power-ons; disks after a kill: %v; %d thrown back, %d bytes of chunks lost by that; %d bytes fetched again",
+	t.Logf("%d kills in %d flashes, %d power-ons; disks after a kill or a loss: %v; %d thrown back, %d bytes of chunks lost by that; %d bytes fetched again",
 		k.kills, k.rounds, k.powerOns, k.left, k.thrown, k.lost, k.again)
 	reliability.Record(t, reliability.Row{
 		Group: reliability.Guest,
 		What:  "virtual machine killed at random times of its flash and powered on again, every second time with unflushed writes lost",
 		Count: int64(k.kills), Unit: "kills", Seed: *seed,
-		Result: fmt.Sprintf("%d flashes, all ended well by themselves; disks after a kill: %v; %d kB fetched again for each kill",
+		Result: fmt.Sprintf("%d flashes, all ended well by themselves; disks after a kill or a loss: %v; %d kB fetched again for each kill",
 			k.rounds, k.left, k.again/1000/int64(max(k.kills, 1))),
 		Took:    time.Since(began),
 		Command: fmt.Sprintf("go test ./test/powercut -timeout 0 -run '^TestKill$' -cycles %d -pxe %d -seed %d", *cycles, *pxe, *seed),
@@ -62,10 +65,9 @@ func TestKill(t *testing.T) {
 // killer is the loop's state.
 type killer struct {
 	*rig
-	rng    *rand.Rand
-	log    string
-	window time.Duration // how long a flash takes, at most
-	round  round
+	rng   *rand.Rand
+	log   string
+	round round
 
 	kills, rounds, powerOns, thrown int
 	lost, again                     int64 // bytes
@@ -110,15 +112,14 @@ func (k *killer) cycle(t *testing.T, kill bool) {
 	g := k.PowerOn(cfg)
 	defer g.Close()
 	g.Expect(flashBegins)
-	start := time.Now()
 	limit := bootWait
 	if kill {
-		limit = time.Duration(k.rng.Int64N(int64(k.window)))
+		k.reach(t, g)
+		limit = time.Duration(k.rng.Int64N(int64(linger)))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	if err := g.Wait(ctx); err == nil {
-		k.window = min(k.window, time.Since(start))
 		k.ended(t)
 		return
 	} else if !kill {
@@ -135,6 +136,17 @@ func (k *killer) cycle(t *testing.T, kill bool) {
 	}
 	if k.kills%2 == 0 {
 		k.throwBack(t, before)
+	}
+}
+
+// reach waits for a random part of the flash, or a later one where that has nothing to do.
+func (k *killer) reach(t *testing.T, g *lab.Guest) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), flashing)
+	defer cancel()
+	first := k.rng.IntN(len(parts))
+	if _, _, err := g.Console.Expect(ctx, parts[first:]...); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -210,7 +210,7 @@ func (f *firmwareJudge) try(ctx context.Context, fw vm.Firmware, path string) (s
 	ctx, cancel := context.WithTimeoutCause(ctx, bootWait, fmt.Errorf("not within %v", bootWait))
 	defer cancel()
 	m, err := vm.Start(ctx, vm.Config{
-		Accel: f.Accel, Firmware: fw, Memory: 512, NoReboot: true,
+		Accel: f.Accel, Firmware: fw, Memory: 512, CPUs: 1, NoReboot: true,
 		Disks: []vm.Disk{{Path: path, Snapshot: true}}, SerialLog: filepath.Join(f.Logs, fmt.Sprintf("cut-%d.log", f.count)),
 	})
 	if err != nil {

@@ -46,6 +46,7 @@ type chunkMap struct {
 	zero    int   // no absent chunk of zeros lies before it
 	look    int   // no unknown chunk lies before it
 	landed  int   // chunks written and not yet taken to be proved
+	zeroed  bool  // no zeroing is under way or to come
 }
 
 // newChunkMap starts with everything absent, but for held chunks of zeros:
@@ -67,7 +68,7 @@ func (m *chunkMap) doubt() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, s := range m.state {
-		if s == absent && !m.table.Zero(i) && !m.held.holds(i) {
+		if (s == absent || s == verified) && !m.table.Zero(i) && !m.held.holds(i) {
 			m.state[i] = unknown
 			m.open++
 		}
@@ -164,7 +165,8 @@ func (m *chunkMap) nextSpan() (span []int) {
 
 // claimZeros returns a run of chunks of zeros that are not on the disk yet,
 // now fetching: the chunks from first up to but not including next. first ==
-// next means that none is left.
+// next means that none is left. There is one caller, and it asks again when it
+// has zeroed the run.
 func (m *chunkMap) claimZeros(most int) (first, next int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -176,6 +178,7 @@ func (m *chunkMap) claimZeros(most int) (first, next int) {
 	for ; wanted(m.zero) && m.zero-first < most; m.zero++ {
 		m.state[m.zero] = fetching
 	}
+	m.zeroed = first == m.zero
 	return first, m.zero
 }
 
@@ -232,11 +235,12 @@ func (m *chunkMap) get(i int) state {
 }
 
 // landing takes the chunks that were written, held ones aside, to be proved,
-// as soon as there are least of them.
+// as soon as there are least of them. None is taken while there is zeroing: see
+// writeAll.
 func (m *chunkMap) landing(least int) (chunks []int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.landed < least {
+	if m.landed < least || !m.zeroed {
 		return nil
 	}
 	m.landed = 0

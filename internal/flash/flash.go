@@ -171,8 +171,15 @@ func (f *Flight) write(ctx context.Context) error {
 }
 
 // writeAll fetches, looks and zeroes side by side until every chunk is
-// written or was found right.
+// written or was found right. When there is something to find, the zeros come
+// first: where they are there already, a zeroing that goes astray shows only
+// in what it hits, and that must not have been looked at before.
 func (f *Flight) writeAll(ctx context.Context) error {
+	if f.chunks.doubtful() {
+		if err := f.zero(ctx); err != nil {
+			return err
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for range f.Workers {
 		g.Go(func() error { return f.fetch(ctx) })

@@ -98,15 +98,30 @@ func overlay(extents []extent, e extent) []extent {
 	return append(extents, extent{e.off, data})
 }
 
-// writeProven writes, flushes, and reads back from the medium. Bytes that
-// read back wrong may be anywhere: astray is called to find what they hit, and
-// they are written once more.
+// writeProven makes the medium hold the extents. It writes only those that it
+// reads back wrong: a write that goes astray then always shows at the place
+// where it was to go. Bytes that are wrong after they were written may be
+// anywhere, so astray is called to find what they hit before they are written
+// once more.
 func (f *Flight) writeProven(ctx context.Context, extents []extent, astray func() error) error {
 	for attempt := 0; ; attempt++ {
+		wrong, err := f.wrongExtents(extents)
+		if err != nil || len(wrong) == 0 {
+			return err
+		}
+		if attempt > 1 {
+			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: replace the disk", wrong[0].off)
+		}
+		if attempt == 1 {
+			f.meter.repaired.Add(1)
+			if err := astray(); err != nil {
+				return err
+			}
+		}
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		for _, e := range extents {
+		for _, e := range wrong {
 			if err := writeFull(f.Disk, e.data, e.off); err != nil {
 				return err
 			}
@@ -114,44 +129,44 @@ func (f *Flight) writeProven(ctx context.Context, extents []extent, astray func(
 		if err := f.Disk.Flush(); err != nil {
 			return fmt.Errorf("flushing: %w", err)
 		}
-		wrong, err := f.firstWrong(extents)
-		if err != nil || wrong < 0 {
-			return err
-		}
-		if attempt > 0 {
-			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: replace the disk", wrong)
-		}
-		f.meter.repaired.Add(1)
-		if err := astray(); err != nil {
-			return err
-		}
 	}
 }
 
-// firstWrong returns the offset of the first extent that the medium does not
-// hold, or -1.
-func (f *Flight) firstWrong(extents []extent) (int64, error) {
+// wrongExtents returns those that the medium does not hold.
+func (f *Flight) wrongExtents(extents []extent) ([]extent, error) {
 	medium, err := f.openMedium()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer medium.Close()
 	buf := f.buffers.get()
 	defer f.buffers.put(buf)
+	var wrong []extent
 	for _, e := range extents {
-		for at := 0; at < len(e.data); {
-			want := e.data[at:min(at+len(buf), len(e.data))]
-			got := buf[:len(want)]
-			if err := readFull(medium, got, e.off+int64(at)); err != nil {
-				return 0, err
-			}
-			if !bytes.Equal(got, want) {
-				return e.off, nil
-			}
-			at += len(want)
+		right, err := e.isOn(medium, buf)
+		if err != nil {
+			return nil, err
+		}
+		if !right {
+			wrong = append(wrong, e)
 		}
 	}
-	return -1, nil
+	return wrong, nil
+}
+
+// isOn compares the extent with the medium, as much at a time as buf holds.
+func (e extent) isOn(medium io.ReaderAt, buf []byte) (bool, error) {
+	for at := 0; at < len(e.data); at += len(buf) {
+		want := e.data[at:min(at+len(buf), len(e.data))]
+		got := buf[:len(want)]
+		if err := readFull(medium, got, e.off+int64(at)); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(got, want) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // heldReader reads the image as far as it is held: head and tail.

@@ -41,6 +41,9 @@ func (f *Flight) scan(ctx context.Context) error {
 		f.chunks.doubtNothing()
 		return nil
 	}
+	// What the probes found is looked at again: see writeAll.
+	f.meter.kept.Store(0)
+	f.chunks.doubt()
 	f.survey.hope()
 	return nil
 }

@@ -28,54 +28,69 @@ func (e *StuckError) Error() string {
 type watchedDisk struct {
 	Disk
 	mu    sync.Mutex
-	calls map[*call]struct{}
-	stuck *StuckError // set once: from then on every call is refused
+	calls []call // as many as were ever under way at once
+	stuck error  // set once: from then on every call is refused
 }
 
 type call struct {
-	op          string
+	op          string // empty when none is under way
 	off, length int64
 	since       time.Time
 }
 
-func newWatchedDisk(d Disk) *watchedDisk {
-	return &watchedDisk{Disk: d, calls: map[*call]struct{}{}}
-}
+func newWatchedDisk(d Disk) *watchedDisk { return &watchedDisk{Disk: d} }
 
 // do makes one call under watch.
 func (d *watchedDisk) do(op string, off, length int64, run func() error) error {
-	c := &call{op, off, length, time.Now()}
-	d.mu.Lock()
-	if d.stuck != nil {
-		d.mu.Unlock()
-		return d.stuck
+	slot, err := d.begin(call{op, off, length, time.Now()})
+	if err != nil {
+		return err
 	}
-	d.calls[c] = struct{}{}
-	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		delete(d.calls, c)
-		d.mu.Unlock()
-	}()
+	defer d.end(slot)
 	return run()
+}
+
+func (d *watchedDisk) begin(c call) (slot int, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stuck != nil {
+		return 0, d.stuck
+	}
+	for slot := range d.calls {
+		if d.calls[slot].op == "" {
+			d.calls[slot] = c
+			return slot, nil
+		}
+	}
+	d.calls = append(d.calls, c)
+	return len(d.calls) - 1, nil
+}
+
+func (d *watchedDisk) end(slot int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls[slot].op = ""
 }
 
 // age returns how long the oldest call has been under way, 0 if none is.
 func (d *watchedDisk) age() time.Duration {
-	age, _ := d.oldest()
+	_, age := d.oldest()
 	return age
 }
 
-// oldest returns how long the oldest call has been under way, and the call.
-func (d *watchedDisk) oldest() (age time.Duration, oldest *call) {
+// oldest returns the oldest call and how long it has been under way.
+func (d *watchedDisk) oldest() (oldest call, age time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for c := range d.calls {
-		if t := time.Since(c.since); oldest == nil || t > age {
-			age, oldest = t, c
+	for _, c := range d.calls {
+		if c.op == "" {
+			continue
+		}
+		if t := time.Since(c.since); oldest.op == "" || t > age {
+			oldest, age = c, t
 		}
 	}
-	return age, oldest
+	return oldest, age
 }
 
 // watch returns an error when a call has been under way for longer than
@@ -88,18 +103,18 @@ func (d *watchedDisk) watch(ctx context.Context, patience time.Duration) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			if age, c := d.oldest(); age > patience {
-				return d.giveUp(c, age)
+			if c, age := d.oldest(); age > patience {
+				return d.giveUp(&StuckError{c.op, c.off, c.length, age})
 			}
 		}
 	}
 }
 
-func (d *watchedDisk) giveUp(c *call, age time.Duration) error {
+func (d *watchedDisk) giveUp(err error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.stuck = &StuckError{c.op, c.off, c.length, age}
-	return d.stuck
+	d.stuck = err
+	return err
 }
 
 func (d *watchedDisk) WriteAt(p []byte, off int64) (n int, err error) {

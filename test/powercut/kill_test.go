@@ -38,7 +38,7 @@ var parts = [...]string{"scan ", "write ", "read back ", "sealed in", "leaving b
 func TestKill(t *testing.T) {
 	began := time.Now()
 	r := newRig(t)
-	k := &killer{rig: r, rng: rand.New(rand.NewPCG(*seed, 2)), log: filepath.Join(r.Dir, "writes.log")}
+	k := &killer{rig: r, rng: rand.New(rand.NewPCG(*seed, 2)), log: filepath.Join(r.Dir, "writes.log"), left: map[verdict]int{}}
 	k.newRound(t)
 	for k.kills < *cycles && !t.Failed() {
 		k.cycle(t, true)
@@ -90,9 +90,6 @@ func (k *killer) newRound(t *testing.T) {
 	k.round = round{begun: true, disk: path, old: read(t, path), fetched: k.sent(t)}
 	k.arm()
 	k.rounds++
-	if k.left == nil {
-		k.left = map[verdict]int{}
-	}
 }
 
 // cycle is one power-on, which ends by a kill, or by itself.
@@ -241,7 +238,7 @@ func (k *killer) ended(t *testing.T) {
 // bootsAlone powers the last disk on with nothing else.
 func (k *killer) bootsAlone(t *testing.T) {
 	t.Helper()
-	f := &firmwareJudge{rig: k.rig, old: oldSystem(), seen: map[string]bool{}}
+	f := &firmwareJudge{rig: k.rig, old: oldSystem(), seen: map[string]bool{}, said: map[string]int{}}
 	f.boot(t, read(t, k.round.disk), sealed, cutPoint{})
 }
 

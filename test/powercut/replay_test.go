@@ -15,6 +15,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/powercut/writelog"
 	"github.com/gild-dev/gild/test/reliability"
 )
 
@@ -48,8 +49,9 @@ func replay(t *testing.T, name string, old lab.TinySpec) {
 
 	m := openLog(t, log, before)
 	r.premise(t, m, after)
+	proveEye(t, m, before, after)
 	cuts := choose(m, rand.New(rand.NewPCG(*seed, 1)))
-	f := &firmwareJudge{rig: r, old: old, seen: map[string]bool{}}
+	f := &firmwareJudge{rig: r, old: old, seen: map[string]bool{}, said: map[string]int{}}
 	counts := map[verdict]int{}
 	for _, c := range cuts {
 		m.advance(c.at)
@@ -97,6 +99,46 @@ func (r *rig) premise(t *testing.T, m *medium, after []byte) {
 		t.Fatalf("%d writes of LBA 0; want one that closes the gate and one that opens it", len(gates))
 	}
 	t.Logf("writes of LBA 0: entries %v of %d", gates, len(m.entries))
+}
+
+// proveEye checks that the judge would see a missing flush: without the one that follows the gate's closing, or
+// the one before its opening, some cut must leave half an image.
+func proveEye(t *testing.T, m *medium, before, after []byte) {
+	t.Helper()
+	gates := gates(m)
+	flushes := func(from, to int) (found []int) {
+		for i := from; i < to; i++ {
+			if m.entries[i].Flags&writelog.Flush != 0 {
+				found = append(found, i)
+			}
+		}
+		return found
+	}
+	last := gates[len(gates)-1]
+	between := flushes(gates[0], last)
+	if len(between) == 0 {
+		t.Fatal("no flush between the gate's closing and its opening")
+	}
+	for what, missing := range map[string]int{"after the closing": between[0], "before the opening": between[len(between)-1]} {
+		blind := &medium{base: bytes.Clone(before), entries: slices.Delete(slices.Clone(m.entries), missing, missing+1),
+			data: slices.Delete(slices.Clone(m.data), missing, missing+1)}
+		// Up to the next flush all that the missing one carried is still in the cache.
+		at := missing
+		for at < len(blind.entries) && blind.entries[at].Flags&writelog.Flush == 0 {
+			at++
+		}
+		blind.advance(at)
+		seen := false
+		rng := rand.New(rand.NewPCG(*seed, 3))
+		for range 200 {
+			undo := blind.cut(rng)
+			seen = seen || judge(blind.base, before, after) == half
+			undo()
+		}
+		if !seen {
+			t.Errorf("without the flush %s (entry %d) no cut of 200 leaves half an image: the judge is blind", what, missing)
+		}
+	}
 }
 
 // gates are the indexes of the writes that change LBA 0.
@@ -195,9 +237,6 @@ func (f *firmwareJudge) boot(t *testing.T, disk []byte, v verdict, c cutPoint) {
 		got, err := f.try(t.Context(), fw, path)
 		f.took += time.Since(began)
 		f.count++
-		if f.said == nil {
-			f.said = map[string]int{}
-		}
 		f.said[got]++
 		if err != nil || got != want {
 			t.Errorf("%s on a disk that is %s (%v) boots %q, %v; want %q", fw, v, c, got, err, want)

@@ -29,7 +29,7 @@ type TinySpec struct {
 	Seed uint64 // of the noise after the kernel
 }
 
-// What a tiny system says on its way.
+// Loaded is what its loader says.
 func (s TinySpec) Loaded() string { return s.Name + " LOADED" }
 
 // Started is what its init says first.
@@ -99,9 +99,11 @@ func (b *Builder) tinyParts(ctx context.Context) (string, error) {
 		if err != nil {
 			return err
 		}
-		args := []string{"--extract", "--file", base, "--directory", work, "--wildcards", "./bin", "./lib", "./lib64", "./sbin",
+		args := []string{
+			"--extract", "--file", base, "--directory", work, "--wildcards", "./bin", "./lib", "./lib64", "./sbin",
 			"./usr/bin/grub-mkimage", "./usr/bin/kmod", "./usr/sbin/depmod", "./usr/bin/cp", "./usr/lib/grub", "./usr/lib64",
-			"./usr/lib/x86_64-linux-gnu", "./usr/lib/modules/*/modules.builtin*", "./usr/lib/modules/*/modules.order", "./boot/vmlinuz-*"}
+			"./usr/lib/x86_64-linux-gnu", "./usr/lib/modules/*/modules.builtin*", "./usr/lib/modules/*/modules.order", "./boot/vmlinuz-*",
+		}
 		for _, m := range tinyModules {
 			args = append(args, "./usr/lib/modules/*/kernel/"+m+".ko")
 		}

@@ -120,8 +120,10 @@ func proveEye(t *testing.T, m *medium, before, after []byte) {
 		t.Fatal("no flush between the gate's closing and its opening")
 	}
 	for what, missing := range map[string]int{"after the closing": between[0], "before the opening": between[len(between)-1]} {
-		blind := &medium{base: bytes.Clone(before), entries: slices.Delete(slices.Clone(m.entries), missing, missing+1),
-			data: slices.Delete(slices.Clone(m.data), missing, missing+1)}
+		blind := &medium{
+			base: bytes.Clone(before), entries: slices.Delete(slices.Clone(m.entries), missing, missing+1),
+			data: slices.Delete(slices.Clone(m.data), missing, missing+1),
+		}
 		// Up to the next flush all that the missing one carried is still in the cache.
 		at := missing
 		for at < len(blind.entries) && blind.entries[at].Flags&writelog.Flush == 0 {

@@ -22,12 +22,15 @@ type images struct {
 	raw    [2]string
 	gild   string // data directory of gild
 	export string // the raw disk that gild's stored form stands for: free blocks may be zeros in it
-	Stored map[string]int64
+	sparse string // while a stored form is made of it: the raw disk, all that is free a hole
+	used   *usage
+	stored map[string]int64 // bytes, by tool
 }
 
 // Names below the root of the server.
 const (
 	zstName    = "disk.raw.zst"
+	usedName   = "disk.used.raw.zst"
 	bmapName   = "disk.bmap"
 	qcow2Name  = "disk.qcow2"
 	caibxName  = "disk.caibx"
@@ -48,7 +51,7 @@ type imageBuilder struct {
 }
 
 func (b *imageBuilder) build(ctx context.Context) (*images, error) {
-	im := &images{Stored: make(map[string]int64)}
+	im := &images{stored: make(map[string]int64)}
 	var err error
 	im.raw[0], im.raw[1], err = (&lab.Builder{Cache: b.cache, Log: b.log}).Work(ctx)
 	if err != nil {
@@ -60,6 +63,15 @@ func (b *imageBuilder) build(ctx context.Context) (*images, error) {
 	if err := os.MkdirAll(im.dir, 0o755); err != nil {
 		return nil, err
 	}
+	if im.used, err = readUsage(ctx, im.raw[1]); err != nil {
+		return nil, err
+	}
+	im.sparse = filepath.Join(top, "sparse.raw")
+	if _, err := os.Stat(filepath.Join(im.dir, bmapName)); err != nil {
+		if err := im.used.copyUsed(ctx, im.raw[1], im.sparse); err != nil {
+			return nil, err
+		}
+	}
 	for _, form := range b.forms(im) {
 		if err := b.make(ctx, im.dir, form); err != nil {
 			return nil, err
@@ -67,11 +79,11 @@ func (b *imageBuilder) build(ctx context.Context) (*images, error) {
 		if form.tool == "" {
 			continue // a part of another's
 		}
-		if im.Stored[form.tool], err = sizeOf(im.dir, form.counts); err != nil {
+		if im.stored[form.tool], err = sizeOf(im.dir, form.counts); err != nil {
 			return nil, err
 		}
 	}
-	im.Stored["gild"], err = b.addGild(ctx, im)
+	im.stored["gild"], err = b.addGild(ctx, im)
 	return im, err
 }
 
@@ -90,8 +102,12 @@ func (b *imageBuilder) forms(im *images) []form {
 	end := offset + size
 	return []form{
 		{"zstd", zstName, `zstd -q -3 -T0 "$2" -o "$1"`, []string{raw}, []string{zstName}},
-		// bmaptool maps what is no hole, so holes are made where a distribution's image builder has them.
-		{"bmaptool", bmapName, `bmaptool create "$2" > "$1"`, []string{raw}, []string{zstName, bmapName}},
+		// bmaptool leaves alone what is a hole in the image, so its image has holes where nothing is in use, and
+		// nowhere else: a hole in place of zeros that the file system counts on would spoil a disk that was used.
+		{
+			"bmaptool", bmapName, `bmaptool create "$2" > "$1" && zstd -q -3 -T0 "$2" -o ` + usedName + ` && rm "$2"`,
+			[]string{im.sparse}, []string{usedName, bmapName},
+		},
 		{"qemu-img", qcow2Name, `qemu-img convert -q -c -W -m 4 -O qcow2 -o compression_type=zstd "$2" "$1"`, []string{raw}, []string{qcow2Name}},
 		{"casync", caibxName, `casync make --store=` + caibxStore + ` "$1" "$2" > /dev/null`, []string{raw}, []string{caibxName, caibxStore}},
 		{"", headName, `head --bytes "$3" "$2" | zstd -q -3 -o "$1"`, []string{raw, fmt.Sprint(offset)}, nil},

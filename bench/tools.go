@@ -53,11 +53,16 @@ func tools() []tool {
 			return [][]program{fetch(p, zstName, dd(p.target, "bs=4M"))}
 		}},
 		{name: "bmaptool", works: []workName{full}, stages: func(p place) [][]program {
-			return [][]program{{{"bmaptool", "--quiet", "copy", "--bmap", p.base + "/" + bmapName, p.base + "/" + zstName, p.target}}}
+			return [][]program{{{"bmaptool", "--quiet", "copy", "--bmap", p.base + "/" + bmapName, p.base + "/" + usedName, p.target}}}
 		}},
-		{name: "qemu-img", works: []workName{full}, stages: func(p place) [][]program {
-			// Eight requests at a time, in any order: what qemu-img offers for speed.
-			return [][]program{{{"qemu-img", "convert", "-n", "-W", "-m", "8", "-t", "none", "-f", "qcow2", "-O", "raw", p.base + "/" + qcow2Name, p.target}}}
+		{name: "qemu-img", works: []workName{full}, ram: qcow2Name, stages: func(p place) [][]program {
+			// Eight requests at a time, in any order: what qemu-img offers for speed. Reading over HTTP by itself,
+			// version 7.2 hung with them and took minutes without.
+			file := filepath.Join(p.ram, qcow2Name)
+			return [][]program{
+				download(p, qcow2Name, file),
+				{{"qemu-img", "convert", "-n", "-W", "-m", "8", "-t", "none", "-f", "qcow2", "-O", "raw", file, p.target}},
+			}
 		}},
 		{name: "casync", works: both, stages: func(p place) [][]program {
 			// What the target holds is its seed unless told otherwise.
@@ -73,7 +78,7 @@ func tools() []tool {
 		{name: "ram-dd", works: []workName{full}, ram: zstName, stages: func(p place) [][]program {
 			file := filepath.Join(p.ram, zstName)
 			return [][]program{
-				{{"curl", "--silent", "--show-error", "--fail", "--output", file, p.base + "/" + zstName}},
+				download(p, zstName, file),
 				{{"zstd", "-q", "-dc", file}, dd(p.target, "bs=4M", "oflag=direct")},
 			}
 		}},
@@ -89,6 +94,11 @@ func gildWrite(flags ...string) func(p place) [][]program {
 // fetch is curl, zstd and what takes the raw bytes.
 func fetch(p place, name string, to program) []program {
 	return []program{{"curl", "--silent", "--show-error", "--fail", p.base + "/" + name}, {"zstd", "-q", "-dc"}, to}
+}
+
+// download is curl into a file.
+func download(p place, name, file string) []program {
+	return []program{{"curl", "--silent", "--show-error", "--fail", "--output", file, p.base + "/" + name}}
 }
 
 // dd writes whole blocks, although a pipe gives pieces.

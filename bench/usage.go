@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -126,4 +128,42 @@ func (u *usage) bytesInUse() (n int64) {
 		}
 	}
 	return n
+}
+
+// copyUsed copies a disk image; what is free becomes a hole, what is in use is written also where it is zeros.
+func (u *usage) copyUsed(ctx context.Context, from, to string) (err error) {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	info, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	dst, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dst.Close()) }()
+	buf := make([]byte, copyBlock)
+	for offset := int64(0); offset < info.Size(); {
+		n := u.block
+		if !u.isFree(offset) {
+			for n < copyBlock && offset+n < info.Size() && !u.isFree(offset+n) {
+				n += u.block
+			}
+			n = min(n, info.Size()-offset)
+			if _, err := src.ReadAt(buf[:n], offset); err != nil {
+				return err
+			}
+			if _, err := dst.WriteAt(buf[:n], offset); err != nil {
+				return err
+			}
+		}
+		if offset += n; ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return errors.Join(dst.Truncate(info.Size()), dst.Sync())
 }

@@ -100,7 +100,7 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 // reportProgress is called by the engine, from one goroutine.
 func (a *Agent) reportProgress(p flash.Progress) {
 	a.progress(api.Event{Step: "flash", State: api.StateProgress, Progress: &api.Progress{
-		Phase: p.Phase.String(), Done: p.Done, Total: p.Total, Rate: p.Rate, Wire: p.Wire,
+		Phase: p.Phase.String(), Done: p.Done, Total: p.Total, Rate: p.Rate, Wire: p.Wire, Unanswered: int(p.Unanswered.Seconds()),
 	}})
 }
 

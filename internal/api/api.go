@@ -146,6 +146,9 @@ type Progress struct {
 	Total int64   `json:"total"` // bytes
 	Rate  float64 `json:"rate"`  // bytes a second, recent
 	Wire  int64   `json:"wire"`  // bytes fetched so far
+	// Unanswered is how long the disk has not answered a call, in seconds; 0
+	// below ten.
+	Unanswered int `json:"unanswered,omitempty"`
 }
 
 // Receipt is the agent's final record of one flash. It is sent when the disk

@@ -132,7 +132,11 @@ func progressText(p *api.Progress) string {
 	if p == nil || p.Total <= 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%s %d%%", p.Phase, p.Done*100/p.Total)
+	text := fmt.Sprintf("%s %d%%", p.Phase, p.Done*100/p.Total)
+	if p.Unanswered > 0 {
+		text += fmt.Sprintf(", disk silent for %d s", p.Unanswered)
+	}
+	return text
 }
 
 func (a *app) runMachineShow(ctx context.Context, mac string) error {

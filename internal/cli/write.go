@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -82,6 +83,9 @@ func (a *app) runWrite(ctx context.Context, ref, target string, o writeOptions) 
 	if err := a.confirm(ctx, target, disk, o.yes || isNew); err != nil {
 		return err
 	}
+	// The engine keeps a few buffers and makes hardly any garbage. At the usual
+	// setting the collector would let that little grow to as much again.
+	debug.SetGCPercent(25)
 	result, err := a.flash(ctx, flash.Job{Image: im, Source: src, Disk: disk, Verify: verify})
 	if err != nil {
 		return hinted{err, "nothing boots from the target now; run the same command again, it goes on from where it stopped"}
@@ -280,6 +284,9 @@ func (a *app) flash(ctx context.Context, job flash.Job) (flash.Result, error) {
 			last, current = p.Phase, a.newBar(p.Phase.String(), p.Total)
 		}
 		current.set(p.Done)
+		if p.Unanswered > 0 {
+			current.note(fmt.Sprintf("the disk has not answered for %.0f s", p.Unanswered.Seconds()))
+		}
 	}
 	result, err := flash.Run(ctx, job)
 	if current != nil {

@@ -1,6 +1,8 @@
 package flash
 
 import (
+	"context"
+	"slices"
 	"sync"
 
 	"github.com/gild-dev/gild/internal/golden"
@@ -10,10 +12,13 @@ import (
 type state uint8
 
 const (
-	absent   state = iota // not known to be on the disk
-	fetching              // claimed by a worker
-	written               // on the disk, or in its cache
-	verified              // read back from the medium, or found right in a scan
+	unknown   state = iota // the disk may hold it: nobody has looked
+	examining              // a reader is looking
+	absent                 // not on the disk, or not worth looking
+	fetching               // claimed by the worker that brings it
+	written                // on the disk, or in its cache, or held in memory
+	proving                // being read back while others still arrive
+	verified               // read from the medium and found right
 )
 
 // Ranges are fetched in spans of about spanBytes compressed bytes: long
@@ -26,20 +31,31 @@ const (
 )
 
 // chunkMap knows the state of every chunk and hands out what is to be done
-// next. A full flash, a resume and a delta differ only in what is absent.
+// next. A full flash, a resume and a delta differ only in what is unknown at
+// the start and what turns out to be absent.
 type chunkMap struct {
 	table *golden.Table
+	held  *heldChunks
 
-	mu    sync.Mutex
-	state []state
-	next  int // no absent data chunk lies before it
+	mu      sync.Mutex
+	changed sync.Cond // a chunk changed its state, or a waiter is to give up
+	state   []state
+	urgent  []int // waited for by somebody, ahead of the rest
+	open    int   // chunks unknown or being examined
+	absent  int   // no absent data chunk lies before it
+	zero    int   // no absent chunk of zeros lies before it
+	look    int   // no unknown chunk lies before it
+	landed  int   // chunks written and not yet taken to be proved
+	zeroed  bool  // no zeroing is under way or to come
 }
 
 // newChunkMap starts with everything absent, but for held chunks of zeros:
 // those are zero in memory already.
 func newChunkMap(t *golden.Table, held *heldChunks) *chunkMap {
-	m := &chunkMap{table: t, state: make([]state, t.Len())}
+	m := &chunkMap{table: t, held: held, state: make([]state, t.Len())}
+	m.changed.L = &m.mu
 	for i := range m.state {
+		m.state[i] = absent
 		if t.Zero(i) && held.holds(i) {
 			m.state[i] = written
 		}
@@ -47,18 +63,90 @@ func newChunkMap(t *golden.Table, held *heldChunks) *chunkMap {
 	return m
 }
 
-// claim returns the next absent data chunks that are worth one request, in
-// blob order, now fetching; none means that nothing is left to claim.
-func (m *chunkMap) claim() []int {
+// doubt makes every data chunk unknown that the disk may hold already.
+func (m *chunkMap) doubt() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var span []int
+	for i, s := range m.state {
+		if (s == absent || s == verified) && !m.table.Zero(i) && !m.held.holds(i) {
+			m.state[i] = unknown
+			m.open++
+		}
+	}
+}
+
+// doubtNothing gives up looking: what is unknown is fetched.
+func (m *chunkMap) doubtNothing() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, s := range m.state {
+		if s == unknown {
+			m.put(i, absent)
+		}
+	}
+}
+
+// doubtful reports whether a chunk is unknown.
+func (m *chunkMap) doubtful() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.open > 0
+}
+
+// await calls try until it says that it is done, or until ctx is, and sleeps
+// between two calls until a state has changed. m.mu is held in try.
+func (m *chunkMap) await(ctx context.Context, try func() bool) {
+	stop := context.AfterFunc(ctx, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.changed.Broadcast()
+	})
+	defer stop()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for ctx.Err() == nil && !try() {
+		m.changed.Wait()
+	}
+}
+
+// claim returns absent data chunks that are worth one request, in blob order,
+// now fetching. It waits while there are none but may be some later; none
+// means that all are claimed or ctx is done.
+func (m *chunkMap) claim(ctx context.Context) (span []int) {
+	m.await(ctx, func() bool {
+		if span = m.urgentSpan(); span == nil {
+			span = m.nextSpan()
+		}
+		return span != nil || m.open == 0
+	})
+	return span
+}
+
+// urgentSpan claims the first chunk that somebody waits for. m.mu is held.
+func (m *chunkMap) urgentSpan() []int {
+	for _, i := range m.urgent {
+		if m.state[i] == absent && !m.table.Zero(i) {
+			m.state[i] = fetching
+			return []int{i}
+		}
+	}
+	return nil
+}
+
+// nextSpan claims from where the last claim ended. m.mu is held.
+func (m *chunkMap) nextSpan() (span []int) {
 	var start, end int64
-	for ; m.next < len(m.state); m.next++ {
-		c := m.table.Chunk(m.next)
-		if m.state[m.next] != absent || c.Zero {
+	for i := m.absent; i < len(m.state); i++ {
+		if m.state[i] == unknown || m.state[i] == examining {
+			if len(span) > 0 {
+				break // it may be absent too: m.absent must not pass it
+			}
 			continue
 		}
+		if m.state[i] != absent || m.table.Zero(i) {
+			continue
+		}
+		c := m.table.Chunk(i)
 		if len(span) > 0 && (c.Offset-end > gapBytes || c.Offset+c.Length-start > spanBytes) {
 			break
 		}
@@ -66,16 +154,78 @@ func (m *chunkMap) claim() []int {
 			start = c.Offset
 		}
 		end = c.Offset + c.Length
-		m.state[m.next] = fetching
-		span = append(span, m.next)
+		m.state[i] = fetching
+		span = append(span, i)
+	}
+	if len(span) > 0 {
+		m.absent = span[len(span)-1] + 1
 	}
 	return span
 }
 
+// claimZeros returns a run of chunks of zeros that are not on the disk yet,
+// now fetching: the chunks from first up to but not including next. first ==
+// next means that none is left. There is one caller, and it asks again when it
+// has zeroed the run.
+func (m *chunkMap) claimZeros(most int) (first, next int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	wanted := func(i int) bool { return i < len(m.state) && m.state[i] == absent && m.table.Zero(i) }
+	for m.zero < len(m.state) && !wanted(m.zero) {
+		m.zero++
+	}
+	first = m.zero
+	for ; wanted(m.zero) && m.zero-first < most; m.zero++ {
+		m.state[m.zero] = fetching
+	}
+	m.zeroed = first == m.zero
+	return first, m.zero
+}
+
+// examine returns an unknown chunk for a reader to look at, urgent ones
+// first. Of those that skip names none is looked at: they become absent.
+func (m *chunkMap) examine(skip func() bool) (i int, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, i := range m.urgent {
+		if m.state[i] == unknown {
+			m.state[i] = examining
+			return i, true
+		}
+	}
+	for ; m.look < len(m.state); m.look++ {
+		switch {
+		case m.state[m.look] != unknown:
+		case skip():
+			m.put(m.look, absent)
+		default:
+			m.state[m.look] = examining
+			return m.look, true
+		}
+	}
+	return 0, false
+}
+
+// set says what became of a chunk.
 func (m *chunkMap) set(i int, s state) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.put(i, s)
+}
+
+// put is set for those who hold m.mu.
+func (m *chunkMap) put(i int, s state) {
+	if m.state[i] == unknown || m.state[i] == examining {
+		m.open--
+	}
 	m.state[i] = s
-	m.mu.Unlock()
+	switch s {
+	case absent:
+		m.absent = min(m.absent, i)
+	case written:
+		m.landed++
+	}
+	m.changed.Broadcast()
 }
 
 func (m *chunkMap) get(i int) state {
@@ -84,13 +234,54 @@ func (m *chunkMap) get(i int) state {
 	return m.state[i]
 }
 
-// absentBytes returns the raw bytes that are still to be written or zeroed.
-func (m *chunkMap) absentBytes() int64 {
+// landing takes the chunks that were written, held ones aside, to be proved,
+// as soon as there are least of them. None is taken while there is zeroing: see
+// writeAll.
+func (m *chunkMap) landing(least int) (chunks []int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.landed < least || !m.zeroed {
+		return nil
+	}
+	m.landed = 0
+	for i, s := range m.state {
+		if s == written && !m.held.holds(i) {
+			m.state[i] = proving
+			chunks = append(chunks, i)
+		}
+	}
+	return chunks
+}
+
+// demand puts chunk i before all others and waits until it is on the disk, or
+// held in memory for the seal. Chunks of zeros come in their turn: they are
+// all there within moments.
+func (m *chunkMap) demand(ctx context.Context, i int) error {
+	m.mu.Lock()
+	m.urgent = append(m.urgent, i)
+	m.changed.Broadcast()
+	m.mu.Unlock()
+	done := false
+	m.await(ctx, func() bool {
+		done = m.state[i] >= written
+		return done
+	})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.urgent = slices.DeleteFunc(m.urgent, func(k int) bool { return k == i })
+	if !done {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// unwritten returns the raw bytes that are not yet on the disk.
+func (m *chunkMap) unwritten() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var n int64
 	for i, s := range m.state {
-		if s == absent {
+		if s < written {
 			_, length := m.table.Extent(i)
 			n += length
 		}

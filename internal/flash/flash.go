@@ -23,6 +23,8 @@ import (
 	"io"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/golden"
 )
@@ -63,8 +65,12 @@ type Job struct {
 	// Verify says how much of the disk is read back. Zero means VerifyFull.
 	Verify Verify
 	// Workers is how many chunks are fetched, decoded and written at a time,
-	// each over its own connection. Zero means 8.
+	// each over its own connection. Zero means two a core, 4 to 8.
 	Workers int
+	// DiskPatience is how long the disk may take over one call before the
+	// flash is given up with a StuckError. Zero means 5 minutes: disks that
+	// recover a sector, and controllers that reset one, take most of that.
+	DiskPatience time.Duration
 	// Retry bounds how long a source may be silent. Zero fields have
 	// defaults; see Retry.
 	Retry Retry
@@ -120,29 +126,15 @@ var ErrUnfit = errors.New("the disk was not touched")
 
 // Run writes the image. When it returns nil the disk is sealed: it holds the
 // image, every byte that Verify covers was read back from the medium, and it
-// boots. When it returns an error other than ErrUnfit the disk does not boot,
-// and running the same job again continues where this one stopped.
+// boots. When it returns an error other than ErrUnfit or a StuckError the disk
+// does not boot, and running the same job again continues where this one
+// stopped.
 func Run(ctx context.Context, job Job) (Result, error) {
-	f, err := newFlight(job)
+	f, err := New(job)
 	if err != nil {
 		return Result{}, err
 	}
-	defer f.close()
-	for _, step := range []struct {
-		phase Phase
-		run   func(context.Context) error
-	}{
-		{PhasePrepare, f.prepare},
-		{PhaseScan, f.scan},
-		{PhaseWrite, f.write},
-		{PhaseReadBack, f.readBack},
-		{PhaseSeal, f.seal},
-	} {
-		if err := f.meter.run(step.phase, func() error { return step.run(ctx) }); err != nil {
-			return f.result(), fmt.Errorf("%v: %w", step.phase, err)
-		}
-	}
-	return f.result(), nil
+	return f.Run(ctx)
 }
 
 // Check reports whether the image can be written to the disk at all.
@@ -159,82 +151,40 @@ func Check(im *golden.Image, d Disk) error {
 	return nil
 }
 
-// flight is one run of the engine.
-type flight struct {
-	Job
-	table  *golden.Table
-	chunks *chunkMap
-	held   *heldChunks
-	source *patientSource
-	meter  *meter
-	zeros  []byte // one chunk of them, to compare with
-}
-
-func newFlight(job Job) (*flight, error) {
-	if err := Check(job.Image, job.Disk); err != nil {
-		return nil, err
-	}
-	if job.Workers <= 0 {
-		job.Workers = 8
-	}
-	t := job.Image.Table
-	m := newMeter(job.Progress)
-	held := newHeldChunks(t, job.Disk.SectorSize())
-	return &flight{
-		Job:    job,
-		table:  t,
-		chunks: newChunkMap(t, held),
-		held:   held,
-		source: newPatientSource(job.Source, job.Retry, &m.wire),
-		meter:  m,
-		zeros:  make([]byte, t.ChunkSize),
-	}, nil
-}
-
-func (f *flight) close() { f.meter.close() }
-
-func (f *flight) result() Result {
-	return Result{
-		Written:  f.meter.written.Load(),
-		Zeroed:   f.meter.zeroed.Load(),
-		Kept:     f.meter.kept.Load(),
-		Wire:     f.meter.wire.Load(),
-		Repaired: int(f.meter.repaired.Load()),
-		Phases:   f.meter.phases,
-	}
-}
-
-// prepare closes the gate, then removes what could make anything take the
-// disk for its old self. The two are separate flushed steps because a disk
-// may keep the writes of one step in any order.
-func (f *flight) prepare(context.Context) error {
-	sector := int64(f.Disk.SectorSize())
-	if err := f.Disk.ZeroRange(0, sector); err != nil {
-		return fmt.Errorf("zeroing LBA 0: %w", err)
-	}
-	if err := f.Disk.Flush(); err != nil {
-		return fmt.Errorf("flushing the zeroed LBA 0: %w", err)
-	}
-	for _, r := range blockdev.SignatureRanges(f.Disk.Size()) {
-		if err := f.Disk.ZeroRange(r.Offset, r.Length); err != nil {
-			return fmt.Errorf("wiping old signatures: %w", err)
-		}
-	}
-	if err := f.Disk.Flush(); err != nil {
-		return fmt.Errorf("flushing the wiped signatures: %w", err)
-	}
-	return nil
-}
-
 // write fills the disk with everything but the held chunks, which wait in
 // memory for the seal.
-func (f *flight) write(ctx context.Context) error {
-	f.meter.expect(f.chunks.absentBytes())
-	if err := f.parallel(ctx, f.stream, f.zero); err != nil {
-		return err
+func (f *Flight) write(ctx context.Context) error {
+	f.meter.expect(f.chunks.unwritten())
+	landed := make(chan struct{})
+	if f.Verify == VerifyFull {
+		f.following.Go(func() error { return f.follow(ctx, landed) })
+	}
+	err := f.writeAll(ctx)
+	close(landed)
+	if err != nil {
+		return errors.Join(err, f.following.Wait())
 	}
 	if err := f.Disk.Flush(); err != nil {
 		return fmt.Errorf("flushing the data: %w", err)
 	}
 	return nil
+}
+
+// writeAll fetches, looks and zeroes side by side until every chunk is
+// written or was found right. When there is something to find, the zeros come
+// first: where they are there already, a zeroing that goes astray shows only
+// in what it hits, and that must not have been looked at before.
+func (f *Flight) writeAll(ctx context.Context) error {
+	if f.chunks.doubtful() {
+		if err := f.zero(ctx); err != nil {
+			return err
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for range f.Workers {
+		g.Go(func() error { return f.fetch(ctx) })
+	}
+	g.Go(func() error { return f.surveyRest(ctx) })
+	g.Go(func() error { return f.zero(ctx) })
+	return g.Wait()
 }

@@ -109,8 +109,6 @@ func TestPowerCutNeverLeavesHalfAnImage(t *testing.T) {
 	}
 }
 
-func allZero(p []byte) bool { return len(bytes.Trim(p, "\x00")) == 0 }
-
 // After any cut, running the job again ends well and fetches little again.
 func TestFlashResumesAfterPowerCut(t *testing.T) {
 	old := randomDisk(1, 24*mib)

@@ -1,6 +1,7 @@
 package flash
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,13 @@ type Progress struct {
 	Done, Total int64
 	Wire        int64
 	Rate        float64 // of Done, bytes a second, over the last seconds
+	// Unanswered is how long the disk has not answered a call: 0 as long as
+	// that is less than ten seconds, which disks do need now and then.
+	Unanswered time.Duration
 }
+
+// notice is when a call that takes long is worth a word.
+const notice = 10 * time.Second
 
 // tick is the distance between two progress reports.
 const tick = 250 * time.Millisecond
@@ -44,7 +51,9 @@ type meter struct {
 	done, total                           atomic.Int64 // of the running phase
 
 	report func(Progress)
+	oldest func() time.Duration // age of the disk's oldest call
 	phase  atomic.Int64
+	mu     sync.Mutex
 	phases []PhaseTime
 
 	stop    chan struct{}
@@ -52,12 +61,14 @@ type meter struct {
 	recent  []int64 // done at the last ticks; only the ticker touches it
 }
 
-func newMeter(report func(Progress)) *meter {
-	m := &meter{report: report, stop: make(chan struct{})}
-	if report != nil {
+func newMeter(report func(Progress), oldest func() time.Duration) *meter {
+	return &meter{report: report, oldest: oldest, stop: make(chan struct{})}
+}
+
+func (m *meter) start() {
+	if m.report != nil {
 		m.stopped.Go(m.tickUntilStopped)
 	}
-	return m
 }
 
 // run times one phase. The listener hears of its end before run returns, so
@@ -68,8 +79,17 @@ func (m *meter) run(p Phase, do func() error) error {
 	m.phase.Store(int64(p))
 	start := time.Now()
 	err := do()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.phases = append(m.phases, PhaseTime{p, time.Since(start)})
 	return err
+}
+
+// took returns how long the phases took that have ended.
+func (m *meter) took() []PhaseTime {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.phases)
 }
 
 // expect says how many bytes the running phase has before it.
@@ -94,6 +114,11 @@ func (m *meter) tickUntilStopped() {
 
 func (m *meter) tell() {
 	p := Progress{Phase: Phase(m.phase.Load()), Done: m.done.Load(), Total: m.total.Load(), Wire: m.wire.Load()}
+	// The two are not read at once, and a phase may begin in between.
+	p.Done = min(p.Done, p.Total)
+	if age := m.oldest(); age >= notice {
+		p.Unanswered = age
+	}
 	if n := len(m.recent); n > 0 && p.Done < m.recent[n-1] {
 		m.recent = m.recent[:0] // another phase
 	}

@@ -8,81 +8,32 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
-)
+	"time"
 
-// A scan begins with a look at probeChunks data chunks, spread over the disk
-// and dense at its front, where an interrupted flash got furthest. When none
-// is right, the disk holds something else and reading it all would be waste.
-const probeChunks = 64
+	"golang.org/x/sync/errgroup"
+)
 
 // sampleEvery is the distance of the chunks that VerifySample reads back.
 const sampleEvery = 100
 
-// scan finds what is already right on the disk: what an interrupted flash
-// left, or an older version of the image. Only hashes decide: a journal would
-// have to be believed.
-func (f *flight) scan(ctx context.Context) error {
-	data := f.dataChunks()
-	probe := spread(data, probeChunks)
-	f.meter.expect(f.bytesOf(probe))
-	if err := f.findRight(ctx, probe); err != nil {
+// readBack proves that the medium holds what was written.
+func (f *Flight) readBack(ctx context.Context) error {
+	// What was begun while chunks still arrived comes to its end here.
+	if err := f.following.Wait(); err != nil {
 		return err
 	}
-	if f.meter.kept.Load() == 0 {
-		return nil
-	}
-	var rest []int
-	for _, i := range data {
-		if f.chunks.get(i) == absent {
-			rest = append(rest, i)
-		}
-	}
-	f.meter.expect(f.bytesOf(rest))
-	return f.findRight(ctx, rest)
-}
-
-// findRight marks the chunks among those given that the disk already holds.
-func (f *flight) findRight(ctx context.Context, chunks []int) error {
-	return f.examine(ctx, chunks, func(i int, right bool) {
-		if right {
-			f.chunks.set(i, verified)
-			_, length := f.table.Extent(i)
-			f.meter.kept.Add(length)
-		}
-	})
-}
-
-// readBack proves that the medium holds what was written. A chunk that reads
-// back wrong is fetched and written once more: disks do remap a bad sector on
-// the second write. Wrong again is the disk's last word.
-func (f *flight) readBack(ctx context.Context) error {
-	chunks := f.toReadBack()
-	f.meter.expect(f.bytesOf(chunks))
-	wrong, err := f.wrongAmong(ctx, chunks)
-	if err != nil || len(wrong) == 0 {
+	if err := f.prove(ctx, f.toReadBack()); err != nil {
 		return err
 	}
-	f.meter.repaired.Add(int64(len(wrong)))
-	if err := f.rewrite(ctx, wrong); err != nil {
-		return err
-	}
-	if wrong, err = f.wrongAmong(ctx, wrong); err != nil {
-		return err
-	}
-	if len(wrong) > 0 {
-		off, length := f.table.Extent(wrong[0])
-		return fmt.Errorf("%d bytes at byte %d of the disk read back other than written, twice (%d such places): replace the disk",
-			length, off, len(wrong))
-	}
-	return nil
+	return f.mend(ctx)
 }
 
 // toReadBack lists what Verify asks for. Held chunks are not on the disk yet,
-// and what a scan found right was read from the medium a moment ago.
-func (f *flight) toReadBack() []int {
+// and what is verified was read from the medium already.
+func (f *Flight) toReadBack() []int {
 	var chunks []int
-	for i := range f.table.Len() {
-		if f.held.holds(i) || f.chunks.get(i) == verified {
+	for _, i := range f.onDisk() {
+		if f.chunks.get(i) == verified || f.wrong.has(i) {
 			continue
 		}
 		if f.Verify == VerifyFull || f.Verify == VerifySample && i%sampleEvery == 0 {
@@ -92,40 +43,85 @@ func (f *flight) toReadBack() []int {
 	return chunks
 }
 
-// wrongAmong reads the chunks back and returns those that are wrong.
-func (f *flight) wrongAmong(ctx context.Context, chunks []int) ([]int, error) {
-	var mu sync.Mutex
-	var wrong []int
-	err := f.examine(ctx, chunks, func(i int, right bool) {
-		if right {
-			f.chunks.set(i, verified)
-			return
-		}
-		mu.Lock()
-		wrong = append(wrong, i)
-		mu.Unlock()
+// prove reads the chunks back and notes which are wrong.
+func (f *Flight) prove(ctx context.Context, chunks []int) error {
+	f.meter.expect(f.bytesOf(chunks))
+	return f.examine(ctx, chunks, func(i int, right bool) error {
+		_, length := f.table.Extent(i)
+		f.meter.done.Add(length)
+		return f.proved(i, right)
 	})
-	return wrong, err
+}
+
+// proved takes note of what chunk i reads back as.
+func (f *Flight) proved(i int, right bool) error {
+	if !right {
+		off, length := f.table.Extent(i)
+		return f.wrong.add(i, off, length)
+	}
+	f.chunks.set(i, verified)
+	return nil
+}
+
+// mend writes again what was read back wrong: disks do remap a bad sector on
+// the second write. Where a write went astray it may have hit a chunk that was
+// proved before, so every chunk is read back after that, whatever Verify says.
+func (f *Flight) mend(ctx context.Context) error {
+	for wrong := f.wrong.take(); len(wrong) > 0; wrong = f.wrong.take() {
+		f.meter.repaired.Add(int64(len(wrong)))
+		if err := f.rewrite(ctx, wrong); err != nil {
+			return err
+		}
+		if err := f.prove(ctx, f.onDisk()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// proveAll reads back whatever the disk should hold, and mends it.
+func (f *Flight) proveAll(ctx context.Context) error {
+	if err := f.prove(ctx, f.onDisk()); err != nil {
+		return err
+	}
+	return f.mend(ctx)
+}
+
+// onDisk lists the chunks that the disk should hold by now: all but those that
+// wait for the seal.
+func (f *Flight) onDisk() []int {
+	var chunks []int
+	for i := range f.table.Len() {
+		if !f.held.holds(i) {
+			chunks = append(chunks, i)
+		}
+	}
+	return chunks
 }
 
 // rewrite fetches and writes chunks again, as plain bytes even where they are
 // zeros: the way that failed is not taken twice.
-func (f *flight) rewrite(ctx context.Context, chunks []int) error {
+func (f *Flight) rewrite(ctx context.Context, chunks []int) error {
 	next := counter(chunks)
-	err := f.parallel(ctx, func(ctx context.Context, w *worker) error {
-		for i, ok := next(); ok; i, ok = next() {
-			raw, err := w.fetch(ctx, i, badFrames)
-			if err != nil {
-				return err
-			}
-			off, _ := f.table.Extent(i)
-			if err := writeFull(f.Disk, raw, off); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	g, gctx := errgroup.WithContext(ctx)
+	for range min(f.Workers, len(chunks)) {
+		g.Go(func() error {
+			return f.work(func(w *worker) error {
+				for i, ok := next(); ok; i, ok = next() {
+					raw, err := w.refetch(gctx, i, badFrames)
+					if err != nil {
+						return err
+					}
+					off, _ := f.table.Extent(i)
+					if err := writeFull(f.Disk, raw, off); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	if err := f.Disk.Flush(); err != nil {
@@ -136,40 +132,66 @@ func (f *flight) rewrite(ctx context.Context, chunks []int) error {
 
 // examine reads chunks from the medium, in parallel, and tells of each
 // whether it is what the image says.
-func (f *flight) examine(ctx context.Context, chunks []int, tell func(i int, right bool)) error {
+func (f *Flight) examine(ctx context.Context, chunks []int, tell func(i int, right bool) error) error {
 	if len(chunks) == 0 {
 		return nil
 	}
-	medium, err := f.Disk.OpenReadBack()
+	medium, err := f.openMedium()
 	if err != nil {
-		return fmt.Errorf("opening the disk to read it back: %w", err)
+		return err
 	}
 	defer medium.Close()
 	next := counter(chunks)
-	return f.parallel(ctx, func(ctx context.Context, w *worker) error {
-		for i, ok := next(); ok; i, ok = next() {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	for range min(readers, len(chunks)) {
+		g.Go(func() error {
+			buf := f.buffers.get()
+			defer f.buffers.put(buf)
+			for i, ok := next(); ok; i, ok = next() {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				right, err := f.holds(medium, i, buf)
+				if err == nil {
+					err = tell(i, right)
+				}
+				if err != nil {
+					return err
+				}
 			}
-			off, length := f.table.Extent(i)
-			raw := w.raw[:length]
-			if err := readFull(medium, raw, off); err != nil {
-				return err
-			}
-			tell(i, f.right(i, raw))
-			f.meter.done.Add(length)
-		}
-		return nil
-	})
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
-// right reports whether raw is chunk i. That zeros are zeros needs no hash:
-// the table was checked to mean them.
-func (f *flight) right(i int, raw []byte) bool {
-	if f.table.Zero(i) {
-		return bytes.Equal(raw, f.zeros[:len(raw)])
+// holds reports whether the medium holds chunk i. That zeros are zeros needs
+// no hash: the table was checked to mean them.
+func (f *Flight) holds(medium io.ReaderAt, i int, buf []byte) (bool, error) {
+	start := time.Now()
+	defer func() { f.survey.reading.add(int64(len(buf)), time.Since(start)) }()
+	off, length := f.table.Extent(i)
+	raw := buf[:length]
+	if err := readFull(medium, raw, off); err != nil {
+		return false, err
 	}
-	return f.table.Hash.Sum(raw) == f.table.Chunk(i).Hash
+	if f.table.Zero(i) {
+		return allZero(raw), nil
+	}
+	return f.table.Hash.Sum(raw) == f.table.Chunk(i).Hash, nil
+}
+
+// allZero compares block by block, which runs at memory speed.
+func allZero(p []byte) bool {
+	var zeros [4096]byte
+	for len(p) > 0 {
+		n := min(len(zeros), len(p))
+		if !bytes.Equal(p[:n], zeros[:n]) {
+			return false
+		}
+		p = p[n:]
+	}
+	return true
 }
 
 // readFull fills p from the disk, or says where it could not.
@@ -184,40 +206,13 @@ func readFull(r io.ReaderAt, p []byte, off int64) error {
 	return fmt.Errorf("reading %d bytes at byte %d of the disk: %w", len(p), off, err)
 }
 
-// dataChunks lists the chunks that a scan is about. Zero chunks are zeroed in
-// any case, which is cheaper than to read them.
-func (f *flight) dataChunks() []int {
-	var data []int
-	for i := range f.table.Len() {
-		if !f.table.Zero(i) && !f.held.holds(i) {
-			data = append(data, i)
-		}
-	}
-	return data
-}
-
-func (f *flight) bytesOf(chunks []int) int64 {
+func (f *Flight) bytesOf(chunks []int) int64 {
 	var n int64
 	for _, i := range chunks {
 		_, length := f.table.Extent(i)
 		n += length
 	}
 	return n
-}
-
-// spread picks n of the values: the first quarter of them from the front in a
-// row, the rest at even distances.
-func spread(values []int, n int) []int {
-	if len(values) <= n {
-		return values
-	}
-	front := n / 4
-	picked := append([]int(nil), values[:front]...)
-	rest := values[front:]
-	for k := range n - front {
-		picked = append(picked, rest[k*len(rest)/(n-front)])
-	}
-	return picked
 }
 
 // counter hands the values out one by one to many callers.
@@ -230,4 +225,42 @@ func counter(values []int) func() (int, bool) {
 		}
 		return values[k], true
 	}
+}
+
+// wrongChunks are the chunks that read back other than written.
+type wrongChunks struct {
+	mu    sync.Mutex
+	found []int
+	ever  map[int]bool
+}
+
+// add takes note of chunk i. That one chunk is wrong a second time is the
+// disk's last word.
+func (w *wrongChunks) add(i int, off, length int64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ever[i] {
+		return fmt.Errorf("%d bytes at byte %d of the disk read back other than written, twice: replace the disk", length, off)
+	}
+	if w.ever == nil {
+		w.ever = map[int]bool{}
+	}
+	w.ever[i] = true
+	w.found = append(w.found, i)
+	return nil
+}
+
+func (w *wrongChunks) has(i int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ever[i]
+}
+
+// take returns those not taken before.
+func (w *wrongChunks) take() []int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	found := w.found
+	w.found = nil
+	return found
 }

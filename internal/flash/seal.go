@@ -24,40 +24,40 @@ func (e extent) end() int64 { return e.off + int64(len(e.data)) }
 
 // seal writes what was held back: first all but LBA 0, then, once that is on
 // the medium, LBA 0.
-func (f *flight) seal(context.Context) error {
+func (f *Flight) seal(ctx context.Context) error {
 	extents, err := f.finalExtents()
 	if err != nil {
 		return err
 	}
 	sector := f.Disk.SectorSize()
 	// Sorted by offset, so the first extent begins with LBA 0.
-	gate := extent{0, extents[0].data[:sector]}
+	gate := []extent{{0, extents[0].data[:sector]}}
 	extents[0] = extent{int64(sector), extents[0].data[sector:]}
-	if err := f.writeProven(extents); err != nil {
+	body := func() error {
+		return f.writeProven(ctx, extents, func() error { return f.proveAll(ctx) })
+	}
+	if err := body(); err != nil {
 		return fmt.Errorf("writing head and backup table: %w", err)
 	}
-	if err := f.writeProven([]extent{gate}); err != nil {
+	err = f.writeProven(ctx, gate, func() error {
+		if err := f.closeGate(ctx); err != nil {
+			return err
+		}
+		if err := f.proveAll(ctx); err != nil {
+			return err
+		}
+		return body()
+	})
+	if err != nil {
 		// Whatever LBA 0 holds now, the flash is not known to be good.
-		return fmt.Errorf("writing LBA 0: %w", errors.Join(err, f.reopenGate(int64(sector))))
-	}
-	return nil
-}
-
-// reopenGate makes a disk whose last write could not be proved unbootable
-// again, as far as it still obeys.
-func (f *flight) reopenGate(sector int64) error {
-	if err := f.Disk.ZeroRange(0, sector); err != nil {
-		return fmt.Errorf("zeroing LBA 0 again: %w", err)
-	}
-	if err := f.Disk.Flush(); err != nil {
-		return fmt.Errorf("flushing the zeroed LBA 0: %w", err)
+		return fmt.Errorf("writing LBA 0: %w", errors.Join(err, f.closeGate(ctx)))
 	}
 	return nil
 }
 
 // finalExtents are the held chunks with the partition table fitted to this
 // disk, and the backup table at the disk's real end; sorted by offset.
-func (f *flight) finalExtents() ([]extent, error) {
+func (f *Flight) finalExtents() ([]extent, error) {
 	var extents []extent
 	for _, i := range slices.Sorted(maps.Keys(f.held.raw)) {
 		off, _ := f.table.Extent(i)
@@ -98,11 +98,30 @@ func overlay(extents []extent, e extent) []extent {
 	return append(extents, extent{e.off, data})
 }
 
-// writeProven writes, flushes, and reads back from the medium. Bytes that
-// read back wrong are written once more.
-func (f *flight) writeProven(extents []extent) error {
+// writeProven makes the medium hold the extents. It writes only those that it
+// reads back wrong: a write that goes astray then always shows at the place
+// where it was to go. Bytes that are wrong after they were written may be
+// anywhere, so astray is called to find what they hit before they are written
+// once more.
+func (f *Flight) writeProven(ctx context.Context, extents []extent, astray func() error) error {
 	for attempt := 0; ; attempt++ {
-		for _, e := range extents {
+		wrong, err := f.wrongExtents(extents)
+		if err != nil || len(wrong) == 0 {
+			return err
+		}
+		if attempt > 1 {
+			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: replace the disk", wrong[0].off)
+		}
+		if attempt == 1 {
+			f.meter.repaired.Add(1)
+			if err := astray(); err != nil {
+				return err
+			}
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		for _, e := range wrong {
 			if err := writeFull(f.Disk, e.data, e.off); err != nil {
 				return err
 			}
@@ -110,35 +129,44 @@ func (f *flight) writeProven(extents []extent) error {
 		if err := f.Disk.Flush(); err != nil {
 			return fmt.Errorf("flushing: %w", err)
 		}
-		wrong, err := f.firstWrong(extents)
-		if err != nil || wrong < 0 {
-			return err
-		}
-		if attempt > 0 {
-			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: replace the disk", wrong)
-		}
-		f.meter.repaired.Add(1)
 	}
 }
 
-// firstWrong returns the offset of the first extent that the medium does not
-// hold, or -1.
-func (f *flight) firstWrong(extents []extent) (int64, error) {
-	medium, err := f.Disk.OpenReadBack()
+// wrongExtents returns those that the medium does not hold.
+func (f *Flight) wrongExtents(extents []extent) ([]extent, error) {
+	medium, err := f.openMedium()
 	if err != nil {
-		return 0, fmt.Errorf("opening the disk to read it back: %w", err)
+		return nil, err
 	}
 	defer medium.Close()
+	buf := f.buffers.get()
+	defer f.buffers.put(buf)
+	var wrong []extent
 	for _, e := range extents {
-		got := blockdev.AlignedBuffer(len(e.data))
-		if err := readFull(medium, got, e.off); err != nil {
-			return 0, err
+		right, err := e.isOn(medium, buf)
+		if err != nil {
+			return nil, err
 		}
-		if !bytes.Equal(got, e.data) {
-			return e.off, nil
+		if !right {
+			wrong = append(wrong, e)
 		}
 	}
-	return -1, nil
+	return wrong, nil
+}
+
+// isOn compares the extent with the medium, as much at a time as buf holds.
+func (e extent) isOn(medium io.ReaderAt, buf []byte) (bool, error) {
+	for at := 0; at < len(e.data); at += len(buf) {
+		want := e.data[at:min(at+len(buf), len(e.data))]
+		got := buf[:len(want)]
+		if err := readFull(medium, got, e.off+int64(at)); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(got, want) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // heldReader reads the image as far as it is held: head and tail.

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -19,51 +17,37 @@ const badFrames = 3
 // worker has what one chunk needs on its way: a place for its frame, a
 // decoder, a place for its raw bytes. Its memory is what bounds the engine's.
 type worker struct {
-	*flight
+	*Flight
 	dec   *golden.Decoder
 	frame []byte
-	raw   []byte // aligned for O_DIRECT
+	raw   []byte
 }
 
-func (f *flight) newWorker() (*worker, error) {
+// work runs do with a worker's means.
+func (f *Flight) work(do func(*worker) error) error {
 	dec, err := golden.NewDecoder(f.table)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return &worker{flight: f, dec: dec, raw: blockdev.AlignedBuffer(int(f.table.ChunkSize))}, nil
+	defer dec.Close()
+	raw := f.buffers.get()
+	defer f.buffers.put(raw)
+	return do(&worker{Flight: f, dec: dec, raw: raw})
 }
 
-// parallel runs do in every worker and each of beside once, next to them.
-// The first error stops all.
-func (f *flight) parallel(ctx context.Context, do func(context.Context, *worker) error, beside ...func(context.Context) error) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for range f.Workers {
-		g.Go(func() error {
-			w, err := f.newWorker()
-			if err != nil {
+// fetch fetches and writes until nothing is left to claim.
+func (f *Flight) fetch(ctx context.Context) error {
+	return f.work(func(w *worker) error {
+		for {
+			span := f.chunks.claim(ctx)
+			if len(span) == 0 {
+				return context.Cause(ctx)
+			}
+			if err := w.land(ctx, span); err != nil {
 				return err
 			}
-			defer w.dec.Close()
-			return do(ctx, w)
-		})
-	}
-	for _, b := range beside {
-		g.Go(func() error { return b(ctx) })
-	}
-	return g.Wait()
-}
-
-// stream fetches and writes until nothing is left to claim.
-func (f *flight) stream(ctx context.Context, w *worker) error {
-	for {
-		span := f.chunks.claim()
-		if len(span) == 0 {
-			return nil
 		}
-		if err := w.land(ctx, span); err != nil {
-			return err
-		}
-	}
+	})
 }
 
 // land brings a span of chunks onto the disk over one request.
@@ -72,6 +56,7 @@ func (w *worker) land(ctx context.Context, span []int) error {
 	r := w.source.open(ctx, first.Offset, last.Offset+last.Length)
 	defer r.Close()
 	for _, i := range span {
+		start := time.Now()
 		if gap := w.table.Chunk(i).Offset - r.off; gap > 0 {
 			if _, err := io.CopyN(io.Discard, r, gap); err != nil {
 				return fmt.Errorf("fetching up to chunk %d: %w", i, err)
@@ -79,34 +64,39 @@ func (w *worker) land(ctx context.Context, span []int) error {
 		}
 		raw, err := w.read(r, i)
 		if bad := (*golden.ChunkError)(nil); errors.As(err, &bad) {
-			raw, err = w.fetch(ctx, i, badFrames-1)
+			raw, err = w.refetch(ctx, i, badFrames-1)
+		}
+		if err == nil {
+			err = w.place(i, raw)
 		}
 		if err != nil {
 			return err
 		}
-		if err := w.put(i, raw); err != nil {
-			return err
-		}
+		w.survey.fetching.add(int64(len(raw)), time.Since(start))
 	}
 	return nil
 }
 
-// read takes the frame of chunk i from r, which stands at its start.
+// read takes the frame of chunk i from r, which stands at its start, and
+// decodes it.
 func (w *worker) read(r io.Reader, i int) ([]byte, error) {
 	length := w.table.Chunk(i).Length
 	if int64(cap(w.frame)) < length {
 		w.frame = make([]byte, length, max(length, w.table.ChunkSize))
 	}
 	frame := w.frame[:length]
-	if _, err := io.ReadFull(r, frame); err != nil {
+	start := time.Now()
+	_, err := io.ReadFull(r, frame)
+	w.waited.Add(int64(time.Since(start)))
+	if err != nil {
 		return nil, fmt.Errorf("fetching chunk %d: %w", i, err)
 	}
 	return w.dec.Decode(i, frame, w.raw)
 }
 
-// fetch gets chunk i alone, over a connection of its own each time, up to
+// refetch gets chunk i alone, over a connection of its own each time, up to
 // attempts times.
-func (w *worker) fetch(ctx context.Context, i, attempts int) ([]byte, error) {
+func (w *worker) refetch(ctx context.Context, i, attempts int) ([]byte, error) {
 	c := w.table.Chunk(i)
 	var err error
 	for range attempts {
@@ -124,9 +114,9 @@ func (w *worker) fetch(ctx context.Context, i, attempts int) ([]byte, error) {
 	return nil, fmt.Errorf("the source gave wrong bytes again and again: %w", err)
 }
 
-// put brings the verified raw bytes of chunk i to their place: onto the disk,
-// or into memory until the seal.
-func (w *worker) put(i int, raw []byte) error {
+// place brings the verified raw bytes of chunk i to their place: onto the
+// disk, or into memory until the seal.
+func (w *worker) place(i int, raw []byte) error {
 	if !w.held.take(i, raw) {
 		off, _ := w.table.Extent(i)
 		if err := writeFull(w.Disk, raw, off); err != nil {

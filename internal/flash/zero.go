@@ -12,29 +12,22 @@ const zeroBytes = 256 << 20
 // zero makes every run of zero chunks zero on the disk. Skipping them would
 // leave the old content of a used disk behind; a discard need not read as
 // zeros afterwards.
-func (f *flight) zero(ctx context.Context) error {
-	for i := 0; i < f.table.Len(); {
-		if !f.zeroable(i) {
-			i++
-			continue
+func (f *Flight) zero(ctx context.Context) error {
+	most := int(zeroBytes / f.table.ChunkSize)
+	for ctx.Err() == nil {
+		first, next := f.chunks.claimZeros(most)
+		if first == next {
+			return nil
 		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		next := i + 1
-		for next < f.table.Len() && f.zeroable(next) && int64(next-i)*f.table.ChunkSize < zeroBytes {
-			next++
-		}
-		if err := f.zeroRun(i, next); err != nil {
+		if err := f.zeroRun(first, next); err != nil {
 			return err
 		}
-		i = next
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // zeroRun zeroes the chunks from first up to but not including next.
-func (f *flight) zeroRun(first, next int) error {
+func (f *Flight) zeroRun(first, next int) error {
 	start, _ := f.table.Extent(first)
 	last, length := f.table.Extent(next - 1)
 	length += last - start
@@ -47,10 +40,4 @@ func (f *flight) zeroRun(first, next int) error {
 	f.meter.zeroed.Add(length)
 	f.meter.done.Add(length)
 	return nil
-}
-
-// zeroable reports whether chunk i is to be zeroed now. Held chunks of zeros
-// wait for the seal like the others.
-func (f *flight) zeroable(i int) bool {
-	return f.table.Zero(i) && !f.held.holds(i) && f.chunks.get(i) == absent
 }

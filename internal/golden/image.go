@@ -65,6 +65,9 @@ func readVerified(table io.Reader, described Descriptor) (*Table, error) {
 	if _, err := io.Copy(io.Discard, all); err != nil {
 		return nil, fmt.Errorf("reading chunk table: %w", err)
 	}
+	if n, _ := io.ReadFull(table, make([]byte, 1)); n > 0 {
+		return nil, fmt.Errorf("chunk table: longer than the %d bytes that it should have", described.Size)
+	}
 	if got := DigestFromSum(h.Sum(nil)); got != described.Digest {
 		return nil, fmt.Errorf("chunk table: damaged, it hashes to %s, not to %s", got, described.Digest)
 	}

@@ -43,6 +43,7 @@ type Device struct {
 	phys    int
 	dioSize int // alignment that O_DIRECT wants, in bytes
 	ops     ops
+	pace    pacer // of writes through the page cache
 
 	mu       sync.Mutex
 	flushErr error
@@ -223,7 +224,8 @@ func (d *Device) ReadAt(p []byte, off int64) (int, error) { return d.file.ReadAt
 
 // WriteAt writes all of p or returns an error. It goes past the page cache when p, its length and
 // off are aligned to the logical sector size (see [AlignedBuffer]) and the target accepts that, and
-// through the cache otherwise; the two may be mixed freely. Nothing is safe before [Device.Flush].
+// through the cache otherwise, held back to the speed of the disk; the two may be mixed freely.
+// Nothing is safe before [Device.Flush].
 // A write that does not fit the disk is refused as a whole.
 func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 	if err := d.bounds(off, int64(len(p))); err != nil {
@@ -238,6 +240,9 @@ func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 		}
 	}
 	n, err := d.ops.writeAt(d.file, p, off)
+	if err == nil && n == len(p) {
+		err = d.pace.wrote(d.ops, d.file, off, int64(n))
+	}
 	return n, d.wrote(n, len(p), off, err)
 }
 

@@ -16,6 +16,7 @@ type ops struct {
 	fallocate func(f *os.File, mode uint32, off, n int64) error
 	zeroOut   func(f *os.File, off, n int64) error
 	flushBuf  func(f *os.File) error
+	syncRange func(f *os.File, off, n int64, flags int) error
 	rereadPT  func(f *os.File) error
 }
 
@@ -42,6 +43,11 @@ func (o ops) orReal() ops {
 	}
 	if o.flushBuf == nil {
 		o.flushBuf = func(f *os.File) error { return ioctl(f, unix.BLKFLSBUF, nil) }
+	}
+	if o.syncRange == nil {
+		o.syncRange = func(f *os.File, off, n int64, flags int) error {
+			return unix.SyncFileRange(int(f.Fd()), off, n, flags)
+		}
 	}
 	if o.rereadPT == nil {
 		o.rereadPT = func(f *os.File) error { return ioctl(f, unix.BLKRRPART, nil) }

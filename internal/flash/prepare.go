@@ -1,0 +1,66 @@
+package flash
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+)
+
+// prepare closes the gate, then removes what could make anything take the
+// disk for its old self. The two are separate flushed steps because a disk
+// may keep the writes of one step in any order.
+func (f *Flight) prepare(ctx context.Context) error {
+	if err := f.closeGate(ctx); err != nil {
+		return err
+	}
+	if err := f.zeroProven(ctx, f.leftovers()...); err != nil {
+		return fmt.Errorf("wiping old signatures: %w", err)
+	}
+	return nil
+}
+
+// closeGate makes sure that no firmware boots the disk.
+func (f *Flight) closeGate(ctx context.Context) error {
+	if err := f.zeroProven(ctx, blockdev.Range{Offset: 0, Length: int64(f.Disk.SectorSize())}); err != nil {
+		return fmt.Errorf("zeroing LBA 0: %w", err)
+	}
+	return nil
+}
+
+// leftovers are the places of old signatures that are not written in any case
+// before the seal. The others hold chunks that an interrupted flash may have
+// left right.
+func (f *Flight) leftovers() []blockdev.Range {
+	var ranges []blockdev.Range
+	for _, r := range blockdev.SignatureRanges(f.Disk.Size()) {
+		if r.Offset < heldBytes || r.Offset+r.Length > f.table.DiskSize-heldBytes {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges
+}
+
+// zeroProven zeroes, flushes, and reads back from the medium. What does not
+// read as zeros is written as plain bytes: the way that failed is not taken
+// twice.
+func (f *Flight) zeroProven(ctx context.Context, ranges ...blockdev.Range) error {
+	for _, r := range ranges {
+		if err := f.Disk.ZeroRange(r.Offset, r.Length); err != nil {
+			return err
+		}
+	}
+	if err := f.Disk.Flush(); err != nil {
+		return fmt.Errorf("flushing: %w", err)
+	}
+	var longest int64
+	for _, r := range ranges {
+		longest = max(longest, r.Length)
+	}
+	zero := blockdev.AlignedBuffer(int(longest))
+	zeros := make([]extent, len(ranges))
+	for i, r := range ranges {
+		zeros[i] = extent{r.Offset, zero[:r.Length]}
+	}
+	return f.writeProven(ctx, zeros, func() error { return nil })
+}

@@ -1,0 +1,222 @@
+package flash
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+)
+
+// readers is how many chunks are read from the disk at a time: disks and
+// their queues want company, and one core hashes less than a disk can read.
+const readers = 4
+
+// A survey begins with a look at one chunk of each of the spans that an
+// interrupted flash began with, and at as many spread over the rest. When
+// none is right, the disk holds something else, and reading it would be waste.
+const probes = 16
+
+// scan finds out whether anything is already right on the disk: what an
+// interrupted flash left, or an older version of the image. Only hashes
+// decide: a journal would have to be believed.
+func (f *Flight) scan(ctx context.Context) error {
+	f.chunks.doubt()
+	chosen := f.probes()
+	f.meter.expect(f.bytesOf(chosen))
+	err := f.examine(ctx, chosen, func(i int, right bool) error {
+		f.found(i, right)
+		_, length := f.table.Extent(i)
+		f.meter.done.Add(length)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if f.meter.kept.Load() == 0 {
+		f.chunks.doubtNothing()
+		return nil
+	}
+	// What the probes found is looked at again: see writeAll.
+	f.meter.kept.Store(0)
+	f.chunks.doubt()
+	f.survey.hope()
+	return nil
+}
+
+// probes lists the chunks that scan looks at.
+func (f *Flight) probes() []int {
+	var first, data []int
+	var end int64
+	for i, c := range f.table.All() {
+		if c.Zero || f.held.holds(i) {
+			continue
+		}
+		if len(first) < probes && (len(first) == 0 || c.Offset+c.Length-end > spanBytes) {
+			first, end = append(first, i), c.Offset
+		} else {
+			data = append(data, i)
+		}
+	}
+	n := min(probes, len(data))
+	for k := range n {
+		first = append(first, data[k*len(data)/n])
+	}
+	return first
+}
+
+// found takes note of what a look at chunk i's place on the disk gave.
+func (f *Flight) found(i int, right bool) {
+	f.survey.saw(right)
+	if !right {
+		f.chunks.set(i, absent)
+		return
+	}
+	f.chunks.set(i, verified)
+	_, length := f.table.Extent(i)
+	f.meter.kept.Add(length)
+}
+
+// surveyRest looks at the chunks that the probes left unknown, beside the
+// workers that fetch what is found absent.
+func (f *Flight) surveyRest(ctx context.Context) error {
+	if !f.chunks.doubtful() {
+		return nil
+	}
+	medium, err := f.openMedium()
+	if err != nil {
+		return err
+	}
+	defer medium.Close()
+	g, ctx := errgroup.WithContext(ctx)
+	for range readers {
+		g.Go(func() error { return f.readUnknown(ctx, medium) })
+	}
+	return g.Wait()
+}
+
+func (f *Flight) readUnknown(ctx context.Context, medium blockdev.ReadBack) error {
+	buf := f.buffers.get()
+	defer f.buffers.put(buf)
+	for ctx.Err() == nil {
+		i, ok := f.chunks.examine(f.survey.skip)
+		if !ok {
+			return nil
+		}
+		right, err := f.holds(medium, i, buf)
+		if err != nil {
+			return err
+		}
+		f.found(i, right)
+		if _, length := f.table.Extent(i); right {
+			f.meter.done.Add(length)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// survey decides whether it is worth reading what the disk holds. To read a
+// chunk costs time each time and saves its fetching only when it is right:
+// with S bytes a second read, and F fetched and written, looking pays when more
+// than F/S of the chunks are right. Safe for concurrent use.
+type survey struct {
+	reading, fetching rate
+	workers           int // that share in fetching; readers do in reading
+
+	mu      sync.Mutex
+	hits    float64 // share of right chunks among the last ones, about recent of them
+	skipped int
+}
+
+const (
+	recent = 64
+	// tolerated is how much longer than a full flash a survey that finds
+	// nothing may make it, as a share.
+	tolerated = 0.04
+	// Where looking does not pay, one chunk of some is still looked at, in case
+	// that the image goes on there: one of skipEvery, or fewer where reading is
+	// slow, so that it costs at most skipShare of a full flash.
+	skipEvery = 32
+	skipShare = 0.02
+	// likelyRatio is F/S before either was measured.
+	likelyRatio = 0.25
+	// rateBytes is how much must have passed before a rate is believed.
+	rateBytes = 32 << 20
+)
+
+// hope has the survey begin as if everything were right, which recent chunks
+// that are not will correct.
+func (s *survey) hope() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hits = 1
+}
+
+// saw takes note of one look.
+func (s *survey) saw(right bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !right:
+		s.hits -= s.hits / recent
+	case s.pays():
+		s.hits += (1 - s.hits) / recent
+	default:
+		s.hits = max(s.hits, 0.5) // the image goes on here
+	}
+}
+
+// skip reports whether the next unknown chunk is not worth a look.
+func (s *survey) skip() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pays() {
+		s.skipped = 0
+		return false
+	}
+	s.skipped++
+	return s.skipped%max(skipEvery, int(s.ratio()/skipShare)) != 0
+}
+
+func (s *survey) pays() bool { return s.hits+tolerated >= s.ratio() }
+
+// ratio is F/S as measured.
+func (s *survey) ratio() float64 {
+	fetched, read := s.fetching.perSecond(), s.reading.perSecond()
+	if fetched == 0 || read == 0 {
+		return likelyRatio
+	}
+	return fetched * float64(s.workers) / (read * readers)
+}
+
+// rate adds up bytes and the time that they took one goroutine.
+type rate struct {
+	bytes, nanos atomic.Int64
+}
+
+func (r *rate) add(bytes int64, took time.Duration) {
+	r.bytes.Add(bytes)
+	r.nanos.Add(int64(took))
+}
+
+// perSecond returns bytes a second of one goroutine, 0 while too little has passed.
+func (r *rate) perSecond() float64 {
+	bytes, nanos := r.bytes.Load(), r.nanos.Load()
+	if bytes < rateBytes || nanos == 0 {
+		return 0
+	}
+	return float64(bytes) / (float64(nanos) / 1e9)
+}
+
+// openMedium opens the disk past every cache.
+func (f *Flight) openMedium() (blockdev.ReadBack, error) {
+	medium, err := f.Disk.OpenReadBack()
+	if err != nil {
+		return nil, fmt.Errorf("opening the disk to read it: %w", err)
+	}
+	return medium, nil
+}

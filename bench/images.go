@@ -25,6 +25,8 @@ type images struct {
 	sparse string // while a stored form is made of it: the raw disk, all that is free a hole
 	used   *usage
 	stored map[string]int64 // bytes, by tool
+
+	changed int64 // bytes in blocks that differ between the versions
 }
 
 // Names below the root of the server.
@@ -44,10 +46,11 @@ const (
 const gildImage = "work"
 
 type imageBuilder struct {
-	cache string
-	gild  string // program
-	keep  bool   // gild's stored image, although gild may have changed
-	log   *slog.Logger
+	cache  string
+	gild   string   // program
+	levels []string // of gild's compression, beside the default
+	keep   bool     // gild's stored image, although gild may have changed
+	log    *slog.Logger
 }
 
 func (b *imageBuilder) build(ctx context.Context) (*images, error) {
@@ -83,7 +86,15 @@ func (b *imageBuilder) build(ctx context.Context) (*images, error) {
 			return nil, err
 		}
 	}
-	im.stored["gild"], err = b.addGild(ctx, im)
+	if im.stored["gild"], err = b.addGild(ctx, im); err != nil {
+		return nil, err
+	}
+	for _, level := range b.levels {
+		if im.stored["gild --level "+level], err = b.measureLevel(ctx, im, level); err != nil {
+			return nil, err
+		}
+	}
+	im.changed, err = changedBytes(ctx, im.raw[0], im.raw[1])
 	return im, err
 }
 
@@ -186,7 +197,23 @@ func (b *imageBuilder) addGild(ctx context.Context, im *images) (int64, error) {
 			return 0, err
 		}
 	}
-	text, err := output(ctx, b.gild, "--data", im.gild, "--json", "image", "show", gildImage)
+	return b.storedSize(ctx, im.gild)
+}
+
+// measureLevel stores the image once more at another level of compression, and forgets it.
+func (b *imageBuilder) measureLevel(ctx context.Context, im *images, level string) (_ int64, err error) {
+	b.log.Info("storing the work image", "tool", "gild", "level", level)
+	data := im.gild + "-level"
+	defer func() { err = errors.Join(err, os.RemoveAll(data)) }()
+	if _, err := output(ctx, b.gild, "--data", data, "image", "add", "--level", level, gildImage, im.raw[1]); err != nil {
+		return 0, err
+	}
+	return b.storedSize(ctx, data)
+}
+
+// storedSize is all that gild keeps of the image, bytes.
+func (b *imageBuilder) storedSize(ctx context.Context, data string) (int64, error) {
+	text, err := output(ctx, b.gild, "--data", data, "--json", "image", "show", gildImage)
 	if err != nil {
 		return 0, err
 	}

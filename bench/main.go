@@ -42,6 +42,8 @@ type options struct {
 	tools   []tool
 	rounds  int
 	results string
+	doc     string // "" for none
+	levels  []string
 	keep    bool
 }
 
@@ -56,6 +58,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&names, "tool", "", "`list` of tools (default: all)")
 	flags.IntVar(&o.rounds, "rounds", 5, "runs of each tool")
 	flags.StringVar(&o.results, "results", "", "results `file`")
+	flags.StringVar(&o.doc, "doc", "", "`page` whose tables are written anew")
+	levels := flags.String("levels", "", "`list` of further levels of compression whose stored bytes are told")
 	flags.BoolVar(&o.keep, "keep-image", false, "do not store the image anew with this gild when it was stored before")
 	quick := flags.Bool("quick", false, "a smoke run: one round on loopback, results in bin/bench-quick.json")
 	if err := flags.Parse(args); err != nil {
@@ -63,6 +67,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("%q is no flag", flags.Arg(0))
+	}
+	if *levels != "" {
+		o.levels = strings.Split(*levels, ",")
 	}
 	defaultLinks, defaultResults := "loopback,1gbit", "bench/results.json"
 	if *quick {
@@ -134,11 +141,13 @@ func mainErr(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	measure := runWrites
+	var rows []result
+	var stored *images
 	if o.works[0] == boot {
-		measure = runBoots
+		rows, err = runBoots(ctx, o, cache, log, stdout)
+	} else {
+		rows, stored, err = runWrites(ctx, o, cache, log, stdout)
 	}
-	rows, err := measure(ctx, o, cache, log, stdout)
 	if err != nil {
 		return err
 	}
@@ -146,31 +155,48 @@ func mainErr(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	if err != nil {
 		return err
 	}
-	return writeResults(o.results, merge(before, rows))
+	rows = merge(before, rows)
+	if err := writeResults(o.results, rows); err != nil || o.doc == "" {
+		return err
+	}
+	beside := filepath.Join(filepath.Dir(o.results), "setting.json")
+	where, err := readSetting(beside)
+	if err != nil {
+		return err
+	}
+	now := describe(ctx, o.gild)
+	if o.works[0] == boot && where.Date != "" {
+		now.InUse, now.Changed, now.Stored = where.InUse, where.Changed, where.Stored
+	}
+	if stored != nil {
+		now.InUse, now.Changed, now.Stored = stored.used.bytesInUse(), stored.changed, stored.stored
+	}
+	return errors.Join(now.write(beside), writeReport(o.doc, rows, now))
 }
 
 // runWrites measures tools that write to a disk of this machine.
-func runWrites(ctx context.Context, o options, cache string, log *slog.Logger, out io.Writer) (rows []result, err error) {
+func runWrites(ctx context.Context, o options, cache string, log *slog.Logger, out io.Writer) (rows []result, _ *images, err error) {
 	b := &bench{patience: 10 * time.Minute, out: out}
-	builder := imageBuilder{cache: cache, gild: o.gild, keep: o.keep, log: log}
+	builder := imageBuilder{cache: cache, gild: o.gild, keep: o.keep, levels: o.levels, log: log}
 	if b.images, err = builder.build(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if b.net, err = newNetwork(ctx, b.images.dir); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, b.net.Close()) }()
 	server := &lab.Server{Program: o.gild, Data: b.images.gild, Net: b.net.lab, Args: []string{"--dhcp", "off"}}
 	if err := server.Start(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
 	if b.target, err = newTarget(ctx, cache, lab.WorkSpec().Size); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, b.target.Close()) }()
 	b.place = place{base: b.net.base, gild: o.gild, ref: b.net.gildRef(), target: b.target.whole.Path, root: b.target.root.Path}
-	return b.rounds(ctx, o)
+	rows, err = b.rounds(ctx, o)
+	return rows, b.images, err
 }
 
 // rounds runs every tool once a round, each round beginning with another one, and sums up.

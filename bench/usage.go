@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -166,4 +167,38 @@ func (u *usage) copyUsed(ctx context.Context, from, to string) (err error) {
 		}
 	}
 	return errors.Join(dst.Truncate(info.Size()), dst.Sync())
+}
+
+// changedBytes counts the bytes of all blocks of 4 KiB that differ between two images of one size.
+func changedBytes(ctx context.Context, first, second string) (changed int64, err error) {
+	const block = 4 << 10
+	a, err := os.Open(first)
+	if err != nil {
+		return 0, err
+	}
+	defer a.Close()
+	b, err := os.Open(second)
+	if err != nil {
+		return 0, err
+	}
+	defer b.Close()
+	x, y := make([]byte, copyBlock), make([]byte, copyBlock)
+	for ctx.Err() == nil {
+		n, err := io.ReadFull(a, x)
+		if n == 0 {
+			return changed, nil
+		}
+		if _, short := io.ReadFull(b, y[:n]); short != nil {
+			return 0, fmt.Errorf("compare %s and %s: %w", first, second, short)
+		}
+		for at := 0; at < n; at += block {
+			if end := min(at+block, n); !bytes.Equal(x[at:end], y[at:end]) {
+				changed += int64(end - at)
+			}
+		}
+		if err != nil && err != io.ErrUnexpectedEOF {
+			return 0, err
+		}
+	}
+	return 0, context.Cause(ctx)
 }

@@ -245,7 +245,7 @@ func (b *bench) judged(ctx context.Context, t tool, work workName, link linkName
 	if err := b.target.fill(ctx, work, b.images.raw[0]); err != nil {
 		return sample{}, err
 	}
-	s, err := b.run(ctx, t, link)
+	s, err := b.run(ctx, t, work, link)
 	if err != nil {
 		return sample{}, err
 	}

@@ -26,8 +26,9 @@ type sample struct {
 }
 
 // run measures one run of a tool. The target holds what the work begins with.
-func (b *bench) run(ctx context.Context, t tool, link linkName) (s sample, err error) {
+func (b *bench) run(ctx context.Context, t tool, work workName, link linkName) (s sample, err error) {
 	p := b.place
+	p.work = work
 	if t.ram != "" {
 		if p.ram, err = os.MkdirTemp("/dev/shm", "gild-bench-"); err != nil {
 			return sample{}, err

@@ -38,6 +38,7 @@ type place struct {
 	target string // the whole disk, a block device
 	root   string // its root partition, a block device of its own
 	ram    string // directory in memory
+	work   workName
 }
 
 // tools are gild and its peers, each as its own documentation has it used for this job.
@@ -65,8 +66,12 @@ func tools() []tool {
 			}
 		}},
 		{name: "casync", works: both, stages: func(p place) [][]program {
-			// What the target holds is its seed unless told otherwise.
-			return [][]program{{{"casync", "extract", "--store=" + p.base + "/" + caibxStore, p.base + "/" + caibxName, p.target}}}
+			// What the target holds is the seed where it may hold something of use.
+			seed := "no"
+			if p.work == delta {
+				seed = "yes"
+			}
+			return [][]program{{{"casync", "extract", "--seed-output=" + seed, "--store=" + p.base + "/" + caibxStore, p.base + "/" + caibxName, p.target}}}
 		}},
 		{name: "partclone", works: []workName{full}, stages: func(p place) [][]program {
 			return [][]program{

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/u-root/u-root/pkg/cpio"
@@ -114,16 +115,18 @@ func (b *booter) prepare(ctx context.Context, cache string) error {
 	if b.dir, err = os.MkdirTemp(cache, "boot-"); err != nil {
 		return err
 	}
-	files := filepath.Join(b.dir, "http")
-	if err := os.Mkdir(files, 0o755); err != nil {
+	files := filepath.Join(cache, "bench-"+strings.TrimSuffix(filepath.Base(image), ".raw"))
+	if err := os.MkdirAll(files, 0o755); err != nil {
 		return err
 	}
-	if err := os.Symlink(image, filepath.Join(files, "golden.raw")); err != nil {
-		return err
-	}
-	b.log.Info("storing the golden image", "tool", "gzip")
-	if _, err := output(ctx, "bash", "-c", `gzip -c "$1" > "$2"`, "gzip", image, filepath.Join(files, "golden.raw.gz")); err != nil {
-		return err
+	forms := &imageBuilder{log: b.log}
+	for _, f := range []form{
+		{"raw", "golden.raw", `ln -s "$2" "$1"`, []string{image}, nil},
+		{"gzip", "golden.raw.gz", `gzip -c "$2" > "$1"`, []string{image}, nil},
+	} {
+		if err := forms.make(ctx, files, f); err != nil {
+			return err
+		}
 	}
 	if b.net, err = newNetwork(ctx, files); err != nil {
 		return err

@@ -117,7 +117,8 @@ func (b *imageBuilder) forms(im *images) []form {
 		// nowhere else: a hole in place of zeros that the file system counts on would spoil a disk that was used.
 		{
 			"bmaptool", bmapName, `bmaptool create "$2" > "$1" && zstd -q -3 -T0 "$2" -o ` + usedName + ` && rm "$2"`,
-			[]string{im.sparse}, []string{usedName, bmapName},
+			[]string{im.sparse},
+			[]string{usedName, bmapName},
 		},
 		{"qemu-img", qcow2Name, `qemu-img convert -q -c -W -m 4 -O qcow2 -o compression_type=zstd "$2" "$1"`, []string{raw}, []string{qcow2Name}},
 		{"casync", caibxName, `casync make --store=` + caibxStore + ` "$1" "$2" > /dev/null`, []string{raw}, []string{caibxName, caibxStore}},
@@ -134,7 +135,7 @@ func (b *imageBuilder) forms(im *images) []form {
 }
 
 // make makes a stored form unless it is there. One that fails or is interrupted leaves nothing of its name.
-func (b *imageBuilder) make(ctx context.Context, dir string, f form) error {
+func (b *imageBuilder) make(ctx context.Context, dir string, f form) (err error) {
 	if _, err := os.Stat(filepath.Join(dir, f.name)); err == nil {
 		return nil
 	}
@@ -143,7 +144,7 @@ func (b *imageBuilder) make(ctx context.Context, dir string, f form) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	script := "set -o errexit -o pipefail; " + f.script
 	cmd := exec.CommandContext(ctx, "bash", append([]string{"-c", script, "form", f.name}, f.args...)...)
 	cmd.Dir = work

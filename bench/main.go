@@ -212,7 +212,7 @@ func (b *bench) rounds(ctx context.Context, o options) ([]result, error) {
 			for _, link := range o.links {
 				for i := range o.tools {
 					t := o.tools[(i+round)%len(o.tools)]
-					if !slices.Contains(t.works, work) {
+					if !t.does(work, link) {
 						continue
 					}
 					s, err := b.judged(ctx, t, work, link)

@@ -10,12 +10,19 @@ import (
 
 // A tool writes the served disk to a device. Its stages run one after another, each a pipeline of programs.
 type tool struct {
-	name   string
-	works  []workName
+	name  string
+	works []workName
+	// slow keeps a full write that takes minutes, whatever the link, to loopback.
+	slow   bool
 	stages func(p place) [][]program
 	ram    string // a file that the tool keeps in memory while it runs, if any
 	// phases reads the tool's own account of its time from what its first program printed.
 	phases func(stdout []byte) (map[string]float64, error)
+}
+
+// does reports that the tool is measured at this work over this link.
+func (t tool) does(work workName, link linkName) bool {
+	return slices.Contains(t.works, work) && (!t.slow || work == delta || link == loopback)
 }
 
 // workName is a kind of work: what the target holds before.
@@ -65,7 +72,7 @@ func tools() []tool {
 				{{"qemu-img", "convert", "-n", "-W", "-m", "8", "-t", "none", "-f", "qcow2", "-O", "raw", file, p.target}},
 			}
 		}},
-		{name: "casync", works: both, stages: func(p place) [][]program {
+		{name: "casync", works: both, slow: true, stages: func(p place) [][]program {
 			// What the target holds is the seed where it may hold something of use.
 			seed := "no"
 			if p.work == delta {

@@ -172,7 +172,7 @@ func TestWriteFromRegistry(t *testing.T) {
 // startRegistry starts a registry on a port of its own and waits until it answers.
 func startRegistry(t *testing.T, program string) (address string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func startRegistry(t *testing.T, program string) (address string) {
 		_ = cmd.Wait()
 	})
 	for range 100 {
-		if conn, err := net.Dial("tcp", address); err == nil {
+		if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address); err == nil {
 			conn.Close()
 			return address
 		}

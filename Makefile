@@ -12,10 +12,10 @@ BENCHSTAT  = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME  ?= 20s
 
 .DEFAULT_GOAL := build
-.PHONY: help build agent demo test check bench lint fuzz mutate reliability clean
+.PHONY: help build agent demo test check bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: agent ## build bin/gild with the agent inside
 	$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/gild ./cmd/gild
@@ -44,7 +44,22 @@ check: agent ## the quick loop: build, vet, lint, unit tests; no root
 lint: ## golangci-lint with the linters of .golangci.yml
 	$(GO) run $(LINT) run ./...
 
-bench: ## microbenchmarks, ten runs, summed up by benchstat
+bench: ## gild against its peers: same image, same link, same disk; bench/results.json (asks for root, 25 minutes)
+	@scripts/deps bench
+	@$(MAKE) --no-print-directory build
+	@scripts/as-root $(GO) run ./bench -gild bin/gild -doc docs/performance.md $(BENCH)
+
+bench-quick: ## the same as a smoke run: one round on loopback
+	@scripts/deps bench
+	@$(MAKE) --no-print-directory build
+	@scripts/as-root $(GO) run ./bench -gild bin/gild -quick $(BENCH)
+
+bench-boot: ## a machine from power-on to the golden login, ours and by download, dd and switch_root
+	@scripts/deps bench
+	@$(MAKE) --no-print-directory build
+	@scripts/as-root $(GO) run ./bench -gild bin/gild -work boot -rounds 3 -doc docs/performance.md $(BENCH)
+
+bench-micro: ## microbenchmarks, ten runs, summed up by benchstat
 	@mkdir -p bin
 	$(GO) test -run '^$$' -bench . -count 10 ./internal/... > bin/bench.txt
 	$(GO) run $(BENCHSTAT) bin/bench.txt

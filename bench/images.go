@@ -22,12 +22,17 @@ type images struct {
 	raw    [2]string
 	gild   string // data directory of gild
 	export string // the raw disk that gild's stored form stands for: free blocks may be zeros in it
-	Stored map[string]int64
+	sparse string // while a stored form is made of it: the raw disk, all that is free a hole
+	used   *usage
+	stored map[string]int64 // bytes, by tool
+
+	changed int64 // bytes in blocks that differ between the versions
 }
 
 // Names below the root of the server.
 const (
 	zstName    = "disk.raw.zst"
+	usedName   = "disk.used.raw.zst"
 	bmapName   = "disk.bmap"
 	qcow2Name  = "disk.qcow2"
 	caibxName  = "disk.caibx"
@@ -41,14 +46,15 @@ const (
 const gildImage = "work"
 
 type imageBuilder struct {
-	cache string
-	gild  string // program
-	keep  bool   // gild's stored image, although gild may have changed
-	log   *slog.Logger
+	cache  string
+	gild   string   // program
+	levels []string // of gild's compression, beside the default
+	keep   bool     // gild's stored image, although gild may have changed
+	log    *slog.Logger
 }
 
 func (b *imageBuilder) build(ctx context.Context) (*images, error) {
-	im := &images{Stored: make(map[string]int64)}
+	im := &images{stored: make(map[string]int64)}
 	var err error
 	im.raw[0], im.raw[1], err = (&lab.Builder{Cache: b.cache, Log: b.log}).Work(ctx)
 	if err != nil {
@@ -60,6 +66,15 @@ func (b *imageBuilder) build(ctx context.Context) (*images, error) {
 	if err := os.MkdirAll(im.dir, 0o755); err != nil {
 		return nil, err
 	}
+	if im.used, err = readUsage(ctx, im.raw[1]); err != nil {
+		return nil, err
+	}
+	im.sparse = filepath.Join(top, "sparse.raw")
+	if _, err := os.Stat(filepath.Join(im.dir, bmapName)); err != nil {
+		if err := im.used.copyUsed(ctx, im.raw[1], im.sparse); err != nil {
+			return nil, err
+		}
+	}
 	for _, form := range b.forms(im) {
 		if err := b.make(ctx, im.dir, form); err != nil {
 			return nil, err
@@ -67,11 +82,19 @@ func (b *imageBuilder) build(ctx context.Context) (*images, error) {
 		if form.tool == "" {
 			continue // a part of another's
 		}
-		if im.Stored[form.tool], err = sizeOf(im.dir, form.counts); err != nil {
+		if im.stored[form.tool], err = sizeOf(im.dir, form.counts); err != nil {
 			return nil, err
 		}
 	}
-	im.Stored["gild"], err = b.addGild(ctx, im)
+	if im.stored["gild"], err = b.addGild(ctx, im); err != nil {
+		return nil, err
+	}
+	for _, level := range b.levels {
+		if im.stored["gild --level "+level], err = b.measureLevel(ctx, im, level); err != nil {
+			return nil, err
+		}
+	}
+	im.changed, err = changedBytes(ctx, im.raw[0], im.raw[1])
 	return im, err
 }
 
@@ -90,8 +113,13 @@ func (b *imageBuilder) forms(im *images) []form {
 	end := offset + size
 	return []form{
 		{"zstd", zstName, `zstd -q -3 -T0 "$2" -o "$1"`, []string{raw}, []string{zstName}},
-		// bmaptool maps what is no hole, so holes are made where a distribution's image builder has them.
-		{"bmaptool", bmapName, `bmaptool create "$2" > "$1"`, []string{raw}, []string{zstName, bmapName}},
+		// bmaptool leaves alone what is a hole in the image, so its image has holes where nothing is in use, and
+		// nowhere else: a hole in place of zeros that the file system counts on would spoil a disk that was used.
+		{
+			"bmaptool", bmapName, `bmaptool create "$2" > "$1" && zstd -q -3 -T0 "$2" -o ` + usedName + ` && rm "$2"`,
+			[]string{im.sparse},
+			[]string{usedName, bmapName},
+		},
 		{"qemu-img", qcow2Name, `qemu-img convert -q -c -W -m 4 -O qcow2 -o compression_type=zstd "$2" "$1"`, []string{raw}, []string{qcow2Name}},
 		{"casync", caibxName, `casync make --store=` + caibxStore + ` "$1" "$2" > /dev/null`, []string{raw}, []string{caibxName, caibxStore}},
 		{"", headName, `head --bytes "$3" "$2" | zstd -q -3 -o "$1"`, []string{raw, fmt.Sprint(offset)}, nil},
@@ -107,7 +135,7 @@ func (b *imageBuilder) forms(im *images) []form {
 }
 
 // make makes a stored form unless it is there. One that fails or is interrupted leaves nothing of its name.
-func (b *imageBuilder) make(ctx context.Context, dir string, f form) error {
+func (b *imageBuilder) make(ctx context.Context, dir string, f form) (err error) {
 	if _, err := os.Stat(filepath.Join(dir, f.name)); err == nil {
 		return nil
 	}
@@ -116,7 +144,7 @@ func (b *imageBuilder) make(ctx context.Context, dir string, f form) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	script := "set -o errexit -o pipefail; " + f.script
 	cmd := exec.CommandContext(ctx, "bash", append([]string{"-c", script, "form", f.name}, f.args...)...)
 	cmd.Dir = work
@@ -170,7 +198,23 @@ func (b *imageBuilder) addGild(ctx context.Context, im *images) (int64, error) {
 			return 0, err
 		}
 	}
-	text, err := output(ctx, b.gild, "--data", im.gild, "--json", "image", "show", gildImage)
+	return b.storedSize(ctx, im.gild)
+}
+
+// measureLevel stores the image once more at another level of compression, and forgets it.
+func (b *imageBuilder) measureLevel(ctx context.Context, im *images, level string) (_ int64, err error) {
+	b.log.Info("storing the work image", "tool", "gild", "level", level)
+	data := im.gild + "-level"
+	defer func() { err = errors.Join(err, os.RemoveAll(data)) }()
+	if _, err := output(ctx, b.gild, "--data", data, "image", "add", "--level", level, gildImage, im.raw[1]); err != nil {
+		return 0, err
+	}
+	return b.storedSize(ctx, data)
+}
+
+// storedSize is all that gild keeps of the image, bytes.
+func (b *imageBuilder) storedSize(ctx context.Context, data string) (int64, error) {
+	text, err := output(ctx, b.gild, "--data", data, "--json", "image", "show", gildImage)
 	if err != nil {
 		return 0, err
 	}

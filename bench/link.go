@@ -59,7 +59,7 @@ func newNetwork(ctx context.Context, dir string) (*network, error) {
 	address := net.JoinHostPort(l.Addr.Addr().String(), strconv.Itoa(peersPort))
 	var listener net.Listener
 	if err := l.Do(func() error {
-		listener, err = net.Listen("tcp", address)
+		listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		return err
 	}); err != nil {
 		return nil, errors.Join(err, l.Close())

@@ -42,6 +42,8 @@ type options struct {
 	tools   []tool
 	rounds  int
 	results string
+	doc     string // "" for none
+	levels  []string
 	keep    bool
 }
 
@@ -51,11 +53,13 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.gild, "gild", "bin/gild", "the gild `program`")
-	flags.StringVar(&works, "work", "full,delta", "what to do: `list` of full and delta")
+	flags.StringVar(&works, "work", "full,delta", "what to do: `list` of full and delta, or boot")
 	flags.StringVar(&links, "link", "", "over what: `list` of loopback and 1gbit (default: both)")
 	flags.StringVar(&names, "tool", "", "`list` of tools (default: all)")
 	flags.IntVar(&o.rounds, "rounds", 5, "runs of each tool")
 	flags.StringVar(&o.results, "results", "", "results `file`")
+	flags.StringVar(&o.doc, "doc", "", "`page` whose tables are written anew")
+	levels := flags.String("levels", "", "`list` of further levels of compression whose stored bytes are told")
 	flags.BoolVar(&o.keep, "keep-image", false, "do not store the image anew with this gild when it was stored before")
 	quick := flags.Bool("quick", false, "a smoke run: one round on loopback, results in bin/bench-quick.json")
 	if err := flags.Parse(args); err != nil {
@@ -64,13 +68,16 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("%q is no flag", flags.Arg(0))
 	}
+	if *levels != "" {
+		o.levels = strings.Split(*levels, ",")
+	}
 	defaultLinks, defaultResults := "loopback,1gbit", "bench/results.json"
 	if *quick {
 		o.rounds, defaultLinks, defaultResults = 1, "loopback", "bin/bench-quick.json"
 	}
 	o.results = cmp.Or(o.results, defaultResults)
 	var err error
-	if o.works, err = pick(works, []workName{full, delta}); err != nil {
+	if o.works, err = pick(works, []workName{full, delta, boot}); err != nil {
 		return o, err
 	}
 	if o.links, err = pick(cmp.Or(links, defaultLinks), []linkName{loopback, gigabit}); err != nil {
@@ -88,6 +95,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	}
 	for _, name := range chosen {
 		o.tools = append(o.tools, known[name])
+	}
+	if slices.Contains(o.works, boot) && len(o.works) > 1 {
+		return o, errors.New("boot is measured by itself")
 	}
 	if o.rounds < 1 {
 		return o, fmt.Errorf("%d rounds: want one at least", o.rounds)
@@ -111,7 +121,6 @@ func pick[T ~string](list string, known []T) ([]T, error) {
 // bench is a place where tools are measured.
 type bench struct {
 	images   *images
-	used     *usage // of the image
 	net      *network
 	target   *target
 	place    place
@@ -132,34 +141,62 @@ func mainErr(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	builder := imageBuilder{cache: cache, gild: o.gild, keep: o.keep, log: log}
-	b := &bench{patience: 10 * time.Minute, out: stdout}
-	if b.images, err = builder.build(ctx); err != nil {
+	var rows []result
+	var stored *images
+	if o.works[0] == boot {
+		rows, err = runBoots(ctx, o, cache, log, stdout)
+	} else {
+		rows, stored, err = runWrites(ctx, o, cache, log, stdout)
+	}
+	if err != nil {
 		return err
 	}
-	if b.used, err = readUsage(ctx, b.images.raw[1]); err != nil {
+	before, err := readResults(o.results)
+	if err != nil {
 		return err
+	}
+	rows = merge(before, rows)
+	if err := writeResults(o.results, rows); err != nil || o.doc == "" {
+		return err
+	}
+	beside := filepath.Join(filepath.Dir(o.results), "setting.json")
+	where, err := readSetting(beside)
+	if err != nil {
+		return err
+	}
+	now := describe(ctx, o.gild)
+	if o.works[0] == boot && where.Date != "" {
+		now.InUse, now.Changed, now.Stored = where.InUse, where.Changed, where.Stored
+	}
+	if stored != nil {
+		now.InUse, now.Changed, now.Stored = stored.used.bytesInUse(), stored.changed, stored.stored
+	}
+	return errors.Join(now.write(beside), writeReport(o.doc, rows, now))
+}
+
+// runWrites measures tools that write to a disk of this machine.
+func runWrites(ctx context.Context, o options, cache string, log *slog.Logger, out io.Writer) (rows []result, _ *images, err error) {
+	b := &bench{patience: 10 * time.Minute, out: out}
+	builder := imageBuilder{cache: cache, gild: o.gild, keep: o.keep, levels: o.levels, log: log}
+	if b.images, err = builder.build(ctx); err != nil {
+		return nil, nil, err
 	}
 	if b.net, err = newNetwork(ctx, b.images.dir); err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, b.net.Close()) }()
 	server := &lab.Server{Program: o.gild, Data: b.images.gild, Net: b.net.lab, Args: []string{"--dhcp", "off"}}
 	if err := server.Start(ctx); err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
 	if b.target, err = newTarget(ctx, cache, lab.WorkSpec().Size); err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, b.target.Close()) }()
 	b.place = place{base: b.net.base, gild: o.gild, ref: b.net.gildRef(), target: b.target.whole.Path, root: b.target.root.Path}
-
-	rows, err := b.rounds(ctx, o)
-	if err != nil {
-		return err
-	}
-	return writeResults(o.results, rows)
+	rows, err = b.rounds(ctx, o)
+	return rows, b.images, err
 }
 
 // rounds runs every tool once a round, each round beginning with another one, and sums up.
@@ -175,7 +212,7 @@ func (b *bench) rounds(ctx context.Context, o options) ([]result, error) {
 			for _, link := range o.links {
 				for i := range o.tools {
 					t := o.tools[(i+round)%len(o.tools)]
-					if !slices.Contains(t.works, work) {
+					if !t.does(work, link) {
 						continue
 					}
 					s, err := b.judged(ctx, t, work, link)
@@ -208,19 +245,19 @@ func (b *bench) judged(ctx context.Context, t tool, work workName, link linkName
 	if err := b.target.fill(ctx, work, b.images.raw[0]); err != nil {
 		return sample{}, err
 	}
-	s, err := b.run(ctx, t, link)
+	s, err := b.run(ctx, t, work, link)
 	if err != nil {
 		return sample{}, err
 	}
 	if err := b.target.settle(); err != nil {
 		return sample{}, err
 	}
-	if s.verdict, err = b.target.compare(ctx, b.images.raw[1], b.used); err != nil {
+	if s.verdict, err = b.target.compare(ctx, b.images.raw[1], b.images.used); err != nil {
 		return sample{}, err
 	}
 	// gild's stored image may leave free blocks out: then zeros are what it promises.
 	if t.phases != nil && !s.bytes {
-		exported, err := b.target.compare(ctx, b.images.export, b.used)
+		exported, err := b.target.compare(ctx, b.images.export, b.images.used)
 		if err != nil {
 			return sample{}, err
 		}

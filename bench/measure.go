@@ -26,8 +26,9 @@ type sample struct {
 }
 
 // run measures one run of a tool. The target holds what the work begins with.
-func (b *bench) run(ctx context.Context, t tool, link linkName) (s sample, err error) {
+func (b *bench) run(ctx context.Context, t tool, work workName, link linkName) (s sample, err error) {
 	p := b.place
+	p.work = work
 	if t.ram != "" {
 		if p.ram, err = os.MkdirTemp("/dev/shm", "gild-bench-"); err != nil {
 			return sample{}, err
@@ -73,8 +74,7 @@ func (b *bench) run(ctx context.Context, t tool, link linkName) (s sample, err e
 	return s, nil
 }
 
-// consumption is what a pipeline used. A program's own children count in its time; of their memory and its own,
-// the larger.
+// consumption is what a pipeline used. A program's own children count in its time and its memory.
 type consumption struct {
 	cpu    float64
 	memory int64
@@ -119,15 +119,18 @@ func (b *bench) pipeline(ctx context.Context, link linkName, programs []program)
 	for _, pipe := range pipes {
 		pipe.Close()
 	}
+	pids := make([]int, len(cmds))
+	for i, cmd := range cmds {
+		pids[i] = cmd.Process.Pid
+	}
+	memory := watchMemory(pids)
 	for i, cmd := range cmds {
 		if waited := cmd.Wait(); waited != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", programs[i][0], waited))
 		}
-		if used, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-			c.memory += used.Maxrss << 10
-		}
 		c.cpu += (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 	}
+	c.memory = memory.end()
 	if err != nil {
 		return c, fmt.Errorf("%w: %.2000s", err, strings.TrimSpace(complained.String()))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -97,6 +98,19 @@ func readResults(path string) ([]result, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return rows, nil
+}
+
+// merge puts new rows in the place of the old ones of the same works.
+func merge(old, rows []result) []result {
+	merged := slices.DeleteFunc(slices.Clone(old), func(r result) bool {
+		return slices.ContainsFunc(rows, func(n result) bool { return n.Work == r.Work })
+	})
+	merged = append(merged, rows...)
+	order := []workName{full, delta, boot}
+	slices.SortStableFunc(merged, func(a, b result) int {
+		return cmp.Compare(slices.Index(order, a.Work), slices.Index(order, b.Work))
+	})
+	return merged
 }
 
 // writeResults writes rows, one a line.

@@ -10,12 +10,19 @@ import (
 
 // A tool writes the served disk to a device. Its stages run one after another, each a pipeline of programs.
 type tool struct {
-	name   string
-	works  []workName
+	name  string
+	works []workName
+	// slow keeps a full write that takes minutes, whatever the link, to loopback.
+	slow   bool
 	stages func(p place) [][]program
 	ram    string // a file that the tool keeps in memory while it runs, if any
 	// phases reads the tool's own account of its time from what its first program printed.
 	phases func(stdout []byte) (map[string]float64, error)
+}
+
+// does reports that the tool is measured at this work over this link.
+func (t tool) does(work workName, link linkName) bool {
+	return slices.Contains(t.works, work) && (!t.slow || work == delta || link == loopback)
 }
 
 // workName is a kind of work: what the target holds before.
@@ -38,6 +45,7 @@ type place struct {
 	target string // the whole disk, a block device
 	root   string // its root partition, a block device of its own
 	ram    string // directory in memory
+	work   workName
 }
 
 // tools are gild and its peers, each as its own documentation has it used for this job.
@@ -53,15 +61,24 @@ func tools() []tool {
 			return [][]program{fetch(p, zstName, dd(p.target, "bs=4M"))}
 		}},
 		{name: "bmaptool", works: []workName{full}, stages: func(p place) [][]program {
-			return [][]program{{{"bmaptool", "--quiet", "copy", "--bmap", p.base + "/" + bmapName, p.base + "/" + zstName, p.target}}}
+			return [][]program{{{"bmaptool", "--quiet", "copy", "--bmap", p.base + "/" + bmapName, p.base + "/" + usedName, p.target}}}
 		}},
-		{name: "qemu-img", works: []workName{full}, stages: func(p place) [][]program {
-			// Eight requests at a time, in any order: what qemu-img offers for speed.
-			return [][]program{{{"qemu-img", "convert", "-n", "-W", "-m", "8", "-t", "none", "-f", "qcow2", "-O", "raw", p.base + "/" + qcow2Name, p.target}}}
+		{name: "qemu-img", works: []workName{full}, ram: qcow2Name, stages: func(p place) [][]program {
+			// Eight requests at a time, in any order: what qemu-img offers for speed. Reading over HTTP by itself,
+			// version 7.2 hung with them and took minutes without.
+			file := filepath.Join(p.ram, qcow2Name)
+			return [][]program{
+				download(p, qcow2Name, file),
+				{{"qemu-img", "convert", "-n", "-W", "-m", "8", "-t", "none", "-f", "qcow2", "-O", "raw", file, p.target}},
+			}
 		}},
-		{name: "casync", works: both, stages: func(p place) [][]program {
-			// What the target holds is its seed unless told otherwise.
-			return [][]program{{{"casync", "extract", "--store=" + p.base + "/" + caibxStore, p.base + "/" + caibxName, p.target}}}
+		{name: "casync", works: both, slow: true, stages: func(p place) [][]program {
+			// What the target holds is the seed where it may hold something of use.
+			seed := "no"
+			if p.work == delta {
+				seed = "yes"
+			}
+			return [][]program{{{"casync", "extract", "--seed-output=" + seed, "--store=" + p.base + "/" + caibxStore, p.base + "/" + caibxName, p.target}}}
 		}},
 		{name: "partclone", works: []workName{full}, stages: func(p place) [][]program {
 			return [][]program{
@@ -73,7 +90,7 @@ func tools() []tool {
 		{name: "ram-dd", works: []workName{full}, ram: zstName, stages: func(p place) [][]program {
 			file := filepath.Join(p.ram, zstName)
 			return [][]program{
-				{{"curl", "--silent", "--show-error", "--fail", "--output", file, p.base + "/" + zstName}},
+				download(p, zstName, file),
 				{{"zstd", "-q", "-dc", file}, dd(p.target, "bs=4M", "oflag=direct")},
 			}
 		}},
@@ -89,6 +106,11 @@ func gildWrite(flags ...string) func(p place) [][]program {
 // fetch is curl, zstd and what takes the raw bytes.
 func fetch(p place, name string, to program) []program {
 	return []program{{"curl", "--silent", "--show-error", "--fail", p.base + "/" + name}, {"zstd", "-q", "-dc"}, to}
+}
+
+// download is curl into a file.
+func download(p place, name, file string) []program {
+	return []program{{"curl", "--silent", "--show-error", "--fail", "--output", file, p.base + "/" + name}}
 }
 
 // dd writes whole blocks, although a pipe gives pieces.

@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strconv"
 	"strings"
 
@@ -126,4 +129,76 @@ func (u *usage) bytesInUse() (n int64) {
 		}
 	}
 	return n
+}
+
+// copyUsed copies a disk image; what is free becomes a hole, what is in use is written also where it is zeros.
+func (u *usage) copyUsed(ctx context.Context, from, to string) (err error) {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	info, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	dst, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dst.Close()) }()
+	buf := make([]byte, copyBlock)
+	for offset := int64(0); offset < info.Size(); {
+		n := u.block
+		if !u.isFree(offset) {
+			for n < copyBlock && offset+n < info.Size() && !u.isFree(offset+n) {
+				n += u.block
+			}
+			n = min(n, info.Size()-offset)
+			if _, err := src.ReadAt(buf[:n], offset); err != nil {
+				return err
+			}
+			if _, err := dst.WriteAt(buf[:n], offset); err != nil {
+				return err
+			}
+		}
+		if offset += n; ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return errors.Join(dst.Truncate(info.Size()), dst.Sync())
+}
+
+// changedBytes counts the bytes of all blocks of 4 KiB that differ between two images of one size.
+func changedBytes(ctx context.Context, first, second string) (changed int64, err error) {
+	const block = 4 << 10
+	a, err := os.Open(first)
+	if err != nil {
+		return 0, err
+	}
+	defer a.Close()
+	b, err := os.Open(second)
+	if err != nil {
+		return 0, err
+	}
+	defer b.Close()
+	x, y := make([]byte, copyBlock), make([]byte, copyBlock)
+	for ctx.Err() == nil {
+		n, err := io.ReadFull(a, x)
+		if n == 0 {
+			return changed, nil
+		}
+		if _, short := io.ReadFull(b, y[:n]); short != nil {
+			return 0, fmt.Errorf("compare %s and %s: %w", first, second, short)
+		}
+		for at := 0; at < n; at += block {
+			if end := min(at+block, n); !bytes.Equal(x[at:end], y[at:end]) {
+				changed += int64(end - at)
+			}
+		}
+		if err != nil && err != io.ErrUnexpectedEOF {
+			return 0, err
+		}
+	}
+	return 0, context.Cause(ctx)
 }

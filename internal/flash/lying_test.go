@@ -90,7 +90,7 @@ func TestLyingDiskIsFoundOrRepaired(t *testing.T) {
 		s := all[n%uint64(len(all))]
 		used := s.usedAs(t, oldKinds[rnd.IntN(len(oldKinds))])
 		l := &liar{rnd: rnd, kind: rnd.IntN(lieKinds), late: rnd.IntN(2) == 0, nth: s.someWrite(rnd), times: 1 + rnd.IntN(2), start: s.partlyFlashed(rnd, used)}
-		result, err, d := l.flash(t, s)
+		d, result, err := l.flash(t, s)
 		if l.told == 0 {
 			continue
 		}
@@ -191,7 +191,7 @@ func TestPlaceThatAlwaysLiesIsRefused(t *testing.T) {
 	}
 }
 
-func (l *liar) flash(t *testing.T, s *scene) (Result, error, *modelDisk) {
+func (l *liar) flash(t *testing.T, s *scene) (*modelDisk, Result, error) {
 	d := newModelDisk(l.start)
 	d.sector = int64(s.image.Config.Disk.SectorSize)
 	d.lie, d.reading = l.write, l.read
@@ -199,7 +199,7 @@ func (l *liar) flash(t *testing.T, s *scene) (Result, error, *modelDisk) {
 	result, err := runScheduled(t, d.schedule, Job{
 		Image: s.image.Image, Source: scheduledSource{s.image, d.schedule}, Disk: d, Workers: 1 + l.rnd.IntN(4),
 	})
-	return result, err, d
+	return d, result, err
 }
 
 // While the source is slow, the engine reads back what is there already. A lie

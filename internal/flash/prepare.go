@@ -53,14 +53,14 @@ func (f *Flight) zeroProven(ctx context.Context, ranges ...blockdev.Range) error
 	if err := f.Disk.Flush(); err != nil {
 		return fmt.Errorf("flushing: %w", err)
 	}
-	var longest int64
+	zero := f.buffers.get()
+	defer f.buffers.put(zero)
+	clear(zero)
+	var zeros []extent
 	for _, r := range ranges {
-		longest = max(longest, r.Length)
-	}
-	zero := blockdev.AlignedBuffer(int(longest))
-	zeros := make([]extent, len(ranges))
-	for i, r := range ranges {
-		zeros[i] = extent{r.Offset, zero[:r.Length]}
+		for at := int64(0); at < r.Length; at += int64(len(zero)) {
+			zeros = append(zeros, extent{r.Offset + at, zero[:min(int64(len(zero)), r.Length-at)]})
+		}
 	}
 	return f.writeProven(ctx, zeros, func() error { return nil })
 }

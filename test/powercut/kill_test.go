@@ -49,14 +49,14 @@ func TestKill(t *testing.T) {
 	if !t.Failed() {
 		k.bootsAlone(t)
 	}
-	t.Logf("%d kills in %d flashes, %d power-ons; disks after a kill or a loss: %v; %d thrown back, %d bytes of chunks lost by that; %d bytes fetched again",
-		k.kills, k.rounds, k.powerOns, k.left, k.thrown, k.lost, k.again)
+	t.Logf("%d kills in %d flashes, %d power-ons; disks after a kill or a loss: %s; %d thrown back, %d bytes of chunks lost by that; %d bytes fetched again",
+		k.kills, k.rounds, k.powerOns, tally(k.left), k.thrown, k.lost, k.again)
 	reliability.Record(t, reliability.Row{
 		Group: reliability.Guest,
 		What:  "virtual machine killed at random times of its flash and powered on again, every second time with unflushed writes lost",
 		Count: int64(k.kills), Unit: "kills", Seed: *seed,
-		Result: fmt.Sprintf("%d flashes, all ended well by themselves; disks after a kill or a loss: %v; %d kB fetched again for each kill",
-			k.rounds, k.left, k.again/1000/int64(max(k.kills, 1))),
+		Result: fmt.Sprintf("%d flashes, all ended well by themselves; disks after a kill or a loss: %s; %d kB fetched again for each kill",
+			k.rounds, tally(k.left), k.again/1000/int64(max(k.kills, 1))),
 		Took:    time.Since(began),
 		Command: fmt.Sprintf("go test ./test/powercut -timeout 0 -run '^TestKill$' -cycles %d -pxe %d -seed %d", *cycles, *pxe, *seed),
 	})

@@ -11,9 +11,12 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -192,6 +195,15 @@ func partitions(t *testing.T, path string) []partition {
 		t.Fatal(err)
 	}
 	return append(dump.Table.Partitions, partition{Name: dump.Table.ID})
+}
+
+// tally is counts in words: "3 closed, 1 sealed".
+func tally[K ~string](counts map[K]int) string {
+	var words []string
+	for _, k := range slices.Sorted(maps.Keys(counts)) {
+		words = append(words, fmt.Sprintf("%d %s", counts[k], k))
+	}
+	return strings.Join(words, ", ")
 }
 
 // tool runs a program that must succeed.

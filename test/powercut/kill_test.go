@@ -35,6 +35,9 @@ var parts = [...]string{"scan ", "write ", "read back ", "sealed in", "leaving b
 // TestKill: a machine that is armed once and killed at any time during its flash goes on at the next power-on and
 // ends well by itself, however often that happens. When a flash ends before its kill, the disk is judged and the
 // machine armed for the next.
+//
+// Most of the time goes by in waiting: the server takes the restarted machine for a second one with the same
+// address until the first has been silent for a while.
 func TestKill(t *testing.T) {
 	began := time.Now()
 	r := newRig(t)

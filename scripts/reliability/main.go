@@ -33,6 +33,7 @@ const (
 // makes a run of minutes out of one of seconds.
 func runs() []string {
 	const flash = "go test ./internal/flash -count=1 -timeout 0 -run "
+	const guest = "go test ./test/powercut -count=1 -timeout 0 -run "
 	return []string{
 		flash + "^TestRandomPowerCuts$ -cuts 10000000",
 		flash + "^TestLyingDiskIsFoundOrRepaired$ -lies 10000",
@@ -40,6 +41,9 @@ func runs() []string {
 		flash + "^(TestHostileSourceSealsNothing|TestTruncatedBlobIsNoSuccess)$ -forgeries 2000000",
 		flash + "^TestEveryCallFailsInTurn$",
 		flash + "^TestResume -breaks 1000",
+		// As root, after make build; hours where machines are emulated.
+		guest + "^TestReplay$ -points 1000 -boots 125",
+		guest + "^TestKill$ -cycles 500 -pxe 25",
 	}
 }
 

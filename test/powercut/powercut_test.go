@@ -11,9 +11,12 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,7 +32,7 @@ import (
 var (
 	points = flag.Int("points", 300, "random cut points for each recorded flash, beside every boundary of two writes")
 	boots  = flag.Int("boots", 4, "how many of them are booted with each firmware, half of them near a write of LBA 0")
-	cycles = flag.Int("cycles", 3, "how often the machine is killed")
+	cycles = flag.Int("cycles", 2, "how often the machine is killed")
 	pxe    = flag.Int("pxe", 0, "every which power-on goes through firmware and network boot loader; 0 means none")
 	seed   = flag.Uint64("seed", 1, "of everything random")
 )
@@ -192,6 +195,15 @@ func partitions(t *testing.T, path string) []partition {
 		t.Fatal(err)
 	}
 	return append(dump.Table.Partitions, partition{Name: dump.Table.ID})
+}
+
+// tally is counts in words: "3 closed, 1 sealed".
+func tally[K ~string](counts map[K]int) string {
+	var words []string
+	for _, k := range slices.Sorted(maps.Keys(counts)) {
+		words = append(words, fmt.Sprintf("%d %s", counts[k], k))
+	}
+	return strings.Join(words, ", ")
 }
 
 // tool runs a program that must succeed.

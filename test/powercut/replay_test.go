@@ -70,14 +70,14 @@ func replay(t *testing.T, name string, old lab.TinySpec) {
 			break
 		}
 	}
-	t.Logf("%d writes and flushes, %d bytes kept, %d written; %d cuts: %v; %d booted in %v: %v",
-		len(m.entries), receipt.Kept, receipt.Written, len(cuts), counts, f.count, f.took.Round(time.Second), f.said)
+	t.Logf("%d writes and flushes, %d bytes kept, %d written; %d cuts: %s; %d booted in %v: %s",
+		len(m.entries), receipt.Kept, receipt.Written, len(cuts), tally(counts), f.count, f.took.Round(time.Second), tally(f.said))
 	reliability.Record(t, reliability.Row{
 		Group: reliability.Guest,
 		What:  fmt.Sprintf("write log of a %s flash in a virtual machine, replayed up to a cut, unflushed writes lost or torn", name),
 		Count: int64(len(cuts)), Unit: "cut points", Seed: *seed,
-		Result: fmt.Sprintf("%d half images; %d closed, %d sealed, %d untouched; %d booted with SeaBIOS and OVMF: %v",
-			counts[half], counts[closed], counts[sealed], counts[untouched], f.count, f.said),
+		Result: fmt.Sprintf("%d half images; %d closed, %d sealed, %d untouched; %d booted with SeaBIOS and OVMF said: %s",
+			counts[half], counts[closed], counts[sealed], counts[untouched], f.count, tally(f.said)),
 		Took:    time.Since(began),
 		Command: fmt.Sprintf("go test ./test/powercut -timeout 0 -run '^TestReplay$/^%s$' -points %d -boots %d -seed %d", name, *points, *boots, *seed),
 	})

@@ -59,3 +59,34 @@ func TestZerosThatAreNoneAreFound(t *testing.T) {
 		t.Errorf("Run = %+v, %v; want one chunk repaired", result, err)
 	}
 }
+
+// Zeros that are on the disk already, sent elsewhere: nothing shows at their own
+// place. What they hit is a chunk that the survey finds right if it looks
+// before, and wrong if it looks after.
+func TestZerosGoneAstrayAreFoundByTheSurvey(t *testing.T) {
+	raw := randomDisk(2, 16*mib)
+	im := newTestImage(t, raw, "none")
+	victim := 100
+	for im.Table.Zero(victim) {
+		victim++
+	}
+	at, length := im.Table.Extent(victim)
+	for n := range 4 { // whichever of the zero runs goes astray
+		d := newModelDisk(raw)
+		seen := 0
+		d.lie = func(o *op) {
+			if o.kind == opZero && o.off >= mib && o.off < 15*mib {
+				if seen++; seen == n+1 {
+					o.lied, o.lieOff, o.lieData = true, at, make([]byte, min(length, int64(len(o.data))))
+				}
+			}
+		}
+		_, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d})
+		if err != nil || !bytes.Equal(d.now, raw) {
+			t.Errorf("zero run %d went to chunk %d: Run = %v; want the image", n, victim, err)
+		}
+		if seen <= n {
+			t.Errorf("there were only %d zero runs", seen)
+		}
+	}
+}

@@ -12,7 +12,7 @@ BENCHSTAT  = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME  ?= 20s
 
 .DEFAULT_GOAL := build
-.PHONY: help build agent demo test check bench bench-quick bench-boot bench-micro lint fuzz mutate clean
+.PHONY: help build agent demo test check bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 
 mutate: ## take each safeguard out of the flash engine and see a test fail
 	$(GO) run ./scripts/mutate
+
+reliability: ## inject every kind of fault at its full count (half an hour) and write docs/reliability.md
+	$(GO) run ./scripts/reliability
 
 clean: ## remove what make built
 	rm -rf bin

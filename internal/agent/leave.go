@@ -281,12 +281,22 @@ func (a *Agent) receipt(ctx context.Context, way string, reasons []string) {
 	r := a.result
 	a.event(api.Event{Step: "handoff", State: api.StateProgress, Message: "leaving by " + way, Receipt: &api.Receipt{
 		Plan: a.plan.ID, Image: a.plan.Image.Digest, Disk: a.disk, ReadBack: cmp.Or(a.plan.ReadBack, "full"), Handoff: way, Reasons: reasons,
-		Written: r.Written, Zeroed: r.Zeroed, Kept: r.Kept, Wire: r.Wire, Repaired: r.Repaired, PhaseTimes: r.times,
+		Written: r.Written, Zeroed: r.Zeroed, Kept: r.Kept, Wire: r.Wire, Repaired: r.Repaired, Memory: peakMemory(), PhaseTimes: r.times,
 	}})
 	if !a.queue.flush(ctx, 5*time.Second) {
 		a.console.line("the server does not take the receipt; trying for some minutes before leaving without")
 		a.queue.flush(ctx, receiptPatience)
 	}
+}
+
+// peakMemory returns how much memory this process had resident at most, in
+// bytes, or 0 where the kernel does not say (getrusage(2), ru_maxrss).
+func peakMemory() int64 {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return usage.Maxrss << 10
 }
 
 // jump leaves everything as a system that boots from its disk expects it: no

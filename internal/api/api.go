@@ -165,5 +165,6 @@ type Receipt struct {
 	Kept       int64              `json:"kept"`               // bytes that were already right
 	Wire       int64              `json:"wire"`               // bytes fetched
 	Repaired   int                `json:"repaired,omitempty"` // chunks that read back wrong once
+	Memory     int64              `json:"memory,omitempty"`   // bytes that the agent had resident at most
 	PhaseTimes map[string]float64 `json:"phaseTimes"`         // seconds by phase
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/flash"
 	"github.com/gild-dev/gild/internal/golden"
-	"github.com/gild-dev/gild/internal/golden/inspect"
+	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/source"
 	"github.com/gild-dev/gild/internal/golden/store"
 )
@@ -160,13 +160,14 @@ func (a *app) imageOrSource(ctx context.Context, ref string) (st *store.Store, i
 	return st, im, remove, nil
 }
 
-// storeIn makes a store of one image.
+// storeIn makes a store of one image, which is thrown away after: the disk as
+// it is, packed in a hurry.
 func (a *app) storeIn(ctx context.Context, dir string, disk *source.Disk) (*store.Store, *golden.Image, error) {
 	st, err := store.Open(dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err = a.pack(ctx, st, "source", disk, inspect.Given{}, golden.SHA256); err != nil {
+	if _, err = a.pack(ctx, disk, pack.Job{Store: st, Name: "source", Level: pack.Fast, KeepFree: true}); err != nil {
 		return nil, nil, err
 	}
 	im, err := st.Image("source")

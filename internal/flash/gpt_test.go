@@ -2,7 +2,6 @@ package flash
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,80 +61,5 @@ func TestGPTIsFittedToTheDisk(t *testing.T) {
 		if !bytes.Equal(d.now[mib:len(image)-mib], image[mib:len(image)-mib]) {
 			t.Errorf("%d bytes larger: the content is not the image's", extra)
 		}
-	}
-}
-
-// Whatever was on the disk before, no cut leaves a disk with an LBA 0 behind
-// which the image is not whole.
-func TestPowerCutOverOldContent(t *testing.T) {
-	const size = 5 * mib
-	image := gptDisk(t, 2, 4*mib)
-	im := newTestImage(t, image, "gpt")
-	for name, old := range oldDisks(t, size) {
-		t.Run(name, func(t *testing.T) {
-			d := newModelDisk(old)
-			if _, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d, Workers: 3}); err != nil {
-				t.Fatal(err)
-			}
-			sealed := bytes.Clone(d.now)
-			rnd := rand.New(rand.NewPCG(rand.Uint64(), 0))
-			for n := range len(d.ops) + 1 { // every boundary
-				for range max(1, *cuts/5000) {
-					gate := d.gateAfterCut(old, n, rnd)
-					if allZero(gate) {
-						continue
-					}
-					medium := d.afterCut(old, n, rnd)
-					copy(medium, gate)
-					if !bytes.Equal(medium, sealed) && !bytes.Equal(medium, old) {
-						t.Fatalf("cut after %d of %d operations: LBA 0 is there, the image is not", n, len(d.ops))
-					}
-				}
-			}
-			t.Logf("%d boundaries", len(d.ops)+1)
-		})
-	}
-}
-
-// oldDisks are disks as they come: each with a bootable LBA 0 of its own.
-func oldDisks(t testing.TB, n int) map[string][]byte {
-	lvm := randomDisk(3, n)
-	copy(lvm[sector:], "LABELONE")
-	copy(lvm[sector+24:], "LVM2 001")
-	md := randomDisk(4, n)
-	copy(md[n-8<<10:], []byte{0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0}) // md 1.0: 8 KiB before the end
-	superfloppy := randomDisk(5, n)
-	copy(superfloppy, "\xeb\x58\x90mkfs.fat")
-	return map[string][]byte{
-		"GPT": gptDisk(t, 6, n), "MBR": randomDisk(7, n), "LVM": lvm, "md 1.0": md, "superfloppy": superfloppy,
-	}
-}
-
-// A disk whose cache is right and whose medium is not: the write is spoiled
-// only when the cache is flushed. Reading back before that would prove the
-// cache.
-func TestReadBackComesAfterTheFlush(t *testing.T) {
-	im := newTestImage(t, randomDisk(2, 6*mib), "none")
-	tried := 0
-	for _, at := range []int64{2*mib + 5, 3*mib + 7*64<<10, 4*mib + 9, 1, 510, sector + 9, 6*mib - 7} {
-		d := newModelDisk(randomDisk(1, 6*mib))
-		d.spoil, d.spoils = at, 1
-		result, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d})
-		if err != nil || !bytes.Equal(d.now, im.raw) {
-			t.Errorf("spoiled once at %d: %+v, %v; want it found and repaired", at, result, err)
-		}
-		d = newModelDisk(randomDisk(1, 6*mib))
-		d.spoil, d.spoils = at, 2
-		_, err = Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d})
-		if d.spoils == 2 {
-			continue // zeros, which the disk makes itself
-		}
-		tried++
-		if err == nil || !allZero(d.now[:sector]) {
-			t.Errorf("spoiled twice at %d: Run = %v; want an error and a disk that does not boot", at, err)
-		}
-	}
-	if tried < 5 {
-		t.Errorf("only %d places were spoiled; want five at least", tried)
 	}
 }

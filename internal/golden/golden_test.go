@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -404,22 +403,4 @@ func FuzzDecode(f *testing.F) {
 			t.Error("Decode passed other bytes than the chunk's")
 		}
 	})
-}
-
-func BenchmarkDecode(b *testing.B) {
-	for _, hash := range []Algorithm{SHA256, BLAKE3} {
-		b.Run(fmt.Sprint(hash), func(b *testing.B) {
-			s := newStored(b, hash)
-			dec := must(NewDecoder(s.table))
-			defer dec.Close()
-			dst := make([]byte, MinChunkSize)
-			b.SetBytes(MinChunkSize)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := dec.Decode(0, s.blob[:s.table.Chunk(0).Length], dst); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
 }

@@ -110,8 +110,16 @@ func (d Disk) args(i int, order map[string]int) ([]string, error) {
 		format = "raw"
 	}
 	drive := fmt.Sprintf("if=none,id=%s-file,format=%s,discard=unmap,file=%s", id, format, escape(d.Path))
-	if d.Snapshot {
+	switch {
+	case d.Snapshot && d.WriteLog != "":
+		return nil, fmt.Errorf("%s: a log of writes that are thrown away: choose one of Snapshot and WriteLog", id)
+	case d.Snapshot:
 		drive += ",snapshot=on"
+	case d.WriteLog != "":
+		drive = fmt.Sprintf("if=none,id=%s-file,discard=unmap,driver=blklogwrites,log-sector-size=%d", id, orDefault(d.SectorSize, 512)) +
+			fmt.Sprintf(",file.driver=%s,file.discard=unmap,file.file.driver=file,file.file.filename=%s", format, escape(d.Path)) +
+			// The log outlives the machine, not the host: syncing it would only slow the guest down.
+			fmt.Sprintf(",log.driver=file,log.cache.no-flush=on,log.filename=%s", escape(d.WriteLog))
 	}
 
 	var device string

@@ -26,6 +26,7 @@ func TestArgs(t *testing.T) {
 				{Path: "/b.qcow2", Format: "qcow2", Bus: SATA, Snapshot: true},
 				{Path: "/c.raw", Bus: NVMe, SectorSize: 4096},
 				{Path: "/d.raw", Bus: SCSI, SectorSize: 4096},
+				{Path: "/e.raw", WriteLog: "/e,log"},
 			},
 		}},
 		{name: "netboot", cfg: Config{
@@ -77,6 +78,7 @@ func TestArgsRefuses(t *testing.T) {
 		{"accelerator", Config{Accel: "xen"}, `accelerator "xen"`},
 		{"bus", Config{Disks: []Disk{{Path: "a", Bus: "floppy"}}}, `bus "floppy"`},
 		{"no path", Config{Disks: []Disk{{}}}, "no path"},
+		{"log of a snapshot", Config{Disks: []Disk{{Path: "a", Snapshot: true, WriteLog: "b"}}}, "thrown away"},
 		{"sata with 4096", Config{Disks: []Disk{{Path: "a", Bus: SATA, SectorSize: 4096}}}, "512-byte sectors"},
 		{"unknown boot device", Config{BootOrder: []string{"nic0"}}, `no device "nic0"`},
 		{"boot device twice", Config{Disks: []Disk{{Path: "a"}}, BootOrder: []string{"disk0", "disk0"}}, "twice"},

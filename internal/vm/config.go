@@ -84,6 +84,10 @@ type Disk struct {
 	SectorSize int    // logical and physical, bytes; 0 means 512
 	// Snapshot keeps all writes in a temporary file that ends with the machine, so a shared image stays as it is.
 	Snapshot bool
+	// WriteLog names a file, emptied at the start, that receives every write and flush of this disk in the
+	// order in which they ended, in the format of the kernel's dm-log-writes (QEMU's blklogwrites). Some
+	// versions of QEMU spoil it where a guest zeroes ranges beside other writes: replay it before believing it.
+	WriteLog string
 }
 
 // NIC is one network card of a machine.

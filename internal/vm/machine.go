@@ -78,6 +78,15 @@ func start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, d := range cfg.Disks {
+		if d.WriteLog == "" {
+			continue
+		}
+		// QEMU opens it, and does not empty it: an old log's head would count entries that are not there.
+		if err := os.WriteFile(d.WriteLog, nil, 0o644); err != nil {
+			return nil, err
+		}
+	}
 	var logs []io.Writer
 	if cfg.SerialLog != "" {
 		file, err := os.Create(cfg.SerialLog)

@@ -35,33 +35,53 @@ const (
 // way from the source to the sealed disk.
 func mutations() []mutation {
 	flush := func(name, file, message string) mutation {
-		call := "if err := f.Disk.Flush(); err != nil {\n\t\treturn fmt.Errorf(\"" + message
-		return mutation{"no flush " + name, flashDir + file, call, strings.Replace(call, "f.Disk.Flush()", "error(nil)", 1)}
+		return mutation{
+			"no flush " + name, flashDir + file,
+			"f.Disk.Flush(); err != nil {" + message, "error(nil); err != nil {" + message,
+		}
 	}
+	const fail1, fail2 = "\n\t\treturn fmt.Errorf(\"flushing", "\n\t\t\treturn fmt.Errorf(\"flushing"
 	return []mutation{
-		flush("after zeroing LBA 0", "flash.go", "flushing the zeroed LBA 0"),
-		flush("after the data", "flash.go", "flushing the data"),
-		flush("of rewritten data", "readback.go", "flushing rewritten data"),
-		{"no flush before LBA 0 and after", flashDir + "seal.go", "if err := f.Disk.Flush(); err != nil {\n\t\t\treturn fmt.Errorf(\"flushing: %w\"", "if err := error(nil); err != nil {\n\t\t\treturn fmt.Errorf(\"flushing: %w\""},
-		{"LBA 0 is not zeroed first", flashDir + "flash.go", "f.Disk.ZeroRange(0, sector)", "f.Disk.ZeroRange(sector, sector)"},
-		{"old signatures stay", flashDir + "flash.go", "f.Disk.ZeroRange(r.Offset, r.Length)", "f.Disk.ZeroRange(r.Offset, 0)"},
+		flush("of what was zeroed", "prepare.go", fail1+":"),
+		flush("after the data", "flash.go", fail1+" the data"),
+		flush("before the read-back that follows", "follow.go", fail2+" data to be read back"),
+		flush("of rewritten data", "readback.go", fail1+" rewritten data"),
+		flush("before LBA 0 and after", "seal.go", fail2+":"),
+
+		{"LBA 0 is not zeroed first", flashDir + "prepare.go", "if err := f.closeGate(ctx); err != nil {\n\t\treturn err", "if err := error(nil); err != nil {\n\t\treturn err"},
+		{"old signatures stay", flashDir + "prepare.go", "f.zeroProven(ctx, f.leftovers()...)", "error(nil)"},
 		{"zeros are skipped", flashDir + "zero.go", "f.Disk.ZeroRange(start, length)", "f.Disk.ZeroRange(start, 0)"},
 		{"LBA 0 is written with the head", flashDir + "seal.go", "extents[0] = extent{int64(sector), extents[0].data[sector:]}", "_ = sector"},
+		{"LBA 0 stays when it cannot be proved", flashDir + "seal.go", "errors.Join(err, f.closeGate(ctx))", "errors.Join(err)"},
 		{"head and tail are not held back", flashDir + "held.go", "copy(buf, raw)\n\t}\n\treturn ok", "copy(buf, raw)\n\t}\n\treturn false"},
+
 		{"a chunk's hash is not checked", goldenDir + "decode.go", "if d.table.Hash.Sum(raw) != d.table.Chunk(i).Hash {", "if false {"},
 		{"a chunk's length is not checked", goldenDir + "decode.go", "if int64(len(raw)) != length {", "if false {"},
 		{"a short write passes", flashDir + "worker.go", "if err == nil && n < len(p) {", "if err == nil && n < 0 {"},
 		{"a short read of the medium passes", flashDir + "readback.go", "if n == len(p) {\n\t\treturn nil", "if n >= 0 {\n\t\treturn nil"},
 		{"a body that ends early passes", flashDir + "source.go", "if r.off >= r.end {", "if r.off >= r.end-1 {"},
-		{"what reads back wrong passes", flashDir + "readback.go", "return f.table.Hash.Sum(raw) == f.table.Chunk(i).Hash", "return true"},
-		{"zeros that read back wrong pass", flashDir + "readback.go", "return bytes.Equal(raw, f.zeros[:len(raw)])", "return bytes.Equal(raw, raw)"},
-		{"wrong twice passes", flashDir + "readback.go", "if len(wrong) > 0 {\n\t\toff,", "if false {\n\t\toff,"},
+
+		{"nothing is read back", flashDir + "readback.go", "if f.Verify == VerifyFull || ", "if "},
+		{"what was zeroed is not read back", flashDir + "prepare.go", "return f.writeProven(ctx, zeros, func() error { return nil })", "return ctx.Err()"},
+		{"what reads back wrong passes", flashDir + "readback.go", "return f.table.Hash.Sum(raw) == f.table.Chunk(i).Hash, nil", "return true, nil"},
+		{"zeros that read back wrong pass", flashDir + "readback.go", "return allZero(raw), nil", "return true, nil"},
+		{"wrong twice passes", flashDir + "readback.go", "if w.ever[i] {", "if false {"},
+		{"what else a stray write hit is not looked for", flashDir + "readback.go", "f.prove(ctx, f.onDisk()); err != nil {\n\t\t\treturn err\n\t\t}\n\t}", "f.prove(ctx, wrong); err != nil {\n\t\t\treturn err\n\t\t}\n\t}"},
+		{"what a stray write of the head hit is not looked for", flashDir + "seal.go", "return f.writeProven(ctx, extents, func() error { return f.proveAll(ctx) })", "return f.writeProven(ctx, extents, func() error { return nil })"},
+		{"what a stray LBA 0 hit is not looked for", flashDir + "seal.go", "if err := f.proveAll(ctx); err != nil {", "if err := error(nil); err != nil {"},
+		{"what is there already is written again", flashDir + "seal.go", "\t\t\twrong = append(wrong, e)\n\t\t}", "\t\t\twrong = extents\n\t\t}"},
 		{"the head is not read back", flashDir + "seal.go", "if !bytes.Equal(got, e.data) {", "if !bytes.Equal(got, got) {"},
+
+		{"zeros come after what is right was looked for", flashDir + "flash.go", "if f.chunks.doubtful() {", "if false {"},
+
+		{"a disk that hangs is waited for", flashDir + "watchdog.go", "if age, c := d.oldest(); age > patience {", "if age, c := d.oldest(); age > 1000*patience {"},
+		{"a disk that hung is written to", flashDir + "watchdog.go", "if d.stuck != nil {", "if false {"},
 		{"a disk too small passes", flashDir + "flash.go", "case d.Size() < im.Table.DiskSize:", "case false:"},
 		{"other sectors pass", flashDir + "flash.go", "case d.SectorSize() != im.Config.Disk.SectorSize:", "case false:"},
+
 		{"the manifest's digest is not checked", goldenDir + "image.go", "if err := want.Verify(manifest); err != nil {", "if err := error(nil); err != nil {"},
 		{"the config's digest is not checked", goldenDir + "image.go", "if err := m.Config.Digest.Verify(config); err != nil {", "if err := error(nil); err != nil {"},
-		{"the chunk table's digest is not checked", goldenDir + "image.go", "got != described.Digest {", "false {"},
+		{"the chunk table's digest is not checked", goldenDir + "image.go", "got != described.Digest {", "got != described.Digest && false {"},
 	}
 }
 
@@ -82,22 +102,28 @@ func run(ctx context.Context, only string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	if err := os.WriteFile(filepath.Join(dir, "none.json"), []byte("{}"), 0o600); err != nil {
+		return err
+	}
+	// A test that fails anyway would kill every mutation.
+	if killer, err := test(ctx, filepath.Join(dir, "none.json"), engine()...); err != nil || killer != "" {
+		return errors.Join(err, fmt.Errorf("without any mutation: %q fails", killer))
+	}
 	var survived []string
 	for _, m := range mutations() {
 		if !strings.Contains(m.name, only) {
 			continue
 		}
 		start := time.Now()
-		killed, err := m.try(ctx, dir)
+		killer, err := m.try(ctx, dir)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
-		verdict := "a test fails"
-		if !killed {
-			verdict = "NO TEST FAILS"
+		if killer == "" {
+			killer = "NO TEST FAILS"
 			survived = append(survived, m.name)
 		}
-		fmt.Printf("%-45s %s (%.0f s)\n", m.name, verdict, time.Since(start).Seconds())
+		fmt.Printf("%-55s %s (%.0f s)\n", m.name, killer, time.Since(start).Seconds())
 	}
 	if len(survived) > 0 {
 		return fmt.Errorf("no test misses these safeguards: %s", strings.Join(survived, "; "))
@@ -106,38 +132,62 @@ func run(ctx context.Context, only string) error {
 }
 
 // try runs the tests of engine and format with the mutation in place.
-func (m mutation) try(ctx context.Context, dir string) (killed bool, err error) {
+func (m mutation) try(ctx context.Context, dir string) (killer string, err error) {
 	real, err := filepath.Abs(m.file)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	src, err := os.ReadFile(real)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if bytes.Count(src, []byte(m.from)) != 1 {
-		return false, fmt.Errorf("%s does not hold this once: %q", m.file, m.from)
+		return "", fmt.Errorf("%s does not hold this once: %q", m.file, m.from)
 	}
 	changed := filepath.Join(dir, "changed.go")
 	if err := os.WriteFile(changed, bytes.Replace(src, []byte(m.from), []byte(m.to), 1), 0o600); err != nil {
-		return false, err
+		return "", err
 	}
 	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {real: changed}})
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	list := filepath.Join(dir, "overlay.json")
 	if err := os.WriteFile(list, overlay, 0o600); err != nil {
-		return false, err
+		return "", err
 	}
-	packages := []string{"./internal/flash", "./internal/golden"}
-	if out, err := exec.CommandContext(ctx, "go", append([]string{"build", "-overlay", list}, packages...)...).CombinedOutput(); err != nil {
-		return false, fmt.Errorf("the changed code does not compile: %w\n%s", err, out)
+	if strings.HasPrefix(m.file, goldenDir) {
+		if killer, err = test(ctx, list, "./"+goldenDir); err != nil || killer != "" {
+			return killer, err
+		}
 	}
-	err = exec.CommandContext(ctx, "go", append([]string{"test", "-count=1", "-failfast", "-timeout", "5m", "-overlay", list}, packages...)...).Run()
+	return test(ctx, list, engine()...)
+}
+
+// engine is what go test needs to know about the engine's tests. The counts
+// are enough to find what is looked for, and no more.
+func engine() []string {
+	return []string{"./" + flashDir, "-cuts", "20000", "-forgeries", "5000", "-breaks", "15"}
+}
+
+// test runs a package's tests, files replaced as overlay says, and names the
+// first that fails.
+func test(ctx context.Context, overlay string, args ...string) (failed string, err error) {
+	args = append([]string{"test", "-count=1", "-failfast", "-timeout", "2m", "-overlay", overlay}, args...)
+	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if bytes.Contains(out, []byte("[build failed]")) {
+		return "", fmt.Errorf("the changed code does not compile:\n%s", out)
+	}
 	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return false, err
+	if err == nil || !errors.As(err, &exit) {
+		return "", err
 	}
-	return err != nil, ctx.Err()
+	if _, rest, ok := bytes.Cut(out, []byte("--- FAIL: ")); ok {
+		name, _, _ := bytes.Cut(rest, []byte(" "))
+		return string(name), nil
+	}
+	return "the tests do not end", nil
 }

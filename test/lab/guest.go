@@ -35,7 +35,7 @@ func (r *Room) PowerOn(cfg vm.Config) *Guest {
 	r.t.Helper()
 	r.boots++
 	log := filepath.Join(r.Logs, fmt.Sprintf("console-%d.log", r.boots))
-	cfg.Accel, cfg.Namespace, cfg.SerialLog = r.accel, r.Net.Namespace, log
+	cfg.Accel, cfg.Namespace, cfg.SerialLog = r.Accel, r.Net.Namespace, log
 	if cfg.Memory == 0 {
 		cfg.Memory = requiredMemory
 	}

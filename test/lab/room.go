@@ -24,14 +24,31 @@ type Room struct {
 	Dir    string // for disks; gone with the test
 	Logs   string // consoles and what the server said; kept with go test -artifacts
 
+	Accel vm.Accel
+
 	t     testing.TB
-	accel vm.Accel
 	boots int
 }
 
-// RoomFor makes a room whose server has the image of this layout and is not started yet. The binary under
-// test is $GILD, else bin/gild as make leaves it.
+// RoomFor makes a room whose server has the image of this layout and is not started yet.
 func RoomFor(t *testing.T, spec Spec) *Room {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("whole boots take minutes: not with -short")
+	}
+	Need(t, "ip", "qemu-system-x86_64")
+	image, err := Golden(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := NewRoom(t)
+	r.Gild("image", "add", Image, image)
+	return r
+}
+
+// NewRoom makes a room whose server has no image and is not started yet. The binary under test is $GILD, else
+// bin/gild as make leaves it.
+func NewRoom(t *testing.T) *Room {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("whole boots take minutes: not with -short")
@@ -45,16 +62,11 @@ func RoomFor(t *testing.T, spec Spec) *Room {
 	if err != nil {
 		t.Fatal(err)
 	}
-	builder := &Builder{Cache: cache}
-	image, err := builder.Golden(t.Context(), spec)
+	choice, err := (&Builder{Cache: cache}).Accel(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	choice, err := builder.Accel(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &Room{Net: NetworkFor(t), Dir: t.TempDir(), Logs: t.ArtifactDir(), t: t, accel: choice.Accel}
+	r := &Room{Net: NetworkFor(t), Dir: t.TempDir(), Logs: t.ArtifactDir(), t: t, Accel: choice.Accel}
 	log, err := os.Create(filepath.Join(r.Logs, "server.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +81,6 @@ func RoomFor(t *testing.T, spec Spec) *Room {
 			t.Logf("the server's last words:\n%s", fileTail(log.Name(), 40))
 		}
 	})
-	r.Gild("image", "add", Image, image)
 	return r
 }
 

@@ -25,7 +25,7 @@ type step struct {
 
 // cut is a cutter of a usual image.
 func cut(ctx context.Context, d Disk, w io.Writer, progress func(raw, stored int64)) (*golden.Table, error) {
-	return cutter{golden.SHA256, maxChunks, progress}.cut(ctx, d, w)
+	return cutter{DefaultHash, Default, maxChunks, progress}.cut(ctx, d, w)
 }
 
 // script is a disk that answers as told, then with io.EOF.
@@ -301,11 +301,17 @@ func TestCancelEndsTheReading(t *testing.T) {
 }
 
 func BenchmarkChunks(b *testing.B) {
-	raw := sample(64)
-	b.SetBytes(int64(len(raw)))
-	for b.Loop() {
-		if _, err := cut(b.Context(), memory{bytes.NewReader(raw)}, io.Discard, nil); err != nil {
-			b.Fatal(err)
-		}
+	raw := sample(32)
+	for _, level := range []Level{Fast, Default, Best} {
+		b.Run(level.String(), func(b *testing.B) {
+			b.SetBytes(int64(len(raw)))
+			b.ReportAllocs()
+			for b.Loop() {
+				k := cutter{hash: DefaultHash, level: level, limit: maxChunks}
+				if _, err := k.cut(b.Context(), memory{bytes.NewReader(raw)}, io.Discard); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -23,17 +23,27 @@ type Job struct {
 	Name  string // checked with store.CheckName
 	Disk  Disk
 	Given inspect.Given
-	Hash  golden.Algorithm // zero means SHA-256
+	Hash  golden.Algorithm // zero means DefaultHash
+	Level Level
+	// KeepFree stores the free blocks of file systems as they are, not as zeros.
+	KeepFree bool
 	// Progress, when set, hears of every chunk, from one goroutine: raw bytes
 	// read and bytes stored so far.
 	Progress func(raw, stored int64)
+	// Again, when set, hears the same of the second pass, which is made where
+	// free space was found or the level is Best: size is that of the disk.
+	Again func(raw, stored, size int64)
 }
+
+// DefaultHash is the hash of chunks where none is asked for: docs/decisions/0011.
+const DefaultHash = golden.BLAKE3
 
 // Result says what was stored.
 type Result struct {
 	Digest  golden.Digest
 	Config  *golden.Config
 	Stored  int64 // bytes of all parts
+	Dropped int64 // bytes of free space that held data and were stored as zeros
 	Notes   []inspect.Note
 	Modules *pick.Report // nil when there are none
 }
@@ -54,7 +64,7 @@ func Add(ctx context.Context, job Job) (*Result, error) {
 		return nil, err
 	}
 	if job.Hash == 0 {
-		job.Hash = golden.SHA256
+		job.Hash = DefaultHash
 	}
 	a := &assembly{store: job.Store}
 	defer a.close()
@@ -62,6 +72,7 @@ func Add(ctx context.Context, job Job) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What is looked into is what was stored, not what was read.
 	reader, err := golden.NewReader(table, a.drafts[0])
 	if err != nil {
 		return nil, err
@@ -87,7 +98,7 @@ func Add(ctx context.Context, job Job) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Result{Digest: digest, Config: config, Stored: a.stored, Notes: found.Notes, Modules: report}, nil
+	return &Result{Digest: digest, Config: config, Stored: a.stored, Dropped: a.dropped, Notes: append(found.Notes, a.notes...), Modules: report}, nil
 }
 
 // assembly is a stored image in the making.
@@ -96,6 +107,9 @@ type assembly struct {
 	drafts []*store.Draft
 	layers []golden.Descriptor
 	stored int64
+
+	dropped int64 // bytes of free space
+	notes   []inspect.Note
 }
 
 func (a *assembly) close() {
@@ -125,19 +139,81 @@ func (a *assembly) addLayer(mediaType string, write func(io.Writer) error) error
 	return err
 }
 
-func (a *assembly) addDisk(ctx context.Context, job Job) (table *golden.Table, err error) {
-	err = a.addLayer(golden.MediaTypeDisk, func(w io.Writer) error {
-		table, err = cutter{job.Hash, maxChunks, job.Progress}.cut(ctx, job.Disk, w)
-		return err
-	})
+// describe makes a draft that is already written the next layer.
+func (a *assembly) describe(mediaType string, d *store.Draft) {
+	described := d.Descriptor(mediaType)
+	a.layers = append(a.layers, described)
+	a.stored += described.Size
+}
+
+// addDisk stores the disk in two passes: many a source can be read only once,
+// and its maps are read when all of it is here. The first pass makes a draft
+// of it, which becomes the part itself where the second has nothing to change.
+func (a *assembly) addDisk(ctx context.Context, job Job) (*golden.Table, error) {
+	first := draft{level: job.Level}
+	if job.Level == Best { // for one pass that takes its time
+		first.level = Fast
+	}
+	d, err := a.store.Draft()
 	if err != nil {
 		return nil, err
 	}
-	if table.DiskSize == 0 {
+	a.drafts = append(a.drafts, d)
+	first.blob = d
+	first.table, err = cutter{job.Hash, first.level, maxChunks, job.Progress}.cut(ctx, job.Disk, d)
+	if err != nil {
+		return nil, err
+	}
+	if first.table.DiskSize == 0 {
 		return nil, &InputError{errors.New("the image is empty")}
 	}
-	return table, a.addLayer(golden.MediaTypeChunks, func(w io.Writer) error {
-		_, err := table.WriteTo(w)
+	free, err := a.lookForFree(ctx, job, first)
+	if err != nil {
+		return nil, err
+	}
+	if len(free) == 0 && first.level == job.Level {
+		a.describe(golden.MediaTypeDisk, d)
+		return first.table, a.addTable(first.table)
+	}
+	a.drafts = a.drafts[:0]
+	defer d.Close()
+	table, err := a.again(ctx, job, first, free)
+	if err != nil {
+		return nil, err
+	}
+	return table, a.addTable(table)
+}
+
+// lookForFree finds what may be dropped of the draft.
+func (a *assembly) lookForFree(ctx context.Context, job Job, from draft) (freeSpace, error) {
+	if job.KeepFree {
+		return nil, nil
+	}
+	reader, err := golden.NewReader(from.table, from.blob)
+	if err != nil {
+		return nil, err
+	}
+	free, notes, err := lookForFree(ctx, reader, from.table.DiskSize)
+	a.notes = notes
+	return free, err
+}
+
+// again makes the second pass.
+func (a *assembly) again(ctx context.Context, job Job, from draft, free freeSpace) (table *golden.Table, err error) {
+	k := cutter{hash: job.Hash, level: job.Level}
+	if job.Again != nil {
+		k.progress = func(raw, stored int64) { job.Again(raw, stored, from.table.DiskSize) }
+	}
+	err = a.addLayer(golden.MediaTypeDisk, func(w io.Writer) (err error) {
+		table, a.dropped, err = k.recut(ctx, from, free, w)
+		return err
+	})
+	return table, err
+}
+
+func (a *assembly) addTable(t *golden.Table) error {
+	return a.addLayer(golden.MediaTypeChunks, func(w io.Writer) error {
+		_, err := t.WriteTo(w)
 		return err
 	})
 }

@@ -75,7 +75,7 @@ func runBoots(ctx context.Context, o options, cache string, log *slog.Logger, ou
 		return nil, err
 	}
 	samples := make(map[string][]sample)
-	ways := bootWays()
+	ways := o.ways
 	for round := range o.rounds {
 		for i := range ways {
 			way := ways[(i+round)%len(ways)]

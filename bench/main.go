@@ -39,7 +39,8 @@ type options struct {
 	gild    string
 	works   []workName
 	links   []linkName
-	tools   []tool
+	tools   []tool    // of the works full and delta
+	ways    []bootWay // of the work boot
 	rounds  int
 	results string
 	doc     string // "" for none
@@ -83,21 +84,16 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	if o.links, err = pick(cmp.Or(links, defaultLinks), []linkName{loopback, gigabit}); err != nil {
 		return o, err
 	}
-	known := map[string]tool{}
-	var order []string
-	for _, t := range tools() {
-		known[t.name] = t
-		order = append(order, t.name)
-	}
-	chosen, err := pick(cmp.Or(names, strings.Join(order, ",")), order)
-	if err != nil {
-		return o, err
-	}
-	for _, name := range chosen {
-		o.tools = append(o.tools, known[name])
-	}
 	if slices.Contains(o.works, boot) && len(o.works) > 1 {
 		return o, errors.New("boot is measured by itself")
+	}
+	if o.works[0] == boot {
+		o.ways, err = pickNamed(names, bootWays(), func(w bootWay) string { return w.name })
+	} else {
+		o.tools, err = pickNamed(names, tools(), func(t tool) string { return t.name })
+	}
+	if err != nil {
+		return o, err
 	}
 	if o.rounds < 1 {
 		return o, fmt.Errorf("%d rounds: want one at least", o.rounds)
@@ -116,6 +112,19 @@ func pick[T ~string](list string, known []T) ([]T, error) {
 		chosen = append(chosen, T(name))
 	}
 	return chosen, nil
+}
+
+// pickNamed reads a list of names of known things; an empty list is all of them.
+func pickNamed[T any](list string, known []T, name func(T) string) ([]T, error) {
+	if list == "" {
+		return known, nil
+	}
+	names := make([]string, len(known))
+	for i, k := range known {
+		names[i] = name(k)
+	}
+	chosen, err := pick(list, names)
+	return slices.DeleteFunc(known, func(k T) bool { return !slices.Contains(chosen, name(k)) }), err
 }
 
 // bench is a place where tools are measured.

@@ -32,6 +32,7 @@ esac
 say written
 umount /ram
 blockdev --rereadpt /dev/vda || die partitions
+modprobe crc32c_generic || modprobe crc32c-intel # a soft dependency of libcrc32c, which busybox does not read
 modprobe xfs || die xfs
 mount -t xfs -o ro /dev/vda2 /newroot || die mount
 say handoff

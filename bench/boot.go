@@ -234,7 +234,24 @@ func (b *booter) boot(ctx context.Context, way bootWay) (s sample, err error) {
 	s.wall = handoff - network
 	s.phases = map[string]float64{"network": network, "handoff": handoff, "login": login}
 	s.verdict = verdict{inUse: true} // the golden system runs from it
+	if way.flash != nil {
+		if s.memory, err = b.agentMemory(ctx); err != nil {
+			return sample{}, err
+		}
+	}
 	return s, nil
+}
+
+// agentMemory is what the agent had resident at most, as its receipt says.
+func (b *booter) agentMemory(ctx context.Context) (int64, error) {
+	machine, err := b.server.Machine(ctx, bootMAC)
+	if err != nil {
+		return 0, err
+	}
+	if machine.Receipt == nil {
+		return 0, errors.New("the machine's record has no receipt")
+	}
+	return machine.Receipt.Memory, nil
 }
 
 func lastOf(transcript string) string { return transcript[max(0, len(transcript)-2000):] }

@@ -150,16 +150,18 @@ func mainErr(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	var rows []result
-	var stored *images
 	if o.works[0] == boot {
-		rows, err = runBoots(ctx, o, cache, log, stdout)
-	} else {
-		rows, stored, err = runWrites(ctx, o, cache, log, stdout)
+		rows, err := runBoots(ctx, o, cache, log, stdout)
+		if err != nil {
+			return err
+		}
+		return o.save(ctx, rows, nil)
 	}
-	if err != nil {
-		return err
-	}
+	return runWrites(ctx, o, cache, log, stdout)
+}
+
+// save puts rows into the results and writes the page anew. stored is nil when no image was stored.
+func (o options) save(ctx context.Context, rows []result, stored *images) error {
 	before, err := readResults(o.results)
 	if err != nil {
 		return err
@@ -174,7 +176,7 @@ func mainErr(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		return err
 	}
 	now := describe(ctx, o.gild)
-	if o.works[0] == boot && where.Date != "" {
+	if stored == nil && where.Date != "" {
 		now.InUse, now.Changed, now.Stored = where.InUse, where.Changed, where.Stored
 	}
 	if stored != nil {
@@ -183,67 +185,64 @@ func mainErr(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	return errors.Join(now.write(beside), writeReport(o.doc, rows, now))
 }
 
-// runWrites measures tools that write to a disk of this machine.
-func runWrites(ctx context.Context, o options, cache string, log *slog.Logger, out io.Writer) (rows []result, _ *images, err error) {
+// runWrites measures tools that write to a disk of this machine. What is measured is saved work by work and link by
+// link: the whole takes long, and something may go wrong.
+func runWrites(ctx context.Context, o options, cache string, log *slog.Logger, out io.Writer) (err error) {
 	b := &bench{patience: 10 * time.Minute, out: out}
 	builder := imageBuilder{cache: cache, gild: o.gild, keep: o.keep, levels: o.levels, log: log}
 	if b.images, err = builder.build(ctx); err != nil {
-		return nil, nil, err
+		return err
 	}
 	if b.net, err = newNetwork(ctx, b.images.dir); err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, b.net.Close()) }()
 	server := &lab.Server{Program: o.gild, Data: b.images.gild, Net: b.net.lab, Args: []string{"--dhcp", "off"}}
 	if err := server.Start(ctx); err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
 	if b.target, err = newTarget(ctx, cache, lab.WorkSpec().Size); err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, b.target.Close()) }()
 	b.place = place{base: b.net.base, gild: o.gild, ref: b.net.gildRef(), target: b.target.whole.Path, root: b.target.root.Path}
-	rows, err = b.rounds(ctx, o)
-	return rows, b.images, err
-}
-
-// rounds runs every tool once a round, each round beginning with another one, and sums up.
-func (b *bench) rounds(ctx context.Context, o options) ([]result, error) {
-	type key struct {
-		work workName
-		link linkName
-		tool string
-	}
-	samples := make(map[key][]sample)
-	for round := range o.rounds {
-		for _, work := range o.works {
-			for _, link := range o.links {
-				for i := range o.tools {
-					t := o.tools[(i+round)%len(o.tools)]
-					if !t.does(work, link) {
-						continue
-					}
-					s, err := b.judged(ctx, t, work, link)
-					if err != nil {
-						return nil, err
-					}
-					k := key{work, link, t.name}
-					samples[k] = append(samples[k], s)
-					fmt.Fprintf(b.out, "%d/%d %-5s %-8s %-15s %6.2f s  cpu %6.2f s  %6.1f MB memory  %6.1f MB over the link  equal %v (bytes %v) %v\n",
-						round+1, o.rounds, work, link, t.name, s.wall, s.cpu, float64(s.memory)/1e6, float64(s.wire)/1e6, s.inUse, s.bytes, s.phases)
-				}
+	for _, work := range o.works {
+		for _, link := range o.links {
+			rows, err := b.rounds(ctx, o, work, link)
+			if err == nil {
+				err = o.save(ctx, rows, b.images)
+			}
+			if err != nil {
+				return err
 			}
 		}
 	}
-	var rows []result
-	for _, work := range o.works {
-		for _, link := range o.links {
-			for _, t := range o.tools {
-				if all := samples[key{work, link, t.name}]; len(all) > 0 {
-					rows = append(rows, summarize(work, link, t.name, all))
-				}
+	return nil
+}
+
+// rounds runs every tool once a round, each round beginning with another one, and sums up.
+func (b *bench) rounds(ctx context.Context, o options, work workName, link linkName) ([]result, error) {
+	samples := make(map[string][]sample)
+	for round := range o.rounds {
+		for i := range o.tools {
+			t := o.tools[(i+round)%len(o.tools)]
+			if !t.does(work, link) {
+				continue
 			}
+			s, err := b.judged(ctx, t, work, link)
+			if err != nil {
+				return nil, err
+			}
+			samples[t.name] = append(samples[t.name], s)
+			fmt.Fprintf(b.out, "%d/%d %-5s %-8s %-15s %6.2f s  cpu %6.2f s  %6.1f MB memory  %6.1f MB over the link  equal %v (bytes %v) %v\n",
+				round+1, o.rounds, work, link, t.name, s.wall, s.cpu, float64(s.memory)/1e6, float64(s.wire)/1e6, s.inUse, s.bytes, s.phases)
+		}
+	}
+	var rows []result
+	for _, t := range o.tools {
+		if all := samples[t.name]; len(all) > 0 {
+			rows = append(rows, summarize(work, link, t.name, all))
 		}
 	}
 	return rows, nil

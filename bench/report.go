@@ -180,16 +180,16 @@ func writeTable(b *strings.Builder, rows []result, work workName, link linkName)
 		}
 		return 0
 	})
-	fmt.Fprintf(b, "\n### %s, %s (medians of %d)\n\n", work, link, rows[0].Runs)
-	b.WriteString("| tool | seconds | min..max | faster than the pipe | CPU s | of the pipe's | memory MB | link MB | equal |\n")
-	b.WriteString("|---|---:|---:|---:|---:|---:|---:|---:|---|\n")
+	fmt.Fprintf(b, "\n### %s, %s (medians)\n\n", work, link)
+	b.WriteString("| tool | runs | seconds | min..max | faster than the pipe | CPU s | of the pipe's | memory MB | link MB | equal |\n")
+	b.WriteString("|---|---:|---:|---:|---:|---:|---:|---:|---:|---|\n")
 	for _, r := range rows {
 		faster, less := "", ""
 		if base.Wall > 0 && r.Wall > 0 {
 			faster, less = fmt.Sprintf("%.2fx", base.Wall/r.Wall), fmt.Sprintf("%.2fx", r.CPU/base.CPU)
 		}
-		fmt.Fprintf(b, "| %s | %.2f | %.2f..%.2f | %s | %.2f | %s | %.1f | %.1f | %s |\n",
-			r.Tool, r.Wall, r.WallMin, r.WallMax, faster, r.CPU, less, r.Memory, r.Wire, equality(r))
+		fmt.Fprintf(b, "| %s | %d | %.2f | %.2f..%.2f | %s | %.2f | %s | %.1f | %.1f | %s |\n",
+			r.Tool, r.Runs, r.Wall, r.WallMin, r.WallMax, faster, r.CPU, less, r.Memory, r.Wire, equality(r))
 	}
 	for _, r := range rows {
 		if len(r.Phases) > 0 {

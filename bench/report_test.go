@@ -57,7 +57,7 @@ func TestWriteReport(t *testing.T) {
 	}
 	page := string(text)
 	if !strings.HasPrefix(page, "above\n") || !strings.HasSuffix(page, "\nbelow\n") || strings.Contains(page, "old") ||
-		strings.Count(page, "| pipe-direct | 10.00 |") != 1 {
+		strings.Count(page, "| pipe-direct | 5 | 10.00 |") != 1 {
 		t.Errorf("the page is\n%s", page)
 	}
 }

@@ -100,10 +100,10 @@ func readResults(path string) ([]result, error) {
 	return rows, nil
 }
 
-// merge puts new rows in the place of the old ones of the same work over the same link.
+// merge puts new rows in the place of the old ones of the same work, link and tool.
 func merge(old, rows []result) []result {
 	merged := slices.DeleteFunc(slices.Clone(old), func(r result) bool {
-		return slices.ContainsFunc(rows, func(n result) bool { return n.Work == r.Work && n.Link == r.Link })
+		return slices.ContainsFunc(rows, func(n result) bool { return n.Work == r.Work && n.Link == r.Link && n.Tool == r.Tool })
 	})
 	merged = append(merged, rows...)
 	order := []workName{full, delta, boot}

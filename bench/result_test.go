@@ -42,11 +42,11 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
-// One run's rows take the place of the same work's rows only.
+// A row takes the place of the same tool's only.
 func TestMergeAndFile(t *testing.T) {
-	old := []result{{Work: boot, Tool: "a", Runs: 3}, {Work: full, Tool: "a", Runs: 3}, {Work: full, Tool: "gone", Runs: 3}}
+	old := []result{{Work: boot, Tool: "a", Runs: 3}, {Work: full, Tool: "a", Runs: 3}, {Work: full, Tool: "other", Runs: 3}}
 	merged := merge(old, []result{{Work: full, Tool: "a", Runs: 5}})
-	want := []result{{Work: full, Tool: "a", Runs: 5}, {Work: boot, Tool: "a", Runs: 3}}
+	want := []result{{Work: full, Tool: "other", Runs: 3}, {Work: full, Tool: "a", Runs: 5}, {Work: boot, Tool: "a", Runs: 3}}
 	if diff := cmp.Diff(want, merged); diff != "" {
 		t.Errorf("merge (-want +got):\n%s", diff)
 	}

@@ -44,7 +44,7 @@ check: agent ## the quick loop: build, vet, lint, unit tests; no root
 lint: ## golangci-lint with the linters of .golangci.yml
 	$(GO) run $(LINT) run ./...
 
-bench: ## gild against its peers: same image, same link, same disk; bench/results.json (asks for root, 25 minutes)
+bench: ## gild against its peers: same image, same link, same disk; bench/results.json (asks for root; an hour and a half)
 	@scripts/deps bench
 	@$(MAKE) --no-print-directory build
 	@scripts/as-root $(GO) run ./bench -gild bin/gild -doc docs/performance.md $(BENCH)

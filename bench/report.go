@@ -115,7 +115,7 @@ func goals(rows []result, s setting) []goal {
 		},
 			[3]string{"full", "1gbit", "gild-noreadback"})
 		if partclone := float64(s.Stored["partclone"]); partclone > 0 {
-			most("the same at the default level", 0.90, stored/partclone, "x")
+			most("stored bytes of partclone's, default level", 0.90, stored/partclone, "x")
 		}
 	}
 	has(func(r []result) { least("delta, 1 Gbit/s: faster than casync", 5, r[1].Wall/r[0].Wall) },

@@ -23,7 +23,7 @@ func TestGoals(t *testing.T) {
 		"full, loopback: CPU of the pipe's, no read-back":    true,  // 0.5
 		"delta, 1 Gbit/s: faster than casync":                false, // 4
 		"delta, 1 Gbit/s: bytes of casync's":                 false, // 2
-		"the same at the default level":                        true,
+		"stored bytes of partclone's, default level":         true,
 	} {
 		if is, ok := got[what]; !ok || is != met {
 			t.Errorf("goal %q is met: %v, judged: %v; want %v", what, is, ok, met)

@@ -30,16 +30,16 @@ func write(sector int, count uint64, entries []Entry, data [][]byte) []byte {
 }
 
 func sample() ([]Entry, [][]byte) {
-	return []Entry{
-			{Offset: 0, Length: 512},
-			{Flags: Flush},
-			{Offset: 1024, Length: 1024, Flags: FUA},
-			{Offset: 4096, Length: 1 << 40, Flags: Discard},
-			{Flags: Mark},
-			{Offset: 512, Length: 512, Flags: Flush | FUA},
-		}, [][]byte{
-			bytes.Repeat([]byte{1}, 512), nil, bytes.Repeat([]byte{2}, 1024), nil, nil, bytes.Repeat([]byte{3}, 512),
-		}
+	entries := []Entry{
+		{Offset: 0, Length: 512},
+		{Flags: Flush},
+		{Offset: 1024, Length: 1024, Flags: FUA},
+		{Offset: 4096, Length: 1 << 40, Flags: Discard},
+		{Flags: Mark},
+		{Offset: 512, Length: 512, Flags: Flush | FUA},
+	}
+	one, two, three := bytes.Repeat([]byte{1}, 512), bytes.Repeat([]byte{2}, 1024), bytes.Repeat([]byte{3}, 512)
+	return entries, [][]byte{one, nil, two, nil, nil, three}
 }
 
 func TestRead(t *testing.T) {

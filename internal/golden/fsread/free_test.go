@@ -5,10 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -374,28 +373,7 @@ func TestFreeEndsWhenTold(t *testing.T) {
 // FuzzFree changes bytes of the maps, each five bytes of the input one that is not zero. Without checksums, the maps
 // of ext2 and of XFS version 4 are believed further than the others.
 func FuzzFree(f *testing.F) {
-	var images []realImage
-	for _, command := range [][]string{
-		{"mke2fs", "-q", "-F", "-t", "ext2", "-b", "1024", "-g", "512"},
-		{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-g", "512"},
-		{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-O", "bigalloc,^metadata_csum,^uninit_bg", "-C", "4096"},
-		{"mkfs.xfs", "-q", "-f", "-m", "crc=0"},
-		{"mkfs.xfs", "-q", "-f"},
-	} {
-		size := int64(4 << 20)
-		if command[0] == "mkfs.xfs" {
-			size = 320 << 20
-		}
-		image := blank(f, size)
-		if exec.Command(command[0], append(command[1:], image)...).Run() != nil {
-			continue
-		}
-		file, err := os.Open(image)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Cleanup(func() { file.Close() })
-		r := recorder{file, make(map[int64]bool)}
+	look := func(r io.ReaderAt, size int64) {
 		fsys, err := fsread.Open(r, size)
 		if err != nil {
 			f.Fatal(err)
@@ -403,8 +381,14 @@ func FuzzFree(f *testing.F) {
 		if _, err := free(f, fsys, size); err != nil {
 			f.Fatal(err)
 		}
-		images = append(images, realImage{file: file, size: size, hot: slices.Sorted(maps.Keys(r.hot))})
 	}
+	images := madeImages(f, 4<<20, look, [][]string{
+		{"mke2fs", "-q", "-F", "-t", "ext2", "-b", "1024", "-g", "512"},
+		{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-g", "512"},
+		{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-O", "bigalloc,^metadata_csum,^uninit_bg", "-C", "4096"},
+		{"mkfs.xfs", "-q", "-f", "-m", "crc=0"},
+		{"mkfs.xfs", "-q", "-f"},
+	})
 	if len(images) == 0 {
 		f.Skip("neither mke2fs nor mkfs.xfs is installed")
 	}

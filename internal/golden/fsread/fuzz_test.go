@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,15 +150,22 @@ func realImages(f *testing.F) []realImage {
 	if err := os.Symlink("lib/c", filepath.Join(source, "link")); err != nil {
 		f.Fatal(err)
 	}
-	var images []realImage
-	for _, command := range [][]string{
+	return madeImages(f, 512<<10, visit, [][]string{
 		{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-N", "64", "-O", "^has_journal", "-d", source},
 		{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-N", "64", "-O", "^has_journal,inline_data", "-d", source},
 		{"mke2fs", "-q", "-F", "-t", "ext2", "-b", "1024", "-N", "64", "-d", source},
 		{"mkfs.xfs", "-q", "-f", "-p", protofile(f, source)},
 		{"mkfs.xfs", "-q", "-f", "-m", "crc=0", "-b", "size=1024", "-p", protofile(f, source)},
-	} {
-		size := int64(512 << 10)
+	})
+}
+
+// madeImages makes a file system by each of the commands, ext ones in extSize
+// bytes, and notes which bytes look reads of it. Commands that are not
+// installed give none.
+func madeImages(f *testing.F, extSize int64, look func(r io.ReaderAt, size int64), commands [][]string) []realImage {
+	var images []realImage
+	for _, command := range commands {
+		size := extSize
 		if command[0] == "mkfs.xfs" {
 			size = 320 << 20
 		}
@@ -171,14 +179,9 @@ func realImages(f *testing.F) []realImage {
 		}
 		f.Cleanup(func() { file.Close() })
 		r := recorder{file, make(map[int64]bool)}
-		visit(r, size)
-		img := realImage{file: file, size: size}
-		for at := range r.hot {
-			img.hot = append(img.hot, at)
-		}
+		look(r, size)
 		// Sorted, or a crash found by one process would be none in the next.
-		slices.Sort(img.hot)
-		images = append(images, img)
+		images = append(images, realImage{file: file, size: size, hot: slices.Sorted(maps.Keys(r.hot))})
 	}
 	return images
 }

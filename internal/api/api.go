@@ -2,9 +2,9 @@
 // operator's tools exchange, and the bounds that every reader holds to.
 //
 // Three doors speak it. The agent API (PathAgent...) is for machines: hello,
-// events. The image door is the pull half of the OCI distribution
-// specification under /v2/. The operator API (PathOperator...) is for people
-// and scripts and is served on loopback only.
+// identity, events. The image door is the pull half of the OCI distribution
+// specification under /v2/. The operator API (operator.go) is for people and
+// scripts: on loopback, or with the admin token.
 package api
 
 import "time"
@@ -18,6 +18,13 @@ const Version = 1
 const (
 	PathHello  = "/agent/v1/hello"  // POST Hello -> Answer
 	PathEvents = "/agent/v1/events" // POST Report -> 204; 409: the plan is lost, write nothing more
+	// PathIdentity gives what the clone is to be: POST IdentityRequest ->
+	// Identity, or 204 when the plan has none. Only the session that is bound
+	// to the plan gets it; any other is refused with 409.
+	PathIdentity = "/agent/v1/identity"
+	// PathBeacon is where a new system says that it runs: POST, an empty body
+	// or any form (cloud-init's phone_home sends one) -> 204.
+	PathBeacon = "/agent/v1/running/{beacon}"
 )
 
 // MaxBody bounds every JSON body in bytes.
@@ -64,6 +71,35 @@ type Disk struct {
 	Removable  bool     `json:"removable,omitempty"`
 	ReadOnly   bool     `json:"readOnly,omitempty"`
 	Holds      []string `json:"holds,omitempty"` // what is on it now: "GPT, 3 partitions", "LVM2", ...
+	// TableID is the GPT disk GUID or the MBR signature of what is on it now.
+	TableID    string      `json:"tableID,omitempty"`
+	Partitions []Partition `json:"partitions,omitempty"`
+	// Claims names whose data is on the disk or a partition of it, by a stable
+	// code: see the Claim constants. Such a disk is not overwritten unless
+	// the operator said so of it (Plan.Wipe).
+	Claims []string `json:"claims,omitempty"`
+}
+
+// Codes of Disk.Claims.
+const (
+	ClaimLVM     = "lvm"
+	ClaimRAID    = "md"
+	ClaimZFS     = "zfs"
+	ClaimLUKS    = "luks"
+	ClaimCeph    = "ceph"
+	ClaimCluster = "cluster" // OCFS2, GFS2, VMFS, DRBD: file systems of several machines
+	ClaimCache   = "bcache"
+)
+
+// Partition is one partition on a disk of a machine, or of an image.
+type Partition struct {
+	Number     int    `json:"number"`          // as Linux numbers it, from 1
+	Start      int64  `json:"start"`           // bytes
+	Size       int64  `json:"size"`            // bytes
+	Type       string `json:"type,omitempty"`  // GPT type GUID, or MBR type as 0xNN
+	Label      string `json:"label,omitempty"` // GPT partition name
+	FileSystem string `json:"fileSystem,omitempty"`
+	FSLabel    string `json:"fsLabel,omitempty"`
 }
 
 // NIC is one network interface of a machine.
@@ -87,6 +123,16 @@ type Answer struct {
 	Plan    *Plan  `json:"plan,omitempty"`
 	Retry   int    `json:"retry,omitempty"` // seconds
 	Message string `json:"message,omitempty"`
+	// Servers are base URLs of every server of this cluster, the one that
+	// answers first: an agent goes on with another when its own is gone.
+	Servers []string `json:"servers,omitempty"`
+}
+
+// IdentityRequest asks for the identity of the plan that a session holds.
+type IdentityRequest struct {
+	Session string `json:"session"`
+	MAC     string `json:"mac"`
+	Plan    string `json:"plan"`
 }
 
 // Plan is what the server tells one agent to do, once.
@@ -99,6 +145,18 @@ type Plan struct {
 	ReadBack string `json:"readBack"` // "full", "sample" or "off"
 	Handoff  string `json:"handoff"`  // "auto", "switch_root", "kexec" or "reboot"
 	Grow     bool   `json:"grow"`     // grow the last partition to the disk's end
+	// Wipe permits overwriting a disk that Disk.Claims speaks of, or that has
+	// partitions which neither this image nor an earlier flash put there.
+	Wipe bool `json:"wipe,omitempty"`
+	// Known are table IDs (Disk.TableID) that an earlier flash of this
+	// machine left: such a disk is ours to overwrite without Wipe.
+	Known []string `json:"known,omitempty"`
+	// Keep names partitions to be preserved, by number or by label. One that
+	// the image overlaps stops the flash before the first write.
+	Keep []string `json:"keep,omitempty"`
+	// Identity is the digest of the identity that the agent must fetch and
+	// write before it leaves; empty: none.
+	Identity string `json:"identity,omitempty"`
 }
 
 // PlanImage says which image and where to pull it from.
@@ -108,8 +166,16 @@ type PlanImage struct {
 	Digest     string `json:"digest"`     // of the manifest
 }
 
-// Report carries events from an agent. Sending one again is harmless: the
-// server keeps each Seq of a session once.
+// HeartbeatEvery is how often an agent that has nothing to tell sends a Report
+// without events, in seconds. One that is silent for StuckAfter seconds is
+// shown as stuck.
+const (
+	HeartbeatEvery = 10
+	StuckAfter     = 25
+)
+
+// Report carries events from an agent, or none as a heartbeat. Sending one
+// again is harmless: the server keeps each Seq of a session once.
 type Report struct {
 	Session string  `json:"session"`
 	MAC     string  `json:"mac"`
@@ -135,9 +201,19 @@ type Event struct {
 	State    string    `json:"state"`
 	Message  string    `json:"message,omitempty"`
 	Cause    string    `json:"cause,omitempty"` // stable code of a failure
+	Actor    string    `json:"actor,omitempty"` // who made it happen: see the Actor constants
+	To       string    `json:"to,omitempty"`    // state of the machine that it entered by this
 	Progress *Progress `json:"progress,omitempty"`
 	Receipt  *Receipt  `json:"receipt,omitempty"` // on the last event before the handoff
 }
+
+// Actors of events. An operator may be more closely named after a colon.
+const (
+	ActorOperator = "operator"
+	ActorMachine  = "machine" // its firmware, or the system on its disk
+	ActorAgent    = "agent"
+	ActorServer   = "server" // a deadline, a rule
+)
 
 // Progress of a flash. All figures are bytes on the disk, not in a cache.
 type Progress struct {
@@ -157,14 +233,16 @@ type Receipt struct {
 	Plan       string             `json:"plan"`
 	Image      string             `json:"image"` // digest of the manifest
 	Disk       Disk               `json:"disk"`
-	ReadBack   string             `json:"readBack"`           // what was really done: "full", "sample", "off"
-	Handoff    string             `json:"handoff"`            // "switch_root", "kexec" or "reboot"
-	Reasons    []string           `json:"reasons,omitempty"`  // why the ways before it were not taken
-	Written    int64              `json:"written"`            // bytes written to the disk
-	Zeroed     int64              `json:"zeroed"`             // bytes that the disk zeroed itself
-	Kept       int64              `json:"kept"`               // bytes that were already right
-	Wire       int64              `json:"wire"`               // bytes fetched
-	Repaired   int                `json:"repaired,omitempty"` // chunks that read back wrong once
-	Memory     int64              `json:"memory,omitempty"`   // bytes that the agent had resident at most
-	PhaseTimes map[string]float64 `json:"phaseTimes"`         // seconds by phase
+	ReadBack   string             `json:"readBack"`            // what was really done: "full", "sample", "off"
+	Handoff    string             `json:"handoff"`             // "switch_root", "kexec" or "reboot"
+	Reasons    []string           `json:"reasons,omitempty"`   // why the ways before it were not taken
+	Written    int64              `json:"written"`             // bytes written to the disk
+	Zeroed     int64              `json:"zeroed"`              // bytes that the disk zeroed itself
+	Kept       int64              `json:"kept"`                // bytes that were already right
+	Wire       int64              `json:"wire"`                // bytes fetched
+	Repaired   int                `json:"repaired,omitempty"`  // chunks that read back wrong once
+	Memory     int64              `json:"memory,omitempty"`    // bytes that the agent had resident at most
+	PhaseTimes map[string]float64 `json:"phaseTimes"`          // seconds by phase
+	Identity   string             `json:"identity,omitempty"`  // digest of the identity that was written
+	Preserved  []string           `json:"preserved,omitempty"` // partitions that were kept: "4 (data)"
 }

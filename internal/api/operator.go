@@ -2,36 +2,52 @@ package api
 
 import "time"
 
-// Paths of the operator API, on loopback only. MAC is in any common spelling.
+// Paths of the operator API. {machine} is anything that a machine is known
+// by: its name, a MAC in any common spelling, its SMBIOS UUID, its serial.
 const (
-	PathMachines      = "/api/v1/machines"              // GET -> Machines
-	PathMachine       = "/api/v1/machines/{mac}"        // GET -> Machine, DELETE
-	PathFlash         = "/api/v1/machines/{mac}/flash"  // POST FlashRequest -> Machine
-	PathCancel        = "/api/v1/machines/{mac}/cancel" // POST -> Machine
-	PathMachineEvents = "/api/v1/machines/{mac}/events" // GET -> Events
-	PathEventStream   = "/api/v1/events"                // GET, server-sent events
-	PathImages        = "/api/v1/images"                // GET -> Images
+	PathMachines      = "/api/v1/machines"                   // GET ?selector= -> Machines; POST MachineSpec -> Machine
+	PathMachine       = "/api/v1/machines/{machine}"         // GET -> Machine; PUT MachineSpec -> Machine; DELETE
+	PathPreview       = "/api/v1/machines/{machine}/preview" // POST FlashRequest -> Preview; arms nothing
+	PathFlash         = "/api/v1/machines/{machine}/flash"   // POST FlashRequest -> Machine
+	PathCancel        = "/api/v1/machines/{machine}/cancel"  // POST -> Machine
+	PathMachineEvents = "/api/v1/machines/{machine}/events"  // GET -> Events
+	PathFlashes       = "/api/v1/machines/{machine}/flashes" // GET -> Flashes
+	PathEventStream   = "/api/v1/events"                     // GET, server-sent events
+	PathEventLog      = "/api/v1/log"                        // GET ?limit= -> Log: the newest events of all machines
+	PathImages        = "/api/v1/images"                     // GET -> Images
+	PathFleet         = "/api/v1/fleet"                      // GET -> Fleet without secrets; PUT Fleet ?dryRun= -> FleetDiff
+	PathServers       = "/api/v1/servers"                    // GET -> Servers of this cluster
 )
 
 // States of a machine.
 const (
-	MachineDiscovered = "discovered" // seen, unknown to the operator
-	MachineRegistered = "registered" // known, nothing to do
-	MachineArmed      = "armed"      // will be flashed at its next network boot
-	MachineBooting    = "booting"    // was given kernel and initramfs
-	MachineFlashing   = "flashing"   // the agent has its plan
-	MachineHandedOff  = "handed off" // sealed, receipt here, the agent has left
-	MachineFailed     = "failed"
+	MachineDiscovered  = "discovered"         // seen, unknown to the operator
+	MachineRegistered  = "registered"         // known, nothing to do
+	MachineArmed       = "armed"              // will be flashed at its next network boot
+	MachineBooting     = "booting"            // was given kernel and initramfs
+	MachineFlashing    = "flashing"           // the agent has its plan
+	MachineHandingOff  = "handing off"        // sealed, receipt here, nothing heard of the new system yet
+	MachineRunning     = "running"            // the new system has said so, or a probe has
+	MachineUnconfirmed = "unconfirmed"        // the new system was not heard of in time
+	MachineLocalDisk   = "booting local disk" // asked, and was sent to its disk
+	MachineFailed      = "failed"             // Machine.Cause says why
 )
 
 // Machine is one computer as the server knows it.
 type Machine struct {
-	MAC       string     `json:"mac"`
+	// ID is what the record is kept under and never changes: the label that
+	// the machine was first known by.
+	ID string `json:"id"`
+	// MAC is the address that the machine last booted or reported by; empty
+	// for one that is registered by other labels and was never seen.
+	MAC       string     `json:"mac,omitempty"`
+	Spec      Spec       `json:"spec,omitzero"`
 	State     string     `json:"state"`
 	Since     time.Time  `json:"since"` // of the state
-	FirstSeen time.Time  `json:"firstSeen"`
-	LastSeen  time.Time  `json:"lastSeen"`
+	FirstSeen time.Time  `json:"firstSeen,omitzero"`
+	LastSeen  time.Time  `json:"lastSeen,omitzero"`
 	Firmware  string     `json:"firmware,omitempty"` // as DHCP told: "BIOS", "UEFI x64", ...
+	Address   string     `json:"address,omitempty"`  // IP that it was last heard from
 	Inventory *Inventory `json:"inventory,omitempty"`
 	Armed     *Armed     `json:"armed,omitempty"`
 	Session   string     `json:"session,omitempty"` // of the agent that is or was last in the machine
@@ -40,47 +56,177 @@ type Machine struct {
 	// of this machine did: an agent that is older than its firmware is gone.
 	AgentSeen    time.Time `json:"agentSeen,omitzero"`
 	FirmwareSeen time.Time `json:"firmwareSeen,omitzero"`
+	// Waiting is set while a discovered machine's agent waits for an arm.
+	Waiting bool `json:"waiting,omitempty"`
+	// Stuck is since when an agent that should speak is silent; zero: it is not.
+	Stuck time.Time `json:"stuck,omitzero"`
+	// Conflict says which second agent claims to be this machine; empty: none.
+	Conflict string `json:"conflict,omitempty"`
 	// Writing is set from the first write of the armed flash to its receipt:
 	// the disk is then neither what it was nor what it will be.
 	Writing  bool      `json:"writing,omitempty"`
 	Progress *Progress `json:"progress,omitempty"`
 	Receipt  *Receipt  `json:"receipt,omitempty"` // of the last flash that ended well
-	Cause    string    `json:"cause,omitempty"`   // why it failed
-	Message  string    `json:"message,omitempty"` // the last thing heard of it
+	// Awaited is what will confirm that the system of the last flash runs.
+	Awaited *Awaited `json:"awaited,omitempty"`
+	Cause   string   `json:"cause,omitempty"`   // why it failed
+	Message string   `json:"message,omitempty"` // the last thing heard of it
+}
+
+// Spec is what an operator says of a machine. All of it is optional but one
+// label to recognise the machine by. What a flash of it needs and is not said
+// here comes from the groups whose selectors match its labels.
+type Spec struct {
+	Name   string            `json:"name,omitempty" maxLength:"63" doc:"name for people, unique: letters, digits, hyphens, dots"`
+	MACs   []string          `json:"macs,omitempty" maxItems:"32"`
+	UUID   string            `json:"uuid,omitempty" maxLength:"36" doc:"SMBIOS UUID"`
+	Serial string            `json:"serial,omitempty" maxLength:"128" doc:"SMBIOS serial number"`
+	Labels map[string]string `json:"labels,omitempty" doc:"anything to select by, such as rack: b7"`
+	Flash  Defaults          `json:"flash,omitzero"`
+	// Values are for the templates of its identity: address, role, ...
+	Values map[string]string `json:"values,omitempty"`
+}
+
+// Defaults are settings of a flash that a machine or group has.
+type Defaults struct {
+	Image    string   `json:"image,omitempty" maxLength:"128"`
+	Disk     string   `json:"disk,omitempty" maxLength:"512"`
+	Identity string   `json:"identity,omitempty" maxLength:"63" doc:"name of an identity of the fleet"`
+	ReadBack string   `json:"readBack,omitempty" enum:",full,sample,off"`
+	Handoff  string   `json:"handoff,omitempty" enum:",auto,switch_root,kexec,reboot"`
+	Keep     []string `json:"keep,omitempty" maxItems:"128"`
+	Confirm  *Confirm `json:"confirm,omitempty"`
+}
+
+// Confirm says how it is known that the new system runs.
+type Confirm struct {
+	// Probe is "tcp:22" or "ping", to the address that the agent had; empty:
+	// only the beacon that the identity sets up.
+	Probe string `json:"probe,omitempty" maxLength:"32"`
+	// Within is how long to wait, in seconds; 0 is 600.
+	Within int `json:"within,omitempty" minimum:"0" maximum:"86400"`
+	// Boots is how many network boots without confirmation are taken for a
+	// system that does not start: state failed, cause boot-failed; 0 is 3.
+	Boots int `json:"boots,omitempty" minimum:"0" maximum:"100"`
+}
+
+// Awaited is the wait for a sign of life of a new system.
+type Awaited struct {
+	Plan   string    `json:"plan"`
+	Beacon string    `json:"beacon,omitempty"` // its secret part, never shown to operators
+	Probe  string    `json:"probe,omitempty"`
+	Until  time.Time `json:"until"`
+	Boots  int       `json:"boots"` // network boots since the handoff
+	Limit  int       `json:"limit"` // boots that are taken for a failure
 }
 
 // Armed is the operator's permission for exactly one flash.
 type Armed struct {
-	Plan    Plan      `json:"plan"`
-	Since   time.Time `json:"since"`
-	Expires time.Time `json:"expires,omitzero"`
+	Plan         Plan      `json:"plan"`
+	Since        time.Time `json:"since"`
+	Expires      time.Time `json:"expires,omitzero"`
+	By           string    `json:"by,omitempty"` // actor
+	IdentityName string    `json:"identityName,omitempty"`
+	Confirm      Confirm   `json:"confirm"`
 }
 
-// FlashRequest arms a machine.
+// FlashRequest arms a machine. What is empty is taken from the machine's spec
+// and its groups.
 type FlashRequest struct {
-	Image    string `json:"image" doc:"name of a stored image" minLength:"1" maxLength:"128"`
-	Disk     string `json:"disk,omitempty" doc:"disk rule, such as serial=S4EW or smallest" maxLength:"512"`
-	ReadBack string `json:"readBack,omitempty" enum:"full,sample,off" default:"full"`
-	Handoff  string `json:"handoff,omitempty" enum:"auto,switch_root,kexec,reboot" default:"auto"`
-	NoGrow   bool   `json:"noGrow,omitempty" doc:"leave the last partition as the image has it"`
-	Unseen   bool   `json:"unseen,omitempty" doc:"arm the machine although it was never seen: it may be a typing error"`
-	Expires  int    `json:"expires,omitempty" doc:"seconds until the permission lapses; 0 is never" minimum:"0"`
+	Image    string   `json:"image,omitempty" doc:"name of a stored image" maxLength:"128"`
+	Disk     string   `json:"disk,omitempty" doc:"disk rule, such as serial=S4EW or smallest" maxLength:"512"`
+	Identity string   `json:"identity,omitempty" doc:"name of an identity of the fleet; \"none\" for none" maxLength:"63"`
+	ReadBack string   `json:"readBack,omitempty" enum:",full,sample,off"`
+	Handoff  string   `json:"handoff,omitempty" enum:",auto,switch_root,kexec,reboot"`
+	Keep     []string `json:"keep,omitempty" doc:"partitions to preserve, by number or label" maxItems:"128"`
+	Wipe     bool     `json:"wipe,omitempty" doc:"overwrite a disk that holds LVM, RAID, ZFS, LUKS, Ceph or partitions that gild did not put there"`
+	NoGrow   bool     `json:"noGrow,omitempty" doc:"leave the last partition as the image has it"`
+	Unseen   bool     `json:"unseen,omitempty" doc:"arm the machine although it was never seen: it may be a typing error"`
+	Expires  int      `json:"expires,omitempty" doc:"seconds until the permission lapses; 0 is never" minimum:"0"`
+	Confirm  *Confirm `json:"confirm,omitempty"`
+	// Shown is the Digest of the Preview that the operator agreed to; when
+	// what would be lost has changed since, the arm is refused. Empty: the
+	// operator agreed to whatever it is.
+	Shown string `json:"shown,omitempty" maxLength:"64"`
+}
+
+// Preview is what an arm would do.
+type Preview struct {
+	Machine  Machine      `json:"machine"`
+	Image    Image        `json:"image"`
+	Request  FlashRequest `json:"request"`            // with all defaults filled in
+	Disk     *Disk        `json:"disk,omitempty"`     // that the rule means by the last inventory
+	Lost     []string     `json:"lost,omitempty"`     // what is on it, line by line, and goes
+	Kept     []string     `json:"kept,omitempty"`     // what stays
+	Warnings []string     `json:"warnings,omitempty"` // what to know: "never seen", "inventory is 3 days old", ...
+	// Refusal says why the arm or the agent would refuse; empty: they would
+	// not, as far as the last inventory tells.
+	Refusal string `json:"refusal,omitempty"`
+	Digest  string `json:"digest"` // of what is shown: FlashRequest.Shown
+}
+
+// Flash is one flash in a machine's history.
+type Flash struct {
+	Plan     string    `json:"plan"`
+	Image    PlanImage `json:"image"`
+	Identity string    `json:"identity,omitempty"`
+	By       string    `json:"by,omitempty"`
+	Armed    time.Time `json:"armed"`
+	Started  time.Time `json:"started,omitzero"`
+	Ended    time.Time `json:"ended,omitzero"` // zero: under way
+	Outcome  string    `json:"outcome"`        // "under way", "running", "unconfirmed", "boot-failed", "failed", "cancelled", "lapsed", "handing off"
+	Cause    string    `json:"cause,omitempty"`
+	Message  string    `json:"message,omitempty"`
+	Receipt  *Receipt  `json:"receipt,omitempty"`
+	// Phases are the boot steps with their times, in order.
+	Phases []Phase `json:"phases,omitempty"`
+	// Samples are the throughput over time, at most 240.
+	Samples []Sample `json:"samples,omitempty"`
+}
+
+// Phase is one step of a flash.
+type Phase struct {
+	Step  string    `json:"step"`
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end,omitzero"` // zero: under way
+	State string    `json:"state"`
+}
+
+// Sample is how far a flash was at one moment.
+type Sample struct {
+	At    time.Time `json:"at"`
+	Phase string    `json:"phase"`
+	Done  int64     `json:"done"` // bytes
+	Wire  int64     `json:"wire"` // bytes
+	Rate  float64   `json:"rate"` // bytes a second
+}
+
+// Flashes is a machine's history, newest first: at most the last 50.
+type Flashes struct {
+	Flashes []Flash `json:"flashes"`
 }
 
 // Image is one stored image as a list shows it.
 type Image struct {
-	Name    string `json:"name"`
-	Digest  string `json:"digest"`
-	Size    int64  `json:"size"`   // raw bytes
-	Stored  int64  `json:"stored"` // bytes
-	Release string `json:"release,omitempty"`
-	Arch    string `json:"arch,omitempty"`
+	Name       string      `json:"name"`
+	Digest     string      `json:"digest"`
+	Size       int64       `json:"size"`   // raw bytes
+	Stored     int64       `json:"stored"` // bytes
+	Data       int64       `json:"data"`   // raw bytes that are not zero
+	Release    string      `json:"release,omitempty"`
+	Arch       string      `json:"arch,omitempty"`
+	Cmdline    string      `json:"cmdline,omitempty"`
+	Firmware   []string    `json:"firmware,omitempty"`   // what can boot it by itself: "bios", "uefi"
+	Scheme     string      `json:"scheme,omitempty"`     // "gpt", "mbr" or "none"
+	SectorSize int         `json:"sectorSize,omitempty"` // bytes
+	Partitions []Partition `json:"partitions,omitempty"`
+	Root       int         `json:"root,omitempty"` // number of the root partition
 	// Damage says why no more than name and digest is known; `gild image
 	// verify` looks closer.
 	Damage string `json:"damage,omitempty"`
 }
 
-// Machines is every machine that the server knows, sorted by MAC.
+// Machines is every machine that the server knows, sorted by name, then ID.
 type Machines struct {
 	Machines []Machine `json:"machines"`
 }
@@ -91,9 +237,34 @@ type Events struct {
 	Events []Event `json:"events"`
 }
 
+// Log is the newest events of all machines, newest first.
+type Log struct {
+	Entries []LogEntry `json:"entries"`
+}
+
+// LogEntry is one event with whose it is.
+type LogEntry struct {
+	Machine string `json:"machine"`        // ID
+	Name    string `json:"name,omitempty"` // Spec.Name
+	Event   Event  `json:"event"`
+}
+
 // Images is every stored image, sorted by name.
 type Images struct {
 	Images []Image `json:"images"`
+}
+
+// Servers is every gild serve of this cluster that is alive.
+type Servers struct {
+	Servers []Server `json:"servers"`
+}
+
+// Server is one gild serve.
+type Server struct {
+	Name    string    `json:"name"`    // host name
+	BaseURL string    `json:"baseURL"` // where machines boot from
+	Version string    `json:"version"`
+	Since   time.Time `json:"since"`
 }
 
 // Names of the messages on the event stream. Each carries a Change; the
@@ -108,7 +279,7 @@ const (
 // Change is one message of the event stream.
 type Change struct {
 	Kind    string   `json:"kind"`
-	MAC     string   `json:"mac,omitempty"`
+	ID      string   `json:"id,omitempty"` // of the machine
 	Machine *Machine `json:"machine,omitempty"`
 	Event   *Event   `json:"event,omitempty"`
 }

@@ -110,7 +110,7 @@ func (a *app) cancelCmd() *cobra.Command {
 }
 
 func (a *app) runMachineLs(ctx context.Context) error {
-	machines, err := a.operator().Machines(ctx)
+	machines, err := a.operator().Machines(ctx, "")
 	if err != nil {
 		return a.reached(err)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -211,6 +212,9 @@ func (s *Machines) Flash(ctx context.Context, spelling string, f api.FlashReques
 			Help: "gild machine ls shows the machines that were seen; to arm one before its first boot, say so (--unseen)",
 		}
 	}
+	if f.Image == "" {
+		return api.Machine{}, &fleet.InvalidError{Problem: "no image is named", Help: "gild image ls shows the stored images"}
+	}
 	s.arming.RLock()
 	defer s.arming.RUnlock()
 	digest, err := s.Images.Resolve(ctx, f.Image)
@@ -262,8 +266,8 @@ func newPlan(f api.FlashRequest, digest golden.Digest) api.Plan {
 		ID:       rand.Text(),
 		Image:    api.PlanImage{Name: f.Image, Repository: repository, Digest: string(digest)},
 		Disk:     f.Disk,
-		ReadBack: f.ReadBack,
-		Handoff:  f.Handoff,
+		ReadBack: cmp.Or(f.ReadBack, "full"),
+		Handoff:  cmp.Or(f.Handoff, "auto"),
 		Grow:     !f.NoGrow,
 	}
 }
@@ -336,7 +340,7 @@ func (s *Machines) snapshot(ctx context.Context, send func(int64, api.Change) er
 		if i == len(machines)-1 {
 			id = rev
 		}
-		if err := send(id, api.Change{Kind: api.ChangeMachine, MAC: machines[i].MAC, Machine: &machines[i]}); err != nil {
+		if err := send(id, api.Change{Kind: api.ChangeMachine, ID: machines[i].ID, Machine: &machines[i]}); err != nil {
 			return 0, err
 		}
 	}

@@ -226,7 +226,7 @@ func TestOperatorErrors(t *testing.T) {
 	if images, err := r.operator.Images(t.Context()); err != nil || len(images) != 1 {
 		t.Errorf("Images = %v, %v; want one", images, err)
 	}
-	if doc := get(t, "http://"+r.Operator+"/openapi.json"); !strings.Contains(doc, "/api/v1/machines/{mac}/flash") {
+	if doc := get(t, "http://"+r.Operator+"/openapi.json"); !strings.Contains(doc, "/api/v1/machines/{machine}/flash") {
 		t.Errorf("openapi.json does not describe the flash operation: %.200s", doc)
 	}
 }

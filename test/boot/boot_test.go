@@ -59,7 +59,7 @@ func failure(m lab.Machine, cause string) *api.Event {
 // handedOff waits for the receipt and checks what every receipt must say.
 func handedOff(t *testing.T, room *lab.Room) *api.Receipt {
 	t.Helper()
-	m := room.WaitFor(mac, "flash", flashing, isState(api.MachineHandedOff))
+	m := room.WaitFor(mac, "flash", flashing, isState(api.MachineHandingOff))
 	if m.Receipt == nil {
 		t.Fatal("handed off without a receipt")
 	}

@@ -92,7 +92,7 @@ func TestCorruptedChunk(t *testing.T) {
 
 	m := room.WaitFor(mac, "failure", flashing, failedWith("flash-failed"))
 	t.Logf("the machine says: %s", failure(m, "flash-failed").Message)
-	if m.State == api.MachineHandedOff || m.Receipt != nil {
+	if m.State == api.MachineHandingOff || m.Receipt != nil {
 		t.Errorf("a corrupted image left the machine %q, receipt %v", m.State, m.Receipt)
 	}
 	mustNotBoot(t, disk.Path)

@@ -37,8 +37,8 @@ func TestBIOSGPTXFSSATA(t *testing.T) {
 	g = room.PowerOn(machine)
 	g.ExpectLogin()
 	m := room.Machine(mac)
-	if m.State != api.MachineHandedOff {
-		t.Errorf("after a second network boot the machine is %q; want %q", m.State, api.MachineHandedOff)
+	if m.State != api.MachineHandingOff {
+		t.Errorf("after a second network boot the machine is %q; want %q", m.State, api.MachineHandingOff)
 	}
 	if diff := cmp.Diff(receipt, m.Receipt); diff != "" {
 		t.Errorf("a second network boot changed the receipt (-before +after):\n%s", diff)

@@ -82,7 +82,7 @@ func TestRescueShell(t *testing.T) {
 	if !isZero(t, disk.Path, diskSize) {
 		t.Error("the disk was written in rescue mode")
 	}
-	if m := room.Machine(mac); m.State == api.MachineHandedOff || m.Armed == nil {
+	if m := room.Machine(mac); m.State == api.MachineHandingOff || m.Armed == nil {
 		t.Errorf("a rescue boot used the permission up: %q", m.State)
 	}
 }

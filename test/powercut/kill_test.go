@@ -130,7 +130,7 @@ func (k *killer) cycle(t *testing.T, kill bool) {
 	k.round.kills++
 	k.judge(t, before)
 	// The receipt may have gone out right before: then this flash is over.
-	if m := k.Machine(mac); m.State == api.MachineHandedOff {
+	if m := k.Machine(mac); m.State == api.MachineHandingOff {
 		k.ended(t)
 		return
 	}

@@ -122,7 +122,7 @@ func (r *rig) netBoot(disk vm.Disk) vm.Config {
 // handedOff waits for the receipt of a flash.
 func (r *rig) handedOff(t *testing.T) *api.Receipt {
 	t.Helper()
-	m := r.WaitFor(mac, "flash", flashing, func(m lab.Machine) bool { return m.State == api.MachineHandedOff })
+	m := r.WaitFor(mac, "flash", flashing, func(m lab.Machine) bool { return m.State == api.MachineHandingOff })
 	if m.Receipt == nil || m.Receipt.Handoff != "reboot" || m.Receipt.ReadBack != "full" {
 		t.Fatalf("receipt %+v; want a reboot after a full read-back", m.Receipt)
 	}

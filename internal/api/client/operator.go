@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 // answered is a *ProblemError.
 type Operator struct {
 	BaseURL string       // "http://127.0.0.1:8081", no slash at the end
+	Token   string       // the admin token; empty: none is sent
 	HTTP    *http.Client // nil: a client without a timeout; ctx bounds each call
 }
 
@@ -33,44 +35,85 @@ func (e *ProblemError) Error() string {
 	return fmt.Sprintf("server answered %d %s", e.Status, e.Title)
 }
 
-// Machines lists all machines.
-func (c *Operator) Machines(ctx context.Context) ([]api.Machine, error) {
+// Machines lists the machines that the selector ("rack=b7,role!=db") matches,
+// all of them when it is empty.
+func (c *Operator) Machines(ctx context.Context, selector string) ([]api.Machine, error) {
 	var out api.Machines
-	err := c.call(ctx, http.MethodGet, api.PathMachines, nil, &out)
+	path := api.PathMachines
+	if selector != "" {
+		path += "?selector=" + url.QueryEscape(selector)
+	}
+	err := c.call(ctx, http.MethodGet, path, nil, &out)
 	return out.Machines, err
 }
 
-// Machine returns one machine. mac is in any common spelling, here and below.
-func (c *Operator) Machine(ctx context.Context, mac string) (api.Machine, error) {
+// Machine returns one machine. name is anything that it is known by, here and
+// below: its name, a MAC in any common spelling, its UUID, its serial.
+func (c *Operator) Machine(ctx context.Context, name string) (api.Machine, error) {
 	var out api.Machine
-	err := c.call(ctx, http.MethodGet, machinePath(api.PathMachine, mac), nil, &out)
+	err := c.call(ctx, http.MethodGet, machinePath(api.PathMachine, name), nil, &out)
+	return out, err
+}
+
+// Register makes a machine known that need not have been seen.
+func (c *Operator) Register(ctx context.Context, spec api.Spec) (api.Machine, error) {
+	var out api.Machine
+	err := c.call(ctx, http.MethodPost, api.PathMachines, spec, &out)
+	return out, err
+}
+
+// Edit replaces what the operator says of a machine.
+func (c *Operator) Edit(ctx context.Context, name string, spec api.Spec) (api.Machine, error) {
+	var out api.Machine
+	err := c.call(ctx, http.MethodPut, machinePath(api.PathMachine, name), spec, &out)
 	return out, err
 }
 
 // Delete forgets a machine.
-func (c *Operator) Delete(ctx context.Context, mac string) error {
-	return c.call(ctx, http.MethodDelete, machinePath(api.PathMachine, mac), nil, nil)
+func (c *Operator) Delete(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, machinePath(api.PathMachine, name), nil, nil)
+}
+
+// Preview tells what Flash would do, and does nothing.
+func (c *Operator) Preview(ctx context.Context, name string, f api.FlashRequest) (api.Preview, error) {
+	var out api.Preview
+	err := c.call(ctx, http.MethodPost, machinePath(api.PathPreview, name), f, &out)
+	return out, err
 }
 
 // Flash arms a machine for one flash.
-func (c *Operator) Flash(ctx context.Context, mac string, f api.FlashRequest) (api.Machine, error) {
+func (c *Operator) Flash(ctx context.Context, name string, f api.FlashRequest) (api.Machine, error) {
 	var out api.Machine
-	err := c.call(ctx, http.MethodPost, machinePath(api.PathFlash, mac), f, &out)
+	err := c.call(ctx, http.MethodPost, machinePath(api.PathFlash, name), f, &out)
 	return out, err
 }
 
 // Cancel takes an arm back.
-func (c *Operator) Cancel(ctx context.Context, mac string) (api.Machine, error) {
+func (c *Operator) Cancel(ctx context.Context, name string) (api.Machine, error) {
 	var out api.Machine
-	err := c.call(ctx, http.MethodPost, machinePath(api.PathCancel, mac), nil, &out)
+	err := c.call(ctx, http.MethodPost, machinePath(api.PathCancel, name), nil, &out)
 	return out, err
 }
 
 // Events returns what is kept of a machine's past, oldest first.
-func (c *Operator) Events(ctx context.Context, mac string) ([]api.Event, error) {
+func (c *Operator) Events(ctx context.Context, name string) ([]api.Event, error) {
 	var out api.Events
-	err := c.call(ctx, http.MethodGet, machinePath(api.PathMachineEvents, mac), nil, &out)
+	err := c.call(ctx, http.MethodGet, machinePath(api.PathMachineEvents, name), nil, &out)
 	return out.Events, err
+}
+
+// Flashes returns the history of a machine, newest first.
+func (c *Operator) Flashes(ctx context.Context, name string) ([]api.Flash, error) {
+	var out api.Flashes
+	err := c.call(ctx, http.MethodGet, machinePath(api.PathFlashes, name), nil, &out)
+	return out.Flashes, err
+}
+
+// Log returns the newest events of all machines, newest first.
+func (c *Operator) Log(ctx context.Context, limit int) ([]api.LogEntry, error) {
+	var out api.Log
+	err := c.call(ctx, http.MethodGet, api.PathEventLog+"?limit="+strconv.Itoa(limit), nil, &out)
+	return out.Entries, err
 }
 
 // Images lists the stored images.
@@ -80,8 +123,33 @@ func (c *Operator) Images(ctx context.Context) ([]api.Image, error) {
 	return out.Images, err
 }
 
-func machinePath(pattern, mac string) string {
-	return strings.Replace(pattern, "{mac}", url.PathEscape(mac), 1)
+// Fleet returns what was applied, without secrets.
+func (c *Operator) Fleet(ctx context.Context) (api.Fleet, error) {
+	var out api.Fleet
+	err := c.call(ctx, http.MethodGet, api.PathFleet, nil, &out)
+	return out, err
+}
+
+// Apply makes the fleet what f says, or only tells what that would change.
+func (c *Operator) Apply(ctx context.Context, f api.Fleet, dryRun bool) (api.FleetDiff, error) {
+	var out api.FleetDiff
+	path := api.PathFleet
+	if dryRun {
+		path += "?dryRun=true"
+	}
+	err := c.call(ctx, http.MethodPut, path, f, &out)
+	return out, err
+}
+
+// Servers lists the servers of this cluster.
+func (c *Operator) Servers(ctx context.Context) ([]api.Server, error) {
+	var out api.Servers
+	err := c.call(ctx, http.MethodGet, api.PathServers, nil, &out)
+	return out.Servers, err
+}
+
+func machinePath(pattern, name string) string {
+	return strings.Replace(pattern, "{machine}", url.PathEscape(name), 1)
 }
 
 // operatorTimeout bounds everything but the event stream.
@@ -124,6 +192,9 @@ func (c *Operator) do(ctx context.Context, method, path string, body io.Reader, 
 	}
 	for k, v := range header {
 		req.Header[k] = v
+	}
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")

@@ -171,7 +171,7 @@ func finish(m *api.Machine, r *api.Receipt, now time.Time) error {
 	if r.Plan != plan.ID || r.Image != plan.Image.Digest {
 		return &SessionError{m.MAC, "the receipt is for another plan or image than the armed one"}
 	}
-	disarm(m, api.MachineHandedOff, now)
+	disarm(m, api.MachineHandingOff, now)
 	m.Receipt = r
 	m.Cause = ""
 	return nil

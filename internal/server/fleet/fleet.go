@@ -116,7 +116,7 @@ func Boot(m *api.Machine, who api.Inventory, now time.Time) (Decision, []api.Eve
 	}
 	if m.Armed == nil {
 		d := Decision{MAC: m.MAC, Why: "not armed: booting the local disk"}
-		if m.State == api.MachineHandedOff {
+		if m.State == api.MachineHandingOff {
 			d.Why = "already flashed: booting the local disk"
 		}
 		return d, append(events, api.Event{Time: now, Step: StepBoot, State: api.StateDone, Message: d.Why})

@@ -118,7 +118,7 @@ func TestWholeFlash(t *testing.T) {
 	}
 	last := report("s1", "p1", event(4, StepFlash, api.StateDone), sealed(5, "p1"))
 	s.report(20, true, last)
-	s.state(api.MachineHandedOff)
+	s.state(api.MachineHandingOff)
 	if s.m.Armed != nil || s.m.Receipt == nil {
 		t.Fatalf("armed %v, receipt %v; want the arm used up by a receipt", s.m.Armed, s.m.Receipt)
 	}
@@ -147,7 +147,7 @@ func TestSecondAgentWaits(t *testing.T) {
 	s.report(126, false, report("s1", "p1", event(2, StepFlash, api.StateDone)))
 	s.report(127, false, report("s1", "p1", sealed(3, "p1")))
 	s.report(128, true, report("s2", "p1", event(1, StepFlash, api.StateStart), sealed(2, "p1")))
-	s.state(api.MachineHandedOff)
+	s.state(api.MachineHandingOff)
 }
 
 func TestPowerCutInMidFlash(t *testing.T) {

@@ -127,7 +127,7 @@ func (w *world) invariants() error {
 		return fmt.Errorf("writing without an arm")
 	case m.Armed == nil && (m.State == api.MachineArmed || m.State == api.MachineFlashing || m.State == api.MachineBooting):
 		return fmt.Errorf("state %q without an arm", m.State)
-	case m.Armed != nil && (m.State == api.MachineHandedOff || m.State == api.MachineRegistered || m.State == api.MachineDiscovered):
+	case m.Armed != nil && (m.State == api.MachineHandingOff || m.State == api.MachineRegistered || m.State == api.MachineDiscovered):
 		return fmt.Errorf("state %q with an arm", m.State)
 	}
 	return nil

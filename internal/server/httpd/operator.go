@@ -46,10 +46,10 @@ type Operator struct {
 
 type (
 	byMAC struct {
-		MAC string `path:"mac" doc:"MAC address in any common spelling" maxLength:"32"`
+		MAC string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
 	}
 	flashInput struct {
-		MAC  string `path:"mac" doc:"MAC address in any common spelling" maxLength:"32"`
+		MAC  string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
 		Body api.FlashRequest
 	}
 	body[T any] struct{ Body T }

@@ -191,7 +191,7 @@ func testWatch(t *testing.T, s *Store) {
 	var kinds []string
 	err = s.Watch(t.Context(), rev, func(c Change) error {
 		for _, x := range c.Changes {
-			kinds = append(kinds, x.Kind+" "+x.MAC)
+			kinds = append(kinds, x.Kind+" "+x.ID)
 		}
 		if len(kinds) == 3 {
 			return enough

@@ -82,7 +82,7 @@ func (s *Store) load(ctx context.Context, mac string) (record, int64, error) {
 		return record{}, 0, fmt.Errorf("reading machine %s: %w", mac, err)
 	}
 	if len(resp.Kvs) == 0 {
-		return record{Machine: api.Machine{MAC: mac}}, 0, nil
+		return record{Machine: api.Machine{ID: mac, MAC: mac}}, 0, nil
 	}
 	var r record
 	if err := json.Unmarshal(resp.Kvs[0].Value, &r); err != nil {

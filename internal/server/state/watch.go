@@ -70,13 +70,13 @@ func (s *Store) decode(e *clientv3.Event) ([]api.Change, error) {
 	put := e.Type == mvccpb.Event_PUT
 	switch {
 	case kind == "machine" && !put:
-		return []api.Change{{Kind: api.ChangeRemoved, MAC: rest}}, nil
+		return []api.Change{{Kind: api.ChangeRemoved, ID: rest}}, nil
 	case kind == "machine":
 		var r record
 		if err := json.Unmarshal(e.Kv.Value, &r); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", e.Kv.Key, err)
 		}
-		return []api.Change{{Kind: api.ChangeMachine, MAC: rest, Machine: &r.Machine}}, nil
+		return []api.Change{{Kind: api.ChangeMachine, ID: rest, Machine: &r.Machine}}, nil
 	case kind == "event" && put:
 		var group []api.Event
 		if err := json.Unmarshal(e.Kv.Value, &group); err != nil {
@@ -85,7 +85,7 @@ func (s *Store) decode(e *clientv3.Event) ([]api.Change, error) {
 		mac, _, _ := strings.Cut(rest, "/")
 		changes := make([]api.Change, len(group))
 		for i := range group {
-			changes[i] = api.Change{Kind: api.ChangeEvent, MAC: mac, Event: &group[i]}
+			changes[i] = api.Change{Kind: api.ChangeEvent, ID: mac, Event: &group[i]}
 		}
 		return changes, nil
 	}

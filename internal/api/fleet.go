@@ -1,0 +1,43 @@
+package api
+
+// Fleet is everything that an operator keeps under version control: what
+// `gild apply` sends. Names are unique within their kind: letters, digits,
+// hyphens, dots, at most 63.
+type Fleet struct {
+	Machines   []Spec              `json:"machines,omitempty"`
+	Groups     []Group             `json:"groups,omitempty"`
+	Identities map[string]Identity `json:"identities,omitempty"`
+	// Images says what images must be stored under their names, by digest:
+	// an apply that finds another one is refused.
+	Images map[string]string `json:"images,omitempty"`
+	// Prune removes machines, groups and identities that the files of an
+	// earlier apply named and these do not. Machines only seen are never
+	// removed, nor is one that is armed.
+	Prune bool `json:"prune,omitempty"`
+}
+
+// Group gives defaults to every machine whose labels its selector matches.
+// The machine's own go before those of its groups; two groups that say
+// different things of one machine are an error.
+type Group struct {
+	Name     string            `json:"name" maxLength:"63"`
+	Selector string            `json:"selector" maxLength:"512" doc:"such as rack=b7,role!=db"`
+	Flash    Defaults          `json:"flash,omitzero"`
+	Values   map[string]string `json:"values,omitempty"`
+}
+
+// FleetDiff is what an apply changes or would change.
+type FleetDiff struct {
+	Changes []FleetChange `json:"changes"` // empty: nothing
+	DryRun  bool          `json:"dryRun"`
+}
+
+// FleetChange is one difference.
+type FleetChange struct {
+	Kind  string `json:"kind"`            // "machine", "group", "identity", "image"
+	Name  string `json:"name"`            // of the thing
+	Do    string `json:"do"`              // "add", "change", "remove"
+	Field string `json:"field,omitempty"` // of a change: "labels.rack"
+	Old   string `json:"old,omitempty"`   // secrets are shown as a digest
+	New   string `json:"new,omitempty"`
+}

@@ -74,6 +74,15 @@ type Disk struct {
 	// TableID is the GPT disk GUID or the MBR signature of what is on it now.
 	TableID    string      `json:"tableID,omitempty"`
 	Partitions []Partition `json:"partitions,omitempty"`
+	// Unsealed says that LBA 0 is zero although a GPT is behind it: a flash
+	// was begun and did not come to its end. Partitions are those of that GPT.
+	Unsealed bool `json:"unsealed,omitempty"`
+	// Damaged says why the partition table cannot be read: what is on the disk
+	// is then not known.
+	Damaged string `json:"damaged,omitempty"`
+	// FileSystem and FSLabel are of a file system on the whole disk.
+	FileSystem string `json:"fileSystem,omitempty"`
+	FSLabel    string `json:"fsLabel,omitempty"`
 	// Claims names whose data is on the disk or a partition of it, by a stable
 	// code: see the Claim constants. Such a disk is not overwritten unless
 	// the operator said so of it (Plan.Wipe).
@@ -100,6 +109,10 @@ type Partition struct {
 	Label      string `json:"label,omitempty"` // GPT partition name
 	FileSystem string `json:"fileSystem,omitempty"`
 	FSLabel    string `json:"fsLabel,omitempty"`
+	// UUID is the PARTUUID: a GUID in lower case, or "xxxxxxxx-NN" for MBR.
+	UUID string `json:"uuid,omitempty"`
+	// Claims are what Disk.Claims says, of this partition alone.
+	Claims []string `json:"claims,omitempty"`
 }
 
 // NIC is one network interface of a machine.
@@ -148,11 +161,12 @@ type Plan struct {
 	// Wipe permits overwriting a disk that Disk.Claims speaks of, or that has
 	// partitions which neither this image nor an earlier flash put there.
 	Wipe bool `json:"wipe,omitempty"`
-	// Known are table IDs (Disk.TableID) that an earlier flash of this
-	// machine left: such a disk is ours to overwrite without Wipe.
+	// Known are the IDs of what earlier flashes of this machine left: of
+	// tables (Disk.TableID) and of their partitions (Partition.UUID). Such are
+	// ours to overwrite without Wipe.
 	Known []string `json:"known,omitempty"`
-	// Keep names partitions to be preserved, by number or by label. One that
-	// the image overlaps stops the flash before the first write.
+	// Keep names partitions to be preserved, by PARTUUID, number or label. One
+	// that the image overlaps stops the flash before the first write.
 	Keep []string `json:"keep,omitempty"`
 	// Identity is the digest of the identity that the agent must fetch and
 	// write before it leaves; empty: none.

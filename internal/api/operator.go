@@ -219,6 +219,7 @@ type Image struct {
 	Firmware   []string    `json:"firmware,omitempty"`   // what can boot it by itself: "bios", "uefi"
 	Scheme     string      `json:"scheme,omitempty"`     // "gpt", "mbr" or "none"
 	SectorSize int         `json:"sectorSize,omitempty"` // bytes
+	TableID    string      `json:"tableID,omitempty"`    // GPT disk GUID or MBR signature: Disk.TableID of a disk with this image
 	Partitions []Partition `json:"partitions,omitempty"`
 	Root       int         `json:"root,omitempty"` // number of the root partition
 	// Damage says why no more than name and digest is known; `gild image

@@ -37,6 +37,8 @@ var functions = template.FuncMap{
 	},
 }
 
+const functionNames = "yaml, json, shell, plain, lower, upper, index, get, eq, ne, and, or, not"
+
 // comparisons are the built-in functions that are of use in a condition and
 // harmless.
 var comparisons = map[string]bool{"eq": true, "ne": true, "and": true, "or": true, "not": true}
@@ -181,7 +183,9 @@ func syntax(err error) error {
 	if !ok {
 		return errors.New("it cannot be parsed")
 	}
-	if i := strings.IndexAny(what, "\"<`"); i >= 0 && !strings.HasPrefix(what, "function") {
+	if strings.HasPrefix(what, "function") {
+		what = "a function that is not there: " + functionNames + " are"
+	} else if i := strings.IndexAny(what, "\"<`"); i >= 0 {
 		what = strings.TrimSpace(what[:i])
 	}
 	return fmt.Errorf("line %s: %s", line, what)
@@ -221,7 +225,7 @@ func allow(n parse.Node, depth int) error {
 		return allowField(n.Ident)
 	case *parse.IdentifierNode:
 		if functions[n.Ident] == nil && !comparisons[n.Ident] {
-			return fmt.Errorf("there is no function %s here: yaml, json, shell, plain, lower, upper, index, get, eq, ne, and, or, not", n.Ident)
+			return fmt.Errorf("there is no function %s here: %s are", n.Ident, functionNames)
 		}
 	default:
 		return errors.New("only values, functions of them and if are supported: no loops, no variables, no templates within templates")

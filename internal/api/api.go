@@ -208,17 +208,21 @@ const (
 // Event is one thing that happened on a machine. The console, the kernel log
 // and the server show the same ones.
 type Event struct {
-	Seq      uint64    `json:"seq,omitempty"` // from 1 within a session; 0 for events that the server notes itself
-	Time     time.Time `json:"time"`
-	Uptime   float64   `json:"uptime,omitempty"` // seconds since the kernel started
-	Step     string    `json:"step"`             // a boot step's name: "network", "flash", ...
-	State    string    `json:"state"`
-	Message  string    `json:"message,omitempty"`
-	Cause    string    `json:"cause,omitempty"` // stable code of a failure
-	Actor    string    `json:"actor,omitempty"` // who made it happen: see the Actor constants
-	To       string    `json:"to,omitempty"`    // state of the machine that it entered by this
-	Progress *Progress `json:"progress,omitempty"`
-	Receipt  *Receipt  `json:"receipt,omitempty"` // on the last event before the handoff
+	Seq     uint64    `json:"seq,omitempty"` // from 1 within a session; 0 for events that the server notes itself
+	Time    time.Time `json:"time"`
+	Uptime  float64   `json:"uptime,omitempty"` // seconds since the kernel started
+	Step    string    `json:"step"`             // a boot step's name: "network", "flash", ...
+	State   string    `json:"state"`
+	Message string    `json:"message,omitempty"`
+	Cause   string    `json:"cause,omitempty"` // stable code of a failure
+	Actor   string    `json:"actor,omitempty"` // who made it happen: see the Actor constants
+	To      string    `json:"to,omitempty"`    // state of the machine that it entered by this
+	Plan    string    `json:"plan,omitempty"`  // that it belongs to: Flash.Plan
+	// Image and Identity are what an arm is for; they stand on its event only.
+	Image    *PlanImage `json:"image,omitempty"`
+	Identity string     `json:"identity,omitempty"` // name
+	Progress *Progress  `json:"progress,omitempty"`
+	Receipt  *Receipt   `json:"receipt,omitempty"` // on the last event before the handoff
 }
 
 // Actors of events. An operator may be more closely named after a colon.
@@ -259,4 +263,7 @@ type Receipt struct {
 	PhaseTimes map[string]float64 `json:"phaseTimes"`          // seconds by phase
 	Identity   string             `json:"identity,omitempty"`  // digest of the identity that was written
 	Preserved  []string           `json:"preserved,omitempty"` // partitions that were kept: "4 (data)"
+	// Samples are the throughput over time, at most 120. They are kept with
+	// the event, not in the machine's record.
+	Samples []Sample `json:"samples,omitempty"`
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -61,4 +62,21 @@ func (o *etcdOptions) cluster() (*state.Cluster, error) {
 		return nil, usageError{hinted{errors.New("--etcd-user has no password"), "name a file with --etcd-password-file, or set " + etcdPassword}}
 	}
 	return c, nil
+}
+
+// keys is what all keys begin with, as the server has it.
+func (o *etcdOptions) keys() string { return server.Prefix(o.prefix) }
+
+// store connects to the operator's cluster; nil: the state is in the data
+// directory. done ends the connection.
+func (o *etcdOptions) store(ctx context.Context) (s *state.Store, done func(), err error) {
+	c, err := o.cluster()
+	if err != nil || c == nil {
+		return nil, nil, err
+	}
+	client, err := c.Connect(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return server.NewStore(client, o.prefix), func() { client.Close() }, nil
 }

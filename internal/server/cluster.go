@@ -43,9 +43,29 @@ func (s *Server) openState(ctx context.Context, log *slog.Logger) (*database, er
 	return &database{client, nil, client.Close}, nil
 }
 
-func (s *Server) store(db *database) *state.Store {
-	prefix := "/" + strings.Trim(cmp.Or(s.Prefix, DefaultPrefix), "/") + "/"
-	return &state.Store{Client: db.client, Prefix: prefix, Aliases: fleet.MACs}
+// Prefix brings what all keys begin with into its form; empty is
+// DefaultPrefix.
+func Prefix(prefix string) string {
+	return "/" + strings.Trim(cmp.Or(prefix, DefaultPrefix), "/") + "/"
+}
+
+// NewStore is the store of a room of machines: its keys begin with prefix.
+func NewStore(client *clientv3.Client, prefix string) *state.Store {
+	return &state.Store{Client: client, Prefix: Prefix(prefix), Aliases: fleet.MACs}
+}
+
+// backups gives backups to who may read the data directory. A server without
+// them is better than none.
+func (s *Server) backups(store *state.Store, log *slog.Logger) Service {
+	return serviceFunc(func(ctx context.Context) error {
+		if s.Etcd == nil {
+			if err := store.ServeBackups(ctx, s.DataDir); ctx.Err() == nil {
+				log.Warn("gild state backup has to wait until the server is stopped", "err", err)
+			}
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
 }
 
 // peers knows the servers of the cluster, with no more than a glance at etcd

@@ -96,7 +96,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.close()) }()
 	machines := &Machines{
-		Store:    s.store(db),
+		Store:    NewStore(db.client, s.Prefix),
 		Images:   s.Boot.Images,
 		Pins:     s.Pins,
 		Bootable: s.Bootable,
@@ -118,6 +118,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		named{"boot HTTP", &httpService{server: httpd.NewServer(boot.Handler(), log), listener: l.boot, drain: true}},
 		named{"operator API", &httpService{server: httpd.NewServer(operator.Handler(), log), listener: l.operator}},
 		named{"announcement", others.announce(s.Version)},
+		named{"backups", s.backups(machines.Store, log)},
 		named{"state", watchdog{db.done}})
 	if s.Ready != nil {
 		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL})

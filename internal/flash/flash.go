@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -62,6 +63,10 @@ type Job struct {
 	Source Source
 	Disk   Disk
 
+	// Keep are partitions behind the image that stay as they are, byte for
+	// byte, and in the table. Their entries must come from the disk as it is
+	// now (partition.Entries).
+	Keep []partition.Entry
 	// Verify says how much of the disk is read back. Zero means VerifyFull.
 	Verify Verify
 	// Workers is how many chunks are fetched, decoded and written at a time,

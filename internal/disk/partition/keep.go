@@ -87,6 +87,19 @@ func SecureBackup(r io.ReaderAt, size int64, sector int, keep []Entry) (*Plan, e
 	}, nil
 }
 
+// BackupStart gives the byte at which a sound backup GPT in the last sectors of a disk begins.
+func BackupStart(r io.ReaderAt, size int64, sector int) (int64, error) {
+	d, err := newDisk(r, size, sector)
+	if err != nil {
+		return 0, err
+	}
+	g := &gpt{disk: d}
+	if err := g.load(max(d.sectors, 1) - 1); err != nil {
+		return 0, fmt.Errorf("looking for the backup GPT: %w", err)
+	}
+	return d.bytes(g.header.u64(hdrEntriesLBA)), nil
+}
+
 // has reports whether the table has partitions with the GUIDs and places of all entries.
 func (g *gpt) has(entries []Entry) bool {
 	used := g.used()

@@ -56,6 +56,8 @@ type Agent struct {
 	source *client.Ranges
 	disk   api.Disk
 	sealed string // plan whose flash has succeeded
+	// preserved are the PARTUUIDs of what that flash left as it was.
+	preserved []string
 	result flashed
 }
 

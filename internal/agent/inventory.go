@@ -22,8 +22,8 @@ type machine struct {
 const (
 	maxText = 128 // bytes of one text from the firmware
 	maxList = 64  // disks, and NICs
-	// A GPT has 128 entries; a hello with 64 such disks would still be read.
-	maxPartitions = 128
+	// A hello with that many partitions is half of what the server reads.
+	maxPartitions = 1024 // of all disks
 )
 
 // inventory gathers everything. What cannot be read is left out: a hello with
@@ -37,6 +37,11 @@ func (m machine) inventory(mac string) api.Inventory {
 	}
 	if _, err := os.Stat(filepath.Join(m.sys, "firmware/efi")); err == nil {
 		inv.Firmware = "uefi"
+	}
+	left := maxPartitions
+	for i, d := range inv.Disks {
+		inv.Disks[i].Partitions = d.Partitions[:min(len(d.Partitions), left)]
+		left -= len(inv.Disks[i].Partitions)
 	}
 	inv.CPU, inv.CPUs = m.cpu()
 	inv.Memory = m.memory()
@@ -123,7 +128,7 @@ func addContent(d *api.Disk, r io.ReaderAt) {
 	d.TableID, d.Unsealed, d.Damaged, d.Claims = c.TableID, c.Unsealed, shown(c.Damaged), c.Claims
 	d.FileSystem, d.FSLabel = c.FileSystem, shown(c.Label)
 	d.Partitions = nil
-	for _, p := range c.Partitions[:min(len(c.Partitions), maxPartitions)] {
+	for _, p := range c.Partitions {
 		d.Partitions = append(d.Partitions, api.Partition{
 			Number: p.Number, Start: p.Start, Size: p.Size, Type: p.Type, Label: shown(p.Name), UUID: p.GUID,
 			FileSystem: p.FileSystem, FSLabel: shown(p.Label), Claims: p.Claims,

@@ -58,7 +58,7 @@ type Agent struct {
 	sealed string // plan whose flash has succeeded
 	// preserved are the PARTUUIDs of what that flash left as it was.
 	preserved []string
-	result flashed
+	result    flashed
 }
 
 // Run is the program: it returns only if it is not PID 1, with an error.

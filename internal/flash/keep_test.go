@@ -309,4 +309,3 @@ func TestWithout(t *testing.T) {
 		t.Errorf("without() = %v; want %v", got, want)
 	}
 }
-

@@ -67,7 +67,8 @@ func TestOf(t *testing.T) {
 			},
 		},
 		{
-			"an earlier flash, of which only the table is known", disk(otherID, data), nil, []string{otherID},
+			"an earlier flash, of which only the table is known", disk(otherID, data), nil,
+			[]string{otherID},
 			Verdict{Lost: []string{`partition 3, 400 GB, ext4 "data"`}},
 		},
 		{
@@ -86,7 +87,9 @@ func TestOf(t *testing.T) {
 			},
 		},
 		{
-			"a kept claim on a foreign disk", disk(otherID, part("b", 3, 100*gib, 400e9, "", "data", api.ClaimLVM)), []string{"data"}, nil,
+			"a kept claim on a foreign disk", disk(otherID, part("b", 3, 100*gib, 400e9, "", "data", api.ClaimLVM)),
+			[]string{"data"},
+			nil,
 			Verdict{
 				Kept: []string{`partition 3, 400 GB, an LVM physical volume, "data"`},
 				Keep: []api.Partition{part("b", 3, 100*gib, 400e9, "", "data", api.ClaimLVM)},
@@ -104,15 +107,21 @@ func TestOf(t *testing.T) {
 			},
 		},
 		{
-			"LVM on the whole disk", api.Disk{Name: "sda", Size: 1e12, Claims: []string{api.ClaimLVM}}, nil, nil,
+			"LVM on the whole disk",
+			api.Disk{Name: "sda", Size: 1e12, Claims: []string{api.ClaimLVM}},
+			nil, nil,
 			Verdict{Lost: []string{"an LVM physical volume on the whole disk"}, Claim: "holds an LVM physical volume"},
 		},
 		{
-			"a file system on the whole disk", api.Disk{Size: 1e12, FileSystem: "ext4", FSLabel: "a\x1b[2J"}, nil, nil,
+			"a file system on the whole disk",
+			api.Disk{Size: 1e12, FileSystem: "ext4", FSLabel: "a\x1b[2J"},
+			nil, nil,
 			Verdict{Lost: []string{`ext4 "a\x1b[2J" on the whole disk`}, Claim: `has a file system without a partition: ext4 "a\x1b[2J"`},
 		},
 		{
-			"a damaged table and RAID", api.Disk{Size: 1e12, Damaged: "overlap", Claims: []string{api.ClaimRAID}}, nil, nil,
+			"a damaged table and RAID",
+			api.Disk{Size: 1e12, Damaged: "overlap", Claims: []string{api.ClaimRAID}},
+			nil, nil,
 			Verdict{
 				Lost:  []string{"a member of a RAID array on the whole disk", "whatever is behind a partition table that cannot be read"},
 				Claim: "holds a member of a RAID array; it has a partition table that cannot be read, and may hold anything",
@@ -171,7 +180,7 @@ func TestKeepRefuses(t *testing.T) {
 		"9": "there is none on sda, which has 1, 3 (", "": "there is none",
 		"1":    "begins at byte 1048576, and the image takes the disk up to byte 4294967296",
 		"twin": "2 partitions of sda have that name", "3,data": "named twice", "3,3": "named twice",
-		"2": "the image has a partition of that name too, so that after the flash it would mean that one; say " + uuid("b", 2),
+		"2":    "the image has a partition of that name too, so that after the flash it would mean that one; say " + uuid("b", 2),
 		"root": "the image has a partition of that name too", "last": "backup GPT", "7": "backup GPT",
 		"-1": "there is none", "99999999999999999999": "there is none",
 	} {

@@ -147,7 +147,7 @@ func TestOf(t *testing.T) {
 // A flash that was cut off at any point needs no more permission than it had.
 func TestBegunAgain(t *testing.T) {
 	withLUKS := image
-	withLUKS.Partitions = []api.Partition{part("a", 1, 1<<20, 1<<29, "vfat", ""), part("a", 2, 1<<30, 2*gib, "", "")}
+	withLUKS.Partitions = []api.Partition{part("a", 1, 1<<20, 1<<29, "vfat", ""), part("a", 2, 1<<30, 2*gib, "crypto_LUKS", "")}
 	luks := part("a", 2, 1<<30, 2*gib, "", "", api.ClaimLUKS)
 	data := part("b", 3, 100*gib, 400e9, "", "data", api.ClaimLUKS)
 	begun := disk(otherID, part("b", 1, 1<<20, 1e9, "", "", api.ClaimLUKS), data) // the image's bytes where the old partition was

@@ -91,6 +91,25 @@ func CheckReport(r *api.Report, now time.Time) error {
 	return nil
 }
 
+// CheckIdentityRequest does the same for a request for an identity.
+func CheckIdentityRequest(r *api.IdentityRequest) error {
+	if err := checkSession(r.Session); err != nil {
+		return err
+	}
+	if !IsToken(r.Plan) {
+		return errors.New("plan: not one of this server")
+	}
+	mac, err := ParseMAC(r.MAC)
+	r.MAC = mac
+	return err
+}
+
+// IsToken reports whether s has the form of what the server makes at random:
+// letters and digits, at most 64.
+func IsToken(s string) bool {
+	return checkSession(s) == nil
+}
+
 func checkSession(s string) error {
 	if s == "" || len(s) > maxSession {
 		return fmt.Errorf("session: %d characters, want 1 to %d", len(s), maxSession)

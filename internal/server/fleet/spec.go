@@ -252,3 +252,57 @@ func keysOf(a, b map[string]string) []string {
 	slices.Sort(keys)
 	return slices.Compact(keys)
 }
+
+// Taken refuses what another machine than id was registered with. found are
+// the records that any of [SpecLabels] belongs to.
+func Taken(found []api.Machine, id string, spec api.Spec) error {
+	for i := range found {
+		m := &found[i]
+		if m.ID == id || !Registered(m) {
+			continue
+		}
+		for _, l := range SpecLabels(m.Spec) {
+			if slices.Contains(SpecLabels(spec), l) {
+				return &ConflictError{
+					Problem: fmt.Sprintf("%s is registered with %s already", Called(m), strings.NewReplacer("/", " ").Replace(l)),
+					Help:    "change or remove that one first: gild machine edit, gild machine rm",
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Adopt picks the record that a machine is registered under: the one that was
+// made when it was seen, or a new one.
+func Adopt(found []api.Machine, spec api.Spec) (id string, err error) {
+	if err := Taken(found, "", spec); err != nil {
+		return "", err
+	}
+	want := Shown{MACs: spec.MACs, UUID: spec.UUID, Serial: spec.Serial}
+	id = SpecID(spec)
+	var seen []string
+	for i := range found {
+		m := &found[i]
+		switch {
+		case Registered(m) && m.ID != id:
+		case m.ID == id:
+			return id, nil
+		case len(spec.MACs) > 0 && sharesMAC(m, want) || len(spec.MACs) == 0 && !contradicts(m, want):
+			seen = append(seen, m.ID)
+		}
+	}
+	// One that two machines show says of neither that it is meant.
+	if len(seen) == 1 || len(seen) > 1 && len(spec.MACs) > 0 {
+		return slices.Min(seen), nil
+	}
+	return id, nil
+}
+
+// Selectable are what a selector can pick a machine by: its labels, and its
+// name and state unless it has labels of these names.
+func Selectable(m *api.Machine) map[string]string {
+	out := map[string]string{"name": m.Spec.Name, "state": m.State}
+	maps.Copy(out, m.Spec.Labels)
+	return out
+}

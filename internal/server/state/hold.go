@@ -65,7 +65,7 @@ func (s *Store) Hold(ctx context.Context, id, session string) (holder string, mi
 		holder, mine, err = s.hold(ctx, id, session)
 		switch {
 		case err != nil:
-			return "", false, fmt.Errorf("holding machine %s: %w", id, err)
+			return "", false, fmt.Errorf("holding machine %s: %w", id, classify(ctx, err))
 		case mine:
 			s.holds.note(id, session, now)
 			return session, true, nil
@@ -133,10 +133,10 @@ func (s *Store) Release(ctx context.Context, id, session string) error {
 	holder, lease, err := s.holder(ctx, id)
 	if err == nil && holder == session && session != "" {
 		// The key goes with its lease, which no other key has.
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		call, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
-		_, err = s.Client.Revoke(ctx, lease)
-		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		_, err = s.Client.Revoke(call, lease)
+		if err = classify(ctx, err); errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			err = nil
 		}
 	}

@@ -92,16 +92,18 @@ func lastPart(key []byte) string {
 
 // get makes one request, bounded in time.
 func (s *Store) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return s.Client.Get(ctx, key, opts...)
+	resp, err := s.Client.Get(call, key, opts...)
+	return resp, classify(ctx, err)
 }
 
-// txn makes one transaction, bounded in time, and reports whether it was done.
+// txn makes one transaction, bounded in time.
 func (s *Store) txn(ctx context.Context, conditions []clientv3.Cmp, ops ...clientv3.Op) (*clientv3.TxnResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return s.Client.Txn(ctx).If(conditions...).Then(ops...).Commit()
+	resp, err := s.Client.Txn(call).If(conditions...).Then(ops...).Commit()
+	return resp, classify(ctx, err)
 }
 
 // unchanged holds while key has revision rev; 0: while there is none.

@@ -72,7 +72,7 @@ func words() template.FuncMap {
 }
 
 // size writes bytes as a disk's label does, in powers of 1000.
-func size[T int64 | float64](n T) string {
+func size(n int64) string {
 	f := float64(n)
 	for _, unit := range []string{"B", "kB", "MB", "GB"} {
 		if f < 999.5 {
@@ -86,7 +86,7 @@ func size[T int64 | float64](n T) string {
 	return fmt.Sprintf("%.1f TB", f)
 }
 
-func rate(f float64) string { return size(f) + "/s" }
+func rate(f float64) string { return size(int64(f)) + "/s" }
 
 // seconds writes a duration as short as it is still useful.
 func seconds(d time.Duration) string {

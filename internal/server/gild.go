@@ -9,15 +9,19 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/state"
 )
 
 // Config is what an operator decides about a server.
 type Config struct {
 	DataDir      string
+	Etcd         *state.Cluster // nil: an etcd in this process
+	Prefix       string         // of all keys in etcd; empty is DefaultPrefix
 	Store        *store.Store
 	Network      Network
 	BootAddr     string // host and port of boot HTTP
 	OperatorAddr string
+	Discover     string   // name of an image that unknown machines boot the agent of, to report what they are; empty: they boot their disk
 	Busybox      *Busybox // puts a rescue shell into every initramfs; nil: none
 	Version      string
 	Ready        func(Addrs)
@@ -34,6 +38,8 @@ func New(c Config) *Server {
 	}
 	return &Server{
 		DataDir:      c.DataDir,
+		Etcd:         c.Etcd,
+		Prefix:       c.Prefix,
 		BootAddr:     c.BootAddr,
 		OperatorAddr: c.OperatorAddr,
 		Boot: httpd.Boot{
@@ -46,6 +52,7 @@ func New(c Config) *Server {
 		},
 		Pins:     c.Store,
 		Bootable: files.check,
+		Discover: c.Discover,
 		Protocols: append(c.Network.Protocols(),
 			Opener{Name: "initramfs", Open: files.open(log)},
 			Opener{Name: "images", Open: openPins(log)}),

@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/golden"
-	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/state"
 )
@@ -41,8 +40,12 @@ type Opener struct {
 
 // Server is what gild serve runs.
 type Server struct {
-	// DataDir holds the state in DIR/etcd.
+	// DataDir holds the state in DIR/etcd, unless Etcd is set.
 	DataDir string
+	// Etcd is the operator's cluster; nil: an etcd in this process.
+	Etcd *state.Cluster
+	// Prefix is what all keys begin with; empty is DefaultPrefix.
+	Prefix string
 	// BootAddr is where machines boot from by HTTP: host and port. The host
 	// is the address of the boot interface, as machines reach it.
 	BootAddr string
@@ -56,6 +59,9 @@ type Server struct {
 	// Bootable says why no machine could be booted to receive an image; nil:
 	// all can be.
 	Bootable func(image golden.Digest) error
+	// Discover names the image whose kernel unknown machines boot to report
+	// what they are; empty: they boot their disk.
+	Discover string
 	// Pages are served beside the operator API; nil: none.
 	Pages http.Handler
 	// Protocols are opened and run beside HTTP: DHCP, TFTP.
@@ -87,16 +93,19 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer l.close()
 
-	db, err := state.Start(ctx, s.DataDir, log)
+	db, err := s.openState(ctx, log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
+	defer func() { err = errors.Join(err, db.close()) }()
 	machines := &Machines{
-		Store:    &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.MACs},
+		Store:    NewStore(db.client, s.Prefix),
 		Images:   s.Boot.Images,
 		Pins:     s.Pins,
 		Bootable: s.Bootable,
+		BaseURL:  cmp.Or(s.Boot.BaseURL, "http://"+l.boot.Addr().String()),
+		Discover: s.Discover,
+		Logger:   log,
 	}
 	services, closeAll, err := s.openProtocols(ctx, machines)
 	if err != nil {
@@ -106,13 +115,17 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 	boot := s.Boot
 	boot.Machines = machines
-	boot.BaseURL = cmp.Or(boot.BaseURL, "http://"+l.boot.Addr().String())
+	boot.BaseURL = machines.BaseURL
 	boot.Log = cmp.Or(boot.Log, log)
+	others := &peers{store: machines.Store, self: boot.BaseURL}
+	boot.Servers, machines.Peers = others.list, others.list
 	operator := httpd.Operator{Control: machines, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Log: log}
 	services = append(services,
 		named{"boot HTTP", &httpService{server: httpd.NewServer(boot.Handler(), log), listener: l.boot, drain: true}},
 		named{"operator API", &httpService{server: httpd.NewServer(operator.Handler(), log), listener: l.operator}},
-		named{"state", watchdog{db.Done()}})
+		named{"announcement", others.announce(s.Version)},
+		named{"backups", s.backups(machines.Store, log)},
+		named{"state", watchdog{db.done}})
 	if s.Ready != nil {
 		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL})
 	}
@@ -160,7 +173,7 @@ func (s *Server) openProtocols(ctx context.Context, m *Machines) (services []nam
 			_ = c()
 		}
 	}
-	for _, o := range s.Protocols {
+	for _, o := range append([]Opener{{Name: "room", Open: openRoom(m.log())}}, s.Protocols...) {
 		svc, closer, err := o.Open(ctx, m)
 		if err != nil {
 			closeAll()

@@ -51,7 +51,7 @@ func Prefix(prefix string) string {
 
 // NewStore is the store of a room of machines: its keys begin with prefix.
 func NewStore(client *clientv3.Client, prefix string) *state.Store {
-	return &state.Store{Client: client, Prefix: Prefix(prefix), Aliases: fleet.MACs}
+	return &state.Store{Client: client, Prefix: Prefix(prefix), Aliases: fleet.Labels}
 }
 
 // backups gives backups to who may read the data directory. A server without

@@ -59,6 +59,9 @@ type Server struct {
 	// Bootable says why no machine could be booted to receive an image; nil:
 	// all can be.
 	Bootable func(image golden.Digest) error
+	// Discover names the image whose kernel unknown machines boot to report
+	// what they are; empty: they boot their disk.
+	Discover string
 	// Pages are served beside the operator API; nil: none.
 	Pages http.Handler
 	// Protocols are opened and run beside HTTP: DHCP, TFTP.
@@ -100,6 +103,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Images:   s.Boot.Images,
 		Pins:     s.Pins,
 		Bootable: s.Bootable,
+		BaseURL:  cmp.Or(s.Boot.BaseURL, "http://"+l.boot.Addr().String()),
+		Discover: s.Discover,
+		Logger:   log,
 	}
 	services, closeAll, err := s.openProtocols(ctx, machines)
 	if err != nil {
@@ -109,10 +115,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 	boot := s.Boot
 	boot.Machines = machines
-	boot.BaseURL = cmp.Or(boot.BaseURL, "http://"+l.boot.Addr().String())
+	boot.BaseURL = machines.BaseURL
 	boot.Log = cmp.Or(boot.Log, log)
 	others := &peers{store: machines.Store, self: boot.BaseURL}
-	boot.Servers = others.list
+	boot.Servers, machines.Peers = others.list, others.list
 	operator := httpd.Operator{Control: machines, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Log: log}
 	services = append(services,
 		named{"boot HTTP", &httpService{server: httpd.NewServer(boot.Handler(), log), listener: l.boot, drain: true}},
@@ -167,7 +173,7 @@ func (s *Server) openProtocols(ctx context.Context, m *Machines) (services []nam
 			_ = c()
 		}
 	}
-	for _, o := range s.Protocols {
+	for _, o := range append([]Opener{{Name: "room", Open: openRoom(m.log())}}, s.Protocols...) {
 		svc, closer, err := o.Open(ctx, m)
 		if err != nil {
 			closeAll()

@@ -92,6 +92,14 @@ func (n Network) dhcp() dhcpd.Config {
 func (n Network) openDHCP(ctx context.Context, m *Machines) (Service, func() error, error) {
 	sights := newSightings(m, n.Log)
 	s := &dhcpd.Server{Responder: dhcpd.Responder{Config: n.dhcp()}, Events: sights.dhcp, Log: n.Log}
+	if n.Mode == dhcpd.Full && n.First.IsValid() {
+		s.Leases = &dhcpd.Shared{
+			Memory: dhcpd.NewMemory(n.First, n.Last, n.Address.Addr()),
+			Claim: func(a netip.Addr, client string, now, until time.Time) (time.Time, error) {
+				return m.Store.ClaimAddress(ctx, a, client, now, until)
+			},
+		}
+	}
 	dhcp, pxe, err := dhcpd.Listen(ctx, n.Interface)
 	if err != nil {
 		return nil, nil, err

@@ -157,8 +157,12 @@ func keyOf(e *api.LogEntry) eventKey {
 // maxSeen bounds what is remembered: several times what a log can tell again.
 const maxSeen = 8 * logLength
 
-// note remembers an event and reports whether it is new.
+// note remembers an event and reports whether it is new. How far a flash is
+// passes by; it is nothing that happened.
 func (t *tail) note(e *api.LogEntry) bool {
+	if e.Event.State == api.StateProgress {
+		return false
+	}
 	k := keyOf(e)
 	if t.seen[k] {
 		return false
@@ -233,8 +237,7 @@ func (t *tail) change(c api.Change) error {
 		delete(t.names, c.ID)
 	case c.Kind == api.ChangeEvent && c.Event != nil:
 		e := api.LogEntry{Machine: c.ID, Name: t.names[c.ID], Event: *c.Event}
-		// How far a flash is passes by; it is nothing that happened.
-		if t.machine != "" && t.machine != c.ID || e.Event.State == api.StateProgress || !t.note(&e) {
+		if t.machine != "" && t.machine != c.ID || !t.note(&e) {
 			return nil
 		}
 		return t.print(e)

@@ -58,7 +58,7 @@ func (a *app) runMachineLs(ctx context.Context, selector string) error {
 
 // machineTable is the room as a list.
 func machineTable(machines []api.Machine, now time.Time) table {
-	t := table{header: []string{"MACHINE", "STATE", "DONE", "IMAGE", "LABELS", "SEEN", "LAST"}}
+	t := table{header: []string{"MACHINE", "STATE", "IMAGE", "LABELS", "SEEN", "LAST"}}
 	for i := range machines {
 		m := &machines[i]
 		image := "-"
@@ -66,7 +66,7 @@ func machineTable(machines []api.Machine, now time.Time) table {
 			image = printable(m.Armed.Plan.Image.Name)
 		}
 		t.rows = append(t.rows, []string{
-			display(m), stateText(m), progressText(m.Progress), image,
+			display(m), doneText(m), image,
 			orDash(pairsText(m.Spec.Labels)), ago(now, m.LastSeen), lastText(m),
 		})
 	}
@@ -92,6 +92,16 @@ func stateText(m *api.Machine) string {
 		text += ", conflict"
 	}
 	return text
+}
+
+// doneText is the state with how far a flash is.
+func doneText(m *api.Machine) string {
+	done := progressText(m.Progress)
+	if m.State != api.MachineFlashing || done == "-" {
+		return stateText(m)
+	}
+	text, _ := strings.CutPrefix(stateText(m), m.State+", ") // "stuck: write 43%" says it all
+	return text + ": " + done
 }
 
 func lastText(m *api.Machine) string {

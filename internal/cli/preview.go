@@ -12,17 +12,17 @@ import (
 // previewTable shows what arming the machines would do to their disks. It is
 // read before a disk is erased, so nothing of it is cut off.
 func previewTable(targets []*target) table {
-	t := table{header: []string{"MACHINE", "DISK", "IMAGE", "WHAT HAPPENS"}, wrap: true}
+	t := table{header: []string{"MACHINE", "WHAT HAPPENS"}, wrap: true}
 	for _, x := range targets {
 		t.rows = append(t.rows, []string{
-			x.name(), diskText(x.preview.Disk), imageText(&x.preview.Image), strings.Join(fateLines(&x.preview), "\n"),
+			x.name(), strings.Join(fateLines(&x.preview), "\n"),
 		})
 	}
 	t.paint = func(row, col int) style {
 		switch {
-		case col == 3 && targets[row].err != nil:
+		case col == 1 && targets[row].err != nil:
 			return red
-		case col == 3 && len(targets[row].preview.Warnings) > 0:
+		case col == 1 && len(targets[row].preview.Warnings) > 0:
 			return yellow
 		}
 		return plain
@@ -35,11 +35,13 @@ func diskText(d *api.Disk) string {
 	if d == nil {
 		return "not known yet"
 	}
-	text := d.Name + ", " + bytesText(d.Size)
-	if d.Serial != "" {
-		text += ", " + d.Serial
+	parts := []string{d.Name, bytesText(d.Size)}
+	for _, s := range []string{d.Transport, d.Model, d.Serial} {
+		if s != "" {
+			parts = append(parts, s)
+		}
 	}
-	return printable(text)
+	return printable(strings.Join(parts, ", "))
 }
 
 func imageText(im *api.Image) string {
@@ -52,8 +54,8 @@ func shortDigest(d string) string {
 	return hex[:min(12, len(hex))]
 }
 
-// fateLines is what goes, what stays, what to know and why not, each line
-// headed by the word for it.
+// fateLines is what comes, what goes, what stays, what to know and why not,
+// each line headed by the word for it.
 func fateLines(p *api.Preview) []string {
 	var lines []string
 	add := func(head string, texts ...string) {
@@ -63,6 +65,10 @@ func fateLines(p *api.Preview) []string {
 	}
 	if p.Refusal != "" {
 		add("refused", p.Refusal)
+	}
+	add("disk", diskText(p.Disk))
+	if p.Image.Name != "" {
+		add("image", imageText(&p.Image))
 	}
 	add("lost", p.Lost...)
 	add("kept", p.Kept...)

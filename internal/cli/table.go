@@ -119,6 +119,9 @@ func wrapped(text string, width int) []string {
 				cut = cmp.Or(len(head), len(rest))
 			}
 			out = append(out, strings.TrimRight(rest[:cut], " "))
+			if cut == len(rest) { // not one character fits
+				return out
+			}
 			rest = "  " + strings.TrimLeft(rest[cut:], " ")
 			if width <= 2*2 {
 				rest = strings.TrimLeft(rest, " ")

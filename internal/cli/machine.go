@@ -58,7 +58,7 @@ func (a *app) runMachineLs(ctx context.Context, selector string) error {
 
 // machineTable is the room as a list.
 func machineTable(machines []api.Machine, now time.Time) table {
-	t := table{header: []string{"MACHINE", "STATE", "IMAGE", "LABELS", "SEEN", "LAST"}}
+	t := table{header: []string{"MACHINE", "STATE", "IMAGE", "LABELS", "SEEN", "LAST"}, soft: 3}
 	for i := range machines {
 		m := &machines[i]
 		image := "-"

@@ -17,6 +17,8 @@ type table struct {
 	rows   [][]string
 	// paint gives a cell's style; nil: all are plain.
 	paint func(row, col int) style
+	// soft is a column that is cut before all others; 0 is none.
+	soft int
 	// wrap breaks the last column into lines where others are cut: for what
 	// must be read to its end.
 	wrap bool
@@ -80,6 +82,10 @@ func (t table) widths(width int) []int {
 	}
 	if cut := min(excess, widths[last]-floor); cut > 0 {
 		widths[last] -= cut
+		excess -= cut
+	}
+	if cut := min(excess, widths[t.soft]-narrowest); t.soft > 0 && cut > 0 {
+		widths[t.soft] -= cut
 		excess -= cut
 	}
 	for excess > 0 {

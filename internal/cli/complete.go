@@ -86,12 +86,11 @@ func (a *app) completion(s suggest, many bool) cobra.CompletionFunc {
 // safeWord keeps what a machine says of itself from meaning something to a
 // shell, or from being taken for a flag.
 func safeWord(w string) bool {
-	for _, r := range w {
-		if !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._:/=@+", r)) {
-			return false
-		}
+	foreign := func(r rune) bool {
+		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+		return !letter && !strings.ContainsRune("-._:/=@+", r)
 	}
-	return w != "" && w[0] != '-'
+	return w != "" && w[0] != '-' && !strings.ContainsFunc(w, foreign)
 }
 
 func machineNames(ctx context.Context, op *client.Operator) []string {

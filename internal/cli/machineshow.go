@@ -90,7 +90,11 @@ func (a *app) printMachine(m *api.Machine) {
 		line("defaults", "%s", text)
 	}
 	line("firmware", "%s", orDash(m.Firmware))
-	line("seen", "%s, at %s", ago(time.Now(), m.LastSeen), orDash(m.Address))
+	if m.LastSeen.IsZero() {
+		line("seen", "never")
+	} else {
+		line("seen", "%s, at %s", ago(time.Now(), m.LastSeen), orDash(m.Address))
+	}
 	if i := m.Inventory; i != nil {
 		line("hardware", "%s", orDash(strings.Join(strings.Fields(i.Vendor+" "+i.Product+" "+i.Serial), " ")))
 		if i.Memory > 0 {

@@ -25,7 +25,8 @@ import (
 // readWithin bounds reading the records for one scrape.
 const readWithin = 5 * time.Second
 
-// Metrics counts what a server does. It is safe for concurrent use.
+// Metrics counts what a server does. It is safe for concurrent use; a nil
+// one counts nothing.
 type Metrics struct {
 	registry *prometheus.Registry
 
@@ -92,6 +93,9 @@ func (m *Metrics) Handler() http.Handler {
 
 // Event counts an event that this server has kept of a machine.
 func (m *Metrics) Event(e api.Event) {
+	if m == nil {
+		return
+	}
 	if e.To != "" {
 		m.transitions.WithLabelValues(e.To, e.Actor).Inc()
 	}
@@ -112,11 +116,17 @@ func (m *Metrics) Event(e api.Event) {
 
 // DHCP counts a packet.
 func (m *Metrics) DHCP(e dhcpd.Event) {
+	if m == nil {
+		return
+	}
 	m.dhcp.WithLabelValues(e.Client.String(), e.Asked.String(), e.Answer.String()).Inc()
 }
 
 // TFTP counts a transfer.
 func (m *Metrics) TFTP(e tftpd.Event) {
+	if m == nil {
+		return
+	}
 	m.tftp.WithLabelValues(e.Outcome.String()).Inc()
 	m.tftpBytes.Add(float64(max(e.Acked, 0)))
 	m.tftpResent.Add(float64(max(e.Resent, 0)))

@@ -214,7 +214,7 @@ func BenchmarkRoom400(b *testing.B) {
 	h := dashboardOf(newRoom(400, "")).Handler()
 	for b.Loop() {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		h.ServeHTTP(w, httptest.NewRequestWithContext(b.Context(), "GET", "/", nil))
 		b.SetBytes(int64(w.Body.Len()))
 	}
 }

@@ -43,6 +43,7 @@ type serveOptions struct {
 	domain    string
 	port      int
 	operator  string
+	cert, key string // of the operator API
 	advertise string
 	rescue    bool
 	discover  string
@@ -69,7 +70,9 @@ func (a *app) serveCmd() *cobra.Command {
 	f.StringSliceVar(&o.dns, "dns", nil, "name server `address` for leases; may be repeated")
 	f.StringVar(&o.domain, "domain", "", "domain `name` for leases")
 	f.IntVar(&o.port, "port", defaultBootPort, "TCP `port` for boot HTTP")
-	f.StringVar(&o.operator, "operator", defaultOperatorAddr, "loopback `address` of the operator API")
+	f.StringVar(&o.operator, "operator", defaultOperatorAddr, "`address` of the operator API and the dashboard; anywhere but on loopback they ask for the admin token")
+	f.StringVar(&o.cert, "operator-cert", "", "`file` with the TLS certificate chain of the operator API, PEM")
+	f.StringVar(&o.key, "operator-key", "", "`file` with its private key, PEM")
 	f.StringVar(&o.advertise, "advertise", "", "`host` name or address by which agents reach this server (default: the interface's address)")
 	f.StringVar(&o.discover, "discover", "", "let unknown machines boot the agent of this `image`, tell what they are and wait (default: they boot their disk)")
 	f.BoolVar(&o.rescue, "rescue-shell", false, "give agents busybox and a shell on the console")
@@ -98,6 +101,10 @@ func (a *app) runServe(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	certificate, err := o.certificate()
+	if err != nil {
+		return err
+	}
 	cluster, err := o.etcd.cluster()
 	if err != nil {
 		return err
@@ -110,13 +117,21 @@ func (a *app) runServe(ctx context.Context, o serveOptions) error {
 		Network:      network,
 		BootAddr:     net.JoinHostPort(network.Address.Addr().String(), strconv.Itoa(o.port)),
 		OperatorAddr: o.operator,
+		OperatorTLS:  certificate,
 		Busybox:      busybox,
 		Discover:     o.discover,
 		Version:      version.String(),
 		Log:          log,
 		Ready: func(addrs server.Addrs) {
 			fmt.Fprintln(a.Stderr, why)
-			fmt.Fprintf(a.Stderr, "machines boot from %s, the operator API is at http://%s\n", addrs.BaseURL, addrs.Operator)
+			scheme := "http"
+			if certificate != nil {
+				scheme = "https"
+			}
+			fmt.Fprintf(a.Stderr, "machines boot from %s, the operator API and the dashboard are at %s://%s\n", addrs.BaseURL, scheme, addrs.Operator)
+			if addrs.NewToken != "" {
+				fmt.Fprintf(a.Stderr, "admin token, shown this once and needed off loopback: %s\n", addrs.NewToken)
+			}
 			fmt.Fprintln(a.Stderr, "ready: `gild flash MAC --image NAME` arms a machine, `gild machine ls` shows who was seen")
 		},
 	}).Run(ctx)

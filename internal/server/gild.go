@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"path/filepath"
 
@@ -21,8 +22,9 @@ type Config struct {
 	Network      Network
 	BootAddr     string // host and port of boot HTTP
 	OperatorAddr string
-	Discover     string   // name of an image that unknown machines boot the agent of, to report what they are; empty: they boot their disk
-	Busybox      *Busybox // puts a rescue shell into every initramfs; nil: none
+	OperatorTLS  *tls.Config // nil: plain HTTP
+	Discover     string      // name of an image that unknown machines boot the agent of, to report what they are; empty: they boot their disk
+	Busybox      *Busybox    // puts a rescue shell into every initramfs; nil: none
 	Version      string
 	Ready        func(Addrs)
 	Log          *slog.Logger
@@ -42,6 +44,7 @@ func New(c Config) *Server {
 		Prefix:       c.Prefix,
 		BootAddr:     c.BootAddr,
 		OperatorAddr: c.OperatorAddr,
+		OperatorTLS:  c.OperatorTLS,
 		Boot: httpd.Boot{
 			BaseURL: c.Network.BaseURL,
 			Images:  storedImages{c.Store, log},

@@ -9,6 +9,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,8 +52,11 @@ type Server struct {
 	// BootAddr is where machines boot from by HTTP: host and port. The host
 	// is the address of the boot interface, as machines reach it.
 	BootAddr string
-	// OperatorAddr is where the operator API listens; loopback only.
+	// OperatorAddr is where the operator API listens. Anywhere but on loopback
+	// it asks for the admin token.
 	OperatorAddr string
+	// OperatorTLS holds the certificate of that listener; nil: plain HTTP.
+	OperatorTLS *tls.Config
 	// Boot is the handler of the boot network. Run fills in its Machines,
 	// and its BaseURL when that is empty.
 	Boot httpd.Boot
@@ -64,7 +68,7 @@ type Server struct {
 	// Discover names the image whose kernel unknown machines boot to report
 	// what they are; empty: they boot their disk.
 	Discover string
-	// Pages are served beside the operator API; nil: none.
+	// Pages are served beside the operator API; nil: the dashboard.
 	Pages http.Handler
 	// Protocols are opened and run beside HTTP: DHCP, TFTP.
 	Protocols []Opener
@@ -79,6 +83,9 @@ type Addrs struct {
 	Boot     string
 	Operator string
 	BaseURL  string
+	// NewToken is the admin token at the first start, to be shown once; empty
+	// ever after.
+	NewToken string
 }
 
 // stopWithin bounds how long requests under way may take when the server
@@ -123,24 +130,24 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	boot.Log = cmp.Or(boot.Log, log)
 	others := &peers{store: machines.Store, self: boot.BaseURL}
 	boot.Servers, machines.Peers = others.list, others.list
-	operator := httpd.Operator{Control: machines, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Metrics: counts.Handler(), Log: log}
+	operator, token, err := s.operator(ctx, machines, l.operator, log)
+	if err != nil {
+		return err
+	}
 	services = append(services,
 		named{"boot HTTP", &httpService{server: httpd.NewServer(counts.HTTP("boot", boot.Handler()), log), listener: l.boot, drain: true}},
-		named{"operator API", &httpService{server: httpd.NewServer(counts.HTTP("operator", operator.Handler()), log), listener: l.operator}},
+		named{"operator API", &httpService{server: httpd.NewServer(counts.HTTP("operator", operator), log), listener: s.secured(l.operator)}},
 		named{"announcement", others.announce(s.Version)},
 		named{"backups", s.backups(machines.Store, log)},
 		named{"state", watchdog{db.done}})
 	if s.Ready != nil {
-		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL})
+		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL, NewToken: token})
 	}
 	return runAll(ctx, services)
 }
 
 // listen opens the HTTP listeners, the only ones that are the server's own.
 func (s *Server) listen(ctx context.Context) (*listeners, error) {
-	if err := httpd.CheckLoopback(s.OperatorAddr); err != nil {
-		return nil, err
-	}
 	if host, _, err := net.SplitHostPort(s.BootAddr); err == nil && s.Boot.BaseURL == "" && (host == "" || net.ParseIP(host).IsUnspecified()) {
 		return nil, &SetupError{
 			Problem: "boot HTTP address " + s.BootAddr + " is not one that machines can be sent to",

@@ -40,10 +40,10 @@ type group struct {
 // tile is one machine in the grid.
 type tile struct {
 	look
-	ID, Href, Name, Note, Label string
-	Percent                     int // of the phase under way; -1: none is
-	Reading                     bool
-	Conflict                    bool
+	ID, Href, Name, Short, Note, Label string
+	Percent                            int // of the phase under way; -1: none is
+	Reading                            bool
+	Conflict                           bool
 }
 
 type attention struct {
@@ -117,7 +117,7 @@ func matches(m *api.Machine, text string) bool {
 
 func (d *Dashboard) tile(m *api.Machine, l look) tile {
 	t := tile{look: l, ID: "t-" + m.ID, Href: machinePath(m.ID), Name: name(m), Percent: -1, Conflict: m.Conflict != ""}
-	t.Note = seconds(d.now().Sub(m.Since))
+	t.Short, t.Note = tail(9, t.Name), seconds(d.now().Sub(m.Since))
 	if p := m.Progress; p != nil && p.Total > 0 && (l.Class == "flashing" || l.Class == "stuck") {
 		t.Percent, t.Reading = percent(p.Done, p.Total), p.Phase != "write"
 		t.Note = rate(p.Rate)

@@ -62,6 +62,15 @@ func cut(n int, s string) string {
 	return string([]rune(s)[:n-1]) + "…"
 }
 
+// tail bounds a name where neighbours differ at the end: node names, MACs.
+func tail(n int, s string) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	return "…" + string(r[len(r)-n+1:])
+}
+
 // words are the functions of the templates.
 func words() template.FuncMap {
 	return template.FuncMap{

@@ -284,19 +284,3 @@ func loopbackHost(hostport string) bool {
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
 }
-
-// CheckLoopback refuses an address for the operator's listener that others
-// than this machine could reach.
-func CheckLoopback(addr string) error {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return &fleet.InvalidError{Problem: "operator address: " + err.Error(), Help: "give host and port, such as 127.0.0.1:8081"}
-	}
-	if !loopbackHost(host) {
-		return &fleet.InvalidError{
-			Problem: "operator address " + addr + " is not loopback, and the operator API has no passwords yet",
-			Help:    "use 127.0.0.1 and reach it by ssh -L from elsewhere",
-		}
-	}
-	return nil
-}

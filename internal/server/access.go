@@ -1,0 +1,86 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/gild-dev/gild/internal/server/dashboard"
+	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+// storedAccess keeps who may enter as one document of state, so that every
+// server of a cluster lets the same people in.
+type storedAccess struct{ store *state.Store }
+
+var _ httpd.AccessStore = storedAccess{}
+
+const (
+	accessKind = "secret"
+	accessName = "admin-token"
+)
+
+// LoadAccess reads the document.
+func (a storedAccess) LoadAccess(ctx context.Context) (httpd.Access, error) {
+	var access httpd.Access
+	_, err := a.store.GetDoc(ctx, accessKind, accessName, &access)
+	return access, err
+}
+
+// ChangeAccess changes the document in one transaction.
+func (a storedAccess) ChangeAccess(ctx context.Context, change func(*httpd.Access)) error {
+	_, err := state.UpdateDoc(ctx, a.store, accessKind, accessName, func(access *httpd.Access) error {
+		change(access)
+		return nil
+	})
+	return err
+}
+
+// operator makes the handler of the operator's listener. On any listener but
+// a loopback one it asks for the admin token; made is that token when this is
+// the first start.
+func (s *Server) operator(ctx context.Context, m *Machines, listener net.Listener, log *slog.Logger) (h http.Handler, made string, err error) {
+	o := httpd.Operator{Control: m, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Metrics: m.Metrics.Handler(), Log: log}
+	pages := &dashboard.Dashboard{Room: m, Images: s.Boot.Images, Version: s.Version, Log: log}
+	access := storedAccess{m.Store}
+	if made, err = httpd.EnsureToken(ctx, access); err != nil {
+		return nil, "", err
+	}
+	if !httpd.IsLoopback(listener.Addr()) {
+		if s.OperatorTLS == nil {
+			log.Warn("the operator API is plain HTTP on an address that others reach: the admin token can be read on the way; give --operator-cert and --operator-key",
+				"address", listener.Addr())
+		}
+		pages.Guarded = true
+		o.Guard = &httpd.Guard{Store: access, LoginPage: pages.LoginPage, Log: log}
+	}
+	if o.Pages == nil {
+		o.Pages = pages.Handler()
+	}
+	return o.Handler(), made, nil
+}
+
+// secured puts TLS on the operator's listener when there is a certificate.
+func (s *Server) secured(l net.Listener) net.Listener {
+	if s.OperatorTLS == nil {
+		return l
+	}
+	c := s.OperatorTLS.Clone()
+	// One connection for many requests: an event stream takes none away.
+	c.NextProtos = []string{"h2", "http/1.1"}
+	return tls.NewListener(l, c)
+}
+
+// NewToken replaces the admin token of a room while no server has its
+// state open, or at any time when the state is a cluster's. Every session ends.
+func (s *Server) NewToken(ctx context.Context) (token string, err error) {
+	db, err := s.openState(ctx, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", err
+	}
+	defer db.close() //nolint:errcheck // what was written is on disk already
+	return httpd.ReplaceToken(ctx, storedAccess{NewStore(db.client, s.Prefix)})
+}

@@ -11,7 +11,6 @@ import (
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
-	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/flash"
@@ -35,7 +34,7 @@ func (a *Agent) chooseDisk(context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	disk, err := rule.Select(machine{sys: "/sys", proc: "/proc"}.disks())
+	disk, err := rule.Select(a.host.disks())
 	if err != nil {
 		return "", err
 	}
@@ -69,7 +68,7 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	device, err := blockdev.Open("/dev/"+a.disk.Name, blockdev.Options{})
+	device, err := a.host.open(a.disk.Name)
 	if err != nil {
 		return "", err
 	}
@@ -141,7 +140,7 @@ func (a *Agent) grow(ctx context.Context) (string, error) {
 }
 
 func (a *Agent) growPartition(ctx context.Context) (note string, err error) {
-	device, err := blockdev.Open("/dev/"+a.disk.Name, blockdev.Options{})
+	device, err := a.host.open(a.disk.Name)
 	if err != nil {
 		return "", err
 	}

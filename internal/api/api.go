@@ -74,6 +74,15 @@ type Disk struct {
 	// TableID is the GPT disk GUID or the MBR signature of what is on it now.
 	TableID    string      `json:"tableID,omitempty"`
 	Partitions []Partition `json:"partitions,omitempty"`
+	// Unsealed says that LBA 0 is zero although a GPT is behind it: a flash
+	// was begun and did not come to its end. Partitions are those of that GPT.
+	Unsealed bool `json:"unsealed,omitempty"`
+	// Damaged says why the partition table cannot be read: what is on the disk
+	// is then not known.
+	Damaged string `json:"damaged,omitempty"`
+	// FileSystem and FSLabel are of a file system on the whole disk.
+	FileSystem string `json:"fileSystem,omitempty"`
+	FSLabel    string `json:"fsLabel,omitempty"`
 	// Claims names whose data is on the disk or a partition of it, by a stable
 	// code: see the Claim constants. Such a disk is not overwritten unless
 	// the operator said so of it (Plan.Wipe).
@@ -100,6 +109,10 @@ type Partition struct {
 	Label      string `json:"label,omitempty"` // GPT partition name
 	FileSystem string `json:"fileSystem,omitempty"`
 	FSLabel    string `json:"fsLabel,omitempty"`
+	// UUID is the PARTUUID: a GUID in lower case, or "xxxxxxxx-NN" for MBR.
+	UUID string `json:"uuid,omitempty"`
+	// Claims are what Disk.Claims says, of this partition alone.
+	Claims []string `json:"claims,omitempty"`
 }
 
 // NIC is one network interface of a machine.
@@ -148,11 +161,12 @@ type Plan struct {
 	// Wipe permits overwriting a disk that Disk.Claims speaks of, or that has
 	// partitions which neither this image nor an earlier flash put there.
 	Wipe bool `json:"wipe,omitempty"`
-	// Known are table IDs (Disk.TableID) that an earlier flash of this
-	// machine left: such a disk is ours to overwrite without Wipe.
+	// Known are the IDs of what earlier flashes of this machine left: of
+	// tables (Disk.TableID) and of their partitions (Partition.UUID). Such are
+	// ours to overwrite without Wipe.
 	Known []string `json:"known,omitempty"`
-	// Keep names partitions to be preserved, by number or by label. One that
-	// the image overlaps stops the flash before the first write.
+	// Keep names partitions to be preserved, by PARTUUID, number or label. One
+	// that the image overlaps stops the flash before the first write.
 	Keep []string `json:"keep,omitempty"`
 	// Identity is the digest of the identity that the agent must fetch and
 	// write before it leaves; empty: none.
@@ -194,17 +208,21 @@ const (
 // Event is one thing that happened on a machine. The console, the kernel log
 // and the server show the same ones.
 type Event struct {
-	Seq      uint64    `json:"seq,omitempty"` // from 1 within a session; 0 for events that the server notes itself
-	Time     time.Time `json:"time"`
-	Uptime   float64   `json:"uptime,omitempty"` // seconds since the kernel started
-	Step     string    `json:"step"`             // a boot step's name: "network", "flash", ...
-	State    string    `json:"state"`
-	Message  string    `json:"message,omitempty"`
-	Cause    string    `json:"cause,omitempty"` // stable code of a failure
-	Actor    string    `json:"actor,omitempty"` // who made it happen: see the Actor constants
-	To       string    `json:"to,omitempty"`    // state of the machine that it entered by this
-	Progress *Progress `json:"progress,omitempty"`
-	Receipt  *Receipt  `json:"receipt,omitempty"` // on the last event before the handoff
+	Seq     uint64    `json:"seq,omitempty"` // from 1 within a session; 0 for events that the server notes itself
+	Time    time.Time `json:"time"`
+	Uptime  float64   `json:"uptime,omitempty"` // seconds since the kernel started
+	Step    string    `json:"step"`             // a boot step's name: "network", "flash", ...
+	State   string    `json:"state"`
+	Message string    `json:"message,omitempty"`
+	Cause   string    `json:"cause,omitempty"` // stable code of a failure
+	Actor   string    `json:"actor,omitempty"` // who made it happen: see the Actor constants
+	To      string    `json:"to,omitempty"`    // state of the machine that it entered by this
+	Plan    string    `json:"plan,omitempty"`  // that it belongs to: Flash.Plan
+	// Image and Identity are what an arm is for; they stand on its event only.
+	Image    *PlanImage `json:"image,omitempty"`
+	Identity string     `json:"identity,omitempty"` // name
+	Progress *Progress  `json:"progress,omitempty"`
+	Receipt  *Receipt   `json:"receipt,omitempty"` // on the last event before the handoff
 }
 
 // Actors of events. An operator may be more closely named after a colon.
@@ -245,4 +263,7 @@ type Receipt struct {
 	PhaseTimes map[string]float64 `json:"phaseTimes"`          // seconds by phase
 	Identity   string             `json:"identity,omitempty"`  // digest of the identity that was written
 	Preserved  []string           `json:"preserved,omitempty"` // partitions that were kept: "4 (data)"
+	// Samples are the throughput over time, at most 120. They are kept with
+	// the event, not in the machine's record.
+	Samples []Sample `json:"samples,omitempty"`
 }

@@ -1,5 +1,11 @@
 package api
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+)
+
 // Identity is what makes a clone its own machine. In the fleet its texts are
 // templates, see `gild help identity`; an agent gets it with every value
 // filled in. It may hold secrets: it is never part of a plan, a log or a
@@ -32,6 +38,21 @@ type Identity struct {
 	Beacon string `json:"beacon,omitempty"`
 	// BeaconURL is filled in by the server for the agent.
 	BeaconURL string `json:"beaconURL,omitempty"`
+}
+
+// MaxIdentity bounds an identity as JSON, in bytes.
+const MaxIdentity = 512 << 10
+
+// Digest is what Plan.Identity and Receipt.Identity hold of a rendered
+// identity: the SHA-256 of its JSON, as "sha256:" and hex. Server and agent
+// each compute it from what they hold. It tells nothing of the secrets in an
+// identity with a beacon, which has 128 random bits; it is shown to operators.
+func (i Identity) Digest() string {
+	// Marshalling strings, maps of strings and numbers cannot fail; keys of
+	// maps are sorted.
+	text, _ := json.Marshal(i)
+	sum := sha256.Sum256(text)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // Link is one network interface of a clone.

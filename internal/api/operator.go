@@ -61,7 +61,9 @@ type Machine struct {
 	// Stuck is since when an agent that should speak is silent; zero: it is not.
 	Stuck time.Time `json:"stuck,omitzero"`
 	// Conflict says which second agent claims to be this machine; empty: none.
-	Conflict string `json:"conflict,omitempty"`
+	// ConflictSeen is when it last did.
+	Conflict     string    `json:"conflict,omitempty"`
+	ConflictSeen time.Time `json:"conflictSeen,omitzero"`
 	// Writing is set from the first write of the armed flash to its receipt:
 	// the disk is then neither what it was nor what it will be.
 	Writing  bool      `json:"writing,omitempty"`
@@ -117,7 +119,7 @@ type Awaited struct {
 	Probe  string    `json:"probe,omitempty"`
 	Until  time.Time `json:"until"`
 	Boots  int       `json:"boots"` // network boots since the handoff
-	Limit  int       `json:"limit"` // boots that are taken for a failure
+	Limit  int       `json:"limit"` // boots that are taken for a failure; 0: none are
 }
 
 // Armed is the operator's permission for exactly one flash.
@@ -128,6 +130,9 @@ type Armed struct {
 	By           string    `json:"by,omitempty"` // actor
 	IdentityName string    `json:"identityName,omitempty"`
 	Confirm      Confirm   `json:"confirm"`
+	// Beacon is the secret part of the address that the new system calls,
+	// never shown to operators; empty: the identity sets up no beacon.
+	Beacon string `json:"beacon,omitempty"`
 }
 
 // FlashRequest arms a machine. What is empty is taken from the machine's spec
@@ -219,6 +224,7 @@ type Image struct {
 	Firmware   []string    `json:"firmware,omitempty"`   // what can boot it by itself: "bios", "uefi"
 	Scheme     string      `json:"scheme,omitempty"`     // "gpt", "mbr" or "none"
 	SectorSize int         `json:"sectorSize,omitempty"` // bytes
+	TableID    string      `json:"tableID,omitempty"`    // GPT disk GUID or MBR signature: Disk.TableID of a disk with this image
 	Partitions []Partition `json:"partitions,omitempty"`
 	Root       int         `json:"root,omitempty"` // number of the root partition
 	// Damage says why no more than name and digest is known; `gild image

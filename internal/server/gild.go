@@ -17,6 +17,7 @@ type Config struct {
 	Network      Network
 	BootAddr     string // host and port of boot HTTP
 	OperatorAddr string
+	Discover     string   // name of an image that unknown machines boot the agent of, to report what they are; empty: they boot their disk
 	Busybox      *Busybox // puts a rescue shell into every initramfs; nil: none
 	Version      string
 	Ready        func(Addrs)
@@ -45,6 +46,7 @@ func New(c Config) *Server {
 		},
 		Pins:     c.Store,
 		Bootable: files.check,
+		Discover: c.Discover,
 		Protocols: append(c.Network.Protocols(),
 			Opener{Name: "initramfs", Open: files.open(log)},
 			Opener{Name: "images", Open: openPins(log)}),

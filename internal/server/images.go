@@ -46,6 +46,15 @@ func (s storedImages) Resolve(_ context.Context, name string) (golden.Digest, er
 	return s.store.Resolve(name)
 }
 
+// Describe returns what a list shows of one image.
+func (s storedImages) Describe(_ context.Context, name string) (api.Image, error) {
+	im, err := s.store.Image(name)
+	if err != nil {
+		return api.Image{}, err
+	}
+	return Summary(name, im), nil
+}
+
 // Blob opens any stored content.
 func (s storedImages) Blob(_ context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
 	return s.store.OpenBlob(d)
@@ -57,8 +66,17 @@ func Summary(name string, im *golden.Image) api.Image {
 	for _, l := range im.Manifest.Layers {
 		s.Stored += l.Size
 	}
+	s.Data = im.Table.DataSize()
+	d := im.Config.Disk
+	s.Firmware, s.Scheme, s.SectorSize, s.TableID = im.Config.Firmware, d.Scheme, d.SectorSize, d.ID
+	for _, p := range d.Partitions {
+		s.Partitions = append(s.Partitions, api.Partition{
+			Number: p.Number, Start: p.Start, Size: p.Size, Type: p.Type, Label: p.Name,
+			FileSystem: p.FileSystem, FSLabel: p.FSLabel, UUID: p.PartUUID,
+		})
+	}
 	if b := im.Config.Boot; b != nil {
-		s.Release, s.Arch = b.KernelRelease, b.Arch
+		s.Release, s.Arch, s.Cmdline, s.Root = b.KernelRelease, b.Arch, b.Cmdline, b.Root.Partition
 	}
 	return s
 }

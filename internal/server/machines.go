@@ -3,11 +3,10 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
-	"strings"
+	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,11 +26,24 @@ type Machines struct {
 	// Bootable says why no machine could be booted to receive an image; nil:
 	// all can be.
 	Bootable func(image golden.Digest) error
-	Now      func() time.Time // nil: time.Now
+	// BaseURL is how machines reach this server: what a new system calls to
+	// say that it runs.
+	BaseURL string
+	// Discover names the image whose kernel unknown machines boot to report
+	// what they are and wait for an arm; empty: they boot their disk.
+	Discover string
+	// Peers returns the base URLs of every server of the cluster; nil: agents
+	// are told of none.
+	Peers  func(context.Context) []string
+	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: discard
 
 	// arming is held for reading from a pin to its arm, so that no sweep
 	// between them takes the pin away.
 	arming sync.RWMutex
+	// registering is held from the look for a label to its use.
+	registering sync.Mutex
+	room        room
 }
 
 var (
@@ -46,303 +58,238 @@ func (s *Machines) now() time.Time {
 	return time.Now()
 }
 
+func (s *Machines) log() *slog.Logger { return cmp.Or(s.Logger, slog.New(slog.DiscardHandler)) }
+
 // maxMachines bounds the records, so that a host that makes up addresses
 // cannot fill the database and stop everything else with it.
 const maxMachines = 20_000
 
-// update changes the record of a machine that the network named.
-func (s *Machines) update(ctx context.Context, mac string, known bool, change func(*api.Machine) ([]api.Event, error)) error {
-	if !known {
-		n, err := s.Store.Count(ctx)
-		if err != nil {
-			return err
-		}
-		if n >= maxMachines {
-			return fmt.Errorf("machine %s is not recorded: there are %d already; gild machine rm makes room", mac, n)
+// change applies a rule to one machine, and what follows from it.
+func (s *Machines) change(ctx context.Context, id string, rule func(*api.Machine) ([]api.Event, error)) (api.Machine, error) {
+	var before string
+	var events []api.Event
+	m, err := s.Store.Update(ctx, id, func(m *api.Machine) (kept []api.Event, err error) {
+		before = planOf(m)
+		events, err = rule(m)
+		return events, err
+	})
+	if err != nil {
+		return m, err
+	}
+	for _, e := range events {
+		if e.To != "" {
+			s.log().Info("machine is "+e.To, "machine", m.ID, "name", m.Spec.Name, "actor", e.Actor, "cause", e.Cause, "why", e.Message)
 		}
 	}
-	_, err := s.Store.Update(ctx, mac, change)
-	return err
+	if before != "" && planOf(&m) != before {
+		s.endIdentity(context.WithoutCancel(ctx), before)
+	}
+	return m, nil
 }
 
-// locate returns the MAC of the record of a machine with the given addresses.
-func (s *Machines) locate(ctx context.Context, macs []string, uuid string) (mac string, known bool, err error) {
-	found, err := s.Store.Find(ctx, macs)
-	if err != nil {
-		return "", false, err
+func planOf(m *api.Machine) string {
+	if m.Armed == nil {
+		return ""
 	}
-	mac, err = fleet.Match(found, macs, uuid)
-	return mac, len(found) > 0, err
+	return m.Armed.Plan.ID
+}
+
+// update changes the record of a machine that the network named.
+func (s *Machines) update(ctx context.Context, f fleet.Found, rule func(*api.Machine) ([]api.Event, error)) (api.Machine, error) {
+	if !f.Known {
+		n, err := s.Store.Count(ctx)
+		if err != nil {
+			return api.Machine{}, err
+		}
+		if n >= maxMachines {
+			return api.Machine{}, fmt.Errorf("machine %s is not recorded: there are %d already; gild machine rm makes room", f.ID, n)
+		}
+	}
+	return s.change(ctx, f.ID, rule)
+}
+
+// locate finds the record of a machine by what it shows. A record that was
+// made before the machine had shown as much is folded in.
+func (s *Machines) locate(ctx context.Context, shown fleet.Shown) (fleet.Found, error) {
+	candidates, err := s.Store.Find(ctx, shown.Labels())
+	if err != nil {
+		return fleet.Found{}, err
+	}
+	f, err := fleet.Match(candidates, shown)
+	if err != nil || f.From == "" {
+		return f, err
+	}
+	_, err = s.Store.Join(ctx, f.ID, f.From, func(into, from *api.Machine) ([]api.Event, error) {
+		return fleet.Join(into, from, s.now())
+	})
+	if err != nil {
+		// Another server may have done it, and the next word tries again.
+		s.log().Warn("two records of one machine stay apart", "machine", f.ID, "other", f.From, "err", err)
+		return f, ctx.Err()
+	}
+	s.log().Info("two records are one machine", "machine", f.ID, "other", f.From)
+	return f, nil
 }
 
 // Seen notes a machine that dhcpd, tftpd or httpd met.
 func (s *Machines) Seen(ctx context.Context, sight fleet.Sighting) error {
-	mac, known, err := s.locate(ctx, []string{sight.MAC}, "")
-	if err != nil || !known && !sight.Records() {
+	f, err := s.locate(ctx, fleet.Shown{MACs: []string{sight.MAC}})
+	if err != nil || !f.Known && !sight.Records() {
 		return err
 	}
-	return s.update(ctx, mac, known, func(m *api.Machine) ([]api.Event, error) {
+	_, err = s.update(ctx, f, func(m *api.Machine) ([]api.Event, error) {
 		return fleet.Seen(m, sight, s.now()), nil
 	})
+	return err
 }
 
 // Boot decides what a machine boots.
 func (s *Machines) Boot(ctx context.Context, who api.Inventory) (fleet.Decision, error) {
-	mac, known, err := s.locate(ctx, []string{who.MAC}, who.UUID)
+	f, err := s.locate(ctx, fleet.ShownBy(&who))
 	if ambiguous, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
-		return fleet.Decision{MAC: who.MAC, Why: ambiguous.Error() + ": booting the local disk"}, nil
+		return fleet.Decision{ID: who.MAC, Why: ambiguous.Error() + ": booting the local disk"}, nil
 	}
 	if err != nil {
 		return fleet.Decision{}, err
 	}
+	discover := s.discover(ctx)
 	var d fleet.Decision
-	err = s.update(ctx, mac, known, func(m *api.Machine) (events []api.Event, err error) {
-		d, events = fleet.Boot(m, who, s.now())
+	_, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
+		d, events = fleet.Boot(m, who, discover, s.now())
 		return events, nil
 	})
 	return d, err
 }
 
-// Hello answers an agent.
-func (s *Machines) Hello(ctx context.Context, h api.Hello) (api.Answer, error) {
-	mac, known, err := s.locate(ctx, helloMACs(h), h.Inventory.UUID)
-	if ambiguous, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
-		return api.Answer{Action: api.ActionWait, Retry: 30, Message: ambiguous.Error() + ": " + ambiguous.Hint()}, nil
+// discover is the image that unknown machines boot from, nil for none.
+func (s *Machines) discover(ctx context.Context) *api.PlanImage {
+	if s.Discover == "" {
+		return nil
 	}
+	digest, err := s.Images.Resolve(ctx, s.Discover)
 	if err != nil {
-		return api.Answer{}, err
+		s.log().Warn("unknown machines boot their disk: the image to discover them with is not there", "image", s.Discover, "err", err)
+		return nil
 	}
-	var a api.Answer
-	err = s.update(ctx, mac, known, func(m *api.Machine) (events []api.Event, err error) {
-		a, events = fleet.Hello(m, h, s.now())
-		return events, nil
-	})
+	return &api.PlanImage{Name: s.Discover, Repository: repository(s.Discover), Digest: string(digest)}
+}
+
+// helloWait is how long an agent that waits for an arm is kept on the line.
+// It is less than what its client takes for silence.
+const helloWait = 20 * time.Second
+
+// Hello answers an agent. One that waits for an arm is answered when there is
+// something to tell, or after a while.
+func (s *Machines) Hello(ctx context.Context, h api.Hello, from string) (api.Answer, error) {
+	a, m, err := s.hello(ctx, h, from)
+	if err == nil && fleet.Waits(&m, a) {
+		timeout := time.NewTimer(helloWait)
+		defer timeout.Stop()
+		for waiting := true; waiting && err == nil && fleet.Waits(&m, a); {
+			bell, running := s.room.bell(m.ID)
+			// What changed before the bell was hung up is not missed.
+			if a, m, err = s.hello(ctx, h, from); err != nil || !running || !fleet.Waits(&m, a) {
+				break
+			}
+			select {
+			case <-bell:
+			case <-timeout.C:
+				waiting = false
+			case <-ctx.Done():
+				return a, ctx.Err()
+			}
+		}
+	}
+	if s.Peers != nil {
+		a.Servers = s.Peers(ctx)
+	}
 	return a, err
 }
 
-// helloMACs returns the address that the agent uses, then those of all NICs.
-func helloMACs(h api.Hello) []string {
-	return fleet.MACs(&api.Machine{MAC: h.Inventory.MAC, Inventory: &h.Inventory})
+func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.Answer, m api.Machine, err error) {
+	f, err := s.locate(ctx, fleet.ShownBy(&h.Inventory))
+	if ambiguous, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
+		return api.Answer{Action: api.ActionWait, Retry: 30, Message: ambiguous.Error() + ": " + ambiguous.Hint()}, m, nil
+	}
+	if err != nil {
+		return a, m, err
+	}
+	m, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
+		a, events = fleet.Hello(m, h, from, s.Discover != "", s.now())
+		return events, nil
+	})
+	return a, m, err
 }
 
-// Report takes an agent's events. An agent is bound by its hello, which may
-// have come by another NIC than the report, so its session goes before
-// addresses.
-func (s *Machines) Report(ctx context.Context, r api.Report) error {
-	found, err := s.Store.Find(ctx, []string{r.MAC})
+// bySession finds the record of a machine whose agent speaks. An agent is
+// bound by its hello, which may have come by another NIC than the report, so
+// its session goes before addresses.
+func (s *Machines) bySession(ctx context.Context, mac, session string) (fleet.Found, error) {
+	found, err := s.Store.Find(ctx, []string{mac})
+	if err != nil {
+		return fleet.Found{}, err
+	}
+	if i := slices.IndexFunc(found, func(m api.Machine) bool { return m.Session == session }); i >= 0 {
+		return fleet.Found{ID: found[i].ID, Known: true}, nil
+	}
+	f, err := fleet.Match(found, fleet.Shown{MACs: []string{mac}})
+	if err != nil {
+		return f, &fleet.SessionError{MAC: mac, Why: err.Error()}
+	}
+	return f, nil
+}
+
+// Report takes an agent's events.
+func (s *Machines) Report(ctx context.Context, r api.Report, from string) error {
+	f, err := s.bySession(ctx, r.MAC, r.Session)
 	if err != nil {
 		return err
 	}
-	mac, err := fleet.Match(found, []string{r.MAC}, "")
-	for i := range found {
-		if found[i].Session == r.Session {
-			mac, err = found[i].MAC, nil
-		}
-	}
-	if err != nil {
-		return &fleet.SessionError{MAC: r.MAC, Why: err.Error()}
-	}
-	return s.update(ctx, mac, len(found) > 0, func(m *api.Machine) ([]api.Event, error) {
-		return fleet.Report(m, r, s.now())
+	_, err = s.update(ctx, f, func(m *api.Machine) ([]api.Event, error) {
+		return fleet.Report(m, r, from, s.now())
 	})
-}
-
-// named finds the record that an operator means.
-func (s *Machines) named(ctx context.Context, spelling string) (mac string, known bool, err error) {
-	want, err := fleet.ParseMAC(spelling)
-	if err != nil {
-		return "", false, &fleet.InvalidError{Problem: err.Error(), Help: "gild machine ls shows the machines that were seen"}
-	}
-	// Its own record goes first, so that each of two records can be acted on.
-	if _, err := s.Store.Get(ctx, want); !errors.Is(err, state.ErrNotFound) {
-		return want, true, err
-	}
-	return s.locate(ctx, []string{want}, "")
-}
-
-func (s *Machines) mustKnow(ctx context.Context, spelling string) (string, error) {
-	mac, known, err := s.named(ctx, spelling)
-	if err == nil && !known {
-		err = &fleet.UnknownError{What: "machine", Name: mac, Help: "gild machine ls shows the machines that were seen"}
-	}
-	return mac, err
-}
-
-// Machines lists all machines.
-func (s *Machines) Machines(ctx context.Context) ([]api.Machine, error) {
-	machines, _, err := s.Store.List(ctx)
-	for i := range machines {
-		fleet.Lapse(&machines[i], s.now())
-	}
-	return machines, err
-}
-
-// Machine returns one machine.
-func (s *Machines) Machine(ctx context.Context, spelling string) (api.Machine, error) {
-	mac, err := s.mustKnow(ctx, spelling)
-	if err != nil {
-		return api.Machine{}, err
-	}
-	m, err := s.Store.Get(ctx, mac)
-	if err == nil {
-		fleet.Lapse(&m, s.now())
-	}
-	return m, err
-}
-
-// Delete forgets a machine.
-func (s *Machines) Delete(ctx context.Context, spelling string) error {
-	mac, err := s.mustKnow(ctx, spelling)
-	if err != nil {
-		return err
-	}
-	return s.Store.Delete(ctx, mac, func(m *api.Machine) error { return fleet.Forget(m, s.now()) })
-}
-
-// Flash arms a machine. The image's name is turned into its digest here and
-// now, and pinned: what becomes of the name later does not matter.
-func (s *Machines) Flash(ctx context.Context, spelling string, f api.FlashRequest) (api.Machine, error) {
-	mac, known, err := s.named(ctx, spelling)
-	if err != nil {
-		return api.Machine{}, err
-	}
-	if !known && !f.Unseen {
-		return api.Machine{}, &fleet.UnknownError{
-			What: "machine", Name: mac,
-			Help: "gild machine ls shows the machines that were seen; to arm one before its first boot, say so (--unseen)",
-		}
-	}
-	if f.Image == "" {
-		return api.Machine{}, &fleet.InvalidError{Problem: "no image is named", Help: "gild image ls shows the stored images"}
-	}
-	s.arming.RLock()
-	defer s.arming.RUnlock()
-	digest, err := s.Images.Resolve(ctx, f.Image)
-	if err == nil {
-		err = s.pin(ctx, digest)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return api.Machine{}, &fleet.UnknownError{What: "image", Name: f.Image, Help: "gild image ls shows the stored images"}
-	}
-	if err != nil {
-		return api.Machine{}, err
-	}
-	if err := s.bootable(digest); err != nil {
-		return api.Machine{}, err
-	}
-	plan := newPlan(f, digest)
-	return s.Store.Update(ctx, mac, func(m *api.Machine) ([]api.Event, error) {
-		now := s.now()
-		var expires time.Time
-		if f.Expires > 0 {
-			expires = now.Add(time.Duration(f.Expires) * time.Second)
-		}
-		if m.FirstSeen.IsZero() {
-			m.FirstSeen = now
-		}
-		return fleet.Arm(m, plan, expires, now)
-	})
-}
-
-// bootable refuses what a machine would only be told at its next boot.
-func (s *Machines) bootable(image golden.Digest) error {
-	if s.Bootable == nil {
-		return nil
-	}
-	err := s.Bootable(image)
-	if hinted, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); ok {
-		return &fleet.InvalidError{Problem: fmt.Sprintf("no machine can be flashed with image %s: %v", image.Short(), err), Help: hinted.Hint()}
-	}
 	return err
 }
 
-func newPlan(f api.FlashRequest, digest golden.Digest) api.Plan {
-	// A digest can stand for an image too, and a repository has no colon.
-	repository := "golden/" + strings.TrimPrefix(f.Image, "sha256:")
-	return api.Plan{
-		ID:       rand.Text(),
-		Image:    api.PlanImage{Name: f.Image, Repository: repository, Digest: string(digest)},
-		Disk:     f.Disk,
-		ReadBack: cmp.Or(f.ReadBack, "full"),
-		Handoff:  cmp.Or(f.Handoff, "auto"),
-		Grow:     !f.NoGrow,
-	}
-}
-
-// Cancel takes an arm back.
-func (s *Machines) Cancel(ctx context.Context, spelling string) (api.Machine, error) {
-	mac, err := s.mustKnow(ctx, spelling)
+// Beacon takes the call of a new system; false: nobody waits for it.
+func (s *Machines) Beacon(ctx context.Context, token, from string) (bool, error) {
+	found, err := s.Store.Find(ctx, []string{fleet.BeaconLabel(token)})
 	if err != nil {
-		return api.Machine{}, err
+		return false, err
 	}
-	return s.Store.Update(ctx, mac, func(m *api.Machine) ([]api.Event, error) {
-		return fleet.Cancel(m, s.now())
-	})
-}
-
-// Events returns what is kept of a machine's past.
-func (s *Machines) Events(ctx context.Context, spelling string) ([]api.Event, error) {
-	mac, err := s.mustKnow(ctx, spelling)
-	if err != nil {
-		return nil, err
-	}
-	return s.Store.Events(ctx, mac)
-}
-
-// Follow sends changes as they happen.
-func (s *Machines) Follow(ctx context.Context, after int64, send func(int64, api.Change) error) error {
-	for {
-		if after == 0 {
-			var err error
-			if after, err = s.snapshot(ctx, send); err != nil {
-				return err
-			}
-		}
-		err := s.Store.Watch(ctx, after, func(c state.Change) error {
-			for i, change := range c.Changes {
-				// Only the last one of a transaction is a place to go on from.
-				id := int64(0)
-				if i == len(c.Changes)-1 {
-					id = c.Revision
-				}
-				if err := send(id, change); err != nil {
-					return err
-				}
-			}
-			after = c.Revision
-			return nil
+	for i := range found {
+		var ok bool
+		_, err := s.change(ctx, found[i].ID, func(m *api.Machine) (events []api.Event, err error) {
+			events, ok = fleet.Beacon(m, token, from, s.now())
+			return events, nil
 		})
-		if !errors.Is(err, state.ErrCompacted) {
-			return err
+		if err != nil || ok {
+			return ok, err
 		}
-		after = 0
 	}
+	return false, nil
 }
 
-// snapshot sends a reset and all machines and returns the revision at which
-// they were so.
-func (s *Machines) snapshot(ctx context.Context, send func(int64, api.Change) error) (int64, error) {
-	machines, rev, err := s.Store.List(ctx)
+// Identity gives the agent that holds a plan what its clone is to be; false:
+// the plan has no identity. Any other agent gets a *fleet.SessionError.
+func (s *Machines) Identity(ctx context.Context, r api.IdentityRequest) (identity api.Identity, has bool, err error) {
+	f, err := s.bySession(ctx, r.MAC, r.Session)
 	if err != nil {
-		return 0, err
+		return identity, false, err
 	}
-	id := int64(0)
-	if len(machines) == 0 {
-		id = rev
+	m, err := s.Store.Get(ctx, f.ID)
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		return identity, false, err
 	}
-	if err := send(id, api.Change{Kind: api.ChangeReset}); err != nil {
-		return 0, err
+	if r.Plan == "" || planOf(&m) != r.Plan || m.Session != r.Session {
+		return identity, false, &fleet.SessionError{MAC: r.MAC, Why: "it does not hold this plan"}
 	}
-	for i := range machines {
-		if i == len(machines)-1 {
-			id = rev
-		}
-		if err := send(id, api.Change{Kind: api.ChangeMachine, ID: machines[i].ID, Machine: &machines[i]}); err != nil {
-			return 0, err
-		}
+	if m.Armed.Plan.Identity == "" {
+		return identity, false, nil
 	}
-	return rev, nil
+	found, err := s.Store.GetDoc(ctx, kindPlanIdentity, r.Plan, &identity)
+	if err == nil && !found {
+		err = errors.New("the identity of this plan is not stored any more: arm the machine again")
+	}
+	return identity, err == nil, err
 }

@@ -56,6 +56,9 @@ type Server struct {
 	// Bootable says why no machine could be booted to receive an image; nil:
 	// all can be.
 	Bootable func(image golden.Digest) error
+	// Discover names the image whose kernel unknown machines boot to report
+	// what they are; empty: they boot their disk.
+	Discover string
 	// Pages are served beside the operator API; nil: none.
 	Pages http.Handler
 	// Protocols are opened and run beside HTTP: DHCP, TFTP.
@@ -93,10 +96,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	machines := &Machines{
-		Store:    &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.MACs},
+		Store:    &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.Labels},
 		Images:   s.Boot.Images,
 		Pins:     s.Pins,
 		Bootable: s.Bootable,
+		BaseURL:  cmp.Or(s.Boot.BaseURL, "http://"+l.boot.Addr().String()),
+		Discover: s.Discover,
+		Logger:   log,
 	}
 	services, closeAll, err := s.openProtocols(ctx, machines)
 	if err != nil {
@@ -106,7 +112,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 	boot := s.Boot
 	boot.Machines = machines
-	boot.BaseURL = cmp.Or(boot.BaseURL, "http://"+l.boot.Addr().String())
+	boot.BaseURL = machines.BaseURL
 	boot.Log = cmp.Or(boot.Log, log)
 	operator := httpd.Operator{Control: machines, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Log: log}
 	services = append(services,
@@ -160,7 +166,7 @@ func (s *Server) openProtocols(ctx context.Context, m *Machines) (services []nam
 			_ = c()
 		}
 	}
-	for _, o := range s.Protocols {
+	for _, o := range append([]Opener{{Name: "room", Open: openRoom(m.log())}}, s.Protocols...) {
 		svc, closer, err := o.Open(ctx, m)
 		if err != nil {
 			closeAll()

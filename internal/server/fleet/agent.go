@@ -1,7 +1,9 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -23,48 +25,101 @@ type SessionError struct {
 
 func (e *SessionError) Error() string { return fmt.Sprintf("report for %s refused: %s", e.MAC, e.Why) }
 
-// Hello answers an agent. An armed machine's agent gets the plan and is bound
-// to it; the same agent asking again gets the same answer. The caller has
-// checked h with [CheckHello].
-func Hello(m *api.Machine, h api.Hello, now time.Time) (api.Answer, []api.Event) {
-	events := touch(m, now)
-	if h.Version != api.Version {
-		msg := fmt.Sprintf("agent speaks protocol %d, this server %d: a stale initramfs is cached somewhere; restart the machine", h.Version, api.Version)
-		return wait(m, retryVersion, CauseVersion, msg, events, now)
+// refreshAfter is how old the record of a waiting agent's last word may get
+// before a word that says nothing new is written down: four hundred of them
+// ask every few seconds.
+const refreshAfter = 30 * time.Second
+
+// Hello answers an agent that speaks from the IP address from. An armed
+// machine's agent gets the plan and is bound to it; the same agent asking
+// again gets the same answer. discover says that agents of unknown machines
+// are to wait for an arm. The caller has checked h with [CheckHello].
+func Hello(m *api.Machine, h api.Hello, from string, discover bool, now time.Time) (api.Answer, []api.Event) {
+	if quiet(m, h, from, now) {
+		return waitForArm(), nil
 	}
 	known := m.Session == h.Session
-	if m.Armed != nil && m.Session != "" && !known && alive(m, now) {
-		// The refused machine may be another one: keep the holder's inventory.
-		msg := fmt.Sprintf("another agent (serial %.40q) is flashing under %s; one of two machines has a copied address, or this one was restarted: waiting until the other is silent",
-			serial(m), m.MAC)
-		return wait(m, retryConflict, CauseConflict, msg, events, now)
+	if !known && claimed(m, now) {
+		return conflict(m, h, from, now)
+	}
+	t := touch(m, api.ActorAgent, now)
+	if h.Version != api.Version {
+		msg := fmt.Sprintf("agent speaks protocol %d, this server %d: a stale initramfs is cached somewhere; restart the machine", h.Version, api.Version)
+		if m.Message != msg {
+			m.Message = msg
+			t.note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: CauseVersion})
+		}
+		return api.Answer{Action: api.ActionWait, Retry: retryVersion, Message: msg}, t.events
 	}
 	inventory := h.Inventory
-	m.Inventory = &inventory
-	m.AgentSeen = now
-	if !known {
-		m.Session, m.Seq = h.Session, 0
+	m.Inventory, m.MAC = &inventory, cmp.Or(inventory.MAC, m.MAC)
+	t.spoke(h.Session, from)
+	switch {
+	case m.Armed != nil:
+		m.Waiting = false
+		if !known || m.State != api.MachineFlashing {
+			m.Cause = ""
+			t.enter(api.MachineFlashing, done(StepHello, "has its plan: "+m.Armed.Plan.Image.Name))
+		}
+		plan := m.Armed.Plan
+		return api.Answer{Action: api.ActionFlash, Plan: &plan}, t.events
+	case m.Waiting || discover && !Registered(m):
+		if !m.Waiting {
+			m.Waiting, m.Message = true, "has told what it is, and waits to be armed"
+			t.note(done(StepHello, m.Message))
+		}
+		return waitForArm(), t.events
 	}
-	if m.Armed == nil {
-		return api.Answer{Action: api.ActionLocalDisk, Message: "this machine is not armed"}, events
-	}
-	if !known || m.State != api.MachineFlashing {
-		m.Message = "has its plan: " + m.Armed.Plan.Image.Name
-		m.Cause = ""
-		events = append(events, api.Event{Time: now, Step: StepHello, State: api.StateDone, Message: m.Message})
-	}
-	setState(m, api.MachineFlashing, now)
-	plan := m.Armed.Plan
-	return api.Answer{Action: api.ActionFlash, Plan: &plan}, events
+	return api.Answer{Action: api.ActionLocalDisk, Message: "this machine is not armed"}, t.events
 }
 
-// wait makes the answer of a refusal and notes it once, not at every retry.
-func wait(m *api.Machine, retry int, cause, msg string, events []api.Event, now time.Time) (api.Answer, []api.Event) {
-	if m.Message != msg {
-		m.Message = msg
-		events = append(events, api.Event{Time: now, Step: StepHello, State: api.StateFailed, Message: msg, Cause: cause})
+func waitForArm() api.Answer {
+	return api.Answer{Action: api.ActionWait, Retry: 1, Message: "not armed: waiting for the operator"}
+}
+
+// Waits reports whether the answer may be held back until the machine's record
+// changes, which saves the agent from asking.
+func Waits(m *api.Machine, a api.Answer) bool {
+	return a.Action == api.ActionWait && m.Waiting && m.Armed == nil && m.Conflict == ""
+}
+
+// quiet reports whether a hello of a waiting agent tells nothing that is worth
+// writing down.
+func quiet(m *api.Machine, h api.Hello, from string, now time.Time) bool {
+	return m.Waiting && m.Armed == nil && m.Session == h.Session && m.Stuck.IsZero() && m.Address == from &&
+		h.Version == api.Version && now.Sub(m.AgentSeen) < refreshAfter && reflect.DeepEqual(m.Inventory, &h.Inventory)
+}
+
+// claimed reports whether a live agent has the machine, so that no other may.
+func claimed(m *api.Machine, now time.Time) bool {
+	return (m.Armed != nil || m.Waiting) && alive(m, now)
+}
+
+// spoke binds the agent that speaks, which may be a new one.
+func (t *turn) spoke(session, from string) {
+	m := t.m
+	if m.Session != session {
+		m.Session, m.Seq = session, 0
+		m.Conflict, m.ConflictSeen = "", time.Time{}
 	}
-	return api.Answer{Action: api.ActionWait, Retry: retry, Message: msg}, events
+	m.AgentSeen = t.now
+	if from != "" {
+		m.Address = from
+	}
+}
+
+// conflict refuses a second agent. It may be another machine with a copied
+// address: what is known of the holder stays as it is.
+func conflict(m *api.Machine, h api.Hello, from string, now time.Time) (api.Answer, []api.Event) {
+	t := begin(m, api.ActorAgent, now)
+	second := fmt.Sprintf("a second agent at %s (serial %.40q)", cmp.Or(from, "an unknown address"), h.Inventory.Serial)
+	msg := fmt.Sprintf("another agent (serial %.40q) holds %s; one of two machines has a copied address: waiting until the other is silent",
+		serial(m), Called(m))
+	if m.Conflict != second {
+		t.note(api.Event{Step: StepHello, State: api.StateFailed, Cause: CauseConflict, Message: second + " claims to be this machine and was refused"})
+	}
+	m.Conflict, m.ConflictSeen = second, now
+	return api.Answer{Action: api.ActionWait, Retry: retryConflict, Message: msg}, t.events
 }
 
 func serial(m *api.Machine) string {
@@ -78,45 +133,43 @@ func serial(m *api.Machine) string {
 // Events that were taken before are dropped without an error, so a report may
 // be sent again until it is answered. A *SessionError means that the agent
 // has lost its plan. The caller has checked r with [CheckReport].
-func Report(m *api.Machine, r api.Report, now time.Time) ([]api.Event, error) {
+func Report(m *api.Machine, r api.Report, from string, now time.Time) ([]api.Event, error) {
 	// The last report of a flash is repeated when its answer was lost, and by
 	// then the machine may be armed again: it is known by its receipt.
 	if repeated(m, r) {
 		return nil, nil
 	}
-	events := touch(m, now)
+	if m.Waiting && len(r.Events) == 0 && m.Session == r.Session && now.Sub(m.AgentSeen) < refreshAfter {
+		return nil, nil // a heartbeat of one that waits
+	}
+	t := touch(m, api.ActorAgent, now)
 	if err := holds(m, r, now); err != nil {
 		return nil, err
 	}
-	m.AgentSeen = now
+	t.spoke(r.Session, from)
 	for _, e := range r.Events {
 		if e.Seq <= m.Seq {
 			continue
 		}
 		m.Seq = e.Seq
-		if err := take(m, e, now); err != nil {
+		e.Plan = r.Plan
+		if err := t.take(e); err != nil {
 			return nil, err
 		}
-		// Progress lives in the record; a log of it would push out the rest.
-		if e.State != api.StateProgress {
-			events = append(events, e)
-		}
 	}
-	return events, nil
+	return t.events, nil
 }
 
-// holds reports whether the agent may speak for the machine, and binds one
-// that is the first to speak.
+// holds reports whether the agent may speak for the machine.
 func holds(m *api.Machine, r api.Report, now time.Time) error {
 	switch {
 	case r.Plan != "" && (m.Armed == nil || m.Armed.Plan.ID != r.Plan) && !lastFlash(m, r):
 		return &SessionError{m.MAC, "its plan was cancelled or replaced by the operator"}
 	case m.Session == r.Session:
 		return nil
-	case r.Plan != "" || m.Armed != nil && m.Session != "" && alive(m, now):
+	case r.Plan != "" || claimed(m, now):
 		return &SessionError{m.MAC, "another agent holds the plan of this machine"}
 	}
-	m.Session, m.Seq = r.Session, 0
 	return nil
 }
 
@@ -133,19 +186,18 @@ func repeated(m *api.Machine, r api.Report) bool {
 		slices.ContainsFunc(r.Events, func(e api.Event) bool { return e.Receipt != nil })
 }
 
-// take applies one event to the record.
-func take(m *api.Machine, e api.Event, now time.Time) error {
-	if e.Message != "" {
-		m.Message = e.Message
-	}
+// take applies one event to the record and keeps it.
+func (t *turn) take(e api.Event) error {
+	m := t.m
 	switch {
 	case e.Receipt != nil:
-		return finish(m, e.Receipt, now)
+		return t.finish(e)
 	case e.State == api.StateFailed:
 		m.Cause = e.Cause
-		setState(m, api.MachineFailed, now)
+		t.enter(api.MachineFailed, e)
 		return nil
 	case m.Armed == nil:
+		t.keep(e)
 		return nil
 	case e.Step == StepFlash:
 		m.Writing = true
@@ -155,24 +207,42 @@ func take(m *api.Machine, e api.Event, now time.Time) error {
 		m.Writing = true
 	}
 	if m.State == api.MachineFailed || m.State == api.MachineBooting {
-		m.Cause = ""
-		setState(m, api.MachineFlashing, now)
+		m.Cause, e.Progress = "", nil
+		t.enter(api.MachineFlashing, e)
+		return nil
 	}
+	t.keep(e)
 	return nil
+}
+
+// keep notes an event that changes no state. Progress lives in the record; a
+// log of it would push out the rest.
+func (t *turn) keep(e api.Event) {
+	if e.Message != "" {
+		t.m.Message = e.Message
+	}
+	if e.State != api.StateProgress || e.Progress == nil {
+		t.note(e)
+	}
 }
 
 // finish uses the arm up. A receipt for anything but the armed plan is
 // refused: it is no proof that this flash was done.
-func finish(m *api.Machine, r *api.Receipt, now time.Time) error {
+func (t *turn) finish(e api.Event) error {
+	m, r := t.m, e.Receipt
 	if m.Armed == nil {
 		return &SessionError{m.MAC, "a receipt, but the machine is not armed"}
 	}
-	plan := m.Armed.Plan
-	if r.Plan != plan.ID || r.Image != plan.Image.Digest {
+	armed := *m.Armed
+	if r.Plan != armed.Plan.ID || r.Image != armed.Plan.Image.Digest {
 		return &SessionError{m.MAC, "the receipt is for another plan or image than the armed one"}
 	}
-	disarm(m, api.MachineHandingOff, now)
-	m.Receipt = r
-	m.Cause = ""
+	r.Samples = thin(r.Samples, keptSamples)
+	e.Plan = r.Plan
+	own := *r
+	own.Samples = nil
+	m.Receipt = &own
+	m.Awaited = await(armed, own, t.now)
+	t.disarm(api.MachineHandingOff, e)
 	return nil
 }

@@ -20,6 +20,9 @@ const (
 	maxNICs    = 256
 	maxEvents  = 1000 // in one report
 	maxList    = 64   // entries of small lists
+
+	maxPartitions = 128 // of one disk
+	maxSamples    = 120 // of one receipt
 )
 
 // CheckHello checks a hello from the wire and brings it into the form that
@@ -88,6 +91,25 @@ func CheckReport(r *api.Report, now time.Time) error {
 	return nil
 }
 
+// CheckIdentityRequest does the same for a request for an identity.
+func CheckIdentityRequest(r *api.IdentityRequest) error {
+	if err := checkSession(r.Session); err != nil {
+		return err
+	}
+	if !IsToken(r.Plan) {
+		return errors.New("plan: not one of this server")
+	}
+	mac, err := ParseMAC(r.MAC)
+	r.MAC = mac
+	return err
+}
+
+// IsToken reports whether s has the form of what the server makes at random:
+// letters and digits, at most 64.
+func IsToken(s string) bool {
+	return checkSession(s) == nil
+}
+
 func checkSession(s string) error {
 	if s == "" || len(s) > maxSession {
 		return fmt.Errorf("session: %d characters, want 1 to %d", len(s), maxSession)
@@ -108,6 +130,8 @@ func checkEvent(e *api.Event, now time.Time) error {
 		return errors.New("uptime is not a positive number")
 	}
 	e.Step, e.Message, e.Cause = Clean(e.Step), Clean(e.Message), Clean(e.Cause)
+	// These are the server's to say.
+	e.Actor, e.To, e.Plan, e.Image, e.Identity = api.ActorAgent, "", "", nil, ""
 	switch e.State {
 	case api.StateStart, api.StateProgress, api.StateDone, api.StateFailed:
 	default:
@@ -138,9 +162,18 @@ func checkReceipt(r *api.Receipt) error {
 		}
 	}
 	r.ReadBack, r.Handoff = Clean(r.ReadBack), Clean(r.Handoff)
-	for i := range r.Reasons {
-		r.Reasons[i] = Clean(r.Reasons[i])
+	cleanAll(r.Reasons)
+	if len(r.Preserved) > maxPartitions || len(r.Samples) > maxSamples {
+		return fmt.Errorf("receipt with more than %d preserved partitions or %d samples", maxPartitions, maxSamples)
 	}
+	cleanAll(r.Preserved)
+	for i := range r.Samples {
+		s := &r.Samples[i]
+		if s.Phase = Clean(s.Phase); s.Done < 0 || s.Wire < 0 || !finite(s.Rate) {
+			return errors.New("receipt with a sample of a negative figure")
+		}
+	}
+	r.Plan, r.Image, r.Identity = Clean(r.Plan), Clean(r.Image), Clean(r.Identity)
 	return checkDisk(&r.Disk)
 }
 
@@ -148,14 +181,32 @@ func checkDisk(d *api.Disk) error {
 	if d.Size < 0 || d.SectorSize < 0 {
 		return fmt.Errorf("disk %.40q has a negative size", d.Name)
 	}
-	for _, s := range []*string{&d.Name, &d.Model, &d.Serial, &d.WWN, &d.Transport} {
+	for _, s := range []*string{&d.Name, &d.Model, &d.Serial, &d.WWN, &d.Path, &d.Transport, &d.TableID, &d.Damaged, &d.FileSystem, &d.FSLabel} {
 		*s = Clean(*s)
 	}
 	d.Holds = d.Holds[:min(len(d.Holds), maxList)]
-	for i := range d.Holds {
-		d.Holds[i] = Clean(d.Holds[i])
+	d.Claims = d.Claims[:min(len(d.Claims), maxList)]
+	cleanAll(d.Holds)
+	cleanAll(d.Claims)
+	d.Partitions = d.Partitions[:min(len(d.Partitions), maxPartitions)]
+	for i := range d.Partitions {
+		p := &d.Partitions[i]
+		if p.Number < 0 || p.Start < 0 || p.Size < 0 || p.Size > math.MaxInt64-p.Start {
+			return fmt.Errorf("disk %.40q has a partition of %d bytes at %d", d.Name, p.Size, p.Start)
+		}
+		for _, s := range []*string{&p.Type, &p.Label, &p.FileSystem, &p.FSLabel, &p.UUID} {
+			*s = Clean(*s)
+		}
+		p.Claims = p.Claims[:min(len(p.Claims), maxList)]
+		cleanAll(p.Claims)
 	}
 	return nil
+}
+
+func cleanAll(list []string) {
+	for i := range list {
+		list[i] = Clean(list[i])
+	}
 }
 
 // finite reports whether f is a number that a duration or rate can have.

@@ -1,15 +1,16 @@
 // Package fleet is the rules by which machines are flashed: what the server
 // remembers of a machine and answers it when it is seen, boots, says hello,
-// reports, is armed or cancelled.
+// reports, is armed or cancelled, and when time passes.
 //
 // Every rule is a function on an [api.Machine] and a time: no clock, no
 // sockets, no store. The caller keeps the machine and makes each call one
-// transaction. The zero machine with its MAC set is one never seen before.
+// transaction. A machine with nothing but its ID is one never seen before.
 //
 // What the rules hold to (the tests drive them at random to see it):
 //   - no plan leaves without an arm, and one arm yields at most one receipt;
 //   - a machine that is not armed boots its local disk, whatever else is known;
-//   - one live agent a machine: a second one waits until the first is gone.
+//   - one live agent a machine: a second one waits until the first is gone;
+//   - every change of state is an event with who made it and why.
 package fleet
 
 import (
@@ -20,7 +21,9 @@ import (
 )
 
 // SilentAfter is how long an agent that holds a plan may be silent before
-// another one may take its place.
+// another one may take its place. It is the length of the agent's lease, which
+// each of its words renews: the record is where the lease is kept, so that
+// taking it is one transaction with what it permits.
 const SilentAfter = 60 * time.Second
 
 // Steps of the events that the server notes itself. The agent's own steps are
@@ -30,16 +33,25 @@ const (
 	StepBoot     = "boot"     // a boot script was given
 	StepHello    = "hello"    // an agent asked for its plan
 	StepArm      = "arm"      // armed, cancelled, lapsed
+	StepRegister = "register" // what the operator says of it was changed
+	StepJoin     = "join"     // two records turned out to be one machine
+	StepConfirm  = "confirm"  // the new system was heard of, or was not
+	StepStuck    = "stuck"    // an agent that should speak is silent, or speaks again
 )
 
 // StepFlash is the agent's step in which the disk is written. Its start is
 // the point of no return: see [Cancel].
 const StepFlash = "flash"
 
-// Stable causes of the refusals below, for scripts and the dashboard.
+// Stable causes, for scripts and the dashboard.
 const (
-	CauseVersion  = "agent-version"
-	CauseConflict = "second-agent"
+	CauseVersion    = "agent-version"
+	CauseConflict   = "second-agent"
+	CauseSilent     = "silent"
+	CauseBootFailed = "boot-failed"
+	CauseNoSign     = "no-sign-of-life"
+	CauseLapsed     = "lapsed"
+	CauseCancelled  = "cancelled"
 )
 
 // Source is what kind of software a machine was seen running.
@@ -64,105 +76,120 @@ type Sighting struct {
 	Cause    string // stable code when it could not go on; an armed machine has then failed
 }
 
-// Seen notes a sighting and returns the events to keep. A sighting of an
-// unknown machine that did not come from firmware or iPXE is not worth a
-// record: the caller asks [Sighting.Records] first.
-func Seen(m *api.Machine, s Sighting, now time.Time) []api.Event {
-	events := touch(m, now)
-	if s.Source != FromOther {
-		m.FirmwareSeen = now
-	}
-	if s.Firmware != "" {
-		m.Firmware = s.Firmware
-	}
-	if s.Message == "" {
-		return events
-	}
-	e := api.Event{Time: now, Step: s.Step, State: api.StateDone, Message: s.Message, Cause: s.Cause}
-	if e.Step == "" {
-		e.Step = StepDiscover
-	}
-	if s.Cause != "" {
-		e.State = api.StateFailed
-		if m.Armed != nil {
-			m.Cause = s.Cause
-			setState(m, api.MachineFailed, now)
-		}
-	}
-	m.Message = s.Message
-	return append(events, e)
-}
-
 // Records reports whether the sighting makes an unknown machine known. Any
 // telephone on the network asks for a lease; only what boots from the network
 // is a machine of ours.
 func (s Sighting) Records() bool { return s.Source != FromOther }
 
+// Seen notes a sighting and returns the events to keep. A sighting of an
+// unknown machine that did not come from firmware or iPXE is not worth a
+// record: the caller asks [Sighting.Records] first.
+func Seen(m *api.Machine, s Sighting, now time.Time) []api.Event {
+	t := touch(m, api.ActorMachine, now)
+	if s.Source != FromOther {
+		t.restarted(s.MAC)
+	}
+	if s.Firmware != "" {
+		m.Firmware = s.Firmware
+	}
+	if s.Message == "" {
+		return t.events
+	}
+	e := done(s.Step, s.Message)
+	if e.Step == "" {
+		e.Step = StepDiscover
+	}
+	m.Message = s.Message
+	if s.Cause != "" {
+		e.State, e.Cause = api.StateFailed, s.Cause
+		if m.Armed != nil {
+			m.Cause = s.Cause
+			t.enter(api.MachineFailed, e)
+			return t.events
+		}
+	}
+	t.note(e)
+	return t.events
+}
+
+// restarted notes that firmware runs in the machine: whatever agent was in it
+// is gone.
+func (t *turn) restarted(mac string) {
+	m := t.m
+	m.FirmwareSeen = t.now
+	m.Waiting = false
+	if mac != "" {
+		m.MAC = mac
+	}
+}
+
 // Decision is the answer to a machine that asks what to boot.
 type Decision struct {
-	MAC   string         // of the machine's record
+	ID    string         // of the machine's record
 	Image *api.PlanImage // boot this image's kernel and the agent; nil: the local disk
 	Why   string         // for the console of the machine
 }
 
 // Boot decides what a machine boots that asks for its script. who is what
 // its firmware says of itself, which is all that is known of a machine until
-// an agent has looked.
-func Boot(m *api.Machine, who api.Inventory, now time.Time) (Decision, []api.Event) {
-	events := touch(m, now)
-	m.FirmwareSeen = now
+// an agent has looked. discover is the image whose kernel unknown machines
+// boot to report what they are; nil: they boot their disk.
+func Boot(m *api.Machine, who api.Inventory, discover *api.PlanImage, now time.Time) (Decision, []api.Event) {
+	t := touch(m, api.ActorMachine, now)
+	t.restarted(who.MAC)
 	if m.Inventory == nil || m.Inventory.Kernel == "" {
 		m.Inventory = &who
 	}
-	if m.Armed == nil {
-		d := Decision{MAC: m.MAC, Why: "not armed: booting the local disk"}
-		if m.State == api.MachineHandingOff {
-			d.Why = "already flashed: booting the local disk"
+	switch {
+	case m.Armed != nil:
+		image := m.Armed.Plan.Image
+		d := Decision{ID: m.ID, Image: &image, Why: "booting the agent for " + image.Name}
+		m.Cause, m.Progress = "", nil
+		t.enter(api.MachineBooting, done(StepBoot, d.Why))
+		return d, t.events
+	case discover != nil && !Registered(m):
+		image := *discover
+		d := Decision{ID: m.ID, Image: &image, Why: "unknown here: booting the agent to see what this machine is"}
+		t.enter(api.MachineDiscovered, done(StepBoot, d.Why))
+		return d, t.events
+	}
+	d := Decision{ID: m.ID, Why: "not armed: booting the local disk"}
+	if awaiting(m) {
+		d.Why = "already flashed: booting the local disk"
+	}
+	t.localDisk(d.Why)
+	return d, t.events
+}
+
+// localDisk notes that the machine was sent to its disk. What is not yet known
+// of its new system, and why it failed, is worth more than that: such a
+// machine stays in its state, and each boot without a sign of life counts.
+func (t *turn) localDisk(why string) {
+	m := t.m
+	e := done(StepBoot, why)
+	switch {
+	case awaiting(m):
+		w := *m.Awaited
+		w.Boots++
+		m.Awaited = &w
+		e.Plan = w.Plan
+		if w.Limit > 0 && w.Boots >= w.Limit {
+			e.State, e.Cause = api.StateFailed, CauseBootFailed
+			e.Message = fmt.Sprintf("the new system has not started: %d network boots and no sign of life from it; it is not flashed again", w.Boots)
+			m.Cause = e.Cause
+			t.enter(api.MachineFailed, e)
+			return
 		}
-		return d, append(events, api.Event{Time: now, Step: StepBoot, State: api.StateDone, Message: d.Why})
+		t.note(e)
+	case m.State == api.MachineFailed:
+		t.note(e)
+	default:
+		t.enter(api.MachineLocalDisk, e)
 	}
-	image := m.Armed.Plan.Image
-	d := Decision{MAC: m.MAC, Image: &image, Why: "booting the agent for " + image.Name}
-	setState(m, api.MachineBooting, now)
-	m.Message, m.Cause, m.Progress = d.Why, "", nil
-	return d, append(events, api.Event{Time: now, Step: StepBoot, State: api.StateDone, Message: d.Why})
 }
 
-// touch is what every contact with a machine begins with.
-func touch(m *api.Machine, now time.Time) []api.Event {
-	if m.FirstSeen.IsZero() {
-		m.FirstSeen = now
-	}
-	if m.State == "" {
-		setState(m, api.MachineDiscovered, now)
-	}
-	m.LastSeen = now
-	return Lapse(m, now)
-}
-
-// Lapse takes back an arm that is past its time. An arm whose flash has begun
-// to write does not lapse: the disk must be completed.
-func Lapse(m *api.Machine, now time.Time) []api.Event {
-	if m.Armed == nil || m.Armed.Expires.IsZero() || now.Before(m.Armed.Expires) || m.Writing {
-		return nil
-	}
-	msg := fmt.Sprintf("the permission to flash %s lapsed at %s", m.Armed.Plan.Image.Name, m.Armed.Expires.UTC().Format(time.RFC3339))
-	disarm(m, api.MachineRegistered, now)
-	m.Message = msg
-	return []api.Event{{Time: now, Step: StepArm, State: api.StateDone, Message: msg}}
-}
-
-// disarm uses up or takes back the arm.
-func disarm(m *api.Machine, state string, now time.Time) {
-	m.Armed = nil
-	m.Writing = false
-	m.Progress = nil
-	setState(m, state, now)
-}
-
-func setState(m *api.Machine, state string, now time.Time) {
-	if m.State != state {
-		m.State = state
-		m.Since = now
-	}
+// Registered reports whether the operator knows the machine: said something
+// of it, or has armed it once.
+func Registered(m *api.Machine) bool {
+	return m.Spec.Name != "" || len(m.Spec.MACs) > 0 || m.Spec.UUID != "" || m.Spec.Serial != "" || m.Armed != nil
 }

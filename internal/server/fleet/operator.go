@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 // BusyError says that a machine is being written, so that what the operator
 // asked for would leave a disk that does not boot.
 type BusyError struct {
-	MAC  string
+	MAC  string // or name
 	What string // "cancel", "arm", "delete"
 	Done *api.Progress
 }
@@ -27,6 +28,18 @@ func (e *BusyError) Error() string {
 func (e *BusyError) Hint() string {
 	return fmt.Sprintf("wait until it has ended; if the machine is dead, try again when it has been silent for %d seconds", int(SilentAfter.Seconds()))
 }
+
+// ConflictError says that something is no longer, or already, as the operator
+// supposed.
+type ConflictError struct {
+	Problem string
+	Help    string // what the operator can do
+}
+
+func (e *ConflictError) Error() string { return e.Problem }
+
+// Hint says what the operator can do.
+func (e *ConflictError) Hint() string { return e.Help }
 
 // UnknownError says that the operator named something that does not exist.
 type UnknownError struct {
@@ -51,53 +64,76 @@ func (e *InvalidError) Error() string { return e.Problem }
 // Hint says what the operator can do.
 func (e *InvalidError) Hint() string { return e.Help }
 
-// Arm gives the permission for exactly one flash. The plan's ID must be new:
-// it is what makes this arm different from every other. Arming again replaces
-// an arm whose flash has not begun to write; an agent that already holds the
-// old plan is told so at its next word.
-func Arm(m *api.Machine, plan api.Plan, expires, now time.Time) ([]api.Event, error) {
-	events := Lapse(m, now)
+// Arm gives the permission for exactly one flash. The ID of armed.Plan must be
+// new: it is what makes this arm different from every other. Arming again
+// replaces an arm whose flash has not begun to write; an agent that already
+// holds the old plan is told so at its next word. A machine that was armed is
+// one that the operator knows.
+func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
+	t := begin(m, cmp.Or(armed.By, api.ActorOperator), now)
+	t.lapse()
 	if writing(m, now) {
-		return nil, &BusyError{MAC: m.MAC, What: "arm", Done: m.Progress}
+		return nil, &BusyError{MAC: Called(m), What: "arm", Done: m.Progress}
 	}
-	disarm(m, api.MachineArmed, now)
-	m.Since = now
-	m.Armed = &api.Armed{Plan: plan, Since: now, Expires: expires}
-	m.Session, m.Seq, m.AgentSeen = "", 0, time.Time{}
-	m.Cause = ""
-	m.Message = "armed: will be flashed with " + plan.Image.Name + " at its next network boot"
-	return append(events, api.Event{Time: now, Step: StepArm, State: api.StateDone, Message: m.Message}), nil
+	if m.Armed != nil {
+		t.note(cancelled("replaced by another arm"))
+	}
+	if !Registered(m) && m.MAC != "" {
+		m.Spec.MACs = []string{m.MAC}
+	}
+	if !m.Waiting {
+		// A waiting agent stays bound: it is told of the plan at once.
+		m.Session, m.Seq, m.AgentSeen = "", 0, time.Time{}
+	}
+	armed.Since = now
+	m.Armed, m.Awaited = &armed, nil
+	m.Writing, m.Progress, m.Cause = false, nil, ""
+	image := armed.Plan.Image
+	e := done(StepArm, "armed: will be flashed with "+image.Name+" at its next network boot")
+	e.Image, e.Identity = &image, armed.IdentityName
+	m.State = "" // armed anew is news, too
+	t.enter(api.MachineArmed, e)
+	return t.events, nil
+}
+
+func cancelled(why string) api.Event {
+	e := done(StepArm, why)
+	e.Cause = CauseCancelled
+	return e
 }
 
 // Cancel takes an arm back. It works until the agent has reported its first
 // write, and again once the agent has failed or fallen silent: the disk is
 // then half written and the message says so. Cancelling a machine that is not
 // armed changes nothing.
-func Cancel(m *api.Machine, now time.Time) ([]api.Event, error) {
-	events := Lapse(m, now)
+func Cancel(m *api.Machine, actor string, now time.Time) ([]api.Event, error) {
+	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
+	t.lapse()
 	if m.Armed == nil {
-		return events, nil
+		return t.events, nil
 	}
 	if writing(m, now) {
-		return nil, &BusyError{MAC: m.MAC, What: "cancel", Done: m.Progress}
+		return nil, &BusyError{MAC: Called(m), What: "cancel", Done: m.Progress}
 	}
-	msg := "cancelled: boots its local disk"
+	e := cancelled("cancelled: boots its local disk")
+	e.Plan = m.Armed.Plan.ID
 	if m.Writing {
-		msg = "cancelled after the flash had begun: the disk may not boot until it is flashed again"
+		e.Message = "cancelled after the flash had begun: the disk may not boot until it is flashed again"
 	}
-	disarm(m, api.MachineRegistered, now)
-	m.Cause = ""
-	m.Message = msg
-	return append(events, api.Event{Time: now, Step: StepArm, State: api.StateDone, Message: msg}), nil
+	t.disarm(api.MachineRegistered, e)
+	return t.events, nil
 }
 
 // Forget reports whether the machine's record may be dropped.
 func Forget(m *api.Machine, now time.Time) error {
 	if writing(m, now) {
-		return &BusyError{MAC: m.MAC, What: "delete", Done: m.Progress}
+		return &BusyError{MAC: Called(m), What: "delete", Done: m.Progress}
 	}
 	return nil
 }
+
+// Called is what to call the machine before a person.
+func Called(m *api.Machine) string { return cmp.Or(m.Spec.Name, m.MAC, m.ID) }
 
 // writing reports whether a live agent is past the point of no return.
 func writing(m *api.Machine, now time.Time) bool {

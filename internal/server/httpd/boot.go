@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"path"
 	"strconv"
 	"strings"
@@ -53,6 +54,8 @@ func (b *Boot) Handler() http.Handler {
 	mux.HandleFunc("GET /boot/{digest}/initramfs", s.bootFile("initramfs", s.Booter.Initramfs))
 	mux.HandleFunc("POST "+api.PathHello, s.hello)
 	mux.HandleFunc("POST "+api.PathEvents, s.events)
+	mux.HandleFunc("POST "+api.PathIdentity, s.identity)
+	mux.HandleFunc("POST "+api.PathBeacon, s.beacon)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok\n")
 	})
@@ -121,7 +124,7 @@ func (b *Boot) script(w http.ResponseWriter, r *http.Request) {
 		writeScript(w, b.Scripts.LocalDisk("cannot boot "+d.Image.Name+", the server's log says why"))
 		return
 	}
-	log.Info("script: flash", "image", d.Image.Name, "digest", d.Image.Digest)
+	log.Info("script: agent", "image", d.Image.Name, "digest", d.Image.Digest)
 	writeScript(w, p)
 }
 
@@ -227,7 +230,7 @@ func (b *Boot) hello(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	log := b.Log.With("machine", h.Inventory.MAC, "client", r.RemoteAddr)
-	a, err := b.Machines.Hello(r.Context(), h)
+	a, err := b.Machines.Hello(r.Context(), h, remoteIP(r))
 	if err != nil {
 		fail(w, r, log, err)
 		return
@@ -247,14 +250,9 @@ func (b *Boot) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	log := b.Log.With("machine", report.MAC, "client", r.RemoteAddr)
-	err = b.Machines.Report(r.Context(), report)
-	if lost, ok := errors.AsType[*fleet.SessionError](err); ok {
-		log.Warn("report refused", "why", lost.Why)
-		writeProblem(w, http.StatusConflict, lost.Error())
-		return
-	}
+	err = b.Machines.Report(r.Context(), report, remoteIP(r))
 	if err != nil {
-		fail(w, r, log, err)
+		b.lost(w, r, log, err)
 		return
 	}
 	for _, e := range report.Events {
@@ -263,6 +261,78 @@ func (b *Boot) events(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// lost answers an agent that does not hold the plan it speaks of, and any
+// other failure.
+func (b *Boot) lost(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	if lost, ok := errors.AsType[*fleet.SessionError](err); ok {
+		log.Warn("agent refused", "path", r.URL.Path, "why", lost.Why)
+		writeProblem(w, http.StatusConflict, lost.Error())
+		return
+	}
+	fail(w, r, log, err)
+}
+
+func (b *Boot) identity(w http.ResponseWriter, r *http.Request) {
+	var req api.IdentityRequest
+	err := readJSON(w, r, &req)
+	if err == nil {
+		err = fleet.CheckIdentityRequest(&req)
+	}
+	if err != nil {
+		b.refuse(w, r, err)
+		return
+	}
+	log := b.Log.With("machine", req.MAC, "client", r.RemoteAddr)
+	identity, has, err := b.Machines.Identity(r.Context(), req)
+	if err != nil {
+		b.lost(w, r, log, err)
+		return
+	}
+	log.Info("identity", "given", has)
+	if !has {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, identity)
+}
+
+// beacon takes the call of a new system. Its path holds a secret, which no log
+// is to hold, and its body says nothing.
+func (b *Boot) beacon(w http.ResponseWriter, r *http.Request) {
+	token := r.PathValue("beacon")
+	r = r.Clone(r.Context())
+	r.URL.Path = api.PathBeacon
+	if !fleet.IsToken(token) {
+		http.NotFound(w, r)
+		return
+	}
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBeacon))
+	known, err := b.Machines.Beacon(r.Context(), token, remoteIP(r))
+	switch {
+	case err != nil:
+		fail(w, r, b.Log, err)
+	case !known:
+		b.Log.Warn("a beacon that nobody waits for", "client", r.RemoteAddr)
+		http.NotFound(w, r)
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// maxBeacon bounds the form that comes with a beacon, in bytes: cloud-init's
+// holds the host keys.
+const maxBeacon = 64 << 10
+
+// remoteIP is the address that a request came from.
+func remoteIP(r *http.Request) string {
+	a, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return a.Addr().Unmap().String()
 }
 
 // refuse answers a request that is the sender's fault.

@@ -29,9 +29,16 @@ type Machines interface {
 	Seen(ctx context.Context, s fleet.Sighting) error
 	// Boot decides what the machine boots that who describes.
 	Boot(ctx context.Context, who api.Inventory) (fleet.Decision, error)
-	Hello(ctx context.Context, h api.Hello) (api.Answer, error)
+	// Hello answers an agent that speaks from the IP address from, maybe after
+	// a while.
+	Hello(ctx context.Context, h api.Hello, from string) (api.Answer, error)
 	// Report takes events; a *fleet.SessionError refuses them for good.
-	Report(ctx context.Context, r api.Report) error
+	Report(ctx context.Context, r api.Report, from string) error
+	// Identity gives the agent that holds a plan what its clone is to be,
+	// false when that is nothing. Any other agent gets a *fleet.SessionError.
+	Identity(ctx context.Context, r api.IdentityRequest) (api.Identity, bool, error)
+	// Beacon takes the call of a new system; false: nobody waits for it.
+	Beacon(ctx context.Context, token, from string) (bool, error)
 }
 
 // Images is the store as it is read. What is not stored MUST be an error that
@@ -40,6 +47,8 @@ type Images interface {
 	List(ctx context.Context) ([]api.Image, error)
 	// Resolve returns the digest of the manifest that the name stands for now.
 	Resolve(ctx context.Context, name string) (golden.Digest, error)
+	// Describe returns what List shows of one image, by name or digest.
+	Describe(ctx context.Context, name string) (api.Image, error)
 	// Blob opens any stored content, manifests too. The caller closes it.
 	Blob(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error)
 }

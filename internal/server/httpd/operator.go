@@ -16,15 +16,22 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
-// Control is what operators do to machines. A mac is in any spelling and may
-// be that of any NIC. Refusals are the typed errors of fleet.
+// Control is what operators do to machines. A name is anything that a machine
+// is known by; an actor is an api.ActorOperator, maybe more closely named.
+// Refusals are the typed errors of fleet.
 type Control interface {
-	Machines(ctx context.Context) ([]api.Machine, error)
-	Machine(ctx context.Context, mac string) (api.Machine, error)
-	Delete(ctx context.Context, mac string) error
-	Flash(ctx context.Context, mac string, f api.FlashRequest) (api.Machine, error)
-	Cancel(ctx context.Context, mac string) (api.Machine, error)
-	Events(ctx context.Context, mac string) ([]api.Event, error)
+	Machines(ctx context.Context, selector string) ([]api.Machine, error)
+	Machine(ctx context.Context, name string) (api.Machine, error)
+	Register(ctx context.Context, actor string, spec api.Spec) (api.Machine, error)
+	Edit(ctx context.Context, actor, name string, spec api.Spec) (api.Machine, error)
+	Delete(ctx context.Context, actor, name string) error
+	Preview(ctx context.Context, name string, f api.FlashRequest) (api.Preview, error)
+	Flash(ctx context.Context, actor, name string, f api.FlashRequest) (api.Machine, error)
+	Cancel(ctx context.Context, actor, name string) (api.Machine, error)
+	Events(ctx context.Context, name string) ([]api.Event, error)
+	Flashes(ctx context.Context, name string) ([]api.Flash, error)
+	Log(ctx context.Context, limit int) ([]api.LogEntry, error)
+	Servers(ctx context.Context) ([]api.Server, error)
 	// Follow calls send with every change after the one with the given id, in
 	// order, until ctx ends or send fails; 0, or an id that is too long ago,
 	// begins with a reset and all machines. A change whose id is 0 is not yet
@@ -45,12 +52,23 @@ type Operator struct {
 }
 
 type (
-	byMAC struct {
-		MAC string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
+	byName struct {
+		Name string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
 	}
 	flashInput struct {
-		MAC  string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
+		byName
 		Body api.FlashRequest
+	}
+	specInput struct {
+		byName
+		Body api.Spec
+	}
+	newInput  struct{ Body api.Spec }
+	listInput struct {
+		Selector string `query:"selector" doc:"which machines, such as rack=b7,role!=db; all when it is empty" maxLength:"512"`
+	}
+	logInput struct {
+		Limit int `query:"limit" doc:"how many events at most" minimum:"0" maximum:"1000" default:"100"`
 	}
 	body[T any] struct{ Body T }
 )
@@ -75,31 +93,73 @@ func (o *Operator) Handler() http.Handler {
 }
 
 func (o *Operator) machines(r operations) {
-	handle(r, http.MethodGet, api.PathMachines, "list-machines", "All machines", func(ctx context.Context, _ *struct{}) (api.Machines, error) {
-		list, err := o.Control.Machines(ctx)
-		return api.Machines{Machines: list}, err
-	})
-	handle(r, http.MethodGet, api.PathMachine, "get-machine", "One machine", func(ctx context.Context, in *byMAC) (api.Machine, error) {
-		return o.Control.Machine(ctx, in.MAC)
-	})
-	handle(r, http.MethodPost, api.PathFlash, "flash-machine", "Arm a machine for one flash", func(ctx context.Context, in *flashInput) (api.Machine, error) {
-		return o.Control.Flash(ctx, in.MAC, in.Body)
-	})
-	handle(r, http.MethodPost, api.PathCancel, "cancel-machine", "Take an arm back", func(ctx context.Context, in *byMAC) (api.Machine, error) {
-		return o.Control.Cancel(ctx, in.MAC)
-	})
-	handle(r, http.MethodGet, api.PathMachineEvents, "list-events", "The past of one machine", func(ctx context.Context, in *byMAC) (api.Events, error) {
-		events, err := o.Control.Events(ctx, in.MAC)
-		return api.Events{Events: events}, err
+	o.records(r)
+	o.flashes(r)
+	handle(r, http.MethodGet, api.PathEventLog, "list-log", "The newest events of all machines", func(ctx context.Context, in *logInput) (api.Log, error) {
+		entries, err := o.Control.Log(ctx, in.Limit)
+		return api.Log{Entries: orEmpty(entries)}, err
 	})
 	handle(r, http.MethodGet, api.PathImages, "list-images", "All stored images", func(ctx context.Context, _ *struct{}) (api.Images, error) {
 		images, err := o.Images.List(ctx)
-		return api.Images{Images: images}, err
+		return api.Images{Images: orEmpty(images)}, err
+	})
+	handle(r, http.MethodGet, api.PathServers, "list-servers", "The servers of this cluster", func(ctx context.Context, _ *struct{}) (api.Servers, error) {
+		servers, err := o.Control.Servers(ctx)
+		return api.Servers{Servers: orEmpty(servers)}, err
+	})
+}
+
+// records registers what is done to what is known of machines.
+func (o *Operator) records(r operations) {
+	handle(r, http.MethodGet, api.PathMachines, "list-machines", "The machines that are known", func(ctx context.Context, in *listInput) (api.Machines, error) {
+		list, err := o.Control.Machines(ctx, in.Selector)
+		return api.Machines{Machines: orEmpty(list)}, err
+	})
+	handle(r, http.MethodPost, api.PathMachines, "register-machine", "Make a machine known", func(ctx context.Context, in *newInput) (api.Machine, error) {
+		return o.Control.Register(ctx, actor(ctx), in.Body)
+	})
+	handle(r, http.MethodGet, api.PathMachine, "get-machine", "One machine", func(ctx context.Context, in *byName) (api.Machine, error) {
+		return o.Control.Machine(ctx, in.Name)
+	})
+	handle(r, http.MethodPut, api.PathMachine, "edit-machine", "Replace what is said of a machine", func(ctx context.Context, in *specInput) (api.Machine, error) {
+		return o.Control.Edit(ctx, actor(ctx), in.Name, in.Body)
 	})
 	huma.Register(r.api, operation(http.MethodDelete, api.PathMachine, "delete-machine", "Forget a machine"),
-		func(ctx context.Context, in *byMAC) (*struct{}, error) {
-			return nil, r.problem(ctx, o.Control.Delete(ctx, in.MAC))
+		func(ctx context.Context, in *byName) (*struct{}, error) {
+			return nil, r.problem(ctx, o.Control.Delete(ctx, actor(ctx), in.Name))
 		})
+	handle(r, http.MethodGet, api.PathMachineEvents, "list-events", "The past of one machine", func(ctx context.Context, in *byName) (api.Events, error) {
+		events, err := o.Control.Events(ctx, in.Name)
+		return api.Events{Events: orEmpty(events)}, err
+	})
+}
+
+// flashes registers what leads to a flash, and what came of it.
+func (o *Operator) flashes(r operations) {
+	handle(r, http.MethodPost, api.PathPreview, "preview-flash", "What an arm would do; arms nothing", func(ctx context.Context, in *flashInput) (api.Preview, error) {
+		return o.Control.Preview(ctx, in.Name, in.Body)
+	})
+	handle(r, http.MethodPost, api.PathFlash, "flash-machine", "Arm a machine for one flash", func(ctx context.Context, in *flashInput) (api.Machine, error) {
+		return o.Control.Flash(ctx, actor(ctx), in.Name, in.Body)
+	})
+	handle(r, http.MethodPost, api.PathCancel, "cancel-machine", "Take an arm back", func(ctx context.Context, in *byName) (api.Machine, error) {
+		return o.Control.Cancel(ctx, actor(ctx), in.Name)
+	})
+	handle(r, http.MethodGet, api.PathFlashes, "list-flashes", "The flashes of one machine, the newest first", func(ctx context.Context, in *byName) (api.Flashes, error) {
+		flashes, err := o.Control.Flashes(ctx, in.Name)
+		return api.Flashes{Flashes: orEmpty(flashes)}, err
+	})
+}
+
+// actor is who asks. There are no accounts yet: all are the operator.
+func actor(context.Context) string { return api.ActorOperator }
+
+// orEmpty makes an empty list [] and not null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 // operations registers operations that fail in one way.
@@ -142,6 +202,9 @@ func (r operations) problem(ctx context.Context, err error) error {
 		return huma.Error409Conflict(detail)
 	}
 	if _, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
+		return huma.Error409Conflict(detail)
+	}
+	if _, ok := errors.AsType[*fleet.ConflictError](err); ok {
 		return huma.Error409Conflict(detail)
 	}
 	if _, ok := errors.AsType[*fleet.InvalidError](err); ok {

@@ -76,6 +76,11 @@ func TestStore(t *testing.T) {
 	t.Run("concurrent", func(t *testing.T) { testConcurrent(t, s) })
 	t.Run("aliases", func(t *testing.T) { testAliases(t, s) })
 	t.Run("bounded past", func(t *testing.T) { testBounded(t, s) })
+	t.Run("documents", func(t *testing.T) { testDocs(t, s) })
+	t.Run("hold", func(t *testing.T) { testHold(t, s) })
+	t.Run("cheap hold", func(t *testing.T) { testHoldIsCheap(t, s) })
+	t.Run("join", func(t *testing.T) { testJoin(t, s) })
+	t.Run("recent", func(t *testing.T) { testRecent(t, s) })
 	t.Run("watch", func(t *testing.T) { testWatch(t, s) })
 }
 

@@ -2,9 +2,9 @@ package state
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -31,24 +31,22 @@ func (s *Store) Watch(ctx context.Context, after int64, each func(Change) error)
 	defer cancel()
 	// Without a leader the watch is closed, not silent for ever.
 	ctx = clientv3.WithRequireLeader(ctx)
+	w := watcher{Store: s, records: map[string]*record{}}
 	for resp := range s.Client.Watch(ctx, s.Prefix, clientv3.WithPrefix(), clientv3.WithRev(after+1)) {
 		if err := resp.Err(); err != nil {
-			if errors.Is(err, rpctypes.ErrCompacted) {
-				return ErrCompacted
-			}
-			return fmt.Errorf("watching machines: %w", err)
+			return watchError(err)
 		}
 		// The events of one transaction come together and share a revision.
 		for events := resp.Events; len(events) > 0; {
-			c := Change{Revision: events[0].Kv.ModRevision}
-			for len(events) > 0 && events[0].Kv.ModRevision == c.Revision {
-				changes, err := s.decode(events[0])
-				if err != nil {
-					return err
-				}
-				c.Changes = append(c.Changes, changes...)
-				events = events[1:]
+			n := 1
+			for n < len(events) && events[n].Kv.ModRevision == events[0].Kv.ModRevision {
+				n++
 			}
+			c, err := w.change(ctx, events[:n])
+			if err != nil {
+				return watchError(err)
+			}
+			events = events[n:]
 			if len(c.Changes) == 0 {
 				continue
 			}
@@ -63,31 +61,90 @@ func (s *Store) Watch(ctx context.Context, after int64, each func(Change) error)
 	return errors.New("watching machines: etcd has stopped")
 }
 
-// decode reads one etcd event. Aliases and the dropping of old events are of
-// no interest to anybody.
-func (s *Store) decode(e *clientv3.Event) ([]api.Change, error) {
-	kind, rest, _ := strings.Cut(strings.TrimPrefix(string(e.Kv.Key), s.Prefix), "/")
-	put := e.Type == mvccpb.Event_PUT
-	switch {
-	case kind == "machine" && !put:
-		return []api.Change{{Kind: api.ChangeRemoved, ID: rest}}, nil
-	case kind == "machine":
-		var r record
-		if err := json.Unmarshal(e.Kv.Value, &r); err != nil {
-			return nil, fmt.Errorf("reading %s: %w", e.Kv.Key, err)
-		}
-		return []api.Change{{Kind: api.ChangeMachine, ID: rest, Machine: &r.Machine}}, nil
-	case kind == "event" && put:
-		var group []api.Event
-		if err := json.Unmarshal(e.Kv.Value, &group); err != nil {
-			return nil, fmt.Errorf("reading %s: %w", e.Kv.Key, err)
-		}
-		mac, _, _ := strings.Cut(rest, "/")
-		changes := make([]api.Change, len(group))
-		for i := range group {
-			changes[i] = api.Change{Kind: api.ChangeEvent, ID: mac, Event: &group[i]}
-		}
-		return changes, nil
+func watchError(err error) error {
+	if errors.Is(err, rpctypes.ErrCompacted) {
+		return ErrCompacted
 	}
-	return nil, nil
+	return fmt.Errorf("watching machines: %w", err)
+}
+
+// watcher puts the two parts of a record together as each of them changes.
+type watcher struct {
+	*Store
+	records map[string]*record // by ID, of those that have changed
+}
+
+// change reads the etcd events of one transaction. Those of joins, aliases and
+// the dropping of old events are of no interest to anybody.
+func (w *watcher) change(ctx context.Context, events []*clientv3.Event) (Change, error) {
+	c := Change{Revision: events[0].Kv.ModRevision}
+	var changed []string
+	for _, e := range events {
+		kind, rest, _ := strings.Cut(strings.TrimPrefix(string(e.Kv.Key), w.Prefix), "/")
+		id := lastPart(e.Kv.Key)
+		put := e.Type == mvccpb.Event_PUT
+		switch {
+		case kind == "event" && put:
+			group, err := groups([]*mvccpb.KeyValue{e.Kv})
+			if err != nil {
+				return c, err
+			}
+			for i := range group {
+				c.Changes = append(c.Changes, api.Change{Kind: api.ChangeEvent, ID: eventMachine(rest), Event: &group[i]})
+			}
+		case kind == "machine" && !put:
+			delete(w.records, id)
+			c.Changes = append(c.Changes, api.Change{Kind: api.ChangeRemoved, ID: id})
+		case (kind == "machine" || kind == "live") && put:
+			if err := w.take(ctx, id, kind == "machine", e.Kv); err != nil {
+				return c, err
+			}
+			if !slices.Contains(changed, id) {
+				changed = append(changed, id)
+			}
+		}
+	}
+	for _, id := range changed {
+		m := w.records[id].Machine
+		c.Changes = append(c.Changes, api.Change{Kind: api.ChangeMachine, ID: id, Machine: &m})
+	}
+	return c, nil
+}
+
+// take lays a part that has changed over the rest of its record, which is
+// read the first time, as it was at that revision.
+func (w *watcher) take(ctx context.Context, id string, whole bool, kv *mvccpb.KeyValue) error {
+	if r := w.records[id]; r != nil {
+		if !whole {
+			return r.readLittle(kv)
+		}
+		next := record{}
+		if err := next.readWhole(kv); err != nil {
+			return err
+		}
+		// What follows every second comes from the little part alone.
+		l := live{r.Seq, r.NextEvent, r.LastSeen, r.AgentSeen, r.FirmwareSeen, r.Address, r.Message, r.Progress}
+		l.onto(&next.Machine)
+		*r = next
+		return nil
+	}
+	r := fresh(id)
+	for _, kind := range []string{"machine", "live"} {
+		resp, err := w.get(ctx, w.key(kind, id), clientv3.WithRev(kv.ModRevision))
+		if err != nil {
+			return err
+		}
+		if len(resp.Kvs) == 0 {
+			continue
+		}
+		read := r.readWhole
+		if kind == "live" {
+			read = r.readLittle
+		}
+		if err := read(resp.Kvs[0]); err != nil {
+			return err
+		}
+	}
+	w.records[id] = &r
+	return nil
 }

@@ -1,0 +1,298 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/clone"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+// Kinds of documents: what an apply stores, and the identities of the plans
+// that machines are armed with. Those hold secrets, so they are apart from
+// the records, and go when the arm ends.
+const (
+	kindGroup        = "group"
+	kindIdentity     = "identity"
+	kindPlanIdentity = "plan-identity"
+)
+
+const imageHelp = "gild image ls shows the stored images"
+
+// order is an arm in the making: everything that is looked up before the
+// transaction.
+type order struct {
+	id      string
+	request api.FlashRequest // as it came
+	groups  []api.Group
+	image   api.Image
+	known   []string
+}
+
+// order looks up what an arm of a machine takes.
+func (s *Machines) order(ctx context.Context, spelling string, f api.FlashRequest) (o order, m api.Machine, err error) {
+	found, err := s.named(ctx, spelling)
+	if err != nil {
+		return o, m, err
+	}
+	if !found.Known {
+		if !f.Unseen {
+			return o, m, &fleet.UnknownError{What: "machine", Name: spelling, Help: listHelp + "; to arm one before its first boot, say so (--unseen)"}
+		}
+		if _, err := fleet.ParseMAC(spelling); err != nil {
+			return o, m, &fleet.InvalidError{Problem: err.Error(), Help: listHelp}
+		}
+	}
+	o = order{id: found.ID, request: f}
+	if m, err = s.Store.Get(ctx, o.id); errors.Is(err, state.ErrNotFound) {
+		m, err = api.Machine{ID: o.id, MAC: o.id}, nil
+	}
+	if err != nil {
+		return o, m, err
+	}
+	groups, err := state.ListDocs[api.Group](ctx, s.Store, kindGroup)
+	if err != nil {
+		return o, m, err
+	}
+	for _, g := range groups {
+		o.groups = append(o.groups, g)
+	}
+	p, _, err := o.proposal(m)
+	if err != nil {
+		return o, m, err
+	}
+	if o.image, err = s.image(ctx, p.Request.Image); err != nil {
+		return o, m, err
+	}
+	events, err := s.Store.Events(ctx, o.id)
+	for _, e := range events {
+		if e.Receipt != nil {
+			o.known = append(o.known, fleet.Known(*e.Receipt)...)
+		}
+	}
+	return o, m, err
+}
+
+// proposal fills in what the machine and its groups say. values are for the
+// templates of its identity.
+func (o order) proposal(m api.Machine) (p fleet.Proposal, values map[string]string, err error) {
+	f, values, err := fleet.Resolve(m.Spec, o.groups, o.request)
+	if err != nil {
+		return p, nil, &fleet.InvalidError{Problem: err.Error(), Help: "say it in the request, or mend the groups with gild apply"}
+	}
+	f.ReadBack, f.Handoff = cmp.Or(f.ReadBack, "full"), cmp.Or(f.Handoff, "auto")
+	if f.Confirm == nil {
+		f.Confirm = &api.Confirm{}
+	}
+	if f.Image == "" {
+		return p, nil, &fleet.InvalidError{Problem: "no image is named", Help: imageHelp}
+	}
+	err = fleet.CheckDefaults(api.Defaults{Disk: f.Disk, ReadBack: f.ReadBack, Handoff: f.Handoff, Confirm: f.Confirm})
+	return fleet.Proposal{Machine: m, Image: o.image, Request: f, Known: o.known}, values, err
+}
+
+func (s *Machines) image(ctx context.Context, name string) (api.Image, error) {
+	im, err := s.Images.Describe(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &fleet.UnknownError{What: "image", Name: name, Help: imageHelp}
+	}
+	return im, err
+}
+
+// Preview tells what Flash would do, and does nothing.
+func (s *Machines) Preview(ctx context.Context, spelling string, f api.FlashRequest) (api.Preview, error) {
+	o, m, err := s.order(ctx, spelling, f)
+	if err != nil {
+		return api.Preview{}, err
+	}
+	p, values, err := o.proposal(m)
+	if err != nil {
+		return api.Preview{}, err
+	}
+	v, _ := p.Preview(s.now())
+	if _, _, err := s.render(ctx, p, values, ""); err != nil && v.Refusal == "" {
+		v.Refusal = err.Error()
+	}
+	return v, nil
+}
+
+// Flash arms a machine. The image's name is turned into its digest here and
+// now, and pinned, and the identity is rendered: what becomes of either later
+// does not matter.
+func (s *Machines) Flash(ctx context.Context, actor, spelling string, f api.FlashRequest) (api.Machine, error) {
+	o, m, err := s.order(ctx, spelling, f)
+	if err != nil {
+		return api.Machine{}, err
+	}
+	s.arming.RLock()
+	defer s.arming.RUnlock()
+	digest := golden.Digest(o.image.Digest)
+	if err := s.pin(ctx, digest); err != nil {
+		return api.Machine{}, err
+	}
+	if err := s.bootable(digest); err != nil {
+		return api.Machine{}, err
+	}
+	p, values, err := o.proposal(m)
+	if err != nil {
+		return api.Machine{}, err
+	}
+	if _, refused := p.Preview(s.now()); refused != nil {
+		return api.Machine{}, refused
+	}
+	armed := newArm(p, actor)
+	identity, has, err := s.render(ctx, p, values, armed.Beacon)
+	if err != nil {
+		return api.Machine{}, err
+	}
+	if !has || identity.BeaconURL == "" {
+		armed.Beacon = ""
+	}
+	if has {
+		armed.Plan.Identity = identity.Digest()
+		if err := s.Store.PutDoc(ctx, kindPlanIdentity, armed.Plan.ID, identity); err != nil {
+			return api.Machine{}, err
+		}
+	}
+	m, err = s.change(ctx, o.id, func(m *api.Machine) ([]api.Event, error) { return s.arm(m, o, armed) })
+	if err != nil && has {
+		s.endIdentity(context.WithoutCancel(ctx), armed.Plan.ID)
+	}
+	return fleet.Public(m, s.now()), err
+}
+
+// arm is the transaction of Flash: what the operator agreed to must still be
+// so in it.
+func (s *Machines) arm(m *api.Machine, o order, armed api.Armed) ([]api.Event, error) {
+	now := s.now()
+	p, _, err := o.proposal(*m)
+	if err != nil {
+		return nil, err
+	}
+	v, refused := p.Preview(now)
+	if refused != nil {
+		return nil, refused
+	}
+	if err := fleet.Agreed(v, o.request.Shown); err != nil {
+		return nil, err
+	}
+	if v.Disk != nil && len(armed.Plan.Keep) > 0 {
+		if armed.Plan.Keep, err = fleet.ResolveKeep(*v.Disk, p.Image, armed.Plan.Keep); err != nil {
+			return nil, &fleet.InvalidError{Problem: err.Error(), Help: "gild machine show lists the partitions"}
+		}
+	}
+	if o.request.Expires > 0 {
+		armed.Expires = now.Add(time.Duration(o.request.Expires) * time.Second)
+	}
+	return fleet.Arm(m, armed, now)
+}
+
+func newArm(p fleet.Proposal, actor string) api.Armed {
+	f := p.Request
+	return api.Armed{
+		By: cmp.Or(actor, api.ActorOperator), IdentityName: f.Identity, Confirm: *f.Confirm, Beacon: rand.Text(),
+		Plan: api.Plan{
+			ID:       rand.Text(),
+			Image:    api.PlanImage{Name: f.Image, Repository: repository(f.Image), Digest: p.Image.Digest},
+			Disk:     f.Disk,
+			ReadBack: f.ReadBack,
+			Handoff:  f.Handoff,
+			Grow:     !f.NoGrow,
+			Wipe:     f.Wipe,
+			Keep:     f.Keep,
+			Known:    p.Known,
+		},
+	}
+}
+
+// repository is where the agent pulls an image from. A digest can stand for an
+// image too, and a repository has no colon.
+func repository(image string) string { return "golden/" + strings.TrimPrefix(image, "sha256:") }
+
+// render makes the identity of the clone; false: it is to have none.
+func (s *Machines) render(ctx context.Context, p fleet.Proposal, values map[string]string, token string) (out api.Identity, has bool, err error) {
+	name := p.Request.Identity
+	if name == "" {
+		return out, false, nil
+	}
+	var tpl api.Identity
+	found, err := s.Store.GetDoc(ctx, kindIdentity, name, &tpl)
+	if err != nil {
+		return out, false, err
+	}
+	if !found {
+		return out, false, &fleet.UnknownError{What: "identity", Name: name, Help: "gild apply stores identities"}
+	}
+	m := p.Machine
+	facts := clone.Facts{
+		Name: m.Spec.Name, ID: m.ID, MAC: m.MAC, UUID: m.Spec.UUID, Serial: m.Spec.Serial, Hostname: m.Spec.Name,
+		Image: p.Request.Image, Server: s.BaseURL, Labels: m.Spec.Labels, Values: values,
+	}
+	if inv := m.Inventory; inv != nil {
+		facts.UUID, facts.Serial = cmp.Or(facts.UUID, inv.UUID), cmp.Or(facts.Serial, inv.Serial)
+	}
+	if tpl.Beacon != "off" && token != "" {
+		facts.BeaconURL = s.BaseURL + strings.Replace(api.PathBeacon, "{beacon}", token, 1)
+	}
+	if out, _, err = clone.Render(tpl, facts); err != nil {
+		return out, false, &fleet.InvalidError{Problem: fmt.Sprintf("identity %s does not fit %s: %v", name, fleet.Called(&m), err), Help: "mend the identity, or the machine's values, with gild apply"}
+	}
+	return out, true, nil
+}
+
+// endIdentity removes the identity of a plan that has ended.
+func (s *Machines) endIdentity(ctx context.Context, plan string) {
+	if err := s.Store.DeleteDoc(ctx, kindPlanIdentity, plan); err != nil {
+		s.log().Warn("the identity of a plan that has ended is still stored", "plan", plan, "err", err)
+	}
+}
+
+// sweepIdentities removes those that a crash has left. An identity is stored
+// a moment before its arm, maybe by another server: it goes only when it was
+// among the orphans of the last time, too. It returns those of this time.
+func (s *Machines) sweepIdentities(ctx context.Context, before map[string]bool) (map[string]bool, error) {
+	docs, err := state.ListDocs[struct{}](ctx, s.Store, kindPlanIdentity)
+	if err != nil || len(docs) == 0 {
+		return nil, err
+	}
+	machines, _, err := s.Store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range machines {
+		delete(docs, planOf(&machines[i]))
+	}
+	orphans := map[string]bool{}
+	for plan := range docs {
+		if before[plan] {
+			s.endIdentity(ctx, plan)
+		} else {
+			orphans[plan] = true
+		}
+	}
+	return orphans, nil
+}
+
+// bootable refuses what a machine would only be told at its next boot.
+func (s *Machines) bootable(image golden.Digest) error {
+	if s.Bootable == nil {
+		return nil
+	}
+	err := s.Bootable(image)
+	if hinted, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		return &fleet.InvalidError{Problem: fmt.Sprintf("no machine can be flashed with image %s: %v", image.Short(), err), Help: hinted.Hint()}
+	}
+	return err
+}

@@ -1,0 +1,92 @@
+package fleet
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// Defaults of api.Confirm.
+const (
+	confirmWithin = 600 // seconds
+	confirmBoots  = 3
+)
+
+// await makes the wait for a sign of life of the system that was just flashed.
+// Where nothing would give one, boots say nothing: a machine that tries the
+// network first at every start is then as good as any.
+func await(armed api.Armed, r api.Receipt, now time.Time) *api.Awaited {
+	c := armed.Confirm
+	w := &api.Awaited{
+		Plan: armed.Plan.ID, Beacon: armed.Beacon, Probe: c.Probe, Limit: c.Boots,
+		Until: now.Add(time.Duration(cmp.Or(c.Within, confirmWithin)) * time.Second),
+	}
+	if w.Limit == 0 && (w.Beacon != "" || w.Probe != "") {
+		w.Limit = confirmBoots
+	}
+	if w.Limit > 0 && r.Handoff == "reboot" {
+		w.Limit++ // the first boot is the handoff itself
+	}
+	return w
+}
+
+// awaiting reports whether nothing was heard of the new system yet.
+func awaiting(m *api.Machine) bool {
+	return m.Awaited != nil && m.Armed == nil && (m.State == api.MachineHandingOff || m.State == api.MachineUnconfirmed)
+}
+
+// Beacon takes the call of a new system that presents a token. ok is false for
+// one that nobody waits for. A call may be repeated, and may come late: it is
+// true all the same.
+func Beacon(m *api.Machine, token, from string, now time.Time) (events []api.Event, ok bool) {
+	w := m.Awaited
+	if w == nil || token == "" || w.Beacon != token || m.Armed != nil {
+		return nil, false
+	}
+	if m.State == api.MachineRunning {
+		return nil, true
+	}
+	t := touch(m, api.ActorMachine, now)
+	if from != "" {
+		m.Address = from
+	}
+	t.running("the new system has said that it runs")
+	return t.events, true
+}
+
+// Probed notes that a probe reached the new system of a plan.
+func Probed(m *api.Machine, plan string, now time.Time) []api.Event {
+	if !awaiting(m) || m.Awaited.Plan != plan {
+		return nil
+	}
+	t := begin(m, api.ActorServer, now)
+	t.running("the new system answers the probe " + m.Awaited.Probe)
+	return t.events
+}
+
+func (t *turn) running(message string) {
+	e := done(StepConfirm, message)
+	e.Plan = t.m.Awaited.Plan
+	t.m.Cause = ""
+	t.enter(api.MachineRunning, e)
+}
+
+// overdue ends the wait for a sign of life. One that comes later still counts.
+func (t *turn) overdue() {
+	m := t.m
+	if m.State != api.MachineHandingOff || m.Awaited == nil || t.now.Before(m.Awaited.Until) {
+		return
+	}
+	w := m.Awaited
+	e := api.Event{Step: StepConfirm, State: api.StateFailed, Cause: CauseNoSign, Plan: w.Plan}
+	switch {
+	case w.Beacon == "" && w.Probe == "":
+		e.State, e.Cause = api.StateDone, ""
+		e.Message = "flashed; whether the new system runs is not known: it has no beacon and no probe"
+	default:
+		e.Message = fmt.Sprintf("no sign of life from the new system by %s", w.Until.UTC().Format(time.RFC3339))
+	}
+	t.enter(api.MachineUnconfirmed, e)
+}

@@ -1,0 +1,29 @@
+package fleet
+
+import (
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// Public is a machine as operators see it at a time: without what only the
+// new system may know, and with what time has done to it since it was stored.
+// It is the one place where a record is made fit to be shown.
+func Public(m api.Machine, now time.Time) api.Machine {
+	Sweep(&m, now)
+	if m.Armed != nil {
+		armed := *m.Armed
+		armed.Beacon = ""
+		m.Armed = &armed
+	}
+	switch {
+	case m.Awaited == nil:
+	case awaiting(&m):
+		w := *m.Awaited
+		w.Beacon = ""
+		m.Awaited = &w
+	default:
+		m.Awaited = nil // it stays in the record for a call that comes again
+	}
+	return m
+}

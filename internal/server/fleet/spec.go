@@ -1,0 +1,308 @@
+package fleet
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk/diskrule"
+)
+
+// Bounds of what an operator says of one machine.
+const (
+	maxName   = 63
+	maxLabels = 64
+	maxLabel  = 128 // bytes of a key
+	maxValue  = 4096
+)
+
+// CheckSpec checks what an operator says of a machine and brings it into the
+// form that the rules expect: addresses and UUID in one spelling, lists sorted
+// as given. Errors are *InvalidError.
+func CheckSpec(s *api.Spec) error {
+	if err := checkLabels(s); err != nil {
+		return err
+	}
+	for what, m := range map[string]map[string]string{"labels": s.Labels, "values": s.Values} {
+		if err := checkPairs(what, m); err != nil {
+			return err
+		}
+	}
+	return CheckDefaults(s.Flash)
+}
+
+// checkLabels checks what the machine is to be recognised by.
+func checkLabels(s *api.Spec) error {
+	if s.Name != "" {
+		if err := CheckName(s.Name); err != nil {
+			return err
+		}
+	}
+	macs := make([]string, 0, len(s.MACs))
+	for _, text := range s.MACs {
+		mac, err := ParseMAC(text)
+		if err != nil {
+			return &InvalidError{Problem: err.Error(), Help: "give the address as it stands on the machine's label"}
+		}
+		macs = append(macs, mac)
+	}
+	s.MACs = compact(macs)
+	if s.UUID = strings.ToLower(strings.TrimSpace(s.UUID)); s.UUID != "" {
+		if !isUUID(s.UUID) {
+			return &InvalidError{Problem: fmt.Sprintf("UUID %.40q is none", s.UUID), Help: "it looks like 4c4c4544-0051-3510-8052-b4c04f4a4c32"}
+		}
+		if UUIDLabel(s.UUID) == "" {
+			return &InvalidError{Problem: "UUID " + s.UUID + " is one that many machines have", Help: "register the machine by its MAC address"}
+		}
+	}
+	if s.Serial = strings.TrimSpace(s.Serial); s.Serial != "" {
+		if Clean(s.Serial) != s.Serial || SerialLabel(s.Serial) == "" {
+			return &InvalidError{Problem: fmt.Sprintf("serial %.40q names no machine", s.Serial), Help: "register the machine by its MAC address"}
+		}
+	}
+	if len(s.MACs) == 0 && s.UUID == "" && s.Serial == "" {
+		return &InvalidError{Problem: "nothing to recognise the machine by", Help: "give a MAC address, the SMBIOS UUID or the serial"}
+	}
+	return nil
+}
+
+// CheckName checks a name for people: letters, digits, hyphens and dots, from
+// 1 to 63 of them, a letter or digit first and last. A name must not look like
+// a MAC address or UUID, which would name another machine.
+func CheckName(name string) error {
+	bad := func(why string) error {
+		return &InvalidError{Problem: fmt.Sprintf("name %.80q %s", name, why), Help: "use letters, digits, hyphens and dots, at most 63"}
+	}
+	if name == "" || len(name) > maxName {
+		return bad("has " + strconv.Itoa(len(name)) + " characters")
+	}
+	for i, c := range []byte(name) {
+		word := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !word && c != '-' && c != '.' {
+			return bad(fmt.Sprintf("holds %q", c))
+		}
+		if !word && (i == 0 || i == len(name)-1) {
+			return bad("begins or ends with neither letter nor digit")
+		}
+	}
+	if _, err := macDigits(name); err == nil || isUUID(strings.ToLower(name)) {
+		return bad("looks like an address")
+	}
+	return nil
+}
+
+func checkPairs(what string, m map[string]string) error {
+	if len(m) > maxLabels {
+		return &InvalidError{Problem: fmt.Sprintf("%d %s", len(m), what), Help: fmt.Sprintf("at most %d are kept", maxLabels)}
+	}
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		switch {
+		case k == "" || len(k) > maxLabel || strings.ContainsAny(k, " ,=!()\t\"'") || Clean(k) != k:
+			return &InvalidError{Problem: fmt.Sprintf("%s: %.80q is no key", what, k), Help: "use letters, digits, hyphens, dots and slashes"}
+		case len(m[k]) > maxValue || strings.ContainsFunc(m[k], func(r rune) bool { return r < ' ' || r == 0x7f }):
+			return &InvalidError{Problem: fmt.Sprintf("%s: the value of %s is too long or holds control characters", what, k), Help: "use one line of text"}
+		}
+	}
+	return nil
+}
+
+// CheckDefaults checks settings of a flash. Errors are *InvalidError.
+func CheckDefaults(d api.Defaults) error {
+	if err := checkOneOf("readBack", d.ReadBack, "full", "sample", "off"); err != nil {
+		return err
+	}
+	if err := checkOneOf("handoff", d.Handoff, "auto", "switch_root", "kexec", "reboot"); err != nil {
+		return err
+	}
+	if d.Disk != "" {
+		if _, err := diskrule.Parse(d.Disk); err != nil {
+			return &InvalidError{Problem: err.Error(), Help: "a disk rule looks like serial=S4EW, transport=nvme,smallest or size>=100G"}
+		}
+	}
+	return CheckConfirm(d.Confirm)
+}
+
+func checkOneOf(what, got string, want ...string) error {
+	if got == "" || slices.Contains(want, got) {
+		return nil
+	}
+	return &InvalidError{Problem: fmt.Sprintf("%s %.40q is none of %s", what, got, strings.Join(want, ", ")), Help: "leave it out for the default"}
+}
+
+// CheckConfirm checks how a new system is to be confirmed; nil is the default.
+func CheckConfirm(c *api.Confirm) error {
+	if c == nil {
+		return nil
+	}
+	if c.Within < 0 || c.Boots < 0 {
+		return &InvalidError{Problem: "confirm: a negative number", Help: "within is in seconds, boots is a count"}
+	}
+	if port, isTCP := strings.CutPrefix(c.Probe, "tcp:"); isTCP {
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n > 0 {
+			return nil
+		}
+	}
+	if c.Probe != "" && c.Probe != "ping" {
+		return &InvalidError{Problem: fmt.Sprintf("confirm: probe %.40q is none", c.Probe), Help: "use ping, or tcp: and a port such as tcp:22"}
+	}
+	return nil
+}
+
+// SpecID is what a machine that was registered before it was seen is kept
+// under. The caller has checked s with [CheckSpec].
+func SpecID(s api.Spec) string {
+	switch {
+	case len(s.MACs) > 0:
+		return s.MACs[0]
+	case s.UUID != "":
+		return s.UUID
+	}
+	return "serial-" + url.QueryEscape(strings.ToLower(s.Serial))
+}
+
+// SpecLabels are the labels that no other machine may have.
+func SpecLabels(s api.Spec) []string { return Labels(&api.Machine{Spec: s}) }
+
+// SetSpec notes what the operator says of a machine: registers one that is
+// new, changes another. Saying the same again changes nothing. What an armed
+// machine is recognised by stays as it is: the arm would move to another. The
+// caller has checked spec with [CheckSpec].
+func SetSpec(m *api.Machine, spec api.Spec, actor string, now time.Time) ([]api.Event, error) {
+	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
+	changes := specChanges(m.Spec, spec)
+	known := Registered(m)
+	if known && len(changes) == 0 && m.State != "" {
+		return nil, nil
+	}
+	moved := !slices.Equal(m.Spec.MACs, spec.MACs) || m.Spec.UUID != spec.UUID || m.Spec.Serial != spec.Serial
+	if m.Armed != nil && moved {
+		return nil, &ConflictError{
+			Problem: Called(m) + " is armed: what it is recognised by cannot change now",
+			Help:    "gild cancel takes the arm back",
+		}
+	}
+	m.Spec = spec
+	if m.MAC == "" && len(spec.MACs) > 0 {
+		m.MAC = spec.MACs[0]
+	}
+	e := done(StepRegister, "changed: "+strings.Join(changes, ", "))
+	if !known {
+		e.Message = "registered"
+		if spec.Name != "" {
+			e.Message += " as " + spec.Name
+		}
+	}
+	message := m.Message
+	if m.State == "" || m.State == api.MachineDiscovered {
+		t.enter(api.MachineRegistered, e)
+		return t.events, nil
+	}
+	t.note(e)
+	m.Message = message
+	return t.events, nil
+}
+
+// specChanges names what differs. Values may be secret: only their names are
+// told.
+func specChanges(old, s api.Spec) []string {
+	var out []string
+	text := func(field, a, b string) {
+		if a != b {
+			out = append(out, fmt.Sprintf("%s %s -> %s", field, cmp.Or(a, "none"), cmp.Or(b, "none")))
+		}
+	}
+	text("name", old.Name, s.Name)
+	text("macs", strings.Join(old.MACs, " "), strings.Join(s.MACs, " "))
+	text("uuid", old.UUID, s.UUID)
+	text("serial", old.Serial, s.Serial)
+	for _, k := range keysOf(old.Labels, s.Labels) {
+		text("labels."+k, old.Labels[k], s.Labels[k])
+	}
+	for _, k := range keysOf(old.Values, s.Values) {
+		if old.Values[k] != s.Values[k] {
+			out = append(out, "values."+k)
+		}
+	}
+	a, b := old.Flash, s.Flash
+	text("image", a.Image, b.Image)
+	text("disk", a.Disk, b.Disk)
+	text("identity", a.Identity, b.Identity)
+	text("readBack", a.ReadBack, b.ReadBack)
+	text("handoff", a.Handoff, b.Handoff)
+	text("keep", strings.Join(a.Keep, " "), strings.Join(b.Keep, " "))
+	text("confirm", confirmText(a.Confirm), confirmText(b.Confirm))
+	return out
+}
+
+func confirmText(c *api.Confirm) string {
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("probe %s within %d s, %d boots", cmp.Or(c.Probe, "none"), c.Within, c.Boots)
+}
+
+func keysOf(a, b map[string]string) []string {
+	keys := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// Taken refuses what another machine than id was registered with. found are
+// the records that any of [SpecLabels] belongs to.
+func Taken(found []api.Machine, id string, spec api.Spec) error {
+	for i := range found {
+		m := &found[i]
+		if m.ID == id || !Registered(m) {
+			continue
+		}
+		for _, l := range SpecLabels(m.Spec) {
+			if slices.Contains(SpecLabels(spec), l) {
+				return &ConflictError{
+					Problem: fmt.Sprintf("%s is registered with %s already", Called(m), strings.NewReplacer("/", " ").Replace(l)),
+					Help:    "change or remove that one first: gild machine edit, gild machine rm",
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Adopt picks the record that a machine is registered under: the one that was
+// made when it was seen, or a new one.
+func Adopt(found []api.Machine, spec api.Spec) (id string, err error) {
+	if err := Taken(found, "", spec); err != nil {
+		return "", err
+	}
+	want := Shown{MACs: spec.MACs, UUID: spec.UUID, Serial: spec.Serial}
+	id = SpecID(spec)
+	var seen []string
+	for i := range found {
+		m := &found[i]
+		switch {
+		case Registered(m) && m.ID != id:
+		case m.ID == id:
+			return id, nil
+		case len(spec.MACs) > 0 && sharesMAC(m, want) || len(spec.MACs) == 0 && !contradicts(m, want):
+			seen = append(seen, m.ID)
+		}
+	}
+	// One that two machines show says of neither that it is meant.
+	if len(seen) == 1 || len(seen) > 1 && len(spec.MACs) > 0 {
+		return slices.Min(seen), nil
+	}
+	return id, nil
+}
+
+// Selectable are what a selector can pick a machine by: its labels, and its
+// name and state unless it has labels of these names.
+func Selectable(m *api.Machine) map[string]string {
+	out := map[string]string{"name": m.Spec.Name, "state": m.State}
+	maps.Copy(out, m.Spec.Labels)
+	return out
+}

@@ -1,0 +1,102 @@
+package fleet
+
+import (
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// turn is one rule at work on one machine: what happens in it goes into one
+// transaction. A change of state is always an event.
+type turn struct {
+	m      *api.Machine
+	now    time.Time
+	actor  string
+	events []api.Event
+}
+
+func begin(m *api.Machine, actor string, now time.Time) *turn {
+	return &turn{m: m, now: now, actor: actor}
+}
+
+// note keeps an event. What it leaves open is filled in: the time, the actor
+// of the turn, the plan that the machine is armed with.
+func (t *turn) note(e api.Event) {
+	if e.Time.IsZero() {
+		e.Time = t.now
+	}
+	if e.Actor == "" {
+		e.Actor = t.actor
+	}
+	if e.Plan == "" && t.m.Armed != nil {
+		e.Plan = t.m.Armed.Plan.ID
+	}
+	t.events = append(t.events, e)
+}
+
+// enter brings the machine into a state, which e is the reason for. The
+// machine's own message becomes that of e.
+func (t *turn) enter(state string, e api.Event) {
+	if t.m.State != state {
+		t.m.State, t.m.Since = state, t.now
+		t.m.Stuck = time.Time{}
+		e.To = state
+	}
+	if e.Message != "" {
+		t.m.Message = e.Message
+	}
+	t.note(e)
+}
+
+// done is an event of the server's own that tells of no failure.
+func done(step, message string) api.Event {
+	return api.Event{Step: step, State: api.StateDone, Message: message}
+}
+
+// touch is what every contact with a machine begins with.
+func touch(m *api.Machine, actor string, now time.Time) *turn {
+	t := begin(m, actor, now)
+	if m.FirstSeen.IsZero() {
+		m.FirstSeen = now
+	}
+	if m.State == "" {
+		t.enter(api.MachineDiscovered, done(StepDiscover, "seen for the first time"))
+	}
+	m.LastSeen = now
+	if !m.Stuck.IsZero() {
+		t.note(done(StepStuck, "is heard of again after "+now.Sub(m.Stuck).Round(time.Second).String()))
+		m.Stuck = time.Time{}
+	}
+	t.lapse()
+	return t
+}
+
+// lapse takes back an arm that is past its time. An arm whose flash has begun
+// to write does not lapse: the disk must be completed.
+func (t *turn) lapse() {
+	m := t.m
+	if m.Armed == nil || m.Armed.Expires.IsZero() || t.now.Before(m.Armed.Expires) || m.Writing {
+		return
+	}
+	plan := m.Armed.Plan
+	e := done(StepArm, "the permission to flash "+plan.Image.Name+" lapsed at "+m.Armed.Expires.UTC().Format(time.RFC3339))
+	e.Actor, e.Plan, e.Cause = api.ActorServer, plan.ID, CauseLapsed
+	t.disarm(api.MachineRegistered, e)
+}
+
+// Lapse takes back an arm that is past its time.
+func Lapse(m *api.Machine, now time.Time) []api.Event {
+	t := begin(m, api.ActorServer, now)
+	t.lapse()
+	return t.events
+}
+
+// disarm uses up or takes back the arm.
+func (t *turn) disarm(state string, e api.Event) {
+	m := t.m
+	m.Armed = nil
+	m.Writing = false
+	m.Progress = nil
+	m.Cause = ""
+	t.enter(state, e)
+}

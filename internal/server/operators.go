@@ -1,0 +1,303 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+const listHelp = "gild machine ls shows the machines that were seen or registered"
+
+// named finds the record that an operator means: by its name, ID, a MAC in any
+// spelling, UUID or serial. What fits none of them is not known; its ID is
+// then the MAC, if it is one.
+func (s *Machines) named(ctx context.Context, spelling string) (fleet.Found, error) {
+	spelling = strings.TrimSpace(spelling)
+	if mac, err := fleet.ParseMAC(spelling); err == nil {
+		// Its own record goes first, so that each of two records can be acted on.
+		if _, err := s.Store.Get(ctx, mac); !errors.Is(err, state.ErrNotFound) {
+			return fleet.Found{ID: mac, Known: true}, err
+		}
+		found, err := s.Store.Find(ctx, []string{mac})
+		if err != nil {
+			return fleet.Found{}, err
+		}
+		return fleet.Match(found, fleet.Shown{MACs: []string{mac}})
+	}
+	var labels []string
+	for _, l := range []string{spelling, fleet.NameLabel(spelling), fleet.UUIDLabel(spelling), fleet.SerialLabel(spelling)} {
+		if l != "" {
+			labels = append(labels, l)
+		}
+	}
+	found, err := s.Store.Find(ctx, labels)
+	if err != nil {
+		return fleet.Found{}, err
+	}
+	if i := slices.IndexFunc(found, func(m api.Machine) bool { return strings.EqualFold(m.Spec.Name, spelling) }); i >= 0 {
+		found = found[i : i+1]
+	}
+	switch len(found) {
+	case 0:
+		return fleet.Found{}, nil
+	case 1:
+		return fleet.Found{ID: found[0].ID, Known: true}, nil
+	}
+	var ids []string
+	for i := range found {
+		ids = append(ids, found[i].ID)
+	}
+	return fleet.Found{}, &fleet.ConflictError{
+		Problem: spelling + " is a label of several machines: " + strings.Join(ids, ", "),
+		Help:    "name one of them by its MAC address",
+	}
+}
+
+// mustKnow finds the ID of a record that an operator means.
+func (s *Machines) mustKnow(ctx context.Context, spelling string) (string, error) {
+	f, err := s.named(ctx, spelling)
+	if err == nil && !f.Known {
+		err = &fleet.UnknownError{What: "machine", Name: spelling, Help: listHelp}
+	}
+	return f.ID, err
+}
+
+// Machines lists the machines that a selector picks, all when it is empty, by
+// name, then ID.
+func (s *Machines) Machines(ctx context.Context, selector string) ([]api.Machine, error) {
+	pick, err := fleet.ParseSelector(selector)
+	if err != nil {
+		return nil, &fleet.InvalidError{Problem: err.Error(), Help: "a selector looks like rack=b7,role!=db"}
+	}
+	all, _, err := s.Store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	machines := make([]api.Machine, 0, len(all))
+	for _, m := range all {
+		m = fleet.Public(m, s.now())
+		if selector == "" || pick.Matches(fleet.Selectable(&m)) {
+			machines = append(machines, m)
+		}
+	}
+	slices.SortFunc(machines, func(a, b api.Machine) int {
+		// Those without a name come last.
+		return cmp.Or(cmp.Compare(nameless(a), nameless(b)), strings.Compare(a.Spec.Name, b.Spec.Name), strings.Compare(a.ID, b.ID))
+	})
+	return machines, nil
+}
+
+func nameless(m api.Machine) int {
+	if m.Spec.Name == "" {
+		return 1
+	}
+	return 0
+}
+
+// Machine returns one machine.
+func (s *Machines) Machine(ctx context.Context, spelling string) (api.Machine, error) {
+	id, err := s.mustKnow(ctx, spelling)
+	if err != nil {
+		return api.Machine{}, err
+	}
+	m, err := s.Store.Get(ctx, id)
+	if errors.Is(err, state.ErrNotFound) {
+		err = &fleet.UnknownError{What: "machine", Name: spelling, Help: listHelp}
+	}
+	return fleet.Public(m, s.now()), err
+}
+
+// Register makes a machine known, seen or not. A record that was made when it
+// was seen becomes the one that is registered.
+func (s *Machines) Register(ctx context.Context, actor string, spec api.Spec) (api.Machine, error) {
+	if err := fleet.CheckSpec(&spec); err != nil {
+		return api.Machine{}, err
+	}
+	s.registering.Lock()
+	defer s.registering.Unlock()
+	found, err := s.Store.Find(ctx, fleet.SpecLabels(spec))
+	if err != nil {
+		return api.Machine{}, err
+	}
+	id, err := fleet.Adopt(found, spec)
+	if err != nil {
+		return api.Machine{}, err
+	}
+	return s.setSpec(ctx, actor, id, spec)
+}
+
+// Edit replaces what the operator says of a machine.
+func (s *Machines) Edit(ctx context.Context, actor, spelling string, spec api.Spec) (api.Machine, error) {
+	if err := fleet.CheckSpec(&spec); err != nil {
+		return api.Machine{}, err
+	}
+	s.registering.Lock()
+	defer s.registering.Unlock()
+	id, err := s.mustKnow(ctx, spelling)
+	if err != nil {
+		return api.Machine{}, err
+	}
+	found, err := s.Store.Find(ctx, fleet.SpecLabels(spec))
+	if err != nil {
+		return api.Machine{}, err
+	}
+	if err := fleet.Taken(found, id, spec); err != nil {
+		return api.Machine{}, err
+	}
+	return s.setSpec(ctx, actor, id, spec)
+}
+
+func (s *Machines) setSpec(ctx context.Context, actor, id string, spec api.Spec) (api.Machine, error) {
+	m, err := s.change(ctx, id, func(m *api.Machine) ([]api.Event, error) {
+		return fleet.SetSpec(m, spec, actor, s.now())
+	})
+	return fleet.Public(m, s.now()), err
+}
+
+// Delete forgets a machine.
+func (s *Machines) Delete(ctx context.Context, actor, spelling string) error {
+	id, err := s.mustKnow(ctx, spelling)
+	if err != nil {
+		return err
+	}
+	var plan string
+	err = s.Store.Delete(ctx, id, func(m *api.Machine) error {
+		plan = planOf(m)
+		return fleet.Forget(m, s.now())
+	})
+	if err != nil {
+		return err
+	}
+	if plan != "" {
+		s.endIdentity(context.WithoutCancel(ctx), plan)
+	}
+	s.log().Info("machine is forgotten", "machine", id, "actor", actor)
+	return nil
+}
+
+// Cancel takes an arm back.
+func (s *Machines) Cancel(ctx context.Context, actor, spelling string) (api.Machine, error) {
+	id, err := s.mustKnow(ctx, spelling)
+	if err != nil {
+		return api.Machine{}, err
+	}
+	m, err := s.change(ctx, id, func(m *api.Machine) ([]api.Event, error) {
+		return fleet.Cancel(m, actor, s.now())
+	})
+	return fleet.Public(m, s.now()), err
+}
+
+// Events returns what is kept of a machine's past.
+func (s *Machines) Events(ctx context.Context, spelling string) ([]api.Event, error) {
+	id, err := s.mustKnow(ctx, spelling)
+	if err != nil {
+		return nil, err
+	}
+	return s.Store.Events(ctx, id)
+}
+
+// Flashes returns a machine's history, the newest flash first. The samples of
+// one under way are those that this server has seen.
+func (s *Machines) Flashes(ctx context.Context, spelling string) ([]api.Flash, error) {
+	id, err := s.mustKnow(ctx, spelling)
+	if err != nil {
+		return nil, err
+	}
+	events, err := s.Store.Events(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	flashes := fleet.Flashes(events)
+	for i := range flashes {
+		if f := &flashes[i]; len(f.Samples) == 0 {
+			f.Samples = s.room.samplesOf(id, f.Plan)
+		}
+	}
+	return flashes, nil
+}
+
+// maxLog bounds how much of the log one answer has.
+const maxLog = 1000
+
+// Log returns the newest events of all machines, newest first.
+func (s *Machines) Log(ctx context.Context, limit int) ([]api.LogEntry, error) {
+	if limit <= 0 {
+		limit = 100
+	}
+	return s.Store.Recent(ctx, min(limit, maxLog))
+}
+
+// Servers returns every server of the cluster that is alive.
+func (s *Machines) Servers(ctx context.Context) ([]api.Server, error) { return s.Store.Servers(ctx) }
+
+// Follow sends changes as they happen.
+func (s *Machines) Follow(ctx context.Context, after int64, send func(int64, api.Change) error) error {
+	return s.follow(ctx, after, func(id int64, c api.Change) error {
+		if c.Machine != nil {
+			m := fleet.Public(*c.Machine, s.now())
+			c.Machine = &m
+		}
+		return send(id, c)
+	})
+}
+
+// follow is Follow with records as they are stored.
+func (s *Machines) follow(ctx context.Context, after int64, send func(int64, api.Change) error) error {
+	for {
+		if after == 0 {
+			var err error
+			if after, err = s.snapshot(ctx, send); err != nil {
+				return err
+			}
+		}
+		err := s.Store.Watch(ctx, after, func(c state.Change) error {
+			for i, change := range c.Changes {
+				// Only the last one of a transaction is a place to go on from.
+				id := int64(0)
+				if i == len(c.Changes)-1 {
+					id = c.Revision
+				}
+				if err := send(id, change); err != nil {
+					return err
+				}
+			}
+			after = c.Revision
+			return nil
+		})
+		if !errors.Is(err, state.ErrCompacted) {
+			return err
+		}
+		after = 0
+	}
+}
+
+// snapshot sends a reset and all machines and returns the revision at which
+// they were so.
+func (s *Machines) snapshot(ctx context.Context, send func(int64, api.Change) error) (int64, error) {
+	machines, rev, err := s.Store.List(ctx)
+	if err != nil {
+		return 0, err
+	}
+	id := int64(0)
+	if len(machines) == 0 {
+		id = rev
+	}
+	if err := send(id, api.Change{Kind: api.ChangeReset}); err != nil {
+		return 0, err
+	}
+	for i := range machines {
+		if i == len(machines)-1 {
+			id = rev
+		}
+		if err := send(id, api.Change{Kind: api.ChangeMachine, ID: machines[i].ID, Machine: &machines[i]}); err != nil {
+			return 0, err
+		}
+	}
+	return rev, nil
+}

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// room is this server's view of all machines, which follows the store: what is
+// asked every second is asked here. Nothing in it is needed to be right; after
+// a restart it is made anew.
+type room struct {
+	mu       sync.Mutex
+	running  bool
+	machines map[string]api.Machine
+	bells    map[string]chan struct{} // closed at the next change of a machine
+	samples  map[string]planSamples
+}
+
+// planSamples are the throughput of the newest flash of a machine.
+type planSamples struct {
+	plan string
+	list []api.Sample
+}
+
+// roomAgain is the wait after the store was lost.
+const roomAgain = time.Second
+
+// followRoom keeps the room until ctx ends.
+func (s *Machines) followRoom(ctx context.Context) error {
+	s.room.start()
+	defer s.room.stop()
+	for ctx.Err() == nil {
+		err := s.follow(ctx, 0, func(_ int64, c api.Change) error { s.room.take(c); return nil })
+		if ctx.Err() == nil {
+			s.log().Warn("following the machines: beginning anew", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(roomAgain):
+		}
+	}
+	return ctx.Err()
+}
+
+func (r *room) start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running = true
+	r.machines, r.bells, r.samples = map[string]api.Machine{}, map[string]chan struct{}{}, map[string]planSamples{}
+}
+
+// stop rings every bell: nobody is to wait for a server that ends.
+func (r *room) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running = false
+	for id := range r.bells {
+		r.ring(id)
+	}
+}
+
+// take notes one change.
+func (r *room) take(c api.Change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch c.Kind {
+	case api.ChangeReset:
+		clear(r.machines)
+	case api.ChangeRemoved:
+		delete(r.machines, c.ID)
+		delete(r.samples, c.ID)
+		r.ring(c.ID)
+	case api.ChangeMachine:
+		r.machines[c.ID] = *c.Machine
+		r.sample(*c.Machine)
+		r.ring(c.ID)
+	}
+}
+
+func (r *room) ring(id string) {
+	if bell := r.bells[id]; bell != nil {
+		close(bell)
+		delete(r.bells, id)
+	}
+}
+
+// bell is closed at the next change of the machine. running is false when
+// nobody rings it.
+func (r *room) bell(id string) (bell <-chan struct{}, running bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.running {
+		return nil, false
+	}
+	if r.bells[id] == nil {
+		r.bells[id] = make(chan struct{})
+	}
+	return r.bells[id], true
+}
+
+// all returns every machine. What its pointers lead to is not to be changed.
+func (r *room) all() []api.Machine {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	machines := make([]api.Machine, 0, len(r.machines))
+	for _, m := range r.machines {
+		machines = append(machines, m)
+	}
+	return machines
+}
+
+// openRoom makes what follows the machines and what time does to them one of
+// the server's services.
+func openRoom(log *slog.Logger) func(context.Context, *Machines) (Service, func() error, error) {
+	return func(_ context.Context, m *Machines) (Service, func() error, error) {
+		run := func(ctx context.Context) error {
+			var all sync.WaitGroup
+			all.Go(func() { _ = m.followRoom(ctx) })
+			all.Go(func() { m.sweep(ctx, log) })
+			all.Go(func() { m.probes(ctx, log) })
+			all.Wait()
+			return nil
+		}
+		return serviceFunc(run), nil, nil
+	}
+}

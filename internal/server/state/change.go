@@ -1,0 +1,179 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// Update changes one machine. change gets the record (only its ID is set, and
+// its MAC if the ID is one, when there is none yet) and returns the events to
+// append to its past; an error from it changes nothing and is returned as it
+// is. When somebody else changed the record meanwhile, change is called again
+// with what it became, so it must have no effects of its own. The record as
+// stored is returned.
+func (s *Store) Update(ctx context.Context, id string, change func(*api.Machine) ([]api.Event, error)) (api.Machine, error) {
+	for {
+		records, err := s.load(ctx, id)
+		if err != nil {
+			return api.Machine{}, err
+		}
+		r := &records[0]
+		before := s.aliases(r)
+		events, err := change(&r.Machine)
+		if err != nil {
+			return api.Machine{}, err
+		}
+		done, err := s.commit(ctx, id, r, before, events, nil, nil)
+		if err != nil {
+			return api.Machine{}, fmt.Errorf("changing machine %s: %w", id, err)
+		}
+		if done {
+			return r.Machine, nil
+		}
+	}
+}
+
+// commit writes what has changed of a record, its aliases and its events in
+// one transaction with more, unless the record was changed by somebody else.
+func (s *Store) commit(ctx context.Context, id string, r *record, before []string, events []api.Event, more []clientv3.Op, conditions []clientv3.Cmp) (bool, error) {
+	r.ID = id
+	eventOps, err := s.eventOps(id, r, events)
+	if err != nil {
+		return false, err
+	}
+	whole, little, err := r.split()
+	if err != nil {
+		return false, err
+	}
+	ops := slices.Concat(more, eventOps)
+	if whole != r.stored {
+		ops = append(ops, s.aliasOps(id, before, s.aliasesOf(&r.Machine))...)
+		ops = append(ops, clientv3.OpPut(s.key("machine", id), whole))
+	}
+	if little != r.storedNow {
+		ops = append(ops, clientv3.OpPut(s.key("live", id), little))
+	}
+	if len(ops) == 0 {
+		return true, nil
+	}
+	resp, err := s.txn(ctx, append(conditions, s.same(id, r)...), ops...)
+	if err != nil {
+		return false, err
+	}
+	if len(events) > 0 {
+		s.trimLog(ctx)
+	}
+	return resp.Succeeded, nil
+}
+
+// same holds while nobody else has changed the record.
+func (s *Store) same(id string, r *record) []clientv3.Cmp {
+	return []clientv3.Cmp{unchanged(s.key("machine", id), r.rev), unchanged(s.key("live", id), r.revNow)}
+}
+
+// aliases are those that a record is stored with.
+func (s *Store) aliases(r *record) []string {
+	if r.rev == 0 {
+		return nil
+	}
+	return s.aliasesOf(&r.Machine)
+}
+
+func (s *Store) aliasesOf(m *api.Machine) []string {
+	if s.Aliases == nil {
+		return nil
+	}
+	all := s.Aliases(m)
+	return all[:min(len(all), MaxAliases)]
+}
+
+func (s *Store) aliasOps(id string, before, after []string) []clientv3.Op {
+	var ops []clientv3.Op
+	for _, a := range before {
+		if a != id && !slices.Contains(after, a) {
+			ops = append(ops, clientv3.OpDelete(s.key("alias", a, id)))
+		}
+	}
+	for i, a := range after {
+		// etcd refuses a transaction that writes a key twice.
+		if a != id && !slices.Contains(before, a) && !slices.Contains(after[:i], a) {
+			ops = append(ops, clientv3.OpPut(s.key("alias", a, id), ""))
+		}
+	}
+	return ops
+}
+
+// Join makes one record of two that turned out to be one machine: change
+// brings what is worth keeping of from into into, as for [Store.Update], and
+// from is deleted in the same transaction. The events of from are kept in
+// front of those of into. Either record missing is ErrNotFound.
+func (s *Store) Join(ctx context.Context, into, from string, change func(into, from *api.Machine) ([]api.Event, error)) (api.Machine, error) {
+	for {
+		records, err := s.load(ctx, into, from)
+		if err != nil {
+			return api.Machine{}, err
+		}
+		for i, id := range []string{into, from} {
+			if records[i].rev == 0 {
+				return api.Machine{}, fmt.Errorf("joining %s with %s: machine %s: %w", into, from, id, ErrNotFound)
+			}
+		}
+		a, b := &records[0], &records[1]
+		before, gone := s.aliases(a), s.aliases(b)
+		past, err := s.joinedPast(ctx, into, from)
+		if err != nil {
+			return api.Machine{}, err
+		}
+		events, err := change(&a.Machine, &b.Machine)
+		if err != nil {
+			return api.Machine{}, err
+		}
+		ops := append(s.deleteOps(from, gone), past...)
+		done, err := s.commit(ctx, into, a, before, events, ops, s.same(from, b))
+		if err != nil {
+			return api.Machine{}, fmt.Errorf("joining %s with %s: %w", into, from, err)
+		}
+		if done {
+			return a.Machine, nil
+		}
+	}
+}
+
+// Delete forgets a machine and its past, or returns ErrNotFound. allowed may
+// refuse, with the record as it is at that moment.
+func (s *Store) Delete(ctx context.Context, id string, allowed func(*api.Machine) error) error {
+	for {
+		records, err := s.load(ctx, id)
+		if err != nil {
+			return err
+		}
+		r := &records[0]
+		if r.rev == 0 {
+			return fmt.Errorf("machine %s: %w", id, ErrNotFound)
+		}
+		gone := s.aliases(r)
+		if err := allowed(&r.Machine); err != nil {
+			return err
+		}
+		resp, err := s.txn(ctx, s.same(id, r), s.deleteOps(id, gone)...)
+		if err != nil {
+			return fmt.Errorf("deleting machine %s: %w", id, err)
+		}
+		if resp.Succeeded {
+			return nil
+		}
+	}
+}
+
+func (s *Store) deleteOps(id string, aliases []string) []clientv3.Op {
+	return append(s.aliasOps(id, aliases, nil),
+		clientv3.OpDelete(s.key("machine", id)),
+		clientv3.OpDelete(s.key("live", id)),
+		clientv3.OpDelete(s.key("past", id)),
+		clientv3.OpDelete(s.under("event", id), clientv3.WithPrefix()))
+}

@@ -1,0 +1,218 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// record is a machine in two parts: its whole, with an inventory of many
+// kilobytes, and the little of it that a flash changes every second. Each is
+// written only when it has changed.
+type record struct {
+	api.Machine
+	NextEvent uint64
+
+	stored    string // how the whole is stored; empty: it is not
+	storedNow string // how the little part is stored
+	rev       int64  // of the whole, 0: there is none
+	revNow    int64  // of the little part
+}
+
+// live is the little part.
+type live struct {
+	Seq          uint64        `json:"seq,omitempty"`
+	NextEvent    uint64        `json:"nextEvent,omitempty"`
+	LastSeen     time.Time     `json:"lastSeen,omitzero"`
+	AgentSeen    time.Time     `json:"agentSeen,omitzero"`
+	FirmwareSeen time.Time     `json:"firmwareSeen,omitzero"`
+	Address      string        `json:"address,omitempty"`
+	Message      string        `json:"message,omitempty"`
+	Progress     *api.Progress `json:"progress,omitempty"`
+}
+
+// split gives both parts of a record as they are stored.
+func (r *record) split() (whole, little string, err error) {
+	m := r.Machine
+	little, err = encode(live{
+		Seq: m.Seq, NextEvent: r.NextEvent, LastSeen: m.LastSeen, AgentSeen: m.AgentSeen,
+		FirmwareSeen: m.FirmwareSeen, Address: m.Address, Message: m.Message, Progress: m.Progress,
+	})
+	if err != nil {
+		return "", "", err
+	}
+	var none live
+	none.onto(&m)
+	whole, err = encode(m)
+	return whole, little, err
+}
+
+// onto lays the little part over the whole.
+func (l *live) onto(m *api.Machine) {
+	m.Seq, m.LastSeen, m.AgentSeen, m.FirmwareSeen = l.Seq, l.LastSeen, l.AgentSeen, l.FirmwareSeen
+	m.Address, m.Message, m.Progress = l.Address, l.Message, l.Progress
+}
+
+// readWhole takes the whole part from its key.
+func (r *record) readWhole(kv *mvccpb.KeyValue) error {
+	// The number of events was part of it once.
+	old := struct {
+		*api.Machine
+		NextEvent *uint64 `json:"nextEvent"`
+	}{&r.Machine, &r.NextEvent}
+	r.stored, r.rev = string(kv.Value), kv.ModRevision
+	return decodeKey(kv.Key, kv.Value, &old)
+}
+
+// readLittle takes the little part from its key.
+func (r *record) readLittle(kv *mvccpb.KeyValue) error {
+	var l live
+	if err := decodeKey(kv.Key, kv.Value, &l); err != nil {
+		return err
+	}
+	r.storedNow, r.revNow, r.NextEvent = string(kv.Value), kv.ModRevision, l.NextEvent
+	l.onto(&r.Machine)
+	return nil
+}
+
+// fresh is the record of a machine that has none.
+func fresh(id string) record {
+	r := record{Machine: api.Machine{ID: id}}
+	if _, err := net.ParseMAC(id); err == nil {
+		r.MAC = id
+	}
+	return r
+}
+
+// Get returns the record of a machine, or ErrNotFound.
+func (s *Store) Get(ctx context.Context, id string) (api.Machine, error) {
+	r, err := s.load(ctx, id)
+	if err == nil && r[0].rev == 0 {
+		err = fmt.Errorf("machine %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return api.Machine{}, err
+	}
+	return r[0].Machine, nil
+}
+
+// opsAtOnce bounds how much is asked for in one transaction.
+const opsAtOnce = 100
+
+// load returns records as they were at one moment, of at most opsAtOnce/2
+// machines.
+func (s *Store) load(ctx context.Context, ids ...string) ([]record, error) {
+	var ops []clientv3.Op
+	for _, id := range ids {
+		ops = append(ops, clientv3.OpGet(s.key("machine", id)), clientv3.OpGet(s.key("live", id)))
+	}
+	resp, err := s.txn(ctx, nil, ops...)
+	if err != nil {
+		return nil, fmt.Errorf("reading machine %s: %w", ids[0], err)
+	}
+	records := make([]record, len(ids))
+	for i, id := range ids {
+		r := fresh(id)
+		if kvs := ranged(resp, 2*i); len(kvs) > 0 {
+			if err := r.readWhole(kvs[0]); err != nil {
+				return nil, err
+			}
+		}
+		if kvs := ranged(resp, 2*i+1); len(kvs) > 0 {
+			if err := r.readLittle(kvs[0]); err != nil {
+				return nil, err
+			}
+		}
+		records[i] = r
+	}
+	return records, nil
+}
+
+// ranged is the answer to the i-th operation of a transaction, a get.
+func ranged(resp *clientv3.TxnResponse, i int) []*mvccpb.KeyValue {
+	if r, ok := resp.Responses[i].Response.(*etcdserverpb.ResponseOp_ResponseRange); ok {
+		return r.ResponseRange.Kvs
+	}
+	return nil
+}
+
+// List returns all machines, sorted by ID, and the revision at which they
+// were so, from which [Store.Watch] goes on.
+func (s *Store) List(ctx context.Context) ([]api.Machine, int64, error) {
+	resp, err := s.txn(ctx, nil,
+		clientv3.OpGet(s.under("machine"), clientv3.WithPrefix()),
+		clientv3.OpGet(s.under("live"), clientv3.WithPrefix()))
+	if err != nil {
+		return nil, 0, fmt.Errorf("listing machines: %w", err)
+	}
+	little := map[string]*mvccpb.KeyValue{}
+	for _, kv := range ranged(resp, 1) {
+		little[lastPart(kv.Key)] = kv
+	}
+	machines := make([]api.Machine, 0, len(ranged(resp, 0)))
+	for _, kv := range ranged(resp, 0) {
+		var r record
+		if err := r.readWhole(kv); err != nil {
+			return nil, 0, err
+		}
+		if kv := little[lastPart(kv.Key)]; kv != nil {
+			if err := r.readLittle(kv); err != nil {
+				return nil, 0, err
+			}
+		}
+		machines = append(machines, r.Machine)
+	}
+	return machines, resp.Header.Revision, nil
+}
+
+// Count returns how many machines there are.
+func (s *Store) Count(ctx context.Context) (int64, error) {
+	resp, err := s.get(ctx, s.under("machine"), clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, fmt.Errorf("counting machines: %w", err)
+	}
+	return resp.Count, nil
+}
+
+// Find returns the records that any of the labels belongs to, by their ID or
+// as an alias, sorted by ID.
+func (s *Store) Find(ctx context.Context, labels []string) ([]api.Machine, error) {
+	ids := slices.Clone(labels)
+	for some := range slices.Chunk(labels, opsAtOnce) {
+		var ops []clientv3.Op
+		for _, label := range some {
+			ops = append(ops, clientv3.OpGet(s.under("alias", label), clientv3.WithPrefix(), clientv3.WithKeysOnly()))
+		}
+		resp, err := s.txn(ctx, nil, ops...)
+		if err != nil {
+			return nil, fmt.Errorf("looking up %s: %w", labels[0], err)
+		}
+		for i := range some {
+			for _, kv := range ranged(resp, i) {
+				ids = append(ids, lastPart(kv.Key))
+			}
+		}
+	}
+	slices.Sort(ids)
+	var machines []api.Machine
+	for some := range slices.Chunk(slices.Compact(ids), opsAtOnce/2) {
+		records, err := s.load(ctx, some...)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			if r.rev != 0 {
+				machines = append(machines, r.Machine)
+			}
+		}
+	}
+	return machines, nil
+}

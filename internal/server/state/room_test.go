@@ -1,0 +1,200 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+type note struct{ Text string }
+
+func testDocs(t *testing.T, s *Store) {
+	const kind, name = "a kind/of", "../name%2f"
+	var n note
+	if found, err := s.GetDoc(t.Context(), kind, name, &n); found || err != nil {
+		t.Errorf("GetDoc of none = %v, %v; want false", found, err)
+	}
+	for i, want := range []bool{true, false} {
+		if created, err := s.CreateDoc(t.Context(), kind, name, note{fmt.Sprint(i)}); created != want || err != nil {
+			t.Errorf("CreateDoc number %d = %v, %v; want %v", i, created, err, want)
+		}
+	}
+	if err := s.PutDoc(t.Context(), kind, "other", note{"<b>"}); err != nil {
+		t.Error(err)
+	}
+	// A kind is not the beginning of another.
+	if err := s.PutDoc(t.Context(), kind+"f", "far", note{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := UpdateDoc(t.Context(), s, kind, name, func(n *note) error { n.Text += "+"; return nil }); err != nil {
+		t.Error(err)
+	}
+	got, err := ListDocs[note](t.Context(), s, kind)
+	if diff := cmp.Diff(map[string]note{name: {"0+"}, "other": {"<b>"}}, got); diff != "" || err != nil {
+		t.Errorf("ListDocs, %v (-want +got):\n%s", err, diff)
+	}
+	for range 2 {
+		if err := s.DeleteDoc(t.Context(), kind, name); err != nil {
+			t.Errorf("DeleteDoc = %v; want nil, also of none", err)
+		}
+	}
+	if found, _ := s.GetDoc(t.Context(), kind, name, &n); found {
+		t.Error("GetDoc of a deleted one = true")
+	}
+}
+
+// second is another server's store on the same cluster.
+func second(s *Store) *Store { return &Store{Client: s.Client, Prefix: s.Prefix, Aliases: s.Aliases} }
+
+func testHold(t *testing.T, s *Store) {
+	const id = "serial/A 1/ü"
+	other := second(s)
+	hold := func(s *Store, session, holder string, mine bool) {
+		t.Helper()
+		got, ok, err := s.Hold(t.Context(), id, session)
+		if got != holder || ok != mine || err != nil {
+			t.Errorf("Hold(%s) = %q, %v, %v; want %q, %v", session, got, ok, err, holder, mine)
+		}
+	}
+	hold(s, "one", "one", true)
+	hold(s, "one", "one", true)
+	hold(other, "two", "one", false)
+	hold(other, "one", "one", true)
+	hold(s, "two", "one", false)
+	if got, err := other.Holder(t.Context(), id); got != "one" || err != nil {
+		t.Errorf("Holder = %q, %v; want one", got, err)
+	}
+	if err := other.Release(t.Context(), id, "two"); err != nil {
+		t.Error(err)
+	}
+	hold(other, "two", "one", false)
+	if err := other.Release(t.Context(), id, "one"); err != nil {
+		t.Error(err)
+	}
+	hold(other, "two", "two", true)
+	if err := other.Release(t.Context(), id, "two"); err != nil {
+		t.Error(err)
+	}
+	if got, err := s.Holder(t.Context(), id); got != "" || err != nil {
+		t.Errorf("Holder after Release = %q, %v; want none", got, err)
+	}
+}
+
+// A renewal that falls within 5 seconds must not reach etcd, a later one must.
+func testHoldIsCheap(t *testing.T, s *Store) {
+	now := time.Unix(1e9, 0)
+	s = second(s)
+	s.Now = func() time.Time { return now }
+	const id = "name/cheap"
+	ttl := func() int64 {
+		_, lease, err := s.holder(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := s.Client.TimeToLive(t.Context(), lease)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.TTL
+	}
+	for _, step := range []struct {
+		after  time.Duration
+		expect int64
+	}{{0, 29}, {4 * time.Second, 27}, {6 * time.Second, 29}} {
+		now = now.Add(step.after)
+		if _, mine, err := s.Hold(t.Context(), id, "x"); !mine || err != nil {
+			t.Fatalf("Hold = %v, %v", mine, err)
+		}
+		if got := ttl(); got < step.expect-1 || got > step.expect+1 {
+			t.Errorf("lease after %v has %d s; want about %d", step.after, got, step.expect)
+		}
+		time.Sleep(1500 * time.Millisecond)
+	}
+}
+
+func testJoin(t *testing.T, s *Store) {
+	const into, from = "uuid/4c4c4544-0001", "52:54:00:00:07:01"
+	s = second(s)
+	s.Aliases = func(m *api.Machine) []string { return append([]string{"name/" + m.Spec.Name}, m.Spec.MACs...) }
+	update(t, s, into, say("i1"))
+	update(t, s, from, func(m *api.Machine) ([]api.Event, error) {
+		m.Spec = api.Spec{Name: "old", MACs: []string{from, "52:54:00:00:07:02"}}
+		return []api.Event{{Message: "f1"}, {Message: "f2"}}, nil
+	})
+	refused := errors.New("no")
+	if _, err := s.Join(t.Context(), into, from, func(_, _ *api.Machine) ([]api.Event, error) { return nil, refused }); !errors.Is(err, refused) {
+		t.Errorf("Join = %v; want the change's own error", err)
+	}
+	if _, err := s.Join(t.Context(), into, "nobody", nil); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Join with nobody = %v; want ErrNotFound", err)
+	}
+	_, rev, _ := s.List(t.Context())
+	m, err := s.Join(t.Context(), into, from, func(into, from *api.Machine) ([]api.Event, error) {
+		into.Spec = from.Spec
+		return []api.Event{{Message: "joined"}}, nil
+	})
+	if err != nil || m.ID != into || m.Spec.Name != "old" {
+		t.Fatalf("Join = %+v, %v; want %s named old", m, err, into)
+	}
+	if _, err := s.Get(t.Context(), from); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Get(%s) after Join = %v; want ErrNotFound", from, err)
+	}
+	for _, label := range []string{"name/old", from, "52:54:00:00:07:02", into} {
+		if got, err := s.Find(t.Context(), []string{label}); len(got) != 1 || got[0].ID != into || err != nil {
+			t.Errorf("Find(%s) = %v, %v; want %s", label, got, err, into)
+		}
+	}
+	var said []string
+	events, err := s.Events(t.Context(), into)
+	for _, e := range events {
+		said = append(said, e.Message)
+	}
+	if want := []string{"f1", "f2", "i1", "joined"}; !slices.Equal(said, want) || err != nil {
+		t.Errorf("Events = %v, %v; want %v", said, err, want)
+	}
+	enough := errors.New("enough")
+	var kinds []string
+	_ = s.Watch(t.Context(), rev, func(c Change) error {
+		for _, x := range c.Changes {
+			kinds = append(kinds, x.Kind+" "+x.ID)
+		}
+		return enough
+	})
+	if want := []string{"removed " + from, "event " + into, "machine " + into}; !slices.Equal(kinds, want) {
+		t.Errorf("Watch saw %q; want %q", kinds, want)
+	}
+}
+
+func testRecent(t *testing.T, s *Store) {
+	const a, b = "52:54:00:00:08:01", "52:54:00:00:08:02"
+	update(t, s, a, func(m *api.Machine) ([]api.Event, error) { m.Spec.Name = "ay"; return nil, nil })
+	for i := range 60 {
+		update(t, s, a, say(fmt.Sprint("a", i)))
+		update(t, s, b, say(fmt.Sprint("b", i), fmt.Sprint("B", i)))
+	}
+	got, err := s.Recent(t.Context(), 4)
+	want := []api.LogEntry{
+		{Machine: b, Event: api.Event{Message: "B59"}},
+		{Machine: b, Event: api.Event{Message: "b59"}},
+		{Machine: a, Name: "ay", Event: api.Event{Message: "a59"}},
+		{Machine: b, Event: api.Event{Message: "B58"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("Recent(4), %v (-want +got):\n%s", err, diff)
+	}
+	if got, err := s.Recent(t.Context(), 150); len(got) != 150 || got[149].Event.Message != "B10" && got[149].Event.Message != "b10" && got[149].Event.Message != "a10" {
+		t.Errorf("Recent(150) = %d entries, the last %v, %v; want 150", len(got), got[len(got)-1], err)
+	}
+	if err := s.Delete(t.Context(), b, func(*api.Machine) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Recent(t.Context(), 3); err != nil || len(got) == 0 || slices.ContainsFunc(got, func(e api.LogEntry) bool { return e.Machine == b }) {
+		t.Errorf("Recent after Delete = %v, %v; want none of %s", got, err, b)
+	}
+}

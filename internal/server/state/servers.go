@@ -1,0 +1,76 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+const (
+	// announceFor is how long a server that has died is still named.
+	announceFor = 15 * time.Second
+	// announceAgain is the wait after an announcement that failed.
+	announceAgain = 2 * time.Second
+)
+
+// Announce makes a server known to the others until ctx ends, through losses
+// of the cluster and of its lease, and then takes it back. It returns ctx's
+// error.
+func (s *Store) Announce(ctx context.Context, self api.Server) error {
+	p, err := encode(self)
+	if err != nil {
+		return fmt.Errorf("announcing this server: %w", err)
+	}
+	for ctx.Err() == nil {
+		lease := s.announce(ctx, s.key("server", self.BaseURL), p)
+		if ctx.Err() != nil && lease != clientv3.NoLease {
+			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			_, _ = s.Client.Revoke(stop, lease)
+			cancel()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(announceAgain):
+		}
+	}
+	return ctx.Err()
+}
+
+// announce holds the announcement for as long as its lease lives.
+func (s *Store) announce(ctx context.Context, key, value string) clientv3.LeaseID {
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	grant, err := s.Client.Grant(call, int64(announceFor/time.Second))
+	if err != nil {
+		return clientv3.NoLease
+	}
+	if _, err := s.Client.Put(call, key, value, clientv3.WithLease(grant.ID)); err != nil {
+		return grant.ID
+	}
+	alive, err := s.Client.KeepAlive(ctx, grant.ID)
+	if err != nil {
+		return grant.ID
+	}
+	for range alive { //nolint:revive // ends with the lease or the context
+	}
+	return grant.ID
+}
+
+// Servers returns every server that is announced, sorted by base URL.
+func (s *Store) Servers(ctx context.Context) ([]api.Server, error) {
+	resp, err := s.get(ctx, s.under("server"), clientv3.WithPrefix())
+	if err != nil {
+		return nil, fmt.Errorf("listing servers: %w", err)
+	}
+	servers := make([]api.Server, len(resp.Kvs))
+	for i, kv := range resp.Kvs {
+		if err := decodeKey(kv.Key, kv.Value, &servers[i]); err != nil {
+			return nil, err
+		}
+	}
+	return servers, nil
+}

@@ -1,0 +1,65 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+)
+
+const (
+	// sweepEvery is how often the clock is looked at: with api.StuckAfter it
+	// shows a silent machine within 30 s.
+	sweepEvery = 2 * time.Second
+	// tidyEvery is how often what a crash may have left is looked for.
+	tidyEvery = time.Minute
+)
+
+// errGone leaves a record that was deleted in the meantime deleted.
+var errGone = errors.New("the machine is forgotten")
+
+// sweep lets time pass for the machines: arms lapse, agents fall silent,
+// confirmations are overdue. Every server of a cluster does it; the rule makes
+// the second time nothing.
+func (s *Machines) sweep(ctx context.Context, log *slog.Logger) {
+	tick, tidy := time.NewTicker(sweepEvery), time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	defer tidy.Stop()
+	orphans := map[string]bool{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tidy.C:
+			var err error
+			if orphans, err = s.sweepIdentities(ctx, orphans); err != nil && ctx.Err() == nil {
+				log.Warn("looking for identities of plans that have ended", "err", err)
+			}
+		case <-tick.C:
+			if err := s.sweepOnce(ctx); err != nil && ctx.Err() == nil {
+				log.Warn("looking for machines that are overdue", "err", err)
+			}
+		}
+	}
+}
+
+func (s *Machines) sweepOnce(ctx context.Context) error {
+	for _, m := range s.room.all() {
+		if !fleet.Due(m, s.now()) {
+			continue
+		}
+		_, err := s.change(ctx, m.ID, func(m *api.Machine) ([]api.Event, error) {
+			if m.State == "" { // forgotten in the meantime
+				return nil, errGone
+			}
+			return fleet.Sweep(m, s.now()), nil
+		})
+		if err != nil && !errors.Is(err, errGone) {
+			return err
+		}
+	}
+	return nil
+}

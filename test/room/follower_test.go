@@ -1,0 +1,70 @@
+package room
+
+import (
+	"context"
+	"maps"
+	"sync"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+)
+
+// follower is an operator's tool that watches the event stream all the time.
+type follower struct {
+	mu     sync.Mutex
+	events map[string][]api.Event // by machine ID
+	state  map[string]string
+	resets int
+	err    error
+}
+
+func follow(ctx context.Context, o *client.Operator) *follower {
+	f := &follower{events: map[string][]api.Event{}, state: map[string]string{}}
+	go func() {
+		err := o.Follow(ctx, func(c api.Change) error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			switch c.Kind {
+			case api.ChangeReset:
+				f.resets++
+			case api.ChangeEvent:
+				f.events[c.ID] = append(f.events[c.ID], *c.Event)
+			case api.ChangeMachine:
+				f.state[c.ID] = c.Machine.State
+			}
+			return nil
+		})
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.err = err
+	}()
+	return f
+}
+
+// count is how many machines are in one of the states.
+func (f *follower) count(states ...string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, is := range f.state {
+		for _, s := range states {
+			if is == s {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// past copies what was heard of a machine.
+func (f *follower) past(id string) []api.Event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]api.Event(nil), f.events[id]...)
+}
+
+func (f *follower) states() map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.state)
+}

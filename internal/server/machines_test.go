@@ -20,7 +20,7 @@ func newMachines(t *testing.T) *Machines {
 	}
 	t.Cleanup(func() { db.Close() })
 	return &Machines{
-		Store:  &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.MACs},
+		Store:  &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.Labels},
 		Images: oneImage{golden.DigestOf([]byte("manifest"))},
 	}
 }
@@ -34,7 +34,7 @@ func TestHerd(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			if _, err := s.Flash(t.Context(), address(i), api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+			if _, err := s.Flash(t.Context(), "", address(i), api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -47,7 +47,7 @@ func TestHerd(t *testing.T) {
 		for _, session := range []string{"a", "b"} {
 			wg.Go(func() {
 				began := time.Now()
-				a, err := s.Hello(t.Context(), api.Hello{Version: api.Version, Session: session, Inventory: api.Inventory{MAC: address(i)}})
+				a, err := s.Hello(t.Context(), api.Hello{Version: api.Version, Session: session, Inventory: api.Inventory{MAC: address(i)}}, "")
 				mu.Lock()
 				defer mu.Unlock()
 				slowest = max(slowest, time.Since(began))
@@ -78,7 +78,7 @@ func TestLeasesOfStrangersAreNotRecorded(t *testing.T) {
 		if err := s.Seen(t.Context(), fleet.Sighting{MAC: mac, Source: source, Message: "leased 192.0.2.5"}); err != nil {
 			t.Fatal(err)
 		}
-		if machines, err := s.Machines(t.Context()); err != nil || len(machines) != want {
+		if machines, err := s.Machines(t.Context(), ""); err != nil || len(machines) != want {
 			t.Fatalf("after a sighting of kind %d: %d machines, %v; want %d", source, len(machines), err, want)
 		}
 	}
@@ -93,18 +93,18 @@ func TestOneMachineArmedTwice(t *testing.T) {
 	s := newMachines(t)
 	const other = "52:54:00:00:00:02"
 	for _, m := range []string{mac, other} {
-		if _, err := s.Flash(t.Context(), m, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+		if _, err := s.Flash(t.Context(), "", m, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	h := api.Hello{Version: api.Version, Session: "s", Inventory: api.Inventory{MAC: mac, NICs: []api.NIC{{MAC: mac}, {MAC: other}}}}
-	if a, err := s.Hello(t.Context(), h); err != nil || a.Action != api.ActionWait || a.Plan != nil {
+	if a, err := s.Hello(t.Context(), h, ""); err != nil || a.Action != api.ActionWait || a.Plan != nil {
 		t.Fatalf("Hello = %+v, %v; want wait", a, err)
 	}
-	if _, err := s.Cancel(t.Context(), other); err != nil {
+	if _, err := s.Cancel(t.Context(), "", other); err != nil {
 		t.Fatal(err)
 	}
-	if a, err := s.Hello(t.Context(), h); err != nil || a.Plan == nil {
+	if a, err := s.Hello(t.Context(), h, ""); err != nil || a.Plan == nil {
 		t.Fatalf("Hello after the cancel = %+v, %v; want the plan", a, err)
 	}
 }
@@ -113,7 +113,7 @@ func TestLapsedArmIsNotShown(t *testing.T) {
 	s := newMachines(t)
 	now := time.Now()
 	s.Now = func() time.Time { return now }
-	if _, err := s.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60}); err != nil {
+	if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60}); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(time.Minute)

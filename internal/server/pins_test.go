@@ -52,22 +52,22 @@ func addTo(t *testing.T, s *store.Store, name string) {
 // matter to that machine; what happens to the arm decides.
 func TestArmingPinsTheImage(t *testing.T) {
 	for name, disarm := range map[string]func(*Machines) error{
-		"cancelled": func(s *Machines) error { _, err := s.Cancel(t.Context(), mac); return err },
+		"cancelled": func(s *Machines) error { _, err := s.Cancel(t.Context(), "", mac); return err },
 		"lapsed": func(s *Machines) error {
 			s.Now = func() time.Time { return time.Now().Add(time.Hour) }
 			return nil
 		},
 		"armed with another": func(s *Machines) error {
-			_, err := s.Flash(t.Context(), mac, api.FlashRequest{Image: "other", Unseen: true})
+			_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "other", Unseen: true})
 			return err
 		},
-		"forgotten": func(s *Machines) error { return s.Delete(t.Context(), mac) },
+		"forgotten": func(s *Machines) error { return s.Delete(t.Context(), "", mac) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newMachines(t)
 			images := storeWith(t, "debian", "other")
 			s.Images, s.Pins = storedImages{images, slog.New(slog.DiscardHandler)}, images
-			m, err := s.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60})
+			m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,7 +102,7 @@ func TestArmingByDigestNamesARepository(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := s.Flash(t.Context(), mac, api.FlashRequest{Image: string(d), Unseen: true})
+	m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: string(d), Unseen: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,11 @@ func (s oneImage) Resolve(_ context.Context, name string) (golden.Digest, error)
 	return s.digest, nil
 }
 
+func (s oneImage) Describe(ctx context.Context, name string) (api.Image, error) {
+	d, err := s.Resolve(ctx, name)
+	return api.Image{Name: name, Digest: string(d), Size: 1 << 20}, err
+}
+
 func (s oneImage) Blob(context.Context, golden.Digest) (io.ReadSeekCloser, error) {
 	return memFile{bytes.NewReader([]byte("blob"))}, nil
 }
@@ -187,7 +192,7 @@ func TestFlashThroughTheServer(t *testing.T) {
 	for _, e := range events {
 		steps = append(steps, e.Step+" "+e.State)
 	}
-	want := []string{"boot done", "arm done", "boot done", "hello done", "flash start", "flash done", "boot done"}
+	want := []string{"discover done", "boot done", "arm done", "boot done", "hello done", "flash start", "flash done", "boot done"}
 	if diff := cmp.Diff(want, steps); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
@@ -204,7 +209,7 @@ func TestOperatorErrors(t *testing.T) {
 		says   string
 	}{
 		{"machine", second(r.operator.Machine(t.Context(), "52:54:00:00:00:99")), 404, "gild machine ls"},
-		{"MAC", second(r.operator.Machine(t.Context(), "nonsense")), 422, "an address looks like"},
+		{"MAC", second(r.operator.Machine(t.Context(), "nonsense")), 404, "gild machine ls"},
 		{"multicast", second(r.operator.Flash(t.Context(), "01:00:5e:00:00:01", unseen(api.FlashRequest{Image: "debian"}))), 422, "multicast"},
 		{"image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "windows"})), 404, "gild image ls"},
 		{"no image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{})), 422, ""},

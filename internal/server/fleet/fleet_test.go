@@ -44,25 +44,25 @@ type script struct {
 	m api.Machine
 }
 
-func newScript(t *testing.T) *script { return &script{t, api.Machine{MAC: mac}} }
+func newScript(t *testing.T) *script { return &script{t, api.Machine{ID: mac, MAC: mac}} }
 
 func (s *script) arm(sec int, id string) {
 	s.t.Helper()
-	if _, err := Arm(&s.m, plan(id), time.Time{}, at(sec)); err != nil {
+	if _, err := Arm(&s.m, api.Armed{Plan: plan(id)}, at(sec)); err != nil {
 		s.t.Fatalf("Arm(%s) at %d s = %v; want nil", id, sec, err)
 	}
 }
 
 func (s *script) boot(sec int, flash bool) {
 	s.t.Helper()
-	if d, _ := Boot(&s.m, api.Inventory{}, at(sec)); (d.Image != nil) != flash {
+	if d, _ := Boot(&s.m, api.Inventory{}, nil, at(sec)); (d.Image != nil) != flash {
 		s.t.Fatalf("Boot at %d s = %+v; want image: %v", sec, d, flash)
 	}
 }
 
 func (s *script) hello(sec int, session, action string) api.Answer {
 	s.t.Helper()
-	a, _ := Hello(&s.m, hello(session), at(sec))
+	a, _ := Hello(&s.m, hello(session), "192.0.2.9", false, at(sec))
 	if a.Action != action || (a.Plan != nil) != (action == api.ActionFlash) {
 		s.t.Fatalf("Hello(%s) at %d s = %+v; want %s", session, sec, a, action)
 	}
@@ -73,7 +73,7 @@ func (s *script) report(sec int, ok bool, r api.Report) []api.Event {
 	s.t.Helper()
 	// As the store does: a refused report changes nothing.
 	m := s.m
-	events, err := Report(&m, r, at(sec))
+	events, err := Report(&m, r, "192.0.2.9", at(sec))
 	if (err == nil) != ok {
 		s.t.Fatalf("Report(%s) at %d s = %v; want ok: %v", r.Session, sec, err, ok)
 	}
@@ -213,7 +213,7 @@ func TestCancel(t *testing.T) {
 	s := newScript(t)
 	cancel := func(sec int, ok bool) {
 		t.Helper()
-		_, err := Cancel(&s.m, at(sec))
+		_, err := Cancel(&s.m, "", at(sec))
 		if busy, typed := errors.AsType[*BusyError](err); typed == ok || typed && busy.Hint() == "" {
 			t.Fatalf("Cancel at %d s = %v; want ok: %v", sec, err, ok)
 		}
@@ -233,7 +233,7 @@ func TestCancel(t *testing.T) {
 	s.hello(9, "s2", api.ActionFlash)
 	s.report(10, true, report("s2", "p3", event(1, StepFlash, api.StateStart)))
 	cancel(11, false)
-	if _, err := Arm(&s.m, plan("p4"), time.Time{}, at(12)); err == nil {
+	if _, err := Arm(&s.m, api.Armed{Plan: plan("p4")}, at(12)); err == nil {
 		t.Error("Arm in mid-write = nil; want a BusyError")
 	}
 	if Forget(&s.m, at(12)) == nil {
@@ -248,7 +248,7 @@ func TestCancelAfterFailure(t *testing.T) {
 	s.arm(0, "p1")
 	s.hello(1, "s1", api.ActionFlash)
 	s.report(2, true, report("s1", "p1", event(1, StepFlash, api.StateStart), event(2, StepFlash, api.StateFailed)))
-	if _, err := Cancel(&s.m, at(3)); err != nil {
+	if _, err := Cancel(&s.m, "", at(3)); err != nil {
 		t.Fatalf("Cancel of a failed flash = %v; want nil", err)
 	}
 	if !strings.Contains(s.m.Message, "may not boot") {
@@ -278,14 +278,14 @@ func TestRearmReplacesThePlan(t *testing.T) {
 func TestExpiry(t *testing.T) {
 	s := newScript(t)
 	arm := func(id string, expires int) {
-		if _, err := Arm(&s.m, plan(id), at(expires), at(0)); err != nil {
+		if _, err := Arm(&s.m, api.Armed{Plan: plan(id), Expires: at(expires)}, at(0)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	arm("p1", 10)
 	s.boot(9, true)
 	s.boot(10, false)
-	s.state(api.MachineRegistered)
+	s.state(api.MachineLocalDisk)
 	s.hello(11, "s1", api.ActionLocalDisk)
 
 	arm("p2", 100)
@@ -300,53 +300,11 @@ func TestStaleAgent(t *testing.T) {
 	s.arm(0, "p1")
 	h := hello("s1")
 	h.Version = api.Version + 1
-	a, events := Hello(&s.m, h, at(1))
+	a, events := Hello(&s.m, h, "192.0.2.9", false, at(1))
 	if a.Action != api.ActionWait || a.Plan != nil || len(events) != 1 || events[0].Cause != CauseVersion {
 		t.Errorf("Hello of a stale agent = %+v, %v", a, events)
 	}
-	if _, events := Hello(&s.m, h, at(2)); len(events) != 0 {
+	if _, events := Hello(&s.m, h, "192.0.2.9", false, at(2)); len(events) != 0 {
 		t.Errorf("Hello of a stale agent again noted %v; want nothing", events)
-	}
-}
-
-func TestMatch(t *testing.T) {
-	const other = "52:54:00:00:00:02"
-	rec := func(mac, uuid string, armed bool, nics ...string) api.Machine {
-		m := api.Machine{MAC: mac}
-		if len(nics) > 0 {
-			m.Inventory = &api.Inventory{UUID: uuid}
-			for _, n := range nics {
-				m.Inventory.NICs = append(m.Inventory.NICs, api.NIC{MAC: n})
-			}
-		}
-		if armed {
-			m.Armed = &api.Armed{}
-		}
-		return m
-	}
-	for _, tt := range []struct {
-		name       string
-		candidates []api.Machine
-		uuid       string
-		want       string
-		fails      bool
-	}{
-		{name: "new", want: mac},
-		{name: "itself", candidates: []api.Machine{rec(mac, "", false)}, want: mac},
-		{name: "by another NIC", candidates: []api.Machine{rec(other, "u", false, mac, other)}, uuid: "U", want: other},
-		{name: "armed by another NIC", candidates: []api.Machine{rec(mac, "", false), rec(other, "", true)}, want: other},
-		{name: "armed twice", candidates: []api.Machine{rec(mac, "", true), rec(other, "", true)}, fails: true},
-		{name: "adapter moved here", candidates: []api.Machine{rec(other, "u", true, mac, other)}, uuid: "v", want: mac},
-		{
-			name:       "UUID in the other byte order",
-			candidates: []api.Machine{rec(other, "00112233-4455-6677-8899-aabbccddeeff", true, mac, other)},
-			uuid:       "33221100-5544-7766-8899-AABBCCDDEEFF", want: other,
-		},
-		{name: "own record keeps though the board changed", candidates: []api.Machine{rec(mac, "u", true, mac)}, uuid: "v", want: mac},
-	} {
-		got, err := Match(tt.candidates, []string{mac}, tt.uuid)
-		if got != tt.want || (err != nil) != tt.fails {
-			t.Errorf("%s: Match = %q, %v; want %q, failure: %v", tt.name, got, err, tt.want, tt.fails)
-		}
 	}
 }

@@ -52,9 +52,15 @@ func Match(candidates []api.Machine, s Shown) (Found, error) {
 			byLabel = append(byLabel, m)
 		}
 	}
-	// A label that two records have identifies neither.
+	// A label that two records have identifies neither, and a machine that is
+	// registered by its address is not also another one; where both are armed,
+	// nobody can tell.
 	if len(byLabel) == 1 {
-		byMAC = append(byMAC, byLabel[0])
+		l := byLabel[0]
+		apart := func(m *api.Machine) bool { return Registered(m) && (l.Armed == nil || m.Armed == nil) }
+		if !slices.ContainsFunc(byMAC, apart) {
+			byMAC = append(byMAC, l)
+		}
 	}
 	best, err := best(byMAC, s.MACs[0])
 	if err != nil || best == nil {

@@ -34,7 +34,7 @@ func TestAgentAPI(t *testing.T) {
 	if status, body := post(api.PathEvents, events(`{"seq":1,"time":"1970-01-01T00:00:00Z","step":"network","state":"done"}`)); status != 204 {
 		t.Errorf("events = %d %s; want 204", status, body)
 	}
-	if _, err := fleet.Arm(&m.m, api.Plan{ID: "p"}, time.Time{}, time.Now()); err != nil {
+	if _, err := fleet.Arm(&m.m, api.Armed{Plan: api.Plan{ID: "p"}}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	status, body = post(api.PathEvents, fmt.Sprintf(`{"session":"s1","mac":%q,"plan":"old","events":[]}`, mac))
@@ -119,7 +119,7 @@ func FuzzHello(f *testing.F) {
 			return
 		}
 		m := api.Machine{MAC: h.Inventory.MAC}
-		if a, _ := fleet.Hello(&m, h, time.Now()); a.Plan != nil {
+		if a, _ := fleet.Hello(&m, h, "", false, time.Now()); a.Plan != nil {
 			t.Errorf("a plan without an arm: %+v", a)
 		}
 		roundTrip(t, &m)
@@ -136,9 +136,9 @@ func FuzzReport(f *testing.F) {
 			return
 		}
 		m := api.Machine{MAC: r.MAC}
-		_, _ = fleet.Arm(&m, api.Plan{ID: r.Plan}, time.Time{}, now)
+		_, _ = fleet.Arm(&m, api.Armed{Plan: api.Plan{ID: r.Plan}}, now)
 		m.Session = r.Session
-		if kept, err := fleet.Report(&m, r, now); err == nil {
+		if kept, err := fleet.Report(&m, r, "", now); err == nil {
 			for _, e := range kept {
 				if _, err := json.Marshal(e); err != nil {
 					t.Errorf("event cannot be stored: %v", err)

@@ -59,7 +59,7 @@ func TestArmedScript(t *testing.T) {
 	digest := string(images.names["debian"])
 	m := &memMachines{m: api.Machine{MAC: mac}}
 	plan := api.Plan{ID: "p1", Image: api.PlanImage{Name: "debian", Digest: digest}}
-	if _, err := fleet.Arm(&m.m, plan, time.Time{}, time.Now()); err != nil {
+	if _, err := fleet.Arm(&m.m, api.Armed{Plan: plan}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	_, body := request(t, "GET", serve(t, m, images)+"/machine.ipxe?mac="+mac+"&serial=%1b[31m&platform=efi", "")

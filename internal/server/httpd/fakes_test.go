@@ -35,23 +35,42 @@ func (f *memMachines) Seen(_ context.Context, s fleet.Sighting) error {
 func (f *memMachines) Boot(_ context.Context, who api.Inventory) (fleet.Decision, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	d, _ := fleet.Boot(&f.m, who, time.Now())
+	d, _ := fleet.Boot(&f.m, who, nil, time.Now())
 	return d, nil
 }
 
-func (f *memMachines) Hello(_ context.Context, h api.Hello) (api.Answer, error) {
+func (f *memMachines) Hello(_ context.Context, h api.Hello, from string) (api.Answer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	a, _ := fleet.Hello(&f.m, h, time.Now())
+	a, _ := fleet.Hello(&f.m, h, from, false, time.Now())
 	return a, nil
 }
 
-func (f *memMachines) Report(_ context.Context, r api.Report) error {
+func (f *memMachines) Report(_ context.Context, r api.Report, from string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, err := fleet.Report(&f.m, r, time.Now())
+	_, err := fleet.Report(&f.m, r, from, time.Now())
 	return err
 }
+
+func (f *memMachines) Identity(_ context.Context, r api.IdentityRequest) (api.Identity, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.m.Armed == nil || f.m.Armed.Plan.ID != r.Plan || f.m.Session != r.Session {
+		return api.Identity{}, false, &fleet.SessionError{MAC: r.MAC, Why: "it does not hold this plan"}
+	}
+	return api.Identity{Hostname: canary}, f.m.Armed.Plan.Identity != "", nil
+}
+
+func (f *memMachines) Beacon(_ context.Context, token, from string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := fleet.Beacon(&f.m, token, from, time.Now())
+	return ok, nil
+}
+
+// canary stands for every secret: it must be found in no log.
+const canary = "CANARYCANARYCANARY"
 
 // brokenMachines fails as a lost etcd does.
 type brokenMachines struct{}
@@ -61,10 +80,17 @@ func (brokenMachines) Boot(context.Context, api.Inventory) (fleet.Decision, erro
 	return fleet.Decision{}, io.ErrClosedPipe
 }
 
-func (brokenMachines) Hello(context.Context, api.Hello) (api.Answer, error) {
+func (brokenMachines) Hello(context.Context, api.Hello, string) (api.Answer, error) {
 	return api.Answer{}, io.ErrClosedPipe
 }
-func (brokenMachines) Report(context.Context, api.Report) error { return io.ErrClosedPipe }
+func (brokenMachines) Report(context.Context, api.Report, string) error { return io.ErrClosedPipe }
+func (brokenMachines) Identity(context.Context, api.IdentityRequest) (api.Identity, bool, error) {
+	return api.Identity{}, false, io.ErrClosedPipe
+}
+
+func (brokenMachines) Beacon(context.Context, string, string) (bool, error) {
+	return false, io.ErrClosedPipe
+}
 
 // memImages is a store in memory and boots every image with the same files.
 type memImages struct {
@@ -95,6 +121,11 @@ func (s *memImages) Resolve(_ context.Context, name string) (golden.Digest, erro
 		return d, nil
 	}
 	return "", fmt.Errorf("image %q: %w", name, fs.ErrNotExist)
+}
+
+func (s *memImages) Describe(ctx context.Context, name string) (api.Image, error) {
+	d, err := s.Resolve(ctx, name)
+	return api.Image{Name: name, Digest: string(d)}, err
 }
 
 func (s *memImages) Blob(_ context.Context, d golden.Digest) (io.ReadSeekCloser, error) {

@@ -56,11 +56,11 @@ type (
 		Name string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
 	}
 	flashInput struct {
-		byName
+		Name string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
 		Body api.FlashRequest
 	}
 	specInput struct {
-		byName
+		Name string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
 		Body api.Spec
 	}
 	newInput  struct{ Body api.Spec }

@@ -1,0 +1,152 @@
+package fleet
+
+import (
+	"testing"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+const (
+	other = "52:54:00:00:00:02"
+	uuid1 = "00112233-4455-6677-8899-aabbccddeeff"
+	uuid2 = "4c4c4544-0051-3510-8052-b4c04f4a4c32"
+)
+
+func TestMatch(t *testing.T) {
+	// seen was met on the wire under its MAC; with NICs an agent told of it.
+	seen := func(id, uuid string, nics ...string) api.Machine {
+		m := api.Machine{ID: id, MAC: id, Inventory: &api.Inventory{MAC: id, UUID: uuid}}
+		for _, n := range nics {
+			m.Inventory.NICs = append(m.Inventory.NICs, api.NIC{MAC: n})
+		}
+		return m
+	}
+	armed := func(m api.Machine) api.Machine { m.Armed = &api.Armed{}; return m }
+	named := func(m api.Machine) api.Machine { m.Spec.Name = "n"; return m }
+	byUUID := func(uuid string) api.Machine { return api.Machine{ID: uuid, Spec: api.Spec{UUID: uuid}} }
+	bySerial := api.Machine{ID: "serial-x7", Spec: api.Spec{Serial: "X7"}}
+	list := func(m ...api.Machine) []api.Machine { return m }
+	for _, tt := range []struct {
+		name       string
+		candidates []api.Machine
+		uuid       string
+		serial     string
+		want, from string
+		fails      bool
+	}{
+		{name: "new", want: mac},
+		{name: "itself", candidates: list(seen(mac, "")), want: mac},
+		{name: "by another NIC", candidates: list(seen(other, uuid1, mac, other)), uuid: uuid1, want: other},
+		{name: "armed by another NIC", candidates: list(seen(mac, ""), armed(seen(other, "", mac))), want: other, from: mac},
+		{name: "armed twice", candidates: list(armed(seen(mac, "")), armed(seen(other, "", mac))), fails: true},
+		{name: "adapter moved here", candidates: list(armed(seen(other, uuid1, mac, other))), uuid: uuid2, want: mac},
+		{
+			name: "UUID in the other byte order", candidates: list(armed(seen(other, uuid1, mac, other))),
+			uuid: "33221100-5544-7766-8899-AABBCCDDEEFF", want: other,
+		},
+		{name: "own record stays though the board changed", candidates: list(armed(seen(mac, uuid1, mac))), uuid: uuid2, want: mac},
+		{name: "registered by UUID", candidates: list(byUUID(uuid1)), uuid: "33221100-5544-7766-8899-AABBCCDDEEFF", want: uuid1},
+		{name: "registered by serial", candidates: list(bySerial), serial: "x7", want: "serial-x7"},
+		{name: "registered by UUID, seen before", candidates: list(seen(mac, ""), byUUID(uuid1)), uuid: uuid1, want: uuid1, from: mac},
+		{name: "registered by UUID, another has its name", candidates: list(named(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: mac},
+		{name: "registered by UUID, armed before", candidates: list(armed(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: mac},
+		{name: "both armed", candidates: list(armed(seen(mac, "")), armed(byUUID(uuid1))), uuid: uuid1, fails: true},
+		{name: "copied UUID", candidates: list(named(seen(other, uuid1))), uuid: uuid1, want: mac},
+		{name: "serial fits, UUID does not", candidates: list(api.Machine{ID: "x", Spec: api.Spec{Serial: "X7", UUID: uuid2}}), uuid: uuid1, serial: "X7", want: mac},
+		{
+			name:       "two registrations fit",
+			candidates: list(byUUID(uuid1), bySerial), uuid: uuid1, serial: "X7", want: mac,
+		},
+	} {
+		f, err := Match(tt.candidates, Shown{MACs: []string{mac}, UUID: tt.uuid, Serial: tt.serial})
+		if (err != nil) != tt.fails || err == nil && (f.ID != tt.want || f.From != tt.from || f.Known != (tt.want != mac || len(tt.candidates) > 0 && tt.candidates[0].ID == mac)) {
+			t.Errorf("%s: Match = %+v, %v; want %q joined with %q, failure: %v", tt.name, f, err, tt.want, tt.from, tt.fails)
+		}
+	}
+}
+
+func TestWorthlessLabels(t *testing.T) {
+	for _, s := range []string{"", "To be filled by O.E.M.", "Default string", "None", "0", "0000000", "123456789", " xxxxxxx "} {
+		if got := SerialLabel(s); got != "" {
+			t.Errorf("SerialLabel(%q) = %q; want none", s, got)
+		}
+	}
+	for _, s := range []string{"", "x", "00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "00020003-0004-0005-0006-000700080009", uuid1 + "0"} {
+		if got := UUIDLabel(s); got != "" {
+			t.Errorf("UUIDLabel(%q) = %q; want none", s, got)
+		}
+	}
+	if a, b := UUIDLabel(uuid1), UUIDLabel("33221100-5544-7766-8899-AABBCCDDEEFF"); a != b || a == "" {
+		t.Errorf("UUIDLabel in both byte orders = %q, %q; want one", a, b)
+	}
+}
+
+func TestJoin(t *testing.T) {
+	into := api.Machine{ID: uuid1, State: api.MachineArmed, Spec: api.Spec{UUID: uuid1, Name: "b7"}, Armed: &api.Armed{Plan: plan("p1")}}
+	from := api.Machine{ID: mac}
+	Seen(&from, Sighting{MAC: mac, Source: FromFirmware, Firmware: "BIOS", Message: "x"}, at(5))
+	events, err := Join(&into, &from, at(6))
+	if err != nil || len(events) != 1 || into.MAC != mac || into.FirstSeen != at(5) || into.Firmware != "BIOS" || into.State != api.MachineArmed {
+		t.Errorf("Join = %+v, %v; machine %+v", events, err, into)
+	}
+	from.Armed = &api.Armed{}
+	if _, err := Join(&into, &from, at(7)); err == nil {
+		t.Error("Join of an armed machine = nil; want a refusal")
+	}
+}
+
+func TestAdopt(t *testing.T) {
+	seen := func(id string) api.Machine {
+		return api.Machine{ID: id, MAC: id, State: api.MachineDiscovered, Inventory: &api.Inventory{UUID: uuid1, Serial: "X7"}}
+	}
+	taken := seen(other)
+	taken.Spec.Name = "b7"
+	for _, tt := range []struct {
+		name  string
+		found []api.Machine
+		spec  api.Spec
+		want  string
+		fails bool
+	}{
+		{"new", nil, api.Spec{MACs: []string{mac}}, mac, false},
+		{"new by UUID", nil, api.Spec{UUID: uuid1}, uuid1, false},
+		{"new by serial", nil, api.Spec{Serial: "A/7"}, "serial-a%2F7", false},
+		{"seen", []api.Machine{seen(mac)}, api.Spec{MACs: []string{other, mac}}, mac, false},
+		{"seen, by serial", []api.Machine{seen(mac)}, api.Spec{Serial: "x7"}, mac, false},
+		{"serial of two", []api.Machine{seen(mac), seen(other)}, api.Spec{Serial: "x7"}, "serial-x7", false},
+		{"serial fits, UUID does not", []api.Machine{seen(mac)}, api.Spec{Serial: "x7", UUID: uuid2}, uuid2, false},
+		{"name taken", []api.Machine{taken}, api.Spec{Name: "B7", MACs: []string{mac}}, "", true},
+	} {
+		got, err := Adopt(tt.found, tt.spec)
+		if got != tt.want || (err != nil) != tt.fails {
+			t.Errorf("%s: Adopt = %q, %v; want %q, failure: %v", tt.name, got, err, tt.want, tt.fails)
+		}
+	}
+}
+
+func TestCheckSpec(t *testing.T) {
+	ok := api.Spec{Name: "web-1.b7", MACs: []string{"5254.0000.0001", mac}, UUID: " " + uuid1, Labels: map[string]string{"site/rack": "b7"}}
+	if err := CheckSpec(&ok); err != nil || len(ok.MACs) != 1 || ok.UUID != uuid1 {
+		t.Errorf("CheckSpec = %+v, %v; want it in one form", ok, err)
+	}
+	for name, s := range map[string]api.Spec{
+		"no label":         {Name: "a"},
+		"MAC":              {MACs: []string{"1"}},
+		"UUID":             {UUID: "1"},
+		"common UUID":      {UUID: "03000200-0400-0500-0006-000700080009"},
+		"worthless serial": {Serial: "None"},
+		"name":             {Name: "a b", MACs: []string{mac}},
+		"name like a MAC":  {Name: "52-54-00-00-00-01", MACs: []string{mac}},
+		"name with hyphen": {Name: "-a", MACs: []string{mac}},
+		"label":            {MACs: []string{mac}, Labels: map[string]string{"a b": ""}},
+		"value":            {MACs: []string{mac}, Values: map[string]string{"a": "x\ny"}},
+		"disk rule":        {MACs: []string{mac}, Flash: api.Defaults{Disk: "colour=red"}},
+		"read-back":        {MACs: []string{mac}, Flash: api.Defaults{ReadBack: "never"}},
+		"probe":            {MACs: []string{mac}, Flash: api.Defaults{Confirm: &api.Confirm{Probe: "tcp:0"}}},
+		"within":           {MACs: []string{mac}, Flash: api.Defaults{Confirm: &api.Confirm{Within: -1}}},
+	} {
+		if err := CheckSpec(&s); err == nil {
+			t.Errorf("CheckSpec of a bad %s = nil; want an error", name)
+		}
+	}
+}

@@ -2,11 +2,13 @@ package room
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -15,30 +17,32 @@ import (
 
 const mib = 1 << 20
 
-// golden makes a disk with a partition table and data bytes that no
-// compression makes smaller, stores it as "golden" with the server, and returns
-// it with the bytes that a flash of an empty disk fetches.
+// Layout of the golden disk, bytes.
+const (
+	rootStart, rootSize = 1 * mib, 4 * mib
+	dataStart           = 6 * mib
+)
+
+// golden makes a disk with a small root file system and a partition of data
+// that no compression makes smaller, stores it as "golden" with the servers,
+// and returns it with the bytes that a flash of an empty disk fetches.
 func golden(t *testing.T, data int64, servers ...*server) (disk []byte, fetched int64) {
 	t.Helper()
-	size := data + 8*mib
-	disk = make([]byte, size)
-	_, _ = rand.NewChaCha8([32]byte{1}).Read(disk[2*mib : 2*mib+data]) // never fails
+	disk = make([]byte, dataStart+data+2*mib)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(disk[dataStart : dataStart+data]) // never fails
+	copy(disk[rootStart:], root(t))
 	path := filepath.Join(t.TempDir(), "golden.raw")
 	if err := os.WriteFile(path, disk, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	table := fmt.Sprintf("label: gpt\nstart=4096, size=%d, type=linux\n", (size-4*mib)/512)
-	cmd := exec.CommandContext(t.Context(), "sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", path)
-	cmd.Stdin = strings.NewReader(table)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("sfdisk: %v: %s", err, out)
-	}
+	run(t, fmt.Sprintf("label: gpt\nstart=%d, size=%d, type=linux\nstart=%d, size=%d, type=linux\n",
+		rootStart/512, rootSize/512, dataStart/512, data/512), "sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", path)
 	disk, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range servers {
-		s.gild(t, "image", "add", "golden", path, "--level", "fast", "--kernel", kernel(t))
+		s.gild(t, "image", "add", "golden", path, "--level", "fast", "--keep-free", "--kernel", kernel(t))
 	}
 	st, err := store.Open(filepath.Join(servers[0].data, "images"))
 	if err != nil {
@@ -54,6 +58,34 @@ func golden(t *testing.T, data int64, servers ...*server) (disk []byte, fetched 
 		}
 	}
 	return disk, fetched
+}
+
+// root is a file system that looks like the root of a system.
+func root(t *testing.T) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	tree, path := filepath.Join(dir, "tree"), filepath.Join(dir, "root.ext4")
+	for _, name := range []string{"etc/os-release", "sbin/init"} {
+		name = filepath.Join(tree, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("x"), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, "", "mkfs.ext4", "-q", "-d", tree, path, strconv.Itoa(rootSize/1024)+"k")
+	p, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func run(t *testing.T, stdin, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", name, err, out)
+	}
 }
 
 // kernel is the head of an x86 kernel that tells its release

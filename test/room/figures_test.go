@@ -11,8 +11,9 @@ import (
 type figures struct {
 	agents, kills int
 	took          time.Duration // from the arm of the first to the receipt of the last
-	plans         []float64     // seconds that a machine waited for its plan's answer
-	reports       []float64     // seconds that a report took which was answered
+	plans         []float64     // seconds until the machine with a processor of its own had its plan
+	beats         []float64     // seconds until its heartbeat was answered
+	reports       []float64     // seconds that a report of any of the others took
 	outage        time.Duration // nobody answered, in sum
 	peak          int64         // bytes that the server had resident at most
 	cpu           time.Duration // of the server
@@ -37,7 +38,8 @@ func (f *figures) String() string {
 		fmt.Sprintf("%d agents, %d kills: all end well in %.1f s, %.1f s of them without a server", f.agents, f.kills, f.took.Seconds(), f.outage.Seconds()),
 		fmt.Sprintf("%d events compared, none lost, none twice, order kept", f.events),
 		"plan answer p50 / p99: " + ms(f.plans),
-		"report p50 / p99: " + ms(f.reports),
+		"heartbeat p50 / p99: " + ms(f.beats),
+		"report p50 / p99, of machines that share two cores with all others: " + ms(f.reports),
 		fmt.Sprintf("server: %d MiB resident at most, %.1f s of processor time", f.peak/mib, f.cpu.Seconds()),
 		fmt.Sprintf("%.1f MB fetched a machine, %.1f MB needed", float64(f.wire)/1e6/float64(f.agents), float64(f.needed)/1e6/float64(f.agents)),
 	}, "\n")

@@ -72,10 +72,6 @@ func (r *crowd) judgeLog(t *testing.T, m machine, f *figures) (kept []api.Event)
 	seq, ended, after := uint64(0), false, false
 	for _, s := range m.log(t) {
 		switch s.Kind {
-		case "plan":
-			if s.Err == "" {
-				f.plans = append(f.plans, s.Took)
-			}
 		case "report":
 			if s.Err != "" {
 				continue

@@ -32,6 +32,7 @@ func TestRoom(t *testing.T) {
 	r.powerOn(t)
 	armed := time.Now()
 	r.arm(t)
+	p := watch(t, s)
 	rng := rand.New(rand.NewPCG(*seed, 1))
 	for k := range *kills {
 		r.waitFor(t, max(1, k**agents/(*kills+1)))
@@ -45,6 +46,7 @@ func TestRoom(t *testing.T) {
 	}
 	r.waitFor(t, *agents)
 	f.took = time.Since(armed)
+	f.plans, f.beats = p.stop()
 	r.powerOff(t)
 
 	r.judge(t, &f)
@@ -61,8 +63,8 @@ func TestRoom(t *testing.T) {
 		Group: reliability.Room,
 		What:  "the server killed while a room of machines is flashed, each a process with the real agent and a file for its disk",
 		Count: int64(*agents), Unit: "machines", Seed: *seed,
-		Result: fmt.Sprintf("%d kills; all machines ended well by themselves, each flashed once; %d events, none lost, none twice, in order; plan answer p99 %.0f ms, report p99 %.0f ms; server at most %d MiB; %d kB fetched again a kill and machine",
-			*kills, f.events, percentile(f.plans, 0.99)*1000, percentile(f.reports, 0.99)*1000, f.peak/mib, max(0, f.wire-f.needed)/1000/int64(max(1, *kills**agents))),
+		Result: fmt.Sprintf("%d kills; all machines ended well by themselves, each flashed once; %d events, none lost, none twice, in order; plan answer p99 %.0f ms, heartbeat p99 %.0f ms; server at most %d MiB; %d kB fetched again a kill and machine",
+			*kills, f.events, percentile(f.plans, 0.99)*1000, percentile(f.beats, 0.99)*1000, f.peak/mib, max(0, f.wire-f.needed)/1000/int64(max(1, *kills**agents))),
 		Took:    time.Since(began),
 		Command: fmt.Sprintf("go test ./test/room -timeout 0 -run '^TestRoom$' -agents %d -kills %d -seed %d", *agents, *kills, *seed),
 	})
@@ -70,7 +72,7 @@ func TestRoom(t *testing.T) {
 
 // data is how much is on the golden disk: less where many disks have to find
 // room in memory.
-func data() int64 { return max(2, min(24, 4800/int64(*agents))) * mib }
+func data() int64 { return max(2, min(16, 3200/int64(*agents))) * mib }
 
 // crowd is the machines of one run, with everybody who knows of them.
 type crowd struct {

@@ -57,7 +57,9 @@ type Agent struct {
 	source *client.Ranges
 	disk   api.Disk
 	sealed string // plan whose flash has succeeded
-	result flashed
+	// preserved are the PARTUUIDs of what that flash left as it was.
+	preserved []string
+	result    flashed
 }
 
 // Run is the program: it returns only if it is not PID 1, with an error.

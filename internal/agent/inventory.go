@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -21,6 +22,8 @@ type machine struct {
 const (
 	maxText = 128 // bytes of one text from the firmware
 	maxList = 64  // disks, and NICs
+	// A hello with that many partitions is half of what the server reads.
+	maxPartitions = 1024 // of all disks
 )
 
 // inventory gathers everything. What cannot be read is left out: a hello with
@@ -34,6 +37,11 @@ func (m machine) inventory(mac string) api.Inventory {
 	}
 	if _, err := os.Stat(filepath.Join(m.sys, "firmware/efi")); err == nil {
 		inv.Firmware = "uefi"
+	}
+	left := maxPartitions
+	for i, d := range inv.Disks {
+		inv.Disks[i].Partitions = d.Partitions[:min(len(d.Partitions), left)]
+		left -= len(inv.Disks[i].Partitions)
 	}
 	inv.CPU, inv.CPUs = m.cpu()
 	inv.Memory = m.memory()
@@ -99,6 +107,7 @@ func (m machine) disks() []api.Disk {
 		d := apiDisk(info)
 		if f, err := os.Open(info.Path); err == nil {
 			d.Holds = blockdev.Signatures(f, info.Size)
+			addContent(&d, f)
 			f.Close()
 		}
 		disks = append(disks, d)
@@ -111,6 +120,26 @@ func apiDisk(i blockdev.Info) api.Disk {
 		Name: i.Name, Size: i.Size, SectorSize: i.SectorSize, Model: strings.TrimSpace(i.Vendor + " " + i.Model), Serial: i.Serial,
 		WWN: i.WWN, Path: i.ByPath, Transport: i.Transport, Removable: i.Removable, ReadOnly: i.ReadOnly,
 	}
+}
+
+// addContent completes what is known of a disk by what r, the disk, holds.
+func addContent(d *api.Disk, r io.ReaderAt) {
+	c := blockdev.ReadContent(r, d.Size, d.SectorSize)
+	d.TableID, d.Unsealed, d.Damaged, d.Claims = c.TableID, c.Unsealed, shown(c.Damaged), c.Claims
+	d.FileSystem, d.FSLabel = c.FileSystem, shown(c.Label)
+	d.Partitions = nil
+	for _, p := range c.Partitions {
+		d.Partitions = append(d.Partitions, api.Partition{
+			Number: p.Number, Start: p.Start, Size: p.Size, Type: p.Type, Label: shown(p.Name), UUID: p.GUID,
+			FileSystem: p.FileSystem, FSLabel: shown(p.Label), Claims: p.Claims,
+		})
+	}
+}
+
+// shown makes a text that somebody wrote onto a disk fit to be passed on.
+func shown(s string) string {
+	s = clean(s)
+	return strings.ToValidUTF8(s[:min(len(s), maxText)], "")
 }
 
 func (m machine) nics() []api.NIC {

@@ -120,6 +120,7 @@ func (s *stage) disks() []api.Disk {
 	d := s.Drive
 	d.Size, d.SectorSize = info.Size(), 512
 	d.Holds = blockdev.Signatures(f, d.Size)
+	addContent(&d, f)
 	return []api.Disk{d}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/diskloss"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
 	"github.com/gild-dev/gild/internal/flash"
 )
@@ -155,12 +156,18 @@ func (r *runner) note(step, format string, args ...any) {
 func cause(step string, err error) string {
 	var rule *diskrule.Error
 	var busy *blockdev.BusyError
+	var claimed *claimedError
+	var keep *diskloss.KeepError
 	var status *client.StatusError
 	switch {
 	case errors.As(err, &rule) && len(rule.Matches) == 0:
 		return "disk-none"
 	case errors.As(err, &rule):
 		return "disk-ambiguous"
+	case errors.As(err, &claimed):
+		return "disk-claimed"
+	case errors.As(err, &keep):
+		return "keep-refused"
 	case errors.As(err, &busy):
 		return "disk-busy"
 	case errors.Is(err, flash.ErrUnfit), errors.Is(err, errUnfit):

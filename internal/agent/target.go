@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/diskloss"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/flash"
@@ -44,8 +47,67 @@ func (a *Agent) chooseDisk(context.Context) (string, error) {
 	if a.sealed == a.plan.ID && disk.Name != a.disk.Name {
 		return "", fmt.Errorf("plan %s was carried out on %s; its rule now means %s, which is not written", a.plan.ID, a.disk.Name, disk.Name)
 	}
+	if a.sealed != a.plan.ID { // what it holds now is what the plan wanted
+		if _, err := a.judge(disk); err != nil {
+			return "", err
+		}
+	}
 	a.disk = disk
 	return diskrule.Describe(disk), nil
+}
+
+// claimedError says that a disk needs the operator's explicit word.
+type claimedError struct{ disk, why string }
+
+func (e *claimedError) Error() string {
+	return fmt.Sprintf("%s %s: it is not overwritten unless the operator arms the machine with --wipe", e.disk, e.why)
+}
+
+// judge refuses a disk whose content the plan does not permit to overwrite, and
+// gives the partitions that stay.
+func (a *Agent) judge(disk api.Disk) ([]api.Partition, error) {
+	verdict, err := diskloss.Of(disk, describeImage(a.image.Config.Disk), a.plan.Keep, a.plan.Known)
+	if err != nil {
+		return nil, err
+	}
+	if verdict.Claim != "" && !a.plan.Wipe {
+		return nil, &claimedError{disk.Name, verdict.Claim}
+	}
+	return verdict.Keep, nil
+}
+
+// describeImage is what decides about a disk, in the words of the wire.
+func describeImage(d golden.Disk) api.Image {
+	im := api.Image{Size: d.Size, SectorSize: d.SectorSize, Scheme: d.Scheme, TableID: d.ID}
+	for _, p := range d.Partitions {
+		im.Partitions = append(im.Partitions, api.Partition{
+			Number: p.Number, Start: p.Start, Size: p.Size, Type: p.Type, Label: p.Name, UUID: p.PartUUID,
+			FileSystem: p.FileSystem, FSLabel: p.FSLabel,
+		})
+	}
+	return im
+}
+
+// keep finds the entries of the partitions that stay, on the disk as it is now
+// that nobody else has it: a moment ago it may have been another.
+func (a *Agent) keep(device *blockdev.Device) ([]partition.Entry, error) {
+	disk := a.disk
+	addContent(&disk, device)
+	kept, err := a.judge(disk)
+	a.preserved = nil
+	if err != nil || len(kept) == 0 {
+		return nil, err
+	}
+	numbers := make([]int, 0, len(kept))
+	for _, p := range kept {
+		numbers = append(numbers, p.Number)
+		a.preserved = append(a.preserved, p.UUID)
+	}
+	entries, err := partition.Entries(device, device.Size(), device.SectorSize(), numbers...)
+	if err != nil {
+		return nil, fmt.Errorf("keeping partitions: %w: %w", err, errUnfit)
+	}
+	return entries, nil
 }
 
 func fits(disk api.Disk, image golden.Disk) error {
@@ -76,9 +138,14 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 	if device.Size() != a.disk.Size {
 		return "", fmt.Errorf("%s is another disk than a moment ago: %w", a.disk.Name, errUnfit)
 	}
+	keep, err := a.keep(device)
+	if err != nil {
+		return "", err
+	}
 	start := time.Now()
 	result, err := flash.Run(ctx, flash.Job{
 		Image:    a.image,
+		Keep:     keep,
 		Source:   permanent{a.source},
 		Disk:     device,
 		Verify:   verify,
@@ -88,6 +155,7 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 		return "", err
 	}
 	a.sealed = a.plan.ID
+	addContent(&a.disk, device)
 	a.result = flashed{Result: result, times: map[string]float64{}}
 	for _, p := range result.Phases {
 		a.result.times[p.Phase.String()] = p.Took.Seconds()
@@ -147,7 +215,7 @@ func (a *Agent) growPartition(ctx context.Context) (note string, err error) {
 	defer device.Close()
 	note = "not asked for"
 	if a.plan.Grow {
-		plan, err := partition.GrowLast(device, device.Size(), device.SectorSize(), partition.GrowOptions{})
+		plan, err := partition.GrowLast(device, device.Size(), device.SectorSize(), partition.GrowOptions{Below: a.image.Table.DiskSize})
 		if err != nil {
 			return "", err
 		}
@@ -169,7 +237,20 @@ func (a *Agent) growPartition(ctx context.Context) (note string, err error) {
 	if err != nil {
 		return "", err
 	}
+	addContent(&a.disk, device) // as the receipt tells it
+	a.disk.Holds = blockdev.Signatures(device, device.Size())
 	return note, device.RereadPartitions(ctx, table.Partitions)
+}
+
+// preservedNames are the kept partitions as the receipt names them.
+func (a *Agent) preservedNames() []string {
+	var names []string
+	for _, p := range a.disk.Partitions {
+		if slices.Contains(a.preserved, p.UUID) {
+			names = append(names, diskloss.Name(p))
+		}
+	}
+	return names
 }
 
 // growFileSystem mounts the grown partition, whichever it is, and grows what

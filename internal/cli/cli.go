@@ -96,7 +96,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.data, "data", a.defaultData(), "data `directory` (GILD_DATA)")
 	flags.StringVar(&a.server, "server", a.defaultServer(), "operator API of the running server, a `URL` (GILD_SERVER)")
 	flags.BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.imageCmd(), a.serveCmd(), a.machineCmd(), a.flashCmd(), a.cancelCmd(), a.writeCmd(), a.initramfsCmd())
+	root.AddCommand(a.imageCmd(), a.serveCmd(), a.stateCmd(), a.machineCmd(), a.flashCmd(), a.cancelCmd(), a.writeCmd(), a.initramfsCmd())
 	for _, c := range allCommands(root) {
 		if c.Args != nil {
 			c.Args = asUsage(c.Args)

@@ -47,6 +47,7 @@ type serveOptions struct {
 	rescue    bool
 	ipxeDirs  []string
 	verbose   bool
+	etcd      etcdOptions
 }
 
 func (a *app) serveCmd() *cobra.Command {
@@ -72,6 +73,7 @@ func (a *app) serveCmd() *cobra.Command {
 	f.BoolVar(&o.rescue, "rescue-shell", false, "give agents busybox and a shell on the console")
 	f.StringSliceVar(&o.ipxeDirs, "ipxe", nil, "`directory` with iPXE boot programs (default: where distributions put them)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log every packet and transfer")
+	o.etcd.flags(f)
 	return cmd
 }
 
@@ -94,8 +96,14 @@ func (a *app) runServe(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	cluster, err := o.etcd.cluster()
+	if err != nil {
+		return err
+	}
 	return server.New(server.Config{
 		DataDir:      a.data,
+		Etcd:         cluster,
+		Prefix:       o.etcd.prefix,
 		Store:        st,
 		Network:      network,
 		BootAddr:     net.JoinHostPort(network.Address.Addr().String(), strconv.Itoa(o.port)),

@@ -13,7 +13,7 @@
 //  7. write LBA 0, flush, read back: sealed
 //
 // Running it again after an interruption hashes what is on the disk and
-// fetches only what differs.
+// fetches only what differs. Partitions behind the image can be kept: keep.go.
 package flash
 
 import (
@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -62,6 +63,10 @@ type Job struct {
 	Source Source
 	Disk   Disk
 
+	// Keep are partitions behind the image that stay as they are, byte for
+	// byte, and in the table. Their entries must come from the disk as it is
+	// now (partition.Entries).
+	Keep []partition.Entry
 	// Verify says how much of the disk is read back. Zero means VerifyFull.
 	Verify Verify
 	// Workers is how many chunks are fetched, decoded and written at a time,
@@ -127,7 +132,7 @@ var ErrUnfit = errors.New("the disk was not touched")
 // Run writes the image. When it returns nil the disk is sealed: it holds the
 // image, every byte that Verify covers was read back from the medium, and it
 // boots. When it returns an error other than ErrUnfit or a StuckError the disk
-// does not boot, and running the same job again continues where this one
+// does not boot, or with Job.Keep was not yet touched, and running the same job again continues where this one
 // stopped.
 func Run(ctx context.Context, job Job) (Result, error) {
 	f, err := New(job)

@@ -39,6 +39,9 @@ func New(job Job) (*Flight, error) {
 	if err := Check(job.Image, job.Disk); err != nil {
 		return nil, err
 	}
+	if err := checkKeep(job); err != nil {
+		return nil, err
+	}
 	if job.Workers <= 0 {
 		job.Workers = min(max(4, 2*runtime.GOMAXPROCS(0)), 8)
 	}

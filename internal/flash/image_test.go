@@ -80,16 +80,31 @@ func randomDisk(seed byte, n int) []byte {
 	return raw
 }
 
-// putGPT writes a GPT with one partition onto the disk (UEFI 2.10, chapter 5):
-// protective MBR, primary and, at the end, backup.
+// putGPT writes a GPT with one partition onto the disk; putEntries one with
+// others (UEFI 2.10, chapter 5): protective MBR, primary and, at the end, backup.
 func putGPT(disk []byte, sector int) {
+	first := 2 + (128*128+sector-1)/sector
+	putEntries(disk, sector, gptEntry{1, "unique partition", first * sector, len(disk)/sector*sector - (first-1)*sector})
+}
+
+// gptEntry is a partition of a test's GPT, from byte to byte.
+type gptEntry struct {
+	number   int
+	guid     string // 16 bytes
+	from, to int
+}
+
+func putEntries(disk []byte, sector int, parts ...gptEntry) {
 	le := binary.LittleEndian
 	last := uint64(len(disk)/sector) - 1
 	table := (128*128 + sector - 1) / sector
 	entries := make([]byte, table*sector)
-	copy(entries, "\xaf\x3d\xc6\x0f\x83\x84\x72\x47\x8e\x79\x3d\x69\xd8\x47\x7d\xe4unique partition")
-	le.PutUint64(entries[32:], uint64(2+table))
-	le.PutUint64(entries[40:], last-uint64(table)-1)
+	for _, p := range parts {
+		e := entries[128*(p.number-1):]
+		copy(e, "\xaf\x3d\xc6\x0f\x83\x84\x72\x47\x8e\x79\x3d\x69\xd8\x47\x7d\xe4"+p.guid)
+		le.PutUint64(e[32:], uint64(p.from/sector))
+		le.PutUint64(e[40:], uint64(p.to/sector-1))
+	}
 	header := func(at, other, entriesAt uint64) []byte {
 		h := make([]byte, sector)
 		copy(h, "EFI PART\x00\x00\x01\x00\x5c\x00\x00\x00")

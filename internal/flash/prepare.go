@@ -11,10 +11,17 @@ import (
 // disk for its old self. The two are separate flushed steps because a disk
 // may keep the writes of one step in any order.
 func (f *Flight) prepare(ctx context.Context) error {
+	if err := f.rehearse(ctx); err != nil {
+		return err
+	}
 	if err := f.closeGate(ctx); err != nil {
 		return err
 	}
-	if err := f.zeroProven(ctx, f.leftovers()...); err != nil {
+	untouchable, err := f.secure(ctx)
+	if err != nil {
+		return fmt.Errorf("keeping partitions: %w", err)
+	}
+	if err := f.zeroProven(ctx, without(f.leftovers(), untouchable)...); err != nil {
 		return fmt.Errorf("wiping old signatures: %w", err)
 	}
 	return nil

@@ -23,7 +23,8 @@ type extent struct {
 func (e extent) end() int64 { return e.off + int64(len(e.data)) }
 
 // seal writes what was held back: first all but LBA 0, then, once that is on
-// the medium, LBA 0.
+// the medium, LBA 0. What is behind the image, its backup table, comes after
+// what is in it: see keep.go.
 func (f *Flight) seal(ctx context.Context) error {
 	extents, err := f.finalExtents()
 	if err != nil {
@@ -33,8 +34,18 @@ func (f *Flight) seal(ctx context.Context) error {
 	// Sorted by offset, so the first extent begins with LBA 0.
 	gate := []extent{{0, extents[0].data[:sector]}}
 	extents[0] = extent{int64(sector), extents[0].data[sector:]}
+	parts := [][]extent{extents}
+	if len(f.Keep) > 0 {
+		behind := slices.IndexFunc(extents, func(e extent) bool { return e.off >= f.table.DiskSize })
+		parts = [][]extent{extents[:behind], extents[behind:]}
+	}
 	body := func() error {
-		return f.writeProven(ctx, extents, func() error { return f.proveAll(ctx) })
+		for _, p := range parts {
+			if err := f.writeProven(ctx, p, func() error { return f.proveAll(ctx) }); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	if err := body(); err != nil {
 		return fmt.Errorf("writing head and backup table: %w", err)
@@ -64,9 +75,9 @@ func (f *Flight) finalExtents() ([]extent, error) {
 		extents = append(extents, extent{off, f.held.raw[i]})
 	}
 	if f.Image.Config.Disk.Scheme == "gpt" {
-		plan, err := partition.MoveBackup(heldReader(slices.Clone(extents)), f.table.DiskSize, f.Disk.Size(), f.Disk.SectorSize())
+		plan, err := f.fitted()
 		if err != nil {
-			return nil, fmt.Errorf("fitting the partition table to the disk: %w", err)
+			return nil, err
 		}
 		for _, e := range plan.Edits {
 			extents = overlay(extents, extent{e.Offset, e.Data})
@@ -74,6 +85,21 @@ func (f *Flight) finalExtents() ([]extent, error) {
 	}
 	slices.SortFunc(extents, func(a, b extent) int { return cmp.Compare(a.off, b.off) })
 	return extents, nil
+}
+
+// fitted plans the image's tables as they are on this disk.
+func (f *Flight) fitted() (*partition.Plan, error) {
+	var image heldReader
+	for i, raw := range f.held.raw {
+		off, _ := f.table.Extent(i)
+		image = append(image, extent{off, raw})
+	}
+	slices.SortFunc(image, func(a, b extent) int { return cmp.Compare(a.off, b.off) })
+	plan, err := partition.MoveBackup(image, f.table.DiskSize, f.Disk.Size(), f.Disk.SectorSize(), f.Keep...)
+	if err != nil {
+		return nil, fmt.Errorf("fitting the partition table to the disk: %w", err)
+	}
+	return plan, nil
 }
 
 // overlay puts e over the extents: bytes that one of them covers are changed

@@ -8,11 +8,14 @@ import (
 
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/state"
 )
 
 // Config is what an operator decides about a server.
 type Config struct {
 	DataDir      string
+	Etcd         *state.Cluster // nil: an etcd in this process
+	Prefix       string         // of all keys in etcd; empty is DefaultPrefix
 	Store        *store.Store
 	Network      Network
 	BootAddr     string // host and port of boot HTTP
@@ -34,6 +37,8 @@ func New(c Config) *Server {
 	}
 	return &Server{
 		DataDir:      c.DataDir,
+		Etcd:         c.Etcd,
+		Prefix:       c.Prefix,
 		BootAddr:     c.BootAddr,
 		OperatorAddr: c.OperatorAddr,
 		Boot: httpd.Boot{

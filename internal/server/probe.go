@@ -121,7 +121,7 @@ func ping(ctx context.Context, address string) error {
 	if ip == nil {
 		return fmt.Errorf("pinging %s: not an IPv4 address", address)
 	}
-	c, to, err := pingSocket(ip)
+	c, to, err := pingSocket(ctx, ip)
 	if err != nil {
 		return fmt.Errorf("pinging %s: %w", address, err)
 	}
@@ -149,10 +149,10 @@ func ping(ctx context.Context, address string) error {
 
 // pingSocket opens the socket that every user may use where the kernel is set
 // so (net.ipv4.ping_group_range), else the one for root.
-func pingSocket(ip net.IP) (net.PacketConn, net.Addr, error) {
+func pingSocket(ctx context.Context, ip net.IP) (net.PacketConn, net.Addr, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
 	if err != nil {
-		c, err := net.ListenPacket("ip4:icmp", "0.0.0.0")
+		c, err := (&net.ListenConfig{}).ListenPacket(ctx, "ip4:icmp", "0.0.0.0")
 		return c, &net.IPAddr{IP: ip}, err
 	}
 	f := os.NewFile(uintptr(fd), "ping")

@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/golden"
-	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/state"
 )
@@ -41,8 +40,12 @@ type Opener struct {
 
 // Server is what gild serve runs.
 type Server struct {
-	// DataDir holds the state in DIR/etcd.
+	// DataDir holds the state in DIR/etcd, unless Etcd is set.
 	DataDir string
+	// Etcd is the operator's cluster; nil: an etcd in this process.
+	Etcd *state.Cluster
+	// Prefix is what all keys begin with; empty is DefaultPrefix.
+	Prefix string
 	// BootAddr is where machines boot from by HTTP: host and port. The host
 	// is the address of the boot interface, as machines reach it.
 	BootAddr string
@@ -90,13 +93,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer l.close()
 
-	db, err := state.Start(ctx, s.DataDir, log)
+	db, err := s.openState(ctx, log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
+	defer func() { err = errors.Join(err, db.close()) }()
 	machines := &Machines{
-		Store:    &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.Labels},
+		Store:    NewStore(db.client, s.Prefix),
 		Images:   s.Boot.Images,
 		Pins:     s.Pins,
 		Bootable: s.Bootable,
@@ -114,11 +117,15 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	boot.Machines = machines
 	boot.BaseURL = machines.BaseURL
 	boot.Log = cmp.Or(boot.Log, log)
+	others := &peers{store: machines.Store, self: boot.BaseURL}
+	boot.Servers, machines.Peers = others.list, others.list
 	operator := httpd.Operator{Control: machines, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Log: log}
 	services = append(services,
 		named{"boot HTTP", &httpService{server: httpd.NewServer(boot.Handler(), log), listener: l.boot, drain: true}},
 		named{"operator API", &httpService{server: httpd.NewServer(operator.Handler(), log), listener: l.operator}},
-		named{"state", watchdog{db.Done()}})
+		named{"announcement", others.announce(s.Version)},
+		named{"backups", s.backups(machines.Store, log)},
+		named{"state", watchdog{db.done}})
 	if s.Ready != nil {
 		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL})
 	}

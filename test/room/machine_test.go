@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +31,8 @@ type machine struct {
 }
 
 func newMachine(i int, dir string, servers ...string) machine {
+	first := i % len(servers)
+	servers = append(slices.Clone(servers[first:]), servers[:first]...)
 	name := fmt.Sprintf("m%04d", i)
 	return machine{
 		Name: name, MAC: fmt.Sprintf("52:54:00:%02x:%02x:%02x", i>>16&0xff, i>>8&0xff, i&0xff),

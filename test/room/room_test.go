@@ -24,8 +24,8 @@ func TestRoom(t *testing.T) {
 	needRoom(t)
 	began := time.Now()
 	s := newServer(t, "lo", "127.0.0.1")
-	disk, needed := golden(t, data(), s)
-	r := newRoom(t, disk, s)
+	disk, needed := golden(t, data(*agents), s)
+	r := newRoom(t, *agents, disk, s)
 	f := figures{agents: *agents, kills: *kills, needed: needed * int64(*agents)}
 
 	r.register(t)
@@ -72,7 +72,7 @@ func TestRoom(t *testing.T) {
 
 // data is how much is on the golden disk: less where many disks have to find
 // room in memory.
-func data() int64 { return max(2, min(16, 3200/int64(*agents))) * mib }
+func data(machines int) int64 { return max(2, min(16, 3200/int64(machines))) * mib }
 
 // crowd is the machines of one run, with everybody who knows of them.
 type crowd struct {
@@ -87,8 +87,9 @@ type crowd struct {
 // inMemory is where disks cost the least, if it is there.
 const inMemory = "/dev/shm"
 
-// newRoom starts the servers and makes empty disks.
-func newRoom(t *testing.T, disk []byte, servers ...*server) *crowd {
+// newRoom starts the servers and makes empty disks. The operator speaks to the
+// first server; the machines begin with different ones.
+func newRoom(t *testing.T, machines int, disk []byte, servers ...*server) *crowd {
 	t.Helper()
 	dir, err := os.MkdirTemp(inMemory, "gild-room-")
 	if err != nil {
@@ -105,7 +106,7 @@ func newRoom(t *testing.T, disk []byte, servers ...*server) *crowd {
 	}
 	r.operator = servers[0].operator()
 	r.follower = follow(t.Context(), r.operator)
-	for i := range *agents {
+	for i := range machines {
 		m := newMachine(i, dir, bases...)
 		f, err := os.Create(m.Disk)
 		if err == nil {

@@ -4,7 +4,8 @@
 // Every call is one attempt with its own time limit. Whether and when to ask
 // again is the caller's knowledge: a boot step, a report queue and the flash
 // engine each wait differently. StatusError.Permanent tells them what asking
-// again cannot mend.
+// again cannot mend. Where a cluster has several servers, an attempt that one
+// of them failed makes the next attempt go to another.
 package client
 
 import (
@@ -34,24 +35,26 @@ const (
 // its ranges over about as many at a time.
 const connections = 8
 
-// Client talks to one server. Safe for concurrent use.
+// Client talks to one server, or to one after the other of a cluster. Safe for
+// concurrent use.
 type Client struct {
-	base *url.URL
-	http *http.Client
+	servers servers
+	http    *http.Client
 }
 
-// New makes a client for the server at base, "http://host:port", and checks
-// no more than its spelling.
+// New makes a client for the server at base, "http://host:port", or for those
+// of a cluster, separated by commas, and checks no more than their spelling.
 func New(base string) (*Client, error) {
-	u, err := url.Parse(base)
-	if err != nil {
-		return nil, fmt.Errorf("server address %.200q: %w", base, errors.Unwrap(err))
-	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.User != nil {
-		return nil, fmt.Errorf("server address %.200q is not of the form http://host:port", base)
+	var all []*url.URL
+	for one := range strings.SplitSeq(base, ",") {
+		u, err := parseBase(one)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, u)
 	}
 	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: 10 * time.Second}
-	return &Client{base: u, http: &http.Client{Transport: &http.Transport{
+	return &Client{servers: servers{list: all}, http: &http.Client{Transport: &http.Transport{
 		// No proxy from the environment: a machine asks the server it was
 		// booted by. No transparent compression: a range of a blob is
 		// counted in the bytes that are stored.
@@ -63,8 +66,19 @@ func New(base string) (*Client, error) {
 	}}}, nil
 }
 
-// Server is the address that the client was made for.
-func (c *Client) Server() string { return c.base.String() }
+func parseBase(base string) (*url.URL, error) {
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, fmt.Errorf("server address %.200q: %w", base, errors.Unwrap(err))
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.User != nil {
+		return nil, fmt.Errorf("server address %.200q is not of the form http://host:port", base)
+	}
+	return u, nil
+}
+
+// Server is the address of the server that the next call goes to.
+func (c *Client) Server() string { return c.servers.current().String() }
 
 // Reset drops idle connections, which have become useless when the machine's
 // address or link changed.
@@ -103,6 +117,7 @@ func (c *Client) Hello(ctx context.Context, hello api.Hello) (answer api.Answer,
 	if err != nil {
 		return api.Answer{}, time.Time{}, err
 	}
+	c.servers.learn(answer.Servers)
 	if date, err = http.ParseTime(header.Get("Date")); err != nil {
 		date = time.Time{}
 	}
@@ -165,13 +180,15 @@ func (c *Client) post(ctx context.Context, path string, in, out any) (http.Heade
 	return resp.Header, nil
 }
 
-func (c *Client) url(path string) string { return c.base.JoinPath(path).String() }
+func (c *Client) url(path string) string { return c.servers.current().JoinPath(path).String() }
 
 // do sends req and returns the response if it has one of the wanted statuses.
+// A server that could not answer is not asked next.
 func (c *Client) do(req *http.Request, want ...int) (*http.Response, error) {
 	op := req.Method + " " + req.URL.Path
 	resp, err := c.http.Do(req)
 	if err != nil {
+		c.servers.failed(req.URL)
 		// The library's own wrapping repeats method and address.
 		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
 			err = wrapped.Err
@@ -184,6 +201,9 @@ func (c *Client) do(req *http.Request, want ...int) (*http.Response, error) {
 		}
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode >= http.StatusInternalServerError {
+		c.servers.failed(req.URL)
+	}
 	return nil, &StatusError{Op: op, Status: resp.StatusCode, Detail: detail(resp), RetryAfter: retryAfter(resp.Header)}
 }
 

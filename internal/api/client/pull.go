@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -65,18 +66,21 @@ func (c *Client) pull(ctx context.Context, path, digest string, size, limit int6
 func (c *Client) get(ctx context.Context, path string, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(path), nil)
-	if err != nil {
-		return nil, fmt.Errorf("GET %s: %w", path, err)
-	}
-	req.Header.Set("Accept", manifestType+", application/octet-stream")
-	resp, err := c.do(req, http.StatusOK)
+	resp, err := c.anyServer(func(base *url.URL) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath(path).String(), nil)
+		if err != nil {
+			return nil, fmt.Errorf("GET %s: %w", path, err)
+		}
+		req.Header.Set("Accept", manifestType+", application/octet-stream")
+		return c.do(req, http.StatusOK)
+	})
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	body, err := readBounded(resp.Body, limit)
 	if err != nil {
+		c.servers.failed(resp.Request.URL)
 		return nil, fmt.Errorf("GET %s: %w", path, err)
 	}
 	return body, nil
@@ -132,25 +136,29 @@ func (r *Ranges) ReadRange(ctx context.Context, off, length int64) (io.ReadClose
 	if off < 0 || length <= 0 || off > r.size || length > r.size-off {
 		return nil, fmt.Errorf("GET %s: %d bytes from %d are not inside a blob of %d", r.path, length, off, r.size)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.client.url(r.path), nil)
-	if err != nil {
-		return nil, fmt.Errorf("GET %s: %w", r.path, err)
-	}
-	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", off, off+length-1))
 	// The whole blob is an acceptable answer only when all of it was asked for.
 	want := []int{http.StatusPartialContent}
 	if off == 0 && length == r.size {
 		want = append(want, http.StatusOK)
 	}
-	resp, err := r.client.do(req, want...)
+	resp, err := r.client.anyServer(func(base *url.URL) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath(r.path).String(), nil)
+		if err != nil {
+			return nil, fmt.Errorf("GET %s: %w", r.path, err)
+		}
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", off, off+length-1))
+		return r.client.do(req, want...)
+	})
 	if err != nil {
 		return nil, err
 	}
 	if err := r.check(resp, off, length); err != nil {
 		resp.Body.Close()
+		r.client.servers.failed(resp.Request.URL)
 		return nil, fmt.Errorf("GET %s: %w", r.path, err)
 	}
-	return &exactBody{body: resp.Body, left: length}, nil
+	failed := func() { r.client.servers.failed(resp.Request.URL) }
+	return &exactBody{body: resp.Body, left: length, failed: failed}, nil
 }
 
 func (r *Ranges) check(resp *http.Response, off, length int64) error {
@@ -171,10 +179,12 @@ func (r *Ranges) check(resp *http.Response, off, length int64) error {
 	return nil
 }
 
-// exactBody gives exactly left bytes.
+// exactBody gives exactly left bytes, or tells that the server failed. A server
+// that falls silent is found by the reader, who then ends the request.
 type exactBody struct {
-	body io.ReadCloser
-	left int64
+	body   io.ReadCloser
+	left   int64
+	failed func()
 }
 
 func (b *exactBody) Read(p []byte) (int, error) {
@@ -187,6 +197,9 @@ func (b *exactBody) Read(p []byte) (int, error) {
 		if err = io.ErrUnexpectedEOF; b.left == 0 {
 			err = nil // said by the next Read
 		}
+	}
+	if err != nil {
+		b.failed()
 	}
 	return n, err
 }

@@ -117,15 +117,50 @@ func (h host) reasons(dir string) ([]string, error) {
 			return nil, err
 		}
 		for _, holder := range holders {
-			by := holder.Name()
-			if dm := attr(filepath.Join(sub, "holders", by), "dm/name"); dm != "" {
-				by += " (" + dm + ")"
-			}
-			reasons = append(reasons, name+" is held by "+by)
+			reasons = append(reasons, name+" is held by "+holderName(filepath.Join(sub, "holders", holder.Name())))
 		}
 	}
 	slices.Sort(reasons) // A map gave the order.
 	return slices.Compact(reasons), nil
+}
+
+// holderName says what a holder in sysfs is: "dm-0 (vg0-root), of the LVM volume group vg0". What made
+// a device-mapper device is at the front of its UUID (libdevmapper.h).
+func holderName(dir string) string {
+	by := filepath.Base(dir)
+	name, id := attr(dir, "dm/name"), attr(dir, "dm/uuid")
+	if name != "" {
+		by += " (" + name + ")"
+	}
+	switch {
+	case strings.HasPrefix(id, "LVM-"):
+		return by + ", of the LVM volume group " + volumeGroup(name)
+	case strings.HasPrefix(id, "CRYPT-"):
+		return by + ", an open encrypted volume"
+	case strings.HasPrefix(id, "mpath-"):
+		return by + ", a multipath device"
+	case attr(dir, "md/level") != "":
+		return by + ", a RAID array (" + attr(dir, "md/level") + ")"
+	case strings.HasPrefix(by, "bcache"):
+		return by + ", a bcache device"
+	}
+	return by
+}
+
+// volumeGroup takes the group from the name of a logical volume, in which LVM writes "group-volume"
+// with each hyphen of either doubled.
+func volumeGroup(name string) string {
+	for i := 0; i < len(name); i++ {
+		if name[i] != '-' {
+			continue
+		}
+		if i+1 == len(name) || name[i+1] != '-' {
+			name = name[:i]
+			break
+		}
+		i++
+	}
+	return strings.ReplaceAll(name, "--", "-")
 }
 
 // below reports whether the device with this number is made of the disk in dir, through partitions

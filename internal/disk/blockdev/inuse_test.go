@@ -199,3 +199,32 @@ func TestUnescape(t *testing.T) {
 		}
 	}
 }
+
+// TestHolderName names what an operator has to stop.
+func TestHolderName(t *testing.T) {
+	for _, tc := range []struct {
+		dir   string
+		attrs map[string]string
+		want  string
+	}{
+		{"dm-0", map[string]string{"dm/name": "my--vg-a--root", "dm/uuid": "LVM-abc"}, "dm-0 (my--vg-a--root), of the LVM volume group my-vg"},
+		{"dm-1", map[string]string{"dm/name": "home", "dm/uuid": "CRYPT-LUKS2-abc-home"}, "dm-1 (home), an open encrypted volume"},
+		{"dm-2", map[string]string{"dm/name": "linear"}, "dm-2 (linear)"},
+		{"md127", map[string]string{"md/level": "raid1"}, "md127, a RAID array (raid1)"},
+		{"bcache0", nil, "bcache0, a bcache device"},
+	} {
+		dir := filepath.Join(t.TempDir(), tc.dir)
+		for name, value := range tc.attrs {
+			path := filepath.Join(dir, name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(value+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := holderName(dir); got != tc.want {
+			t.Errorf("holderName(%s) = %q; want %q", tc.dir, got, tc.want)
+		}
+	}
+}

@@ -66,7 +66,7 @@ func Signatures(r io.ReaderAt, size int64) []string {
 		found = append(found, s)
 	}
 	for _, m := range magics {
-		if p.has(m) && !slices.Contains(found, m.name) {
+		if m.name != "" && p.has(m) && !slices.Contains(found, m.name) {
 			found = append(found, m.name)
 		}
 	}
@@ -78,33 +78,46 @@ func Signatures(r io.ReaderAt, size int64) []string {
 	return found
 }
 
-// magic is a fixed text at a fixed place; negative offsets count from the end of the disk.
+// magic is a fixed text at a fixed place; negative offsets count from the end of the disk. One with a
+// code is a claim, see [Content].
 type magic struct {
 	name   string
 	offset int64
 	text   string
+	code   string
 }
 
 var magics = []magic{
-	{"xfs", 0, "XFSB"},
-	{"btrfs", 64<<10 + 64, "_BHRfS_M"},
-	{"f2fs", 1024, "\x10\x20\xf5\xf2"},
-	{"squashfs", 0, "hsqs"},
-	{"iso9660", 32<<10 + 1, "CD001"},
-	{"ntfs", 3, "NTFS    "},
-	{"exfat", 3, "EXFAT   "},
+	{"xfs", 0, "XFSB", ""},
+	{"btrfs", 64<<10 + 64, "_BHRfS_M", ""},
+	{"f2fs", 1024, "\x10\x20\xf5\xf2", ""},
+	{"squashfs", 0, "hsqs", ""},
+	{"iso9660", 32<<10 + 1, "CD001", ""},
+	{"ntfs", 3, "NTFS    ", ""},
+	{"exfat", 3, "EXFAT   ", ""},
 	// The end of the first page, whose size is that of the machine which made it.
-	{"swap", 4<<10 - 10, "SWAPSPACE2"},
-	{"swap", 16<<10 - 10, "SWAPSPACE2"},
-	{"swap", 64<<10 - 10, "SWAPSPACE2"},
+	{"swap", 4<<10 - 10, "SWAPSPACE2", ""},
+	{"swap", 16<<10 - 10, "SWAPSPACE2", ""},
+	{"swap", 64<<10 - 10, "SWAPSPACE2", ""},
 	// LVM2 puts its label into any of the first four sectors, usually the second.
-	{"LVM2", 0, "LABELONE"},
-	{"LVM2", 512, "LABELONE"},
-	{"LVM2", 1024, "LABELONE"},
-	{"LVM2", 1536, "LABELONE"},
-	{"bcache", 4096 + 24, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"},
-	{"Intel firmware RAID", -1024, "Intel Raid ISM Cfg Sig. "},
-	{"DDF firmware RAID", -512, "\xde\x11\xde\x11"},
+	{"LVM2", 0, "LABELONE", "lvm"},
+	{"LVM2", 512, "LABELONE", "lvm"},
+	{"LVM2", 1024, "LABELONE", "lvm"},
+	{"LVM2", 1536, "LABELONE", "lvm"},
+	{"bcache", 4096 + 24, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", "bcache"},
+	// md assembles both kinds of firmware RAID.
+	{"Intel firmware RAID", -1024, "Intel Raid ISM Cfg Sig. ", "md"},
+	{"DDF firmware RAID", -512, "\xde\x11\xde\x11", "md"},
+	{"", 0, "LUKS\xba\xbe", "luks"}, // named by its version: see luks
+	{"Ceph", 0, "bluestore block device", "ceph"},
+	// OCFS2 has its super block in block 2, of 512 to 4096 bytes.
+	{"ocfs2", 1 << 10, "OCFSV2", "cluster"},
+	{"ocfs2", 2 << 10, "OCFSV2", "cluster"},
+	{"ocfs2", 4 << 10, "OCFSV2", "cluster"},
+	{"ocfs2", 8 << 10, "OCFSV2", "cluster"},
+	{"gfs2", 64 << 10, "\x01\x16\x19\x70\x00\x00\x00\x01", "cluster"},
+	{"VMFS", 1 << 20, "\x0d\xd0\x01\xc0", "cluster"}, // a volume's member
+	{"VMFS", 2 << 20, "\x5e\xf1\xab\x2f", "cluster"},
 }
 
 // prober reads bits of a disk; what is outside or unreadable reads as nothing.
@@ -125,11 +138,14 @@ func (p prober) at(off int64, n int) []byte {
 }
 
 func (p prober) has(m magic) bool {
-	off := m.offset
-	if off < 0 {
-		off += p.size
+	return bytes.Equal(p.at(p.place(m), len(m.text)), []byte(m.text))
+}
+
+func (p prober) place(m magic) int64 {
+	if m.offset < 0 {
+		return m.offset + p.size
 	}
-	return bytes.Equal(p.at(off, len(m.text)), []byte(m.text))
+	return m.offset
 }
 
 func (p prober) table() string {
@@ -185,8 +201,13 @@ func (p prober) fat() string {
 	return ""
 }
 
-// md looks for the super block of Linux software RAID in its four places (md(4)).
 func (p prober) md() string {
+	name, _, _ := p.mdPlace()
+	return name
+}
+
+// mdPlace looks for the super block of Linux software RAID in its four places (md(4)).
+func (p prober) mdPlace() (name string, at int64, ok bool) {
 	sectors := p.size / 512
 	for _, place := range []struct {
 		off  int64
@@ -204,10 +225,10 @@ func (p prober) md() string {
 		// 0.90 is in the byte order of its machine and says its major version 0; 1.x is little-endian.
 		little := binary.LittleEndian.Uint32(b) == 0xa92b4efc && binary.LittleEndian.Uint32(b[4:]) <= 1
 		if little || place.name == "mdraid 0.90" && binary.BigEndian.Uint32(b) == 0xa92b4efc {
-			return place.name
+			return place.name, place.off, true
 		}
 	}
-	return ""
+	return "", 0, false
 }
 
 func (p prober) luks() string {
@@ -221,18 +242,25 @@ func (p prober) luks() string {
 	return "LUKS"
 }
 
-// zfs looks for an uberblock in any of the four labels: each of 256 KiB, its second half an array of
-// uberblocks of at least 1 KiB in the byte order of the machine (OpenZFS, vdev_impl.h).
 func (p prober) zfs() string {
+	if _, ok := p.zfsPlace(); ok {
+		return "ZFS"
+	}
+	return ""
+}
+
+// zfsPlace looks for an uberblock in any of the four labels: each of 256 KiB, its second half an array of
+// uberblocks of at least 1 KiB in the byte order of the machine (OpenZFS, vdev_impl.h).
+func (p prober) zfsPlace() (int64, bool) {
 	const label, ring = 256 << 10, 128 << 10
 	end := p.size &^ (label - 1)
 	for _, at := range []int64{0, label, end - 2*label, end - label} {
 		b := p.at(at+label-ring, ring)
 		for ; len(b) >= 1024; b = b[1024:] {
 			if binary.LittleEndian.Uint64(b) == 0x00bab10c || binary.BigEndian.Uint64(b) == 0x00bab10c {
-				return "ZFS"
+				return at, true
 			}
 		}
 	}
-	return ""
+	return 0, false
 }

@@ -147,10 +147,16 @@ func (o owner) claimsCount(p api.Partition) bool {
 	}
 	for _, q := range o.image.Partitions {
 		if same(p, q) {
-			return q.FileSystem != "" && q.FileSystem != p.FileSystem
+			return q.FileSystem != "" && q.FileSystem != p.FileSystem && !container(q.FileSystem)
 		}
 	}
 	return true
+}
+
+// container tells what an image's partition holds, as blkid names it, from a
+// file system: such a partition is claimed from the first flash on.
+func container(kind string) bool {
+	return strings.HasSuffix(kind, "_member") || strings.HasPrefix(kind, "crypto_")
 }
 
 // same compares what growth does not change.

@@ -2,10 +2,12 @@
 //
 // A rule is terms joined by commas, all of which must hold:
 //
-//	serial=S4EWNX0R   wwn=0x5000c500a1b2c3d4   name=nvme0n1   path=pci-0000:00:1f.2-ata-1
+//	serial=S4EWNX0R   wwn=0x5000c500a1b2c3d4   name=nvme0n1   by-path=pci-0000:00:1f.2-ata-1
 //	transport=nvme    model~samsung            size>=400G     size<=2TiB     smallest
 //
-// "=" compares without regard to case, "~" looks for a part. Sizes are bytes
+// "=" compares without regard to case, "~" looks for a part. "path" is another
+// word for "by-path". Names may be as /dev has them: /dev/disk/by-path/... and
+// /dev/sda mean what is behind the last slash. Sizes are bytes
 // or have a unit: K, M, G, T are powers of 1000 as on the label of a disk,
 // Ki, Mi, Gi, Ti powers of 1024; "size=" allows one percent, because a disk
 // sold as 480G has 480,103,981,056 bytes. "smallest" or "largest" picks one
@@ -53,6 +55,7 @@ var texts = []text{
 	{"serial", true, func(d api.Disk) string { return d.Serial }},
 	{"wwn", true, func(d api.Disk) string { return d.WWN }},
 	{"name", true, func(d api.Disk) string { return d.Name }},
+	{"by-path", true, func(d api.Disk) string { return d.Path }},
 	{"path", true, func(d api.Disk) string { return d.Path }},
 	{"transport", true, func(d api.Disk) string { return d.Transport }},
 	{"model", false, func(d api.Disk) string { return d.Model }},
@@ -107,9 +110,22 @@ func (r *Rule) add(part string) error {
 		}
 	} else if err := checkText(t); err != nil {
 		return err
+	} else if t.value = bare(t.key, t.value); t.value == "" {
+		return fmt.Errorf("%q has no value", part)
 	}
 	r.terms = append(r.terms, t)
 	return nil
+}
+
+// bare takes from a value what only says where it was copied from.
+func bare(key, value string) string {
+	switch key {
+	case "by-path", "path":
+		return strings.TrimPrefix(value, "/dev/disk/by-path/")
+	case "name":
+		return strings.TrimPrefix(value, "/dev/")
+	}
+	return value
 }
 
 func checkText(t term) error {
@@ -170,7 +186,8 @@ func parseSize(s string) (int64, error) {
 // String is the rule as it was written.
 func (r Rule) String() string { return r.text }
 
-// Error says that a rule does not mean exactly one disk.
+// Error says that a rule does not mean exactly one disk. Its text has a line of
+// its own for each disk that the machine has.
 type Error struct {
 	Rule    string
 	Matches []api.Disk // none or several
@@ -192,12 +209,12 @@ func (e *Error) Error() string {
 	default:
 		fmt.Fprintf(&b, "%s means no disk", rule)
 	}
-	b.WriteString("; seen: ")
+	b.WriteString("; seen:")
 	for i, d := range e.Seen {
 		if i > 0 {
-			b.WriteString("; ")
+			b.WriteByte(';') // for those who show it as one line
 		}
-		b.WriteString(Describe(d))
+		b.WriteString("\n  " + Describe(d))
 	}
 	return b.String()
 }
@@ -205,7 +222,7 @@ func (e *Error) Error() string {
 // Describe says in one line what a person tells disks apart by.
 func Describe(d api.Disk) string {
 	words := []string{d.Name, fmt.Sprintf("%.1f GB", float64(d.Size)/1e9)}
-	for _, w := range []struct{ label, value string }{{"", d.Model}, {"serial ", d.Serial}, {"wwn ", d.WWN}, {"", d.Transport}} {
+	for _, w := range []struct{ label, value string }{{"", d.Model}, {"serial ", d.Serial}, {"wwn ", d.WWN}, {"at ", d.Path}, {"", d.Transport}} {
 		if w.value != "" {
 			words = append(words, w.label+w.value)
 		}

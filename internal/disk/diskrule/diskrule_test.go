@@ -19,18 +19,25 @@ var machine = []api.Disk{
 
 func TestSelect(t *testing.T) {
 	for rule, want := range map[string]string{
-		"serial=S4EWNX0R":                 "sda",
-		"serial=s4ewnx0t":                 "sdb",
-		"wwn=0x5002538E00000001":          "sda",
-		"path=pci-0000:00:1f.2-ata-1":     "sda",
-		"name=sdc":                        "sdc", // named: a removable disk may be meant
-		"transport=usb":                   "sdc",
-		"transport=nvme":                  "nvme0n1",
-		"model~black":                     "nvme0n1",
-		"size>=900G":                      "nvme0n1",
-		"size=1T":                         "nvme0n1",
-		"size>0.4TiB, size<=2TiB,largest": "nvme0n1",
-		" model~samsung , serial~0T ":     "sdb",
+		"serial=S4EWNX0R":                                  "sda",
+		"serial=s4ewnx0t":                                  "sdb",
+		"wwn=0x5002538E00000001":                           "sda",
+		"path=pci-0000:00:1f.2-ata-1":                      "sda",
+		"by-path=pci-0000:00:1f.2-ata-1":                   "sda",
+		"by-path~ata-1":                                    "sda",
+		"name=/dev/nvme0n1":                                "nvme0n1",
+		"size>=900G,transport=nvme":                        "nvme0n1",
+		"model~samsung,size<1T,serial~0R":                  "sda",
+		"largest":                                          "nvme0n1",
+		"by-path=/dev/disk/by-path/pci-0000:00:1f.2-ata-1": "sda",
+		"name=sdc":                                         "sdc", // named: a removable disk may be meant
+		"transport=usb":                                    "sdc",
+		"transport=nvme":                                   "nvme0n1",
+		"model~black":                                      "nvme0n1",
+		"size>=900G":                                       "nvme0n1",
+		"size=1T":                                          "nvme0n1",
+		"size>0.4TiB, size<=2TiB,largest":                  "nvme0n1",
+		" model~samsung , serial~0T ":                      "sdb",
 		// Several, or none.
 		"":                      "",
 		"smallest":              "",
@@ -40,7 +47,10 @@ func TestSelect(t *testing.T) {
 		"name=sr0":              "",
 		"name=sdd":              "",
 		"model~ultra":           "",
-		"size<=10G":             "",
+		"size<=10G":             "", // a stick and a drive that nobody named
+		"size>=1G,smallest":     "", // two of that size; the stick is smaller and was not named
+		"size<100G,smallest":    "",
+		"by-path=pci":           "",
 		"model~samsung,largest": "",
 	} {
 		r, err := Parse(rule)
@@ -76,6 +86,7 @@ func TestErrorSaysWhatWasSeen(t *testing.T) {
 		{"serial=x", machine, []string{`"serial=x"`, "no disk", "nvme0n1"}},
 		{"size=480G", machine, []string{"2 disks"}},
 		{"", machine[3:4], []string{"without being named"}},
+		{"smallest", machine[:2], []string{"means 2 disks; seen:\n  sda, 480.1 GB, SAMSUNG MZ7, serial S4EWNX0R, wwn 0x5002538e00000001, at pci-0000:00:1f.2-ata-1, sata;\n  sdb, "}},
 	} {
 		r, err := Parse(tt.rule)
 		if err != nil {
@@ -92,7 +103,7 @@ func TestErrorSaysWhatWasSeen(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, rule := range []string{
-		"serial", "serial=", "=x", "colour=red", "serial>=3", "size~4", "size=", "size=-1", "size=1e9", "size=inf",
+		"serial", "serial=", "name=/dev/", "by-path=/dev/disk/by-path/", "=x", "colour=red", "serial>=3", "size~4", "size=", "size=-1", "size=1e9", "size=inf",
 		"size=NaN", "size=0", "size=99999999999T", "size=0x10", "smallest,largest", ",", "serial=x,", "Smallest",
 		strings.Repeat("a", MaxLength+1),
 	} {

@@ -41,8 +41,11 @@ type Plan struct {
 //   - The primary is damaged and the backup is sound: the primary is made from the backup.
 //
 // An MBR, and a disk without a table, need nothing. A disk smaller than the image is an error.
-func MoveBackup(r io.ReaderAt, imageSize, diskSize int64, sector int) (*Plan, error) {
-	plan, _, err := move(r, imageSize, diskSize, sector, "moving the backup GPT", nil)
+//
+// Entries to be kept are added to both tables, unchanged, each under its own number where the image
+// leaves that free. Only a GPT can take them, and they must fit: behind the image, before the backup.
+func MoveBackup(r io.ReaderAt, imageSize, diskSize int64, sector int, keep ...Entry) (*Plan, error) {
+	plan, _, err := move(r, imageSize, diskSize, sector, "moving the backup GPT", nil, keep)
 	return plan, err
 }
 
@@ -53,6 +56,9 @@ type GrowOptions struct {
 	Align int64
 	// Allow says whether a partition may grow; nil means [Growable].
 	Allow func(Partition) bool
+	// Below, when not 0, has only partitions grow that begin before this byte, and no further than
+	// to the first that does not: partitions that were kept behind an image.
+	Below int64
 }
 
 // GrowLast plans to extend the partition that ends highest on a disk of size bytes up to the last
@@ -72,7 +78,7 @@ func GrowLast(r io.ReaderAt, size int64, sector int, opts GrowOptions) (*Plan, e
 	if opts.Align < 0 || sector <= 0 || opts.Align%int64(sector) != 0 {
 		return nil, fmt.Errorf("growing the last partition: alignment %d is no multiple of the sector size %d", opts.Align, sector)
 	}
-	plan, t, err := move(r, size, size, sector, "growing the last partition", &opts)
+	plan, t, err := move(r, size, size, sector, "growing the last partition", &opts, nil)
 	if err != nil || t.Scheme != MBR {
 		return plan, err
 	}
@@ -81,13 +87,16 @@ func GrowLast(r io.ReaderAt, size int64, sector int, opts GrowOptions) (*Plan, e
 
 // move plans the tables of a disk of diskSize bytes for the image in r; with grow, its last
 // partition is extended too. For anything but a GPT the plan is empty.
-func move(r io.ReaderAt, imageSize, diskSize int64, sector int, doing string, grow *GrowOptions) (*Plan, *Table, error) {
+func move(r io.ReaderAt, imageSize, diskSize int64, sector int, doing string, grow *GrowOptions, keep []Entry) (*Plan, *Table, error) {
 	t, err := Read(r, imageSize, sector)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", doing, err)
 	}
 	if s := int64(sector); diskSize < imageSize || diskSize%s != 0 || imageSize%s != 0 {
 		return nil, nil, fmt.Errorf("%s: a disk of %d bytes does not fit an image of %d bytes in sectors of %d", doing, diskSize, imageSize, sector)
+	}
+	if t.Scheme != GPT && len(keep) > 0 {
+		return nil, nil, fmt.Errorf("%s: %w", doing, errNoGPT)
 	}
 	if t.Scheme != GPT {
 		return &Plan{Note: "no GPT on the disk: nothing to move"}, t, nil
@@ -112,6 +121,9 @@ func move(r io.ReaderAt, imageSize, diskSize int64, sector int, doing string, gr
 	if top, ok := t.Last(); ok && top.End() > g.bytes(usable+1) {
 		return nil, nil, fmt.Errorf("%s: partition %d ends at byte %d, where the backup GPT of a disk of %d bytes belongs", doing, top.Number, top.End(), diskSize)
 	}
+	if err := g.adopt(keep, usable); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", doing, err)
+	}
 	if grow != nil {
 		g.growLast(plan, t, usable, *grow)
 	}
@@ -129,14 +141,21 @@ func move(r io.ReaderAt, imageSize, diskSize int64, sector int, doing string, gr
 
 // growLast changes the entry of the last partition in g.
 func (g *gpt) growLast(plan *Plan, t *Table, usable uint64, opts GrowOptions) {
+	end := g.bytes(usable + 1)
+	if opts.Below > 0 {
+		var next int64
+		if t, next = t.below(opts.Below); next >= 0 {
+			end = min(end, next)
+		}
+	}
 	p, note := candidate(t, opts)
 	if p == nil {
 		plan.Note = note
 		return
 	}
-	end := g.bytes(usable+1) / opts.Align * opts.Align
+	end = end / opts.Align * opts.Align
 	if end <= p.End() {
-		plan.Note = fmt.Sprintf("partition %d reaches the end of the disk already", p.Number)
+		plan.Note = fmt.Sprintf("partition %d reaches the end of its space already", p.Number)
 		return
 	}
 	binary.LittleEndian.PutUint64(g.entry(p.Number - 1)[entLast:], uint64(end)/uint64(g.sector)-1)

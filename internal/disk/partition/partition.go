@@ -120,6 +120,20 @@ func Read(r io.ReaderAt, size int64, sector int) (*Table, error) {
 	return t, nil
 }
 
+// ReadBehind reads a GPT whatever LBA 0 holds: what an interrupted flash, which zeroes LBA 0 first,
+// leaves of the disk's table. It is an error when there is none.
+func ReadBehind(r io.ReaderAt, size int64, sector int) (*Table, error) {
+	d, err := newDisk(r, size, sector)
+	if err != nil {
+		return nil, err
+	}
+	g, err := readGPT(d)
+	if err != nil {
+		return nil, err
+	}
+	return g.table(), nil
+}
+
 // DetectSectorSize finds the logical sector size that a GPT was written with, 512 or 4096, and
 // reports false when there is no GPT with a right checksum. An MBR does not tell its sector size.
 func DetectSectorSize(r io.ReaderAt, size int64) (sector int, ok bool) {

@@ -39,7 +39,7 @@ func Hello(m *api.Machine, h api.Hello, from string, discover bool, now time.Tim
 		return waitForArm(), nil
 	}
 	known := m.Session == h.Session
-	if !known && claimed(m, now) {
+	if !known && claimed(m, now) && !sameHardware(m.Inventory, &h.Inventory) {
 		return conflict(m, h, from, now)
 	}
 	t := touch(m, api.ActorAgent, now)
@@ -93,6 +93,30 @@ func quiet(m *api.Machine, h api.Hello, from string, now time.Time) bool {
 // claimed reports whether a live agent has the machine, so that no other may.
 func claimed(m *api.Machine, now time.Time) bool {
 	return (m.Armed != nil || m.Waiting) && alive(m, now)
+}
+
+// sameHardware reports whether two inventories are of one machine beyond
+// doubt: one UUID and the same disks, by serials that are there. There cannot
+// be two live agents in one machine, so the one that was there is gone: the
+// machine was restarted by something that showed no firmware, or the agent has
+// begun anew.
+func sameHardware(a, b *api.Inventory) bool {
+	if a == nil || UUIDLabel(a.UUID) == "" || UUIDLabel(a.UUID) != UUIDLabel(b.UUID) || a.MAC != b.MAC {
+		return false
+	}
+	x, y := diskSerials(a), diskSerials(b)
+	return len(x) > 0 && slices.Equal(x, y)
+}
+
+func diskSerials(inv *api.Inventory) []string {
+	var out []string
+	for _, d := range inv.Disks {
+		if s := cmp.Or(d.Serial, d.WWN); s != "" {
+			out = append(out, s)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // spoke binds the agent that speaks, which may be a new one.

@@ -150,6 +150,37 @@ func TestConflictIsShown(t *testing.T) {
 	}
 }
 
+// A restart that shows no firmware: a kernel loaded by something else, or an
+// agent that has begun anew.
+func TestSameHardwareTakesOver(t *testing.T) {
+	with := func(session, uuid, disk string) api.Hello {
+		h := hello(session)
+		h.Inventory.UUID = uuid
+		h.Inventory.Disks = []api.Disk{{Name: "sda", Serial: disk}}
+		return h
+	}
+	for _, tt := range []struct {
+		name, uuid, disk, action string
+	}{
+		{"same", uuid1, "D1", api.ActionFlash},
+		{"another disk", uuid1, "D2", api.ActionWait},
+		{"another UUID", uuid2, "D1", api.ActionWait},
+	} {
+		s := newScript(t)
+		s.arm(0, "p1")
+		Hello(&s.m, with("s1", uuid1, "D1"), "", false, at(1))
+		if a, _ := Hello(&s.m, with("s2", tt.uuid, tt.disk), "", false, at(2)); a.Action != tt.action {
+			t.Errorf("%s: Hello = %+v; want %s", tt.name, a, tt.action)
+		}
+	}
+	s := newScript(t)
+	s.arm(0, "p1")
+	Hello(&s.m, with("s1", uuid1, ""), "", false, at(1))
+	if a, _ := Hello(&s.m, with("s2", uuid1, ""), "", false, at(2)); a.Action != api.ActionWait {
+		t.Errorf("disks without serials: Hello = %+v; want wait", a)
+	}
+}
+
 func TestDiscovery(t *testing.T) {
 	image := api.PlanImage{Name: "debian", Digest: "sha256:aa"}
 	m := api.Machine{ID: mac, MAC: mac}

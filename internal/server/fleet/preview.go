@@ -81,7 +81,7 @@ func (p Proposal) disk(v *api.Preview) error {
 	d, err := rule.Select(p.Machine.Inventory.Disks)
 	if err != nil {
 		v.Refusal = err.Error()
-		return nil
+		return nil //nolint:nilerr // the agent's to refuse: the disks may be others by then
 	}
 	v.Disk = &d
 	lost, kept, claim, err := Loss(d, p.Image, p.Request.Keep, p.Known)

@@ -37,6 +37,9 @@ type Boot struct {
 	Scripts  Scripts
 	// NBP opens a network boot program by its name; nil: there are none.
 	NBP func(name string) (io.ReadSeekCloser, error)
+	// Servers returns the base URLs that an agent may use, BaseURL first;
+	// nil: only BaseURL.
+	Servers func(context.Context) []string
 	// Rescue asks agents for a rescue shell.
 	Rescue bool
 	Log    *slog.Logger // nil: discard
@@ -128,6 +131,14 @@ func (b *Boot) script(w http.ResponseWriter, r *http.Request) {
 	writeScript(w, p)
 }
 
+// servers are the base URLs for the agent, separated by commas.
+func (b *Boot) servers(ctx context.Context) string {
+	if b.Servers == nil {
+		return b.BaseURL
+	}
+	return strings.Join(b.Servers(ctx), ",")
+}
+
 func (b *Boot) bootScript(ctx context.Context, d fleet.Decision) ([]byte, error) {
 	digest, err := golden.ParseDigest(d.Image.Digest)
 	if err != nil {
@@ -137,7 +148,7 @@ func (b *Boot) bootScript(ctx context.Context, d fleet.Decision) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	cmdline, err := KernelCmdline(own, b.BaseURL, b.Rescue)
+	cmdline, err := KernelCmdline(own, b.servers(ctx), b.Rescue)
 	if err != nil {
 		return nil, err
 	}

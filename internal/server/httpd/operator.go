@@ -39,8 +39,8 @@ type Control interface {
 	Follow(ctx context.Context, after int64, send func(id int64, c api.Change) error) error
 }
 
-// Operator is the operator API. It knows no passwords: it is safe only on a
-// loopback listener, from which it keeps web pages out.
+// Operator is the operator API. Without a Guard it is safe only on a loopback
+// listener, from which it keeps web pages out.
 type Operator struct {
 	Control Control
 	Images  Images
@@ -48,6 +48,8 @@ type Operator struct {
 	// Pages answers the paths that are not the API's, behind the same guards;
 	// nil: not found.
 	Pages http.Handler
+	// Guard asks who it is; nil: the listener is loopback.
+	Guard *Guard
 	Log   *slog.Logger // nil: discard
 }
 
@@ -88,6 +90,9 @@ func (o *Operator) Handler() http.Handler {
 	o.stream(register)
 	if o.Pages != nil {
 		mux.Handle("/", o.Pages)
+	}
+	if o.Guard != nil {
+		return o.Guard.Wrap(mux)
 	}
 	return loopbackOnly(mux)
 }

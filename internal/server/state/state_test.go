@@ -61,9 +61,10 @@ func say(msgs ...string) func(*api.Machine) ([]api.Event, error) {
 	}
 }
 
+func TestStore(t *testing.T) { testAll(t, open(t)) }
+
 // One etcd serves all of these: it takes a second to start.
-func TestStore(t *testing.T) {
-	s := open(t)
+func testAll(t *testing.T, s *Store) {
 	t.Run("unknown", func(t *testing.T) {
 		if _, err := s.Get(t.Context(), mac); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Get of an unknown machine = %v; want ErrNotFound", err)
@@ -81,6 +82,8 @@ func TestStore(t *testing.T) {
 	t.Run("cheap hold", func(t *testing.T) { testHoldIsCheap(t, s) })
 	t.Run("join", func(t *testing.T) { testJoin(t, s) })
 	t.Run("recent", func(t *testing.T) { testRecent(t, s) })
+	t.Run("servers", func(t *testing.T) { testServers(t, s) })
+	t.Run("live part", func(t *testing.T) { testLive(t, s) })
 	t.Run("watch", func(t *testing.T) { testWatch(t, s) })
 }
 

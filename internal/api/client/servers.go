@@ -1,0 +1,94 @@
+package client
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+)
+
+// maxServers bounds what an answer can make the client remember.
+const maxServers = 8
+
+// servers are the servers of one cluster and which of them is asked now.
+type servers struct {
+	mu   sync.Mutex
+	list []*url.URL // never empty
+	at   int
+}
+
+func (s *servers) current() *url.URL {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.list[s.at]
+}
+
+// all returns every server, the one that is asked now first.
+func (s *servers) all() []*url.URL {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append(slices.Clone(s.list[s.at:]), s.list[:s.at]...)
+}
+
+// failed goes on to the next server, unless another call has already gone
+// away from the one that answered u badly: eight calls that fail together must
+// not go round the circle.
+func (s *servers) failed(u *url.URL) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.list[s.at]; u.Host == now.Host && u.Scheme == now.Scheme {
+		s.at = (s.at + 1) % len(s.list)
+	}
+}
+
+// learn adds the servers that one of them names. Those that are known stay:
+// the first ones came by the kernel command line, and one that is not named
+// may only be restarting.
+func (s *servers) learn(bases []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, base := range bases {
+		u, err := parseBase(base)
+		// An answer does not lead from https to http.
+		if err != nil || len(s.list) >= maxServers || u.Scheme != s.list[0].Scheme {
+			continue
+		}
+		if !slices.ContainsFunc(s.list, func(k *url.URL) bool { return k.Host == u.Host }) {
+			s.list = append(s.list, u)
+		}
+	}
+}
+
+// anyServer makes one request of a server and, where that has not got what
+// was asked for, of the others: each server of a cluster has its own images.
+// What none has is the first one's answer; one that could not be asked may
+// have it, so its error goes before.
+func (c *Client) anyServer(request func(base *url.URL) (*http.Response, error)) (*http.Response, error) {
+	var missing, failed error
+	for _, base := range c.servers.all() {
+		resp, err := request(base)
+		if err == nil {
+			return resp, nil
+		}
+		if !isMissing(err) {
+			if missing == nil {
+				return nil, err // the next attempt goes to another
+			}
+			failed = err
+			continue
+		}
+		if missing == nil {
+			missing = err
+		}
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return nil, missing
+}
+
+func isMissing(err error) bool {
+	status, ok := errors.AsType[*StatusError](err)
+	return ok && status.Status == http.StatusNotFound
+}

@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+const stateLong = `Back up, restore and check what the server knows: machines, their past, the
+fleet. Images are not part of it.
+
+A backup holds secrets (identities, beacons): it is
+written with mode 0600, keep it so.`
+
+func (a *app) stateCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "state", Short: "back up, restore and check the server's state", Long: stateLong, Args: cobra.NoArgs}
+	cmd.AddCommand(a.stateBackupCmd(), a.stateRestoreCmd(), a.stateCheckCmd())
+	return cmd
+}
+
+func (a *app) stateBackupCmd() *cobra.Command {
+	var o etcdOptions
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "write all of the state to a file, also while the server runs",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := replaceFile(args[0], func(w io.Writer) error { return a.backup(cmd.Context(), &o, w) }); err != nil {
+				return err
+			}
+			f, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			// What was just written is read once more: an untried backup is none.
+			n, _, err := state.Check(f)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.Stdout, "%s: %d machines\n", args[0], n)
+			return nil
+		},
+	}
+	o.flags(cmd.Flags())
+	return cmd
+}
+
+// backup writes a backup of the cluster or of the data directory.
+func (a *app) backup(ctx context.Context, o *etcdOptions, w io.Writer) error {
+	s, done, err := o.store(ctx)
+	if err != nil {
+		return err
+	}
+	if s == nil {
+		return state.BackupDir(ctx, a.data, o.keys(), w)
+	}
+	defer done()
+	_, err = s.Backup(ctx, w)
+	return err
+}
+
+func (a *app) stateRestoreCmd() *cobra.Command {
+	var o etcdOptions
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "bring a backup into a data directory or etcd without a state",
+		Long: `Bring a backup into a data directory or an etcd that holds no state yet.
+
+No machine is armed afterwards, whatever the backup says: what happened since
+it was taken is not known, and no machine shall be flashed by surprise.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			s, done, err := o.store(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var r state.Restored
+			if s == nil {
+				r, err = state.RestoreDir(cmd.Context(), a.data, o.keys(), f)
+			} else {
+				defer done()
+				r, err = s.Restore(cmd.Context(), f)
+			}
+			if err != nil {
+				return err
+			}
+			return a.printRestored(r)
+		},
+	}
+	o.flags(cmd.Flags())
+	return cmd
+}
+
+func (a *app) printRestored(r state.Restored) error {
+	if a.json {
+		return a.printJSON(r)
+	}
+	fmt.Fprintf(a.Stdout, "restored %d machines as they were at %s\n", r.Machines, r.Taken.Format(time.RFC3339))
+	if len(r.Disarmed) > 0 {
+		fmt.Fprintf(a.Stdout, "disarmed %d that were armed then: %s\n", len(r.Disarmed), printable(strings.Join(r.Disarmed, ", ")))
+	}
+	return nil
+}
+
+func (a *app) stateCheckCmd() *cobra.Command {
+	var o etcdOptions
+	cmd := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "read all of the state, or of a backup, and report what does not fit together",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				return a.check(f)
+			}
+			r, w := io.Pipe()
+			go func() { w.CloseWithError(a.backup(cmd.Context(), &o, w)) }()
+			defer r.Close()
+			return a.check(r)
+		},
+	}
+	o.flags(cmd.Flags())
+	return cmd
+}
+
+func (a *app) check(r io.Reader) error {
+	n, problems, err := state.Check(r)
+	if err != nil {
+		return err
+	}
+	for _, p := range problems {
+		fmt.Fprintln(a.Stdout, printable(p))
+	}
+	if len(problems) > 0 {
+		return hinted{fmt.Errorf("%d things in the state do not fit together", len(problems)), "restore a backup, or report this with the output of gild state check"}
+	}
+	fmt.Fprintf(a.Stdout, "%d machines, no problems\n", n)
+	return nil
+}
+
+// replaceFile writes a file that only its owner can read, whole or not at all.
+func replaceFile(path string, write func(io.Writer) error) (err error) {
+	// CreateTemp gives mode 0600.
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	out := bufio.NewWriterSize(f, 1<<20)
+	err = write(out)
+	if err = errors.Join(err, out.Flush(), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

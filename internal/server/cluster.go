@@ -1,0 +1,117 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+// DefaultPrefix is where gild's keys are in an etcd.
+const DefaultPrefix = "/gild/"
+
+// database is the etcd that a server keeps its state in.
+type database struct {
+	client *clientv3.Client
+	done   <-chan struct{} // closed when it has stopped by itself; nil: it is not ours
+	close  func() error
+}
+
+// openState starts the etcd of the data directory, or connects to the
+// operator's cluster.
+func (s *Server) openState(ctx context.Context, log *slog.Logger) (*database, error) {
+	if s.Etcd == nil {
+		e, err := state.Start(ctx, s.DataDir, log)
+		if err != nil {
+			return nil, err
+		}
+		return &database{e.Client(), e.Done(), e.Close}, nil
+	}
+	client, err := s.Etcd.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &database{client, nil, client.Close}, nil
+}
+
+// Prefix brings what all keys begin with into its form; empty is
+// DefaultPrefix.
+func Prefix(prefix string) string {
+	return "/" + strings.Trim(cmp.Or(prefix, DefaultPrefix), "/") + "/"
+}
+
+// NewStore is the store of a room of machines: its keys begin with prefix.
+func NewStore(client *clientv3.Client, prefix string) *state.Store {
+	return &state.Store{Client: client, Prefix: Prefix(prefix), Aliases: fleet.Labels}
+}
+
+// backups gives backups to who may read the data directory. A server without
+// them is better than none.
+func (s *Server) backups(store *state.Store, log *slog.Logger) Service {
+	return serviceFunc(func(ctx context.Context) error {
+		if s.Etcd == nil {
+			if err := store.ServeBackups(ctx, s.DataDir); ctx.Err() == nil {
+				log.Warn("gild state backup has to wait until the server is stopped", "err", err)
+			}
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+}
+
+// peers knows the servers of the cluster, with no more than a glance at etcd
+// every few seconds: every hello and every boot script names them.
+type peers struct {
+	store *state.Store
+	self  string // base URL
+
+	mu    sync.Mutex
+	known []string
+	asked time.Time
+}
+
+const (
+	peersFor = 3 * time.Second
+	// namedPeers bounds how many go on a kernel command line.
+	namedPeers = 4
+)
+
+// list returns base URLs, this server's own first. While etcd does not answer
+// it is what was known last.
+func (p *peers) list(ctx context.Context) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := time.Now(); now.Sub(p.asked) > peersFor {
+		p.asked = now
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if servers, err := p.store.Servers(ctx); err == nil {
+			p.known = p.known[:0:0]
+			for _, s := range servers {
+				if s.BaseURL != p.self && len(p.known) < namedPeers-1 {
+					p.known = append(p.known, s.BaseURL)
+				}
+			}
+		}
+	}
+	return append([]string{p.self}, p.known...)
+}
+
+// announce is the service that names this server to the others.
+func (p *peers) announce(version string) Service {
+	host, err := os.Hostname()
+	if err != nil {
+		host = p.self
+	}
+	self := api.Server{Name: host, BaseURL: p.self, Version: version, Since: time.Now()}
+	return serviceFunc(func(ctx context.Context) error { return p.store.Announce(ctx, self) })
+}

@@ -1,0 +1,224 @@
+package dashboard
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+var screens = flag.String("screens", "", "`directory` for pictures of the pages")
+
+// browser is a real Chromium at a real server.
+type browser struct {
+	ctx     context.Context
+	url     string
+	room    *fakeRoom
+	changes chan api.Change
+	mu      sync.Mutex
+	said    []string // errors on its console, violations of the policy
+}
+
+func open(t *testing.T, n int) *browser {
+	t.Helper()
+	const chromium = "/usr/bin/chromium"
+	if _, err := os.Stat(chromium); err != nil {
+		t.Skip("chromium is not installed")
+	}
+	b := &browser{room: newRoom(n, ""), changes: make(chan api.Change, 16)}
+	mux := http.NewServeMux()
+	mux.Handle("/", dashboardOf(b.room).Handler())
+	mux.HandleFunc("GET "+api.PathEventStream, b.stream)
+	srv := httptest.NewServer(mux)
+	b.url = srv.URL
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("disable-background-networking", true))
+	ctx, stopAll := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, stopTab := chromedp.NewContext(ctx)
+	ctx, stopTime := context.WithTimeout(ctx, 90*time.Second)
+	t.Cleanup(func() {
+		stopTime()
+		stopTab()
+		stopAll()
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	b.ctx = ctx
+	chromedp.ListenTarget(ctx, func(ev any) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		switch e := ev.(type) {
+		case *log.EventEntryAdded:
+			if e.Entry.Level == log.LevelError {
+				b.said = append(b.said, e.Entry.Text)
+			}
+		case *runtime.EventExceptionThrown:
+			b.said = append(b.said, e.ExceptionDetails.Error())
+		}
+	})
+	b.do(t, log.Enable(), emulation.SetDeviceMetricsOverride(1440, 900, 1, false))
+	t.Cleanup(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(b.said) > 0 {
+			t.Errorf("the browser complains: %q", b.said)
+		}
+	})
+	return b
+}
+
+func (b *browser) stream(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for {
+		fmt.Fprint(w, ": gild\n\n")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case c := <-b.changes:
+			p, _ := json.Marshal(c)
+			fmt.Fprintf(w, "event: %s\ndata: %s\n\n", c.Kind, p)
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func (b *browser) do(t *testing.T, actions ...chromedp.Action) {
+	t.Helper()
+	if err := chromedp.Run(b.ctx, actions...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eval[T any](t *testing.T, b *browser, script string) T {
+	t.Helper()
+	var v T
+	b.do(t, chromedp.Evaluate(script, &v))
+	return v
+}
+
+func (b *browser) picture(t *testing.T, name string) {
+	t.Helper()
+	if *screens == "" {
+		return
+	}
+	var p []byte
+	b.do(t, chromedp.CaptureScreenshot(&p))
+	if err := os.WriteFile(filepath.Join(*screens, name+".png"), p, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func dark(on bool) chromedp.Action {
+	scheme := "light"
+	if on {
+		scheme = "dark"
+	}
+	return emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}})
+}
+
+func TestRoomInChromium(t *testing.T) {
+	b := open(t, 400)
+	b.do(t, chromedp.Navigate(b.url), chromedp.WaitVisible("#live", chromedp.ByQuery))
+	if got := eval[int](t, b, `[...document.querySelectorAll(".tile")].filter(t => t.getBoundingClientRect().bottom <= innerHeight).length`); got != 400 {
+		t.Errorf("%d of 400 machines are on one screen of 1440x900", got)
+	}
+	t.Logf("loaded in %.0f ms", eval[float64](t, b, `performance.getEntriesByType("navigation")[0].loadEventEnd`))
+	b.picture(t, "room-light")
+	// A change arrives by itself and keeps the focus where it is.
+	id := b.room.machines[0].ID
+	b.do(t, chromedp.Focus(`document.getElementById("t-`+id+`")`, chromedp.ByJSPath))
+	b.room.set(id, func(m *api.Machine) { m.State, m.Cause, m.Stuck = api.MachineFailed, "disk-gone", time.Time{} })
+	begin := time.Now()
+	b.changes <- api.Change{Kind: api.ChangeMachine, ID: id}
+	b.do(t, chromedp.Poll(`document.getElementById("t-`+id+`").classList.contains("failed")`, nil))
+	t.Logf("a change is seen after %v", time.Since(begin).Round(time.Millisecond))
+	if got := eval[string](t, b, `document.activeElement.id`); got != "t-"+id {
+		t.Errorf("after the change the focus is on %q; want the same tile", got)
+	}
+	b.do(t, chromedp.KeyEvent(kb.ArrowRight))
+	if got, want := eval[string](t, b, `document.activeElement.id`), "t-"+b.room.machines[1].ID; got != want {
+		t.Errorf("after the right arrow the focus is on %q; want %q", got, want)
+	}
+	b.do(t, chromedp.KeyEvent("/"))
+	if got := eval[string](t, b, `document.activeElement.name`); got != "q" {
+		t.Errorf("after / the focus is on %q; want the filter", got)
+	}
+	b.do(t, chromedp.KeyEvent("b3-n"+kb.Enter), chromedp.WaitVisible(`a[href="/"]:not(.brand):not(nav a)`, chromedp.ByQuery))
+	if got := eval[int](t, b, `document.querySelectorAll(".tile").length`); got != 40 {
+		t.Errorf("filter by keyboard shows %d machines; want 40", got)
+	}
+}
+
+func TestArmInChromium(t *testing.T) {
+	for _, script := range []bool{true, false} {
+		b := open(t, 40)
+		b.do(t, emulation.SetScriptExecutionDisabled(!script), chromedp.Navigate(b.url+"/machines/b1-n02/arm"),
+			chromedp.SetValue("#disk", "smallest", chromedp.ByQuery), chromedp.Click(".sheet button", chromedp.ByQuery), chromedp.WaitVisible("#confirm", chromedp.ByQuery))
+		b.picture(t, fmt.Sprintf("arm-script-%t", script))
+		b.do(t, chromedp.SendKeys("#confirm", "b1-n02"+kb.Enter, chromedp.ByQuery), chromedp.WaitVisible("#now", chromedp.ByQuery))
+		if n := len(b.room.armed); n != 1 || b.room.armed[0].Shown != "d1" {
+			t.Errorf("script %t: armed %d times, %v", script, n, b.room.armed)
+		}
+	}
+}
+
+// narrow finds what makes a page wider than the window.
+const narrow = `[...document.querySelectorAll("body *")].filter(e => !e.closest(".wide > *") && !e.closest("svg") && e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".skip,.unseen")).map(e => e.tagName + "." + e.className).slice(0, 5).join(" ")`
+
+// contrast computes WCAG 2 contrast of every text against what is behind it.
+const contrast = `(() => {
+  const lum = (c) => { const v = c.map(x => x / 255).map(x => x <= .03928 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4); return .2126 * v[0] + .7152 * v[1] + .0722 * v[2]; };
+  const rgb = (s) => s.match(/[\d.]+/g).map(Number);
+  const behind = (e) => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c.slice(0, 3); } return [255, 255, 255]; };
+  const bad = new Set();
+  for (const e of document.querySelectorAll("body *")) {
+    if (e.closest("svg") || ![...e.childNodes].some(n => n.nodeType === 3 && n.nodeValue.trim()) || e.tagName === "OPTION") continue;
+    const a = lum(rgb(getComputedStyle(e).color).slice(0, 3)), b = lum(behind(e)), ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (ratio < 4.5) bad.add(e.tagName + "." + e.className + " " + e.closest("[class]").className + " " + ratio.toFixed(2));
+  }
+  return [...bad].slice(0, 8).join("; ");
+})()`
+
+// unnamed finds what a screen reader would have no words for.
+const unnamed = `[...document.querySelectorAll("a,button,input:not([type=hidden]),select,[role=region],[role=img],table th")].filter(e => !(e.getAttribute("aria-label") || e.textContent.trim() || (e.labels && e.labels.length))).map(e => e.outerHTML).slice(0, 3).join(" ")`
+
+func TestPagesInChromium(t *testing.T) {
+	b := open(t, 400)
+	for _, path := range pages {
+		if path == "/nothing" || path == "/machines/nobody" {
+			continue // an answer of 404 is an error on its console
+		}
+		name := strings.Trim(strings.NewReplacer("/", "-", "?", "-", "&", "-", "=", "-").Replace(path), "-")
+		for _, d := range []bool{false, true} {
+			b.do(t, dark(d), emulation.SetDeviceMetricsOverride(1440, 900, 1, false), chromedp.Navigate(b.url+path), chromedp.WaitReady("main", chromedp.ByQuery))
+			if got := eval[string](t, b, contrast); got != "" {
+				t.Errorf("%s, dark %t: too little contrast: %s", path, d, got)
+			}
+			b.picture(t, fmt.Sprintf("%s-dark-%t", name, d))
+		}
+		if got := eval[string](t, b, unnamed); got != "" {
+			t.Errorf("%s: without a name: %s", path, got)
+		}
+		b.do(t, emulation.SetDeviceMetricsOverride(320, 700, 1, true))
+		if got := eval[int](t, b, `document.documentElement.scrollWidth`); got > 320 {
+			t.Errorf("%s is %d pixels wide at 320: %s", path, got, eval[string](t, b, narrow))
+		}
+		b.picture(t, name+"-narrow")
+	}
+}

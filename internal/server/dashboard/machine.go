@@ -1,0 +1,170 @@
+package dashboard
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// machineView is one machine's page.
+type machineView struct {
+	M       api.Machine
+	Look    look
+	Name    string
+	For     string // how long it has been so
+	Percent int    // -1: nothing is under way
+	Left    string // time left of the phase
+	CanArm  bool
+	CanStop bool
+	Labels  []string
+	Current *flashView // the flash that is under way or was the last
+	History []api.Flash
+	Console []api.Event // newest first
+}
+
+// flashView is one flash with its times drawn.
+type flashView struct {
+	api.Flash
+	Took  string
+	Bars  []bar
+	Chart *chart
+}
+
+// bar is a phase on the time line. Figures are thousandths of its width.
+type bar struct {
+	Step, State, Took string
+	X, Width          int
+}
+
+// maxConsole bounds the events that the page shows; the API has all.
+const maxConsole = 200
+
+func (d *Dashboard) machine(r *http.Request) (string, frame, error) {
+	m, err := d.Room.Machine(r.Context(), r.PathValue("machine"))
+	if err != nil {
+		return "", frame{}, err
+	}
+	flashes, err := d.Room.Flashes(r.Context(), m.ID)
+	if err != nil {
+		return "", frame{}, err
+	}
+	events, err := d.Room.Events(r.Context(), m.ID)
+	if err != nil {
+		return "", frame{}, err
+	}
+	v := machineView{M: m, Look: lookOf(&m), Name: name(&m), For: seconds(d.now().Sub(m.Since)), Percent: -1, History: flashes}
+	v.CanStop = m.Armed != nil
+	v.CanArm = m.Armed == nil
+	if p := m.Progress; p != nil && p.Total > 0 && m.State == api.MachineFlashing {
+		v.Percent = percent(p.Done, p.Total)
+		if p.Rate > 0 && p.Total > p.Done {
+			v.Left = seconds(time.Duration(float64(p.Total-p.Done) / p.Rate * float64(time.Second)))
+		}
+	}
+	for k, x := range m.Spec.Labels {
+		v.Labels = append(v.Labels, cut(63, k)+"="+cut(63, x))
+	}
+	slices.Sort(v.Labels)
+	if len(flashes) > 0 {
+		v.Current = draw(flashes[0], d.now())
+	}
+	events = events[max(0, len(events)-maxConsole):]
+	slices.Reverse(events)
+	v.Console = events
+	return "machine", frame{Title: v.Name, Section: "room", Live: "machine event", LiveID: m.ID, Body: v}, nil
+}
+
+// draw puts phases and samples to scale.
+func draw(f api.Flash, now time.Time) *flashView {
+	v := &flashView{Flash: f}
+	if len(f.Phases) > 0 {
+		start := f.Phases[0].Start
+		end := start
+		for _, p := range f.Phases {
+			end = later(end, endOf(p.End, now))
+		}
+		v.Took = seconds(end.Sub(start))
+		span := max(end.Sub(start), time.Millisecond)
+		for _, p := range f.Phases {
+			stop := endOf(p.End, now)
+			x := int(1000 * p.Start.Sub(start) / span)
+			w := int(1000 * stop.Sub(p.Start) / span)
+			v.Bars = append(v.Bars, bar{Step: cut(40, p.Step), State: stateClass(p.State), Took: seconds(stop.Sub(p.Start)), X: min(max(x, 0), 996), Width: min(max(w, 4), 1000)})
+		}
+	}
+	v.Chart = plot(f.Samples)
+	return v
+}
+
+func stateClass(s string) string {
+	switch s {
+	case api.StateDone, api.StateFailed:
+		return s
+	}
+	return "under-way"
+}
+
+func endOf(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return now
+	}
+	return t
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// Place of the plot within the chart, in its own units.
+const (
+	plotWidth  = 640
+	plotHeight = 120
+)
+
+// chart is throughput over time as an SVG's paths.
+type chart struct {
+	Lines   []line
+	Top     string // rate at the upper edge
+	Mid     string
+	Span    string // time at the right edge
+	Average string
+}
+
+type line struct{ Phase, Points string }
+
+// plot draws one line a phase, so that writing and reading back are told
+// apart by their dash too.
+func plot(samples []api.Sample) *chart {
+	if len(samples) < 2 {
+		return nil
+	}
+	top, sum := 0.0, 0.0
+	for _, s := range samples {
+		top, sum = max(top, s.Rate), sum+s.Rate
+	}
+	start, end := samples[0].At, samples[len(samples)-1].At
+	span := end.Sub(start)
+	if top <= 0 || span <= 0 {
+		return nil
+	}
+	c := &chart{Top: rate(top), Mid: rate(top / 2), Span: seconds(span), Average: rate(sum / float64(len(samples)))}
+	for _, s := range samples {
+		phase := "write"
+		if s.Phase != "write" {
+			phase = "read-back"
+		}
+		if n := len(c.Lines); n == 0 || c.Lines[n-1].Phase != phase {
+			c.Lines = append(c.Lines, line{Phase: phase})
+		}
+		x := plotWidth * s.At.Sub(start).Seconds() / span.Seconds()
+		y := plotHeight * (1 - max(s.Rate, 0)/top)
+		c.Lines[len(c.Lines)-1].Points += fmt.Sprintf("%.1f,%.1f ", x, y)
+	}
+	return c
+}

@@ -1,0 +1,189 @@
+package dashboard
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// roomView is the room at a glance.
+type roomView struct {
+	Total, Shown int
+	Counts       []count
+	Groups       []group
+	Attention    []attention
+	Text         string // of the filter
+	Selector     string
+	State        string
+	Group        string
+	Keys         []string // labels that can be grouped by
+	Rate         float64  // bytes a second, of all flashes
+	Servers      int
+}
+
+type count struct {
+	look
+	N    int
+	Href string
+	On   bool
+}
+
+type group struct {
+	Name  string // empty: there is only one
+	Tiles []tile
+}
+
+// tile is one machine in the grid.
+type tile struct {
+	look
+	ID, Href, Name, Note, Label string
+	Percent                     int // of the phase under way; -1: none is
+	Reading                     bool
+	Conflict                    bool
+}
+
+type attention struct {
+	look
+	Name, Href, Cause, Message string
+}
+
+// maxAttention bounds the list below the grid: a whole rack without power
+// would fill it with one sentence.
+const maxAttention = 50
+
+func (d *Dashboard) room(r *http.Request) (string, frame, error) {
+	q := r.URL.Query()
+	v := roomView{Text: cut(100, q.Get("q")), Selector: q.Get("l"), State: q.Get("state"), Group: q.Get("group")}
+	machines, err := d.Room.Machines(r.Context(), v.Selector)
+	if err != nil {
+		return "", frame{}, err
+	}
+	servers, err := d.Room.Servers(r.Context())
+	if err != nil {
+		return "", frame{}, err
+	}
+	v.Total, v.Servers = len(machines), len(servers)
+	keys, counts, groups := map[string]bool{}, map[string]int{}, map[string][]tile{}
+	for i := range machines {
+		m := &machines[i]
+		for k := range m.Spec.Labels {
+			keys[k] = true
+		}
+		if !matches(m, v.Text) {
+			continue
+		}
+		l := lookOf(m)
+		counts[l.Class]++
+		if m.Progress != nil && l.Class == "flashing" {
+			v.Rate += m.Progress.Rate
+		}
+		if v.State != "" && v.State != l.Class {
+			continue
+		}
+		v.Shown++
+		in := ""
+		if v.Group != "" {
+			in = cut(40, m.Spec.Labels[v.Group])
+		}
+		groups[in] = append(groups[in], d.tile(m, l))
+		v.attend(m, l)
+	}
+	v.Counts, v.Groups = countsOf(counts, q), groupsOf(groups, v.Group != "")
+	for k := range keys {
+		v.Keys = append(v.Keys, k)
+	}
+	slices.Sort(v.Keys)
+	return "room", frame{Title: "Room", Section: "room", Live: "machine removed reset", Body: v}, nil
+}
+
+// matches looks for the text in what a machine is known by.
+func matches(m *api.Machine, text string) bool {
+	if text == "" {
+		return true
+	}
+	all := []string{m.ID, m.Spec.Name, m.MAC, m.Spec.UUID, m.Spec.Serial, m.Address, m.State, m.Cause}
+	if m.Inventory != nil {
+		all = append(all, m.Inventory.Serial, m.Inventory.UUID, m.Inventory.Product)
+	}
+	if m.Armed != nil {
+		all = append(all, m.Armed.Plan.Image.Name)
+	}
+	return strings.Contains(strings.ToLower(strings.Join(all, "\n")), strings.ToLower(text))
+}
+
+func (d *Dashboard) tile(m *api.Machine, l look) tile {
+	t := tile{look: l, ID: "t-" + m.ID, Href: machinePath(m.ID), Name: name(m), Percent: -1, Conflict: m.Conflict != ""}
+	t.Note = seconds(d.now().Sub(m.Since))
+	if p := m.Progress; p != nil && p.Total > 0 && (l.Class == "flashing" || l.Class == "stuck") {
+		t.Percent, t.Reading = percent(p.Done, p.Total), p.Phase != "write"
+		t.Note = rate(p.Rate)
+	}
+	switch l.Class {
+	case "failed":
+		t.Note = cut(40, m.Cause)
+	case "stuck":
+		t.Note = seconds(d.now().Sub(m.Stuck))
+	}
+	t.Label = t.Name + ": " + l.Word
+	if t.Percent >= 0 {
+		t.Label += fmt.Sprintf(" %d %%", t.Percent)
+	}
+	t.Label += ", " + t.Note
+	if t.Conflict {
+		t.Label += ", two machines claim to be it"
+	}
+	return t
+}
+
+func percent(done, total int64) int {
+	if total <= 0 {
+		return 0
+	}
+	return int(min(max(float64(done)/float64(total), 0), 1) * 100)
+}
+
+func (v *roomView) attend(m *api.Machine, l look) {
+	if l.Class != "failed" && l.Class != "stuck" && l.Class != "unconfirmed" && m.Conflict == "" || len(v.Attention) == maxAttention {
+		return
+	}
+	text := m.Message
+	if m.Conflict != "" {
+		text = m.Conflict
+	}
+	v.Attention = append(v.Attention, attention{look: l, Name: name(m), Href: machinePath(m.ID), Cause: cut(40, m.Cause), Message: cut(160, text)})
+}
+
+// countsOf makes each count a link that filters by it, or takes that back.
+func countsOf(n map[string]int, q url.Values) []count {
+	var out []count
+	for _, l := range looks {
+		to := url.Values{}
+		for _, k := range []string{"q", "l", "group"} {
+			if q.Get(k) != "" {
+				to.Set(k, q.Get(k))
+			}
+		}
+		on := q.Get("state") == l.Class
+		if !on {
+			to.Set("state", l.Class)
+		}
+		out = append(out, count{look: l, N: n[l.Class], Href: "/?" + to.Encode(), On: on})
+	}
+	return out
+}
+
+func groupsOf(tiles map[string][]tile, named bool) []group {
+	var out []group
+	for name, list := range tiles {
+		if name == "" && named {
+			name = "(none)"
+		}
+		out = append(out, group{name, list})
+	}
+	slices.SortFunc(out, func(a, b group) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}

@@ -1,0 +1,115 @@
+package dashboard
+
+import (
+	"cmp"
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// look is how a state is shown: always by shape and word, never by colour
+// alone.
+type look struct {
+	Class string // of the style, and name of the shape
+	Word  string
+	Says  string // what it means, for a machine's page
+}
+
+// looks are in the order of what needs an operator first.
+var looks = []look{
+	{"failed", "failed", "The last flash or start did not end well."},
+	{"stuck", "stuck", "The agent should speak and is silent."},
+	{"flashing", "flashing", "The agent is writing the image."},
+	{"handing-off", "handing off", "The disk is sealed; the new system has not been heard of yet."},
+	{"booting", "booting", "It was given kernel and initramfs; the agent has not spoken yet."},
+	{"armed", "armed", "It will be flashed at its next network boot."},
+	{"unconfirmed", "unconfirmed", "It was flashed, but the new system was not heard of in time."},
+	{"running", "running", "The new system has said that it runs."},
+	{"local-disk", "local disk", "It asked to boot and was sent to its own disk."},
+	{"registered", "registered", "It is known and has nothing to do."},
+	{"discovered", "discovered", "It was seen on the network and is not registered."},
+}
+
+// lookOf tells how a machine is shown. Silence outranks its state.
+func lookOf(m *api.Machine) look {
+	class := strings.ReplaceAll(m.State, " ", "-")
+	switch {
+	case !m.Stuck.IsZero():
+		class = "stuck"
+	case m.State == api.MachineLocalDisk:
+		class = "local-disk"
+	}
+	for _, l := range looks {
+		if l.Class == class {
+			return l
+		}
+	}
+	return look{"discovered", cut(20, m.State), ""}
+}
+
+// name is what people call a machine.
+func name(m *api.Machine) string { return cut(63, cmp.Or(m.Spec.Name, m.MAC, m.ID)) }
+
+// cut bounds text of foreign origin, in characters.
+func cut(n int, s string) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}
+
+// words are the functions of the templates.
+func words() template.FuncMap {
+	return template.FuncMap{
+		"size": size, "rate": rate, "cut": cut, "path": machinePath, "clock": clock, "stamp": stamp, "seconds": seconds,
+		"join":  func(list []string) string { return strings.Join(list, ", ") },
+		"short": func(digest string) string { return cut(13, strings.TrimPrefix(digest, "sha256:")) },
+	}
+}
+
+// size writes bytes as a disk's label does, in powers of 1000.
+func size(n int64) string {
+	f := float64(n)
+	for _, unit := range []string{"B", "kB", "MB", "GB"} {
+		if f < 999.5 {
+			if unit == "B" || f >= 99.5 {
+				return fmt.Sprintf("%.0f %s", f, unit)
+			}
+			return fmt.Sprintf("%.1f %s", f, unit)
+		}
+		f /= 1000
+	}
+	return fmt.Sprintf("%.1f TB", f)
+}
+
+func rate(f float64) string { return size(int64(f)) + "/s" }
+
+// seconds writes a duration as short as it is still useful.
+func seconds(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0 s"
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%.0f min", d.Minutes())
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%.0f h", d.Hours())
+	}
+	return fmt.Sprintf("%.0f d", d.Hours()/24)
+}
+
+func clock(t time.Time) string { return t.Local().Format("15:04:05") }
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.Local().Format("2006-01-02 15:04:05 MST")
+}

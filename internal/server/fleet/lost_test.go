@@ -1,0 +1,38 @@
+package fleet
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// What a flash leaves makes the next one free of --wipe; what it only kept, and
+// what came later, does not.
+func TestLossAfterAnEarlierFlash(t *testing.T) {
+	root := api.Partition{Number: 1, Start: 1 << 20, Size: 9e9, FileSystem: "ext4", UUID: "11111111-0000-4000-8000-000000000001"}
+	data := api.Partition{Number: 2, Start: 20e9, Size: 5e9, FileSystem: "xfs", Label: "data", UUID: "22222222-0000-4000-8000-000000000002"}
+	disk := api.Disk{Name: "sda", Size: 100e9, SectorSize: 512, TableID: "33333333-0000-4000-8000-000000000003", Partitions: []api.Partition{root, data}}
+	known := Known(api.Receipt{}, api.Receipt{Disk: disk, Preserved: []string{"2 (data)"}})
+	if diff := cmp.Diff([]string{disk.TableID, root.UUID}, known); diff != "" {
+		t.Errorf("Known() (-want +got):\n%s", diff)
+	}
+	image := api.Image{Scheme: "gpt", Size: 10 << 30, TableID: "44444444-0000-4000-8000-000000000004", Partitions: []api.Partition{{Number: 2, Start: 1 << 20}}}
+
+	lost, kept, claim, err := Loss(disk, image, nil, known)
+	if err != nil || len(lost) != 2 || len(kept) != 0 || claim != "has a partition that neither this image nor an earlier flash put there: 2" {
+		t.Errorf("Loss() = %q, %q, %q, %v", lost, kept, claim, err)
+	}
+	keep, err := ResolveKeep(disk, image, []string{"2"})
+	if diff := cmp.Diff([]string{data.UUID}, keep); err != nil || diff != "" {
+		t.Errorf("ResolveKeep() = %q, %v", keep, err)
+	}
+	lost, kept, claim, err = Loss(disk, image, keep, known)
+	if err != nil || claim != "" || !cmp.Equal(lost, []string{"partition 1, 9 GB, ext4"}) || !cmp.Equal(kept, []string{`partition 2, 5 GB, xfs "data"`}) {
+		t.Errorf("Loss() = %q, %q, %q, %v", lost, kept, claim, err)
+	}
+	if _, _, _, err = Loss(disk, image, []string{"1"}, known); err == nil {
+		t.Error("Loss() of a kept partition under the image = nil; want an error")
+	}
+}

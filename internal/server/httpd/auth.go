@@ -1,0 +1,321 @@
+package httpd
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Access is who may enter off loopback, as it is kept: hashes, from which
+// nobody can enter. 256 random bits need no slow hash.
+type Access struct {
+	Token    string    `json:"token"` // SHA-256 of the admin token, hex
+	Sessions []Session `json:"sessions,omitempty"`
+}
+
+// Session is one browser that has shown the token.
+type Session struct {
+	Hash    string    `json:"hash"` // SHA-256 of the cookie's value, hex
+	Expires time.Time `json:"expires"`
+}
+
+// AccessStore keeps one Access for all servers of a cluster, so that a browser
+// can go on with another server when its own is gone.
+type AccessStore interface {
+	// LoadAccess returns the zero value when there is none yet.
+	LoadAccess(ctx context.Context) (Access, error)
+	// ChangeAccess changes it in one transaction; change may be called again.
+	ChangeAccess(ctx context.Context, change func(*Access)) error
+}
+
+// Paths that the guard itself answers or lets pass without a token.
+const (
+	PathLogin  = "/login"   // GET shows the form, POST takes the token
+	PathLogout = "/logout"  // POST
+	PathStatic = "/static/" // style, script and icon: the same in every gild
+)
+
+const (
+	sessionLasts = 12 * time.Hour
+	// maxSessions is more browsers than two operators have; the one that ends
+	// first makes room for the next.
+	maxSessions = 64
+	// admittedFor bounds one request, event streams above all: a reader comes
+	// back by itself, and is asked anew who it is.
+	admittedFor = 5 * time.Minute
+	cookieName  = "gild-session"
+)
+
+// Guard stands before the operator API and the pages on a listener that
+// others than this machine reach. Nothing passes it without the admin token
+// or a session that was opened with it, except what it names above.
+type Guard struct {
+	Store AccessStore
+	// LoginPage shows the form: problem says why the last try failed, next is
+	// where to go after it.
+	LoginPage func(w http.ResponseWriter, status int, problem, next string)
+	Now       func() time.Time // nil: time.Now
+	Log       *slog.Logger     // nil: discard
+
+	failures failures
+}
+
+// EnsureToken makes the admin token at the first start and returns it, the
+// only time that it is ever known here; later it returns "".
+func EnsureToken(ctx context.Context, store AccessStore) (string, error) {
+	have, err := store.LoadAccess(ctx)
+	if err != nil || have.Token != "" {
+		return "", err
+	}
+	token := newSecret()
+	made := false
+	// Two servers may start at once: one of them makes it.
+	err = store.ChangeAccess(ctx, func(a *Access) {
+		if made = a.Token == ""; made {
+			a.Token = hash(token)
+		}
+	})
+	if err != nil || !made {
+		return "", err
+	}
+	return "gild-" + token, nil
+}
+
+// ReplaceToken makes a new admin token and returns it. The old one and every
+// session end with it.
+func ReplaceToken(ctx context.Context, store AccessStore) (string, error) {
+	token := newSecret()
+	if err := store.ChangeAccess(ctx, func(a *Access) { *a = Access{Token: hash(token)} }); err != nil {
+		return "", err
+	}
+	return "gild-" + token, nil
+}
+
+// newSecret returns 32 random bytes as text.
+func newSecret() string {
+	p := make([]byte, 32)
+	_, _ = rand.Read(p) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(p)
+}
+
+func hash(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+// Wrap puts the guard before next.
+func (g *Guard) Wrap(next http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+PathLogin, func(w http.ResponseWriter, r *http.Request) {
+		g.LoginPage(w, http.StatusOK, "", localPath(r.URL.Query().Get("next")))
+	})
+	mux.HandleFunc("POST "+PathLogin, g.login)
+	mux.Handle("GET "+PathStatic, next)
+	mux.Handle("POST "+PathLogout, g.admit(http.HandlerFunc(g.logout)))
+	mux.Handle("/", g.admit(next))
+	return ownOrigin(mux)
+}
+
+// ownOrigin keeps pages of other sites from acting through, or reading with,
+// the browser of somebody who has logged in.
+func ownOrigin(next http.Handler) http.Handler {
+	cross := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		origin := r.Header.Get("Origin")
+		// Reading needs a guard too: a page that can read knows the fleet.
+		if origin != "" && !sameOrigin(origin, r.Host) || cross.Check(r) != nil {
+			writeProblem(w, http.StatusForbidden, "requests from web pages of other origins are refused")
+			return
+		}
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// admit lets pass who has the token or a session.
+func (g *Guard) admit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ok, status := g.admitted(r)
+		if !ok {
+			g.refuse(w, r, status)
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		ctx, cancel := context.WithTimeout(r.Context(), admittedFor)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func (g *Guard) admitted(r *http.Request) (ok bool, status int) {
+	bearer, hasBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	cookie, err := r.Cookie(cookieName)
+	if !hasBearer && err != nil {
+		return false, http.StatusUnauthorized
+	}
+	if hasBearer && !g.failures.allow(r.RemoteAddr, g.now()) {
+		return false, http.StatusTooManyRequests
+	}
+	access, err := g.Store.LoadAccess(r.Context())
+	if err != nil {
+		g.log().Error("reading who may enter", "err", err)
+		return false, http.StatusServiceUnavailable
+	}
+	if hasBearer {
+		if access.has(bearer) {
+			return true, 0
+		}
+		g.failed(r)
+		return false, http.StatusUnauthorized
+	}
+	return access.session(cookie.Value, g.now()), http.StatusUnauthorized
+}
+
+// has tells whether token is the admin token, in a time that does not depend
+// on how much of it is right.
+func (a *Access) has(token string) bool {
+	h := hash(strings.TrimPrefix(strings.TrimSpace(token), "gild-"))
+	return a.Token != "" && subtle.ConstantTimeCompare([]byte(h), []byte(a.Token)) == 1
+}
+
+func (a *Access) session(value string, now time.Time) bool {
+	h, found := hash(value), false
+	for _, s := range a.Sessions {
+		if subtle.ConstantTimeCompare([]byte(h), []byte(s.Hash)) == 1 && now.Before(s.Expires) {
+			found = true
+		}
+	}
+	return found
+}
+
+// refuse sends people to the form and tells programs what is missing.
+func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int) {
+	page := r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
+	switch {
+	case status == http.StatusUnauthorized && page:
+		http.Redirect(w, r, PathLogin+"?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+	case status == http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="gild"`)
+		writeProblem(w, status, "the admin token is missing or wrong; send it as Authorization: Bearer TOKEN, gild reads it from GILD_TOKEN")
+	case status == http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", "60")
+		writeProblem(w, status, "too many wrong tokens from this address; wait a minute")
+	default:
+		w.Header().Set("Retry-After", "5")
+		writeProblem(w, status, "the server could not tell now who may enter; try again")
+	}
+}
+
+// login opens a session for who shows the token.
+func (g *Guard) login(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
+	next := localPath(r.PostFormValue("next"))
+	if !g.failures.allow(r.RemoteAddr, g.now()) {
+		w.Header().Set("Retry-After", "60")
+		g.LoginPage(w, http.StatusTooManyRequests, "Too many wrong tokens from this address. Wait a minute.", next)
+		return
+	}
+	access, err := g.Store.LoadAccess(r.Context())
+	if err == nil && !access.has(r.PostFormValue("token")) {
+		g.failed(r)
+		g.LoginPage(w, http.StatusUnauthorized, "This is not the admin token.", next)
+		return
+	}
+	secret := newSecret()
+	now := g.now()
+	if err == nil {
+		err = g.Store.ChangeAccess(r.Context(), func(a *Access) { a.open(secret, now) })
+	}
+	if err != nil {
+		g.log().Error("opening a session", "err", err)
+		g.LoginPage(w, http.StatusServiceUnavailable, "The server could not open a session now. Try again.", next)
+		return
+	}
+	g.log().Info("logged in", "client", r.RemoteAddr)
+	http.SetCookie(w, sessionCookie(r, secret, int(sessionLasts/time.Second)))
+	http.Redirect(w, r, next, http.StatusSeeOther)
+}
+
+// open adds a session and drops those that are over.
+func (a *Access) open(secret string, now time.Time) {
+	var live []Session
+	for _, s := range a.Sessions {
+		if now.Before(s.Expires) {
+			live = append(live, s)
+		}
+	}
+	if len(live) >= maxSessions {
+		live = live[len(live)-maxSessions+1:]
+	}
+	a.Sessions = append(live, Session{Hash: hash(secret), Expires: now.Add(sessionLasts)})
+}
+
+func (g *Guard) logout(w http.ResponseWriter, r *http.Request) {
+	if cookie, err := r.Cookie(cookieName); err == nil {
+		h := hash(cookie.Value)
+		err := g.Store.ChangeAccess(r.Context(), func(a *Access) {
+			var rest []Session
+			for _, s := range a.Sessions {
+				if s.Hash != h {
+					rest = append(rest, s)
+				}
+			}
+			a.Sessions = rest
+		})
+		if err != nil {
+			fail(w, r, g.log(), err)
+			return
+		}
+	}
+	http.SetCookie(w, sessionCookie(r, "", -1))
+	http.Redirect(w, r, PathLogin, http.StatusSeeOther)
+}
+
+// sessionCookie is for this host only, for no script, and for no request that
+// another site began.
+func sessionCookie(r *http.Request, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge,
+		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
+	}
+}
+
+// localPath keeps a redirect on this server: anything else becomes "/".
+func localPath(next string) string {
+	u, err := url.Parse(next)
+	if err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(u.Path, "/") ||
+		strings.HasPrefix(u.Path, "//") || strings.ContainsAny(next, "\\\r\n\t") {
+		return "/"
+	}
+	return u.RequestURI()
+}
+
+func (g *Guard) failed(r *http.Request) {
+	g.failures.note(r.RemoteAddr, g.now())
+	g.log().Warn("wrong admin token", "client", r.RemoteAddr, "path", r.URL.Path)
+}
+
+func (g *Guard) now() time.Time {
+	if g.Now != nil {
+		return g.Now()
+	}
+	return time.Now()
+}
+
+func (g *Guard) log() *slog.Logger { return cmp.Or(g.Log, slog.New(slog.DiscardHandler)) }
+
+// IsLoopback tells whether only this machine reaches a listener.
+func IsLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}

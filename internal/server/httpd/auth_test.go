@@ -1,0 +1,274 @@
+package httpd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// memAccess keeps an Access in memory.
+type memAccess struct {
+	mu sync.Mutex
+	a  Access
+}
+
+func (m *memAccess) LoadAccess(context.Context) (Access, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.a, nil
+}
+
+func (m *memAccess) ChangeAccess(_ context.Context, change func(*Access)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(&m.a)
+	return nil
+}
+
+// room is a guarded operator API with a clock of its own and a log.
+type room struct {
+	url, token string
+	access     *memAccess
+	now        time.Time
+	log        *bytes.Buffer
+	routes     []string // "METHOD /path"
+}
+
+func guarded(t *testing.T) *room {
+	t.Helper()
+	r := &room{access: &memAccess{}, now: time.Now(), log: &bytes.Buffer{}}
+	var err error
+	if r.token, err = EnsureToken(t.Context(), r.access); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(r.log, nil))
+	guard := &Guard{
+		Store: r.access,
+		LoginPage: func(w http.ResponseWriter, status int, problem, next string) {
+			w.WriteHeader(status)
+			fmt.Fprintf(w, "form %s %s", problem, next)
+		},
+		Now: func() time.Time { return r.now },
+		Log: log,
+	}
+	pages := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "page") })
+	o := Operator{Images: newImages(t, nil), Pages: pages, Guard: guard, Log: log}
+	srv := httptest.NewServer(o.Handler())
+	t.Cleanup(srv.Close)
+	r.url = srv.URL
+	r.routes = documented(&o)
+	return r
+}
+
+// documented lists every operation that the API registers.
+func documented(o *Operator) []string {
+	h := humago.New(http.NewServeMux(), huma.DefaultConfig("", ""))
+	reg := operations{h, slog.New(slog.DiscardHandler)}
+	o.machines(reg)
+	o.stream(reg)
+	var routes []string
+	for path, item := range h.OpenAPI().Paths {
+		for method, op := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "DELETE": item.Delete, "PATCH": item.Patch} {
+			if op != nil {
+				routes = append(routes, method+" "+strings.ReplaceAll(path, "{machine}", "x"))
+			}
+		}
+	}
+	return routes
+}
+
+func TestNothingWithoutToken(t *testing.T) {
+	r := guarded(t)
+	if len(r.routes) < 6 {
+		t.Fatalf("only %d routes found", len(r.routes))
+	}
+	routes := append(r.routes, "GET /", "GET /openapi.json", "GET /openapi.yaml", "GET /machines/x", "POST /machines/x/arm",
+		"GET /metrics", "GET /schemas/Change.json", "POST /logout", "PUT /login", "GET /static/../api/v1/machines", "GET //api/v1/images", "GET /nothing")
+	for _, route := range routes {
+		method, path, _ := strings.Cut(route, " ")
+		for _, header := range [][]string{
+			nil,
+			{"Authorization", "Bearer "},
+			{"Authorization", "Basic " + r.token},
+			{"Cookie", cookieName + "="},
+			{"Cookie", cookieName + "=" + r.access.a.Token}, // what is kept opens nothing
+		} {
+			resp, body := request(t, method, r.url+path, "", header...)
+			if resp.StatusCode < 300 || body == "page" {
+				t.Errorf("%s with %q: got %d %.40q; want a refusal", route, header, resp.StatusCode, body)
+			}
+			r.now = r.now.Add(failureWindow) // not what is tested here
+		}
+	}
+}
+
+func TestBearer(t *testing.T) {
+	r := guarded(t)
+	for _, tt := range []struct {
+		header []string
+		want   int
+	}{
+		{[]string{"Authorization", "Bearer " + r.token}, 200},
+		{[]string{"Authorization", "Bearer " + r.token, "Host", "gild.example"}, 200},
+		{[]string{"Authorization", "Bearer " + r.token, "Origin", "http://evil.example"}, 403},
+		{[]string{"Authorization", "Bearer " + r.token + "x"}, 401},
+		{[]string{"Authorization", "Bearer " + r.access.a.Token}, 401},
+		{nil, 401},
+	} {
+		if resp, _ := request(t, "GET", r.url+"/api/v1/images", "", tt.header...); resp.StatusCode != tt.want {
+			t.Errorf("GET with %q = %d; want %d", tt.header, resp.StatusCode, tt.want)
+		}
+	}
+	if strings.Contains(r.log.String(), r.token) {
+		t.Error("the token is in the log")
+	}
+}
+
+func login(t *testing.T, r *room, token, next string, header ...string) (*http.Response, string) {
+	t.Helper()
+	form := url.Values{"token": {token}, "next": {next}}.Encode()
+	return request(t, "POST", r.url+PathLogin, form, append(header, "Content-Type", "application/x-www-form-urlencoded")...)
+}
+
+func TestSession(t *testing.T) {
+	r := guarded(t)
+	resp, _ := request(t, "GET", r.url+"/machines/x?a=b", "", "Accept", "text/html")
+	if got, want := resp.Header.Get("Location"), "/login?next=%2Fmachines%2Fx%3Fa%3Db"; got != want {
+		t.Errorf("a page without session goes to %q; want %q", got, want)
+	}
+	resp, _ = login(t, r, r.token, "/machines/x")
+	if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/machines/x" || len(resp.Cookies()) != 1 {
+		t.Fatalf("login = %d %v", resp.StatusCode, resp.Header)
+	}
+	c := resp.Cookies()[0]
+	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" {
+		t.Errorf("cookie %v is not HttpOnly, SameSite=Strict, for /", c)
+	}
+	cookie := c.Name + "=" + c.Value
+	if strings.Contains(fmt.Sprint(r.access.a), c.Value) {
+		t.Error("the session's secret is kept as it is")
+	}
+	get := func() int {
+		resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Cookie", cookie)
+		return resp.StatusCode
+	}
+	if got := get(); got != 200 {
+		t.Errorf("with session = %d; want 200", got)
+	}
+	for _, foreign := range [][]string{{"Origin", "http://evil.example"}, {"Sec-Fetch-Site", "cross-site"}} {
+		resp, _ := request(t, "POST", r.url+PathLogout, "", append(foreign, "Cookie", cookie)...)
+		if resp.StatusCode != 403 {
+			t.Errorf("POST of a foreign page with %q = %d; want 403", foreign, resp.StatusCode)
+		}
+	}
+	r.now = r.now.Add(sessionLasts - time.Second)
+	if got := get(); got != 200 {
+		t.Errorf("just before it expires = %d; want 200", got)
+	}
+	r.now = r.now.Add(time.Second)
+	if got := get(); got != 401 {
+		t.Errorf("expired = %d; want 401", got)
+	}
+}
+
+func TestSessionEnds(t *testing.T) {
+	for name, end := range map[string]func(r *room, cookie string){
+		"logout": func(r *room, cookie string) { request(t, "POST", r.url+PathLogout, "", "Cookie", cookie) },
+		"new token": func(r *room, _ string) {
+			if _, err := ReplaceToken(t.Context(), r.access); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		r := guarded(t)
+		resp, _ := login(t, r, r.token, "")
+		cookie := cookieName + "=" + resp.Cookies()[0].Value
+		end(r, cookie)
+		if resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Cookie", cookie); resp.StatusCode != 401 {
+			t.Errorf("after %s = %d; want 401", name, resp.StatusCode)
+		}
+	}
+}
+
+func TestLoginLimit(t *testing.T) {
+	r := guarded(t)
+	for range maxFailures {
+		if resp, _ := login(t, r, "wrong", ""); resp.StatusCode != 401 {
+			t.Fatalf("wrong token = %d; want 401", resp.StatusCode)
+		}
+	}
+	if resp, _ := login(t, r, r.token, ""); resp.StatusCode != 429 {
+		t.Errorf("after %d failures = %d; want 429", maxFailures, resp.StatusCode)
+	}
+	if resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Authorization", "Bearer "+r.token); resp.StatusCode != 429 {
+		t.Errorf("bearer after %d failures = %d; want 429", maxFailures, resp.StatusCode)
+	}
+	r.now = r.now.Add(failureWindow)
+	if resp, _ := login(t, r, r.token, ""); resp.StatusCode != 303 {
+		t.Errorf("a minute later = %d; want 303", resp.StatusCode)
+	}
+}
+
+func TestFailuresBounded(t *testing.T) {
+	var f failures
+	now := time.Now()
+	for i := range 3 * maxFailing {
+		f.note(fmt.Sprintf("[2001:db8:%x:%x::1]:1", i>>8, i&255), now)
+	}
+	if len(f.by) > maxFailing {
+		t.Errorf("%d addresses are kept; want at most %d", len(f.by), maxFailing)
+	}
+	for i := range maxFailures {
+		f.note(fmt.Sprintf("[2001:db8::%x]:1", i), now)
+	}
+	if f.allow("[2001:db8::ffff]:9", now) {
+		t.Error("another address of the same /64 may go on")
+	}
+}
+
+func TestLocalPath(t *testing.T) {
+	for in, want := range map[string]string{
+		"/machines/x?a=b": "/machines/x?a=b", "": "/", "//evil.example/": "/", "/\\evil.example": "/",
+		"https://evil.example/": "/", "javascript:alert(1)": "/", "/\t/evil.example": "/", "x": "/", "/%2f/evil": "/",
+	} {
+		if got := localPath(in); got != want {
+			t.Errorf("localPath(%q) = %q; want %q", in, got, want)
+		}
+	}
+}
+
+func TestEnsureTokenOnce(t *testing.T) {
+	store := &memAccess{}
+	var wg sync.WaitGroup
+	tokens := make(chan string, 8)
+	for range 8 {
+		wg.Go(func() {
+			token, err := EnsureToken(t.Context(), store)
+			if err != nil {
+				t.Error(err)
+			}
+			if token != "" {
+				tokens <- token
+			}
+		})
+	}
+	wg.Wait()
+	if len(tokens) != 1 {
+		t.Fatalf("%d servers made a token; want 1", len(tokens))
+	}
+	token := <-tokens
+	if a := store.a; !a.has(token) || strings.Contains(a.Token, token) || len(token) != len("gild-")+43 {
+		t.Errorf("token %q is not the one that is kept as %q", token, a.Token)
+	}
+}

@@ -1,0 +1,418 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/server/fleet"
+)
+
+// canary stands for every secret: it must be found nowhere but where it is
+// meant to go.
+const canary = "CANARY4A7E"
+
+// withRoom runs what follows the machines beside the test.
+func withRoom(t *testing.T, s *Machines) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	done.Go(func() { _ = s.followRoom(ctx) })
+	t.Cleanup(func() { cancel(); done.Wait() })
+	for _, running := s.room.bell("x"); !running; _, running = s.room.bell("x") {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func hello(session, mac string) api.Hello {
+	return api.Hello{Version: api.Version, Session: session, Inventory: api.Inventory{
+		MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32", Serial: "X7", Kernel: "6.1", Arch: "amd64", NICs: []api.NIC{{MAC: mac}},
+	}}
+}
+
+// A machine that is restarted in mid-flash: its PXE ROM is seen by DHCP, iPXE
+// asks for its script, and a new agent says hello. It goes on at once.
+func TestRestartInMidFlash(t *testing.T) {
+	s := newMachines(t)
+	now := time.Now()
+	s.Now = func() time.Time { return now }
+	tick := func() { now = now.Add(time.Second) }
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true})
+	must(err)
+	begin := func(session string) {
+		t.Helper()
+		must(s.Seen(t.Context(), fleet.Sighting{MAC: mac, Source: fleet.FromFirmware, Message: "DHCP"}))
+		tick()
+		d, err := s.Boot(t.Context(), api.Inventory{MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32", Serial: "X7"})
+		must(err)
+		if d.Image == nil {
+			t.Fatalf("Boot = %+v; want the agent", d)
+		}
+		tick()
+		// The agent's own lease, and what it has to tell before it asks.
+		must(s.Seen(t.Context(), fleet.Sighting{MAC: mac, Source: fleet.FromOther, Message: "leased"}))
+		must(s.Report(t.Context(), api.Report{Session: session, MAC: mac, Events: []api.Event{{Seq: 1, Time: now, Step: "network", State: api.StateDone}}}, ""))
+		tick()
+		a, err := s.Hello(t.Context(), hello(session, mac), "192.0.2.9")
+		must(err)
+		if a.Plan == nil {
+			t.Fatalf("Hello of %s = %+v; want the plan at once", session, a)
+		}
+		tick()
+		must(s.Report(t.Context(), api.Report{Session: session, MAC: mac, Plan: a.Plan.ID, Events: []api.Event{{Seq: 2, Time: now, Step: fleet.StepFlash, State: api.StateStart}}}, ""))
+		tick()
+	}
+	begin("s1")
+	begin("s2")
+	begin("s3")
+}
+
+func TestRegisteredByUUIDIsJoined(t *testing.T) {
+	s := newMachines(t)
+	if err := s.Seen(t.Context(), fleet.Sighting{MAC: mac, Source: fleet.FromFirmware, Message: "DHCP"}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.Register(t.Context(), "", api.Spec{Name: "b7", UUID: "44454C4C-5100-1035-8052-B4C04F4A4C32"})
+	if err != nil || m.State != api.MachineRegistered || m.MAC != "" {
+		t.Fatalf("Register = %+v, %v", m, err)
+	}
+	if _, err := s.Flash(t.Context(), "", "b7", api.FlashRequest{Image: "debian"}); err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.Boot(t.Context(), api.Inventory{MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32"})
+	if err != nil || d.Image == nil || d.ID != m.ID {
+		t.Fatalf("Boot = %+v, %v; want the image of %s", d, err, m.ID)
+	}
+	list, err := s.Machines(t.Context(), "name=b7")
+	if err != nil || len(list) != 1 || list[0].MAC != mac {
+		t.Errorf("Machines = %+v, %v; want one record", list, err)
+	}
+	for _, spelling := range []string{"B7", "52-54-00-00-00-01", m.ID, "4C4C4544-0051-3510-8052-B4C04F4A4C32"} {
+		if got, err := s.Machine(t.Context(), spelling); err != nil || got.ID != m.ID {
+			t.Errorf("Machine(%q) = %s, %v; want %s", spelling, got.ID, err, m.ID)
+		}
+	}
+	if _, err := s.Register(t.Context(), "", api.Spec{Name: "b7", MACs: []string{"52:54:00:00:00:09"}}); err == nil {
+		t.Error("a name was given twice")
+	}
+	events, _ := s.Events(t.Context(), "b7")
+	if !strings.Contains(fmt.Sprint(events), "joined with the machine seen as "+mac) {
+		t.Errorf("events = %+v; want the join", events)
+	}
+}
+
+// Four hundred agents wait: they cost nothing, and the one that is armed
+// hears of it at once.
+func TestWaitingAgents(t *testing.T) {
+	s := newMachines(t)
+	s.Discover = "debian"
+	withRoom(t, s)
+	const n = 400
+	address := func(i int) string { return fmt.Sprintf("52:54:00:02:%02x:%02x", i/256, i%256) }
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	answers := make(chan api.Answer, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			h := hello(fmt.Sprintf("s%d", i), address(i))
+			h.Inventory.UUID, h.Inventory.Serial = "", ""
+			if a, err := s.Hello(ctx, h, "192.0.2.9"); err == nil {
+				answers <- a
+			}
+		})
+	}
+	waiting := func() (n int) {
+		for _, m := range s.room.all() {
+			if m.Waiting {
+				n++
+			}
+		}
+		return n
+	}
+	for waiting() < n && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	_, rev, _ := s.Store.List(ctx)
+	began := time.Now()
+	if _, err := s.Flash(ctx, "", address(7), api.FlashRequest{Image: "debian"}); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-answers; a.Plan == nil {
+		t.Errorf("answer = %+v; want the plan", a)
+	}
+	t.Logf("from the arm to the plan: %v", time.Since(began))
+	if _, now, _ := s.Store.List(ctx); now-rev > 5 {
+		t.Errorf("%d changes of the store for one arm among %d waiting agents; want about two", now-rev, n)
+	}
+	cancel()
+	all.Wait()
+}
+
+func TestSweepAndSamples(t *testing.T) {
+	s := newMachines(t)
+	var clock sync.Mutex
+	now := time.Now()
+	s.Now = func() time.Time { clock.Lock(); defer clock.Unlock(); return now }
+	withRoom(t, s)
+	m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Hello(t.Context(), hello("s1", mac), ""); err != nil {
+		t.Fatal(err)
+	}
+	p := &api.Progress{Phase: "write", Done: 5, Total: 10, Rate: 1}
+	err = s.Report(t.Context(), api.Report{Session: "s1", MAC: mac, Plan: m.Armed.Plan.ID, Events: []api.Event{{Seq: 1, Time: now, Step: fleet.StepFlash, State: api.StateProgress, Progress: p}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		flashes, err := s.Flashes(t.Context(), mac)
+		if err == nil && len(flashes) == 1 && len(flashes[0].Samples) == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("Flashes = %+v, %v; want one with a sample", flashes, err)
+		}
+	}
+	clock.Lock()
+	now = now.Add(26 * time.Second)
+	clock.Unlock()
+	for range 2 {
+		if err := s.sweepOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, _ := s.Machine(t.Context(), mac); m.Stuck.IsZero() {
+		t.Error("a silent agent is not shown as stuck")
+	}
+	if log, err := s.Log(t.Context(), 1); err != nil || len(log) != 1 || log[0].Event.Step != fleet.StepStuck {
+		t.Errorf("Log = %+v, %v; want that it is stuck, once", log, err)
+	}
+}
+
+// A planted secret goes to the machine that is to have it, and nowhere else.
+func TestCanary(t *testing.T) {
+	var logged bytes.Buffer
+	srv := newServer(t, t.TempDir())
+	srv.Log = slog.New(slog.NewJSONHandler(&lockedWriter{w: &logged}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var machines *Machines
+	srv.Protocols = []Opener{{Name: "peek", Open: func(_ context.Context, m *Machines) (Service, func() error, error) {
+		machines = m
+		return serviceFunc(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
+	}}}
+	r := start(t, srv)
+	ctx := t.Context()
+	tpl := api.Identity{Hostname: "{{ .Name }}", Files: []api.File{{Path: "/etc/secret", Content: canary + " {{ .Values.password }}"}}}
+	if err := machines.Store.PutDoc(ctx, kindIdentity, "web", tpl); err != nil {
+		t.Fatal(err)
+	}
+	spec := api.Spec{Name: "b7", MACs: []string{mac}, Flash: api.Defaults{Image: "debian", Identity: "web"}, Values: map[string]string{"password": "p"}}
+	if _, err := r.operator.Register(ctx, spec); err != nil {
+		t.Fatal(err)
+	}
+	preview, err := r.operator.Preview(ctx, "b7", api.FlashRequest{})
+	if err != nil || preview.Refusal != "" || preview.Request.Identity != "web" {
+		t.Fatalf("Preview = %+v, %v", preview, err)
+	}
+	m, err := r.operator.Flash(ctx, "b7", api.FlashRequest{Shown: preview.Digest})
+	if err != nil || m.Armed.Plan.Identity == "" {
+		t.Fatalf("Flash = %+v, %v; want an identity", m.Armed, err)
+	}
+	plan := m.Armed.Plan
+	helloBody, _ := json.Marshal(hello("s1", mac))
+	ask := func(session string) (int, api.Identity) {
+		t.Helper()
+		body, _ := json.Marshal(api.IdentityRequest{Session: session, MAC: mac, Plan: plan.ID})
+		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, r.BaseURL+api.PathIdentity, bytes.NewReader(body))
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var id api.Identity
+		_ = json.NewDecoder(resp.Body).Decode(&id)
+		return resp.StatusCode, id
+	}
+	if status, _ := ask("s1"); status != http.StatusConflict {
+		t.Errorf("identity before the hello = %d; want 409", status)
+	}
+	if status := post(t, r.BaseURL+api.PathHello, string(helloBody)); status != 200 {
+		t.Fatalf("hello = %d", status)
+	}
+	if status, _ := ask("s2"); status != http.StatusConflict {
+		t.Errorf("identity for another session = %d; want 409", status)
+	}
+	status, id := ask("s1")
+	if status != 200 || id.Files[0].Content != canary+" p" || id.Digest() != plan.Identity || !strings.HasPrefix(id.BeaconURL, r.BaseURL) {
+		t.Fatalf("identity = %d %+v; want it whole, with the digest of the plan", status, id)
+	}
+	token := id.BeaconURL[strings.LastIndexByte(id.BeaconURL, '/')+1:]
+	if status := post(t, id.BeaconURL, ""); status != 404 {
+		t.Errorf("beacon before the flash = %d; want 404", status)
+	}
+	report, _ := json.Marshal(api.Report{Session: "s1", MAC: mac, Plan: plan.ID, Events: []api.Event{
+		{Seq: 1, Time: time.Now(), Step: fleet.StepFlash, State: api.StateStart},
+		{Seq: 2, Time: time.Now(), Step: "handoff", State: api.StateStart, Receipt: &api.Receipt{Plan: plan.ID, Image: plan.Image.Digest}},
+	}})
+	look := func(when string) {
+		t.Helper()
+		for _, path := range []string{
+			api.PathMachines, strings.Replace(api.PathMachine, "{machine}", "b7", 1), strings.Replace(api.PathMachineEvents, "{machine}", "b7", 1),
+			strings.Replace(api.PathFlashes, "{machine}", "b7", 1), api.PathEventLog, api.PathImages, api.PathServers, "/openapi.json",
+		} {
+			text := get(t, "http://"+r.Operator+path)
+			if strings.Contains(text, canary) || strings.Contains(text, token) {
+				t.Errorf("%s: %s shows a secret: %s", when, path, text)
+			}
+		}
+		if text := streamed(t, r, 1); strings.Contains(text, canary) || strings.Contains(text, token) {
+			t.Errorf("%s: the event stream shows a secret: %s", when, text)
+		}
+	}
+	look("in mid-flash")
+	if status := post(t, r.BaseURL+api.PathEvents, string(report)); status != 204 {
+		t.Fatalf("report = %d", status)
+	}
+	look("handing off")
+	if status, _ := ask("s1"); status != http.StatusConflict {
+		t.Errorf("identity after the flash = %d; want 409", status)
+	}
+	if found, _ := machines.Store.GetDoc(ctx, kindPlanIdentity, plan.ID, &id); found {
+		t.Error("the identity outlives its arm")
+	}
+	if status := post(t, r.BaseURL+strings.Replace(api.PathBeacon, "{beacon}", "WRONG", 1), ""); status != 404 {
+		t.Errorf("wrong beacon = %d; want 404", status)
+	}
+	for range 2 {
+		if status := post(t, id.BeaconURL, ""); status != 204 {
+			t.Fatalf("beacon = %d; want 204", status)
+		}
+	}
+	look("running")
+	if m, _ := r.operator.Machine(ctx, "b7"); m.State != api.MachineRunning {
+		t.Errorf("state = %q; want running", m.State)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if text := logged.String(); strings.Contains(text, canary) || strings.Contains(text, token) {
+		t.Errorf("the log holds a secret: %s", text)
+	}
+}
+
+// streamed returns the first n messages of the event stream after its reset.
+func streamed(t *testing.T, r *running, n int) string {
+	t.Helper()
+	var text strings.Builder
+	enough := errors.New("enough")
+	err := r.operator.Follow(t.Context(), func(c api.Change) error {
+		p, _ := json.Marshal(c)
+		text.Write(p)
+		if n--; n < 0 {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+func TestRoomOverHTTP(t *testing.T) {
+	r := start(t, newServer(t, t.TempDir()))
+	ctx := t.Context()
+	o := r.operator
+	refused := func(what string, err error, status int) {
+		t.Helper()
+		if p, ok := errors.AsType[*client.ProblemError](err); !ok || p.Status != status {
+			t.Errorf("%s = %v; want status %d", what, err, status)
+		}
+	}
+	m, err := o.Register(ctx, api.Spec{Name: "b7", MACs: []string{"5254.0000.0001"}, Labels: map[string]string{"rack": "b7"}, Flash: api.Defaults{Image: "debian"}})
+	if err != nil || m.State != api.MachineRegistered || m.MAC != mac {
+		t.Fatalf("Register = %+v, %v", m, err)
+	}
+	refused("Register twice", second(o.Register(ctx, api.Spec{Name: "b8", MACs: []string{mac}})), 409)
+	refused("Register a bad name", second(o.Register(ctx, api.Spec{Name: "b 8", MACs: []string{"52:54:00:00:00:08"}})), 422)
+	refused("Edit an unknown machine", second(o.Edit(ctx, "nobody", m.Spec)), 404)
+	refused("a bad disk rule", second(o.Flash(ctx, "b7", api.FlashRequest{Disk: "colour=red"})), 422)
+	refused("an unknown identity", second(o.Flash(ctx, "b7", api.FlashRequest{Identity: "web"})), 404)
+	refused("what was shown is another", second(o.Flash(ctx, "b7", api.FlashRequest{Shown: "a.b.c"})), 409)
+	m.Spec.Labels["rack"] = "b8"
+	if m, err = o.Edit(ctx, "b7", m.Spec); err != nil || m.Spec.Labels["rack"] != "b8" {
+		t.Fatalf("Edit = %+v, %v", m, err)
+	}
+	for selector, want := range map[string]int{"": 1, "rack=b8": 1, "rack=b7": 0} {
+		if list, err := o.Machines(ctx, selector); err != nil || len(list) != want {
+			t.Errorf("Machines(%q) = %d, %v; want %d", selector, len(list), err, want)
+		}
+	}
+	refused("a bad selector", second(o.Machines(ctx, "=,")), 422)
+	if m, err = o.Flash(ctx, "b7", api.FlashRequest{}); err != nil || m.State != api.MachineArmed {
+		t.Fatalf("Flash = %+v, %v", m, err)
+	}
+	if m, err = o.Cancel(ctx, "b7"); err != nil || m.Armed != nil {
+		t.Fatalf("Cancel = %+v, %v", m, err)
+	}
+	if f, err := o.Flashes(ctx, "b7"); err != nil || len(f) != 1 || f[0].Outcome != "cancelled" {
+		t.Errorf("Flashes = %+v, %v; want one that was cancelled", f, err)
+	}
+	if log, err := o.Log(ctx, 10); err != nil || len(log) != 4 || log[0].Name != "b7" || log[0].Event.To != api.MachineRegistered {
+		t.Errorf("Log = %+v, %v; want four events, the cancel first", log, err)
+	}
+	if _, err := o.Servers(ctx); err != nil {
+		t.Errorf("Servers = %v", err)
+	}
+	if err := o.Delete(ctx, "b7"); err != nil {
+		t.Errorf("Delete = %v", err)
+	}
+}
+
+func TestProbe(t *testing.T) {
+	r := start(t, newServer(t, t.TempDir()))
+	_, port, _ := strings.Cut(r.Operator, ":")
+	if err := probe(t.Context(), "tcp:"+port, "127.0.0.1"); err != nil {
+		t.Errorf("probe of an open port = %v; want nil", err)
+	}
+	if err := probe(t.Context(), "tcp:1", "127.0.0.1"); err == nil {
+		t.Error("probe of a closed port = nil; want an error")
+	}
+	if err := probe(t.Context(), "ping", "127.0.0.1"); err != nil {
+		t.Errorf("ping of this host = %v; want nil", err)
+	}
+	if err := probe(t.Context(), "ping", "host"); err == nil {
+		t.Error("ping of a name = nil; want an error")
+	}
+}

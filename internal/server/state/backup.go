@@ -1,0 +1,270 @@
+package state
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// A backup is lines of JSON: a head, one line a key, an end with the SHA-256
+// of all bytes before it. It is what the keys were at one revision, so it goes
+// from an embedded etcd to a cluster and back, and it holds secrets.
+type (
+	backupHead struct {
+		Gild     string    `json:"gild"` // "state"
+		Version  int       `json:"version"`
+		Time     time.Time `json:"time"`
+		Revision int64     `json:"revision"`
+	}
+	backupKey struct {
+		Key   string `json:"key"` // without the prefix
+		Value []byte `json:"value"`
+	}
+	backupEnd struct {
+		Keys   int    `json:"keys"`
+		SHA256 string `json:"sha256"`
+	}
+)
+
+const (
+	backupVersion = 1
+	// maxBackupLine bounds a line in bytes: base64 of the largest value.
+	maxBackupLine = 8 << 20
+	// pageKeys is how many keys are asked for at a time.
+	pageKeys = 200
+)
+
+// passing are the kinds of keys that mean nothing in another life: they end
+// with the lease of a process that runs now.
+func passing(key string) bool {
+	kind, _, _ := strings.Cut(key, "/")
+	return kind == "hold" || kind == "server"
+}
+
+// Backup writes everything below the prefix as it is at one moment, while
+// others go on changing it.
+func (s *Store) Backup(ctx context.Context, w io.Writer) (keys int, err error) {
+	sum := sha256.New()
+	out := json.NewEncoder(io.MultiWriter(w, sum))
+	next, end := s.Prefix, clientv3.GetPrefixRangeEnd(s.Prefix)
+	rev := int64(0)
+	for {
+		// Revision 0 is now; the further pages are of the first one's.
+		resp, err := s.get(ctx, next, clientv3.WithRange(end), clientv3.WithLimit(pageKeys), clientv3.WithRev(rev))
+		if err != nil {
+			return keys, fmt.Errorf("backing up: %w", err)
+		}
+		if rev == 0 {
+			rev = resp.Header.Revision
+			if err := out.Encode(backupHead{"state", backupVersion, s.now().UTC(), rev}); err != nil {
+				return keys, err
+			}
+		}
+		for _, kv := range resp.Kvs {
+			key := strings.TrimPrefix(string(kv.Key), s.Prefix)
+			if passing(key) {
+				continue
+			}
+			if err := out.Encode(backupKey{key, kv.Value}); err != nil {
+				return keys, err
+			}
+			keys++
+		}
+		if !resp.More {
+			break
+		}
+		next = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+	}
+	return keys, json.NewEncoder(w).Encode(backupEnd{keys, hex.EncodeToString(sum.Sum(nil))})
+}
+
+// BackupError says what is wrong with a backup or with a state.
+type BackupError struct{ What string }
+
+func (e *BackupError) Error() string { return e.What }
+
+// readBackup calls each for every key and returns the head. A backup that is
+// not whole is an error, but only at its end.
+func readBackup(r io.Reader, each func(key string, value []byte) error) (backupHead, error) {
+	var head backupHead
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 64<<10), maxBackupLine)
+	sum := sha256.New()
+	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &head) != nil || head.Gild != "state" {
+		return head, &BackupError{"this is no backup of gild's state"}
+	}
+	if head.Version != backupVersion {
+		return head, &BackupError{fmt.Sprintf("the backup has format %d, this gild reads %d", head.Version, backupVersion)}
+	}
+	addLine(sum, lines.Bytes())
+	for n := 0; lines.Scan(); n++ {
+		var line struct {
+			backupKey
+			backupEnd
+		}
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+			return head, &BackupError{fmt.Sprintf("line %d of the backup is damaged", n+2)}
+		}
+		if line.SHA256 != "" {
+			if line.SHA256 != hex.EncodeToString(sum.Sum(nil)) || line.Keys != n || lines.Scan() {
+				return head, &BackupError{"the backup is damaged: its checksum is wrong"}
+			}
+			return head, nil
+		}
+		addLine(sum, lines.Bytes())
+		if err := each(line.Key, line.Value); err != nil {
+			return head, err
+		}
+	}
+	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
+		return head, fmt.Errorf("reading the backup: %w", err)
+	}
+	return head, &BackupError{"the backup is cut short: its end is missing"}
+}
+
+func addLine(sum hash.Hash, line []byte) {
+	sum.Write(line)
+	sum.Write([]byte{'\n'})
+}
+
+// Restored is what a restore did.
+type Restored struct {
+	Taken    time.Time // when the backup was
+	Machines int
+	Disarmed []string // IDs of machines that were armed
+}
+
+// Restore brings a backup into a store without any keys. No machine is armed
+// afterwards, whatever the backup says: what happened since is not known, and
+// a machine that has been flashed must not be flashed again by surprise. On an
+// error keys may be left behind.
+func (s *Store) Restore(ctx context.Context, r io.Reader) (Restored, error) {
+	var done Restored
+	resp, err := s.get(ctx, s.Prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return done, fmt.Errorf("restoring: %w", err)
+	}
+	if resp.Count > 0 {
+		return done, &BackupError{fmt.Sprintf("there is a state already, of %d keys: a restore wants an empty one", resp.Count)}
+	}
+	head, err := readBackup(r, func(key string, value []byte) error {
+		if passing(key) {
+			return nil
+		}
+		if strings.HasPrefix(key, "machine/") {
+			done.Machines++
+			id, disarmed, armed, err := disarm(value)
+			if err != nil {
+				return &BackupError{fmt.Sprintf("%.200q cannot be read", key)}
+			}
+			if value = disarmed; armed {
+				done.Disarmed = append(done.Disarmed, id)
+			}
+		}
+		_, err := s.txn(ctx, nil, clientv3.OpPut(s.Prefix+key, string(value)))
+		return err
+	})
+	if err != nil {
+		return done, fmt.Errorf("restoring: %w", err)
+	}
+	done.Taken = head.Time
+	for _, id := range done.Disarmed {
+		if _, err := s.Update(ctx, id, s.noteRestore(head.Time)); err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// disarm takes the permission to write out of a record. The session goes too,
+// so that an agent that still runs finds its plan lost and stops.
+func disarm(value []byte) (id string, out []byte, armed bool, err error) {
+	var m api.Machine
+	if err := json.Unmarshal(value, &m); err != nil {
+		return "", nil, false, err
+	}
+	armed = m.Armed != nil
+	if armed {
+		if m.State = api.MachineRegistered; m.Writing {
+			m.State, m.Cause = api.MachineFailed, causeRestored
+		}
+	}
+	m.Armed, m.Awaited, m.Progress = nil, nil, nil
+	m.Writing, m.Waiting, m.Session = false, false, ""
+	text, err := encode(m)
+	return m.ID, []byte(text), armed, err
+}
+
+// causeRestored is of a machine whose flash was under way in a backup.
+const causeRestored = "state-restored"
+
+func (s *Store) noteRestore(taken time.Time) func(*api.Machine) ([]api.Event, error) {
+	return func(m *api.Machine) ([]api.Event, error) {
+		now := s.now()
+		m.Since, m.Progress = now, nil
+		m.Message = "disarmed: the state was restored from a backup of " + taken.UTC().Format(time.RFC3339)
+		return []api.Event{{
+			Time: now, Step: "restore", State: api.StateDone, Message: m.Message,
+			Cause: m.Cause, Actor: api.ActorOperator, To: m.State,
+		}}, nil
+	}
+}
+
+// Check reads a backup and reports everything that does not fit together.
+func Check(r io.Reader) (machines int, problems []string, err error) {
+	known := map[string]bool{}
+	var refer [][2]string // key, ID that it speaks of
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	_, err = readBackup(r, func(key string, value []byte) error {
+		kind, rest, _ := strings.Cut(key, "/")
+		id := lastPart([]byte(key))
+		var v any
+		switch kind {
+		case "machine":
+			m := &api.Machine{}
+			v = m
+			known[id] = true
+			if json.Unmarshal(value, m) == nil && m.ID != "" && m.ID != id {
+				bad("%s is the record of %q", key, m.ID)
+			}
+		case "live":
+			v = &live{}
+			refer = append(refer, [2]string{key, id})
+		case "alias":
+			refer = append(refer, [2]string{key, id})
+		case "event":
+			v = &[]api.Event{}
+			refer = append(refer, [2]string{key, eventMachine(rest)})
+		case "past":
+			v = &[]api.Event{}
+			refer = append(refer, [2]string{key, id})
+		case "doc", "log":
+			v = new(any)
+		default:
+			bad("%.200q is none of gild's keys", key)
+		}
+		if v != nil && json.Unmarshal(bytes.TrimSpace(value), v) != nil {
+			bad("%s cannot be read", key)
+		}
+		return nil
+	})
+	for _, x := range refer {
+		if !known[x[1]] {
+			bad("%s speaks of a machine that has no record", x[0])
+		}
+	}
+	return len(known), problems, err
+}

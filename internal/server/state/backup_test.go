@@ -1,0 +1,157 @@
+package state
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// A backup of a running state, restored elsewhere: everything is there, and
+// nothing is armed.
+func TestBackup(t *testing.T) {
+	s := open(t)
+	const armed, writing, idle = "52:54:00:00:0a:01", "52:54:00:00:0a:02", "uuid/0a-03"
+	for _, id := range []string{armed, writing, idle} {
+		update(t, s, id, func(m *api.Machine) ([]api.Event, error) {
+			m.State, m.Seq = api.MachineRegistered, 3
+			if id != idle {
+				m.State, m.Session = api.MachineFlashing, "session"
+				m.Armed = &api.Armed{Plan: api.Plan{ID: "p"}}
+				m.Writing = id == writing
+			}
+			return []api.Event{{Message: "was here"}}, nil
+		})
+	}
+	for i := range 300 { // more than a page
+		if err := s.PutDoc(t.Context(), "note", strings.Repeat("n", i+1), note{"text"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := s.Hold(t.Context(), armed, "session"); err != nil {
+		t.Fatal(err)
+	}
+	var backup bytes.Buffer
+	if _, err := s.Backup(t.Context(), &backup); err != nil {
+		t.Fatal(err)
+	}
+	if n, problems, err := Check(bytes.NewReader(backup.Bytes())); n != 3 || len(problems) > 0 || err != nil {
+		t.Errorf("Check = %d, %q, %v; want 3 machines without problems", n, problems, err)
+	}
+
+	dir := t.TempDir()
+	done, err := RestoreDir(t.Context(), dir, s.Prefix, bytes.NewReader(backup.Bytes()))
+	if err != nil || done.Machines != 3 {
+		t.Fatalf("RestoreDir = %+v, %v; want 3 machines", done, err)
+	}
+	if diff := cmp.Diff([]string{armed, writing}, done.Disarmed); diff != "" {
+		t.Errorf("Disarmed (-want +got):\n%s", diff)
+	}
+	if _, err := RestoreDir(t.Context(), dir, s.Prefix, bytes.NewReader(backup.Bytes())); err == nil {
+		t.Error("a second RestoreDir = nil; want a refusal")
+	}
+	e, err := Start(t.Context(), dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	got := &Store{Client: e.Client(), Prefix: s.Prefix}
+	for id, state := range map[string]string{armed: api.MachineRegistered, writing: api.MachineFailed, idle: api.MachineRegistered} {
+		m, err := got.Get(t.Context(), id)
+		if err != nil || m.Armed != nil || m.Session != "" || m.Writing || m.State != state || m.Seq != 3 {
+			t.Errorf("restored %s = %+v, %v; want it %s and disarmed", id, m, err, state)
+		}
+		events, err := got.Events(t.Context(), id)
+		if want := 2; err != nil || id != idle && (len(events) != want || events[1].To != state) || events[0].Message != "was here" {
+			t.Errorf("events of %s = %+v, %v", id, events, err)
+		}
+	}
+	if docs, err := ListDocs[note](t.Context(), got, "note"); len(docs) != 300 || err != nil {
+		t.Errorf("%d documents, %v; want 300", len(docs), err)
+	}
+	if holder, _ := got.Holder(t.Context(), armed); holder != "" {
+		t.Errorf("Holder = %s; want none", holder)
+	}
+}
+
+// A directory gives the same backup with and without a server on it.
+func TestBackupDir(t *testing.T) {
+	dir := t.TempDir()
+	if err := BackupDir(t.Context(), dir, "/gild/", &bytes.Buffer{}); err == nil {
+		t.Error("BackupDir of an empty directory = nil; want an error")
+	}
+	e, err := Start(t.Context(), dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Store{Client: e.Client(), Prefix: "/gild/"}
+	update(t, s, mac, say("hello"))
+	served := make(chan error, 1)
+	go func() { served <- s.ServeBackups(t.Context(), dir) }()
+	var running, stopped bytes.Buffer
+	for range 100 {
+		if err = BackupDir(t.Context(), dir, "/gild/", &running); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(filepath.Join(dir, socketName)); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("socket %v, %v; want mode 0600", st.Mode(), err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := BackupDir(t.Context(), dir, "/gild/", &stopped); err != nil {
+		t.Fatal(err)
+	}
+	keys := func(b bytes.Buffer) (all []string) {
+		if _, err := readBackup(&b, func(k string, v []byte) error { all = append(all, k+string(v)); return nil }); err != nil {
+			t.Error(err)
+		}
+		return all
+	}
+	if diff := cmp.Diff(keys(stopped), keys(running)); diff != "" {
+		t.Errorf("backup while serving (-stopped +serving):\n%s", diff)
+	}
+}
+
+// Any byte that is missing or other is found.
+func TestDamagedBackup(t *testing.T) {
+	const good = `{"gild":"state","version":1,"time":"2026-01-01T00:00:00Z","revision":7}
+{"key":"machine/a","value":"e30="}
+`
+	end := `{"keys":1,"sha256":"` + sumOf(good) + "\"}\n"
+	if _, err := readBackup(strings.NewReader(good+end), func(string, []byte) error { return nil }); err != nil {
+		t.Fatalf("readBackup of a good one = %v", err)
+	}
+	for _, bad := range []string{"", "x", good, good + end + "x", strings.Replace(good, "e30", "e31", 1) + end, good[:40], strings.Replace(good, `"version":1`, `"version":2`, 1) + end} {
+		_, err := readBackup(strings.NewReader(bad), func(string, []byte) error { return nil })
+		if _, ok := errors.AsType[*BackupError](err); !ok {
+			t.Errorf("readBackup(%.60q) = %v; want a BackupError", bad, err)
+		}
+	}
+}
+
+func FuzzReadBackup(f *testing.F) {
+	const head = `{"gild":"state","version":1,"time":"2026-01-01T00:00:00Z","revision":7}` + "\n"
+	f.Add([]byte(head + `{"keys":0,"sha256":"` + sumOf(head) + "\"}\n"))
+	f.Add([]byte(head + `{"key":"event/a/0000000000000001","value":"W10="}` + "\n"))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		_, _, _ = Check(bytes.NewReader(p))
+	})
+}
+
+func sumOf(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,275 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// member is one process of Debian's etcd-server.
+type member struct {
+	name, dir, client, peer string
+	cluster                 string
+	cmd                     *exec.Cmd
+}
+
+// members describes a cluster on free ports of loopback.
+func members(t *testing.T, n int) []*member {
+	t.Helper()
+	if _, err := exec.LookPath("etcd"); err != nil {
+		t.Skip("etcd is not installed (apt-get install etcd-server)")
+	}
+	port := func() string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return "http://" + l.Addr().String()
+	}
+	var all []*member
+	var names []string
+	for i := range n {
+		m := &member{name: fmt.Sprint("m", i), dir: t.TempDir(), client: port(), peer: port()}
+		all = append(all, m)
+		names = append(names, m.name+"="+m.peer)
+	}
+	for _, m := range all {
+		m.cluster = strings.Join(names, ",")
+		m.start(t)
+	}
+	t.Cleanup(func() {
+		for _, m := range all {
+			m.kill()
+		}
+	})
+	return all
+}
+
+func (m *member) start(t *testing.T) {
+	t.Helper()
+	m.cmd = exec.Command("etcd", "--name", m.name, "--data-dir", m.dir,
+		"--listen-client-urls", m.client, "--advertise-client-urls", m.client,
+		"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer,
+		"--initial-cluster", m.cluster, "--log-level", "error")
+	if err := m.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *member) kill() {
+	if m.cmd != nil {
+		_ = m.cmd.Process.Kill()
+		_ = m.cmd.Wait()
+		m.cmd = nil
+	}
+}
+
+// connect waits for a cluster that has just been started.
+func connect(t *testing.T, all []*member) *Store {
+	t.Helper()
+	var c Cluster
+	for _, m := range all {
+		c.Endpoints = append(c.Endpoints, m.client)
+	}
+	var err error
+	for range 5 {
+		client, e := c.Connect(t.Context())
+		if err = e; err == nil {
+			t.Cleanup(func() { client.Close() })
+			return &Store{Client: client, Prefix: "/room/7/", Aliases: nicMACs}
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+	t.Fatalf("Connect = %v", err)
+	return nil
+}
+
+// TestForeignStore runs the table of TestStore on a cluster of the operator's.
+func TestForeignStore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts an etcd of three members")
+	}
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			s := connect(t, members(t, n))
+			testAll(t, s)
+		})
+	}
+}
+
+// TestLostMembers kills members of three in the middle of work.
+func TestLostMembers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts an etcd of three members")
+	}
+	all := members(t, 3)
+	s := connect(t, all)
+	acked := uint64(0)
+	count := func(within time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		m, err := s.Update(ctx, mac, func(m *api.Machine) ([]api.Event, error) {
+			m.Seq++
+			return []api.Event{{Seq: m.Seq}}, nil
+		})
+		if err == nil {
+			acked = m.Seq
+		}
+		return err
+	}
+	work := func(n int) (failed int) {
+		for range n {
+			if count(callTimeout+time.Second) != nil {
+				failed++
+			}
+		}
+		return failed
+	}
+	if failed := work(50); failed > 0 {
+		t.Fatalf("%d of 50 changes failed on a whole cluster", failed)
+	}
+	watched := make(chan error, 1)
+	go func() { watched <- s.Watch(t.Context(), 1, func(Change) error { return nil }) }()
+	all[0].kill()
+	begin := time.Now()
+	if failed := work(50); failed > 3 {
+		t.Errorf("%d of 50 changes failed with one member of three killed; want hardly any", failed)
+	}
+	t.Logf("one of three killed: 50 changes in %v", time.Since(begin).Round(time.Millisecond))
+
+	all[1].kill()
+	begin = time.Now()
+	err := count(time.Minute)
+	if _, ok := errors.AsType[*UnavailableError](err); !ok || time.Since(begin) > 2*callTimeout+time.Second {
+		t.Errorf("Update without a quorum = %v after %v; want an UnavailableError within %v", err, time.Since(begin), 2*callTimeout)
+	}
+	t.Logf("two of three killed: %v (%v)", err, time.Since(begin).Round(time.Millisecond))
+	if _, _, err := s.Hold(t.Context(), mac, "x"); err == nil {
+		t.Error("Hold without a quorum = nil; want an error")
+	}
+	all[0].start(t)
+	begin = time.Now()
+	for err = count(3 * time.Second); err != nil && time.Since(begin) < 30*time.Second; err = count(3 * time.Second) {
+	}
+	if err != nil {
+		t.Fatalf("Update with the quorum back = %v", err)
+	}
+	t.Logf("quorum back: works again after %v", time.Since(begin).Round(time.Millisecond))
+	m, err := s.Get(t.Context(), mac)
+	events, err2 := s.Events(t.Context(), mac)
+	if err != nil || err2 != nil || m.Seq != acked || uint64(len(events)) != m.Seq {
+		t.Errorf("count %d with %d events, %v %v; want %d acknowledged", m.Seq, len(events), err, err2, acked)
+	}
+	select {
+	case err := <-watched:
+		t.Logf("watch ended: %v", err) // its reader comes back
+	default:
+	}
+}
+
+// What an operator can get wrong is told with a hint, within the time.
+func TestConnectRefusals(t *testing.T) {
+	for _, c := range []struct {
+		cluster Cluster
+		says    string
+	}{
+		{Cluster{Endpoints: []string{"http://127.0.0.1:1"}}, "cannot be used"},
+		{Cluster{Endpoints: []string{"127.0.0.1:2379"}}, "not of the form"},
+		{Cluster{}, "no etcd address"},
+		{Cluster{Endpoints: []string{"http://a:1"}, CA: "x"}, "not https"},
+		{Cluster{Endpoints: []string{"http://a:1", "https://b:1"}}, "some are not"},
+		{Cluster{Endpoints: []string{"https://b:1"}, CA: "/nowhere"}, "reading"},
+		{Cluster{Endpoints: []string{"https://b:1"}, Key: "/nowhere"}, "reading"},
+		{Cluster{Endpoints: []string{"http://10.0.0.1:2379"}, User: "u", Password: "canary"}, "in the clear"},
+	} {
+		begin := time.Now()
+		_, err := c.cluster.Connect(t.Context())
+		e, ok := errors.AsType[*ClusterError](err)
+		if !ok || e.Hint() == "" || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("Connect(%v) = %v; want %q with a hint", c.cluster.Endpoints, err, c.says)
+		}
+		if took := time.Since(begin); took > connectWithin+time.Second {
+			t.Errorf("Connect(%v) took %v", c.cluster.Endpoints, took)
+		}
+	}
+	for version, want := range map[string]bool{"3.3.25": false, "3.4.23": true, "3.7.3": true, "4.0.0": false, "2.3": false, "not decided": false} {
+		if err := checkVersion("x", version); (err == nil) != want {
+			t.Errorf("checkVersion(%s) = %v; want accepted %v", version, err, want)
+		}
+	}
+}
+
+// A server is named while it lives.
+func testServers(t *testing.T, s *Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Announce(ctx, api.Server{Name: "a", BaseURL: "http://10.0.0.1:8080"}) }()
+	named := func(want int) {
+		t.Helper()
+		var got []api.Server
+		for range 50 {
+			if got, _ = s.Servers(t.Context()); len(got) == want {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Errorf("Servers = %v; want %d", got, want)
+	}
+	named(1)
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Announce = %v; want Canceled", err)
+	}
+	named(0)
+}
+
+// Progress is written without the rest of the record, and watchers see both.
+func testLive(t *testing.T, s *Store) {
+	const id = "52:54:00:00:09:01"
+	update(t, s, id, func(m *api.Machine) ([]api.Event, error) {
+		m.Inventory = &api.Inventory{MAC: id, Product: strings.Repeat("x", 4096)}
+		return nil, nil
+	})
+	_, rev, _ := s.List(t.Context())
+	update(t, s, id, func(m *api.Machine) ([]api.Event, error) {
+		m.Seq, m.Progress, m.LastSeen = 7, &api.Progress{Done: 5}, time.Unix(1e9, 0)
+		return nil, nil
+	})
+	update(t, s, id, func(m *api.Machine) ([]api.Event, error) { m.State = "flashing"; return nil, nil })
+	before, err := s.get(t.Context(), s.key("machine", id))
+	if err != nil || strings.Contains(string(before.Kvs[0].Value), "progress") {
+		t.Errorf("the whole part is %s, %v; want it without progress", before.Kvs[0].Value, err)
+	}
+	enough := errors.New("enough")
+	var seen []api.Machine
+	_ = s.Watch(t.Context(), rev, func(c Change) error {
+		for _, x := range c.Changes {
+			seen = append(seen, *x.Machine)
+		}
+		if len(seen) == 2 {
+			return enough
+		}
+		return nil
+	})
+	for i, m := range seen {
+		if m.Progress == nil || m.Progress.Done != 5 || m.Seq != 7 || m.Inventory == nil || m.ID != id {
+			t.Errorf("change %d is %+v; want progress and inventory", i, m)
+		}
+	}
+	if len(seen) != 2 || seen[1].State != "flashing" || seen[0].State != "" {
+		t.Errorf("Watch gave %d machines; want progress, then the state", len(seen))
+	}
+	_, rev, _ = s.List(t.Context())
+	update(t, s, id, func(*api.Machine) ([]api.Event, error) { return nil, nil })
+	if _, now, _ := s.List(t.Context()); now != rev {
+		t.Errorf("a change of nothing made revision %d of %d", now, rev)
+	}
+}

@@ -87,7 +87,7 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 			return "", context.Cause(ctx)
 		})},
 	})
-	if cause := context.Cause(ctx); cause != errLeft {
+	if cause := context.Cause(ctx); !errors.Is(cause, errLeft) {
 		return cause
 	}
 	return nil

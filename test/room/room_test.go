@@ -95,7 +95,7 @@ func newRoom(t *testing.T, machines int, disk []byte, servers ...*server) *crowd
 	if err != nil {
 		dir = t.TempDir()
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	r := &crowd{disk: disk}
 	var bases []string
 	for _, s := range servers {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gild-dev/gild/internal/agent/handoff"
@@ -27,10 +28,8 @@ type Rehearsal struct {
 	Drive api.Disk
 	// Console gets what a serial line would; nil: nobody reads it.
 	Console io.Writer
-	// Asked is called after each try of the step that asks for the plan, and
-	// Reported after each report, with how long it took and what came of it. A
-	// report that failed comes again until it does not. nil: not called.
-	Asked    func(took time.Duration, err error)
+	// Reported is called after each report, with how long it took and what came
+	// of it. One that failed comes again until it does not. nil: not called.
 	Reported func(r api.Report, took time.Duration, err error)
 }
 
@@ -67,26 +66,20 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 			return err
 		})
 	})
-	a.walk(ctx, []step{
-		{name: "plan", what: "asking the server what to do", run: func(ctx context.Context) (string, error) {
-			start := time.Now()
-			said, err := a.askPlan(ctx)
-			if r.Asked != nil {
-				r.Asked(time.Since(start), err)
-			}
-			return said, err
-		}},
-		{name: "image", what: "fetching the image's description", again: "plan", run: a.permitted(a.pullImage)},
-		{name: "disk", what: "choosing the disk", again: "plan", run: a.permitted(a.chooseDisk)},
-		{name: "flash", what: "writing the image", again: "plan", run: a.permitted(a.flash)},
-		{name: "handoff", what: "leaving to the new system", run: a.permitted(func(ctx context.Context) (string, error) {
-			a.receipt(ctx, handoff.Reboot, nil)
-			if ctx.Err() == nil {
-				end(errLeft)
-			}
-			return "", context.Cause(ctx)
-		})},
+	played := slices.DeleteFunc(a.steps(), func(s step) bool {
+		return !slices.Contains([]string{"plan", "image", "disk", "flash"}, s.name)
 	})
+	a.walk(ctx, append(played, step{name: "handoff", what: "leaving to the new system", run: a.permitted(func(ctx context.Context) (string, error) {
+		a.receipt(ctx, handoff.Reboot, nil)
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		if !a.queue.empty() {
+			return "", errors.New("the server does not take the receipt")
+		}
+		end(errLeft)
+		return "", errLeft
+	})}))
 	if cause := context.Cause(ctx); !errors.Is(cause, errLeft) {
 		return cause
 	}

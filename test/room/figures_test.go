@@ -32,7 +32,7 @@ func percentile(values []float64, p float64) float64 {
 
 func (f *figures) String() string {
 	ms := func(v []float64) string {
-		return fmt.Sprintf("%.0f / %.0f ms", percentile(v, 0.5)*1000, percentile(v, 0.99)*1000)
+		return fmt.Sprintf("%.0f / %.0f ms of %d", percentile(v, 0.5)*1000, percentile(v, 0.99)*1000, len(v))
 	}
 	return strings.Join([]string{
 		fmt.Sprintf("%d agents, %d kills: all end well in %.1f s, %.1f s of them without a server", f.agents, f.kills, f.took.Seconds(), f.outage.Seconds()),

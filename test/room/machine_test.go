@@ -43,11 +43,10 @@ func newMachine(i int, dir string, servers ...string) machine {
 
 // said is one line of a machine's log.
 type said struct {
-	Kind   string      `json:"kind"` // "plan", "report", "end", "after"
+	Kind   string      `json:"kind"` // "report", "end", "after"
 	Took   float64     `json:"took,omitempty"`
 	Err    string      `json:"err,omitempty"`
 	Report *api.Report `json:"report,omitempty"`
-	What   string      `json:"what,omitempty"`
 }
 
 // powerOn starts the machine's process. A machine of a real room has its own
@@ -109,7 +108,6 @@ func play(role string) int {
 			},
 			Disk: m.Disk, Drive: api.Disk{Name: "sda", Serial: "D" + m.Serial, Model: "FILE", Transport: "sata"},
 			Console: screen,
-			Asked:   func(took time.Duration, err error) { tell(said{Kind: "plan", Took: took.Seconds(), Err: text(err)}) },
 			Reported: func(r api.Report, took time.Duration, err error) {
 				tell(said{Kind: "report", Took: took.Seconds(), Err: text(err), Report: &r})
 			},

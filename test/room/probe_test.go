@@ -17,6 +17,7 @@ type probe struct {
 	end          context.CancelFunc
 	done         chan struct{}
 	plans, beats []float64 // seconds
+	refused      map[string]int
 }
 
 // watch arms the probe's machine and lets it ask several times a second.
@@ -32,7 +33,7 @@ func watch(t *testing.T, s *server) *probe {
 		t.Fatal(err)
 	}
 	ctx, end := context.WithCancel(t.Context())
-	p := &probe{end: end, done: make(chan struct{})}
+	p := &probe{end: end, done: make(chan struct{}), refused: map[string]int{}}
 	go func() {
 		defer close(p.done)
 		hello := api.Hello{Version: api.Version, Session: "probe", Inventory: api.Inventory{MAC: mac, Firmware: "uefi"}}
@@ -40,7 +41,7 @@ func watch(t *testing.T, s *server) *probe {
 			start := time.Now()
 			answer, _, err := c.Hello(ctx, hello)
 			if err == nil && answer.Action != api.ActionFlash {
-				err = errors.New(answer.Action)
+				err = errors.New(answer.Action + ": " + answer.Message)
 			}
 			if err == nil {
 				p.plans = append(p.plans, time.Since(start).Seconds())
@@ -49,6 +50,9 @@ func watch(t *testing.T, s *server) *probe {
 					p.beats = append(p.beats, time.Since(start).Seconds())
 				}
 			}
+			if err != nil {
+				p.refused[err.Error()]++
+			}
 			time.Sleep(100 * time.Millisecond)
 		}
 	}()
@@ -56,8 +60,9 @@ func watch(t *testing.T, s *server) *probe {
 }
 
 // stop returns what was measured while the server answered.
-func (p *probe) stop() (plans, beats []float64) {
+func (p *probe) stop(t *testing.T) (plans, beats []float64) {
 	p.end()
 	<-p.done
+	t.Logf("what the probe was not answered: %v", p.refused)
 	return p.plans, p.beats
 }

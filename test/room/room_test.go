@@ -46,7 +46,7 @@ func TestRoom(t *testing.T) {
 	}
 	r.waitFor(t, *agents)
 	f.took = time.Since(armed)
-	f.plans, f.beats = p.stop()
+	f.plans, f.beats = p.stop(t)
 	r.powerOff(t)
 
 	r.judge(t, &f)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"testing"
+	"time"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
@@ -39,6 +41,21 @@ func follow(ctx context.Context, o *client.Operator) *follower {
 		f.err = err
 	}()
 	return f
+}
+
+// ready waits until it follows: what was before it does not hear of.
+func (f *follower) ready(t *testing.T) {
+	t.Helper()
+	for range 1000 {
+		f.mu.Lock()
+		resets := f.resets
+		f.mu.Unlock()
+		if resets > 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("the event stream does not begin: %v", f.err)
 }
 
 // count is how many machines are in one of the states.

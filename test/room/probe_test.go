@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,10 +15,12 @@ import (
 // server takes to answer it is not mixed up with how long a machine that
 // shares its processor with two hundred others takes to listen.
 type probe struct {
-	end          context.CancelFunc
-	done         chan struct{}
+	end  context.CancelFunc
+	done chan struct{}
+
+	mu           sync.Mutex
 	plans, beats []float64 // seconds
-	refused      map[string]int
+	unanswered   int
 }
 
 // watch arms the probe's machine and lets it ask several times a second.
@@ -33,36 +36,52 @@ func watch(t *testing.T, s *server) *probe {
 		t.Fatal(err)
 	}
 	ctx, end := context.WithCancel(t.Context())
-	p := &probe{end: end, done: make(chan struct{}), refused: map[string]int{}}
+	p := &probe{end: end, done: make(chan struct{})}
+	hello := api.Hello{Version: api.Version, Session: "probe", Inventory: api.Inventory{MAC: mac, Firmware: "uefi"}}
 	go func() {
 		defer close(p.done)
-		hello := api.Hello{Version: api.Version, Session: "probe", Inventory: api.Inventory{MAC: mac, Firmware: "uefi"}}
-		for ctx.Err() == nil {
-			start := time.Now()
-			answer, _, err := c.Hello(ctx, hello)
-			if err == nil && answer.Action != api.ActionFlash {
-				err = errors.New(answer.Action + ": " + answer.Message)
+		var asking sync.WaitGroup
+		defer asking.Wait()
+		// Not one after the other: a slow answer would keep the questions away
+		// that would have been slow too.
+		for tick := time.NewTicker(probeEvery); ; {
+			select {
+			case <-tick.C:
+				asking.Go(func() { p.ask(ctx, c, hello) })
+			case <-ctx.Done():
+				tick.Stop()
+				return
 			}
-			if err == nil {
-				p.plans = append(p.plans, time.Since(start).Seconds())
-				start = time.Now()
-				if err = c.Report(ctx, api.Report{Session: "probe", MAC: mac, Plan: answer.Plan.ID}); err == nil {
-					p.beats = append(p.beats, time.Since(start).Seconds())
-				}
-			}
-			if err != nil {
-				p.refused[err.Error()]++
-			}
-			time.Sleep(100 * time.Millisecond)
 		}
 	}()
 	return p
+}
+
+const probeEvery = 200 * time.Millisecond
+
+func (p *probe) ask(ctx context.Context, c *client.Client, hello api.Hello) {
+	start := time.Now()
+	answer, _, err := c.Hello(ctx, hello)
+	if err == nil && answer.Action != api.ActionFlash {
+		err = errors.New(answer.Action + ": " + answer.Message)
+	}
+	plan, start := time.Since(start), time.Now()
+	if err == nil {
+		err = c.Report(ctx, api.Report{Session: hello.Session, MAC: hello.Inventory.MAC, Plan: answer.Plan.ID})
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.unanswered++
+		return
+	}
+	p.plans, p.beats = append(p.plans, plan.Seconds()), append(p.beats, time.Since(start).Seconds())
 }
 
 // stop returns what was measured while the server answered.
 func (p *probe) stop(t *testing.T) (plans, beats []float64) {
 	p.end()
 	<-p.done
-	t.Logf("what the probe was not answered: %v", p.refused)
+	t.Logf("%d of the probe's questions met no server", p.unanswered)
 	return p.plans, p.beats
 }

@@ -106,6 +106,7 @@ func newRoom(t *testing.T, machines int, disk []byte, servers ...*server) *crowd
 	}
 	r.operator = servers[0].operator()
 	r.follower = follow(t.Context(), r.operator)
+	r.follower.ready(t)
 	for i := range machines {
 		m := newMachine(i, dir, bases...)
 		f, err := os.Create(m.Disk)

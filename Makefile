@@ -12,7 +12,7 @@ BENCHSTAT  = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME  ?= 20s
 
 .DEFAULT_GOAL := build
-.PHONY: help build agent demo test check bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
+.PHONY: help build agent demo man test check bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ build: agent ## build bin/gild with the agent inside
 agent: ## build the agent for every architecture
 	GOOS=linux GOARCH=amd64 $(AGENTBUILD) -o $(AGENTBIN)/gild-init-amd64 ./cmd/gild-init
 	GOOS=linux GOARCH=arm64 $(AGENTBUILD) -o $(AGENTBIN)/gild-init-arm64 ./cmd/gild-init
+
+man: ## write the man pages to bin/man
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run ./cmd/gild man bin/man
 
 demo: ## flash an empty virtual machine over the network and watch it reach its login prompt
 	@scripts/deps demo

@@ -183,7 +183,7 @@ func (b *booter) boot(ctx context.Context, way bootWay) (s sample, err error) {
 	}
 	cmdline := "console=ttyS0,115200 "
 	if way.flash != nil {
-		args := append([]string{"flash", bootMAC, "--image", "golden", "--unseen", "--no-grow"}, way.flash...)
+		args := append([]string{"flash", bootMAC, "--image", "golden", "--unseen", "--yes", "--no-grow"}, way.flash...)
 		if _, err := b.server.Gild(ctx, args...); err != nil {
 			return sample{}, err
 		}

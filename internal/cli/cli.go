@@ -16,7 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/version"
@@ -57,9 +56,9 @@ func Main(ctx context.Context, args []string, s Surroundings) int {
 // app is what all commands share.
 type app struct {
 	Surroundings
-	data   string
-	server string
-	json   bool
+	connection
+	data string
+	json bool
 }
 
 const rootLong = `gild writes golden disk images to bare machines over the network and boots
@@ -73,7 +72,8 @@ them into the result without a reboot.
 
 Exit codes: 0 well; 1 failed; 2 wrong use; 3 the input cannot be used;
 4 no such image, machine or file; 5 refused for safety; 6 the server cannot be
-reached; 130 interrupted.`
+reached; 7 the server wants the admin token; 130 interrupted. Where a command
+is given several machines, the code is that of one which failed.`
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -95,8 +95,13 @@ func (a *app) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.data, "data", a.defaultData(), "data `directory` (GILD_DATA)")
 	flags.StringVar(&a.server, "server", a.defaultServer(), "operator API of the running server, a `URL` (GILD_SERVER)")
+	flags.StringVar(&a.tokenFile, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
+	flags.StringVar(&a.ca, "ca", "", "`file` with the certificates that an https server is to be known by")
 	flags.BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.imageCmd(), a.serveCmd(), a.stateCmd(), a.machineCmd(), a.flashCmd(), a.cancelCmd(), a.writeCmd(), a.initramfsCmd())
+	root.AddCommand(a.imageCmd(), a.serveCmd(), a.stateCmd(), a.machineCmd(), a.flashCmd(), a.cancelCmd(), a.writeCmd(), a.initramfsCmd(), a.doctorCmd())
+	root.AddCommand(a.watchCmd(), a.eventsCmd(), a.serversCmd(), a.manCmd())
+	root.AddCommand(topics()...)
+	a.complete(root)
 	for _, c := range allCommands(root) {
 		if c.Args != nil {
 			c.Args = asUsage(c.Args)
@@ -150,14 +155,6 @@ func (a *app) openStore() (*store.Store, error) {
 }
 
 func (a *app) httpClient() *http.Client { return &http.Client{} }
-
-// interactive reports whether both ends of the conversation are a person's.
-func (a *app) interactive() bool { return isTerminal(a.Stdin) && isTerminal(a.Stderr) }
-
-func isTerminal(v any) bool {
-	f, ok := v.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
 
 // explain tells a person what went wrong. Errors may quote what an image or a
 // server holds.

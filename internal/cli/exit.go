@@ -19,18 +19,21 @@ const (
 	ExitNotFound    = 4
 	ExitRefused     = 5
 	ExitNoServer    = 6
+	ExitDenied      = 7
 	ExitInterrupted = 130 // 128 + SIGINT, as shells expect
 )
 
 // usageError marks wrong use of a command, inputError an input that cannot
 // be used, notFound a name that stands for nothing, refusal what is not done
-// for safety, unreachable a server that does not answer.
+// for safety, unreachable a server that does not answer, denied one that wants
+// the admin token.
 type (
 	usageError  struct{ error }
 	inputError  struct{ error }
 	notFound    struct{ error }
 	refusal     struct{ error }
 	unreachable struct{ error }
+	denied      struct{ error }
 )
 
 func (e usageError) Unwrap() error  { return e.error }
@@ -38,6 +41,7 @@ func (e inputError) Unwrap() error  { return e.error }
 func (e notFound) Unwrap() error    { return e.error }
 func (e refusal) Unwrap() error     { return e.error }
 func (e unreachable) Unwrap() error { return e.error }
+func (e denied) Unwrap() error      { return e.error }
 
 // hinted carries what to do next beside what went wrong.
 type hinted struct {
@@ -62,6 +66,8 @@ func exitCode(ctx context.Context, err error) int {
 		return ExitNotFound
 	case is(new(refusal)), errors.Is(err, flash.ErrUnfit):
 		return ExitRefused
+	case is(new(denied)):
+		return ExitDenied
 	case is(new(unreachable)):
 		return ExitNoServer
 	case is(new(inputError)), is(new(*pack.InputError)):

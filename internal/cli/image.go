@@ -60,7 +60,7 @@ func (a *app) runImageLs() error {
 	if a.json {
 		err = a.printJSON(images)
 	} else {
-		err = a.printTable("NAME | DIGEST | RAW | STORED | ARCH | KERNEL", rows)
+		a.printTable("NAME | DIGEST | RAW | STORED | ARCH | KERNEL", rows)
 	}
 	return errors.Join(append(damaged, err)...)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
 
@@ -15,14 +14,9 @@ func (a *app) printJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// printTable prints rows under a header, in columns.
-func (a *app) printTable(header string, rows [][]string) error {
-	w := tabwriter.NewWriter(a.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, strings.ReplaceAll(header, " | ", "\t"))
-	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
-	}
-	return w.Flush()
+// printTable prints rows under a header, in columns that fit the terminal.
+func (a *app) printTable(header string, rows [][]string) {
+	table{header: strings.Split(header, " | "), rows: rows}.write(a.Stdout, terminalWidth(a.Stdout), a.palette(a.Stdout))
 }
 
 // bytesText writes a number of bytes as a person reads it, in binary units.

@@ -306,7 +306,7 @@ func TestExitCodesAreDocumented(t *testing.T) {
 	help := gild(t, t.TempDir(), nil, "help").stdout
 	codes := map[int]string{
 		ExitOK: "well", ExitFailed: "failed", ExitUsage: "wrong use", ExitInput: "input", ExitNotFound: "no such",
-		ExitRefused: "refused", ExitNoServer: "server", ExitInterrupted: "interrupted",
+		ExitRefused: "refused", ExitNoServer: "server", ExitDenied: "token", ExitInterrupted: "interrupted",
 	}
 	help = strings.Join(strings.Fields(help), " ")
 	for _, code := range slices.Sorted(maps.Keys(codes)) {

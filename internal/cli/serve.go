@@ -45,6 +45,7 @@ type serveOptions struct {
 	operator  string
 	advertise string
 	rescue    bool
+	discover  string
 	ipxeDirs  []string
 	verbose   bool
 	etcd      etcdOptions
@@ -70,6 +71,7 @@ func (a *app) serveCmd() *cobra.Command {
 	f.IntVar(&o.port, "port", defaultBootPort, "TCP `port` for boot HTTP")
 	f.StringVar(&o.operator, "operator", defaultOperatorAddr, "loopback `address` of the operator API")
 	f.StringVar(&o.advertise, "advertise", "", "`host` name or address by which agents reach this server (default: the interface's address)")
+	f.StringVar(&o.discover, "discover", "", "let unknown machines boot the agent of this `image`, tell what they are and wait (default: they boot their disk)")
 	f.BoolVar(&o.rescue, "rescue-shell", false, "give agents busybox and a shell on the console")
 	f.StringSliceVar(&o.ipxeDirs, "ipxe", nil, "`directory` with iPXE boot programs (default: where distributions put them)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log every packet and transfer")
@@ -109,6 +111,7 @@ func (a *app) runServe(ctx context.Context, o serveOptions) error {
 		BootAddr:     net.JoinHostPort(network.Address.Addr().String(), strconv.Itoa(o.port)),
 		OperatorAddr: o.operator,
 		Busybox:      busybox,
+		Discover:     o.discover,
 		Version:      version.String(),
 		Log:          log,
 		Ready: func(addrs server.Addrs) {

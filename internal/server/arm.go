@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,6 +80,8 @@ func (s *Machines) order(ctx context.Context, spelling string, f api.FlashReques
 			o.known = append(o.known, fleet.Known(*e.Receipt)...)
 		}
 	}
+	slices.Sort(o.known)
+	o.known = slices.Compact(o.known)
 	return o, m, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/state"
@@ -59,6 +60,14 @@ func New(c Config) *Server {
 		Ready:   c.Ready,
 		Log:     log,
 	}
+}
+
+// Stored shows what is stored as a server shows it, and says why an image
+// could not be booted, without a server running.
+func Stored(c Config) (images httpd.Images, bootable func(golden.Digest) error) {
+	log := cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	files := &bootFiles{builder: InitramfsBuilder{Store: c.Store, Busybox: c.Busybox}, dir: filepath.Join(c.DataDir, "initramfs")}
+	return storedImages{c.Store, log}, files.check
 }
 
 // open makes building ahead one of the server's services: it ends with the

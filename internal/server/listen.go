@@ -121,13 +121,19 @@ func owner(network, addr string) string {
 	if err != nil {
 		return ""
 	}
-	n, err := strconv.ParseUint(port, 10, 16)
+	n, err := strconv.Atoi(port)
 	if err != nil {
 		return ""
 	}
+	return PortOwner(network, n)
+}
+
+// PortOwner names the process that listens on a port of "tcp" or "udp", as
+// far as /proc shows it to this user; empty when it does not.
+func PortOwner(network string, port int) string {
 	inodes := map[string]bool{}
 	for _, file := range []string{network, network + "6"} {
-		listeningInodes("/proc/net/"+file, uint16(n), inodes)
+		listeningInodes("/proc/net/"+file, uint16(port), inodes)
 	}
 	return socketOwner(inodes)
 }

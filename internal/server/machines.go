@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/metrics"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -34,9 +35,10 @@ type Machines struct {
 	Discover string
 	// Peers returns the base URLs of every server of the cluster; nil: agents
 	// are told of none.
-	Peers  func(context.Context) []string
-	Now    func() time.Time // nil: time.Now
-	Logger *slog.Logger     // nil: discard
+	Peers   func(context.Context) []string
+	Metrics *metrics.Metrics // nil: nothing is counted
+	Now     func() time.Time // nil: time.Now
+	Logger  *slog.Logger     // nil: discard
 
 	// arming is held for reading from a pin to its arm, so that no sweep
 	// between them takes the pin away.
@@ -77,6 +79,7 @@ func (s *Machines) change(ctx context.Context, id string, rule func(*api.Machine
 		return m, err
 	}
 	for _, e := range events {
+		s.Metrics.Event(e)
 		if e.To != "" {
 			s.log().Info("machine is "+e.To, "machine", m.ID, "name", m.Spec.Name, "actor", e.Actor, "cause", e.Cause, "why", e.Message)
 		}

@@ -91,7 +91,15 @@ func (n Network) dhcp() dhcpd.Config {
 
 func (n Network) openDHCP(ctx context.Context, m *Machines) (Service, func() error, error) {
 	sights := newSightings(m, n.Log)
-	s := &dhcpd.Server{Responder: dhcpd.Responder{Config: n.dhcp()}, Events: sights.dhcp, Log: n.Log}
+	s := &dhcpd.Server{Responder: dhcpd.Responder{Config: n.dhcp()}, Events: func(e dhcpd.Event) { m.Metrics.DHCP(e); sights.dhcp(e) }, Log: n.Log}
+	if n.Mode == dhcpd.Full && n.First.IsValid() {
+		s.Leases = &dhcpd.Shared{
+			Memory: dhcpd.NewMemory(n.First, n.Last, n.Address.Addr()),
+			Claim: func(a netip.Addr, client string, now, until time.Time) (time.Time, error) {
+				return m.Store.ClaimAddress(ctx, a, client, now, until)
+			},
+		}
+	}
 	dhcp, pxe, err := dhcpd.Listen(ctx, n.Interface)
 	if err != nil {
 		return nil, nil, err
@@ -102,12 +110,12 @@ func (n Network) openDHCP(ctx context.Context, m *Machines) (Service, func() err
 	return serviceFunc(run), func() error { return errors.Join(dhcp.Close(), pxe.Close()) }, nil
 }
 
-func (n Network) openTFTP(ctx context.Context, _ *Machines) (Service, func() error, error) {
+func (n Network) openTFTP(ctx context.Context, m *Machines) (Service, func() error, error) {
 	paths := map[string]string{}
 	for _, name := range n.NBPs.Names() {
 		paths[name], _ = n.NBPs.Path(name)
 	}
-	s := &tftpd.Server{Open: tftpd.Table(paths), Log: n.Log}
+	s := &tftpd.Server{Open: tftpd.Table(paths), Events: m.Metrics.TFTP, Log: n.Log}
 	conn, err := tftpd.Listen(ctx, net.JoinHostPort(n.Address.Addr().String(), "69"))
 	if err != nil {
 		return nil, nil, err

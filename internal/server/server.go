@@ -18,8 +18,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/metrics"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -107,6 +109,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Discover: s.Discover,
 		Logger:   log,
 	}
+	counts := metrics.New(s.Version, func(ctx context.Context) ([]api.Machine, error) { return machines.Machines(ctx, "") })
+	machines.Metrics = counts
 	services, closeAll, err := s.openProtocols(ctx, machines)
 	if err != nil {
 		return err
@@ -119,10 +123,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	boot.Log = cmp.Or(boot.Log, log)
 	others := &peers{store: machines.Store, self: boot.BaseURL}
 	boot.Servers, machines.Peers = others.list, others.list
-	operator := httpd.Operator{Control: machines, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Log: log}
+	operator := httpd.Operator{Control: machines, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Metrics: counts.Handler(), Log: log}
 	services = append(services,
-		named{"boot HTTP", &httpService{server: httpd.NewServer(boot.Handler(), log), listener: l.boot, drain: true}},
-		named{"operator API", &httpService{server: httpd.NewServer(operator.Handler(), log), listener: l.operator}},
+		named{"boot HTTP", &httpService{server: httpd.NewServer(counts.HTTP("boot", boot.Handler()), log), listener: l.boot, drain: true}},
+		named{"operator API", &httpService{server: httpd.NewServer(counts.HTTP("operator", operator.Handler()), log), listener: l.operator}},
 		named{"announcement", others.announce(s.Version)},
 		named{"backups", s.backups(machines.Store, log)},
 		named{"state", watchdog{db.done}})

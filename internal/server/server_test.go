@@ -198,6 +198,26 @@ func TestFlashThroughTheServer(t *testing.T) {
 	}
 }
 
+// What a monitoring system reads tells of the boot, on the operator's side
+// only.
+func TestMetrics(t *testing.T) {
+	r := start(t, newServer(t, t.TempDir()))
+	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
+	text := get(t, "http://"+r.Operator+"/metrics")
+	for _, want := range []string{
+		`gild_machines{state="booting local disk"} 1`,
+		`gild_transitions_total{actor="machine",state="booting local disk"} 1`,
+		`gild_http_requests_total{code="200",listener="boot",route="GET /machine.ipxe"} 1`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("metrics lack %q", want)
+		}
+	}
+	if got := get(t, r.BaseURL+"/metrics"); strings.Contains(got, "gild_") {
+		t.Error("machines can read the metrics")
+	}
+}
+
 func TestOperatorErrors(t *testing.T) {
 	r := start(t, newServer(t, t.TempDir()))
 	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)

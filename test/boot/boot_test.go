@@ -19,7 +19,7 @@ const (
 
 // arm gives the permission for one flash, as an operator who knows the address does.
 func arm(room *lab.Room, more ...string) {
-	room.Gild(append([]string{"flash", mac, "--image", lab.Image, "--unseen"}, more...)...)
+	room.Gild(append([]string{"flash", mac, "--image", lab.Image, "--unseen", "--yes"}, more...)...)
 }
 
 // netBoot is a machine that boots from its network card only.

@@ -145,7 +145,7 @@ func (d *demo) serve(ctx context.Context) error {
 // flash arms the machine and powers it on with an empty disk.
 func (d *demo) flash(ctx context.Context) error {
 	say("gild flash %s --image golden --unseen", mac)
-	if err := d.gild(ctx, "flash", mac, "--image", "golden", "--unseen"); err != nil {
+	if err := d.gild(ctx, "flash", mac, "--image", "golden", "--unseen", "--yes"); err != nil {
 		return err
 	}
 	d.disk = filepath.Join(d.dir, "disk.raw")

@@ -95,7 +95,7 @@ func tiny(t *testing.T, spec lab.TinySpec) lab.Tiny {
 
 // arm gives the permission for one flash. The way out is a reboot, which ends the machine.
 func (r *rig) arm() {
-	r.Gild("flash", mac, "--image", lab.Image, "--unseen", "--handoff", "reboot", "--no-grow")
+	r.Gild("flash", mac, "--image", lab.Image, "--unseen", "--wipe", "--yes", "--handoff", "reboot", "--no-grow")
 }
 
 // direct is a machine that starts the agent without firmware and boot loader, which are half a minute.

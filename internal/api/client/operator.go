@@ -23,6 +23,8 @@ type Operator struct {
 	BaseURL string       // "http://127.0.0.1:8081", no slash at the end
 	Token   string       // the admin token; empty: none is sent
 	HTTP    *http.Client // nil: a client without a timeout; ctx bounds each call
+	// Cut is told that Follow lost its server and tries again; nil: nobody is.
+	Cut func(error)
 }
 
 // ProblemError is a refusal by the server.
@@ -223,6 +225,10 @@ const (
 	lastWait  = 5 * time.Second
 )
 
+// maxSilence is how long the stream may say nothing: the server sends a sign
+// of life every 15 seconds.
+const maxSilence = 45 * time.Second
+
 // maxMessage bounds one message of the stream in bytes.
 const maxMessage = 4 << 20
 
@@ -231,9 +237,9 @@ const maxMessage = 4 << 20
 // server restarted. A server that cannot be reached at first is an error.
 func (c *Operator) Follow(ctx context.Context, each func(api.Change) error) error {
 	last, wait := "", firstWait
-	for connected := false; ; {
+	for connected, told := false, false; ; {
 		err := c.stream(ctx, &last, func(ch api.Change) error {
-			connected, wait = true, firstWait
+			connected, told, wait = true, false, firstWait
 			return each(ch)
 		})
 		if stop, ok := errors.AsType[*stopError](err); ok {
@@ -244,6 +250,10 @@ func (c *Operator) Follow(ctx context.Context, each func(api.Change) error) erro
 		}
 		if refused, ok := errors.AsType[*ProblemError](err); ok && refused.Status < 500 || !connected {
 			return err
+		}
+		if c.Cut != nil && !told {
+			told = true
+			c.Cut(err)
 		}
 		select {
 		case <-ctx.Done():
@@ -261,6 +271,11 @@ func (e *stopError) Error() string { return e.err.Error() }
 
 // stream reads one connection's messages and keeps the last id.
 func (c *Operator) stream(ctx context.Context, last *string, each func(api.Change) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// A server whose power went says nothing, not even that it is gone.
+	silent := time.AfterFunc(maxSilence, cancel)
+	defer silent.Stop()
 	header := http.Header{"Accept": {"text/event-stream"}}
 	if *last != "" {
 		header.Set("Last-Event-ID", *last)
@@ -274,6 +289,7 @@ func (c *Operator) stream(ctx context.Context, last *string, each func(api.Chang
 	lines.Buffer(nil, maxMessage)
 	id, data := "", ""
 	for lines.Scan() {
+		silent.Reset(maxSilence)
 		line := lines.Text()
 		switch {
 		case strings.HasPrefix(line, "id: "):

@@ -39,6 +39,9 @@ type Control interface {
 	Follow(ctx context.Context, after int64, send func(id int64, c api.Change) error) error
 }
 
+// PathMetrics is what a monitoring system reads, for operators only.
+const PathMetrics = "/metrics"
+
 // Operator is the operator API. Without a Guard it is safe only on a loopback
 // listener, from which it keeps web pages out.
 type Operator struct {
@@ -48,6 +51,8 @@ type Operator struct {
 	// Pages answers the paths that are not the API's, behind the same guards;
 	// nil: not found.
 	Pages http.Handler
+	// Metrics answers a scrape at /metrics; nil: not found.
+	Metrics http.Handler
 	// Guard asks who it is; nil: the listener is loopback.
 	Guard *Guard
 	Log   *slog.Logger // nil: discard
@@ -88,6 +93,9 @@ func (o *Operator) Handler() http.Handler {
 	register := operations{h, cmp.Or(o.Log, slog.New(slog.DiscardHandler))}
 	o.machines(register)
 	o.stream(register)
+	if o.Metrics != nil {
+		mux.Handle("GET "+PathMetrics, o.Metrics)
+	}
 	if o.Pages != nil {
 		mux.Handle("/", o.Pages)
 	}

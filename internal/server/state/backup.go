@@ -51,7 +51,7 @@ const (
 // with the lease of a process that runs now.
 func passing(key string) bool {
 	kind, _, _ := strings.Cut(key, "/")
-	return kind == "hold" || kind == "server"
+	return kind == "hold" || kind == "server" || kind == "lease"
 }
 
 // Backup writes everything below the prefix as it is at one moment, while

@@ -80,6 +80,7 @@ func testAll(t *testing.T, s *Store) {
 	t.Run("documents", func(t *testing.T) { testDocs(t, s) })
 	t.Run("hold", func(t *testing.T) { testHold(t, s) })
 	t.Run("cheap hold", func(t *testing.T) { testHoldIsCheap(t, s) })
+	t.Run("address leases", func(t *testing.T) { testClaim(t, s) })
 	t.Run("join", func(t *testing.T) { testJoin(t, s) })
 	t.Run("recent", func(t *testing.T) { testRecent(t, s) })
 	t.Run("servers", func(t *testing.T) { testServers(t, s) })

@@ -16,6 +16,7 @@
 //	log/TIME-ID             {machine, number} of an event key; TIME in ns, 16 hex digits
 //	hold/ID                 session of the one live agent, on a lease
 //	doc/KIND/NAME           a document
+//	lease/ADDRESS           who has leased an address by DHCP, and until when
 //	server/URL              a gild serve that is alive, on a lease
 package state
 

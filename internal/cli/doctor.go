@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/doctor"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/dhcpd"
+)
+
+func (a *app) doctorCmd() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "doctor --interface IF",
+		Short: "find out what would keep this server from booting a machine",
+		Long: `Look at this host as a gild server: data directory, disk space, images, iPXE,
+the interface and its address, ports, firewall, other DHCP servers, the clock.
+Nothing is changed. Give it the flags that gild serve is to get, before its
+first start or while it runs. Exit code 1 means that no machine would boot.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDoctor(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.iface, "interface", "", "network `interface` that faces the machines")
+	f.StringVar(&o.dhcp, "dhcp", "auto", "auto, server, proxy or off")
+	f.IntVar(&o.port, "port", defaultBootPort, "TCP `port` for boot HTTP")
+	f.StringVar(&o.operator, "operator", defaultOperatorAddr, "`address` of the operator API")
+	f.StringVar(&o.advertise, "advertise", "", "`host` name or address by which agents reach this server")
+	f.StringSliceVar(&o.ipxeDirs, "ipxe", nil, "`directory` with iPXE boot programs")
+	return cmd
+}
+
+// errSick ends a doctor whose findings have said it all.
+var errSick = errors.New("something keeps this server from booting machines")
+
+func (a *app) runDoctor(ctx context.Context, o serveOptions) error {
+	p, err := a.patient(o)
+	if err != nil {
+		return err
+	}
+	sick := false
+	all := []doctor.Finding{}
+	doctor.Examine(ctx, p, func(f doctor.Finding) {
+		sick = sick || f.Level == doctor.Problem
+		all = append(all, f)
+		if !a.json {
+			a.printFinding(f)
+		}
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if a.json {
+		if err := a.printJSON(all); err != nil {
+			return err
+		}
+	}
+	if sick {
+		return errSick
+	}
+	return nil
+}
+
+func (a *app) printFinding(f doctor.Finding) {
+	fmt.Fprintf(a.Stdout, "%-8s %-19s %s\n", f.Level, f.Check, printable(f.Says))
+	if f.Remedy != "" {
+		fmt.Fprintf(a.Stdout, "%-8s %-19s -> %s\n", "", "", printable(f.Remedy))
+	}
+}
+
+func (a *app) patient(o serveOptions) (*doctor.Patient, error) {
+	modes := map[string]dhcpd.Mode{"auto": dhcpd.Full, "server": dhcpd.Full, "proxy": dhcpd.Proxy, "off": dhcpd.Off}
+	mode, ok := modes[o.dhcp]
+	if !ok {
+		return nil, usageError{fmt.Errorf("--dhcp %.20q is not auto, server, proxy or off", o.dhcp)}
+	}
+	p := &doctor.Patient{
+		DataDir: a.data, Interface: o.iface, Mode: mode, Auto: o.dhcp == "auto", Port: o.port, Operator: o.operator, Advertise: o.advertise, IPXEDirs: o.ipxeDirs,
+		Images:   func() ([]api.Image, error) { return nil, nil },
+		Bootable: func(string) error { return nil },
+		Answers:  a.answers,
+	}
+	// Opening the store would make it.
+	if _, err := os.Stat(a.data); err != nil {
+		return p, nil //nolint:nilerr // no data directory is one of the findings
+	}
+	var st *store.Store
+	open := func() (err error) {
+		if st == nil {
+			st, err = a.openStore()
+		}
+		return err
+	}
+	p.Images = func() ([]api.Image, error) {
+		if err := open(); err != nil {
+			return nil, err
+		}
+		images, _ := server.Stored(server.Config{DataDir: a.data, Store: st})
+		return images.List(context.Background())
+	}
+	p.Bootable = func(digest string) error {
+		_, bootable := server.Stored(server.Config{DataDir: a.data, Store: st})
+		return bootable(golden.Digest(digest))
+	}
+	return p, nil
+}
+
+// answers asks a boot server whether it lives, and what time it has.
+func (a *app) answers(ctx context.Context, url string) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/healthz", nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	resp, err := a.httpClient().Do(req)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 16))
+	if err != nil {
+		return time.Time{}, err
+	}
+	if string(text) != "ok\n" {
+		return time.Time{}, fmt.Errorf("something that is not gild answers at %s", url)
+	}
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	return cmp.Or(date, time.Now()), err
+}

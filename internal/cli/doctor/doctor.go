@@ -1,0 +1,90 @@
+// Package doctor finds out what would keep a gild server on this host from
+// booting a machine, and says what to do about each thing.
+//
+// It only looks: nothing is changed, nothing is leased. It works beside a
+// running server as well as before the first start.
+package doctor
+
+import (
+	"context"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/dhcpd"
+)
+
+// Levels of a finding.
+const (
+	OK      = "ok"
+	Warning = "warning" // some machines, or some day
+	Problem = "problem" // no machine boots from here
+	Unknown = "unknown" // could not be looked at
+)
+
+// Finding is the answer of one check.
+type Finding struct {
+	Check  string `json:"check"`
+	Level  string `json:"level"`
+	Says   string `json:"says"`
+	Remedy string `json:"remedy,omitempty"` // what to do; empty when all is well
+}
+
+// Patient is the server to be looked at, running or not.
+type Patient struct {
+	DataDir   string
+	Interface string     // empty: what hangs on it is left out, and said so
+	Mode      dhcpd.Mode // as it is to be served
+	Auto      bool       // Mode is chosen at the start, by who else answers
+	Port      int        // boot HTTP
+	Operator  string     // address of the operator API
+	Advertise string     // host by which agents reach the server; empty: the interface's address
+	IPXEDirs  []string
+	Images    func() ([]api.Image, error)
+	// Bootable says why an image cannot be booted, by its digest.
+	Bootable func(digest string) error
+	// Answers reports whether a gild server answers at a base URL, and the
+	// time by its clock.
+	Answers func(ctx context.Context, url string) (time.Time, error)
+}
+
+// check is one question; a check may find several things, or nothing to say.
+type check struct {
+	name string
+	look func(context.Context, *Patient) []Finding
+}
+
+// checks are in the order in which a first start would meet them.
+var checks = []check{
+	{"data directory", dataDir},
+	{"disk space", diskSpace},
+	{"images", images},
+	{"iPXE", ipxeFiles},
+	{"interface", networkInterface},
+	{"address", address},
+	{"ports", ports},
+	{"firewall", firewall},
+	{"other DHCP servers", otherDHCP},
+	{"clock", clock},
+}
+
+// lookWithin bounds one check. Listening for DHCP servers takes six seconds.
+const lookWithin = 15 * time.Second
+
+// Examine runs every check and calls each with its findings as they come.
+func Examine(ctx context.Context, p *Patient, each func(Finding)) {
+	for _, c := range checks {
+		look, cancel := context.WithTimeout(ctx, lookWithin)
+		for _, f := range c.look(look, p) {
+			f.Check = c.name
+			each(f)
+		}
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+func one(level, says, remedy string) []Finding {
+	return []Finding{{Level: level, Says: says, Remedy: remedy}}
+}

@@ -1,0 +1,154 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/server/ipxe"
+)
+
+// Bounds of free space, in bytes: below the first the database of a new
+// server cannot be made, below the second no image of a usual size fits.
+const (
+	databaseNeeds = 160 << 20
+	imagesNeed    = 4 << 30
+)
+
+func dataDir(_ context.Context, p *Patient) []Finding {
+	st, err := os.Stat(p.DataDir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		parent := nearest(p.DataDir)
+		if unix.Access(parent, unix.W_OK) != nil {
+			return one(Problem, p.DataDir+" does not exist and cannot be made", "run as root, or give another one with --data")
+		}
+		return one(OK, p.DataDir+" will be made at the first start", "")
+	case errors.Is(err, unix.ENOTDIR), err == nil && !st.IsDir():
+		return one(Problem, p.DataDir+" is not, or not below, a directory", "give another one with --data")
+	case err != nil:
+		return one(Unknown, fmt.Sprintf("%s cannot be looked at: %v", p.DataDir, err), "run as the user that owns it")
+	case unix.Access(p.DataDir, unix.W_OK) != nil:
+		return one(Problem, p.DataDir+" is not writable", "run as the user that owns it, or give another one with --data")
+	}
+	var vfs unix.Statfs_t
+	if unix.Statfs(p.DataDir, &vfs) == nil && (vfs.Type == unix.TMPFS_MAGIC || vfs.Type == unix.RAMFS_MAGIC) {
+		return one(Warning, p.DataDir+" is in memory: a restart of this host forgets every machine and image", "move it to a disk with --data")
+	}
+	return one(OK, p.DataDir, "")
+}
+
+// nearest is the deepest directory on the way to path that exists.
+func nearest(path string) string {
+	for {
+		if _, err := os.Stat(path); err == nil || path == filepath.Dir(path) {
+			return path
+		}
+		path = filepath.Dir(path)
+	}
+}
+
+func diskSpace(_ context.Context, p *Patient) []Finding {
+	var st unix.Statfs_t
+	if err := unix.Statfs(nearest(p.DataDir), &st); err != nil {
+		return one(Unknown, err.Error(), "")
+	}
+	free := int64(st.Bavail) * st.Bsize
+	says := fmt.Sprintf("%.1f GB free for images and state", float64(free)/1e9)
+	switch {
+	case free < databaseNeeds:
+		return one(Problem, says+": the state database stops when its disk is full", "free space, or move the data directory with --data")
+	case free < imagesNeed:
+		return one(Warning, says+": few images fit", "`gild image ls` shows what takes the space, `gild image rm` frees it")
+	}
+	return one(OK, says, "")
+}
+
+func images(_ context.Context, p *Patient) []Finding {
+	list, err := p.Images()
+	if err != nil {
+		return one(Problem, "the stored images cannot be read: "+err.Error(), "`gild image verify` looks closer")
+	}
+	if len(list) == 0 {
+		return one(Problem, "no image is stored", "gild image add NAME FILE")
+	}
+	var found []Finding
+	for _, im := range list {
+		if im.Damage != "" {
+			found = append(found, Finding{Level: Problem, Says: im.Name + " is damaged: " + im.Damage, Remedy: "gild image verify " + im.Name})
+			continue
+		}
+		if err := p.Bootable(im.Digest); err != nil {
+			found = append(found, Finding{Level: Warning, Says: fmt.Sprintf("%s cannot be booted to be flashed: %v", im.Name, err), Remedy: hint(err)})
+		}
+	}
+	if len(found) == 0 {
+		found = one(OK, fmt.Sprintf("%d stored, each can be booted", len(list)), "")
+	}
+	return found
+}
+
+func hint(err error) string {
+	if h, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		return h.Hint()
+	}
+	return ""
+}
+
+func ipxeFiles(_ context.Context, p *Patient) []Finding {
+	files, err := ipxe.Find(p.IPXEDirs...)
+	if err != nil {
+		return one(Problem, err.Error(), "apt-get install ipxe, or name a directory with --ipxe")
+	}
+	var lacking []string
+	for _, a := range []ipxe.Arch{ipxe.BIOS, ipxe.EFIX64} {
+		if _, err := files.NBP(a); err != nil {
+			lacking = append(lacking, a.String())
+		}
+	}
+	if len(lacking) > 0 {
+		return one(Warning, "no boot program for "+strings.Join(lacking, ", "), "apt-get install ipxe, or name a directory with --ipxe")
+	}
+	return one(OK, strings.Join(files.Names(), ", "), "")
+}
+
+// clockOff is how far a clock may be off before certificates and the order of
+// events suffer.
+const clockOff = 5 * time.Second
+
+func clock(ctx context.Context, p *Patient) []Finding {
+	var found []Finding
+	if url := p.baseURL(); url != "" {
+		if theirs, err := p.Answers(ctx, url); err == nil {
+			if off := time.Since(theirs).Abs(); off > clockOff {
+				found = append(found, Finding{
+					Level: Warning, Says: fmt.Sprintf("the running server's clock is off by %v", off.Round(time.Second)), Remedy: "set the time of both hosts by NTP",
+				})
+			}
+		}
+	}
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	switch {
+	case err != nil:
+		found = append(found, Finding{Level: Unknown, Says: "adjtimex: " + err.Error()})
+	case state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0:
+		found = append(found, Finding{
+			Level: Warning, Says: "no time service keeps this clock: events get wrong times, and two servers disagree",
+			Remedy: "apt-get install systemd-timesyncd or chrony",
+		})
+	default:
+		found = append(found, Finding{Level: OK, Says: "kept by a time service"})
+	}
+	return found
+}

@@ -1,0 +1,273 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+)
+
+// eventsOptions are the flags of gild events.
+type eventsOptions struct {
+	follow  bool
+	machine string
+	limit   int
+}
+
+func (a *app) eventsCmd() *cobra.Command {
+	var o eventsOptions
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "show what happened, and what happens",
+		Long: `Show the newest events, the oldest of them first. With --follow go on with those
+that happen, through restarts of the server, none twice. With --json each is
+one line.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runEvents(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.follow, "follow", "f", false, "go on until interrupted")
+	f.StringVar(&o.machine, "machine", "", "events of one `machine` only")
+	f.IntVarP(&o.limit, "lines", "n", 50, "how many past events to show")
+	return cmd
+}
+
+// logLength is how much of the past is asked for to go on without a gap.
+const logLength = 1000
+
+func (a *app) runEvents(ctx context.Context, o eventsOptions) error {
+	if o.limit < 0 || o.limit > logLength {
+		return usageError{fmt.Errorf("--lines %d is not 0 to %d", o.limit, logLength)}
+	}
+	op, err := a.operator()
+	if err != nil {
+		return err
+	}
+	t := &tail{limit: o.limit, names: map[string]string{}, print: a.printEvent}
+	if o.machine != "" {
+		m, err := op.Machine(ctx, o.machine)
+		if err != nil {
+			return a.reached(err)
+		}
+		t.machine = m.ID
+		t.names[m.ID] = m.Spec.Name
+	}
+	if !o.follow {
+		past, err := t.past(ctx, op)
+		if err != nil {
+			return a.reached(err)
+		}
+		return t.show(past)
+	}
+	op.Cut = func(error) { fmt.Fprintln(a.Stderr, "gild: the server is gone; waiting for it") }
+	err = op.Follow(ctx, func(c api.Change) error {
+		// A reset says that changes may have been missed: the log has them.
+		if t.behind = t.behind || c.Kind == api.ChangeReset; t.behind {
+			if err := a.catchUp(ctx, op, t); err != nil {
+				return err
+			}
+		}
+		return t.change(c)
+	})
+	if errors.Is(err, context.Canceled) {
+		return hinted{err, "`gild events` shows the newest again"}
+	}
+	return a.reached(err)
+}
+
+// catchUp shows what the log has and the stream has not told.
+func (a *app) catchUp(ctx context.Context, op *client.Operator, t *tail) error {
+	past, err := t.past(ctx, op)
+	if err != nil {
+		if _, refused := errors.AsType[*client.ProblemError](err); refused || !t.began {
+			return err
+		}
+		return nil // gone again already: the next message finds out
+	}
+	t.behind = false
+	if t.gap(past) {
+		fmt.Fprintln(a.Stderr, "gild: more happened in between than the log gives; some events are missing here")
+	}
+	return t.show(past)
+}
+
+// printEvent prints one event as a line.
+func (a *app) printEvent(e api.LogEntry) error {
+	if a.json {
+		return json.NewEncoder(a.Stdout).Encode(e)
+	}
+	name := e.Name
+	if name == "" {
+		name = e.Machine
+	}
+	_, err := fmt.Fprintf(a.Stdout, "%s  %-17s  %s\n", timeText(e.Event.Time), printable(name), eventText(&e.Event))
+	return err
+}
+
+// eventText is an event in one line of words.
+func eventText(e *api.Event) string {
+	words := []string{e.Step, e.State}
+	if e.To != "" {
+		words = append(words, "-> "+e.To)
+	}
+	if e.Cause != "" {
+		words = append(words, e.Cause+":")
+	}
+	words = append(words, e.Message)
+	if e.Actor != "" && e.Actor != api.ActorAgent {
+		words = append(words, "("+e.Actor+")")
+	}
+	return printable(strings.Join(strings.Fields(strings.Join(words, " ")), " "))
+}
+
+// tail shows every event once, whether it comes by the log or by the stream:
+// a stream that was cut in a transaction tells all of it again, and after a
+// reset the log tells what was shown before.
+type tail struct {
+	machine string // ID; empty: all
+	limit   int    // events of the past at first
+	print   func(api.LogEntry) error
+	names   map[string]string // by ID
+	seen    map[eventKey]bool
+	order   []eventKey // of seen, oldest first
+	began   bool
+	behind  bool // the log is to be asked
+}
+
+// eventKey tells events apart: one machine does no two things that are the
+// same in all of this.
+type eventKey struct {
+	machine         string
+	seq             uint64
+	time            int64
+	step, state, to string
+}
+
+func keyOf(e *api.LogEntry) eventKey {
+	return eventKey{e.Machine, e.Event.Seq, e.Event.Time.UnixNano(), e.Event.Step, e.Event.State, e.Event.To}
+}
+
+// maxSeen bounds what is remembered: several times what a log can tell again.
+const maxSeen = 8 * logLength
+
+// note remembers an event and reports whether it is new. How far a flash is
+// passes by; it is nothing that happened.
+func (t *tail) note(e *api.LogEntry) bool {
+	if e.Event.State == api.StateProgress {
+		return false
+	}
+	k := keyOf(e)
+	if t.seen[k] {
+		return false
+	}
+	if t.seen == nil {
+		t.seen = map[eventKey]bool{}
+	}
+	t.seen[k] = true
+	t.order = append(t.order, k)
+	if len(t.order) > maxSeen {
+		delete(t.seen, t.order[0])
+		t.order = t.order[1:]
+	}
+	return true
+}
+
+// past asks for the newest events, oldest first.
+func (t *tail) past(ctx context.Context, op *client.Operator) ([]api.LogEntry, error) {
+	if t.machine != "" {
+		events, err := op.Events(ctx, t.machine)
+		var entries []api.LogEntry
+		for _, e := range events {
+			entries = append(entries, api.LogEntry{Machine: t.machine, Name: t.names[t.machine], Event: e})
+		}
+		return entries, err
+	}
+	entries, err := op.Log(ctx, logLength)
+	for i, j := 0, len(entries)-1; i < j; i, j = i+1, j-1 {
+		entries[i], entries[j] = entries[j], entries[i]
+	}
+	return entries, err
+}
+
+// gap reports whether nothing of the past was shown before, though something
+// was.
+func (t *tail) gap(past []api.LogEntry) bool {
+	if !t.began || len(t.order) == 0 || len(past) < logLength {
+		return false
+	}
+	for i := range past {
+		if t.seen[keyOf(&past[i])] {
+			return false
+		}
+	}
+	return true
+}
+
+// show prints what is new of the past: at first its end only.
+func (t *tail) show(past []api.LogEntry) error {
+	skip := 0
+	if !t.began {
+		skip = max(0, len(past)-t.limit)
+		t.began = true
+	}
+	for i := range past {
+		if fresh := t.note(&past[i]); !fresh || i < skip {
+			continue
+		}
+		if err := t.print(past[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// change takes one message of the stream.
+func (t *tail) change(c api.Change) error {
+	switch {
+	case c.Kind == api.ChangeMachine && c.Machine != nil:
+		t.names[c.ID] = c.Machine.Spec.Name
+	case c.Kind == api.ChangeRemoved:
+		delete(t.names, c.ID)
+	case c.Kind == api.ChangeEvent && c.Event != nil:
+		e := api.LogEntry{Machine: c.ID, Name: t.names[c.ID], Event: *c.Event}
+		if t.machine != "" && t.machine != c.ID || !t.note(&e) {
+			return nil
+		}
+		return t.print(e)
+	}
+	return nil
+}
+
+func (a *app) serversCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "servers",
+		Short: "list the servers of this cluster that are alive",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			op, err := a.operator()
+			if err != nil {
+				return err
+			}
+			servers, err := op.Servers(cmd.Context())
+			if err != nil {
+				return a.reached(err)
+			}
+			if a.json {
+				return a.printJSON(nonNil(servers))
+			}
+			var rows [][]string
+			for _, s := range servers {
+				rows = append(rows, []string{printable(s.Name), printable(s.BaseURL), printable(s.Version), ago(time.Now(), s.Since)})
+			}
+			a.printTable("SERVER | MACHINES BOOT FROM | VERSION | STARTED", rows)
+			return nil
+		},
+	}
+}

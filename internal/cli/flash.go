@@ -1,0 +1,297 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+)
+
+// flashOptions are the flags of gild flash.
+type flashOptions struct {
+	api.FlashRequest
+	selector string
+	expires  time.Duration
+	probe    string
+	within   time.Duration
+	yes      bool
+	dryRun   bool
+}
+
+const flashLong = `Arm machines: at its next network boot each is flashed once with the image, and
+boots its local disk from then on. A machine whose agent waits is flashed at
+once.
+
+What is on each disk now, and what of it will be lost, is shown first; then a
+terminal is asked. If a disk has changed by the time that you answer, its
+machine is not armed. One machine that is refused does not stop the others.`
+
+func (a *app) flashCmd() *cobra.Command {
+	var o flashOptions
+	cmd := &cobra.Command{
+		Use:   "flash MACHINE... --image NAME",
+		Short: "arm machines for one flash each",
+		Long:  flashLong,
+		Example: `  gild flash web-1 web-2 --image web
+  gild flash -l rack=b7 --image web --disk 'transport=nvme,smallest'
+  gild flash db-1 --image db --keep data --confirm tcp:22`,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			c, err := confirmOf(nil, cmd.Flags().Changed, o.probe, o.within)
+			if err != nil {
+				return err
+			}
+			o.Confirm = c
+			return a.runFlash(cmd.Context(), names, o)
+		},
+	}
+	f := cmd.Flags()
+	selectorFlag(cmd, &o.selector)
+	f.StringVar(&o.Image, "image", "", "`name` of a stored image (default: what the machine or its group says)")
+	f.StringVar(&o.Disk, "disk", "", "disk `rule` such as serial=S4EW, size>=100G or smallest (default: the only disk)")
+	f.StringVar(&o.Identity, "identity", "", "`name` of the identity that makes the clone its own machine; none for none")
+	f.StringVar(&o.ReadBack, "read-back", "", "how much of the disk to read back: full, sample or off (default: full)")
+	f.StringVar(&o.Handoff, "handoff", "", "how to enter the system: auto, switch_root, kexec or reboot (default: auto)")
+	f.BoolVar(&o.Wipe, "wipe", false, "overwrite a disk with LVM, RAID, ZFS, LUKS, Ceph or partitions that gild did not put there")
+	f.StringSliceVar(&o.Keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")
+	f.BoolVar(&o.NoGrow, "no-grow", false, "leave the last partition as the image has it")
+	f.BoolVar(&o.Unseen, "unseen", false, "arm machines that were never seen yet")
+	f.DurationVar(&o.expires, "expires", 0, "take the permission back after this time")
+	confirmFlags(cmd, &o.probe, &o.within)
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be lost, and arm nothing")
+	return cmd
+}
+
+// target is one machine on its way through gild flash.
+type target struct {
+	preview api.Preview
+	err     error // why it is not armed
+}
+
+func (t *target) name() string { return display(&t.preview.Machine) }
+
+func (a *app) runFlash(ctx context.Context, names []string, o flashOptions) error {
+	if err := checkTargets(names, o.selector); err != nil {
+		return err
+	}
+	if o.expires < 0 || o.expires%time.Second != 0 {
+		return usageError{fmt.Errorf("--expires %s: give whole seconds", o.expires)}
+	}
+	o.Expires = int(o.expires / time.Second)
+	op, err := a.operator()
+	if err != nil {
+		return err
+	}
+	targets, err := a.previews(ctx, op, names, o)
+	if err != nil && len(targets) == 0 {
+		return err
+	}
+	errs := []error{err}
+	if o.dryRun {
+		return errors.Join(err, a.printDryRun(targets))
+	}
+	if !a.json || !o.yes {
+		a.printPreviews(a.Stderr, targets)
+	}
+	var ready []*target
+	for _, t := range targets {
+		if t.err == nil {
+			ready = append(ready, t)
+		}
+	}
+	if len(ready) > 0 {
+		if err := a.agree(ctx, len(ready), o.yes); err != nil {
+			return err
+		}
+		a.arm(ctx, op, ready, o.FlashRequest)
+	}
+	for _, t := range targets {
+		errs = append(errs, t.err)
+	}
+	return errors.Join(a.printArmed(targets), joined(errs))
+}
+
+// previews asks what arming each machine would do. A machine that was named
+// and not seen may be meant: the server knows whether that is allowed, so it
+// is asked by the name and not looked for first.
+func (a *app) previews(ctx context.Context, op *client.Operator, names []string, o flashOptions) ([]*target, error) {
+	if len(names) == 0 {
+		machines, err := a.targets(ctx, op, nil, o.selector)
+		if err != nil {
+			return nil, err
+		}
+		for i := range machines {
+			names = append(names, machines[i].ID)
+		}
+	}
+	found := make([]api.Preview, len(names))
+	errs := each(names, func(i int, name string) error {
+		p, err := op.Preview(ctx, name, o.FlashRequest)
+		found[i] = p
+		return a.reached(of(name, err))
+	})
+	var targets []*target
+	seen := map[string]bool{}
+	for i, p := range found {
+		if errs[i] != nil || seen[p.Machine.ID] {
+			continue
+		}
+		seen[p.Machine.ID] = true
+		t := &target{preview: p}
+		if p.Refusal != "" {
+			t.err = refusal{of(t.name(), errors.New(p.Refusal))}
+		}
+		targets = append(targets, t)
+	}
+	return targets, joined(errs)
+}
+
+// agree asks the operator. More than one machine needs their number: a yes is
+// typed too easily when forty are meant by mistake.
+func (a *app) agree(ctx context.Context, n int, yes bool) error {
+	if yes {
+		return nil
+	}
+	if !a.interactive() {
+		return refusal{hinted{errors.New("not arming anything without being told to"), "add --yes"}}
+	}
+	want := "yes"
+	if n > 1 {
+		want = strconv.Itoa(n)
+		fmt.Fprintf(a.Stderr, "\nthis will be lost on %d machines. Type %s to arm them: ", n, want)
+	} else {
+		fmt.Fprint(a.Stderr, "\nthis will be lost. Type yes to arm the machine: ")
+	}
+	if a.ask(ctx) != want {
+		return refusal{errors.New("not confirmed; nothing was armed")}
+	}
+	return nil
+}
+
+// arm arms each for what was shown of it.
+func (a *app) arm(ctx context.Context, op *client.Operator, targets []*target, f api.FlashRequest) {
+	errs := each(targets, func(_ int, t *target) error {
+		f := f
+		f.Shown = t.preview.Digest
+		m, err := op.Flash(ctx, t.preview.Machine.ID, f)
+		if err == nil {
+			t.preview.Machine = m
+		}
+		return a.reached(of(t.name(), err))
+	})
+	for i, t := range targets {
+		t.err = errs[i]
+	}
+}
+
+// armOutcome is what happened to one machine, for scripts.
+type armOutcome struct {
+	ID    string `json:"id"`
+	Name  string `json:"name,omitempty"`
+	MAC   string `json:"mac,omitempty"`
+	Armed bool   `json:"armed"`
+	Plan  string `json:"plan,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+func (a *app) printArmed(targets []*target) error {
+	outcomes := []armOutcome{}
+	armed := 0
+	for _, t := range targets {
+		m := &t.preview.Machine
+		o := armOutcome{ID: m.ID, Name: m.Spec.Name, MAC: m.MAC, Armed: t.err == nil}
+		if t.err != nil {
+			o.Error = t.err.Error()
+		} else {
+			armed++
+			if m.Armed != nil {
+				o.Plan = m.Armed.Plan.ID
+			}
+		}
+		outcomes = append(outcomes, o)
+	}
+	if a.json {
+		return a.printJSON(outcomes)
+	}
+	for _, t := range targets {
+		if t.err == nil {
+			fmt.Fprintf(a.Stdout, "%s is armed with %s: %s\n", t.name(), printable(t.preview.Image.Name), whenFlashed(&t.preview.Machine))
+		}
+	}
+	if len(targets) > 1 {
+		fmt.Fprintf(a.Stdout, "%d of %d armed; `gild watch` shows how they go\n", armed, len(targets))
+	}
+	return nil
+}
+
+func whenFlashed(m *api.Machine) string {
+	if m.Waiting {
+		return "its agent waits and flashes it now"
+	}
+	return "its next network boot flashes it once"
+}
+
+func (a *app) cancelCmd() *cobra.Command {
+	var selector string
+	cmd := &cobra.Command{
+		Use:   "cancel MACHINE...",
+		Short: "take the permission to flash machines back",
+		Long: `Take the permission to flash machines back. That works until the first write to
+the disk; later a flash is better ended than cut off, and the answer says so.`,
+		RunE: func(cmd *cobra.Command, names []string) error { return a.runCancel(cmd.Context(), names, selector) },
+	}
+	selectorFlag(cmd, &selector)
+	return cmd
+}
+
+func (a *app) runCancel(ctx context.Context, names []string, selector string) error {
+	if err := checkTargets(names, selector); err != nil {
+		return err
+	}
+	op, err := a.operator()
+	if err != nil {
+		return err
+	}
+	machines, err := a.targets(ctx, op, names, selector)
+	if err != nil && len(machines) == 0 {
+		return err
+	}
+	if selector != "" { // of a rack those are meant that are armed
+		armed := machines[:0]
+		for _, m := range machines {
+			if m.Armed != nil {
+				armed = append(armed, m)
+			}
+		}
+		machines = armed
+	}
+	cancelled := make([]api.Machine, len(machines))
+	errs := each(machines, func(i int, m api.Machine) error {
+		var err error
+		cancelled[i], err = op.Cancel(ctx, m.ID)
+		return a.reached(of(display(&m), err))
+	})
+	done := []api.Machine{}
+	for i, m := range cancelled {
+		if errs[i] == nil {
+			done = append(done, m)
+		}
+	}
+	errs = append(errs, err)
+	if a.json {
+		return errors.Join(a.printJSON(done), joined(errs))
+	}
+	for _, m := range done {
+		fmt.Fprintf(a.Stdout, "%s is not armed any more\n", display(&m))
+	}
+	if len(machines) == 0 && err == nil {
+		fmt.Fprintln(a.Stderr, "none of them is armed")
+	}
+	return joined(errs)
+}

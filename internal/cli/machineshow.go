@@ -1,0 +1,250 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+func (a *app) machineShowCmd() *cobra.Command {
+	var events int
+	cmd := &cobra.Command{
+		Use: "show MACHINE", Short: "show one machine: inventory, disks, flashes, events", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runMachineShow(cmd.Context(), args[0], events) },
+	}
+	cmd.Flags().IntVarP(&events, "events", "n", 20, "how many of the newest events to show; 0 is all that are kept")
+	return cmd
+}
+
+func (a *app) runMachineShow(ctx context.Context, name string, limit int) error {
+	op, err := a.operator()
+	if err != nil {
+		return err
+	}
+	m, err := op.Machine(ctx, name)
+	if err != nil {
+		return a.reached(err)
+	}
+	// By its ID from here on: it may be renamed in between.
+	events, err := op.Events(ctx, m.ID)
+	if err != nil {
+		return a.reached(err)
+	}
+	flashes, err := op.Flashes(ctx, m.ID)
+	if err != nil {
+		return a.reached(err)
+	}
+	if a.json {
+		return a.printJSON(struct {
+			api.Machine
+			Flashes []api.Flash `json:"flashes"`
+			Events  []api.Event `json:"events"`
+		}{m, nonNil(flashes), nonNil(events)})
+	}
+	a.printMachine(&m)
+	a.printDisks(m.Inventory)
+	a.printFlashes(flashes)
+	if limit > 0 && len(events) > limit {
+		events = events[len(events)-limit:]
+	}
+	fmt.Fprintln(a.Stdout, "\nevents")
+	for _, e := range events {
+		fmt.Fprintf(a.Stdout, "  %s  %s\n", timeText(e.Time), eventText(&e))
+	}
+	return nil
+}
+
+// timeText writes a moment to the millisecond, in the operator's zone.
+func timeText(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000") }
+
+// printMachine prints what is known of a machine, a line a fact.
+func (a *app) printMachine(m *api.Machine) {
+	line := func(key, format string, args ...any) {
+		fmt.Fprintf(a.Stdout, "%-12s %s\n", key, printable(fmt.Sprintf(format, args...)))
+	}
+	line("machine", "%s", display(m))
+	line("known by", "%s", labelsText(m))
+	line("state", "%s since %s", stateText(m), m.Since.Local().Format(time.DateTime))
+	if m.Cause != "" || m.Conflict != "" {
+		line("because", "%s", lastText(m))
+	}
+	if !m.Stuck.IsZero() {
+		line("stuck", "nothing heard since %s", m.Stuck.Local().Format(time.DateTime))
+	}
+	if m.Progress != nil {
+		line("done", "%s", progressText(m.Progress))
+	}
+	if len(m.Spec.Labels) > 0 {
+		line("labels", "%s", pairsText(m.Spec.Labels))
+	}
+	if len(m.Spec.Values) > 0 {
+		line("values", "%s", pairsText(m.Spec.Values))
+	}
+	if text := defaultsText(&m.Spec.Flash); text != "" {
+		line("defaults", "%s", text)
+	}
+	line("firmware", "%s", orDash(m.Firmware))
+	if m.LastSeen.IsZero() {
+		line("seen", "never")
+	} else {
+		line("seen", "%s, at %s", ago(time.Now(), m.LastSeen), orDash(m.Address))
+	}
+	if i := m.Inventory; i != nil {
+		line("hardware", "%s", orDash(strings.Join(strings.Fields(i.Vendor+" "+i.Product+" "+i.Serial), " ")))
+		if i.Memory > 0 {
+			line("cpu, memory", "%s (%d), %s", i.CPU, i.CPUs, bytesText(i.Memory))
+		}
+		for _, n := range i.NICs {
+			line("nic "+printable(n.Name), "%s %s%s", n.MAC, n.Driver, map[bool]string{false: ", no carrier"}[n.Carrier])
+		}
+	}
+	if r := m.Armed; r != nil {
+		line("armed", "%s on %s, by %s at %s%s", r.Plan.Image.Name, cmp.Or(r.Plan.Disk, "its only disk"),
+			orDash(r.By), r.Since.Local().Format(time.DateTime), until(r.Expires))
+	}
+	if w := m.Awaited; w != nil {
+		line("awaited", "a sign of life by %s (%s), %d of %d network boots without it",
+			w.Until.Local().Format(time.DateTime), cmp.Or(w.Probe, "beacon"), w.Boots, w.Limit)
+	}
+}
+
+func until(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return ", until " + t.Local().Format(time.DateTime)
+}
+
+// labelsText is everything that a machine is recognised by.
+func labelsText(m *api.Machine) string {
+	var all []string
+	add := func(s string) {
+		for _, have := range all {
+			if have == s {
+				return
+			}
+		}
+		if s != "" {
+			all = append(all, s)
+		}
+	}
+	add(m.MAC)
+	for _, mac := range m.Spec.MACs {
+		add(mac)
+	}
+	add(m.Spec.UUID)
+	add(m.Spec.Serial)
+	if i := m.Inventory; i != nil {
+		add(i.UUID)
+		add(i.Serial)
+	}
+	return cmp.Or(strings.Join(all, ", "), m.ID)
+}
+
+// defaultsText writes what is set for flashes of a machine.
+func defaultsText(d *api.Defaults) string {
+	var parts []string
+	add := func(key, value string) {
+		if value != "" {
+			parts = append(parts, key+" "+value)
+		}
+	}
+	add("image", d.Image)
+	add("disk", d.Disk)
+	add("identity", d.Identity)
+	add("read-back", d.ReadBack)
+	add("handoff", d.Handoff)
+	add("keep", strings.Join(d.Keep, ","))
+	if c := d.Confirm; c != nil {
+		add("confirm", c.Probe)
+		if c.Within > 0 {
+			add("within", (time.Duration(c.Within) * time.Second).String())
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (a *app) printDisks(i *api.Inventory) {
+	if i == nil || len(i.Disks) == 0 {
+		return
+	}
+	t := table{header: []string{"DISK", "SIZE", "KIND", "MODEL", "SERIAL", "HOLDS"}, wrap: true}
+	for _, d := range i.Disks {
+		holds := []string{printable(cmp.Or(strings.Join(d.Holds, ", "), "nothing that gild knows"))}
+		for _, p := range d.Partitions {
+			holds = append(holds, partitionText(&p))
+		}
+		t.rows = append(t.rows, []string{
+			printable(d.Name), bytesText(d.Size), orDash(printable(d.Transport)),
+			orDash(printable(d.Model)), orDash(printable(d.Serial)), strings.Join(holds, "\n"),
+		})
+	}
+	fmt.Fprintln(a.Stdout)
+	t.write(a.Stdout, terminalWidth(a.Stdout), a.palette(a.Stdout))
+}
+
+func partitionText(p *api.Partition) string {
+	name := cmp.Or(p.FSLabel, p.Label)
+	if name != "" {
+		name = " " + name
+	}
+	return printable(fmt.Sprintf("  %d: %s %s%s", p.Number, bytesText(p.Size), cmp.Or(p.FileSystem, "unknown"), name))
+}
+
+// shownFlashes is how many of a machine's flashes are shown to a person.
+const shownFlashes = 10
+
+func (a *app) printFlashes(flashes []api.Flash) {
+	if len(flashes) == 0 {
+		return
+	}
+	t := table{header: []string{"ARMED", "IMAGE", "BY", "OUTCOME", "PHASES"}, wrap: true}
+	for _, f := range flashes[:min(len(flashes), shownFlashes)] {
+		outcome := f.Outcome
+		if f.Cause != "" {
+			outcome += ": " + f.Cause
+		}
+		what := []string{phasesText(f.Phases)}
+		if r := f.Receipt; r != nil {
+			what = append(what, fmt.Sprintf("%s written, %s zeroed, %s kept on %s; read back: %s; handoff: %s",
+				bytesText(r.Written), bytesText(r.Zeroed), bytesText(r.Kept), r.Disk.Name, r.ReadBack, r.Handoff))
+		}
+		if f.Message != "" {
+			what = append(what, f.Message)
+		}
+		for i := range what {
+			what[i] = printable(what[i])
+		}
+		t.rows = append(t.rows, []string{
+			f.Armed.Local().Format(time.DateTime), printable(cmp.Or(f.Image.Name, f.Image.Digest)),
+			orDash(printable(f.By)), printable(outcome), strings.Join(what, "\n"),
+		})
+	}
+	fmt.Fprintln(a.Stdout)
+	t.write(a.Stdout, terminalWidth(a.Stdout), a.palette(a.Stdout))
+}
+
+// phasesText writes the steps of a flash with their times.
+func phasesText(phases []api.Phase) string {
+	var parts []string
+	for _, p := range phases {
+		text := p.Step
+		switch {
+		case p.State == api.StateFailed:
+			text += " failed"
+		case p.End.IsZero():
+			text += " under way"
+		}
+		if !p.End.IsZero() {
+			text += fmt.Sprintf(" %.1fs", p.End.Sub(p.Start).Seconds())
+		}
+		parts = append(parts, text)
+	}
+	return cmp.Or(strings.Join(parts, ", "), "-")
+}

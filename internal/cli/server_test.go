@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/initramfs/agentbin"
+	"github.com/gild-dev/gild/internal/server/ipxe"
+)
+
+// freePort gives a TCP port of loopback that nobody has.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// The commands and the real server understand each other.
+func TestRealServer(t *testing.T) {
+	if _, err := ipxe.Find(); err != nil {
+		t.Skipf("gild serve needs iPXE: %v", err)
+	}
+	if _, err := agentbin.Agent("amd64"); err != nil {
+		t.Skipf("gild serve needs the agent: %v", err)
+	}
+	data, operator := t.TempDir(), "127.0.0.1:"+freePort(t)
+	if got := gild(t, data, nil, "image", "add", "web", rootDisk(t), "--kernel", kernelFile(t)); got.code != ExitOK {
+		t.Fatalf("%+v", got)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	served := make(chan int, 1)
+	var log lockedBuffer
+	go func() {
+		served <- Main(ctx, []string{"serve", "--interface", "lo", "--dhcp", "off", "--port", freePort(t), "--operator", operator, "--data", data},
+			Surroundings{&bytes.Buffer{}, &log, &log, func(string) string { return "" }})
+	}()
+	run := func(args ...string) outcome {
+		return gild(t, t.TempDir(), nil, append([]string{"--server", "http://" + operator}, args...)...)
+	}
+	for start := time.Now(); run("servers").code == ExitNoServer; time.Sleep(50 * time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("no server comes up: %s", log.String())
+		}
+	}
+	for _, tt := range []struct {
+		line string
+		code int
+		say  string
+	}{
+		{"machine add web-1 --mac 52:54:00:00:00:01 --label rack=b7 --image web", ExitOK, "web-1 is registered"},
+		{"machine add web-2 --mac 52:54:00:00:00:02 --label rack=b7", ExitOK, "web-2 is registered"},
+		{"machine add web-2 --mac 52:54:00:00:00:03", ExitRefused, "web-2"},
+		{"machine add bad/name --mac 52:54:00:00:00:04", ExitUsage, "name"},
+		{"machine edit web-2 --label role=db", ExitOK, "web-2 is changed"},
+		{"machine ls -l role=db", ExitOK, "rack=b7,role=db"},
+		{"flash web-1", ExitRefused, "--yes"},
+		{"flash -l rack=b7 --image web --unseen --yes", ExitOK, "2 of 2 armed"},
+		{"machine ls", ExitOK, "armed"},
+		{"machine show web-1", ExitOK, "web on its only disk"},
+		{"events", ExitOK, "-> armed"},
+		{"events --machine web-2 --json", ExitOK, `"to":"armed"`},
+		{"cancel -l rack=b7", ExitOK, "web-1 is not armed any more"},
+		{"watch web-1", ExitOK, "registered"},
+		{"flash web-1 --image nosuch --unseen --yes", ExitNotFound, "nosuch"},
+		{"flash 52:54:00:00:00:99 --image web --yes", ExitNotFound, "52:54:00:00:00:99"},
+		{"machine rm 52-54-00-00-00-02", ExitOK, ""},
+		{"machine show web-2", ExitNotFound, "web-2"},
+	} {
+		got := run(strings.Fields(tt.line)...)
+		if got.code != tt.code || !strings.Contains(got.stdout+got.stderr, tt.say) {
+			t.Errorf("gild %s: %+v; want exit code %d and %q", tt.line, got, tt.code, tt.say)
+		}
+	}
+	stop()
+	<-served
+}

@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+)
+
+// table is rows in columns under a header. Cells are printable text; the last
+// column takes what room is left.
+type table struct {
+	header []string
+	rows   [][]string
+	// paint gives a cell's style; nil: all are plain.
+	paint func(row, col int) style
+	// soft is a column that is cut before all others; 0 is none.
+	soft int
+	// wrap breaks the last column into lines where others are cut: for what
+	// must be read to its end.
+	wrap bool
+}
+
+// columnGap is the number of blanks between two columns.
+const columnGap = 2
+
+// narrowest is how far a column is cut, in terminal cells.
+const narrowest = 8
+
+// write prints the table. width is the terminal's, in cells; 0 is unlimited.
+func (t table) write(w io.Writer, width int, p palette) {
+	widths := t.widths(width)
+	t.line(w, widths, t.header, func(int) style { return bold }, p)
+	for i, row := range t.rows {
+		paint := func(col int) style {
+			if t.paint == nil {
+				return plain
+			}
+			return t.paint(i, col)
+		}
+		last := len(row) - 1
+		if !t.wrap {
+			t.line(w, widths, row, paint, p)
+			continue
+		}
+		for n, part := range wrapped(row[last], widths[last]) {
+			cells := make([]string, len(row))
+			if n == 0 {
+				copy(cells, row)
+			}
+			cells[last] = part
+			t.line(w, widths, cells, paint, p)
+		}
+	}
+}
+
+// widths gives each column what its cells need and, where that is more than
+// the terminal has, takes from the last column first, then from the widest.
+func (t table) widths(width int) []int {
+	widths := make([]int, len(t.header))
+	for _, row := range append([][]string{t.header}, t.rows...) {
+		for i, c := range row {
+			for part := range strings.SplitSeq(c, "\n") {
+				widths[i] = max(widths[i], runewidth.StringWidth(part))
+			}
+		}
+	}
+	if width <= 0 {
+		return widths
+	}
+	excess := -width - columnGap
+	for _, n := range widths {
+		excess += n + columnGap
+	}
+	last := len(widths) - 1
+	floor := narrowest
+	if t.wrap { // a narrow column of many lines is hard to read
+		floor = 4 * narrowest
+	}
+	if cut := min(excess, widths[last]-floor); cut > 0 {
+		widths[last] -= cut
+		excess -= cut
+	}
+	if cut := min(excess, widths[t.soft]-narrowest); t.soft > 0 && cut > 0 {
+		widths[t.soft] -= cut
+		excess -= cut
+	}
+	for excess > 0 {
+		i := slices.Index(widths[:last], slices.Max(widths[:last]))
+		if widths[i] <= narrowest {
+			break
+		}
+		widths[i]--
+		excess--
+	}
+	return widths
+}
+
+func (t table) line(w io.Writer, widths []int, cells []string, paint func(col int) style, p palette) {
+	var b strings.Builder
+	for i, c := range cells {
+		c = runewidth.Truncate(c, widths[i], "…")
+		b.WriteString(p.paint(paint(i), c))
+		if i < len(cells)-1 {
+			b.WriteString(strings.Repeat(" ", widths[i]-runewidth.StringWidth(c)+columnGap))
+		}
+	}
+	fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+}
+
+// wrapped breaks each line of a text at blanks, and words that are too long
+// where they must be.
+func wrapped(text string, width int) []string {
+	var out []string
+	for line := range strings.SplitSeq(text, "\n") {
+		rest := strings.TrimRight(line, " ")
+		for width > 0 && runewidth.StringWidth(rest) > width {
+			head := runewidth.Truncate(rest, width, "")
+			// A blank right behind the last word that fits is a place too.
+			cut := strings.LastIndexByte(rest[:min(len(head)+1, len(rest))], ' ')
+			if cut <= 2 { // the indentation of a line that goes on
+				cut = cmp.Or(len(head), len(rest))
+			}
+			out = append(out, strings.TrimRight(rest[:cut], " "))
+			if cut == len(rest) { // not one character fits
+				return out
+			}
+			rest = "  " + strings.TrimLeft(rest[cut:], " ")
+			if width <= 2*2 {
+				rest = strings.TrimLeft(rest, " ")
+			}
+		}
+		out = append(out, rest)
+	}
+	return out
+}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+)
+
+// display is what people call a machine.
+func display(m *api.Machine) string {
+	switch {
+	case m.Spec.Name != "":
+		return printable(m.Spec.Name)
+	case m.MAC != "":
+		return printable(m.MAC)
+	}
+	return printable(m.ID)
+}
+
+// errNoTargets and errBothTargets keep a command from meaning more machines
+// than were said.
+var (
+	errNoTargets   = errors.New("no machine is named")
+	errBothTargets = errors.New("machines are named and selected at once")
+)
+
+// checkTargets wants either names or a selector. Nothing means all machines.
+func checkTargets(names []string, selector string) error {
+	const hint = "name machines, or select them by their labels: -l rack=b7"
+	switch {
+	case len(names) == 0 && strings.TrimSpace(selector) == "":
+		return usageError{hinted{errNoTargets, hint}}
+	case len(names) > 0 && selector != "":
+		return usageError{hinted{errBothTargets, hint}}
+	}
+	return nil
+}
+
+// targets finds the machines that an operator means, each once. What cannot
+// be found is an error beside the others.
+func (a *app) targets(ctx context.Context, op *client.Operator, names []string, selector string) ([]api.Machine, error) {
+	if err := checkTargets(names, selector); err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		machines, err := op.Machines(ctx, selector)
+		if err == nil && len(machines) == 0 {
+			return nil, notFound{hinted{fmt.Errorf("no machine matches %q", selector), "`gild machine ls` shows the labels; `gild help selectors` how to select"}}
+		}
+		return machines, a.reached(err)
+	}
+	found := make([]api.Machine, len(names))
+	errs := each(names, func(i int, name string) error {
+		m, err := op.Machine(ctx, name)
+		found[i] = m
+		return a.reached(of(name, err))
+	})
+	var machines []api.Machine
+	seen := map[string]bool{}
+	for i, m := range found {
+		if errs[i] == nil && !seen[m.ID] {
+			seen[m.ID] = true
+			machines = append(machines, m)
+		}
+	}
+	return machines, joined(errs)
+}
+
+// atOnce is how many requests a command has under way.
+const atOnce = 8
+
+// each calls do for every item, some at once, and gives its errors in order.
+func each[T any](items []T, do func(i int, item T) error) []error {
+	errs := make([]error, len(items))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for i, item := range items {
+		slots <- struct{}{}
+		wg.Go(func() {
+			errs[i] = do(i, item)
+			<-slots
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+// of says of which machine an error is.
+func of(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// joined makes one error of many. That there is no server is said once.
+func joined(errs []error) error {
+	for _, err := range errs {
+		if _, ok := errors.AsType[unreachable](err); ok {
+			return err
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// widestName is how many cells of a line a machine's name gets at most.
+const widestName = 24
+
+// stateColumn has room for the longer states: "booting local disk".
+const stateColumn = 18
+
+// line shows one machine in width terminal cells: name, state, bar, percent,
+// rate and time left of the phase, or what is to say in their place. What
+// finds no room is left out from the right.
+func (w *watched) line(width, nameWidth int, p palette) string {
+	nameWidth = min(nameWidth, widestName, max(width/3, narrowest))
+	head := column(display(&w.Machine), nameWidth) + "  "
+	state := stateText(&w.Machine)
+	flashing := w.State == api.MachineFlashing && w.Progress != nil && w.Progress.Total > 0 && !w.gone
+	if flashing && w.Stuck.IsZero() && w.Conflict == "" {
+		state = printable(w.Progress.Phase)
+	}
+	if w.gone {
+		state = "forgotten"
+	}
+	head += p.paint(stateStyle(&w.Machine), column(state, stateColumn))
+	room := width - nameWidth - 2 - stateColumn - 2
+	if room < narrowest {
+		return runewidth.Truncate(column(display(&w.Machine), nameWidth)+"  "+state, width, "…")
+	}
+	if flashing {
+		return head + "  " + w.barText(room)
+	}
+	return strings.TrimRight(head+"  "+runewidth.Truncate(lastText(&w.Machine), room, "…"), " ")
+}
+
+// column fills or cuts a text to a width.
+func column(s string, width int) string {
+	return runewidth.FillRight(runewidth.Truncate(s, width, "…"), width)
+}
+
+// barText is the bar of a flash with its figures, in exactly that many cells.
+func (w *watched) barText(width int) string {
+	figures := runewidth.FillLeft(strconv.Itoa(percent(w.Progress))+"%", 5)
+	if width >= 40 {
+		figures += runewidth.FillLeft(rateText(max(w.Progress.Rate, 0)), 13)
+		left := "-"
+		if d, ok := timeLeft(&w.Machine); ok {
+			left = clockText(d)
+		}
+		figures += runewidth.FillLeft(left, 8)
+	}
+	if n := w.Progress.Unanswered; n > 0 {
+		figures = " disk silent for " + strconv.Itoa(n) + " s"
+	}
+	if w.Conflict != "" && width >= 40 {
+		return runewidth.Truncate(printable(w.Conflict), width, "…")
+	}
+	cells := width - len(figures) - 2
+	if cells < 4 {
+		return runewidth.Truncate(strings.TrimSpace(figures), width, "…")
+	}
+	full := cells * percent(w.Progress) / 100
+	return "[" + strings.Repeat("=", full) + strings.Repeat("-", cells-full) + "]" + figures
+}

@@ -1,0 +1,114 @@
+package fleet
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+func TestSelector(t *testing.T) {
+	labels := map[string]string{"rack": "b7", "role": "web", "name": "n1", "in": "x"}
+	for _, test := range []struct {
+		in, out string
+		want    bool
+	}{
+		{"", "", true},
+		{"  ", "", true},
+		{"rack=b7", "rack=b7", true},
+		{" rack = b7 , role != db ", "rack=b7,role!=db", true},
+		{"rack=b8", "rack=b8", false},
+		{"rack!=b7", "rack!=b7", false},
+		{"room!=x", "room!=x", true},
+		{"rack in (b7, b8)", "rack in (b7,b8)", true},
+		{"rack in(b8)", "rack=b8", false},
+		{"rack", "rack", true},
+		{"!rack", "!rack", false},
+		{"!room,in", "!room,in", true},
+		{"in in (x)", "in=x", true},
+		{"name=n1", "name=n1", true},
+	} {
+		s, err := ParseSelector(test.in)
+		if err != nil {
+			t.Errorf("ParseSelector(%q) = %v", test.in, err)
+			continue
+		}
+		if s.String() != test.out || s.Matches(labels) != test.want {
+			t.Errorf("ParseSelector(%q) = %q, matches %v; want %q, %v", test.in, s, s.Matches(labels), test.out, test.want)
+		}
+	}
+}
+
+func TestSelectorRefused(t *testing.T) {
+	for in, want := range map[string]string{
+		"rack=":                  "byte 6: want a value",
+		"=b7":                    "byte 1: want the name of a label",
+		"rack=b7,":               "byte 9: want a condition after the comma",
+		"rack=b7,,x":             "byte 9: want the name of a label",
+		"rack==b7":               "byte 6: want a value",
+		"rack=b7 b8":             "byte 9: want a comma or the end",
+		"rack in b7":             "byte 9: want ( after in",
+		"rack in (b7":            "byte 12: want a comma or )",
+		"rack in ()":             "byte 10: want a value",
+		"!rack=b7":               "byte 6: want a comma or the end",
+		"rack=b\n7":              "byte 7: want a comma or the end",
+		strings.Repeat("x", 513): "selector of 513 bytes",
+	} {
+		if _, err := ParseSelector(in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseSelector(%q) = %v; want %q", in, err, want)
+		}
+	}
+}
+
+func FuzzSelector(f *testing.F) {
+	for _, s := range []string{"rack=b7,!x", "a in (b,c),d!=e", "in in(in)", "a=", "\xff=1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		s, err := ParseSelector(in)
+		if err != nil {
+			return
+		}
+		again, err := ParseSelector(s.String())
+		if err != nil || again.String() != s.String() {
+			t.Fatalf("%q -> %q -> %q, %v", in, s, again, err)
+		}
+	})
+}
+
+func TestResolve(t *testing.T) {
+	spec := api.Spec{
+		Name: "n1", Labels: map[string]string{"rack": "b7"},
+		Flash: api.Defaults{Disk: "smallest"}, Values: map[string]string{"ip": "own"},
+	}
+	groups := []api.Group{
+		{Name: "z", Selector: "rack", Flash: api.Defaults{Image: "web", Disk: "size>=1T", Identity: "node"}, Values: map[string]string{"ip": "group", "dns": "d"}},
+		{Name: "a", Selector: "rack=b7", Flash: api.Defaults{Image: "web", Keep: []string{"data"}}, Values: map[string]string{"dns": "d"}},
+		{Name: "other", Selector: "rack=b8", Flash: api.Defaults{Image: "db"}},
+		{Name: "forgotten", Flash: api.Defaults{Image: "db"}},
+	}
+	got, values, err := Resolve(spec, groups, api.FlashRequest{Identity: "none", Keep: []string{}})
+	want := api.FlashRequest{Image: "web", Disk: "smallest", Keep: []string{"data"}}
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("Resolve = %v, -want +got:\n%s", err, d)
+	}
+	if d := cmp.Diff(map[string]string{"ip": "own", "dns": "d"}, values); d != "" {
+		t.Errorf("values, -want +got:\n%s", d)
+	}
+
+	groups[1].Flash.Image = "db"
+	_, _, err = Resolve(spec, groups, api.FlashRequest{})
+	if err == nil || !strings.Contains(err.Error(), `groups "a" and "z" say different things of image`) {
+		t.Errorf("Resolve of a conflict = %v", err)
+	}
+	if _, _, err = Resolve(spec, groups, api.FlashRequest{Image: "web"}); err != nil {
+		t.Errorf("Resolve of a conflict that the request decides = %v", err)
+	}
+	groups[1].Flash.Image, groups[1].Values = "", map[string]string{"dns": "s3cret"}
+	_, _, err = Resolve(spec, groups, api.FlashRequest{})
+	if err == nil || !strings.Contains(err.Error(), "values.dns") || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("Resolve of values in conflict = %v", err)
+	}
+}

@@ -1,0 +1,90 @@
+package metrics
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/server/tftpd"
+)
+
+// What board and alerts ask for must be what the server tells: a name that
+// was changed on one side would make an alert that never comes.
+func TestContribNamesAreServed(t *testing.T) {
+	m := New("v1", none)
+	m.Event(api.Event{State: api.StateFailed, Cause: "disk-none", To: api.MachineFailed, Actor: api.ActorAgent})
+	m.Event(api.Event{Receipt: &api.Receipt{PhaseTimes: map[string]float64{"write": 1}}})
+	m.DHCP(dhcpd.Event{Asked: dhcpv4.MessageTypeDiscover})
+	m.TFTP(tftpd.Event{})
+	m.requests.WithLabelValues("boot", "GET /", "200").Inc()
+	m.sent.WithLabelValues("boot", "GET /").Inc()
+	m.took.WithLabelValues("boot", "GET /").Observe(1)
+	served := scrape(t, m)
+	name := regexp.MustCompile(`\b(gild|process)_[a-z_]+`)
+	for _, file := range []string{"grafana/gild-room.json", "prometheus/gild-alerts.yaml"} {
+		text, err := os.ReadFile("../../../contrib/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := name.FindAllString(string(text), -1)
+		if len(found) < 8 {
+			t.Errorf("%s asks for %d metrics; is the test reading it rightly?", file, len(found))
+		}
+		for _, n := range found {
+			if n != "gild_room" && !strings.Contains(served, "\n"+n+"{") && !strings.Contains(served, "\n"+n+" ") {
+				t.Errorf("%s asks for %s, which is not served", file, n)
+			}
+		}
+	}
+}
+
+func TestContribParses(t *testing.T) {
+	board, err := os.ReadFile("../../../contrib/grafana/gild-room.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b struct {
+		Panels []struct {
+			ID      int
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(board, &b); err != nil || len(b.Panels) == 0 {
+		t.Errorf("board: %d panels, %v", len(b.Panels), err)
+	}
+	seen := map[int]bool{}
+	for _, p := range b.Panels {
+		if seen[p.ID] || len(p.Targets) == 0 {
+			t.Errorf("panel %d is there twice or asks for nothing", p.ID)
+		}
+		seen[p.ID] = true
+	}
+	rules, err := os.ReadFile("../../../contrib/prometheus/gild-alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r struct {
+		Groups []struct {
+			Rules []struct {
+				Alert, Expr string
+				Annotations map[string]string
+			}
+		}
+	}
+	if err := yaml.Unmarshal(rules, &r); err != nil || len(r.Groups) != 1 {
+		t.Fatalf("alerts: %d groups, %v", len(r.Groups), err)
+	}
+	for _, rule := range r.Groups[0].Rules {
+		if rule.Alert == "" || rule.Expr == "" || rule.Annotations["summary"] == "" {
+			t.Errorf("alert %q is not whole", rule.Alert)
+		}
+	}
+}

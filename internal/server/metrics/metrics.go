@@ -1,0 +1,191 @@
+// Package metrics is what a monitoring system reads of a server, in the
+// exposition format of Prometheus.
+//
+// Gauges of machines are read from the records when they are asked for, so
+// every server of a cluster tells the same. Counters are of what this server
+// did: they add up over the servers of a cluster.
+package metrics
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/server/tftpd"
+)
+
+// readWithin bounds reading the records for one scrape.
+const readWithin = 5 * time.Second
+
+// Metrics counts what a server does. It is safe for concurrent use; a nil
+// one counts nothing.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	transitions *prometheus.CounterVec
+	failures    *prometheus.CounterVec
+	phases      *prometheus.HistogramVec
+	bytes       *prometheus.CounterVec
+	dhcp        *prometheus.CounterVec
+	tftp        *prometheus.CounterVec
+	tftpBytes   prometheus.Counter
+	tftpResent  prometheus.Counter
+	requests    *prometheus.CounterVec
+	sent        *prometheus.CounterVec
+	took        *prometheus.HistogramVec
+	underway    *prometheus.GaugeVec
+
+	causes words
+	steps  words
+}
+
+// New makes the metrics of a server of a version. machines gives the records
+// as they are; an error from it fails the scrape of their gauges only.
+func New(version string, machines func(context.Context) ([]api.Machine, error)) *Metrics {
+	m := &Metrics{
+		registry:    prometheus.NewRegistry(),
+		transitions: counters("gild_transitions_total", "States that machines entered.", "state", "actor"),
+		failures:    counters("gild_failures_total", "Failures that machines or the server reported, by stable cause.", "cause"),
+		phases: histogram("gild_flash_phase_seconds", "Time of each phase of flashes that ended well.",
+			[]float64{.1, .3, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600}, "phase"),
+		bytes:      counters("gild_flash_bytes_total", "Bytes of flashes that ended well: written to disks, zeroed, kept, fetched.", "kind"),
+		dhcp:       counters("gild_dhcp_packets_total", "DHCP packets that asked, and how they were answered.", "client", "asked", "answer"),
+		tftp:       counters("gild_tftp_transfers_total", "TFTP requests by how they ended.", "outcome"),
+		tftpBytes:  prometheus.NewCounter(prometheus.CounterOpts{Name: "gild_tftp_bytes_total", Help: "Bytes that TFTP clients acknowledged."}),
+		tftpResent: prometheus.NewCounter(prometheus.CounterOpts{Name: "gild_tftp_resent_total", Help: "TFTP packets that were sent more than once."}),
+		requests:   counters("gild_http_requests_total", "HTTP requests answered.", "listener", "route", "code"),
+		sent:       counters("gild_http_sent_bytes_total", "Bytes of HTTP bodies sent.", "listener", "route"),
+		took: histogram("gild_http_request_seconds", "Time from request to the end of the answer.",
+			[]float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 100}, "listener", "route"),
+		underway: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gild_http_requests_underway", Help: "HTTP requests being answered now."}, []string{"listener"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gild_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
+	build.Set(1)
+	m.registry.MustRegister(m.transitions, m.failures, m.phases, m.bytes, m.dhcp, m.tftp, m.tftpBytes, m.tftpResent,
+		m.requests, m.sent, m.took, m.underway, build, &room{machines},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+}
+
+// Handler answers a scrape.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		// The server's own figures are worth having when the records cannot be read.
+		ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4, Timeout: 2 * readWithin,
+	})
+}
+
+// Event counts an event that this server has kept of a machine.
+func (m *Metrics) Event(e api.Event) {
+	if m == nil {
+		return
+	}
+	if e.To != "" {
+		m.transitions.WithLabelValues(e.To, e.Actor).Inc()
+	}
+	if e.State == api.StateFailed {
+		m.failures.WithLabelValues(m.causes.bounded(e.Cause)).Inc()
+	}
+	r := e.Receipt
+	if r == nil {
+		return
+	}
+	for phase, seconds := range r.PhaseTimes {
+		m.phases.WithLabelValues(m.steps.bounded(phase)).Observe(seconds)
+	}
+	for kind, n := range map[string]int64{"written": r.Written, "zeroed": r.Zeroed, "kept": r.Kept, "wire": r.Wire} {
+		m.bytes.WithLabelValues(kind).Add(float64(max(n, 0)))
+	}
+}
+
+// DHCP counts a packet.
+func (m *Metrics) DHCP(e dhcpd.Event) {
+	if m == nil {
+		return
+	}
+	m.dhcp.WithLabelValues(e.Client.String(), e.Asked.String(), e.Answer.String()).Inc()
+}
+
+// TFTP counts a transfer.
+func (m *Metrics) TFTP(e tftpd.Event) {
+	if m == nil {
+		return
+	}
+	m.tftp.WithLabelValues(e.Outcome.String()).Inc()
+	m.tftpBytes.Add(float64(max(e.Acked, 0)))
+	m.tftpResent.Add(float64(max(e.Resent, 0)))
+}
+
+// HTTP counts the requests of a listener by the pattern of the route that
+// answered, never by the path, which a client makes up.
+func (m *Metrics) HTTP(listener string, next http.Handler) http.Handler {
+	underway := m.underway.WithLabelValues(listener)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		underway.Inc()
+		defer underway.Dec()
+		start := time.Now()
+		rec := &recorder{ResponseWriter: w, code: http.StatusOK}
+		defer func() {
+			route := r.Pattern
+			if route == "" {
+				route = "none"
+			}
+			m.requests.WithLabelValues(listener, route, strconv.Itoa(rec.code)).Inc()
+			m.sent.WithLabelValues(listener, route).Add(float64(rec.sent))
+			m.took.WithLabelValues(listener, route).Observe(time.Since(start).Seconds())
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+// words bounds the values of a label that come from machines, which could
+// make up as many as they like.
+type words struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+// maxWords is how many values of one label are told apart.
+const maxWords = 64
+
+// bounded returns w, "none" for an empty one, or "other" for one that is no
+// plain word or one too many.
+func (s *words) bounded(w string) string {
+	if w == "" {
+		return "none"
+	}
+	if len(w) > 40 {
+		return "other"
+	}
+	for _, c := range []byte(w) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != ' ' {
+			return "other"
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil {
+		s.seen = map[string]bool{}
+	}
+	if !s.seen[w] && len(s.seen) >= maxWords {
+		return "other"
+	}
+	s.seen[w] = true
+	return w
+}

@@ -1,0 +1,74 @@
+package metrics
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// states is every state of a machine, so that one in which there is no
+// machine is told as 0 and not as absent.
+var states = []string{
+	api.MachineDiscovered, api.MachineRegistered, api.MachineArmed, api.MachineBooting, api.MachineFlashing, api.MachineHandingOff,
+	api.MachineRunning, api.MachineUnconfirmed, api.MachineLocalDisk, api.MachineFailed,
+}
+
+var (
+	descMachines = prometheus.NewDesc("gild_machines", "Machines by state.", []string{"state"}, nil)
+	descStuck    = prometheus.NewDesc("gild_machines_stuck", "Machines whose agent should speak and is silent.", nil, nil)
+	descConflict = prometheus.NewDesc("gild_machines_in_conflict", "Machines whose place a second agent claims.", nil, nil)
+	descWaiting  = prometheus.NewDesc("gild_machines_waiting", "Discovered machines whose agent waits for an arm.", nil, nil)
+	descRate     = prometheus.NewDesc("gild_flash_rate_bytes", "Bytes a second of all flashes under way.", nil, nil)
+)
+
+// room reads the gauges of machines at each scrape.
+type room struct {
+	machines func(context.Context) ([]api.Machine, error)
+}
+
+// Describe implements prometheus.Collector.
+func (r *room) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descMachines, descStuck, descConflict, descWaiting, descRate} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (r *room) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), readWithin)
+	defer cancel()
+	machines, err := r.machines(ctx)
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(descMachines, err)
+		return
+	}
+	by := map[string]float64{}
+	for _, s := range states {
+		by[s] = 0
+	}
+	var stuck, conflict, waiting, rate float64
+	for i := range machines {
+		m := &machines[i]
+		by[m.State]++
+		count(&stuck, !m.Stuck.IsZero())
+		count(&conflict, m.Conflict != "")
+		count(&waiting, m.Waiting)
+		if m.State == api.MachineFlashing && m.Progress != nil {
+			rate += m.Progress.Rate
+		}
+	}
+	for state, n := range by {
+		to <- prometheus.MustNewConstMetric(descMachines, prometheus.GaugeValue, n, state)
+	}
+	for desc, n := range map[*prometheus.Desc]float64{descStuck: stuck, descConflict: conflict, descWaiting: waiting, descRate: rate} {
+		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, n)
+	}
+}
+
+func count(n *float64, yes bool) {
+	if yes {
+		*n++
+	}
+}

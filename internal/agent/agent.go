@@ -42,6 +42,7 @@ type Agent struct {
 	console *console
 	tuning  tuning
 	kids    *children
+	host    host
 
 	line     cmdline.Line
 	settings cmdline.Settings
@@ -89,7 +90,7 @@ func Run() error {
 func boot() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	a := &Agent{session: rand.Text(), kids: newChildren()}
+	a := &Agent{session: rand.Text(), kids: newChildren(), host: machine{sys: "/sys", proc: "/proc"}}
 	// Without these no step could even be reported.
 	var early []error
 	for _, p := range mount.Early() {
@@ -153,14 +154,10 @@ func buildTime() time.Time {
 	return floor
 }
 
-// setClock takes the server's time where the machine's own cannot be right.
-// Only the times of events depend on it.
-func setClock(now, server time.Time) bool {
-	if !now.Before(buildTime()) || server.Before(buildTime()) {
-		return false
-	}
-	tv := unix.NsecToTimeval(server.UnixNano())
-	return unix.Settimeofday(&tv) == nil
+// clockIsWrong reports whether the machine's clock cannot be right and the
+// server's can.
+func clockIsWrong(now, server time.Time) bool {
+	return now.Before(buildTime()) && !server.Before(buildTime())
 }
 
 // uptime returns the seconds since the kernel started.

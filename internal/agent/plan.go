@@ -29,7 +29,7 @@ func (a *Agent) askPlan(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if setClock(time.Now(), date) {
+		if clockIsWrong(time.Now(), date) && a.host.setClock(date) == nil {
 			a.note("plan", "the clock was wrong and now follows the server's")
 		}
 		switch answer.Action {
@@ -53,7 +53,7 @@ func (a *Agent) askPlan(ctx context.Context) (string, error) {
 }
 
 func (a *Agent) hello() api.Hello {
-	return api.Hello{Version: api.Version, Session: a.session, Build: version.String(), Inventory: machine{sys: "/sys", proc: "/proc"}.inventory(a.conn.MAC)}
+	return api.Hello{Version: api.Version, Session: a.session, Build: version.String(), Inventory: a.host.inventory(a.conn.MAC)}
 }
 
 // accept checks a plan before anything is done about it.
@@ -100,7 +100,7 @@ func (a *Agent) bootLocal(ctx context.Context, message string) error {
 	if err := a.sleep(ctx, readingPause); err != nil {
 		return err
 	}
-	return handoff.RebootNow()
+	return a.host.restart()
 }
 
 // pullImage fetches everything small of the image and checks all of it

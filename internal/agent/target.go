@@ -37,7 +37,7 @@ func (a *Agent) chooseDisk(context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	disk, err := rule.Select(machine{sys: "/sys", proc: "/proc"}.disks())
+	disk, err := rule.Select(a.host.disks())
 	if err != nil {
 		return "", err
 	}
@@ -130,7 +130,7 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	device, err := blockdev.Open("/dev/"+a.disk.Name, blockdev.Options{})
+	device, err := a.host.open(a.disk.Name)
 	if err != nil {
 		return "", err
 	}
@@ -208,7 +208,7 @@ func (a *Agent) grow(ctx context.Context) (string, error) {
 }
 
 func (a *Agent) growPartition(ctx context.Context) (note string, err error) {
-	device, err := blockdev.Open("/dev/"+a.disk.Name, blockdev.Options{})
+	device, err := a.host.open(a.disk.Name)
 	if err != nil {
 		return "", err
 	}

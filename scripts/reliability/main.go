@@ -34,6 +34,7 @@ const (
 func runs() []string {
 	const flash = "go test ./internal/flash -count=1 -timeout 0 -run "
 	const guest = "go test ./test/powercut -count=1 -timeout 0 -run "
+	const room = "go test ./test/room -count=1 -timeout 0 -run "
 	return []string{
 		flash + "^TestRandomPowerCuts$ -cuts 10000000",
 		flash + "^TestLyingDiskIsFoundOrRepaired$ -lies 10000",
@@ -45,6 +46,9 @@ func runs() []string {
 		// hundred boots or kills take an hour.
 		guest + "^TestReplay$ -points 1000 -boots 10",
 		guest + "^TestKill$ -cycles 6 -pxe 1",
+		// As root, after make build: processes, so hundreds of them.
+		room + "^TestRoom$ -agents 1000",
+		room + "^TestOneOfTwoServersIsLost$",
 	}
 }
 

@@ -26,11 +26,12 @@ const (
 	Faults        = "Calls that fail or hang"
 	Resume        = "Resume"
 	Guest         = "In a real guest"
+	Room          = "A room of machines"
 )
 
 // Groups lists them.
 func Groups() []string {
-	return []string{PowerCuts, LyingDisk, HostileSource, Faults, Resume, Guest}
+	return []string{PowerCuts, LyingDisk, HostileSource, Faults, Resume, Guest, Room}
 }
 
 // Row is one line of the table.

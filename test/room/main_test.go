@@ -1,0 +1,66 @@
+package room
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+)
+
+var (
+	agents = flag.Int("agents", 200, "machines that are armed at once")
+	kills  = flag.Int("kills", 5, "times that the server is killed meanwhile")
+	seed   = flag.Uint64("seed", 1, "of the moments of the kills")
+)
+
+// Environment of this binary when it is started again: as a machine, or inside
+// a network namespace where the server's ports are free and nobody listens in.
+const (
+	envMachine = "GILD_ROOM_MACHINE"
+	envInside  = "GILD_ROOM_INSIDE"
+)
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(envMachine); role != "" {
+		os.Exit(play(role))
+	}
+	if os.Geteuid() == 0 && os.Getenv(envInside) == "" {
+		os.Exit(inside())
+	}
+	os.Exit(m.Run())
+}
+
+// inside runs the tests in a network namespace of their own and returns their
+// exit code.
+func inside() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), envInside+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	err := cmd.Run()
+	if ended, ok := errors.AsType[*exec.ExitError](err); ok {
+		return ended.ExitCode()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "starting the tests in a network namespace:", err)
+		return 1
+	}
+	return 0
+}
+
+// needRoom skips where the room cannot be built.
+func needRoom(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a room of machines takes a minute: not with -short")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("a network namespace needs root")
+	}
+	if out, err := exec.CommandContext(t.Context(), "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+		t.Fatalf("ip link set lo up: %v: %s", err, out)
+	}
+}

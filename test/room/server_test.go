@@ -1,0 +1,143 @@
+package room
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api/client"
+)
+
+// server is a `gild serve` as a process of its own.
+type server struct {
+	program, data string
+	iface, host   string
+	more          []string // flags beside
+	said          *os.File
+
+	cmd  *exec.Cmd
+	peak int64         // bytes resident at most, of all its lives
+	cpu  time.Duration // of all its lives
+}
+
+const (
+	bootPort     = 8080
+	operatorPort = 8081
+)
+
+// newServer makes one that is not started.
+func newServer(t *testing.T, iface, host string, more ...string) *server {
+	t.Helper()
+	program, err := filepath.Abs("../../bin/gild")
+	if err == nil {
+		_, err = os.Stat(program)
+	}
+	if err != nil {
+		t.Fatalf("the program under test is not built: make build (%v)", err)
+	}
+	dir := t.TempDir()
+	said, err := os.Create(filepath.Join(dir, "server.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{program: program, data: filepath.Join(dir, "data"), iface: iface, host: host, more: more, said: said}
+	t.Cleanup(func() {
+		s.kill()
+		if t.Failed() {
+			t.Logf("the server's last words:\n%s", tail(said.Name()))
+		}
+		said.Close()
+	})
+	return s
+}
+
+func tail(path string) string {
+	p, _ := os.ReadFile(path)
+	return string(p[max(0, len(p)-3000):])
+}
+
+func (s *server) base() string { return "http://" + net.JoinHostPort(s.host, strconv.Itoa(bootPort)) }
+
+func (s *server) operatorAddr() string {
+	// Loopback only, so a second server needs another port.
+	port := operatorPort
+	if s.host != "127.0.0.1" {
+		ip := net.ParseIP(s.host).To4()
+		port += int(ip[3])
+	}
+	return "127.0.0.1:" + strconv.Itoa(port)
+}
+
+func (s *server) operator() *client.Operator {
+	return &client.Operator{BaseURL: "http://" + s.operatorAddr()}
+}
+
+// gild runs a command on the server's data.
+func (s *server) gild(t *testing.T, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), s.program, append([]string{"--data", s.data}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("gild %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// start returns when the server answers machines.
+func (s *server) start(ctx context.Context) error {
+	args := append([]string{
+		"--data", s.data, "serve", "--interface", s.iface, "--dhcp", "off",
+		"--port", strconv.Itoa(bootPort), "--operator", s.operatorAddr(),
+	}, s.more...)
+	s.cmd = exec.Command(s.program, args...)
+	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if _, err := get(ctx, s.base()+"/healthz"); err == nil {
+			return nil
+		}
+		if syscall.Kill(s.cmd.Process.Pid, 0) != nil {
+			break
+		}
+	}
+	return errors.New("the server does not start:\n" + tail(s.said.Name()))
+}
+
+// kill ends the server as a crash does, and notes what it used.
+func (s *server) kill() {
+	if s.cmd == nil {
+		return
+	}
+	s.peak = max(s.peak, resident(s.cmd.Process.Pid))
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	s.cpu += s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime()
+	s.cmd = nil
+}
+
+// resident is VmHWM of proc(5), bytes. The kernel's count for a waited child
+// would include the time before exec.
+func resident(pid int) int64 {
+	p, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := bytes.Cut(p, []byte("VmHWM:"))
+	f := bytes.Fields(rest)
+	if len(f) == 0 {
+		return 0
+	}
+	kib, _ := strconv.ParseInt(string(f[0]), 10, 64)
+	return kib << 10
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -272,4 +273,26 @@ func TestProgressLine(t *testing.T) {
 			t.Errorf("progressLine(%+v) = %q; want %q", tt.p, got, tt.want)
 		}
 	}
+}
+
+// An agent with nothing to tell says that it is there, under the plan that it
+// holds, and goes on saying so while nobody hears it.
+func TestHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), (3*api.HeartbeatEvery+1)*time.Second)
+		defer cancel()
+		q := newQueue()
+		q.under("plan-1")
+		beats := 0
+		q.deliver(ctx, func(_ context.Context, plan string, events []api.Event) error {
+			if plan != "plan-1" || len(events) != 0 {
+				t.Errorf("sent %d events under %q; want none under plan-1", len(events), plan)
+			}
+			beats++
+			return errors.New("nobody hears")
+		})
+		if beats != 3 {
+			t.Errorf("%d heartbeats in the time of three", beats)
+		}
+	})
 }

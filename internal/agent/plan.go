@@ -114,6 +114,9 @@ func (a *Agent) pullImage(ctx context.Context) (string, error) {
 		a.image = image
 		a.source = a.client.Ranges(a.plan.Image.Repository, string(image.Disk.Digest), image.Disk.Size)
 	}
+	if err := a.canClone(); err != nil {
+		return "", err
+	}
 	t := a.image.Table
 	return fmt.Sprintf("a disk of %.1f GB with %.1f GB of data, %.1f GB to fetch",
 		float64(t.DiskSize)/1e9, float64(t.DataSize())/1e9, float64(t.BlobSize())/1e9), nil

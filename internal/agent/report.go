@@ -28,6 +28,8 @@ type queue struct {
 	sending int // events at the front whose number is given
 	seq     uint64
 	news    chan struct{} // holds one token when there is something to send
+	// heartbeat is how long deliver stays silent at most.
+	heartbeat time.Duration
 }
 
 // queued is an event and the plan under which it happened: told under a later
@@ -37,13 +39,22 @@ type queued struct {
 	plan string
 }
 
-func newQueue() *queue { return &queue{news: make(chan struct{}, 1)} }
+func newQueue() *queue {
+	return &queue{news: make(chan struct{}, 1), heartbeat: api.HeartbeatEvery * time.Second}
+}
 
 // under says which plan the events from now on belong to.
 func (q *queue) under(plan string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.plan = plan
+}
+
+// current is the plan that events belong to now.
+func (q *queue) current() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.plan
 }
 
 // add queues e. Of progress only the latest counts; when the queue is full
@@ -110,6 +121,10 @@ func (q *queue) deliver(ctx context.Context, send func(ctx context.Context, plan
 			select {
 			case <-q.news:
 			case <-ctx.Done():
+			case <-time.After(q.heartbeat):
+				// Nothing to tell: the server is to know that somebody is here.
+				// One that is lost is followed by the next.
+				_ = send(ctx, q.current(), nil)
 			}
 			continue
 		}

@@ -31,6 +31,7 @@ func (a *Agent) steps() []step {
 		{name: "disk", what: "choosing the disk", again: "plan", run: a.permitted(a.chooseDisk)},
 		{name: "flash", what: "writing the image", again: "plan", run: a.permitted(a.flash)},
 		{name: "grow", what: "fitting the disk", run: a.permitted(a.grow)},
+		{name: "identity", what: "making it a machine of its own", run: a.permitted(a.clone)},
 		{name: "handoff", what: "leaving to the new system", run: a.permitted(a.handoff)},
 	}
 }

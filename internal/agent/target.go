@@ -28,6 +28,8 @@ type flashed struct {
 	flash.Result
 	times map[string]float64 // seconds
 	grown *partition.Partition
+	// identity is the digest of what was written, empty for none.
+	identity string
 }
 
 // chooseDisk picks the one disk that the plan means and checks it against the

@@ -148,6 +148,13 @@ func (c *Client) Report(ctx context.Context, report api.Report) error {
 	return err
 }
 
+// Identity fetches what the clone is to be. A *StatusError of 409 says that
+// the plan is not this session's any more.
+func (c *Client) Identity(ctx context.Context, r api.IdentityRequest) (id api.Identity, err error) {
+	_, err = c.post(ctx, api.PathIdentity, r, &id)
+	return id, err
+}
+
 // post sends in as JSON and reads the answer's JSON into out unless that is
 // nil.
 func (c *Client) post(ctx context.Context, path string, in, out any) (http.Header, error) {

@@ -141,7 +141,7 @@ func (r *Ranges) ReadRange(ctx context.Context, off, length int64) (io.ReadClose
 	if off == 0 && length == r.size {
 		want = append(want, http.StatusOK)
 	}
-	resp, err := r.client.anyServer(func(base *url.URL) (*http.Response, error) {
+	resp, err := r.client.anyServer(func(base *url.URL) (*http.Response, error) { //nolint:bodyclose // closed below, or by who gets it
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath(r.path).String(), nil)
 		if err != nil {
 			return nil, fmt.Errorf("GET %s: %w", r.path, err)

@@ -89,7 +89,7 @@ func (s *Machines) Apply(ctx context.Context, actor string, want api.Fleet, dryR
 
 // checkImages refuses names that mean another image here than in the files.
 func (s *Machines) checkImages(ctx context.Context, images map[string]string) error {
-	var wrong fleet.FleetError
+	var wrong fleet.BadFilesError
 	for _, name := range slices.Sorted(maps.Keys(images)) {
 		im, err := s.image(ctx, name)
 		if _, unknown := errors.AsType[*fleet.UnknownError](err); err != nil && !unknown {

@@ -66,14 +66,14 @@ identities:
 
 func TestErrors(t *testing.T) {
 	dir := t.TempDir()
-	write(t, dir, "1.yaml", "machines:\n- nmae: x\nidentities: {node: {}}\nprune: true\n")
+	write(t, dir, "1.yaml", "machines:\n- nme: x\nidentities: {node: {}}\nprune: true\n")
 	write(t, dir, "2.yaml", "identities: {node: {}}\ngroups: {a: b}\n")
 	_, err := Load([]string{dir}, nil)
 	if err == nil {
 		t.Fatal("Load = nil")
 	}
 	got := strings.ReplaceAll(err.Error(), dir+"/", "")
-	want := `1.yaml:2:3: machines[0].nmae: unknown key; is name meant?
+	want := `1.yaml:2:3: machines[0].nme: unknown key; is name meant?
 1.yaml:4:1: prune: unknown key; there are groups, identities, images, machines
 2.yaml:1:20: identities.node: is said in ` + "1.yaml:3:20" + ` already
 2.yaml:2:9: groups: want a list, not keys and values`

@@ -73,7 +73,7 @@ own: {rule: !file keys, size: 0}
 
 func TestErrors(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
-		{"nmae: x", "a.yaml:1:1: nmae: unknown key; is name meant?"},
+		{"nme: x", "a.yaml:1:1: nme: unknown key; is name meant?"},
 		{"name: x\ncolour: red", "a.yaml:2:1: colour: unknown key; there are disks, labels, macs, name, own, wipe"},
 		{"name: x\nname: y", "a.yaml:2:1: name: stands there twice, first in line 1"},
 		{"labels: {a: 1, b: 2, a: 3}", "a.yaml:1:22: labels.a: stands there twice, first in line 1"},

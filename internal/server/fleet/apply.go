@@ -47,7 +47,7 @@ type Placed struct {
 // PlanApply works out what an apply changes. What is said already is left
 // alone, so that a second apply, or one after a crash in the middle, does what
 // is left to do. Everything is checked before anything is done: an error is a
-// *FleetError.
+// *BadFilesError.
 //
 // A machine of the files is the record that has its name, else the one that is
 // registered with one of its addresses, else the one that was seen with them.

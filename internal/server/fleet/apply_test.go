@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -131,7 +132,7 @@ func TestApplyRefuses(t *testing.T) {
 		{"no identity", []api.Spec{{Name: "n3", Serial: "S3", Flash: api.Defaults{Identity: "gone"}}}, "machines[0].flash.identity: there is no identity"},
 	} {
 		_, err := PlanApply(have, api.Fleet{Machines: tt.want}, at(0))
-		if _, typed := err.(*FleetError); !typed || !strings.Contains(err.Error(), tt.says) {
+		if _, typed := errors.AsType[*BadFilesError](err); !typed || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: PlanApply = %v; want %q", tt.name, err, tt.says)
 		}
 	}

@@ -123,11 +123,11 @@ type FieldError struct {
 func (e *FieldError) Error() string { return e.Path + ": " + e.Err.Error() }
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// FleetError is everything that is wrong with a fleet; nothing of it was
+// BadFilesError is everything that is wrong with a fleet; nothing of it was
 // applied.
-type FleetError struct{ Fields []*FieldError }
+type BadFilesError struct{ Fields []*FieldError }
 
-func (e *FleetError) Error() string {
+func (e *BadFilesError) Error() string {
 	lines := make([]string, len(e.Fields))
 	for i, f := range e.Fields {
 		lines[i] = f.Error()
@@ -137,7 +137,7 @@ func (e *FleetError) Error() string {
 
 // CheckFleet checks everything that files say, alone and of each other, and
 // brings its machines into the form of [CheckSpec]. stored are the identities
-// that the server has already. An error is a *FleetError with all that is
+// that the server has already. An error is a *BadFilesError with all that is
 // wrong.
 func CheckFleet(f api.Fleet, stored map[string]api.Identity) error {
 	c := fleetCheck{fleet: f, stored: stored}
@@ -169,7 +169,7 @@ func (c *fleetCheck) err() error {
 	if len(c.errs) == 0 {
 		return nil
 	}
-	return &FleetError{c.errs}
+	return &BadFilesError{c.errs}
 }
 
 func (c *fleetCheck) add(at string, err error) {

@@ -32,7 +32,7 @@ type Control interface {
 	Events(ctx context.Context, name string) ([]api.Event, error)
 	Flashes(ctx context.Context, name string) ([]api.Flash, error)
 	Applied(ctx context.Context) (api.Applied, error)
-	// Apply refuses with a *fleet.FleetError, and nothing is changed then.
+	// Apply refuses with a *fleet.BadFilesError, and nothing is changed then.
 	Apply(ctx context.Context, actor string, f api.Fleet, dryRun bool) (api.FleetDiff, error)
 	Log(ctx context.Context, limit int) ([]api.LogEntry, error)
 	Servers(ctx context.Context) ([]api.Server, error)
@@ -228,7 +228,7 @@ func (r operations) problem(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*fleet.InvalidError](err); ok {
 		return huma.Error422UnprocessableEntity(detail)
 	}
-	if wrong, ok := errors.AsType[*fleet.FleetError](err); ok {
+	if wrong, ok := errors.AsType[*fleet.BadFilesError](err); ok {
 		details := make([]error, len(wrong.Fields))
 		for i, f := range wrong.Fields {
 			details[i] = &huma.ErrorDetail{Location: "body." + f.Path, Message: f.Err.Error()}

@@ -221,6 +221,7 @@ func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.A
 		a, events = fleet.Hello(m, h, from, s.Discover != "", s.now())
 		return events, nil
 	})
+	a.Name = m.Spec.Name
 	return a, m, err
 }
 

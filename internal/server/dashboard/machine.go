@@ -17,6 +17,7 @@ type machineView struct {
 	For     string // how long it has been so
 	Percent int    // -1: nothing is under way
 	Left    string // time left of the phase
+	ToDo    string // about what keeps it from being as it should
 	CanArm  bool
 	CanStop bool
 	Labels  []string
@@ -56,6 +57,7 @@ func (d *Dashboard) machine(r *http.Request) (string, frame, error) {
 		return "", frame{}, err
 	}
 	v := machineView{M: m, Look: lookOf(&m), Name: name(&m), For: seconds(d.now().Sub(m.Since)), Percent: -1, History: flashes}
+	v.ToDo = todo(&m)
 	v.CanStop = m.Armed != nil
 	v.CanArm = m.Armed == nil
 	if p := m.Progress; p != nil && p.Total > 0 && m.State == api.MachineFlashing {
@@ -75,6 +77,18 @@ func (d *Dashboard) machine(r *http.Request) (string, frame, error) {
 	slices.Reverse(events)
 	v.Console = events
 	return "machine", frame{Title: v.Name, Section: "room", Live: "machine event", LiveID: m.ID, Body: v}, nil
+}
+
+// todo is what an operator does about a machine that needs one.
+func todo(m *api.Machine) string {
+	cause := m.Cause
+	switch {
+	case m.Conflict != "":
+		cause = api.CauseConflict
+	case !m.Stuck.IsZero():
+		cause = api.CauseSilent
+	}
+	return api.Advice(cause, name(m))
 }
 
 // draw puts phases and samples to scale.

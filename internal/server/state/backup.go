@@ -199,7 +199,7 @@ func disarm(value []byte) (id string, out []byte, armed bool, err error) {
 	armed = m.Armed != nil
 	if armed {
 		if m.State = api.MachineRegistered; m.Writing {
-			m.State, m.Cause = api.MachineFailed, causeRestored
+			m.State, m.Cause = api.MachineFailed, api.CauseRestored
 		}
 	}
 	m.Armed, m.Awaited, m.Progress = nil, nil, nil
@@ -207,9 +207,6 @@ func disarm(value []byte) (id string, out []byte, armed bool, err error) {
 	text, err := encode(m)
 	return m.ID, []byte(text), armed, err
 }
-
-// causeRestored is of a machine whose flash was under way in a backup.
-const causeRestored = "state-restored"
 
 func (s *Store) noteRestore(taken time.Time) func(*api.Machine) ([]api.Event, error) {
 	return func(m *api.Machine) ([]api.Event, error) {

@@ -1,16 +1,20 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -119,5 +123,63 @@ func TestTwoServers(t *testing.T) {
 	}
 	if err != nil || n != 2 {
 		t.Errorf("%d events of the agent, %v; want both, each once: %s", n, err, fmt.Sprint(past))
+	}
+}
+
+// Of many operators who give one name to many machines at once, by two
+// servers, one succeeds, and so it is with an edit.
+func TestOneNameOnTwoServers(t *testing.T) {
+	cluster := foreignEtcd(t)
+	var servers []*Machines
+	for range 2 {
+		client, err := cluster.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Close() })
+		servers = append(servers, &Machines{Store: NewStore(client, "")})
+	}
+	const n = 50
+	address := func(i int) string { return fmt.Sprintf("52:54:00:0b:00:%02x", i) }
+	for what, do := range map[string]func(i int) error{
+		"Register": func(i int) error {
+			_, err := servers[i%2].Register(t.Context(), "", api.Spec{Name: "web-1", MACs: []string{address(i)}})
+			return err
+		},
+		"Edit": func(i int) error {
+			mac := address(100 + i)
+			if _, err := servers[i%2].Register(t.Context(), "", api.Spec{MACs: []string{mac}}); err != nil {
+				t.Error(err)
+			}
+			_, err := servers[i%2].Edit(t.Context(), "", mac, api.Spec{Name: "db-1", MACs: []string{mac}})
+			return err
+		},
+	} {
+		var all sync.WaitGroup
+		var won atomic.Int32
+		for i := range n {
+			all.Go(func() {
+				err := do(i)
+				if _, refused := errors.AsType[*fleet.ConflictError](err); err == nil {
+					won.Add(1)
+				} else if !refused {
+					t.Errorf("%s = %v; want a conflict", what, err)
+				}
+			})
+		}
+		all.Wait()
+		if won.Load() != 1 {
+			t.Errorf("%s of one name by %d operators: %d succeed; want 1", what, n, won.Load())
+		}
+	}
+	list, err := servers[0].Machines(t.Context(), "")
+	named := 0
+	for _, m := range list {
+		if m.Spec.Name != "" {
+			named++
+		}
+	}
+	if err != nil || named != 2 {
+		t.Errorf("%d machines have a name, %v; want 2", named, err)
 	}
 }

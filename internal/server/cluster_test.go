@@ -18,8 +18,37 @@ import (
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
-// foreignEtcd starts Debian's etcd on free ports.
+// foreignEtcd starts one member of Debian's etcd.
 func foreignEtcd(t *testing.T) *state.Cluster {
+	t.Helper()
+	cluster, _ := foreignEtcds(t, 1)
+	return cluster
+}
+
+// etcdMember is one process of an etcd.
+type etcdMember struct {
+	args []string
+	cmd  *exec.Cmd
+}
+
+func (m *etcdMember) start(t *testing.T) {
+	t.Helper()
+	m.cmd = exec.Command("etcd", m.args...)
+	if err := m.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *etcdMember) kill() {
+	if m.cmd != nil {
+		_ = m.cmd.Process.Kill()
+		_ = m.cmd.Wait()
+		m.cmd = nil
+	}
+}
+
+// foreignEtcds starts Debian's etcd on free ports.
+func foreignEtcds(t *testing.T, n int) (*state.Cluster, []*etcdMember) {
 	t.Helper()
 	if _, err := exec.LookPath("etcd"); err != nil {
 		t.Skip("etcd is not installed (apt-get install etcd-server)")
@@ -32,17 +61,24 @@ func foreignEtcd(t *testing.T) *state.Cluster {
 		defer l.Close()
 		return "http://" + l.Addr().String()
 	}
-	us, peer := port(), port()
-	cmd := exec.Command("etcd", "--name", "m", "--data-dir", t.TempDir(), "--listen-client-urls", us, "--advertise-client-urls", us,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "m="+peer, "--log-level", "error")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	cluster := &state.Cluster{}
+	members := make([]*etcdMember, n)
+	var names []string
+	for i := range members {
+		us, peer, name := port(), port(), fmt.Sprint("m", i)
+		cluster.Endpoints = append(cluster.Endpoints, us)
+		names = append(names, name+"="+peer)
+		members[i] = &etcdMember{args: []string{
+			"--name", name, "--data-dir", t.TempDir(), "--listen-client-urls", us, "--advertise-client-urls", us,
+			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--log-level", "error",
+		}}
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return &state.Cluster{Endpoints: []string{us}}
+	for _, m := range members {
+		m.args = append(m.args, "--initial-cluster", strings.Join(names, ","))
+		m.start(t)
+		t.Cleanup(m.kill)
+	}
+	return cluster, members
 }
 
 // Two servers on one cluster: what one is told the other knows, there is one

@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,9 +42,12 @@ import (
 // few more; a cluster that is configured by default takes 128.
 const MaxAliases = 36
 
-// callTimeout bounds one request to etcd, so that a lost cluster is an error
-// and not a hang.
-const callTimeout = 10 * time.Second
+// Bounds of one request to etcd, so that a lost cluster is an error and not a
+// hang. A write may wait for a disk; a read does not.
+const (
+	callTimeout = 10 * time.Second
+	readTimeout = 5 * time.Second
+)
 
 // ErrNotFound means that there is no record of the machine.
 var ErrNotFound = errors.New("unknown machine")
@@ -101,10 +105,10 @@ const (
 	leaderAgain  = 200 * time.Millisecond
 )
 
-// call makes one request, bounded in time. A member that has no leader refuses
+// call makes one request within a time. A member that has no leader refuses
 // it before it does anything, so that it can be made again.
-func (s *Store) call(ctx context.Context, request func(context.Context) error) error {
-	call, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), callTimeout)
+func (s *Store) call(ctx context.Context, within time.Duration, request func(context.Context) error) error {
+	call, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), within)
 	defer cancel()
 	patience := time.Now().Add(leaderWithin)
 	for {
@@ -121,7 +125,7 @@ func (s *Store) call(ctx context.Context, request func(context.Context) error) e
 
 // get makes one request, bounded in time.
 func (s *Store) get(ctx context.Context, key string, opts ...clientv3.OpOption) (resp *clientv3.GetResponse, err error) {
-	err = s.call(ctx, func(ctx context.Context) error {
+	err = s.call(ctx, readTimeout, func(ctx context.Context) error {
 		resp, err = s.Client.Get(ctx, key, opts...)
 		return err
 	})
@@ -130,7 +134,11 @@ func (s *Store) get(ctx context.Context, key string, opts ...clientv3.OpOption) 
 
 // txn makes one transaction, bounded in time.
 func (s *Store) txn(ctx context.Context, conditions []clientv3.Cmp, ops ...clientv3.Op) (resp *clientv3.TxnResponse, err error) {
-	err = s.call(ctx, func(ctx context.Context) error {
+	within := callTimeout
+	if !slices.ContainsFunc(ops, func(op clientv3.Op) bool { return !op.IsGet() }) {
+		within = readTimeout
+	}
+	err = s.call(ctx, within, func(ctx context.Context) error {
 		resp, err = s.Client.Txn(ctx).If(conditions...).Then(ops...).Commit()
 		return err
 	})

@@ -47,11 +47,11 @@ const (
 	pageKeys = 200
 )
 
-// passing are the kinds of keys that mean nothing in another life: they end
-// with the lease of a process that runs now.
+// passing are the kinds of keys that mean nothing in another life: they are
+// between processes that run now.
 func passing(key string) bool {
 	kind, _, _ := strings.Cut(key, "/")
-	return kind == "hold" || kind == "server" || kind == "lease"
+	return kind == "hold" || kind == "server" || kind == "lease" || kind == "guard"
 }
 
 // Backup writes everything below the prefix as it is at one moment, while

@@ -240,6 +240,9 @@ func (e *UnavailableError) Hint() string {
 	return "with --etcd, `etcdctl endpoint status --cluster` shows whether a majority of its members runs; without, the server's log says why"
 }
 
+// Temporary says that asking again may help.
+func (e *UnavailableError) Temporary() bool { return true }
+
 // FullError says that etcd takes no more writes.
 type FullError struct{ Err error }
 
@@ -251,6 +254,9 @@ func (e *FullError) Unwrap() error { return e.Err }
 func (e *FullError) Hint() string {
 	return "the database has reached its quota: compact and defragment it (etcdctl compact, etcdctl defrag, etcdctl alarm disarm), and have etcd compact by itself (--auto-compaction-retention)"
 }
+
+// Temporary says that asking again may help: others can make room.
+func (e *FullError) Temporary() bool { return true }
 
 // classify tells a cluster that is in trouble from a request that is wrong.
 // ctx is the caller's own: what ended with it is nobody's fault.

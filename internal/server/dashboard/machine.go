@@ -148,12 +148,13 @@ type chart struct {
 	Mid     string
 	Span    string // time at the right edge
 	Average string
+	Scanned bool // what was on the disk was looked at first
 }
 
 type line struct{ Phase, Points string }
 
-// plot draws one line a phase, so that writing and reading back are told
-// apart by their dash too.
+// plot draws one line a phase, so that looking at what is there, writing and
+// reading back are told apart by their dash too.
 func plot(samples []api.Sample) *chart {
 	if len(samples) < 2 {
 		return nil
@@ -169,10 +170,11 @@ func plot(samples []api.Sample) *chart {
 	}
 	c := &chart{Top: rate(top), Mid: rate(top / 2), Span: seconds(span), Average: rate(sum / float64(len(samples)))}
 	for _, s := range samples {
-		phase := "write"
-		if s.Phase != "write" {
-			phase = "read-back"
+		phase := "read-back"
+		if s.Phase == "write" || s.Phase == "scan" {
+			phase = s.Phase
 		}
+		c.Scanned = c.Scanned || phase == "scan"
 		if n := len(c.Lines); n == 0 || c.Lines[n-1].Phase != phase {
 			c.Lines = append(c.Lines, line{Phase: phase})
 		}

@@ -119,15 +119,16 @@ func (s *Machines) Register(ctx context.Context, actor string, spec api.Spec) (a
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}
-	return s.setSpec(ctx, actor, spec, func(found []api.Machine) (string, error) { return fleet.Adopt(found, spec) })
+	return s.setSpec(ctx, actor, spec, "", func(found []api.Machine) (string, error) { return fleet.Adopt(found, spec) })
 }
 
-// Edit replaces what the operator says of a machine.
-func (s *Machines) Edit(ctx context.Context, actor, spelling string, spec api.Spec) (api.Machine, error) {
+// Edit replaces what the operator says of a machine, if that still is of the
+// revision that was read; empty: whatever it is.
+func (s *Machines) Edit(ctx context.Context, actor, spelling, revision string, spec api.Spec) (api.Machine, error) {
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}
-	return s.setSpec(ctx, actor, spec, func(found []api.Machine) (string, error) {
+	return s.setSpec(ctx, actor, spec, revision, func(found []api.Machine) (string, error) {
 		id, err := s.mustKnow(ctx, spelling)
 		if err != nil {
 			return "", err
@@ -142,7 +143,7 @@ const guardSpecs = "specs"
 // setSpec gives a spec to the record that choose says. found are the records
 // that have one of its labels, and none more has when the spec is stored,
 // whatever the other servers of the cluster do.
-func (s *Machines) setSpec(ctx context.Context, actor string, spec api.Spec, choose func(found []api.Machine) (id string, err error)) (api.Machine, error) {
+func (s *Machines) setSpec(ctx context.Context, actor string, spec api.Spec, revision string, choose func(found []api.Machine) (id string, err error)) (api.Machine, error) {
 	s.registering.Lock()
 	defer s.registering.Unlock()
 	for {
@@ -162,6 +163,9 @@ func (s *Machines) setSpec(ctx context.Context, actor string, spec api.Spec, cho
 			return s.Store.UpdateGuarded(ctx, guard, id, change)
 		}
 		m, err := s.changeBy(ctx, guarded, id, func(m *api.Machine) ([]api.Event, error) {
+			if err := fleet.Unread(m, revision); err != nil {
+				return nil, err
+			}
 			return fleet.SetSpec(m, spec, actor, s.now())
 		})
 		if !errors.Is(err, state.ErrMoved) {

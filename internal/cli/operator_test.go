@@ -170,8 +170,9 @@ func TestFlashRefusals(t *testing.T) {
 	}{
 		"no terminal":      {args: []string{"web-1", "--image", "web"}, code: ExitRefused, say: "hint: add --yes"},
 		"nothing named":    {args: []string{"--image", "web", "--yes"}, code: ExitUsage, say: "no machine is named"},
-		"empty selector":   {args: []string{"--image", "web", "--yes", "-l", ""}, code: ExitUsage, say: "no machine is named"},
-		"blank selector":   {args: []string{"--image", "web", "--yes", "-l", " "}, code: ExitUsage, say: "no machine is named"},
+		"empty selector":   {args: []string{"--image", "web", "--yes", "-l", ""}, code: ExitUsage, say: "it is empty"},
+		"blank selector":   {args: []string{"--image", "web", "--yes", "-l", " "}, code: ExitUsage, say: "it is empty"},
+		"beside a name":    {args: []string{"web-1", "--image", "web", "--yes", "-l", ""}, code: ExitUsage, say: "it is empty"},
 		"both":             {args: []string{"web-1", "-l", "rack=b7", "--yes"}, code: ExitUsage, say: "at once"},
 		"none match":       {args: []string{"-l", "rack=zz", "--yes"}, code: ExitNotFound, say: "no machine matches"},
 		"unknown":          {args: []string{"nobody", "--yes"}, code: ExitNotFound, say: "nobody: no machine"},
@@ -231,6 +232,9 @@ func TestMachineEdit(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"machine", "edit", "w"},
+		{"machine", "edit", "-l", "", "--label", "a=b"},
+		{"machine", "ls", "-l", ""},
+		{"cancel", "-l", ""},
 		{"machine", "edit", "w", "--label", "rack"},
 		{"machine", "edit", "w", "--label", "=x"},
 		{"machine", "edit", "w", "web-2", "--serial", "S1"},
@@ -242,6 +246,11 @@ func TestMachineEdit(t *testing.T) {
 	}
 	if got := f.run(t, "machine", "add", "x", "--mac", "52:54:00:00:00:09,52:54:00:00:00:0a", "--value", "role=db"); got.code != ExitOK || !strings.Contains(got.stdout, "x is registered") {
 		t.Errorf("add: %+v", got)
+	}
+	// The answer of a server whose operator was faster is told as it is.
+	f.race = "w"
+	if got := f.run(t, "machine", "edit", "w", "--label", "a=b"); got.code != ExitRefused || !strings.Contains(got.stderr, "w: changed by somebody else") {
+		t.Errorf("an edit of what has changed since: %+v; want it refused", got)
 	}
 	if got := f.run(t, "machine", "rm", "x", "nobody"); got.code != ExitNotFound || len(f.machines) != 5 {
 		t.Errorf("rm: %+v, %d machines left", got, len(f.machines))

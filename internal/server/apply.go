@@ -159,7 +159,7 @@ func (s *Machines) applyMachines(ctx context.Context, actor string, plan fleet.A
 		}
 	}
 	for _, m := range plan.Machines {
-		if _, err := s.putSpec(ctx, actor, m.ID, m.Spec, guard); err != nil {
+		if _, err := s.putSpec(ctx, actor, m.ID, m.Spec, guard, func(*api.Machine) error { return nil }); err != nil {
 			return err
 		}
 	}

@@ -187,7 +187,7 @@ func TestOneNameOnTwoServers(t *testing.T) {
 			if _, err := servers[i%2].Register(t.Context(), "", api.Spec{MACs: []string{mac}}); err != nil {
 				t.Error(err)
 			}
-			_, err := servers[i%2].Edit(t.Context(), "", mac, api.Spec{Name: "db-1", MACs: []string{mac}})
+			_, err := servers[i%2].Edit(t.Context(), "", mac, "", api.Spec{Name: "db-1", MACs: []string{mac}})
 			return err
 		},
 	} {

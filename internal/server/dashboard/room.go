@@ -112,6 +112,9 @@ func matches(m *api.Machine, text string) bool {
 	if m.Armed != nil {
 		all = append(all, m.Armed.Plan.Image.Name)
 	}
+	if m.System != nil {
+		all = append(all, m.System.Name)
+	}
 	return strings.Contains(strings.ToLower(strings.Join(all, "\n")), strings.ToLower(text))
 }
 

@@ -224,11 +224,11 @@ func (t *turn) take(e api.Event) error {
 		t.keep(e)
 		return nil
 	case e.Step == StepFlash:
-		m.Writing = true
+		m.Writing, m.System = true, nil
 	}
 	if e.Progress != nil {
 		m.Progress = e.Progress
-		m.Writing = true
+		m.Writing, m.System = true, nil
 	}
 	if m.State == api.MachineFailed || m.State == api.MachineBooting {
 		m.Cause, e.Progress = "", nil
@@ -265,7 +265,7 @@ func (t *turn) finish(e api.Event) error {
 	e.Plan = r.Plan
 	own := *r
 	own.Samples = nil
-	m.Receipt = &own
+	m.Receipt, m.System = &own, &armed.Plan.Image
 	m.Awaited = await(armed, own, t.now)
 	t.disarm(api.MachineHandingOff, e)
 	return nil

@@ -17,7 +17,7 @@ const screenWidth = 79
 
 // widestBar leaves room for the figures of most disks, so that the bar keeps
 // its length while they change.
-const widestBar = 24
+const widestBar = 20
 
 const (
 	// rateOver is the time over which the rate on the console is smoothed:

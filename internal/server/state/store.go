@@ -113,6 +113,10 @@ func (s *Store) call(ctx context.Context, within time.Duration, request func(con
 	patience := time.Now().Add(leaderWithin)
 	for {
 		err := request(call)
+		if err != nil && call.Err() != nil && ctx.Err() == nil {
+			// The deadline here, which gRPC words in several ways.
+			return &UnavailableError{err}
+		}
 		if !errors.Is(err, rpctypes.ErrNoLeader) || time.Now().After(patience) {
 			return classify(ctx, err)
 		}

@@ -266,7 +266,24 @@ func (t *turn) finish(e api.Event) error {
 	own := *r
 	own.Samples = nil
 	m.Receipt, m.System = &own, &armed.Plan.Image
+	m.Inventory = withDisk(m.Inventory, own.Disk)
 	m.Awaited = await(armed, own, t.now)
 	t.disarm(api.MachineHandingOff, e)
 	return nil
+}
+
+// withDisk is an inventory with one disk as it is now: what the next arm would
+// erase is no longer what the agent found when it came.
+func withDisk(inv *api.Inventory, d api.Disk) *api.Inventory {
+	if inv == nil {
+		return nil
+	}
+	i := slices.IndexFunc(inv.Disks, func(o api.Disk) bool { return o.Name == d.Name && o.Serial == d.Serial && o.WWN == d.WWN })
+	if i < 0 {
+		return inv
+	}
+	now := *inv
+	now.Disks = slices.Clone(inv.Disks)
+	now.Disks[i] = d
+	return &now
 }

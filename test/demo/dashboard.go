@@ -80,7 +80,8 @@ const underWay = `[...document.querySelectorAll(".tile .bar rect")].filter(r => 
 // are at once. It ends when all have been, or with ctx.
 func shoot(ctx context.Context, chromium, profile, page, file string, all int) (bars int, err error) {
 	ctx, stopBrowser := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(chromium), chromedp.UserDataDir(profile), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.ExecPath(chromium), chromedp.UserDataDir(profile), chromedp.DisableGPU,
+		chromedp.NoSandbox, // Chromium refuses to have one as root; it sees one page, and that is ours
 		// A demo has no business outside of its host.
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-background-networking", true))...)
@@ -103,7 +104,7 @@ func shoot(ctx context.Context, chromium, profile, page, file string, all int) (
 		}
 		n, err := chromedp.Run(ctx, chromedp.Evaluate[int](underWay))
 		if err != nil || n <= bars {
-			continue // ctx ends what stays broken
+			continue // what stays broken ends with ctx
 		}
 		picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 		if err != nil {

@@ -85,7 +85,7 @@ func (d *demo) watch(ctx context.Context) error {
 		return err
 	}
 	say("gild watch -l %s   (and the dashboard, while this runs: %s)", rack, page)
-	ctx, cancel := context.WithTimeout(ctx, roomWait)
+	ctx, cancel := context.WithTimeoutCause(ctx, roomWait, fmt.Errorf("the room is not up after %v", roomWait))
 	defer cancel()
 	// One machine that dies ends the wait for all.
 	ctx, fail := context.WithCancelCause(ctx)

@@ -16,6 +16,17 @@ type Fleet struct {
 	Prune bool `json:"prune,omitempty"`
 }
 
+// MaxFleet bounds a Fleet as JSON in bytes.
+const MaxFleet = 16 << 20
+
+// Applied is what the applies so far have named and is still there, as it is
+// now. Identities are told by name alone: they may hold secrets.
+type Applied struct {
+	Machines   []Spec   `json:"machines"`
+	Groups     []Group  `json:"groups"`
+	Identities []string `json:"identities"`
+}
+
 // Group gives defaults to every machine whose labels its selector matches.
 // The machine's own go before those of its groups; two groups that say
 // different things of one machine are an error.
@@ -34,10 +45,14 @@ type FleetDiff struct {
 
 // FleetChange is one difference.
 type FleetChange struct {
-	Kind  string `json:"kind"`            // "machine", "group", "identity", "image"
-	Name  string `json:"name"`            // of the thing
-	Do    string `json:"do"`              // "add", "change", "remove"
+	Kind string `json:"kind"` // "machine", "group", "identity"
+	Name string `json:"name"` // of the thing
+	// Do is "add", "change", "remove", or "keep": what a prune would remove,
+	// if it were not armed.
+	Do    string `json:"do"`
 	Field string `json:"field,omitempty"` // of a change: "labels.rack"
-	Old   string `json:"old,omitempty"`   // secrets are shown as a digest
-	New   string `json:"new,omitempty"`
+	// Old and New are empty where there is nothing. What may be secret is not
+	// shown: only that it differs.
+	Old string `json:"old,omitempty"`
+	New string `json:"new,omitempty"`
 }

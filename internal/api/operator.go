@@ -15,7 +15,7 @@ const (
 	PathEventStream   = "/api/v1/events"                     // GET, server-sent events
 	PathEventLog      = "/api/v1/log"                        // GET ?limit= -> Log: the newest events of all machines
 	PathImages        = "/api/v1/images"                     // GET -> Images
-	PathFleet         = "/api/v1/fleet"                      // GET -> Fleet without secrets; PUT Fleet ?dryRun= -> FleetDiff
+	PathFleet         = "/api/v1/fleet"                      // GET -> Applied; PUT Fleet ?dryRun= -> FleetDiff
 	PathServers       = "/api/v1/servers"                    // GET -> Servers of this cluster
 )
 
@@ -296,4 +296,12 @@ type Problem struct {
 	Title  string `json:"title,omitempty"`
 	Status int    `json:"status,omitempty"`
 	Detail string `json:"detail,omitempty"`
+	// Errors are what is wrong with parts of the request.
+	Errors []FieldProblem `json:"errors,omitempty"`
+}
+
+// FieldProblem is what is wrong with one part of a request.
+type FieldProblem struct {
+	Location string `json:"location,omitempty"` // "body.machines[3].name"
+	Message  string `json:"message,omitempty"`
 }

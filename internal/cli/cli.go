@@ -98,7 +98,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.tokenFile, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
 	flags.StringVar(&a.ca, "ca", "", "`file` with the certificates that an https server is to be known by")
 	flags.BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.imageCmd(), a.serveCmd(), a.stateCmd(), a.machineCmd(), a.flashCmd(), a.cancelCmd(), a.writeCmd(), a.initramfsCmd(), a.doctorCmd())
+	root.AddCommand(a.imageCmd(), a.serveCmd(), a.stateCmd(), a.machineCmd(), a.flashCmd(), a.cancelCmd(), a.applyCmd(), a.writeCmd(), a.initramfsCmd(), a.doctorCmd())
 	root.AddCommand(a.watchCmd(), a.eventsCmd(), a.serversCmd(), a.tokenCmd(), a.manCmd())
 	root.AddCommand(topics()...)
 	a.complete(root)

@@ -116,8 +116,8 @@ func namesOf(images []api.Image) []string {
 }
 
 func identities(ctx context.Context, op *client.Operator) []string {
-	fleet, _ := op.Fleet(ctx)
-	return append(slices.Sorted(maps.Keys(fleet.Identities)), "none")
+	applied, _ := op.Applied(ctx)
+	return append(applied.Identities, "none")
 }
 
 // selectors are the labels that there are, each as a selector.

@@ -78,5 +78,5 @@ func (o *etcdOptions) store(ctx context.Context) (s *state.Store, done func(), e
 	if err != nil {
 		return nil, nil, err
 	}
-	return server.NewStore(client, o.prefix), func() { client.Close() }, nil
+	return server.NewStore(client, o.prefix), func() { _ = client.Close() }, nil
 }

@@ -70,7 +70,7 @@ func newFake(t *testing.T, machines ...api.Machine) *fakeServer {
 		answer(w, api.Images{Images: []api.Image{{Name: "web"}, {Name: "db"}}})
 	})
 	mux.HandleFunc("GET "+api.PathFleet, func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, api.Fleet{Identities: map[string]api.Identity{"plain": {}}})
+		answer(w, api.Applied{Identities: []string{"plain"}})
 	})
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()

@@ -30,7 +30,16 @@ const serveLong = `Answer machines that boot from the network: DHCP, TFTP, HTTP.
 
 A machine boots its local disk unless it is armed with gild flash. With
 --dhcp auto the server listens for a DHCP server first: beside one it only adds
-boot files to that server's leases (proxy), without one it leases addresses.`
+boot files to that server's leases (proxy), without one it leases addresses.
+
+Every flag below can stand in a file of settings, by its name; the command line
+has the last word. It is read strictly:
+
+  interface: eth1
+  dhcp: server
+  range: 10.0.7.100-10.0.7.199
+  dns: [10.0.0.53]
+  discover: web`
 
 // serveOptions are the flags of gild serve.
 type serveOptions struct {
@@ -54,14 +63,21 @@ type serveOptions struct {
 
 func (a *app) serveCmd() *cobra.Command {
 	var o serveOptions
+	var config string
 	cmd := &cobra.Command{
 		Use:   "serve --interface IF",
 		Short: "answer machines that boot from the network",
 		Long:  serveLong,
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runServe(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.readConfig(config, cmd.LocalNonPersistentFlags()); err != nil {
+				return err
+			}
+			return a.runServe(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&config, "config", "", "`file` with settings (default: gild.yaml in the data directory, if there)")
 	f.StringVar(&o.iface, "interface", "", "network `interface` that faces the machines (required)")
 	f.StringVar(&o.dhcp, "dhcp", "auto", "auto, server, proxy or off")
 	f.StringVar(&o.leases, "range", "", "addresses to lease, `FIRST-LAST` (default: the upper half of the subnet)")

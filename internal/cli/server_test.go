@@ -73,8 +73,23 @@ func TestRealServer(t *testing.T) {
 		{"watch web-1", ExitOK, "registered"},
 		{"flash web-1 --image nosuch --unseen --yes", ExitNotFound, "nosuch"},
 		{"flash 52:54:00:00:00:99 --image web --yes", ExitNotFound, "52:54:00:00:00:99"},
+		{"apply", ExitUsage, "-f"},
+		{"apply -f gone.yaml", ExitNotFound, "gone.yaml"},
+		{"apply -f ../../contrib/fleet.yaml --dry-run", ExitOK, "+ identity node"},
+		{"apply -f testdata/fleet/first.yaml", ExitOK, "+ machine app-1"},
+		{"apply -f testdata/fleet/first.yaml", ExitOK, "nothing differs"},
+		{"apply -f testdata/fleet/first.yaml --json", ExitOK, `"changes": []`},
+		{"apply -f testdata/fleet/second.yaml --dry-run --prune", ExitOK, "~ machine app-1: labels.rack b7 -> b8"},
+		{"apply -f testdata/fleet/second.yaml --prune", ExitOK, "- machine app-2"},
+		{"machine show app-2", ExitNotFound, "app-2"},
+		{"flash app-1 --unseen --dry-run", ExitOK, "identity: node"},
+		{"apply -f testdata/fleet/typing.yaml", ExitInput, "typing.yaml:3:5: machines[0].lables: unknown key; is labels meant?"},
+		{"apply -f testdata/fleet/meaning.yaml", ExitInput, "meaning.yaml:6:15: groups[0].selector: "},
+		{"apply -f testdata/fleet/meaning.yaml", ExitInput, "meaning.yaml:2:5: machines[0]: "},
 		{"machine rm 52-54-00-00-00-02", ExitOK, ""},
 		{"machine show web-2", ExitNotFound, "web-2"},
+		{"apply -f ../../contrib/fleet.yaml", ExitOK, "+ machine db-1"},
+		{"apply -f ../../contrib/fleet.yaml", ExitOK, "nothing differs"},
 	} {
 		got := run(strings.Fields(tt.line)...)
 		if got.code != tt.code || !strings.Contains(got.stdout+got.stderr, tt.say) {

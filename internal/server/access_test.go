@@ -34,7 +34,11 @@ func TestOperatorOffLoopback(t *testing.T) {
 	}
 	base := "http://127.0.0.1:" + port
 	for _, path := range []string{api.PathMachines, api.PathEventStream, "/openapi.json", "/metrics", "/", "/log"} {
-		resp, err := http.Get(base + path)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,7 +21,7 @@ func foreignEtcd(t *testing.T) *state.Cluster {
 		t.Skip("etcd is not installed (apt-get install etcd-server)")
 	}
 	port := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -125,21 +125,24 @@ func (c *Operator) Images(ctx context.Context) ([]api.Image, error) {
 	return out.Images, err
 }
 
-// Fleet returns what was applied, without secrets.
-func (c *Operator) Fleet(ctx context.Context) (api.Fleet, error) {
-	var out api.Fleet
+// Applied returns what was applied, without secrets.
+func (c *Operator) Applied(ctx context.Context) (api.Applied, error) {
+	var out api.Applied
 	err := c.call(ctx, http.MethodGet, api.PathFleet, nil, &out)
 	return out, err
 }
 
-// Apply makes the fleet what f says, or only tells what that would change.
+// Apply makes the fleet what f says, or only tells what that would change. A
+// refusal names what is wrong in its Errors.
 func (c *Operator) Apply(ctx context.Context, f api.Fleet, dryRun bool) (api.FleetDiff, error) {
 	var out api.FleetDiff
 	path := api.PathFleet
 	if dryRun {
 		path += "?dryRun=true"
 	}
-	err := c.call(ctx, http.MethodPut, path, f, &out)
+	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
+	err := c.exchange(ctx, http.MethodPut, path, f, &out)
 	return out, err
 }
 
@@ -157,6 +160,10 @@ func machinePath(pattern, name string) string {
 // operatorTimeout bounds everything but the event stream.
 const operatorTimeout = 30 * time.Second
 
+// applyTimeout bounds an apply: each of twenty thousand machines takes a write
+// that is on disk.
+const applyTimeout = 10 * time.Minute
+
 // maxAnswer bounds an answer in bytes: ten thousand machines with large
 // inventories.
 const maxAnswer = 256 << 20
@@ -164,6 +171,11 @@ const maxAnswer = 256 << 20
 func (c *Operator) call(ctx context.Context, method, path string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, operatorTimeout)
 	defer cancel()
+	return c.exchange(ctx, method, path, in, out)
+}
+
+// exchange is a call that takes as long as ctx lets it.
+func (c *Operator) exchange(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
 		p, err := json.Marshal(in)

@@ -287,7 +287,7 @@ func prefix(s string) error {
 func filePath(s string) error {
 	switch {
 	case !path.IsAbs(s) || path.Clean(s) != s || s == "/":
-		return fmt.Errorf("%.100q is not an absolute path without . and ..", s)
+		return fmt.Errorf("%.100q is not an absolute path in its shortest form", s)
 	case len(s) > 1024:
 		return fmt.Errorf("%.100q... is longer than 1024 bytes", s)
 	case strings.ContainsFunc(s, unicode.IsControl):
@@ -328,7 +328,7 @@ func oneLine(s string) error {
 // and a name for a descriptor).
 func credential(s string) error {
 	if len(s) > 255 || s == "." || s == ".." || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '/' || c == ':' }) {
-		return fmt.Errorf("%.40q is not a name of a credential: printable ASCII without / and :", s)
+		return fmt.Errorf("%.40q is not a name of a credential: printable ASCII, no slash, no colon", s)
 	}
 	return nil
 }

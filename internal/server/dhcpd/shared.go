@@ -29,7 +29,7 @@ func (s *Shared) Take(client string, a netip.Addr, now, until time.Time) bool {
 	case err != nil && renewal, err == nil && taken.IsZero():
 		return true
 	case err != nil:
-		s.Memory.Release(client, a)
+		s.Release(client, a)
 	default:
 		s.withdraw(client, a, taken)
 	}

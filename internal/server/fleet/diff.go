@@ -1,9 +1,6 @@
 package fleet
 
 import (
-	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,117 +15,90 @@ import (
 
 // Kinds and deeds of a FleetChange.
 const (
-	kindMachine, kindGroup, kindIdentity, kindImage = "machine", "group", "identity", "image"
-	doAdd, doChange, doRemove                       = "add", "change", "remove"
+	kindMachine, kindGroup, kindIdentity = "machine", "group", "identity"
+	doAdd, doChange, doRemove, doKeep    = "add", "change", "remove", "keep"
 )
 
+// field is one thing that is said. A secret is compared and never shown.
+type field struct {
+	text   string
+	secret bool
+}
+
 // fields is a thing as a flat list of what it says: "labels.rack" -> "b7".
-type fields map[string]string
+type fields map[string]field
 
-// Diff lists what an apply of want changes in now, sorted by kind, name and
-// field; nothing when it changes nothing. What only now holds is left alone
-// unless want.Prune: now is then what an earlier apply named, not all that the
-// server knows. Contents that may be secret are shown as short digests.
-func Diff(now, want api.Fleet) []api.FleetChange {
-	out := compare(kindMachine, machineFields(now), machineFields(want), want.Prune)
-	out = append(out, compare(kindGroup, groupFields(now), groupFields(want), want.Prune)...)
-	out = append(out, compare(kindIdentity, identityFields(now), identityFields(want), want.Prune)...)
-	return append(out, compare(kindImage, imageFields(now), imageFields(want), want.Prune)...)
-}
-
-func compare(kind string, now, want map[string]fields, prune bool) []api.FleetChange {
+// changesOf lists what differs, sorted by field.
+func changesOf(kind, name string, now, want fields) []api.FleetChange {
 	var out []api.FleetChange
-	names := slices.Sorted(maps.Keys(want))
-	if prune {
-		names = slices.AppendSeq(names, maps.Keys(now))
-		slices.Sort(names)
-		names = slices.Compact(names)
-	}
-	for _, name := range names {
-		a, had := now[name]
-		b, has := want[name]
-		switch {
-		case !had:
-			out = append(out, api.FleetChange{Kind: kind, Name: name, Do: doAdd})
-		case !has:
-			out = append(out, api.FleetChange{Kind: kind, Name: name, Do: doRemove})
-		default:
-			for _, f := range keysOf(a, b) {
-				if a[f] != b[f] {
-					out = append(out, api.FleetChange{Kind: kind, Name: name, Do: doChange, Field: f, Old: a[f], New: b[f]})
-				}
-			}
+	for _, f := range keysOf(now, want) {
+		if a, b := now[f], want[f]; a != b {
+			out = append(out, api.FleetChange{Kind: kind, Name: name, Do: doChange, Field: f, Old: a.shown(), New: b.shown()})
 		}
 	}
 	return out
 }
 
-// machineFields goes by name where there is one: a machine whose network card
-// was replaced is still the same one to its operator.
-func machineFields(f api.Fleet) map[string]fields {
-	out := map[string]fields{}
-	for _, s := range f.Machines {
-		x := fields{}
-		x.put("macs", strings.Join(s.MACs, " "))
-		x.put("uuid", s.UUID)
-		x.put("serial", s.Serial)
-		for k, v := range s.Labels {
-			x["labels."+k] = strconv.Quote(v) // a label may be there and empty
-		}
-		x.defaults(s.Flash)
-		x.secrets("values.", s.Values)
-		out[cmp.Or(s.Name, SpecID(s))] = x
+func (f field) shown() string {
+	if f.secret {
+		return "not shown"
 	}
-	return out
+	return f.text
 }
 
-func groupFields(f api.Fleet) map[string]fields {
-	out := map[string]fields{}
-	for _, g := range f.Groups {
-		x := fields{}
-		x.put("selector", g.Selector)
-		x.defaults(g.Flash)
-		x.secrets("values.", g.Values)
-		out[g.Name] = x
+func specFields(s api.Spec) fields {
+	x := fields{}
+	x.put("name", s.Name)
+	x.put("macs", strings.Join(s.MACs, " "))
+	x.put("uuid", s.UUID)
+	x.put("serial", s.Serial)
+	for k, v := range s.Labels {
+		x["labels."+k] = field{text: labelText(v)}
 	}
-	return out
+	x.secrets("values.", s.Values)
+	x.defaults(s.Flash)
+	return x
 }
 
-func imageFields(f api.Fleet) map[string]fields {
-	out := map[string]fields{}
-	for name, digest := range f.Images {
-		out[name] = fields{"digest": digest}
-	}
-	return out
+func groupFields(g api.Group) fields {
+	x := fields{}
+	x.put("selector", g.Selector)
+	x.defaults(g.Flash)
+	x.secrets("values.", g.Values)
+	return x
 }
 
 // identityFields shows no text of an identity at all: any of its templates
 // may hold a secret, and which one does is not ours to guess.
-func identityFields(f api.Fleet) map[string]fields {
-	out := map[string]fields{}
-	for name, id := range f.Identities {
-		// The types of the wire always encode.
-		p, _ := json.Marshal(id)
-		var parts map[string]json.RawMessage
-		_ = json.Unmarshal(p, &parts)
-		x := fields{}
-		for k, v := range parts {
-			x[k] = digestOf(string(v))
-		}
-		out[name] = x
+func identityFields(id api.Identity) fields {
+	// The types of the wire always encode.
+	p, _ := json.Marshal(id)
+	var parts map[string]json.RawMessage
+	_ = json.Unmarshal(p, &parts)
+	x := fields{}
+	for k, v := range parts {
+		x[k] = field{string(v), true}
 	}
-	return out
+	return x
 }
 
-func (x fields) put(field, v string) {
+// labelText tells a label that is there and empty from one that is not there.
+func labelText(v string) string {
+	if v == "" || strings.Contains(v, `"`) {
+		return strconv.Quote(v)
+	}
+	return v
+}
+
+func (x fields) put(name, v string) {
 	if v != "" {
-		x[field] = v
+		x[name] = field{text: v}
 	}
 }
 
 func (x fields) secrets(prefix string, values map[string]string) {
 	for k, v := range values {
-		x[prefix+k] = digestOf(v)
+		x[prefix+k] = field{v, true}
 	}
 }
 
@@ -144,17 +114,33 @@ func (x fields) defaults(d api.Defaults) {
 	x.put("flash.confirm", confirmText(d.Confirm))
 }
 
-// digestOf tells that a text differs, not what it is.
-func digestOf(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return "sha256:" + hex.EncodeToString(sum[:4]) + "..."
+// FieldError is what is wrong with one part of a fleet.
+type FieldError struct {
+	Path string // as in its JSON: "machines[3]"
+	Err  error
+}
+
+func (e *FieldError) Error() string { return e.Path + ": " + e.Err.Error() }
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// BadFilesError is everything that is wrong with a fleet; nothing of it was
+// applied.
+type BadFilesError struct{ Fields []*FieldError }
+
+func (e *BadFilesError) Error() string {
+	lines := make([]string, len(e.Fields))
+	for i, f := range e.Fields {
+		lines[i] = f.Error()
+	}
+	return strings.Join(lines, "\n")
 }
 
 // CheckFleet checks everything that files say, alone and of each other, and
-// brings its machines into the form of [CheckSpec]. It tells all that is wrong
-// at once, as joined errors that name their place: "machines[3]: ...".
-func CheckFleet(f api.Fleet) error {
-	c := fleetCheck{fleet: f}
+// brings its machines into the form of [CheckSpec]. stored are the identities
+// that the server has already. An error is a *BadFilesError with all that is
+// wrong.
+func CheckFleet(f api.Fleet, stored map[string]api.Identity) error {
+	c := fleetCheck{fleet: f, stored: stored}
 	c.machines()
 	c.groups()
 	for _, name := range slices.Sorted(maps.Keys(f.Identities)) {
@@ -170,17 +156,25 @@ func CheckFleet(f api.Fleet) error {
 			c.add(fmt.Sprintf("images.%.128s", name), fmt.Errorf("%.80q is no digest: it looks like sha256: and 64 hex digits", f.Images[name]))
 		}
 	}
-	return errors.Join(c.errs...)
+	return c.err()
 }
 
 type fleetCheck struct {
-	fleet api.Fleet
-	errs  []error
+	fleet  api.Fleet
+	stored map[string]api.Identity
+	errs   []*FieldError
+}
+
+func (c *fleetCheck) err() error {
+	if len(c.errs) == 0 {
+		return nil
+	}
+	return &BadFilesError{c.errs}
 }
 
 func (c *fleetCheck) add(at string, err error) {
 	if err != nil {
-		c.errs = append(c.errs, fmt.Errorf("%s: %w", at, err))
+		c.errs = append(c.errs, &FieldError{at, err})
 	}
 }
 
@@ -217,16 +211,17 @@ func (c *fleetCheck) groups() {
 		if err == nil && len(s.terms) == 0 {
 			err = errors.New("no selector: say which machines, such as rack=b7")
 		}
-		c.add(at, err)
-		c.add(at, CheckDefaults(g.Flash))
-		c.add(at, checkPairs("values", g.Values))
+		c.add(at+".selector", err)
+		c.add(at+".flash", CheckDefaults(g.Flash))
+		c.add(at+".values", checkPairs("values", g.Values))
 		c.identity(at, g.Flash.Identity)
 	}
 }
 
 func (c *fleetCheck) identity(at, name string) {
-	if _, ok := c.fleet.Identities[name]; !ok && name != "" && name != noIdentity {
-		c.add(at, fmt.Errorf("no identity %.63q is among identities", name))
+	_, said := c.fleet.Identities[name]
+	if _, stored := c.stored[name]; !said && !stored && name != "" && name != noIdentity {
+		c.add(at+".flash.identity", fmt.Errorf("there is no identity %.63q, neither here nor on the server", name))
 	}
 }
 

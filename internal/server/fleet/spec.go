@@ -212,31 +212,13 @@ func SetSpec(m *api.Machine, spec api.Spec, actor string, now time.Time) ([]api.
 // told.
 func specChanges(old, s api.Spec) []string {
 	var out []string
-	text := func(field, a, b string) {
-		if a != b {
-			out = append(out, fmt.Sprintf("%s %s -> %s", field, cmp.Or(a, "none"), cmp.Or(b, "none")))
+	for _, c := range changesOf(kindMachine, "", specFields(old), specFields(s)) {
+		text := strings.TrimPrefix(c.Field, "flash.")
+		if !strings.HasPrefix(c.Field, "values.") {
+			text = fmt.Sprintf("%s %s -> %s", text, cmp.Or(c.Old, "none"), cmp.Or(c.New, "none"))
 		}
+		out = append(out, text)
 	}
-	text("name", old.Name, s.Name)
-	text("macs", strings.Join(old.MACs, " "), strings.Join(s.MACs, " "))
-	text("uuid", old.UUID, s.UUID)
-	text("serial", old.Serial, s.Serial)
-	for _, k := range keysOf(old.Labels, s.Labels) {
-		text("labels."+k, old.Labels[k], s.Labels[k])
-	}
-	for _, k := range keysOf(old.Values, s.Values) {
-		if old.Values[k] != s.Values[k] {
-			out = append(out, "values."+k)
-		}
-	}
-	a, b := old.Flash, s.Flash
-	text("image", a.Image, b.Image)
-	text("disk", a.Disk, b.Disk)
-	text("identity", a.Identity, b.Identity)
-	text("readBack", a.ReadBack, b.ReadBack)
-	text("handoff", a.Handoff, b.Handoff)
-	text("keep", strings.Join(a.Keep, " "), strings.Join(b.Keep, " "))
-	text("confirm", confirmText(a.Confirm), confirmText(b.Confirm))
 	return out
 }
 
@@ -247,7 +229,7 @@ func confirmText(c *api.Confirm) string {
 	return fmt.Sprintf("probe %s within %d s, %d boots", cmp.Or(c.Probe, "none"), c.Within, c.Boots)
 }
 
-func keysOf(a, b map[string]string) []string {
+func keysOf[V any](a, b map[string]V) []string {
 	keys := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
 	slices.Sort(keys)
 	return slices.Compact(keys)
@@ -285,9 +267,9 @@ func Adopt(found []api.Machine, spec api.Spec) (id string, err error) {
 	for i := range found {
 		m := &found[i]
 		switch {
-		case Registered(m) && m.ID != id:
 		case m.ID == id:
 			return id, nil
+		case len(SpecLabels(m.Spec)) > 0: // registered as another
 		case len(spec.MACs) > 0 && sharesMAC(m, want) || len(spec.MACs) == 0 && !contradicts(m, want):
 			seen = append(seen, m.ID)
 		}

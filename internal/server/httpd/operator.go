@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -30,6 +31,9 @@ type Control interface {
 	Cancel(ctx context.Context, actor, name string) (api.Machine, error)
 	Events(ctx context.Context, name string) ([]api.Event, error)
 	Flashes(ctx context.Context, name string) ([]api.Flash, error)
+	Applied(ctx context.Context) (api.Applied, error)
+	// Apply refuses with a *fleet.BadFilesError, and nothing is changed then.
+	Apply(ctx context.Context, actor string, f api.Fleet, dryRun bool) (api.FleetDiff, error)
 	Log(ctx context.Context, limit int) ([]api.LogEntry, error)
 	Servers(ctx context.Context) ([]api.Server, error)
 	// Follow calls send with every change after the one with the given id, in
@@ -108,6 +112,7 @@ func (o *Operator) Handler() http.Handler {
 func (o *Operator) machines(r operations) {
 	o.records(r)
 	o.flashes(r)
+	o.fleet(r)
 	handle(r, http.MethodGet, api.PathEventLog, "list-log", "The newest events of all machines", func(ctx context.Context, in *logInput) (api.Log, error) {
 		entries, err := o.Control.Log(ctx, in.Limit)
 		return api.Log{Entries: orEmpty(entries)}, err
@@ -223,6 +228,13 @@ func (r operations) problem(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*fleet.InvalidError](err); ok {
 		return huma.Error422UnprocessableEntity(detail)
 	}
+	if wrong, ok := errors.AsType[*fleet.BadFilesError](err); ok {
+		details := make([]error, len(wrong.Fields))
+		for i, f := range wrong.Fields {
+			details[i] = &huma.ErrorDetail{Location: "body." + f.Path, Message: f.Err.Error()}
+		}
+		return huma.Error422UnprocessableEntity("the fleet cannot be as the files say", details...)
+	}
 	if ctx.Err() == nil {
 		r.log.Error("operator request failed", "err", err)
 	}
@@ -234,9 +246,9 @@ func (r operations) problem(ctx context.Context, err error) error {
 func spellOut(_ huma.Context, _ string, v any) (any, error) {
 	if m, ok := v.(*huma.ErrorModel); ok {
 		for _, e := range m.Errors {
-			m.Detail += "; " + e.Location + ": " + e.Message
+			m.Detail += "; " + strings.TrimPrefix(e.Location, "body.") + ": " + e.Message
+			e.Value = nil // it may be a secret, and is the sender's own
 		}
-		m.Errors = nil
 	}
 	return v, nil
 }

@@ -20,7 +20,7 @@ func BenchmarkProgress(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	b.Cleanup(func() { _ = os.RemoveAll(dir) })
 	e, err := Start(b.Context(), dir, nil)
 	if err != nil {
 		b.Fatal(err)

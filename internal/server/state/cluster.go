@@ -75,7 +75,7 @@ func (c Cluster) Connect(ctx context.Context) (*clientv3.Client, error) {
 		return nil, c.explain(err)
 	}
 	if err := c.try(ctx, client); err != nil {
-		client.Close()
+		_ = client.Close()
 		return nil, err
 	}
 	return client, nil

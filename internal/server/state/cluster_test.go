@@ -27,7 +27,7 @@ func members(t *testing.T, n int) []*member {
 		t.Skip("etcd is not installed (apt-get install etcd-server)")
 	}
 	port := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -107,7 +107,7 @@ func RestoreDir(ctx context.Context, dir, prefix string, r io.Reader) (done Rest
 	if err != nil {
 		return done, dirError(dir, err)
 	}
-	defer os.RemoveAll(work)
+	defer os.RemoveAll(work) //nolint:errcheck // what is left behind is found by its name
 	e, err := Start(ctx, work, nil)
 	if err != nil {
 		return done, err

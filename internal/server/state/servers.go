@@ -55,7 +55,7 @@ func (s *Store) announce(ctx context.Context, key, value string) clientv3.LeaseI
 	if err != nil {
 		return grant.ID
 	}
-	for range alive { //nolint:revive // ends with the lease or the context
+	for range alive { // ends with the lease or the context
 	}
 	return grant.ID
 }

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+)
+
+// settings reads a file of settings under flags given on the command line.
+func settings(t *testing.T, text string, args ...string) (serveOptions, error) {
+	t.Helper()
+	a := &app{data: t.TempDir()}
+	cmd := a.serveCmd()
+	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	var o serveOptions
+	flags.StringVar(&o.iface, "interface", "", "")
+	flags.StringVar(&o.domain, "domain", "", "")
+	flags.DurationVar(&o.lease, "lease", 0, "")
+	flags.IntVar(&o.port, "port", 8080, "")
+	flags.StringSliceVar(&o.dns, "dns", nil, "")
+	flags.BoolVar(&o.rescue, "rescue-shell", false, "")
+	flags.VisitAll(func(f *pflag.Flag) {
+		if cmd.Flags().Lookup(f.Name) == nil {
+			t.Fatalf("gild serve has no --%s", f.Name)
+		}
+	})
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	if text != "" {
+		if err := os.WriteFile(filepath.Join(a.data, configName), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := a.readConfig("", flags)
+	if err != nil {
+		err = errorText(strings.ReplaceAll(err.Error(), a.data+"/", ""))
+	}
+	return o, err
+}
+
+type errorText string
+
+func (e errorText) Error() string { return string(e) }
+
+func TestConfig(t *testing.T) {
+	if _, err := settings(t, ""); err != nil {
+		t.Errorf("no file = %v; want none needed", err)
+	}
+	got, err := settings(t, "interface: no\ndomain: a.b\nlease: 2h\nport: 80\ndns: [10.0.0.1, 10.0.0.2]\nrescue-shell: true\n", "--domain", "mine", "--dns", "10.9.9.9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.iface != "no" || got.domain != "mine" || got.lease.Hours() != 2 || got.port != 80 || !got.rescue || cmp.Diff([]string{"10.9.9.9"}, got.dns) != "" {
+		t.Errorf("settings = %+v; want those of the file under those of the command line", got)
+	}
+	for _, tt := range []struct{ text, want string }{
+		{"interfaec: eth0", "gild.yaml:1:1: interfaec: unknown key; is interface meant?"},
+		{"port: x", `gild.yaml:1:7: port: strconv.ParseInt: parsing "x": invalid syntax`},
+		{"port: 1\nport: 2", "gild.yaml:2:1: port: stands there twice, first in line 1"},
+		{"dns: {a: b}", "gild.yaml:1:6: dns: want a list, not keys and values"},
+		{"domain: [x]", "gild.yaml:1:9: domain: want one value, not a list"},
+		{"port: 1\n---\nport: 2", "gild.yaml:1:1: settings are one document, this is one of 2\ngild.yaml:3:1: settings are one document, this is one of 2"},
+	} {
+		if _, err := settings(t, tt.text, "--domain", "mine"); err == nil || err.Error() != tt.want {
+			t.Errorf("%q:\n got %v\nwant %s", tt.text, err, tt.want)
+		}
+	}
+}

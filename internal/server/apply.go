@@ -1,0 +1,178 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+// kindNamed and namedFleet are the document with what applies have named.
+const (
+	kindNamed  = "named"
+	namedFleet = "fleet"
+)
+
+// applyAtOnce is how many machines an apply changes at once: each waits for a
+// disk to have it.
+const applyAtOnce = 16
+
+// Applied returns what applies have named.
+func (s *Machines) Applied(ctx context.Context) (api.Applied, error) {
+	have, err := s.stored(ctx)
+	if err != nil {
+		return api.Applied{}, err
+	}
+	out := api.Applied{Machines: []api.Spec{}, Groups: []api.Group{}, Identities: []string{}}
+	for i := range have.Machines {
+		if slices.Contains(have.Named.Machines, have.Machines[i].ID) {
+			out.Machines = append(out.Machines, have.Machines[i].Spec)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(have.Groups)) {
+		out.Groups = append(out.Groups, have.Groups[name])
+	}
+	out.Identities = slices.AppendSeq(out.Identities, maps.Keys(have.Identities))
+	slices.Sort(out.Identities)
+	return out, nil
+}
+
+func (s *Machines) stored(ctx context.Context) (have fleet.Stored, err error) {
+	if have.Machines, _, err = s.Store.List(ctx); err != nil {
+		return have, err
+	}
+	if have.Groups, err = state.ListDocs[api.Group](ctx, s.Store, kindGroup); err != nil {
+		return have, err
+	}
+	if have.Identities, err = state.ListDocs[api.Identity](ctx, s.Store, kindIdentity); err != nil {
+		return have, err
+	}
+	_, err = s.Store.GetDoc(ctx, kindNamed, namedFleet, &have.Named)
+	return have, err
+}
+
+// Apply makes the fleet what files say. What it would do is checked as a whole
+// before the first change; one that ends in the middle is completed by the
+// next.
+func (s *Machines) Apply(ctx context.Context, actor string, want api.Fleet, dryRun bool) (api.FleetDiff, error) {
+	diff := api.FleetDiff{Changes: []api.FleetChange{}, DryRun: dryRun}
+	if err := s.checkImages(ctx, want.Images); err != nil {
+		return diff, err
+	}
+	s.registering.Lock()
+	defer s.registering.Unlock()
+	have, err := s.stored(ctx)
+	if err != nil {
+		return diff, err
+	}
+	plan, err := fleet.PlanApply(have, want, s.now())
+	if err != nil {
+		return diff, err
+	}
+	if n := len(have.Machines) + len(plan.Machines); n > maxMachines {
+		return diff, &fleet.InvalidError{Problem: fmt.Sprintf("%d machines would be known, at most %d are kept", n, maxMachines), Help: "gild machine rm makes room"}
+	}
+	diff.Changes = append(diff.Changes, plan.Changes...)
+	if dryRun {
+		return diff, nil
+	}
+	return diff, s.apply(ctx, actor, have, plan)
+}
+
+// checkImages refuses names that mean another image here than in the files.
+func (s *Machines) checkImages(ctx context.Context, images map[string]string) error {
+	var wrong fleet.BadFilesError
+	for _, name := range slices.Sorted(maps.Keys(images)) {
+		im, err := s.image(ctx, name)
+		if _, unknown := errors.AsType[*fleet.UnknownError](err); err != nil && !unknown {
+			return err
+		}
+		if err == nil && im.Digest != images[name] {
+			err = fmt.Errorf("%.80s is stored under this name, not %.80s", im.Digest, images[name])
+		}
+		if err != nil {
+			wrong.Fields = append(wrong.Fields, &fleet.FieldError{Path: "images." + name, Err: err})
+		}
+	}
+	if len(wrong.Fields) > 0 {
+		return &wrong
+	}
+	return nil
+}
+
+// apply carries a plan out. What is referred to comes before what refers to
+// it, and goes after it.
+func (s *Machines) apply(ctx context.Context, actor string, have fleet.Stored, plan fleet.Application) error {
+	// What a crash leaves half done is among what a prune may remove.
+	if err := s.Store.PutDoc(ctx, kindNamed, namedFleet, have.Named.And(plan.Named)); err != nil {
+		return err
+	}
+	if err := putDocs(ctx, s.Store, kindIdentity, plan.Identities); err != nil {
+		return err
+	}
+	if err := putDocs(ctx, s.Store, kindGroup, plan.Groups); err != nil {
+		return err
+	}
+	if err := s.applyMachines(ctx, actor, plan); err != nil {
+		return err
+	}
+	for kind, names := range map[string][]string{kindGroup: plan.RemoveGroups, kindIdentity: plan.RemoveIdentities} {
+		for _, name := range names {
+			if err := s.Store.DeleteDoc(ctx, kind, name); err != nil {
+				return err
+			}
+		}
+	}
+	return s.Store.PutDoc(ctx, kindNamed, namedFleet, plan.Named)
+}
+
+func putDocs[T any](ctx context.Context, store *state.Store, kind string, docs map[string]T) error {
+	for _, name := range slices.Sorted(maps.Keys(docs)) {
+		if err := store.PutDoc(ctx, kind, name, docs[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applyMachines goes on after a machine that refuses, so that one that was
+// armed a moment ago holds up no other.
+func (s *Machines) applyMachines(ctx context.Context, actor string, plan fleet.Application) error {
+	var mu sync.Mutex
+	var errs []error
+	group := errgroup.Group{}
+	group.SetLimit(applyAtOnce)
+	each := func(id string, do func() error) {
+		group.Go(func() error {
+			if err := do(); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, fmt.Errorf("machine %s: %w", id, err))
+			}
+			return nil
+		})
+	}
+	for _, id := range plan.RemoveMachines {
+		each(id, func() error { return s.Delete(ctx, actor, id) })
+	}
+	_ = group.Wait() // what goes may make room for what comes
+	for _, m := range plan.Machines {
+		each(m.ID, func() error {
+			_, err := s.setSpec(ctx, actor, m.ID, m.Spec)
+			return err
+		})
+	}
+	_ = group.Wait()
+	if n := len(errs); n > 3 {
+		errs = append(errs[:3], fmt.Errorf("and %d more", n-3))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,35 @@
+package httpd
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// fleetTimeout bounds how long the body of an apply may take.
+const fleetTimeout = time.Minute
+
+type fleetInput struct {
+	DryRun bool `query:"dryRun" doc:"only tell what would change"`
+	Body   api.Fleet
+}
+
+// fleet registers what is done to all that files say.
+func (o *Operator) fleet(r operations) {
+	handle(r, http.MethodGet, api.PathFleet, "get-fleet", "What was applied, without secrets", func(ctx context.Context, _ *struct{}) (api.Applied, error) {
+		return o.Control.Applied(ctx)
+	})
+	op := operation(http.MethodPut, api.PathFleet, "apply-fleet", "Make the fleet what files say, or tell what that would change")
+	op.MaxBodyBytes, op.BodyReadTimeout = api.MaxFleet, fleetTimeout
+	huma.Register(r.api, op, func(ctx context.Context, in *fleetInput) (*body[api.FleetDiff], error) {
+		diff, err := o.Control.Apply(ctx, actor(ctx), in.Body, in.DryRun)
+		if err != nil {
+			return nil, r.problem(ctx, err)
+		}
+		return &body[api.FleetDiff]{diff}, nil
+	})
+}

@@ -73,8 +73,9 @@ func findChromium() (string, error) {
 	return "", errors.New("chromium is not installed")
 }
 
-// underWay counts the bars that are neither at their beginning nor at their end.
-const underWay = `[...document.querySelectorAll(".tile .bar rect")].filter(r => r.width.baseVal.value >= 20 && r.width.baseVal.value <= 90).length`
+// underWay counts the writes that are neither at their beginning nor at their
+// end; the bars before and after are of reading.
+const underWay = `[...document.querySelectorAll(".tile .bar:not(.reading) rect")].filter(r => r.width.baseVal.value >= 20 && r.width.baseVal.value <= 90).length`
 
 // shoot takes a picture of the room with as many bars under way as there ever
 // are at once. It ends when all have been, or with ctx.

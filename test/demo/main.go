@@ -73,7 +73,7 @@ func say(format string, args ...any) { fmt.Printf("\n\x1b[1m== "+format+"\x1b[0m
 func (d *demo) run(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
 		d.prepare, d.addImage, d.serve, d.flash, d.proveNoRestart, d.bootAlone,
-		d.register, d.flashTogether, d.watch, d.proveRoom, d.oneAlone,
+		d.describe, d.flashTogether, d.watch, d.proveRoom, d.oneAlone,
 	} {
 		if err := step(ctx); err != nil {
 			if ctx.Err() != nil {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,9 +20,10 @@ const rack = "rack=a1"
 // member is one machine of the room.
 type member struct {
 	name, mac, disk string
+	prompt          string // that its console shows when it is up
 
 	machine *vm.Machine
-	login   time.Duration // from power-on to its login prompt
+	login   time.Duration // from power-on to that prompt
 }
 
 func (m *member) powerOff() {
@@ -29,27 +32,41 @@ func (m *member) powerOff() {
 	}
 }
 
-// register tells the server of three machines that it has never seen.
-func (d *demo) register(ctx context.Context) error {
-	say("three machines together: their names, addresses and labels, before they were ever on")
+// fleetFile is the room as its operator keeps it. The identity gives each
+// machine its name, and has it call the server once it runs.
+const fleetFile = `identities:
+  node: {hostname: "{{ .Name }}"}
+groups:
+  - {name: web, selector: ` + rack + `, flash: {image: golden, identity: node}}
+machines:
+  - {name: web1, macs: "52:54:00:67:69:01", labels: {rack: a1}}
+  - {name: web2, macs: "52:54:00:67:69:02", labels: {rack: a1}}
+  - {name: web3, macs: "52:54:00:67:69:03", labels: {rack: a1}}
+`
+
+// describe tells the server of three machines that it has never seen.
+func (d *demo) describe(ctx context.Context) error {
+	file := filepath.Join(d.dir, "fleet.yaml")
+	say("three machines together, which were never on yet: gild apply -f fleet.yaml")
+	fmt.Print(fleetFile)
+	if err := os.WriteFile(file, []byte(fleetFile), 0o644); err != nil {
+		return err
+	}
 	for i := range 3 {
 		name := fmt.Sprintf("web%d", i+1)
-		m := &member{name: name, mac: fmt.Sprintf("52:54:00:67:69:%02x", i+1), disk: filepath.Join(d.dir, name+".raw")}
-		d.room = append(d.room, m)
-		fmt.Printf("$ gild machine add %s --mac %s --label %s\n", m.name, m.mac, rack)
-		if err := d.gild(ctx, "machine", "add", m.name, "--mac", m.mac, "--label", rack); err != nil {
-			return err
+		m := &member{name: name, mac: fmt.Sprintf("52:54:00:67:69:%02x", i+1), prompt: d.prompt, disk: filepath.Join(d.dir, name+".raw")}
+		if strings.HasSuffix(d.prompt, " login:") { // with the hostname before it
+			m.prompt = name + " login:"
 		}
+		d.room = append(d.room, m)
 	}
-	return nil
+	return d.gild(ctx, "apply", "-f", file)
 }
 
-// flashTogether arms all that have the label and powers them on at once. The
-// golden Debian has no program that would call the server, so a ping tells
-// that it runs.
+// flashTogether arms all that have the label and powers them on at once.
 func (d *demo) flashTogether(ctx context.Context) error {
-	say("gild flash -l %s --image golden --unseen --confirm ping --yes", rack)
-	if err := d.gild(ctx, "flash", "-l", rack, "--image", "golden", "--unseen", "--confirm", "ping", "--yes"); err != nil {
+	say("gild flash -l %s --unseen", rack)
+	if err := d.gild(ctx, "flash", "-l", rack, "--unseen", "--yes"); err != nil {
 		return err
 	}
 	say("power on all three: empty disks of %d GiB", diskSize>>30)
@@ -93,7 +110,7 @@ func (d *demo) watch(ctx context.Context) error {
 	var logins, pictures sync.WaitGroup
 	for _, m := range d.room {
 		logins.Go(func() {
-			if err := expectPrompt(ctx, m.machine, d.prompt); err != nil {
+			if err := expectPrompt(ctx, m.machine, m.prompt); err != nil {
 				fail(fmt.Errorf("%s: %w", m.name, err))
 				return
 			}
@@ -114,7 +131,7 @@ func (d *demo) watch(ctx context.Context) error {
 	if err != nil {
 		fail(err)
 	}
-	// An answer to a ping comes before the last service is up.
+	// The call to the server may come before the prompt.
 	logins.Wait()
 	return context.Cause(ctx)
 }
@@ -182,9 +199,9 @@ func (d *demo) oneAlone(ctx context.Context) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, bootWait)
 	defer cancel()
-	if err := expectPrompt(ctx, m.machine, d.prompt); err != nil {
+	if err := expectPrompt(ctx, m.machine, m.prompt); err != nil {
 		return fmt.Errorf("%s: %w", m.name, err)
 	}
-	fmt.Printf("%s after %.0f s\n", d.prompt, time.Since(start).Seconds())
+	fmt.Printf("%s after %.0f s\n", m.prompt, time.Since(start).Seconds())
 	return nil
 }

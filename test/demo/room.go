@@ -32,26 +32,18 @@ func (m *member) powerOff() {
 	}
 }
 
-// fleetFile is the room as its operator keeps it. The identity gives each
-// machine its name, and has it call the server once it runs.
-const fleetFile = `identities:
+// fleetHead is what the machines of the room have in common. The identity
+// gives each its name, and has it call the server once it runs.
+const fleetHead = `identities:
   node: {hostname: "{{ .Name }}"}
 groups:
   - {name: web, selector: ` + rack + `, flash: {image: golden, identity: node}}
 machines:
-  - {name: web1, macs: "52:54:00:67:69:01", labels: {rack: a1}}
-  - {name: web2, macs: "52:54:00:67:69:02", labels: {rack: a1}}
-  - {name: web3, macs: "52:54:00:67:69:03", labels: {rack: a1}}
 `
 
 // describe tells the server of three machines that it has never seen.
 func (d *demo) describe(ctx context.Context) error {
-	file := filepath.Join(d.dir, "fleet.yaml")
-	say("three machines together, which were never on yet: gild apply -f fleet.yaml")
-	fmt.Print(fleetFile)
-	if err := os.WriteFile(file, []byte(fleetFile), 0o644); err != nil {
-		return err
-	}
+	fleet := fleetHead
 	for i := range 3 {
 		name := fmt.Sprintf("web%d", i+1)
 		m := &member{name: name, mac: fmt.Sprintf("52:54:00:67:69:%02x", i+1), prompt: d.prompt, disk: filepath.Join(d.dir, name+".raw")}
@@ -59,6 +51,13 @@ func (d *demo) describe(ctx context.Context) error {
 			m.prompt = name + " login:"
 		}
 		d.room = append(d.room, m)
+		fleet += fmt.Sprintf("  - {name: %s, macs: %q, labels: {rack: a1}}\n", m.name, m.mac)
+	}
+	file := filepath.Join(d.dir, "fleet.yaml")
+	say("three machines together, which were never on yet: gild apply -f %s", filepath.Base(file))
+	fmt.Print(fleet)
+	if err := os.WriteFile(file, []byte(fleet), 0o644); err != nil {
+		return err
 	}
 	return d.gild(ctx, "apply", "-f", file)
 }

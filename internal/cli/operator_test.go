@@ -340,7 +340,6 @@ func TestToken(t *testing.T) {
 		"flag":             {args: []string{"--token-file", good}, code: ExitOK},
 		"file in the env":  {env: map[string]string{"GILD_TOKEN_FILE": good}, code: ExitOK},
 		"env":              {env: map[string]string{"GILD_TOKEN": f.token}, code: ExitOK},
-		"data directory":   {env: map[string]string{"GILD_DATA": filepath.Dir(write(tokenName, f.token))}, code: ExitOK},
 		"wrong":            {args: []string{"--token-file", wrong}, code: ExitDenied},
 		"flag wins":        {args: []string{"--token-file", wrong}, env: map[string]string{"GILD_TOKEN": f.token}, code: ExitDenied},
 		"empty":            {args: []string{"--token-file", empty}, code: ExitInput},
@@ -370,27 +369,12 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// The token of the data directory is for this machine's own server, and none
-// is handed on to where an answer points.
+// The token is not handed on to where an answer points.
 func TestTokenStaysHome(t *testing.T) {
-	data := t.TempDir()
-	if err := os.WriteFile(filepath.Join(data, tokenName), []byte("canary"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	a := &app{Surroundings: Surroundings{Getenv: func(string) string { return "" }}, data: data}
-	for server, want := range map[string]string{
-		"http://127.0.0.1:1": "canary", "http://localhost:1": "canary", "http://[::1]:1": "canary",
-		"http://192.0.2.1:1": "", "https://localhost.example.org": "", "https://gild.example.org": "",
-	} {
-		a.server = server
-		if op, err := a.operator(); err != nil || op.Token != want {
-			t.Errorf("token for %s = %q, %v; want %q", server, op.Token, err, want)
-		}
-	}
 	f := newFake(t)
 	thief := newFake(t)
 	f.Config.Handler = http.RedirectHandler(thief.URL+api.PathMachines, http.StatusTemporaryRedirect)
-	if got := gild(t, data, nil, "--server", f.URL, "machine", "ls"); got.code != ExitFailed || len(thief.asked) > 0 {
+	if got := gild(t, t.TempDir(), nil, "--server", f.URL, "machine", "ls"); got.code != ExitFailed || len(thief.asked) > 0 {
 		t.Errorf("redirected: %+v, asked %q; want a failure and nobody asked", got, thief.asked)
 	}
 }

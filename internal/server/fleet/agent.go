@@ -47,7 +47,7 @@ func Hello(m *api.Machine, h api.Hello, from string, discover bool, now time.Tim
 		msg := fmt.Sprintf("agent speaks protocol %d, this server %d: a stale initramfs is cached somewhere; restart the machine", h.Version, api.Version)
 		if m.Message != msg {
 			m.Message = msg
-			t.note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: CauseVersion})
+			t.note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: api.CauseVersion})
 		}
 		return api.Answer{Action: api.ActionWait, Retry: retryVersion, Message: msg}, t.events
 	}
@@ -140,7 +140,7 @@ func conflict(m *api.Machine, h api.Hello, from string, now time.Time) (api.Answ
 	msg := fmt.Sprintf("another agent (serial %.40q) holds %s; one of two machines has a copied address: waiting until the other is silent",
 		serial(m), Called(m))
 	if m.Conflict != second {
-		t.note(api.Event{Step: StepHello, State: api.StateFailed, Cause: CauseConflict, Message: second + " claims to be this machine and was refused"})
+		t.note(api.Event{Step: StepHello, State: api.StateFailed, Cause: api.CauseConflict, Message: second + " claims to be this machine and was refused"})
 	}
 	m.Conflict, m.ConflictSeen = second, now
 	return api.Answer{Action: api.ActionWait, Retry: retryConflict, Message: msg}, t.events

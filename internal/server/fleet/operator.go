@@ -98,7 +98,7 @@ func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
 
 func cancelled(why string) api.Event {
 	e := done(StepArm, why)
-	e.Cause = CauseCancelled
+	e.Cause = api.CauseCancelled
 	return e
 }
 

@@ -235,8 +235,9 @@ func (r operations) problem(ctx context.Context, err error) error {
 		}
 		return huma.Error422UnprocessableEntity("the fleet cannot be as the files say", details...)
 	}
-	if ctx.Err() == nil {
-		r.log.Error("operator request failed", "err", err)
+	failed(ctx, r.log, err, "who", api.ActorOperator)
+	if temporary(err) {
+		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(detail), http.Header{"Retry-After": {retryAfter}})
 	}
 	return huma.Error500InternalServerError(detail)
 }

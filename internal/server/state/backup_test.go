@@ -5,11 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -83,7 +80,8 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// A directory gives the same backup with and without a server on it.
+// A directory gives the same backup with and without a server on it: the one
+// by its store, the other by its path.
 func TestBackupDir(t *testing.T) {
 	dir := t.TempDir()
 	if err := BackupDir(t.Context(), dir, "/gild/", &bytes.Buffer{}); err == nil {
@@ -95,20 +93,13 @@ func TestBackupDir(t *testing.T) {
 	}
 	s := &Store{Client: e.Client(), Prefix: "/gild/"}
 	update(t, s, mac, say("hello"))
-	served := make(chan error, 1)
-	go func() { served <- s.ServeBackups(t.Context(), dir) }()
 	var running, stopped bytes.Buffer
-	for range 100 {
-		if err = BackupDir(t.Context(), dir, "/gild/", &running); err == nil {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if err != nil {
+	if _, err := s.Backup(t.Context(), &running); err != nil {
 		t.Fatal(err)
 	}
-	if st, err := os.Stat(filepath.Join(dir, socketName)); err != nil || st.Mode().Perm() != 0o600 {
-		t.Errorf("socket %v, %v; want mode 0600", st.Mode(), err)
+	err = BackupDir(t.Context(), dir, "/gild/", &stopped)
+	if _, ok := errors.AsType[*LockedError](err); !ok {
+		t.Errorf("BackupDir beside a server = %v; want a LockedError", err)
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)

@@ -42,10 +42,8 @@ func TestLossAfterAnEarlierFlash(t *testing.T) {
 func TestPreviewAfterAFlash(t *testing.T) {
 	s := newScript(t)
 	disk := api.Disk{Name: "sda", Serial: "S1", Size: 100e9, SectorSize: 512}
-	s.m.Inventory = &api.Inventory{MAC: mac, Disks: []api.Disk{{Name: "sdb", Serial: "S0", Size: 50e9}, disk}}
+	inv := api.Inventory{MAC: mac, Disks: []api.Disk{{Name: "sdb", Serial: "S0", Size: 50e9}, disk}}
 	s.arm(0, "p1")
-	s.boot(1, true)
-	inv := *s.m.Inventory
 	if _, _ = Hello(&s.m, api.Hello{Version: api.Version, Session: "s1", Inventory: inv}, "", false, at(2)); s.m.State != api.MachineFlashing {
 		t.Fatalf("state %s; want flashing", s.m.State)
 	}

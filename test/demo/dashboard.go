@@ -77,6 +77,10 @@ func findChromium() (string, error) {
 // end; the bars before and after are of reading.
 const underWay = `[...document.querySelectorAll(".tile .bar:not(.reading) rect")].filter(r => r.width.baseVal.value >= 20 && r.width.baseVal.value <= 90).length`
 
+// settle is for how many seconds bars must be under way: while a disk's free
+// space is passed over, rates are those of no disk.
+const settle = 10
+
 // shoot takes a picture of the room with as many bars under way as there ever
 // are at once. It ends when all have been, or with ctx.
 func shoot(ctx context.Context, chromium, profile, page, file string, all int) (bars int, err error) {
@@ -94,7 +98,7 @@ func shoot(ctx context.Context, chromium, profile, page, file string, all int) (
 	}
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
-	for bars < all {
+	for before, steady := 0, 0; bars < all; {
 		select {
 		case <-ctx.Done():
 			if bars == 0 {
@@ -104,7 +108,10 @@ func shoot(ctx context.Context, chromium, profile, page, file string, all int) (
 		case <-second.C:
 		}
 		n, err := chromedp.Run(ctx, chromedp.Evaluate[int](underWay))
-		if err != nil || n <= bars {
+		if steady++; n != before {
+			before, steady = n, 0
+		}
+		if err != nil || n <= bars || steady < settle {
 			continue // what stays broken ends with ctx
 		}
 		picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())

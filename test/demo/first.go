@@ -13,7 +13,7 @@ import (
 
 // flash arms the machine and powers it on with an empty disk.
 func (d *demo) flash(ctx context.Context) error {
-	say("gild flash %s --image golden --unseen", mac)
+	say("gild flash %s --image golden --unseen --yes", mac)
 	if err := d.gild(ctx, "flash", mac, "--image", "golden", "--unseen", "--yes"); err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (d *demo) describe(ctx context.Context) error {
 
 // flashTogether arms all that have the label and powers them on at once.
 func (d *demo) flashTogether(ctx context.Context) error {
-	say("gild flash -l %s --unseen", rack)
+	say("gild flash -l %s --unseen --yes", rack)
 	if err := d.gild(ctx, "flash", "-l", rack, "--unseen", "--yes"); err != nil {
 		return err
 	}

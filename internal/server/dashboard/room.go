@@ -78,7 +78,7 @@ func (d *Dashboard) room(r *http.Request) (string, frame, error) {
 		}
 		l := lookOf(m)
 		counts[l.Class]++
-		if m.Progress != nil && l.Class == "flashing" {
+		if m.Progress != nil && l.Class == "flashing" && m.Progress.Phase == "write" {
 			v.Rate += m.Progress.Rate
 		}
 		if v.State != "" && v.State != l.Class {

@@ -26,6 +26,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/coldplug"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/agent/newids"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/golden"
@@ -59,6 +60,7 @@ type Agent struct {
 	sealed string // plan whose flash has succeeded
 	// preserved are the PARTUUIDs of what that flash left as it was.
 	preserved []string
+	ids       *newids.Change // of that flash; nil before there is one
 	result    flashed
 }
 

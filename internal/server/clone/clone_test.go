@@ -126,7 +126,6 @@ func TestRenderErrors(t *testing.T) {
 		{file(strings.Repeat("{{ .Values.big }}", 100)), func(f *clone.Facts) { f.Values["big"] = strings.Repeat("x", 16<<10) }, "more than 524288 bytes"},
 		{api.Identity{Hostname: "{{ .Values.role }}"}, nil, "not a host name"},
 		{api.Identity{Files: []api.File{{Path: "/etc/{{ .Values.up }}"}}}, func(f *clone.Facts) { f.Values["up"] = "../../dev/sda" }, "in its shortest form"},
-		{api.Identity{NewIDs: true}, nil, "newIDs"},
 	} {
 		f := facts()
 		if tt.edit != nil {

@@ -30,12 +30,14 @@ var (
 	bootTops  = []string{"", "/boot", "/boot/efi", "/boot/firmware", "/efi"}
 	bootTexts = []string{
 		"/grub/grub.cfg", "/grub/custom.cfg", "/grub/grubenv", "/grub2/grub.cfg", "/grub2/custom.cfg", "/grub2/grubenv",
-		"/loader/entries/*.conf", "/extlinux/extlinux.conf", "/syslinux/syslinux.cfg", "/cmdline.txt", "/EFI/*/grub.cfg", "/EFI/*/grubenv",
+		"/grub/*-efi/load.cfg", "/grub2/*-efi/load.cfg", "/EFI/*/grub.cfg", "/EFI/*/grubenv",
+		"/loader/entries/*.conf", "/extlinux/extlinux.conf", "/syslinux/syslinux.cfg", "/cmdline.txt",
 	}
-	// bootPrograms name them inside of what is not rewritten here. GRUB's
-	// load.cfg is in its core image, which may be compressed; a unified kernel
-	// image may be signed.
-	bootPrograms = []string{"/grub/*/load.cfg", "/grub2/*/load.cfg", "/EFI/*/*.efi"}
+	// bootPrograms have them inside, and are not rewritten: what is on an EFI
+	// partition may be signed. GRUB's core image for BIOS is compressed, but the
+	// load.cfg in it is kept beside it. For EFI that is no sign: a signed GRUB
+	// does not have it.
+	bootPrograms = []string{"/grub/*-pc/load.cfg", "/grub2/*-pc/load.cfg", "/EFI/*/*.efi"}
 )
 
 // Found says where IDs are named in one file system.

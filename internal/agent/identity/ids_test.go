@@ -66,6 +66,7 @@ func TestIDsOfATree(t *testing.T) {
 		"boot/loader/entries/1.conf.old":     line,
 		"boot/grub/i386-pc/load.cfg":         "search.fs_uuid 61D0-0001 root\n",
 		"boot/grub/i386-pc/moddep.lst":       line,
+		"boot/grub/x86_64-efi/load.cfg":      "search.fs_uuid " + oldRoot + " root\n",
 		"boot/efi/EFI/redhat/grubenv":        "saved_entry=gnulinux-" + oldRoot + "\n####",
 		"etc/systemd/system/":                "",
 		"boot/extlinux/extlinux.conf/trap":   "a directory where a file is meant",
@@ -83,7 +84,7 @@ func TestIDsOfATree(t *testing.T) {
 
 	want := []string{
 		"/etc/fstab", "/etc/default/grub.d/50-x.cfg", "/etc/grub.d/40_custom", "/etc/initramfs-tools/conf.d/resume", "/etc/systemd/system/srv.mount",
-		"/boot/grub2/grub.cfg", "/boot/efi/EFI/redhat/grubenv", "/boot/loader/entries/1.conf", "/boot/efi/EFI/debian/grub.cfg",
+		"/boot/grub2/grub.cfg", "/boot/efi/EFI/redhat/grubenv", "/boot/grub/x86_64-efi/load.cfg", "/boot/loader/entries/1.conf", "/boot/efi/EFI/debian/grub.cfg",
 	}
 	found, err := FindIDs(dir, ids())
 	if err != nil {

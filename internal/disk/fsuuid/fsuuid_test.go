@@ -178,6 +178,10 @@ func TestChange(t *testing.T) {
 					}
 				}
 			}
+			if _, err := exec.LookPath("grub-fstest"); err == nil && tt.kind != "swap" {
+				// The boot loader finds its files on it.
+				run(t, "grub-fstest", path, "ls", "(loop0)/")
+			}
 			if strings.HasPrefix(tt.kind, "ext") {
 				// The copies are what a repair falls back to.
 				out, _ := exec.CommandContext(t.Context(), tool(t, "dumpe2fs"), path).CombinedOutput()

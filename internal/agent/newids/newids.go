@@ -116,6 +116,9 @@ func (c *Change) Run(ctx context.Context, own func() error) error {
 		}
 		c.surveyed = true
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if len(c.table)+len(c.files) > 0 && c.gate == nil {
 		if err := c.shut(); err != nil {
 			return err
@@ -127,6 +130,9 @@ func (c *Change) Run(ctx context.Context, own func() error) error {
 			return err
 		}
 		c.written = true
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if c.gate != nil {
 		if err := c.finish(); err != nil {
@@ -213,8 +219,7 @@ func (c *Change) take() (*blockdev.Device, error) {
 		return nil, err
 	}
 	if err := d.DropCache(); err != nil {
-		d.Close()
-		return nil, err
+		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }

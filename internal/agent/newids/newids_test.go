@@ -1,6 +1,7 @@
 package newids
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
@@ -57,6 +58,7 @@ func must(t *testing.T, err error) {
 type bench struct {
 	t        *testing.T
 	path     string
+	device   string // that the file is attached to; empty: the file stands for it
 	dir      string
 	esp      string // what stands for the content of FAT where the kernel does not mount it
 	image    golden.Config
@@ -93,6 +95,17 @@ func newBench(t *testing.T, script string, made map[int][]string) *bench {
 		b.image.Disk.Partitions = append(b.image.Disk.Partitions, q)
 	}
 	return b
+}
+
+// attach makes the disk a block device.
+func (b *bench) attach() {
+	b.t.Helper()
+	b.device = run(b.t, "", "losetup", "--find", "--show", b.path)
+	b.t.Cleanup(func() {
+		if out, err := exec.Command("losetup", "-d", b.device).CombinedOutput(); err != nil {
+			b.t.Errorf("losetup -d %s: %v: %s", b.device, err, out)
+		}
+	})
 }
 
 func (b *bench) dd(from, to string, args ...string) {
@@ -132,7 +145,7 @@ func (b *bench) open() (*blockdev.Device, error) {
 	if b.failOpen--; b.failOpen == 0 {
 		return nil, errors.New("the disk is gone")
 	}
-	return blockdev.Open(b.path, blockdev.Options{AllowFile: true})
+	return blockdev.Open(cmp.Or(b.device, b.path), blockdev.Options{AllowFile: true})
 }
 
 func (b *bench) mount(_ context.Context, p golden.Partition, writable bool) error {
@@ -145,7 +158,7 @@ func (b *bench) mount(_ context.Context, p golden.Partition, writable bool) erro
 	if writable {
 		mode = "rw"
 	}
-	out, err := exec.Command("mount", "-t", p.FileSystem, "-o", fmt.Sprintf("loop,%s,offset=%d,sizelimit=%d", mode, p.Start, p.Size), b.path, b.dir).CombinedOutput()
+	out, err := exec.Command("mount", "-t", p.FileSystem, "-o", fmt.Sprintf("loop,%s,offset=%d,sizelimit=%d", mode, p.Start, p.Size), cmp.Or(b.device, b.path), b.dir).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
@@ -284,6 +297,7 @@ func (b *bench) check(old map[int]string) {
 
 func TestRun(t *testing.T) {
 	b, old := uefi(t)
+	b.attach()
 	c := b.change(kept)
 	must(t, c.Run(t.Context(), b.own))
 	b.check(old)
@@ -330,7 +344,7 @@ func TestRunFailsAndGoesOn(t *testing.T) {
 		case c.Shut() && after.Scheme != partition.None:
 			t.Errorf("open %d fails: the disk has a table while it cannot boot", fail)
 		case !c.Shut():
-			if diff := cmp.Diff(before, after); diff != "" {
+			if diff := gocmp.Diff(before, after); diff != "" {
 				t.Errorf("open %d fails: the disk changed (-was +is):\n%s", fail, diff)
 			}
 		}
@@ -399,7 +413,7 @@ func TestRunWithoutAChange(t *testing.T) {
 		return b.mount(ctx, p, writable)
 	}
 	must(t, c.Run(t.Context(), b.own))
-	if diff := cmp.Diff(before, b.table()); diff != "" || len(b.notes) != 1 || !strings.HasPrefix(b.notes[0], "no UUID is changed") {
+	if diff := gocmp.Diff(before, b.table()); diff != "" || len(b.notes) != 1 || !strings.HasPrefix(b.notes[0], "no UUID is changed") {
 		t.Errorf("notes %q, table (-was +is):\n%s", b.notes, diff)
 	}
 	b.inside(3, func(dir string) {

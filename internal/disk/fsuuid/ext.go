@@ -27,6 +27,7 @@ const (
 	extJournalNode = 0xe0
 	extBlocksHigh  = 0x150
 	extBackups     = 0x24c
+	extSeed        = 0x270
 	extChecksum    = 0x3fc
 )
 
@@ -43,6 +44,13 @@ const (
 	roCompatGroupSums = 0x10
 	roCompatChecksums = 0x400
 )
+
+// maxGroups bounds the work for one file system: 512 TiB of ext4.
+const maxGroups = 1 << 22
+
+// maxCopies bounds the super blocks of one file system. Groups of XFS are as
+// large as mkfs made them, however far it grew since.
+const maxCopies = 1 << 16
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -80,7 +88,7 @@ func (e ext) fixed() error {
 	switch {
 	case e.has(extIncompat, incompatSeed):
 	case e.has(extROCompat, roCompatChecksums):
-		return fixed("every checksum in it is made with it; 'tune2fs -O metadata_csum_seed' on the golden image separates the two, if its boot loader can read that (GRUB 2.12 can)")
+		return fixed("every checksum in it is made with it; 'tune2fs -O metadata_csum_seed' on the golden image separates the two, if its boot loader can read that (GRUB 2.12 and the one of Debian 12 can)")
 	case e.has(extROCompat, roCompatGroupSums):
 		return fixed("its group checksums are made with it (uninit_bg)")
 	}
@@ -115,6 +123,11 @@ func (e ext) change(raw []byte) ([]Edit, error) {
 			continue // no copy, or done
 		}
 		copy(b[extUUID:], raw)
+		if e.has(extIncompat, incompatSeed) {
+			// tune2fs gives the seed to the first alone while it is mounted.
+			binary.LittleEndian.PutUint32(b[extIncompat:], super.u32(extIncompat)|incompatSeed)
+			copy(b[extSeed:extSeed+4], e.super[extSeed:])
+		}
 		if super.has(extROCompat, roCompatChecksums) {
 			binary.LittleEndian.PutUint32(b[extChecksum:], extSum(b))
 		}
@@ -138,6 +151,9 @@ func (e ext) backups() (map[int]int64, error) {
 	}
 	places := map[int]int64{0: 1024}
 	groups := (blocks - first + per - 1) / per
+	if groups > maxGroups {
+		return nil, fixed("it has more groups than gild goes through, %d", groups)
+	}
 	for g := int64(1); g < groups; g++ {
 		switch {
 		case e.has(extCompat, compatSparse2):
@@ -146,6 +162,9 @@ func (e ext) backups() (map[int]int64, error) {
 			}
 		case e.has(extROCompat, roCompatSparse) && !power(g, 3) && !power(g, 5) && !power(g, 7):
 			continue
+		}
+		if len(places) == maxCopies {
+			return nil, fixed("it has more than %d super blocks", maxCopies)
 		}
 		places[int(g)] = (first + g*per) * block
 	}

@@ -93,6 +93,16 @@ func mounted(t testing.TB, path, kind string, do func(dir string)) {
 	run(t, "umount", dir)
 }
 
+// line is the one of text that begins with prefix.
+func line(text, prefix string) string {
+	for s := range strings.Lines(text) {
+		if strings.HasPrefix(s, prefix) {
+			return s
+		}
+	}
+	return ""
+}
+
 // fill makes the log or journal hold more than what the maker of the file system left.
 func fill(t testing.TB) func(dir string) {
 	return func(dir string) {
@@ -119,6 +129,7 @@ func TestChange(t *testing.T) {
 		{"ext4 of 1 KiB blocks, sparse_super2", "ext4", 300 * mib, []string{"mke2fs", "-q", "-t", "ext4", "-b", "1024", "-O", "metadata_csum_seed,sparse_super2,^resize_inode"}, nil, []string{"e2fsck", "-fn"}, id, again},
 		{"ext4 without checksums", "ext4", 200 * mib, []string{"mke2fs", "-q", "-t", "ext4", "-O", "^metadata_csum,^uninit_bg"}, nil, []string{"e2fsck", "-fn"}, id, again},
 		{"ext4 that was given a seed", "ext4", 200 * mib, []string{"mke2fs", "-q", "-t", "ext4"}, []string{"tune2fs", "-O", "metadata_csum_seed"}, []string{"e2fsck", "-fn"}, id, again},
+		{"ext4 that was given a seed while mounted", "ext4", 200 * mib, []string{"mke2fs", "-q", "-t", "ext4", "-b", "4096"}, []string{"tune2fs", "-O", "metadata_csum_seed"}, []string{"e2fsck", "-fn"}, id, again},
 		{"ext2, super block in each group", "ext2", 100 * mib, []string{"mke2fs", "-q", "-t", "ext2", "-O", "^sparse_super,^resize_inode"}, nil, []string{"e2fsck", "-fn"}, id, again},
 		{"ext3", "ext3", 100 * mib, []string{"mke2fs", "-q", "-t", "ext3", "-O", "^metadata_csum"}, nil, []string{"e2fsck", "-fn"}, id, again},
 		{"xfs", "xfs", 400 * mib, []string{"mkfs.xfs", "-q"}, nil, []string{"xfs_repair", "-n", "-f"}, id, again},
@@ -136,7 +147,11 @@ func TestChange(t *testing.T) {
 			if tt.kind != "vfat" && tt.kind != "swap" {
 				mounted(t, path, tt.kind, fill(t))
 			}
-			if tt.load != nil {
+			if tt.load != nil && tt.name == "ext4 that was given a seed while mounted" {
+				mounted(t, path, tt.kind, func(dir string) {
+					run(t, tt.load[0], append(tt.load[1:], run(t, "findmnt", "-n", "-o", "SOURCE", dir))...)
+				})
+			} else if tt.load != nil {
 				run(t, tt.load[0], append(tt.load[1:], path)...)
 			}
 			// No two alike: XFS is not mounted while another of the same UUID is.
@@ -187,6 +202,15 @@ func TestChange(t *testing.T) {
 				out, _ := exec.CommandContext(t.Context(), tool(t, "dumpe2fs"), path).CombinedOutput()
 				if n := strings.Count(string(out), "Backup superblock"); n == 0 {
 					t.Errorf("no copies of the super block in:\n%.2000s", out)
+				}
+			}
+			if tt.name == "ext4 that was given a seed while mounted" {
+				// A copy that lacks the seed would take all checksums for wrong.
+				first, again := run(t, "dumpe2fs", "-h", path), run(t, "dumpe2fs", "-h", "-o", "superblock=32768", "-o", "blocksize=4096", path)
+				for _, field := range []string{"Filesystem UUID:", "Checksum seed:"} {
+					if a, b := line(first, field), line(again, field); a != b || a == "" {
+						t.Errorf("dumpe2fs: %q, and %q in a copy", a, b)
+					}
 				}
 			}
 			if tt.kind == "xfs" {

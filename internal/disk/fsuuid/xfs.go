@@ -47,6 +47,9 @@ const (
 	logSize    = 320
 )
 
+// maxRecords bounds the edits of one log, which is 2 GiB at most.
+const maxRecords = 1 << 20
+
 // unmountOp is the flag of the operation that a clean unmount logs last (XLOG_UNMOUNT_TRANS).
 const unmountOp = 0x20
 
@@ -108,6 +111,9 @@ func (x xfs) change(raw []byte) ([]Edit, error) {
 	}
 	block, blocks, per := int64(x.u32(xfsBlockSize)), x.u64(xfsBlocks), int64(x.u32(xfsAGBlocks))
 	groups := int64(x.u32(xfsAGCount))
+	if groups > maxCopies {
+		return nil, fixed("it has more than %d super blocks", maxCopies)
+	}
 	if block < 512 || block > 64<<10 || blocks > uint64(x.size/block) || per <= 0 || (groups-1)*per >= int64(blocks) {
 		return nil, errOutside
 	}
@@ -166,6 +172,7 @@ func (x xfs) log(raw []byte, block int64) ([]Edit, error) {
 	var last []byte // header of the newest record
 	var lastAt int64
 	const step = 1 << 20
+	none := make([]byte, 4)
 	for at := int64(0); at < length; at += step {
 		b, err := x.at(first+at, int(min(step, length-at)))
 		if err != nil {
@@ -183,7 +190,10 @@ func (x xfs) log(raw []byte, block int64) ([]Edit, error) {
 			}
 			if bytes.Equal(h[logUUID:logUUID+16], x.uuid()) && !bytes.Equal(raw, x.uuid()) {
 				place := first + at + int64(i)
-				edits = append(edits, Edit{place + logSum, make([]byte, 4)}, Edit{place + logUUID, raw})
+				edits = append(edits, Edit{place + logSum, none}, Edit{place + logUUID, raw})
+			}
+			if len(edits) > maxRecords {
+				return nil, fixed("its log has more records than gild goes through")
 			}
 		}
 	}

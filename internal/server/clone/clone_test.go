@@ -22,7 +22,7 @@ func facts() clone.Facts {
 
 func TestRender(t *testing.T) {
 	tpl := api.Identity{
-		Hostname: "{{ .Name }}.{{ .Labels.rack }}.example",
+		Hostname: "{{ .Name }}.{{ .Labels.rack }}.example", NewIDs: true,
 		Network: []api.Link{
 			{MAC: "{{ .MAC | upper }}", Addresses: []string{"{{ .Values.address }}/24"}, Gateway: "10.0.0.1"},
 			{Name: "eth1", DHCP: true},
@@ -44,7 +44,7 @@ func TestRender(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := api.Identity{
-		Hostname: "web-1.b7.example", MachineID: "new", SSHHostKeys: "new",
+		Hostname: "web-1.b7.example", MachineID: "new", SSHHostKeys: "new", NewIDs: true,
 		Network: []api.Link{
 			{MAC: "52:54:00:12:34:56", Addresses: []string{"10.0.0.5/24"}, Gateway: "10.0.0.1"},
 			{Name: "eth1", DHCP: true},

@@ -26,6 +26,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/coldplug"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/agent/newids"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/golden"
@@ -59,7 +60,8 @@ type Agent struct {
 	sealed string // plan whose flash has succeeded
 	// preserved are the PARTUUIDs of what that flash left as it was.
 	preserved []string
-	recorder  *recorder // of the flash under way; the engine's listener has it
+	recorder  *recorder      // of the flash under way; the engine's listener has it
+	ids       *newids.Change // of that flash; nil before there is one
 	result    flashed
 }
 

@@ -10,7 +10,10 @@ import (
 
 	"github.com/gild-dev/gild/internal/agent/identity"
 	"github.com/gild-dev/gild/internal/agent/mount"
+	"github.com/gild-dev/gild/internal/agent/newids"
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/golden"
 )
 
 // errNoRoot stops a flash that could not end as its plan wants it, before
@@ -36,11 +39,11 @@ func (a *Agent) clone(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	notes, err := a.writeIdentity(ctx, id)
-	for _, n := range notes {
-		a.note("identity", "%s", n)
+	write := a.writeIdentity
+	if id.NewIDs {
+		write = a.writeWithNewIDs
 	}
-	if err != nil {
+	if err := write(ctx, id); err != nil {
 		return "", err
 	}
 	a.result.identity = a.plan.Identity
@@ -60,14 +63,58 @@ func (a *Agent) fetchIdentity(ctx context.Context) (api.Identity, error) {
 	return id, nil
 }
 
-func (a *Agent) writeIdentity(ctx context.Context, id api.Identity) (notes []string, err error) {
+func (a *Agent) writeIdentity(ctx context.Context, id api.Identity) error {
 	fs := a.image.Config.Boot.Root
-	flags, data := mount.Options(fs.Options)
-	// Foreign until the system itself runs: nothing of it is started here.
-	flags = flags&^unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
-	if err := a.mountPartition(ctx, fs.Partition, fs.FileSystem, newRoot, flags, data); err != nil {
-		return nil, err
+	if err := a.mountForeign(ctx, golden.Partition{Number: fs.Partition, FileSystem: fs.FileSystem}, newRoot, true); err != nil {
+		return err
 	}
-	notes, err = identity.Write(newRoot, identity.Job{Identity: id, Plan: a.plan.ID, MAC: a.conn.MAC})
-	return notes, errors.Join(err, mount.Unmount(newRoot))
+	return errors.Join(a.writeRoot(id, newRoot), mount.Unmount(newRoot))
+}
+
+// writeRoot writes the identity to the root that is mounted at dir.
+func (a *Agent) writeRoot(id api.Identity, dir string) error {
+	notes, err := identity.Write(dir, identity.Job{Identity: id, Plan: a.plan.ID, MAC: a.conn.MAC})
+	for _, n := range notes {
+		a.note("identity", "%s", n)
+	}
+	return err
+}
+
+// mountForeign mounts a partition of the new system to change files in it:
+// nothing of it is started here.
+func (a *Agent) mountForeign(ctx context.Context, p golden.Partition, dir string, writable bool) error {
+	var flags uintptr
+	var data string
+	if fs := a.image.Config.Boot.Root; p.Number == fs.Partition {
+		flags, data = mount.Options(fs.Options)
+	}
+	flags = flags&^unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
+	if !writable {
+		flags |= unix.MS_RDONLY
+	}
+	return a.mountPartition(ctx, p.Number, p.FileSystem, dir, flags, data)
+}
+
+// writeWithNewIDs also gives the disk and its file systems IDs of their own. A
+// try that failed half-way goes on with what it knows.
+func (a *Agent) writeWithNewIDs(ctx context.Context, id api.Identity) error {
+	if a.ids == nil {
+		a.ids = newids.New(newids.Job{
+			Plan: a.plan.ID, Image: a.image.Config, Preserved: a.preserved, Dir: newRoot,
+			Open: func() (*blockdev.Device, error) { return a.host.open(a.disk.Name) },
+			Mount: func(ctx context.Context, p golden.Partition, writable bool) error {
+				return a.mountForeign(ctx, p, newRoot, writable)
+			},
+			Note: func(format string, args ...any) { a.note("identity", format, args...) },
+		})
+	}
+	if err := a.ids.Run(ctx, func() error { return a.writeRoot(id, newRoot) }); err != nil {
+		return err
+	}
+	device, err := a.host.open(a.disk.Name)
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	return a.reread(ctx, device)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,6 +92,9 @@ func (a *Agent) prepareSwitch(ctx context.Context) (_ jump, err error) {
 	if boot == nil {
 		return nil, errNoKernel
 	}
+	if a.plan.Handoff != handoff.SwitchRoot && a.staleLine() {
+		return nil, errStale
+	}
 	flags, data := mount.Options(boot.Root.Options)
 	// As the kernel does it for a boot from the disk; the new system's init
 	// makes the root writable when it has checked it.
@@ -114,6 +118,15 @@ func (a *Agent) prepareSwitch(ctx context.Context) (_ jump, err error) {
 		return nil, err
 	}
 	return s.Jump, nil
+}
+
+// errStale keeps auto from a switch_root that would leave the old UUIDs in
+// /proc/cmdline: kernel-install(8) writes what is there into the boot entries of
+// the next kernel.
+var errStale = errors.New("the running kernel's command line names a UUID that has changed")
+
+func (a *Agent) staleLine() bool {
+	return a.ids != nil && slices.ContainsFunc(a.line, func(w cmdline.Word) bool { return a.ids.Replace(w.Value) != w.Value })
 }
 
 // ownKernel is the release of the kernel on the image's own disk, whose
@@ -176,6 +189,9 @@ func (a *Agent) prepareKexec(ctx context.Context) (jump, error) {
 		return nil, err
 	}
 	kernel := handoff.Kernel{Cmdline: boot.Cmdline}
+	if a.ids != nil {
+		kernel.Cmdline = a.ids.Replace(kernel.Cmdline)
+	}
 	paths, err := a.bootFiles(ctx, append([]string{boot.Kernel}, boot.Initrds...))
 	if err == nil {
 		kernel.Image, kernel.Initrds = paths[0], paths[1:]

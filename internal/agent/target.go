@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/agent/mount"
+	"github.com/gild-dev/gild/internal/agent/newids"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/disk/blockdev"
@@ -72,7 +73,10 @@ func (e *claimedError) Error() string {
 // judge refuses a disk whose content the plan does not permit to overwrite, and
 // gives the partitions that stay.
 func (a *Agent) judge(disk api.Disk) ([]api.Partition, error) {
-	verdict, err := diskloss.Of(disk, describeImage(a.image.Config.Disk), a.plan.Keep, a.plan.Known)
+	// An earlier boot may have been cut off after it gave the disk new IDs, and
+	// before it could tell.
+	known := slices.Concat(a.plan.Known, newids.Left(disk.TableID, a.plan.ID, a.image.Config.Disk))
+	verdict, err := diskloss.Of(disk, describeImage(a.image.Config.Disk), a.plan.Keep, known)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +152,7 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	a.ids = nil
 	start := time.Now()
 	a.recorder = newRecorder(start)
 	result, err := flash.Run(ctx, flash.Job{
@@ -197,6 +202,9 @@ func (s permanent) ReadRange(ctx context.Context, off, length int64) (io.ReadClo
 // disk is complete and boots without it, so nothing here stops the boot: the
 // handoff finds another way if a partition cannot be seen.
 func (a *Agent) grow(ctx context.Context) (string, error) {
+	if a.ids != nil {
+		return "already done", nil // and its table may not be readable now
+	}
 	start := time.Now()
 	note, err := a.growPartition(ctx)
 	if err != nil {
@@ -241,13 +249,18 @@ func (a *Agent) growPartition(ctx context.Context) (note string, err error) {
 		}
 		note, a.result.grown = plan.Note, plan.Grown
 	}
+	return note, a.reread(ctx, device)
+}
+
+// reread shows the kernel and the receipt what the partition table now says.
+func (a *Agent) reread(ctx context.Context, device *blockdev.Device) error {
 	table, err := partition.Read(device, device.Size(), device.SectorSize())
 	if err != nil {
-		return "", err
+		return err
 	}
-	addContent(&a.disk, device) // as the receipt tells it
+	addContent(&a.disk, device)
 	a.disk.Holds = blockdev.Signatures(device, device.Size())
-	return note, device.RereadPartitions(ctx, table.Partitions)
+	return device.RereadPartitions(ctx, table.Partitions)
 }
 
 // preservedNames are the kept partitions as the receipt names them.

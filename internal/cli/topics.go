@@ -60,8 +60,16 @@ machine or from a group. It is written to the new system before that starts.
   files              list: path, content, mode, owner, group
   cloudInit          NoCloud seed: userData, metaData, networkConfig, vendorData
   credentials        systemd credentials by name
-  newIDs             own UUIDs for file systems and disk
+  newIDs             own UUIDs for disk and file systems: true or false
   beacon             unit, cloud-init or off: how the new system says it runs
+
+With newIDs the disk, its partitions and its file systems (ext2 to ext4, XFS,
+FAT, swap) get identifiers of their own; fstab, crypttab, the configuration of
+GRUB and the like follow. What cannot follow stays as in the image, and an
+event says why: a UUID that GRUB's core or a unified kernel image has built in,
+swap space that an initrd may look for, an ext4 whose checksums are made with
+its UUID ('tune2fs -O metadata_csum_seed' on the golden image changes that). A
+system whose root has a new UUID is entered by kexec unless --handoff says otherwise.
 
 Texts are templates with these values:
 

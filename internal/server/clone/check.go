@@ -86,9 +86,6 @@ func (c *checker) whole(id api.Identity) {
 	if c.templates && id.BeaconURL != "" {
 		c.fail("beaconURL is filled in by the server")
 	}
-	if id.NewIDs {
-		c.fail("newIDs is not supported yet: clones keep the UUIDs of the image's file systems and partition table, which do no harm on disks of different machines")
-	}
 	if len(id.Search) > maxList || len(id.DNS) > maxList {
 		c.fail("more than %d DNS servers or search domains", maxList)
 	}

@@ -22,7 +22,7 @@ func facts() clone.Facts {
 
 func TestRender(t *testing.T) {
 	tpl := api.Identity{
-		Hostname: "{{ .Name }}.{{ .Labels.rack }}.example",
+		Hostname: "{{ .Name }}.{{ .Labels.rack }}.example", NewIDs: true,
 		Network: []api.Link{
 			{MAC: "{{ .MAC | upper }}", Addresses: []string{"{{ .Values.address }}/24"}, Gateway: "10.0.0.1"},
 			{Name: "eth1", DHCP: true},
@@ -44,7 +44,7 @@ func TestRender(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := api.Identity{
-		Hostname: "web-1.b7.example", MachineID: "new", SSHHostKeys: "new",
+		Hostname: "web-1.b7.example", MachineID: "new", SSHHostKeys: "new", NewIDs: true,
 		Network: []api.Link{
 			{MAC: "52:54:00:12:34:56", Addresses: []string{"10.0.0.5/24"}, Gateway: "10.0.0.1"},
 			{Name: "eth1", DHCP: true},
@@ -126,7 +126,6 @@ func TestRenderErrors(t *testing.T) {
 		{file(strings.Repeat("{{ .Values.big }}", 100)), func(f *clone.Facts) { f.Values["big"] = strings.Repeat("x", 16<<10) }, "more than 524288 bytes"},
 		{api.Identity{Hostname: "{{ .Values.role }}"}, nil, "not a host name"},
 		{api.Identity{Files: []api.File{{Path: "/etc/{{ .Values.up }}"}}}, func(f *clone.Facts) { f.Values["up"] = "../../dev/sda" }, "in its shortest form"},
-		{api.Identity{NewIDs: true}, nil, "newIDs"},
 	} {
 		f := facts()
 		if tt.edit != nil {

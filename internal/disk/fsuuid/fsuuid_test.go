@@ -7,9 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const mib = 1 << 20
@@ -76,6 +79,29 @@ func apply(t testing.TB, path, kind, id string, n int) (planned int) {
 	return planned
 }
 
+// apart runs do on a thread with a mount namespace of its own. Whoever else makes
+// one meanwhile would take a copy of our mounts along, and keep them mounted.
+func apart(t testing.TB, do func()) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		defer close(done)      // also when do ends the goroutine by t.Fatal
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		if err != nil {
+			done <- err
+			return
+		}
+		do()
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
 // mounted mounts a file system image and calls do in it; without root nothing happens.
 func mounted(t testing.TB, path, kind string, do func(dir string)) {
 	t.Helper()
@@ -88,9 +114,11 @@ func mounted(t testing.TB, path, kind string, do func(dir string)) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "mount", "-o", "loop", "-t", kind, path, dir)
-	do(dir)
-	run(t, "umount", dir)
+	apart(t, func() {
+		run(t, "mount", "-o", "loop", "-t", kind, path, dir)
+		do(dir)
+		run(t, "umount", dir)
+	})
 }
 
 // line is the one of text that begins with prefix.

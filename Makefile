@@ -28,7 +28,7 @@ agent: ## build the agent for every architecture
 man: ## write the man pages to bin/man
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run ./cmd/gild man bin/man
 
-demo: ## flash an empty virtual machine over the network and watch it reach its login prompt
+demo: ## flash one empty virtual machine over the network, then three together, and watch them
 	@scripts/deps demo
 	@$(MAKE) --no-print-directory build
 	@scripts/as-root $(GO) run ./test/demo -gild bin/gild $(if $(IMAGE),-image '$(IMAGE)')

@@ -61,6 +61,7 @@ type Agent struct {
 	// preserved are the PARTUUIDs of what that flash left as it was.
 	preserved []string
 	ids       *newids.Change // of that flash; nil before there is one
+	recorder  *recorder      // of the flash under way; the engine's listener has it
 	result    flashed
 }
 
@@ -123,14 +124,26 @@ func boot() {
 	a.guard("children", func() { a.kids.reap(ctx) })
 	a.guard("signals", func() { a.signals(ctx) })
 
-	a.console.line("gild " + version.String())
+	a.introduce((machine{sys: "/sys"}).nameplate(), a.settings.Server)
 	for _, err := range early {
-		a.event(api.Event{Step: "start", State: api.StateFailed, Cause: "mount", Message: err.Error()})
+		a.event(api.Event{Step: "start", State: api.StateFailed, Cause: api.CauseEarlyMount, Message: err.Error()})
 	}
 	for _, w := range warnings {
 		a.event(api.Event{Step: "start", State: api.StateProgress, Message: w})
 	}
 	a.walk(ctx, a.steps())
+}
+
+// introduce says on the consoles who is here and whom it is going to ask.
+func (a *Agent) introduce(i api.Inventory, server string) {
+	a.console.plate.hardware(i)
+	a.console.line("gild " + version.String())
+	if who := a.console.plate.String(); who != "" {
+		a.show(a.uptime(), "machine: "+who)
+	}
+	if server != "" {
+		a.show(a.uptime(), "server: "+clean(server))
+	}
 }
 
 func logLevel(debug bool) slog.Level {

@@ -192,85 +192,12 @@ func TestQueueIsBoundedAndKeepsTheLatest(t *testing.T) {
 	}
 }
 
-func TestConsoleNeverBlocks(t *testing.T) {
-	c := &console{}
-	c.add(t.Context(), blocked{t.Context()}, true)
-	done := make(chan struct{})
-	go func() {
-		for range 10000 {
-			c.line("x")
-			c.progress("y")
-		}
-		c.drain(10 * time.Millisecond)
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(10 * time.Second):
-		t.Fatal("a console that does not take anything holds up the boot")
-	}
-}
-
-type blocked struct{ ctx context.Context }
-
-func (b blocked) Write([]byte) (int, error) {
-	<-b.ctx.Done()
-	return 0, b.ctx.Err()
-}
-
-func TestConsoleProgress(t *testing.T) {
-	c := &console{}
-	live, log := &safeBuffer{}, &safeBuffer{}
-	c.add(t.Context(), live, true)
-	c.add(t.Context(), log, false)
-	for _, s := range []string{"1 %", "2 %", "3 %"} {
-		c.progress(s)
-	}
-	c.line("done")
-	c.drain(time.Second)
-	if want := "\r\x1b[K1 %\r\x1b[K2 %\r\x1b[K3 %\r\x1b[Kdone\r\n"; live.String() != want {
-		t.Errorf("screen = %q; want %q", live, want)
-	}
-	if want := "1 %\r\ndone\r\n"; log.String() != want {
-		t.Errorf("serial log = %q; want %q", log, want)
-	}
-}
-
-func TestKmsgCutsAndCleans(t *testing.T) {
-	var b bytes.Buffer
-	k := &kmsg{w: &b}
-	k.write(kmsgWarning, "a\nb\x1b[2J"+strings.Repeat("x", 2000))
-	if got := b.String(); len(got) != kmsgLimit || !strings.HasPrefix(got, "<4>gild: a b?[2Jxx") {
-		t.Errorf("kmsg = %d bytes, %.30q; want %d, cleaned", len(got), got, kmsgLimit)
-	}
-	b.Reset()
-	slog.New(&kmsgHandler{out: k}).With("link", "eth0").Warn("lost", "error", "x")
-	if got := b.String(); got != "<4>gild: lost link=eth0 error=x" {
-		t.Errorf("kmsg = %q", got)
-	}
-}
-
 func TestClean(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain ä": "plain ä", "a\nb\tc": "a b c", "\x1b]0;x\x07": "?]0;x?", "\u202eevil": "?evil", "\xff": "?", "\x00": "?",
 	} {
 		if got := clean(in); got != want {
 			t.Errorf("clean(%q) = %q; want %q", in, got, want)
-		}
-	}
-}
-
-func TestProgressLine(t *testing.T) {
-	for _, tt := range []struct {
-		p    api.Progress
-		want string
-	}{
-		{api.Progress{Phase: "write", Done: 1e9, Total: 4e9, Rate: 1e8}, "write 25 %, 1.0 of 4.0 GB, 100 MB/s, 30s left"},
-		{api.Progress{Phase: "seal"}, "seal"},
-		{api.Progress{Phase: "write", Done: 0, Total: 4e9, Rate: 1e-300}, "write 0 %, 0.0 of 4.0 GB, 0 MB/s"},
-	} {
-		if got := progressLine(tt.p); got != tt.want {
-			t.Errorf("progressLine(%+v) = %q; want %q", tt.p, got, tt.want)
 		}
 	}
 }

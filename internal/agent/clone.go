@@ -35,12 +35,9 @@ func (a *Agent) clone(ctx context.Context) (string, error) {
 		return "none in the plan", nil
 	}
 	start := time.Now()
-	id, err := a.client.Identity(ctx, api.IdentityRequest{Session: a.session, MAC: a.conn.MAC, Plan: a.plan.ID})
+	id, err := a.fetchIdentity(ctx)
 	if err != nil {
 		return "", err
-	}
-	if id.Digest() != a.plan.Identity {
-		return "", errors.New("the server sent another identity than the plan names")
 	}
 	write := a.writeIdentity
 	if id.NewIDs {
@@ -52,6 +49,18 @@ func (a *Agent) clone(ctx context.Context) (string, error) {
 	a.result.identity = a.plan.Identity
 	a.result.times["identity"] = time.Since(start).Seconds()
 	return "this system is " + id.Hostname, nil
+}
+
+// fetchIdentity gets what the plan wants the new system to be.
+func (a *Agent) fetchIdentity(ctx context.Context) (api.Identity, error) {
+	id, err := a.client.Identity(ctx, api.IdentityRequest{Session: a.session, MAC: a.conn.MAC, Plan: a.plan.ID})
+	if err != nil {
+		return api.Identity{}, err
+	}
+	if id.Digest() != a.plan.Identity {
+		return api.Identity{}, errors.New("the server sent another identity than the plan names")
+	}
+	return id, nil
 }
 
 func (a *Agent) writeIdentity(ctx context.Context, id api.Identity) error {

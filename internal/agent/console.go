@@ -19,11 +19,12 @@ import (
 type console struct {
 	names []string // "tty0", "ttyS0"
 	outs  []*consoleOut
+	plate nameplate
 }
 
 type consoleOut struct {
 	w     io.Writer
-	live  bool // a screen: progress is redrawn in place
+	live  bool // a screen: lines are wrapped, progress is redrawn in place
 	lines chan string
 
 	mu       sync.Mutex
@@ -31,9 +32,12 @@ type consoleOut struct {
 	open     bool      // the cursor is behind a live line
 }
 
-// progressEvery is the distance of progress lines where they pile up, as in
-// the log of a serial line; screens are redrawn as often as there is news.
-const progressEvery = time.Second
+// How often progress is shown: on a screen in place, so that a person sees that
+// it lives; on a serial line, where it piles up in somebody's log, less often.
+const (
+	redrawEvery = time.Second
+	lineEvery   = 10 * time.Second
+)
 
 // openConsoles opens all that active (a file of sysfs) names, and
 // /dev/console where it names none.
@@ -72,33 +76,67 @@ func (c *console) add(ctx context.Context, w io.Writer, live bool) {
 	}()
 }
 
-// line shows a whole line.
+// line shows a whole line. A screen gets it wrapped at words; a serial line as
+// it is, so that its log can be searched.
 func (c *console) line(s string) {
 	for _, o := range c.outs {
+		text := s
+		if o.live {
+			text = strings.Join(wrap(s, screenWidth, indent), "\r\n")
+		}
 		o.mu.Lock()
 		begin := ""
 		if o.open {
 			o.open, begin = false, "\r\x1b[K"
 		}
-		o.put(begin + s + "\r\n")
+		o.put(begin + text + "\r\n")
 		o.mu.Unlock()
 	}
 }
 
-// progress shows how far a step is.
-func (c *console) progress(s string) {
+// progress shows how far a step is, at once if that is the first of a phase.
+func (c *console) progress(s string, first bool) {
+	now := time.Now()
 	for _, o := range c.outs {
 		o.mu.Lock()
+		every := lineEvery
+		if o.live {
+			every = redrawEvery
+		}
 		switch {
+		case !first && now.Sub(o.progress) < every:
 		case o.live:
-			o.open = true
+			o.open, o.progress = true, now
 			o.put("\r\x1b[K" + s)
-		case time.Since(o.progress) >= progressEvery:
-			o.progress = time.Now()
+		default:
+			o.progress = now
 			o.put(s + "\r\n")
 		}
 		o.mu.Unlock()
 	}
+}
+
+// indent is where the text of a line begins, behind "[   12.34] ".
+const indent = 11
+
+// wrap breaks a line at words so that no piece has more than width cells. The
+// pieces behind the first are indented.
+func wrap(s string, width, indent int) []string {
+	var lines []string
+	line := []rune(s)
+	for len(line) > width {
+		at := width
+		for i := width; i > indent; i-- {
+			if line[i] == ' ' {
+				at = i
+				break
+			}
+		}
+		lines = append(lines, strings.TrimRight(string(line[:at]), " "))
+		rest := strings.TrimLeft(string(line[at:]), " ")
+		line = []rune(strings.Repeat(" ", indent) + rest)
+	}
+	return append(lines, string(line))
 }
 
 // put queues s. A console that does not keep up loses lines.

@@ -48,6 +48,12 @@ func (m machine) inventory(mac string) api.Inventory {
 	return inv
 }
 
+// nameplate is the part of an inventory that a person knows a machine by. It
+// asks no device, which might not answer.
+func (m machine) nameplate() api.Inventory {
+	return api.Inventory{Vendor: m.dmi("sys_vendor"), Product: m.dmi("product_name"), Serial: m.dmi("product_serial")}
+}
+
 // text reads a small file of sysfs.
 func text(path string) string {
 	b, err := os.ReadFile(path)

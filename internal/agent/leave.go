@@ -64,7 +64,7 @@ func (a *Agent) handoff(ctx context.Context) (string, error) {
 		}
 		committed, err := a.jump(leave)
 		reasons = append(reasons, way+": "+err.Error())
-		a.event(api.Event{Step: "handoff", State: api.StateFailed, Cause: "handoff-failed", Message: reasons[len(reasons)-1]})
+		a.event(api.Event{Step: "handoff", State: api.StateFailed, Cause: api.CauseHandoff, Message: reasons[len(reasons)-1]})
 		if committed {
 			return "", handoff.RebootNow()
 		}
@@ -263,7 +263,10 @@ func (a *Agent) mountPartition(ctx context.Context, number int, fsType, dir stri
 	if err != nil {
 		return err
 	}
-	return mount.Point{Source: node, Target: dir, Type: fsType, Flags: flags, Data: data}.Mount()
+	if err := (mount.Point{Source: node, Target: dir, Type: fsType, Flags: flags, Data: data}).Mount(); err != nil {
+		return &mountError{err}
+	}
+	return nil
 }
 
 // partitionNode waits for the device node of a partition, whose name only the
@@ -298,7 +301,7 @@ func (a *Agent) receipt(ctx context.Context, way string, reasons []string) {
 	a.event(api.Event{Step: "handoff", State: api.StateProgress, Message: "leaving by " + way, Receipt: &api.Receipt{
 		Plan: a.plan.ID, Image: a.plan.Image.Digest, Disk: a.disk, ReadBack: cmp.Or(a.plan.ReadBack, "full"), Handoff: way, Reasons: reasons,
 		Written: r.Written, Zeroed: r.Zeroed, Kept: r.Kept, Wire: r.Wire, Repaired: r.Repaired, Memory: peakMemory(), PhaseTimes: r.times, Identity: r.identity,
-		Preserved: a.preservedNames(),
+		Preserved: a.preservedNames(), Samples: r.samples,
 	}})
 	if !a.queue.flush(ctx, 5*time.Second) {
 		a.console.line("the server does not take the receipt; trying for some minutes before leaving without")

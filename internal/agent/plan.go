@@ -32,6 +32,9 @@ func (a *Agent) askPlan(ctx context.Context) (string, error) {
 		if clockIsWrong(time.Now(), date) && a.host.setClock(date) == nil {
 			a.note("plan", "the clock was wrong and now follows the server's")
 		}
+		if a.console.plate.called(answer.Name) {
+			a.show(a.uptime(), "name: "+a.console.plate.argument())
+		}
 		switch answer.Action {
 		case api.ActionFlash:
 			return a.accept(answer)

@@ -28,6 +28,9 @@ type Rehearsal struct {
 	Drive api.Disk
 	// Console gets what a serial line would; nil: nobody reads it.
 	Console io.Writer
+	// Became is called with the identity that the new system would have; nil:
+	// not called.
+	Became func(api.Identity)
 	// Reported is called after each report, with how long it took and what came
 	// of it. One that failed comes again until it does not. nil: not called.
 	Reported func(r api.Report, took time.Duration, err error)
@@ -39,8 +42,9 @@ var ErrLocalDisk = errors.New("the machine restarts for its local disk")
 // Rehearse plays one boot of a machine against a real server: the boot table
 // from the plan to the receipt, by the steps, the engine and the report queue
 // of a real boot. What only PID 1 can do is left out: drivers, network,
-// growing, identity, and leaving, which is said to be a reboot. It returns nil
-// when the server has the receipt, ErrLocalDisk, or why ctx ended.
+// growing, and leaving, which is said to be a reboot. The identity is fetched
+// and not written. It returns nil when the server has the receipt,
+// ErrLocalDisk, or why ctx ended.
 func Rehearse(ctx context.Context, r Rehearsal) error {
 	c, err := client.New(r.Server)
 	if err != nil {
@@ -56,6 +60,8 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 		runner:  runner{console: screen, kmsg: &kmsg{}, queue: newQueue(), uptime: uptime, log: slog.New(slog.DiscardHandler)},
 		console: screen, client: c, conn: &netif.Conn{MAC: r.Inventory.MAC}, host: &stage{r, end}, session: rand.Text(),
 	}
+	a.introduce(r.Inventory, r.Server)
+	screen.plate.link(r.Inventory.MAC)
 	a.guard("report", func() {
 		a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
 			start := time.Now()
@@ -69,6 +75,9 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 	played := slices.DeleteFunc(a.steps(), func(s step) bool {
 		return !slices.Contains([]string{"plan", "image", "disk", "flash"}, s.name)
 	})
+	played = append(played, step{name: "identity", what: "making it a machine of its own", run: a.permitted(func(ctx context.Context) (string, error) {
+		return a.rehearseIdentity(ctx, r.Became)
+	})})
 	a.walk(ctx, append(played, step{name: "handoff", what: "leaving to the new system", run: a.permitted(func(ctx context.Context) (string, error) {
 		a.receipt(ctx, handoff.Reboot, nil)
 		if ctx.Err() != nil {
@@ -84,6 +93,22 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 		return cause
 	}
 	return nil
+}
+
+// rehearseIdentity does with the plan's identity all but write it.
+func (a *Agent) rehearseIdentity(ctx context.Context, became func(api.Identity)) (string, error) {
+	if a.plan.Identity == "" {
+		return "none in the plan", nil
+	}
+	id, err := a.fetchIdentity(ctx)
+	if err != nil {
+		return "", err
+	}
+	a.result.identity = a.plan.Identity
+	if became != nil {
+		became(id)
+	}
+	return "this system would be " + id.Hostname, nil
 }
 
 var errLeft = errors.New("left to the new system")

@@ -12,11 +12,6 @@ import (
 
 	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
-	"github.com/gild-dev/gild/internal/disk/blockdev"
-	"github.com/gild-dev/gild/internal/disk/diskloss"
-	"github.com/gild-dev/gild/internal/disk/diskrule"
-	"github.com/gild-dev/gild/internal/flash"
 )
 
 // step is one line of the boot table.
@@ -38,7 +33,9 @@ type runner struct {
 	log     *slog.Logger
 	wait    func(context.Context, time.Duration) error // nil is backoff.Sleep
 
-	progressSent time.Time // only the caller of progress touches it
+	// Only the caller of progress touches these.
+	progressSent time.Time
+	pace         pace
 }
 
 // walk runs the steps in order until the last one is done or ctx is. A step
@@ -121,14 +118,18 @@ func (r *runner) event(e api.Event) {
 	e.Uptime = r.uptime()
 	e.Message = clean(e.Message)
 	r.queue.add(e)
-	line := e.Step + ": " + e.Message
+	said := strings.Join(strings.Fields(e.Message), " ") // lists come on lines of their own
+	line := e.Step + ": " + said
 	switch e.State {
 	case api.StateFailed:
-		line = e.Step + " failed: " + e.Message
+		line = e.Step + " failed: " + said
 	case api.StateStart:
-		line = e.Step + ": " + e.Message + " ..."
+		line = e.Step + ": " + said + " ..."
 	}
-	r.console.line(fmt.Sprintf("[%8.2f] %s", e.Uptime, line))
+	r.show(e.Uptime, line)
+	if e.State == api.StateFailed {
+		r.advise(e.Cause)
+	}
 	level := kmsgInfo
 	if e.State == api.StateFailed {
 		level = kmsgWarning
@@ -136,11 +137,40 @@ func (r *runner) event(e api.Event) {
 	r.kmsg.write(level, line)
 }
 
-// progress shows how far a step is. The server hears of it once a second: it
-// may have a thousand machines to listen to.
+// show puts a line onto the consoles alone.
+func (r *runner) show(uptime float64, line string) {
+	r.console.line(fmt.Sprintf("[%8.2f] %s", uptime, line))
+}
+
+// advise tells whoever stands before the screen what to do, and which machine
+// this is: what was said of it when it started has long left the screen.
+func (r *runner) advise(cause string) {
+	plate := &r.console.plate
+	advice := api.Advice(cause, plate.argument())
+	if advice == "" {
+		return
+	}
+	text := "cause: " + cause
+	if who := plate.String(); who != "" {
+		text += ", on " + who
+	}
+	for _, s := range []string{text, "what to do: " + advice} {
+		margin := strings.Repeat(" ", indent)
+		for _, line := range wrap(margin+s, screenWidth, indent) {
+			r.console.line(line)
+		}
+	}
+}
+
+// reportEvery is how often the server hears of progress: it may have a
+// thousand machines to listen to.
+const reportEvery = time.Second
+
+// progress shows how far a step is, and tells the server now and then.
 func (r *runner) progress(e api.Event) {
-	r.console.progress(progressLine(*e.Progress))
-	if now := time.Now(); now.Sub(r.progressSent) >= progressEvery || e.Progress.Done == e.Progress.Total {
+	now := time.Now()
+	r.console.progress(r.pace.line(now, *e.Progress))
+	if now.Sub(r.progressSent) >= reportEvery || e.Progress.Done == e.Progress.Total {
 		r.progressSent = now
 		e.Time, e.Uptime = now.UTC(), r.uptime()
 		r.queue.add(e)
@@ -150,32 +180,6 @@ func (r *runner) progress(e api.Event) {
 // note tells of something within a step.
 func (r *runner) note(step, format string, args ...any) {
 	r.event(api.Event{Step: step, State: api.StateProgress, Message: fmt.Sprintf(format, args...)})
-}
-
-// cause gives a failure its stable code.
-func cause(step string, err error) string {
-	var rule *diskrule.Error
-	var busy *blockdev.BusyError
-	var claimed *claimedError
-	var keep *diskloss.KeepError
-	var status *client.StatusError
-	switch {
-	case errors.As(err, &rule) && len(rule.Matches) == 0:
-		return "disk-none"
-	case errors.As(err, &rule):
-		return "disk-ambiguous"
-	case errors.As(err, &claimed):
-		return "disk-claimed"
-	case errors.As(err, &keep):
-		return "keep-refused"
-	case errors.As(err, &busy):
-		return "disk-busy"
-	case errors.Is(err, flash.ErrUnfit), errors.Is(err, errUnfit):
-		return "disk-unfit"
-	case errors.As(err, &status):
-		return "server-refused"
-	}
-	return step + "-failed"
 }
 
 // clean makes foreign text fit for a terminal and a log: no control
@@ -190,19 +194,4 @@ func clean(s string) string {
 		}
 		return c
 	}, s[:min(len(s), 4000)])
-}
-
-// progressLine is "write 41 %, 1.2 of 2.9 GB, 180 MB/s, 9 s left".
-func progressLine(p api.Progress) string {
-	line := p.Phase
-	if p.Total > 0 {
-		line += fmt.Sprintf(" %d %%, %.1f of %.1f GB", int(float64(p.Done)/float64(p.Total)*100), float64(p.Done)/1e9, float64(p.Total)/1e9)
-	}
-	if p.Rate > 0 {
-		line += fmt.Sprintf(", %.0f MB/s", p.Rate/1e6)
-		if left := float64(p.Total-p.Done) / p.Rate; left >= 1 && left < 1e6 {
-			line += ", " + time.Duration(left*float64(time.Second)).Round(time.Second).String() + " left"
-		}
-	}
-	return line
 }

@@ -93,8 +93,9 @@ func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
 		return "", err
 	}
 	a.conn = conn
-	said := fmt.Sprintf("%s has %v", conn.Link, conn.Lease)
+	said := fmt.Sprintf("%s (%s) has %v", conn.Link, conn.MAC, conn.Lease)
 	mac := conn.MAC
+	a.console.plate.link(mac)
 	a.guard("lease", func() { conn.Keep(ctx) })
 	if a.client != nil {
 		a.guard("report", func() {

@@ -24,6 +24,9 @@ import (
 // errUnfit says that the disk and the image do not go together.
 var errUnfit = errors.New("nothing was written")
 
+// errTooSmall is the errUnfit of a disk that has no room for the image.
+var errTooSmall = fmt.Errorf("too small: %w", errUnfit)
+
 // flashed is what a flash leaves for the receipt.
 type flashed struct {
 	flash.Result
@@ -31,6 +34,7 @@ type flashed struct {
 	grown *partition.Partition
 	// identity is the digest of what was written, empty for none.
 	identity string
+	samples  []api.Sample // the throughput over time
 }
 
 // chooseDisk picks the one disk that the plan means and checks it against the
@@ -121,7 +125,7 @@ func fits(disk api.Disk, image golden.Disk) error {
 	case disk.SectorSize != image.SectorSize:
 		return fmt.Errorf("%s has sectors of %d bytes, the image was made for %d: %w", disk.Name, disk.SectorSize, image.SectorSize, errUnfit)
 	case disk.Size < image.Size:
-		return fmt.Errorf("%s has %d bytes, the image needs %d: %w", disk.Name, disk.Size, image.Size, errUnfit)
+		return fmt.Errorf("%s has %d bytes, the image needs %d: %w", disk.Name, disk.Size, image.Size, errTooSmall)
 	}
 	return nil
 }
@@ -150,6 +154,7 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 	}
 	a.ids = nil
 	start := time.Now()
+	a.recorder = newRecorder(start)
 	result, err := flash.Run(ctx, flash.Job{
 		Image:    a.image,
 		Keep:     keep,
@@ -163,7 +168,7 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 	}
 	a.sealed = a.plan.ID
 	addContent(&a.disk, device)
-	a.result = flashed{Result: result, times: map[string]float64{}}
+	a.result = flashed{Result: result, times: map[string]float64{}, samples: a.recorder.samples()}
 	for _, p := range result.Phases {
 		a.result.times[p.Phase.String()] = p.Took.Seconds()
 	}
@@ -173,6 +178,7 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 
 // reportProgress is called by the engine, from one goroutine.
 func (a *Agent) reportProgress(p flash.Progress) {
+	a.recorder.add(time.Now(), p)
 	a.progress(api.Event{Step: "flash", State: api.StateProgress, Progress: &api.Progress{
 		Phase: p.Phase.String(), Done: p.Done, Total: p.Total, Rate: p.Rate, Wire: p.Wire, Unanswered: int(p.Unanswered.Seconds()),
 	}})
@@ -202,13 +208,13 @@ func (a *Agent) grow(ctx context.Context) (string, error) {
 	start := time.Now()
 	note, err := a.growPartition(ctx)
 	if err != nil {
-		a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: "grow-failed", Message: err.Error()})
+		a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		return "left as the image has it", nil //nolint:nilerr // told above; the disk is complete without it
 	}
 	if a.result.grown != nil && ctx.Err() == nil {
 		size, err := a.growFileSystem(ctx, *a.result.grown)
 		if err != nil {
-			a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: "grow-failed", Message: err.Error()})
+			a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		} else {
 			note += size
 		}

@@ -136,6 +136,8 @@ type Answer struct {
 	Plan    *Plan  `json:"plan,omitempty"`
 	Retry   int    `json:"retry,omitempty"` // seconds
 	Message string `json:"message,omitempty"`
+	// Name is what operators call the machine; empty: nothing yet.
+	Name string `json:"name,omitempty"`
 	// Servers are base URLs of every server of this cluster, the one that
 	// answers first: an agent goes on with another when its own is gone.
 	Servers []string `json:"servers,omitempty"`
@@ -214,7 +216,7 @@ type Event struct {
 	Step    string    `json:"step"`             // a boot step's name: "network", "flash", ...
 	State   string    `json:"state"`
 	Message string    `json:"message,omitempty"`
-	Cause   string    `json:"cause,omitempty"` // stable code of a failure
+	Cause   string    `json:"cause,omitempty"` // stable code of a failure: causes.go
 	Actor   string    `json:"actor,omitempty"` // who made it happen: see the Actor constants
 	To      string    `json:"to,omitempty"`    // state of the machine that it entered by this
 	Plan    string    `json:"plan,omitempty"`  // that it belongs to: Flash.Plan

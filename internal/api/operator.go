@@ -40,18 +40,21 @@ type Machine struct {
 	ID string `json:"id"`
 	// MAC is the address that the machine last booted or reported by; empty
 	// for one that is registered by other labels and was never seen.
-	MAC       string     `json:"mac,omitempty"`
-	Spec      Spec       `json:"spec,omitzero"`
-	State     string     `json:"state"`
-	Since     time.Time  `json:"since"` // of the state
-	FirstSeen time.Time  `json:"firstSeen,omitzero"`
-	LastSeen  time.Time  `json:"lastSeen,omitzero"`
-	Firmware  string     `json:"firmware,omitempty"` // as DHCP told: "BIOS", "UEFI x64", ...
-	Address   string     `json:"address,omitempty"`  // IP that it was last heard from
-	Inventory *Inventory `json:"inventory,omitempty"`
-	Armed     *Armed     `json:"armed,omitempty"`
-	Session   string     `json:"session,omitempty"` // of the agent that is or was last in the machine
-	Seq       uint64     `json:"seq,omitempty"`     // of the last event kept of Session
+	MAC  string `json:"mac,omitempty"`
+	Spec Spec   `json:"spec,omitzero"`
+	// SpecRevision is of Spec as it is shown here: an edit that sends it back
+	// is refused when somebody else has changed the spec since.
+	SpecRevision string     `json:"specRevision,omitempty"`
+	State        string     `json:"state"`
+	Since        time.Time  `json:"since"` // of the state
+	FirstSeen    time.Time  `json:"firstSeen,omitzero"`
+	LastSeen     time.Time  `json:"lastSeen,omitzero"`
+	Firmware     string     `json:"firmware,omitempty"` // as DHCP told: "BIOS", "UEFI x64", ...
+	Address      string     `json:"address,omitempty"`  // IP that it was last heard from
+	Inventory    *Inventory `json:"inventory,omitempty"`
+	Armed        *Armed     `json:"armed,omitempty"`
+	Session      string     `json:"session,omitempty"` // of the agent that is or was last in the machine
+	Seq          uint64     `json:"seq,omitempty"`     // of the last event kept of Session
 	// AgentSeen is when Session last spoke, FirmwareSeen when firmware or iPXE
 	// of this machine did: an agent that is older than its firmware is gone.
 	AgentSeen    time.Time `json:"agentSeen,omitzero"`
@@ -69,6 +72,9 @@ type Machine struct {
 	Writing  bool      `json:"writing,omitempty"`
 	Progress *Progress `json:"progress,omitempty"`
 	Receipt  *Receipt  `json:"receipt,omitempty"` // of the last flash that ended well
+	// System is the image of that flash: what is on the disk, as far as gild
+	// knows.
+	System *PlanImage `json:"system,omitempty"`
 	// Awaited is what will confirm that the system of the last flash runs.
 	Awaited *Awaited `json:"awaited,omitempty"`
 	Cause   string   `json:"cause,omitempty"`   // why it failed

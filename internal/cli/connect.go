@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api/client"
@@ -23,10 +20,6 @@ type connection struct {
 	tokenFile string
 	ca        string // file of certificates
 }
-
-// tokenName is the file in the data directory that holds the admin token of
-// the server on this machine.
-const tokenName = "admin-token"
 
 // maxTokenFile and maxCAFile bound in bytes what is read of these files.
 const (
@@ -40,7 +33,7 @@ func (a *app) operator() (*client.Operator, error) {
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return nil, usageError{hinted{fmt.Errorf("--server %.100q is no URL of a server", a.server), "give it as http://127.0.0.1:8081 or https://HOST:PORT"}}
 	}
-	token, err := a.token(base)
+	token, err := a.token()
 	if err != nil {
 		return nil, err
 	}
@@ -72,10 +65,8 @@ func (a *app) operatorHTTP() (*http.Client, error) {
 	}, nil
 }
 
-// token finds the admin token. What the operator named goes to any server;
-// the one that lies in the data directory is of the server on this machine
-// and goes nowhere else.
-func (a *app) token(base *url.URL) (string, error) {
+// token finds the admin token; empty: none is given, and loopback asks for none.
+func (a *app) token() (string, error) {
 	if path := a.tokenFile; path != "" {
 		return readToken(path)
 	}
@@ -85,20 +76,7 @@ func (a *app) token(base *url.URL) (string, error) {
 	if token := a.Getenv("GILD_TOKEN"); token != "" {
 		return checkToken("GILD_TOKEN", token)
 	}
-	if !loopback(base.Hostname()) {
-		return "", nil
-	}
-	token, err := readToken(filepath.Join(a.data, tokenName))
-	// Loopback needs no token, so that one is nice to have.
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return "", nil
-	}
-	return token, err
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return "", nil
 }
 
 func readToken(path string) (string, error) {
@@ -147,7 +125,7 @@ func (a *app) reached(err error) error {
 	}
 	switch {
 	case said.Status == http.StatusUnauthorized, said.Status == http.StatusForbidden:
-		return denied{hinted{err, "give the admin token that `gild serve` showed at its first start: --token-file FILE, GILD_TOKEN_FILE or GILD_TOKEN"}}
+		return denied{hinted{err, "give the admin token that `gild serve` showed at its first start: --token-file FILE, GILD_TOKEN_FILE or GILD_TOKEN; `gild token new` makes another"}}
 	case said.Status == http.StatusNotFound:
 		return notFound{err}
 	case said.Status == http.StatusConflict:

@@ -31,6 +31,7 @@ type fakeServer struct {
 	token    string // wanted; empty: none
 	asked    []string
 	flashed  map[string]api.FlashRequest
+	race     string // name of a machine that others change first
 }
 
 func newFake(t *testing.T, machines ...api.Machine) *fakeServer {
@@ -111,6 +112,10 @@ func (f *fakeServer) machineRoutes(mux *http.ServeMux) {
 	}
 	mux.HandleFunc("GET "+api.PathMachine, find(func(w http.ResponseWriter, _ *http.Request, m *api.Machine) { answer(w, m) }))
 	mux.HandleFunc("PUT "+api.PathMachine, find(func(w http.ResponseWriter, r *http.Request, m *api.Machine) {
+		if r.URL.Query().Get("revision") != m.SpecRevision || m.Spec.Name == f.race && f.race != "" {
+			problem(w, http.StatusConflict, "changed by somebody else since it was read")
+			return
+		}
 		m.Spec = api.Spec{}
 		_ = json.NewDecoder(r.Body).Decode(&m.Spec)
 		answer(w, m)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -37,8 +38,27 @@ func (a *app) machineLsCmd() *cobra.Command {
 }
 
 func selectorFlag(cmd *cobra.Command, to *string) {
-	cmd.Flags().StringVarP(to, "selector", "l", "", "machines whose labels match, a `selector` such as rack=b7 (see gild help selectors)")
+	cmd.Flags().VarP((*selectorText)(to), "selector", "l", "machines whose labels match, a `selector` such as rack=b7 (see gild help selectors)")
 }
+
+// selectorText is a selector that was given. An empty one is refused: it is a
+// shell variable without a value more often than a wish for every machine.
+type selectorText string
+
+// Set takes the flag's text.
+func (s *selectorText) Set(text string) error {
+	if strings.TrimSpace(text) == "" {
+		return errors.New("it is empty, and would pick every machine")
+	}
+	*s = selectorText(text)
+	return nil
+}
+
+// String is the text as it was given.
+func (s *selectorText) String() string { return string(*s) }
+
+// Type is what the flag takes.
+func (s *selectorText) Type() string { return "selector" }
 
 func (a *app) runMachineLs(ctx context.Context, selector string) error {
 	op, err := a.operator()
@@ -62,8 +82,11 @@ func machineTable(machines []api.Machine, now time.Time) table {
 	for i := range machines {
 		m := &machines[i]
 		image := "-"
-		if m.Armed != nil {
+		switch {
+		case m.Armed != nil:
 			image = printable(m.Armed.Plan.Image.Name)
+		case m.System != nil:
+			image = printable(m.System.Name)
 		}
 		t.rows = append(t.rows, []string{
 			display(m), doneText(m), image,

@@ -198,7 +198,8 @@ func (a *app) machineEditCmd() *cobra.Command {
 		Short: "change what is said of machines",
 		Long: `Change what is said of machines: their names, labels and defaults for flashes.
 Only what flags name is changed; an empty text takes a setting back. What
-'gild apply' said of a machine it will say again.`,
+'gild apply' said of a machine it will say again. A machine that somebody else
+changes at the same moment is left as it is, and the answer says so.`,
 		Example: `  gild machine edit 52:54:00:12:34:56 --name web-1 --label rack=b7
   gild machine edit -l rack=b7 --image web --label old-`,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -229,7 +230,7 @@ func (a *app) runMachineEdit(ctx context.Context, names []string, selector strin
 	errs := each(machines, func(i int, m api.Machine) error {
 		err := s.apply(&m.Spec)
 		if err == nil {
-			edited[i], err = op.Edit(ctx, m.ID, m.Spec)
+			edited[i], err = op.EditRead(ctx, m, m.Spec)
 		}
 		return a.reached(of(display(&m), err))
 	})

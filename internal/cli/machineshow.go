@@ -74,6 +74,9 @@ func (a *app) printMachine(m *api.Machine) {
 	if m.Cause != "" || m.Conflict != "" {
 		line("because", "%s", lastText(m))
 	}
+	if text := adviceText(m); text != "" {
+		line("what to do", "%s", text)
+	}
 	if !m.Stuck.IsZero() {
 		line("stuck", "nothing heard since %s", m.Stuck.Local().Format(time.DateTime))
 	}
@@ -112,6 +115,18 @@ func (a *app) printMachine(m *api.Machine) {
 		line("awaited", "a sign of life by %s (%s), %d of %d network boots without it",
 			w.Until.Local().Format(time.DateTime), cmp.Or(w.Probe, "beacon"), w.Boots, w.Limit)
 	}
+}
+
+// adviceText says what to do about a machine that is not as it should be. What
+// keeps an operator from trusting its record comes first.
+func adviceText(m *api.Machine) string {
+	switch {
+	case m.Conflict != "":
+		return api.Advice(api.CauseConflict, display(m))
+	case !m.Stuck.IsZero():
+		return api.Advice(api.CauseSilent, display(m))
+	}
+	return api.Advice(m.Cause, display(m))
 }
 
 func until(t time.Time) string {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -58,16 +59,12 @@ func (a *app) stateBackupCmd() *cobra.Command {
 
 // backup writes a backup of the cluster or of the data directory.
 func (a *app) backup(ctx context.Context, o *etcdOptions, w io.Writer) error {
-	s, done, err := o.store(ctx)
+	cluster, err := o.cluster()
 	if err != nil {
 		return err
 	}
-	if s == nil {
-		return state.BackupDir(ctx, a.data, o.keys(), w)
-	}
-	defer done()
-	_, err = s.Backup(ctx, w)
-	return err
+	s := server.Server{DataDir: a.data, Etcd: cluster, Prefix: o.prefix}
+	return s.Backup(ctx, w)
 }
 
 func (a *app) stateRestoreCmd() *cobra.Command {

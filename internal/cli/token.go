@@ -12,9 +12,9 @@ import (
 
 const tokenNewLong = `Make a new admin token and show it, once.
 
-The old token and every login end at once. The token is made in the server's
-state: with --etcd at any time, otherwise on the server's own machine while
-gild serve is stopped.`
+The old token and every login end at once. It is made on the server's own
+machine, by the user that gild serve runs as or by root, whether gild serve
+runs or not; or from anywhere with --etcd.`
 
 // tokenCmd is about the token that the operator API asks for off loopback.
 func (a *app) tokenCmd() *cobra.Command {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,9 +82,11 @@ func (a *app) runWatch(ctx context.Context, names []string, o watchOptions) erro
 	return r.verdict()
 }
 
-// verdict is an error for every machine that did not end as it should.
+// verdict is an error for every machine that did not end as it should, with
+// what to do: once for all that failed for the same cause.
 func (r *room) verdict() error {
 	var errs []error
+	var advice []string
 	for _, w := range r.sorted() {
 		if bad := w.bad(); bad != "" {
 			text := display(&w.Machine) + " " + bad
@@ -90,9 +94,16 @@ func (r *room) verdict() error {
 				text += ": " + last
 			}
 			errs = append(errs, errors.New(text))
+			if todo := api.Advice(w.Cause, ""); todo != "" && !w.gone && !slices.Contains(advice, w.Cause+": "+todo) {
+				advice = append(advice, w.Cause+": "+todo)
+			}
 		}
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if len(advice) == 0 {
+		return err
+	}
+	return hinted{err, strings.Join(advice, "\n      ")}
 }
 
 func (a *app) newView() view {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -103,6 +104,26 @@ func TestWatchAfterAReset(t *testing.T) {
 	changed := r.reset(nil)
 	if len(changed) != 2 || !r.ended() || r.verdict() == nil {
 		t.Errorf("after a list without them: %d changed, ended = %v, verdict %v", len(changed), r.ended(), r.verdict())
+	}
+}
+
+// Twenty machines that fail alike are told about once.
+func TestVerdictAdvisesOncePerCause(t *testing.T) {
+	r := newRoom(nil)
+	for i, cause := range []string{api.CauseDiskNone, api.CauseDiskNone, api.CauseDiskError, "made-up"} {
+		m := api.Machine{ID: fmt.Sprint(i), State: api.MachineArmed}
+		r.set(m)
+		m.State, m.Cause, m.Message = api.MachineFailed, cause, "why"
+		r.set(m)
+	}
+	err := r.verdict()
+	h, ok := errors.AsType[hinted](err)
+	if !ok || strings.Count(err.Error(), "why") != 4 {
+		t.Fatalf("verdict() = %v; want all four, with a hint", err)
+	}
+	first, second := strings.Index(h.Hint(), "disk-none: See"), strings.Index(h.Hint(), "disk-error: The disk")
+	if first != 0 || second < 0 || strings.Count(h.Hint(), "\n") != 1 {
+		t.Errorf("hint = %q; want a line for each of the two causes that are known", h.Hint())
 	}
 }
 
@@ -276,6 +297,7 @@ func TestWatchOnATerminal(t *testing.T) {
 	}
 	p.expect(t, "1 failed, 1 running")
 	p.expect(t, "gild: web-2 failed: disk-error: EIO")
+	p.expect(t, "hint: disk-error: The disk is failing.")
 }
 
 // The question names what is asked for, and only that is an answer.

@@ -79,8 +79,8 @@ type Job struct {
 	// Retry bounds how long a source may be silent. Zero fields have
 	// defaults; see Retry.
 	Retry Retry
-	// Progress, when set, is called about four times a second from one
-	// goroutine, and once at the end of each phase.
+	// Progress, when set, is called about four times a second, and once at the
+	// end of each phase; never by two goroutines at a time.
 	Progress func(Progress)
 }
 

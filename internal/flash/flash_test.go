@@ -158,6 +158,9 @@ func TestProgressOnlyGrowsWithinAPhase(t *testing.T) {
 			if i > 0 && p.Phase == seen[i-1].Phase && p.Phase != PhaseScan && p.Done < seen[i-1].Done {
 				t.Errorf("%+v after %+v", p, seen[i-1])
 			}
+			if last := i+1 == len(seen) || seen[i+1].Phase != p.Phase; last && p.Done != p.Total {
+				t.Errorf("the last word about a phase is %+v; want all of it", p)
+			}
 		}
 	})
 }

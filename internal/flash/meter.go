@@ -58,7 +58,16 @@ type meter struct {
 
 	stop    chan struct{}
 	stopped sync.WaitGroup
-	recent  []int64 // done at the last ticks; only the ticker touches it
+	// telling is held while the listener is called, and while a phase begins:
+	// it must not hear of half a change.
+	telling sync.Mutex
+	recent  []point // of the last reports of this phase
+}
+
+// point is how far a phase was at one moment.
+type point struct {
+	at   time.Time
+	done int64
 }
 
 func newMeter(report func(Progress), oldest func() time.Duration) *meter {
@@ -74,11 +83,15 @@ func (m *meter) start() {
 // run times one phase. The listener hears of its end before run returns, so
 // that no report of a phase comes after the next has begun.
 func (m *meter) run(p Phase, do func() error) error {
+	m.telling.Lock()
 	m.done.Store(0)
 	m.total.Store(0)
 	m.phase.Store(int64(p))
+	m.recent = m.recent[:0]
+	m.telling.Unlock()
 	start := time.Now()
 	err := do()
+	m.tell()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.phases = append(m.phases, PhaseTime{p, time.Since(start)})
@@ -94,8 +107,11 @@ func (m *meter) took() []PhaseTime {
 
 // expect says how many bytes the running phase has before it.
 func (m *meter) expect(n int64) {
+	m.telling.Lock()
+	defer m.telling.Unlock()
 	m.done.Store(0)
 	m.total.Store(n)
+	m.recent = m.recent[:0]
 }
 
 func (m *meter) tickUntilStopped() {
@@ -113,18 +129,21 @@ func (m *meter) tickUntilStopped() {
 }
 
 func (m *meter) tell() {
+	if m.report == nil {
+		return
+	}
+	m.telling.Lock()
+	defer m.telling.Unlock()
 	p := Progress{Phase: Phase(m.phase.Load()), Done: m.done.Load(), Total: m.total.Load(), Wire: m.wire.Load()}
-	// The two are not read at once, and a phase may begin in between.
-	p.Done = min(p.Done, p.Total)
+	p.Done = min(p.Done, p.Total) // what is done twice counts twice
 	if age := m.oldest(); age >= notice {
 		p.Unanswered = age
 	}
-	if n := len(m.recent); n > 0 && p.Done < m.recent[n-1] {
-		m.recent = m.recent[:0] // another phase
-	}
-	m.recent = append(m.recent, p.Done)
-	if n := len(m.recent); n > 1 {
-		p.Rate = float64(p.Done-m.recent[0]) / (float64(n-1) * tick.Seconds())
+	now := point{time.Now(), p.Done}
+	m.recent = append(m.recent, now)
+	// The end of a phase may follow a tick at once: no time to take a rate over.
+	if over := now.at.Sub(m.recent[0].at); over >= tick/2 {
+		p.Rate = float64(now.done-m.recent[0].done) / over.Seconds()
 	}
 	if len(m.recent) > rateTicks {
 		m.recent = m.recent[1:]

@@ -227,6 +227,10 @@ func counter(values []int) func() (int, bool) {
 	}
 }
 
+// ErrMedium is wrapped by the errors that Run returns when bytes read back other
+// than they were written, and did so again when they were written once more.
+var ErrMedium = errors.New("replace the disk")
+
 // wrongChunks are the chunks that read back other than written.
 type wrongChunks struct {
 	mu    sync.Mutex
@@ -240,7 +244,7 @@ func (w *wrongChunks) add(i int, off, length int64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ever[i] {
-		return fmt.Errorf("%d bytes at byte %d of the disk read back other than written, twice: replace the disk", length, off)
+		return fmt.Errorf("%d bytes at byte %d of the disk read back other than written, twice: %w", length, off, ErrMedium)
 	}
 	if w.ever == nil {
 		w.ever = map[int]bool{}

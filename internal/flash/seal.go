@@ -136,7 +136,7 @@ func (f *Flight) writeProven(ctx context.Context, extents []extent, astray func(
 			return err
 		}
 		if attempt > 1 {
-			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: replace the disk", wrong[0].off)
+			return fmt.Errorf("byte %d and following of the disk read back other than written, twice: %w", wrong[0].off, ErrMedium)
 		}
 		if attempt == 1 {
 			f.meter.repaired.Add(1)

@@ -45,6 +45,19 @@ type PermanentError struct{ Err error }
 func (e *PermanentError) Error() string { return e.Err.Error() }
 func (e *PermanentError) Unwrap() error { return e.Err }
 
+// SilentError says that no byte came from the source, over any connection, for
+// longer than Retry.Patience.
+type SilentError struct {
+	For time.Duration
+	Err error // of the last attempt
+}
+
+func (e *SilentError) Error() string {
+	return fmt.Sprintf("nothing came from the source for %v: %v", e.For.Round(time.Second), e.Err)
+}
+
+func (e *SilentError) Unwrap() error { return e.Err }
+
 // patientSource turns a Source that may fail at any byte into readers that
 // only end early when patience does.
 type patientSource struct {
@@ -146,7 +159,7 @@ func (r *patientReader) pause(cause error) error {
 	}
 	silent := time.Since(time.Unix(0, r.heard.Load()))
 	if r.retry.Patience > 0 && silent > r.retry.Patience {
-		return fmt.Errorf("nothing came from the source for %v: %w", silent.Round(time.Second), cause)
+		return &SilentError{For: silent, Err: cause}
 	}
 	wait := r.retry.First << min(r.failures, 20)
 	if wait > r.retry.Longest || wait <= 0 {

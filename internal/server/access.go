@@ -73,14 +73,3 @@ func (s *Server) secured(l net.Listener) net.Listener {
 	c.NextProtos = []string{"h2", "http/1.1"}
 	return tls.NewListener(l, c)
 }
-
-// NewToken replaces the admin token of a room while no server has its
-// state open, or at any time when the state is a cluster's. Every session ends.
-func (s *Server) NewToken(ctx context.Context) (token string, err error) {
-	db, err := s.openState(ctx, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return "", err
-	}
-	defer db.close() //nolint:errcheck // what was written is on disk already
-	return httpd.ReplaceToken(ctx, storedAccess{NewStore(db.client, s.Prefix)})
-}

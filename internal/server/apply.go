@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
@@ -21,9 +18,9 @@ const (
 	namedFleet = "fleet"
 )
 
-// applyAtOnce is how many machines an apply changes at once: each waits for a
-// disk to have it.
-const applyAtOnce = 16
+// applyTries is how often an apply begins anew when somebody else registers
+// machines meanwhile.
+const applyTries = 10
 
 // Applied returns what applies have named.
 func (s *Machines) Applied(ctx context.Context) (api.Applied, error) {
@@ -69,22 +66,32 @@ func (s *Machines) Apply(ctx context.Context, actor string, want api.Fleet, dryR
 	}
 	s.registering.Lock()
 	defer s.registering.Unlock()
-	have, err := s.stored(ctx)
-	if err != nil {
-		return diff, err
+	for try := 1; ; try++ {
+		guard, err := s.Store.Guard(ctx, guardSpecs)
+		if err != nil {
+			return diff, err
+		}
+		have, err := s.stored(ctx)
+		if err != nil {
+			return diff, err
+		}
+		plan, err := fleet.PlanApply(have, want, s.now())
+		if err != nil {
+			return diff, err
+		}
+		if n := len(have.Machines) + len(plan.Machines); n > maxMachines {
+			return diff, &fleet.InvalidError{Problem: fmt.Sprintf("%d machines would be known, at most %d are kept", n, maxMachines), Help: "gild machine rm makes room"}
+		}
+		if try == 1 {
+			diff.Changes = append(diff.Changes, plan.Changes...)
+		}
+		if dryRun {
+			return diff, nil
+		}
+		if err = s.apply(ctx, actor, have, plan, &guard); !errors.Is(err, state.ErrMoved) || try == applyTries {
+			return diff, err
+		}
 	}
-	plan, err := fleet.PlanApply(have, want, s.now())
-	if err != nil {
-		return diff, err
-	}
-	if n := len(have.Machines) + len(plan.Machines); n > maxMachines {
-		return diff, &fleet.InvalidError{Problem: fmt.Sprintf("%d machines would be known, at most %d are kept", n, maxMachines), Help: "gild machine rm makes room"}
-	}
-	diff.Changes = append(diff.Changes, plan.Changes...)
-	if dryRun {
-		return diff, nil
-	}
-	return diff, s.apply(ctx, actor, have, plan)
 }
 
 // checkImages refuses names that mean another image here than in the files.
@@ -110,7 +117,7 @@ func (s *Machines) checkImages(ctx context.Context, images map[string]string) er
 
 // apply carries a plan out. What is referred to comes before what refers to
 // it, and goes after it.
-func (s *Machines) apply(ctx context.Context, actor string, have fleet.Stored, plan fleet.Application) error {
+func (s *Machines) apply(ctx context.Context, actor string, have fleet.Stored, plan fleet.Application, guard *state.Guard) error {
 	// What a crash leaves half done is among what a prune may remove.
 	if err := s.Store.PutDoc(ctx, kindNamed, namedFleet, have.Named.And(plan.Named)); err != nil {
 		return err
@@ -121,7 +128,7 @@ func (s *Machines) apply(ctx context.Context, actor string, have fleet.Stored, p
 	if err := putDocs(ctx, s.Store, kindGroup, plan.Groups); err != nil {
 		return err
 	}
-	if err := s.applyMachines(ctx, actor, plan); err != nil {
+	if err := s.applyMachines(ctx, actor, plan, guard); err != nil {
 		return err
 	}
 	for kind, names := range map[string][]string{kindGroup: plan.RemoveGroups, kindIdentity: plan.RemoveIdentities} {
@@ -143,36 +150,18 @@ func putDocs[T any](ctx context.Context, store *state.Store, kind string, docs m
 	return nil
 }
 
-// applyMachines goes on after a machine that refuses, so that one that was
-// armed a moment ago holds up no other.
-func (s *Machines) applyMachines(ctx context.Context, actor string, plan fleet.Application) error {
-	var mu sync.Mutex
-	var errs []error
-	group := errgroup.Group{}
-	group.SetLimit(applyAtOnce)
-	each := func(id string, do func() error) {
-		group.Go(func() error {
-			if err := do(); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, fmt.Errorf("machine %s: %w", id, err))
-			}
-			return nil
-		})
-	}
-	for _, id := range plan.RemoveMachines {
-		each(id, func() error { return s.Delete(ctx, actor, id) })
-	}
-	_ = group.Wait() // what goes may make room for what comes
-	for _, m := range plan.Machines {
-		each(m.ID, func() error {
-			_, err := s.setSpec(ctx, actor, m.ID, m.Spec)
+// applyMachines changes one machine after the other, each on the condition that
+// what the plan rests on has not been changed by anybody else.
+func (s *Machines) applyMachines(ctx context.Context, actor string, plan fleet.Application, guard *state.Guard) error {
+	for _, id := range plan.RemoveMachines { // what goes may make room for what comes
+		if err := s.Delete(ctx, actor, id); err != nil {
 			return err
-		})
+		}
 	}
-	_ = group.Wait()
-	if n := len(errs); n > 3 {
-		errs = append(errs[:3], fmt.Errorf("and %d more", n-3))
+	for _, m := range plan.Machines {
+		if _, err := s.putSpec(ctx, actor, m.ID, m.Spec, guard, func(*api.Machine) error { return nil }); err != nil {
+			return err
+		}
 	}
-	return errors.Join(errs...)
+	return nil
 }

@@ -54,20 +54,6 @@ func NewStore(client *clientv3.Client, prefix string) *state.Store {
 	return &state.Store{Client: client, Prefix: Prefix(prefix), Aliases: fleet.Labels}
 }
 
-// backups gives backups to who may read the data directory. A server without
-// them is better than none.
-func (s *Server) backups(store *state.Store, log *slog.Logger) Service {
-	return serviceFunc(func(ctx context.Context) error {
-		if s.Etcd == nil {
-			if err := store.ServeBackups(ctx, s.DataDir); ctx.Err() == nil {
-				log.Warn("gild state backup has to wait until the server is stopped", "err", err)
-			}
-		}
-		<-ctx.Done()
-		return ctx.Err()
-	})
-}
-
 // peers knows the servers of the cluster, with no more than a glance at etcd
 // every few seconds: every hello and every boot script names them.
 type peers struct {

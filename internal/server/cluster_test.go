@@ -1,21 +1,54 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
-// foreignEtcd starts Debian's etcd on free ports.
+// foreignEtcd starts one member of Debian's etcd.
 func foreignEtcd(t *testing.T) *state.Cluster {
+	t.Helper()
+	cluster, _ := foreignEtcds(t, 1)
+	return cluster
+}
+
+// etcdMember is one process of an etcd.
+type etcdMember struct {
+	args []string
+	cmd  *exec.Cmd
+}
+
+func (m *etcdMember) start(t *testing.T) {
+	t.Helper()
+	m.cmd = exec.Command("etcd", m.args...)
+	if err := m.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *etcdMember) kill() {
+	if m.cmd != nil {
+		_ = m.cmd.Process.Kill()
+		_ = m.cmd.Wait()
+		m.cmd = nil
+	}
+}
+
+// foreignEtcds starts Debian's etcd on free ports.
+func foreignEtcds(t *testing.T, n int) (*state.Cluster, []*etcdMember) {
 	t.Helper()
 	if _, err := exec.LookPath("etcd"); err != nil {
 		t.Skip("etcd is not installed (apt-get install etcd-server)")
@@ -28,17 +61,24 @@ func foreignEtcd(t *testing.T) *state.Cluster {
 		defer l.Close()
 		return "http://" + l.Addr().String()
 	}
-	us, peer := port(), port()
-	cmd := exec.Command("etcd", "--name", "m", "--data-dir", t.TempDir(), "--listen-client-urls", us, "--advertise-client-urls", us,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "m="+peer, "--log-level", "error")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	cluster := &state.Cluster{}
+	members := make([]*etcdMember, n)
+	var names []string
+	for i := range members {
+		us, peer, name := port(), port(), fmt.Sprint("m", i)
+		cluster.Endpoints = append(cluster.Endpoints, us)
+		names = append(names, name+"="+peer)
+		members[i] = &etcdMember{args: []string{
+			"--name", name, "--data-dir", t.TempDir(), "--listen-client-urls", us, "--advertise-client-urls", us,
+			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--log-level", "error",
+		}}
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return &state.Cluster{Endpoints: []string{us}}
+	for _, m := range members {
+		m.args = append(m.args, "--initial-cluster", strings.Join(names, ","))
+		m.start(t)
+		t.Cleanup(m.kill)
+	}
+	return cluster, members
 }
 
 // Two servers on one cluster: what one is told the other knows, there is one
@@ -119,5 +159,63 @@ func TestTwoServers(t *testing.T) {
 	}
 	if err != nil || n != 2 {
 		t.Errorf("%d events of the agent, %v; want both, each once: %s", n, err, fmt.Sprint(past))
+	}
+}
+
+// Of many operators who give one name to many machines at once, by two
+// servers, one succeeds, and so it is with an edit.
+func TestOneNameOnTwoServers(t *testing.T) {
+	cluster := foreignEtcd(t)
+	var servers []*Machines
+	for range 2 {
+		client, err := cluster.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Close() })
+		servers = append(servers, &Machines{Store: NewStore(client, "")})
+	}
+	const n = 50
+	address := func(i int) string { return fmt.Sprintf("52:54:00:0b:00:%02x", i) }
+	for what, do := range map[string]func(i int) error{
+		"Register": func(i int) error {
+			_, err := servers[i%2].Register(t.Context(), "", api.Spec{Name: "web-1", MACs: []string{address(i)}})
+			return err
+		},
+		"Edit": func(i int) error {
+			mac := address(100 + i)
+			if _, err := servers[i%2].Register(t.Context(), "", api.Spec{MACs: []string{mac}}); err != nil {
+				t.Error(err)
+			}
+			_, err := servers[i%2].Edit(t.Context(), "", mac, "", api.Spec{Name: "db-1", MACs: []string{mac}})
+			return err
+		},
+	} {
+		var all sync.WaitGroup
+		var won atomic.Int32
+		for i := range n {
+			all.Go(func() {
+				err := do(i)
+				if _, refused := errors.AsType[*fleet.ConflictError](err); err == nil {
+					won.Add(1)
+				} else if !refused {
+					t.Errorf("%s = %v; want a conflict", what, err)
+				}
+			})
+		}
+		all.Wait()
+		if won.Load() != 1 {
+			t.Errorf("%s of one name by %d operators: %d succeed; want 1", what, n, won.Load())
+		}
+	}
+	list, err := servers[0].Machines(t.Context(), "")
+	named := 0
+	for _, m := range list {
+		if m.Spec.Name != "" {
+			named++
+		}
+	}
+	if err != nil || named != 2 {
+		t.Errorf("%d machines have a name, %v; want 2", named, err)
 	}
 }

@@ -43,7 +43,9 @@ type Machines struct {
 	// arming is held for reading from a pin to its arm, so that no sweep
 	// between them takes the pin away.
 	arming sync.RWMutex
-	// registering is held from the look for a label to its use.
+	// registering is held from the look for a label to its use. It spares this
+	// server's own requests the loss of a race; a guard of the store holds
+	// between servers.
 	registering sync.Mutex
 	room        room
 }
@@ -66,11 +68,22 @@ func (s *Machines) log() *slog.Logger { return cmp.Or(s.Logger, slog.New(slog.Di
 // cannot fill the database and stop everything else with it.
 const maxMachines = 20_000
 
+type (
+	// rule changes a machine and says what happened.
+	rule = func(*api.Machine) ([]api.Event, error)
+	// update is state.Store.Update or the like of it.
+	update func(ctx context.Context, id string, change rule) (api.Machine, error)
+)
+
 // change applies a rule to one machine, and what follows from it.
-func (s *Machines) change(ctx context.Context, id string, rule func(*api.Machine) ([]api.Event, error)) (api.Machine, error) {
+func (s *Machines) change(ctx context.Context, id string, r rule) (api.Machine, error) {
+	return s.changeBy(ctx, s.Store.Update, id, r)
+}
+
+func (s *Machines) changeBy(ctx context.Context, by update, id string, rule rule) (api.Machine, error) {
 	var before string
 	var events []api.Event
-	m, err := s.Store.Update(ctx, id, func(m *api.Machine) (kept []api.Event, err error) {
+	m, err := by(ctx, id, func(m *api.Machine) (kept []api.Event, err error) {
 		before = planOf(m)
 		events, err = rule(m)
 		return events, err
@@ -221,6 +234,7 @@ func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.A
 		a, events = fleet.Hello(m, h, from, s.Discover != "", s.now())
 		return events, nil
 	})
+	a.Name = m.Spec.Name
 	return a, m, err
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/iana"
 
+	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/httpd"
@@ -191,7 +192,7 @@ func sighting(e dhcpd.Event) (fleet.Sighting, bool) {
 	}
 	switch {
 	case e.Client != dhcpd.System && e.File == "" && e.Why != "":
-		s.Message, s.Cause = "no boot file: "+e.Why, "no-boot-file"
+		s.Message, s.Cause = "no boot file: "+e.Why, api.CauseNoBootFile
 	case e.File != "":
 		s.Message = fmt.Sprintf("DHCP %v: %s", e.Answer, e.File)
 	}

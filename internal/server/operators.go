@@ -119,45 +119,65 @@ func (s *Machines) Register(ctx context.Context, actor string, spec api.Spec) (a
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}
-	s.registering.Lock()
-	defer s.registering.Unlock()
-	found, err := s.Store.Find(ctx, fleet.SpecLabels(spec))
-	if err != nil {
-		return api.Machine{}, err
-	}
-	id, err := fleet.Adopt(found, spec)
-	if err != nil {
-		return api.Machine{}, err
-	}
-	return s.setSpec(ctx, actor, id, spec)
+	return s.setSpec(ctx, actor, spec, "", func(found []api.Machine) (string, error) { return fleet.Adopt(found, spec) })
 }
 
-// Edit replaces what the operator says of a machine.
-func (s *Machines) Edit(ctx context.Context, actor, spelling string, spec api.Spec) (api.Machine, error) {
+// Edit replaces what the operator says of a machine, if that still is of the
+// revision that was read; empty: whatever it is.
+func (s *Machines) Edit(ctx context.Context, actor, spelling, revision string, spec api.Spec) (api.Machine, error) {
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}
-	s.registering.Lock()
-	defer s.registering.Unlock()
-	id, err := s.mustKnow(ctx, spelling)
-	if err != nil {
-		return api.Machine{}, err
-	}
-	found, err := s.Store.Find(ctx, fleet.SpecLabels(spec))
-	if err != nil {
-		return api.Machine{}, err
-	}
-	if err := fleet.Taken(found, id, spec); err != nil {
-		return api.Machine{}, err
-	}
-	return s.setSpec(ctx, actor, id, spec)
+	return s.setSpec(ctx, actor, spec, revision, func(found []api.Machine) (string, error) {
+		id, err := s.mustKnow(ctx, spelling)
+		if err != nil {
+			return "", err
+		}
+		return id, fleet.Taken(found, id, spec)
+	})
 }
 
-func (s *Machines) setSpec(ctx context.Context, actor, id string, spec api.Spec) (api.Machine, error) {
-	m, err := s.change(ctx, id, func(m *api.Machine) ([]api.Event, error) {
+// guardSpecs stands before everything that the operator says of machines.
+const guardSpecs = "specs"
+
+// setSpec gives a spec to the record that choose says. found are the records
+// that have one of its labels, and none more has when the spec is stored,
+// whatever the other servers of the cluster do.
+func (s *Machines) setSpec(ctx context.Context, actor string, spec api.Spec, revision string, choose func(found []api.Machine) (id string, err error)) (api.Machine, error) {
+	s.registering.Lock()
+	defer s.registering.Unlock()
+	for {
+		guard, err := s.Store.Guard(ctx, guardSpecs)
+		if err != nil {
+			return api.Machine{}, err
+		}
+		found, err := s.Store.Find(ctx, fleet.SpecLabels(spec))
+		if err != nil {
+			return api.Machine{}, err
+		}
+		id, err := choose(found)
+		if err != nil {
+			return api.Machine{}, err
+		}
+		m, err := s.putSpec(ctx, actor, id, spec, &guard, func(m *api.Machine) error { return fleet.Unread(m, revision) })
+		if !errors.Is(err, state.ErrMoved) {
+			return fleet.Public(m, s.now()), err
+		}
+	}
+}
+
+// putSpec gives a spec to a record, unless what guard stands before has moved
+// or allowed refuses.
+func (s *Machines) putSpec(ctx context.Context, actor, id string, spec api.Spec, guard *state.Guard, allowed func(*api.Machine) error) (api.Machine, error) {
+	guarded := func(ctx context.Context, id string, change rule) (api.Machine, error) {
+		return s.Store.UpdateGuarded(ctx, guard, id, change)
+	}
+	return s.changeBy(ctx, guarded, id, func(m *api.Machine) ([]api.Event, error) {
+		if err := allowed(m); err != nil {
+			return nil, err
+		}
 		return fleet.SetSpec(m, spec, actor, s.now())
 	})
-	return fleet.Public(m, s.now()), err
 }
 
 // Delete forgets a machine.

@@ -374,6 +374,17 @@ func TestRoomOverHTTP(t *testing.T) {
 	if m, err = o.Edit(ctx, "b7", m.Spec); err != nil || m.Spec.Labels["rack"] != "b8" {
 		t.Fatalf("Edit = %+v, %v", m, err)
 	}
+	// Two operators read it: the second one's edit does not undo the first's.
+	first, other := m, m
+	first.Spec.Flash.Disk = "smallest"
+	if first, err = o.EditRead(ctx, first, first.Spec); err != nil || first.SpecRevision == other.SpecRevision {
+		t.Errorf("EditRead of what is as it was read = %+v, %v", first, err)
+	}
+	other.Spec.Labels = map[string]string{"role": "db"}
+	refused("EditRead of what has changed since", second(o.EditRead(ctx, other, other.Spec)), 409)
+	if now, err := o.Machine(ctx, "b7"); err != nil || now.Spec.Flash.Disk != "smallest" || now.Spec.Labels["rack"] != "b8" {
+		t.Errorf("Machine after that = %+v, %v; want the first edit alone", now.Spec, err)
+	}
 	for selector, want := range map[string]int{"": 1, "rack=b8": 1, "rack=b7": 0} {
 		if list, err := o.Machines(ctx, selector); err != nil || len(list) != want {
 			t.Errorf("Machines(%q) = %d, %v; want %d", selector, len(list), err, want)
@@ -389,8 +400,8 @@ func TestRoomOverHTTP(t *testing.T) {
 	if f, err := o.Flashes(ctx, "b7"); err != nil || len(f) != 1 || f[0].Outcome != "cancelled" {
 		t.Errorf("Flashes = %+v, %v; want one that was cancelled", f, err)
 	}
-	if log, err := o.Log(ctx, 10); err != nil || len(log) != 4 || log[0].Name != "b7" || log[0].Event.To != api.MachineRegistered {
-		t.Errorf("Log = %+v, %v; want four events, the cancel first", log, err)
+	if log, err := o.Log(ctx, 10); err != nil || len(log) != 5 || log[0].Name != "b7" || log[0].Event.To != api.MachineRegistered {
+		t.Errorf("Log = %+v, %v; want five events, the cancel first", log, err)
 	}
 	if _, err := o.Servers(ctx); err != nil {
 		t.Errorf("Servers = %v", err)

@@ -138,7 +138,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		named{"boot HTTP", &httpService{server: httpd.NewServer(counts.HTTP("boot", boot.Handler()), log), listener: l.boot, drain: true}},
 		named{"operator API", &httpService{server: httpd.NewServer(counts.HTTP("operator", operator), log), listener: s.secured(l.operator)}},
 		named{"announcement", others.announce(s.Version)},
-		named{"backups", s.backups(machines.Store, log)},
+		named{"local control", s.control(machines.Store, log)},
 		named{"state", watchdog{db.done}})
 	if s.Ready != nil {
 		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL, NewToken: token})

@@ -233,7 +233,7 @@ func TestOperatorErrors(t *testing.T) {
 		{"multicast", second(r.operator.Flash(t.Context(), "01:00:5e:00:00:01", unseen(api.FlashRequest{Image: "debian"}))), 422, "multicast"},
 		{"image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "windows"})), 404, "gild image ls"},
 		{"no image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{})), 422, ""},
-		{"read-back", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", ReadBack: "never"})), 422, "body.readBack: expected value to be one of"},
+		{"read-back", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", ReadBack: "never"})), 422, "readBack: expected value to be one of"},
 		{"expiry", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", Expires: -1})), 422, ""},
 		{"delete", r.operator.Delete(t.Context(), "52:54:00:00:00:99"), 404, "gild machine ls"},
 	} {

@@ -90,8 +90,8 @@ func TestCorruptedChunk(t *testing.T) {
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-7"}
 	g := room.PowerOn(netBoot(room, disk))
 
-	m := room.WaitFor(mac, "failure", flashing, failedWith("flash-failed"))
-	t.Logf("the machine says: %s", failure(m, "flash-failed").Message)
+	m := room.WaitFor(mac, "failure", flashing, failedWith(api.CauseDigestMismatch))
+	t.Logf("the machine says: %s", failure(m, api.CauseDigestMismatch).Message)
 	if m.State == api.MachineHandingOff || m.Receipt != nil {
 		t.Errorf("a corrupted image left the machine %q, receipt %v", m.State, m.Receipt)
 	}

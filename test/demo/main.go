@@ -1,9 +1,11 @@
-// Demo turns an empty virtual machine into a running golden Debian over the
-// network, and shows that nothing in it ever restarted.
+// Demo turns empty virtual machines into running golden Debians over the
+// network: first one, to show that nothing in it ever restarted, then three
+// together, watched in the terminal and in the dashboard.
 //
 // It is what an operator does by hand: gild image add, gild serve, gild flash,
-// then power on. Network, machine and data are its own and are gone when it
-// ends, also on Ctrl-C; only the golden image is kept for the next time.
+// then power on. Network, machines and data are its own and are gone when it
+// ends, also on Ctrl-C; only the golden image and the picture of the dashboard
+// are kept.
 package main
 
 import (
@@ -11,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -28,16 +31,18 @@ const (
 	login    = "golden login:"
 	// Emulation on a busy host is slow; a machine that hangs says nothing.
 	bootWait = 15 * time.Minute
+	roomWait = 45 * time.Minute
 )
 
 func main() {
 	gild := flag.String("gild", "bin/gild", "gild `binary` to show")
 	image := flag.String("image", "", "golden `image` to flash instead of a Debian made for the demo")
 	prompt := flag.String("login", login, "`text` that its console shows when it is up")
+	picture := flag.String("screenshot", "bin/demo.png", "`file` for a picture of the dashboard while three machines flash")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	d := &demo{program: *gild, image: *image, prompt: *prompt}
+	d := &demo{program: *gild, image: *image, prompt: *prompt, picture: *picture, serverLog: prefixed("server | ")}
 	if err := errors.Join(d.run(ctx), d.cleanUp()); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
@@ -46,14 +51,21 @@ func main() {
 
 // demo is one run, with what it has to clean up.
 type demo struct {
-	program, image, prompt string
+	program, image, prompt, picture string
 
-	dir     string
-	accel   vm.Accel
-	network *lab.Network
-	server  *lab.Server
-	machine *vm.Machine
+	dir       string
+	accel     vm.Accel
+	network   *lab.Network
+	server    *lab.Server
+	serverLog *lines
+	dashboard *http.Server
+
+	machine *vm.Machine // of the first act
 	disk    string
+	alone   time.Duration // from its power-on to its login prompt
+
+	room []*member // of the second
+	on   time.Time // when the room got its power
 }
 
 func say(format string, args ...any) { fmt.Printf("\n\x1b[1m== "+format+"\x1b[0m\n", args...) }
@@ -61,6 +73,7 @@ func say(format string, args ...any) { fmt.Printf("\n\x1b[1m== "+format+"\x1b[0m
 func (d *demo) run(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
 		d.prepare, d.addImage, d.serve, d.flash, d.proveNoRestart, d.bootAlone,
+		d.describe, d.flashTogether, d.watch, d.proveRoom, d.oneAlone,
 	} {
 		if err := step(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -69,7 +82,7 @@ func (d *demo) run(ctx context.Context) error {
 			return err
 		}
 	}
-	say("done: flashed over the network, entered without a restart, and it boots by itself")
+	say("done: flashed over the network, entered without a restart, alone and together, and they boot by themselves")
 	return nil
 }
 
@@ -77,6 +90,12 @@ func (d *demo) cleanUp() error {
 	var errs []error
 	if d.machine != nil {
 		_ = d.machine.Close() // a machine in mid-boot has no good way to end
+	}
+	for _, m := range d.room {
+		m.powerOff()
+	}
+	if d.dashboard != nil {
+		_ = d.dashboard.Close() // whoever looks at it sees that it is gone
 	}
 	if d.server != nil {
 		errs = append(errs, d.server.Stop())
@@ -126,91 +145,27 @@ func (d *demo) addImage(ctx context.Context) error {
 	say("gild image add golden %s", filepath.Base(d.image))
 	d.server = &lab.Server{
 		Program: d.program, Data: filepath.Join(d.dir, "data"), Net: d.network,
-		Args: []string{"--dhcp", "server"}, Log: prefixed("server | "),
+		Args: []string{"--dhcp", "server"}, Log: d.serverLog,
 	}
 	return d.gild(ctx, "image", "add", "golden", d.image)
 }
 
+// gild runs a command whose words go where an operator would see them.
 func (d *demo) gild(ctx context.Context, args ...string) error {
-	out, err := d.server.Gild(ctx, args...)
-	fmt.Print(out)
-	return err
+	cmd := d.network.Command(ctx, d.program, append([]string{"--data", d.server.Data}, args...)...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	// A command that draws leaves the terminal in order.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("gild %s: %w", strings.Join(args, " "), err)
+	}
+	return nil
 }
 
 func (d *demo) serve(ctx context.Context) error {
 	say("gild serve --interface %s --dhcp server   (in a network namespace of its own)", lab.Bridge)
 	return d.server.Start(ctx)
-}
-
-// flash arms the machine and powers it on with an empty disk.
-func (d *demo) flash(ctx context.Context) error {
-	say("gild flash %s --image golden --unseen", mac)
-	if err := d.gild(ctx, "flash", mac, "--image", "golden", "--unseen", "--yes"); err != nil {
-		return err
-	}
-	d.disk = filepath.Join(d.dir, "disk.raw")
-	if err := makeDisk(d.disk); err != nil {
-		return err
-	}
-	tap, err := d.network.Tap(ctx, "demo0")
-	if err != nil {
-		return err
-	}
-	say("power on: an empty disk of %d GiB, a network card with its boot ROM, nothing else", diskSize>>30)
-	start := time.Now()
-	d.machine, err = vm.Start(ctx, vm.Config{
-		Accel: d.accel, Memory: 1024, CPUs: 2,
-		Disks:     []vm.Disk{{Path: d.disk, Serial: "gild-demo"}},
-		NICs:      []vm.NIC{{MAC: mac, Tap: tap, BootROM: true}},
-		BootOrder: []string{"nic0"},
-		Namespace: d.network.Namespace,
-		Serial:    prefixed("machine | "),
-	})
-	if err != nil {
-		return err
-	}
-	if err := d.expectLogin(ctx); err != nil {
-		return err
-	}
-	return d.printPhases(ctx, start)
-}
-
-func (d *demo) expectLogin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, bootWait)
-	defer cancel()
-	found, _, err := d.machine.Console.Expect(ctx, d.prompt, "Kernel panic")
-	if err == nil && found != d.prompt {
-		err = fmt.Errorf("the machine said %q", found)
-	}
-	return err
-}
-
-// proveNoRestart counts what a restart could not hide.
-func (d *demo) proveNoRestart(context.Context) error {
-	resets := d.machine.Monitor.Count("RESET")
-	kernels := strings.Count(d.machine.Console.Transcript(), "Linux version ")
-	say("the machine was reset %d times; its console shows %d kernel start", resets, kernels)
-	if resets != 0 || kernels != 1 {
-		return errors.New("the machine restarted on its way")
-	}
-	return nil
-}
-
-// bootAlone powers the machine off and on without a network card.
-func (d *demo) bootAlone(ctx context.Context) (err error) {
-	say("power off and on again, without a network: the disk boots by itself")
-	if err := d.machine.Close(); err != nil {
-		return err
-	}
-	d.machine, err = vm.Start(ctx, vm.Config{
-		Accel: d.accel, Memory: 1024, CPUs: 2,
-		Disks:  []vm.Disk{{Path: d.disk, Serial: "gild-demo"}},
-		Serial: prefixed("machine | "),
-	})
-	if err != nil {
-		return err
-	}
-	return d.expectLogin(ctx)
 }
 
 // makeDisk makes an empty sparse file.

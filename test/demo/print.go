@@ -14,14 +14,22 @@ import (
 
 // prefixed writes whole lines to standard output with a word before each, so
 // that server and machine can be told apart.
-func prefixed(prefix string) io.Writer { return &lines{prefix: prefix, to: os.Stdout} }
+func prefixed(prefix string) *lines { return &lines{prefix: prefix, to: os.Stdout} }
 
 type lines struct {
 	prefix string
 	to     io.Writer
 
-	mu   sync.Mutex
-	rest []byte
+	mu    sync.Mutex
+	rest  []byte
+	muted bool
+}
+
+// mute drops what comes while others draw on the terminal.
+func (l *lines) mute(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.muted = on
 }
 
 func (l *lines) Write(p []byte) (int, error) {
@@ -34,7 +42,9 @@ func (l *lines) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 		l.rest = rest
-		fmt.Fprintf(l.to, "%s%s\n", l.prefix, line)
+		if !l.muted {
+			fmt.Fprintf(l.to, "%s%s\n", l.prefix, line)
+		}
 	}
 }
 

@@ -19,16 +19,22 @@ const (
 	// requiredMemory is what gild promises to work with, MiB.
 	requiredMemory = 512
 
-	loginPrompt = "golden login:"
-	shellPrompt = "root@golden:~# "
+	// goldenName is the host name in the images.
+	goldenName = "golden"
 )
 
 // Guest is one machine of a room, from power-on to power-off. What it does not do in time, or a kernel
 // panic, ends the test.
 type Guest struct {
 	*vm.Machine
-	t testing.TB
+	// Hostname is what its prompts say: golden, unless its identity gave it
+	// another name.
+	Hostname string
+	t        testing.TB
 }
+
+func (g *Guest) loginPrompt() string { return g.Hostname + " login:" }
+func (g *Guest) shellPrompt() string { return "root@" + g.Hostname + ":~# " }
 
 // PowerOn starts a machine. Accelerator and network come from the room; memory is 512 MiB unless named.
 func (r *Room) PowerOn(cfg vm.Config) *Guest {
@@ -50,7 +56,7 @@ func (r *Room) PowerOn(cfg vm.Config) *Guest {
 			r.t.Logf("%s ends with:\n%s", filepath.Base(log), fileTail(log, 40))
 		}
 	})
-	return &Guest{m, r.t}
+	return &Guest{m, goldenName, r.t}
 }
 
 // Expect waits for a text on the console and returns what came before it.
@@ -76,7 +82,7 @@ func (g *Guest) expect(limit time.Duration, text string) (before string) {
 // ExpectLogin waits for the golden system's login prompt.
 func (g *Guest) ExpectLogin() {
 	g.t.Helper()
-	g.Expect(loginPrompt)
+	g.Expect(g.loginPrompt())
 }
 
 // LogIn waits for the login prompt and logs in as root, who has no password.
@@ -84,17 +90,17 @@ func (g *Guest) LogIn() {
 	g.t.Helper()
 	g.ExpectLogin()
 	g.send("root")
-	g.expect(commandWait, shellPrompt)
+	g.expect(commandWait, g.shellPrompt())
 	// Without echo all that comes before the next prompt is output.
 	g.send("stty -echo; dmesg -n 1")
-	g.expect(commandWait, shellPrompt)
+	g.expect(commandWait, g.shellPrompt())
 }
 
 // Run runs a shell command in a guest that is logged in and returns its output.
 func (g *Guest) Run(command string) string {
 	g.t.Helper()
 	g.send(command)
-	return strings.TrimSpace(strings.ReplaceAll(g.expect(commandWait, shellPrompt), "\r", ""))
+	return strings.TrimSpace(strings.ReplaceAll(g.expect(commandWait, g.shellPrompt()), "\r", ""))
 }
 
 // PowerOff shuts a guest that is logged in down in order and waits for its end.

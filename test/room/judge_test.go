@@ -62,6 +62,26 @@ func (r *crowd) judgeState(t *testing.T, m machine, got api.Machine, flashes []a
 	}
 	if len(flashes) != 1 || flashes[0].Receipt == nil {
 		t.Errorf("%s has %d flashes in its history; want one, with a receipt", m.Name, len(flashes))
+		return
+	}
+	judgeSamples(t, m.Name, flashes[0])
+}
+
+// judgeSamples looks whether the throughput that the agent recorded arrived,
+// and is that of this flash.
+func judgeSamples(t *testing.T, name string, f api.Flash) {
+	t.Helper()
+	written := int64(0)
+	for i, s := range f.Samples {
+		if s.Rate < 0 || i > 0 && s.At.Before(f.Samples[i-1].At) {
+			t.Errorf("%s: sample %d is %+v", name, i, s)
+		}
+		if s.Phase == "write" {
+			written = s.Done
+		}
+	}
+	if len(f.Samples) == 0 || written < f.Receipt.Written-2*mib {
+		t.Errorf("%s: %d samples, in which %d bytes are written; want all %d of the receipt", name, len(f.Samples), written, f.Receipt.Written)
 	}
 }
 

@@ -43,7 +43,7 @@ func newMachine(i int, dir string, servers ...string) machine {
 
 // said is one line of a machine's log.
 type said struct {
-	Kind   string      `json:"kind"` // "report", "end", "after"
+	Kind   string      `json:"kind"` // "report", "end", "after", "running"
 	Took   float64     `json:"took,omitempty"`
 	Err    string      `json:"err,omitempty"`
 	Report *api.Report `json:"report,omitempty"`
@@ -98,6 +98,7 @@ func play(role string) int {
 		_ = lines.Encode(s) // what is missing there the judge misses
 	}
 	ctx := context.Background()
+	beacon := ""
 	server, err := m.firmware(ctx, true)
 	if err == nil {
 		err = agent.Rehearse(ctx, agent.Rehearsal{
@@ -108,6 +109,7 @@ func play(role string) int {
 			},
 			Disk: m.Disk, Drive: api.Disk{Name: "sda", Serial: "D" + m.Serial, Model: "FILE", Transport: "sata"},
 			Console: screen,
+			Became:  func(id api.Identity) { beacon = id.BeaconURL },
 			Reported: func(r api.Report, took time.Duration, err error) {
 				tell(said{Kind: "report", Took: took.Seconds(), Err: text(err), Report: &r})
 			},
@@ -120,7 +122,36 @@ func play(role string) int {
 	// The machine restarts, and must not be flashed again.
 	_, err = m.firmware(ctx, false)
 	tell(said{Kind: "after", Err: text(err)})
+	if beacon != "" {
+		tell(said{Kind: "running", Err: text(call(ctx, beacon))})
+	}
 	return 0
+}
+
+// call is what the unit of a new system does: it says that it runs, again and
+// again until somebody takes it. One whose server is gone for good is not heard.
+func call(ctx context.Context, beacon string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, beacon, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusNoContent {
+				return nil
+			}
+			err = errors.New(resp.Status)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 func text(err error) string {

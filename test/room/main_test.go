@@ -16,9 +16,11 @@ var (
 	seed   = flag.Uint64("seed", 1, "of the moments of the kills")
 )
 
-// Environment of this binary when it is started again: as a machine, or inside
-// a network namespace where the server's ports are free and nobody listens in.
+// Environment of this binary when it is started again: as a machine, as the
+// probe, or inside a network namespace where the server's ports are free and
+// nobody listens in.
 const (
+	envProbe   = "GILD_ROOM_PROBE"
 	envMachine = "GILD_ROOM_MACHINE"
 	envInside  = "GILD_ROOM_INSIDE"
 )
@@ -26,6 +28,9 @@ const (
 func TestMain(m *testing.M) {
 	if role := os.Getenv(envMachine); role != "" {
 		os.Exit(play(role))
+	}
+	if server := os.Getenv(envProbe); server != "" {
+		os.Exit(ask(server))
 	}
 	if os.Geteuid() == 0 && os.Getenv(envInside) == "" {
 		os.Exit(inside())

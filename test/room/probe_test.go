@@ -2,8 +2,14 @@ package room
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,53 +19,116 @@ import (
 
 // probe is one more machine, which is armed too but only asks: how long the
 // server takes to answer it is not mixed up with how long a machine that
-// shares its processor with two hundred others takes to listen.
+// shares its processor with two hundred others takes to listen. It is a
+// process of its own, with the priority of the server: this one has an event
+// stream to read.
 type probe struct {
-	end  context.CancelFunc
-	done chan struct{}
-
-	mu           sync.Mutex
-	plans, beats []float64 // seconds
-	unanswered   int
+	cmd   *exec.Cmd
+	stdin io.Closer
+	lines chan asked
 }
+
+// asked is one question and its answer. Seconds.
+type asked struct{ Plan, Beat float64 }
+
+const probeMAC = "52:54:00:ff:00:01"
 
 // watch arms the probe's machine and lets it ask several times a second.
 func watch(t *testing.T, s *server) *probe {
 	t.Helper()
-	const mac = "52:54:00:ff:00:01"
 	request := api.FlashRequest{Image: "golden", Handoff: "reboot", Unseen: true}
-	if _, err := s.operator().Flash(t.Context(), mac, request); err != nil {
+	if _, err := s.operator().Flash(t.Context(), probeMAC, request); err != nil {
 		t.Fatal(err)
 	}
-	c, err := client.New(s.base())
+	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, end := context.WithCancel(t.Context())
-	p := &probe{end: end, done: make(chan struct{})}
-	hello := api.Hello{Version: api.Version, Session: "probe", Inventory: api.Inventory{MAC: mac, Firmware: "uefi"}}
+	p := &probe{cmd: exec.Command(self), lines: make(chan asked, 1<<16)}
+	p.cmd.Env = append(os.Environ(), envProbe+"="+s.base())
+	p.cmd.Stderr = os.Stderr
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
 	go func() {
-		defer close(p.done)
-		var asking sync.WaitGroup
-		defer asking.Wait()
-		// Not one after the other: a slow answer would keep the questions away
-		// that would have been slow too.
-		for tick := time.NewTicker(probeEvery); ; {
-			select {
-			case <-tick.C:
-				asking.Go(func() { p.ask(ctx, c, hello) })
-			case <-ctx.Done():
-				tick.Stop()
+		defer close(p.lines)
+		for dec := json.NewDecoder(out); ; {
+			var a asked
+			if dec.Decode(&a) != nil {
 				return
 			}
+			p.lines <- a
 		}
 	}()
 	return p
 }
 
+// stop returns what was measured while the server answered.
+func (p *probe) stop(t *testing.T) (plans, beats []float64) {
+	t.Helper()
+	p.stdin.Close()
+	unanswered := 0
+	for a := range p.lines {
+		if a == (asked{}) {
+			unanswered++
+			continue
+		}
+		plans, beats = append(plans, a.Plan), append(beats, a.Beat)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("the probe: %v", err)
+	}
+	t.Logf("%d of the probe's questions met no server", unanswered)
+	return plans, beats
+}
+
 const probeEvery = 200 * time.Millisecond
 
-func (p *probe) ask(ctx context.Context, c *client.Client, hello api.Hello) {
+// ask is the process of the probe. It ends with its standard input.
+func ask(server string) int {
+	c, err := client.New(server)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	ctx, end := context.WithCancel(context.Background())
+	go func() {
+		defer end()
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}()
+	var mu sync.Mutex
+	lines := json.NewEncoder(os.Stdout)
+	hello := api.Hello{Version: api.Version, Session: "probe", Inventory: api.Inventory{MAC: probeMAC, Firmware: "uefi"}}
+	var asking sync.WaitGroup
+	// Not one after the other: a slow answer would keep the questions away
+	// that would have been slow too.
+	for tick := time.NewTicker(probeEvery); ctx.Err() == nil; {
+		select {
+		case <-tick.C:
+			asking.Go(func() {
+				a := question(ctx, c, hello)
+				mu.Lock()
+				defer mu.Unlock()
+				_ = lines.Encode(a)
+			})
+		case <-ctx.Done():
+			tick.Stop()
+		}
+	}
+	asking.Wait()
+	return 0
+}
+
+// question is zero when the server did not answer.
+func question(ctx context.Context, c *client.Client, hello api.Hello) (a asked) {
 	start := time.Now()
 	answer, _, err := c.Hello(ctx, hello)
 	if err == nil && answer.Action != api.ActionFlash {
@@ -69,19 +138,8 @@ func (p *probe) ask(ctx context.Context, c *client.Client, hello api.Hello) {
 	if err == nil {
 		err = c.Report(ctx, api.Report{Session: hello.Session, MAC: hello.Inventory.MAC, Plan: answer.Plan.ID})
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if err != nil {
-		p.unanswered++
-		return
+		return asked{}
 	}
-	p.plans, p.beats = append(p.plans, plan.Seconds()), append(p.beats, time.Since(start).Seconds())
-}
-
-// stop returns what was measured while the server answered.
-func (p *probe) stop(t *testing.T) (plans, beats []float64) {
-	p.end()
-	<-p.done
-	t.Logf("%d of the probe's questions met no server", p.unanswered)
-	return p.plans, p.beats
+	return asked{plan.Seconds(), time.Since(start).Seconds()}
 }

@@ -71,6 +71,18 @@ func (c *Operator) Edit(ctx context.Context, name string, spec api.Spec) (api.Ma
 	return out, err
 }
 
+// EditRead replaces what the operator says of a machine that was read a moment
+// ago. A *ProblemError of 409 says that somebody else has changed it since.
+func (c *Operator) EditRead(ctx context.Context, read api.Machine, spec api.Spec) (api.Machine, error) {
+	var out api.Machine
+	path := machinePath(api.PathMachine, read.ID)
+	if read.SpecRevision != "" {
+		path += "?revision=" + url.QueryEscape(read.SpecRevision)
+	}
+	err := c.call(ctx, http.MethodPut, path, spec, &out)
+	return out, err
+}
+
 // Delete forgets a machine.
 func (c *Operator) Delete(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, machinePath(api.PathMachine, name), nil, nil)

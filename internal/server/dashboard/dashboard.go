@@ -179,10 +179,17 @@ func (d *Dashboard) explain(r *http.Request, err error) (status int, text string
 	if _, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
 		return http.StatusConflict, text
 	}
-	if r.Context().Err() == nil {
-		d.logger().Error("page failed", "path", r.URL.Path, "err", err)
+	status, level := http.StatusInternalServerError, slog.LevelError
+	if t, ok := errors.AsType[interface {
+		error
+		Temporary() bool
+	}](err); ok && t.Temporary() {
+		status, level = http.StatusServiceUnavailable, slog.LevelWarn
 	}
-	return http.StatusInternalServerError, text
+	if r.Context().Err() == nil {
+		d.logger().Log(r.Context(), level, "page failed", "path", r.URL.Path, "err", err)
+	}
+	return status, text
 }
 
 func (d *Dashboard) problem(w http.ResponseWriter, status int, text string) {

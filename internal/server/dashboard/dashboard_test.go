@@ -131,6 +131,50 @@ func TestRoomFilters(t *testing.T) {
 	}
 }
 
+// What to do stands below what failed, and names the machine as commands do.
+func TestMachineSaysWhatToDo(t *testing.T) {
+	r := newRoom(10, "")
+	h := dashboardOf(r).Handler()
+	for _, tt := range []struct {
+		name   string
+		change func(*api.Machine)
+		want   string
+	}{
+		{"well", func(m *api.Machine) { m.State, m.Cause = api.MachineRunning, "" }, ""},
+		{"failed", func(m *api.Machine) { m.State, m.Cause = api.MachineFailed, api.CauseDiskTooSmall }, "Run `gild cancel b1-n02`, and arm it with a larger disk"},
+		{"made up", func(m *api.Machine) { m.State, m.Cause = api.MachineFailed, "<b>" }, ""},
+		{"silent", func(m *api.Machine) { m.State, m.Cause, m.Stuck = api.MachineFlashing, "", start }, "Look at the machine&#39;s screen"},
+		{"two agents", func(m *api.Machine) { m.Conflict = "another" }, "Find the second machine"},
+	} {
+		r.set(r.machines[1].ID, func(m *api.Machine) { m.Stuck, m.Conflict = time.Time{}, ""; tt.change(m) })
+		body := get(t, h, "/machines/"+r.machines[1].ID).Body.String()
+		if got := strings.Contains(body, "What to do:</strong> "+tt.want); got != (tt.want != "") || tt.want == "" && strings.Contains(body, "What to do") {
+			t.Errorf("%s: the page says %v what to do; want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestPlotTellsPhasesApart(t *testing.T) {
+	at := func(s int, phase string, rate float64) api.Sample {
+		return api.Sample{At: start.Add(time.Duration(s) * time.Second), Phase: phase, Rate: rate}
+	}
+	c := plot([]api.Sample{at(0, "scan", 2e9), at(5, "write", 1e8), at(10, "write", 1e8), at(20, "read back", 4e8)})
+	if c == nil || !c.Scanned || c.Span != "20 s" || c.Top != "2.0 GB/s" {
+		t.Fatalf("plot() = %+v; want 20 s up to 2.0 GB/s with a scan", c)
+	}
+	want := []line{
+		{"scan", "0.0,0.0 "},
+		{"write", "160.0,114.0 320.0,114.0 "},
+		{"read-back", "640.0,96.0 "},
+	}
+	if diff := cmp.Diff(want, c.Lines); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+	if plot(nil) != nil || plot([]api.Sample{at(0, "write", 1), at(0, "write", 1)}) != nil {
+		t.Error("a chart without any time is drawn")
+	}
+}
+
 func TestArm(t *testing.T) {
 	good := url.Values{"image": {"web-14"}, "disk": {"smallest"}, "keep": {"4, data"}, "wipe": {"1"}, "expires": {"3600"}, "shown": {"d1"}, "confirm": {"b1-n02"}}
 	for name, tt := range map[string]struct {

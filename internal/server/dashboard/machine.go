@@ -17,6 +17,7 @@ type machineView struct {
 	For     string // how long it has been so
 	Percent int    // -1: nothing is under way
 	Left    string // time left of the phase
+	ToDo    string // about what keeps it from being as it should
 	CanArm  bool
 	CanStop bool
 	Labels  []string
@@ -56,6 +57,7 @@ func (d *Dashboard) machine(r *http.Request) (string, frame, error) {
 		return "", frame{}, err
 	}
 	v := machineView{M: m, Look: lookOf(&m), Name: name(&m), For: seconds(d.now().Sub(m.Since)), Percent: -1, History: flashes}
+	v.ToDo = todo(&m)
 	v.CanStop = m.Armed != nil
 	v.CanArm = m.Armed == nil
 	if p := m.Progress; p != nil && p.Total > 0 && m.State == api.MachineFlashing {
@@ -75,6 +77,18 @@ func (d *Dashboard) machine(r *http.Request) (string, frame, error) {
 	slices.Reverse(events)
 	v.Console = events
 	return "machine", frame{Title: v.Name, Section: "room", Live: "machine event", LiveID: m.ID, Body: v}, nil
+}
+
+// todo is what an operator does about a machine that needs one.
+func todo(m *api.Machine) string {
+	cause := m.Cause
+	switch {
+	case m.Conflict != "":
+		cause = api.CauseConflict
+	case !m.Stuck.IsZero():
+		cause = api.CauseSilent
+	}
+	return api.Advice(cause, name(m))
 }
 
 // draw puts phases and samples to scale.
@@ -134,12 +148,13 @@ type chart struct {
 	Mid     string
 	Span    string // time at the right edge
 	Average string
+	Scanned bool // what was on the disk was looked at first
 }
 
 type line struct{ Phase, Points string }
 
-// plot draws one line a phase, so that writing and reading back are told
-// apart by their dash too.
+// plot draws one line a phase, so that looking at what is there, writing and
+// reading back are told apart by their dash too.
 func plot(samples []api.Sample) *chart {
 	if len(samples) < 2 {
 		return nil
@@ -155,10 +170,11 @@ func plot(samples []api.Sample) *chart {
 	}
 	c := &chart{Top: rate(top), Mid: rate(top / 2), Span: seconds(span), Average: rate(sum / float64(len(samples)))}
 	for _, s := range samples {
-		phase := "write"
-		if s.Phase != "write" {
-			phase = "read-back"
+		phase := "read-back"
+		if s.Phase == "write" || s.Phase == "scan" {
+			phase = s.Phase
 		}
+		c.Scanned = c.Scanned || phase == "scan"
 		if n := len(c.Lines); n == 0 || c.Lines[n-1].Phase != phase {
 			c.Lines = append(c.Lines, line{Phase: phase})
 		}

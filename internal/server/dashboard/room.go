@@ -78,7 +78,7 @@ func (d *Dashboard) room(r *http.Request) (string, frame, error) {
 		}
 		l := lookOf(m)
 		counts[l.Class]++
-		if m.Progress != nil && l.Class == "flashing" {
+		if m.Progress != nil && l.Class == "flashing" && m.Progress.Phase == "write" {
 			v.Rate += m.Progress.Rate
 		}
 		if v.State != "" && v.State != l.Class {
@@ -111,6 +111,9 @@ func matches(m *api.Machine, text string) bool {
 	}
 	if m.Armed != nil {
 		all = append(all, m.Armed.Plan.Image.Name)
+	}
+	if m.System != nil {
+		all = append(all, m.System.Name)
 	}
 	return strings.Contains(strings.ToLower(strings.Join(all, "\n")), strings.ToLower(text))
 }

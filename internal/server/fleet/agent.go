@@ -47,7 +47,7 @@ func Hello(m *api.Machine, h api.Hello, from string, discover bool, now time.Tim
 		msg := fmt.Sprintf("agent speaks protocol %d, this server %d: a stale initramfs is cached somewhere; restart the machine", h.Version, api.Version)
 		if m.Message != msg {
 			m.Message = msg
-			t.note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: CauseVersion})
+			t.note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: api.CauseVersion})
 		}
 		return api.Answer{Action: api.ActionWait, Retry: retryVersion, Message: msg}, t.events
 	}
@@ -140,7 +140,7 @@ func conflict(m *api.Machine, h api.Hello, from string, now time.Time) (api.Answ
 	msg := fmt.Sprintf("another agent (serial %.40q) holds %s; one of two machines has a copied address: waiting until the other is silent",
 		serial(m), Called(m))
 	if m.Conflict != second {
-		t.note(api.Event{Step: StepHello, State: api.StateFailed, Cause: CauseConflict, Message: second + " claims to be this machine and was refused"})
+		t.note(api.Event{Step: StepHello, State: api.StateFailed, Cause: api.CauseConflict, Message: second + " claims to be this machine and was refused"})
 	}
 	m.Conflict, m.ConflictSeen = second, now
 	return api.Answer{Action: api.ActionWait, Retry: retryConflict, Message: msg}, t.events
@@ -224,11 +224,11 @@ func (t *turn) take(e api.Event) error {
 		t.keep(e)
 		return nil
 	case e.Step == StepFlash:
-		m.Writing = true
+		m.Writing, m.System = true, nil
 	}
 	if e.Progress != nil {
 		m.Progress = e.Progress
-		m.Writing = true
+		m.Writing, m.System = true, nil
 	}
 	if m.State == api.MachineFailed || m.State == api.MachineBooting {
 		m.Cause, e.Progress = "", nil
@@ -265,8 +265,25 @@ func (t *turn) finish(e api.Event) error {
 	e.Plan = r.Plan
 	own := *r
 	own.Samples = nil
-	m.Receipt = &own
+	m.Receipt, m.System = &own, &armed.Plan.Image
+	m.Inventory = withDisk(m.Inventory, own.Disk)
 	m.Awaited = await(armed, own, t.now)
 	t.disarm(api.MachineHandingOff, e)
 	return nil
+}
+
+// withDisk is an inventory with one disk as it is now: what the next arm would
+// erase is no longer what the agent found when it came.
+func withDisk(inv *api.Inventory, d api.Disk) *api.Inventory {
+	if inv == nil {
+		return nil
+	}
+	i := slices.IndexFunc(inv.Disks, func(o api.Disk) bool { return o.Name == d.Name && o.Serial == d.Serial && o.WWN == d.WWN })
+	if i < 0 {
+		return inv
+	}
+	now := *inv
+	now.Disks = slices.Clone(inv.Disks)
+	now.Disks[i] = d
+	return &now
 }

@@ -80,7 +80,7 @@ func (t *turn) overdue() {
 		return
 	}
 	w := m.Awaited
-	e := api.Event{Step: StepConfirm, State: api.StateFailed, Cause: CauseNoSign, Plan: w.Plan}
+	e := api.Event{Step: StepConfirm, State: api.StateFailed, Cause: api.CauseNoSign, Plan: w.Plan}
 	switch {
 	case w.Beacon == "" && w.Probe == "":
 		e.State, e.Cause = api.StateDone, ""

@@ -43,17 +43,6 @@ const (
 // the point of no return: see [Cancel].
 const StepFlash = "flash"
 
-// Stable causes, for scripts and the dashboard.
-const (
-	CauseVersion    = "agent-version"
-	CauseConflict   = "second-agent"
-	CauseSilent     = "silent"
-	CauseBootFailed = "boot-failed"
-	CauseNoSign     = "no-sign-of-life"
-	CauseLapsed     = "lapsed"
-	CauseCancelled  = "cancelled"
-)
-
 // Source is what kind of software a machine was seen running.
 type Source int
 
@@ -174,7 +163,7 @@ func (t *turn) localDisk(why string) {
 		m.Awaited = &w
 		e.Plan = w.Plan
 		if w.Limit > 0 && w.Boots >= w.Limit {
-			e.State, e.Cause = api.StateFailed, CauseBootFailed
+			e.State, e.Cause = api.StateFailed, api.CauseBootFailed
 			e.Message = fmt.Sprintf("the new system has not started: %d network boots and no sign of life from it; it is not flashed again", w.Boots)
 			m.Cause = e.Cause
 			t.enter(api.MachineFailed, e)

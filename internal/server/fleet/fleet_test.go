@@ -301,7 +301,7 @@ func TestStaleAgent(t *testing.T) {
 	h := hello("s1")
 	h.Version = api.Version + 1
 	a, events := Hello(&s.m, h, "192.0.2.9", false, at(1))
-	if a.Action != api.ActionWait || a.Plan != nil || len(events) != 1 || events[0].Cause != CauseVersion {
+	if a.Action != api.ActionWait || a.Plan != nil || len(events) != 1 || events[0].Cause != api.CauseVersion {
 		t.Errorf("Hello of a stale agent = %+v, %v", a, events)
 	}
 	if _, events := Hello(&s.m, h, "192.0.2.9", false, at(2)); len(events) != 0 {

@@ -67,12 +67,12 @@ func addEvent(f *api.Flash, e api.Event) {
 		f.Outcome, f.Ended, f.Cause, f.Message = outcome, e.Time, e.Cause, e.Message
 	}
 	switch {
-	case e.Cause == CauseCancelled:
+	case e.Cause == api.CauseCancelled:
 		end(outcomeCancelled)
-	case e.Cause == CauseLapsed:
+	case e.Cause == api.CauseLapsed:
 		end(outcomeLapsed)
-	case e.Cause == CauseBootFailed:
-		end(CauseBootFailed)
+	case e.Cause == api.CauseBootFailed:
+		end(api.CauseBootFailed)
 	case e.To == api.MachineHandingOff, e.To == api.MachineRunning, e.To == api.MachineUnconfirmed, e.To == api.MachineFailed:
 		end(e.To)
 	case e.To == api.MachineFlashing || e.To == api.MachineBooting:

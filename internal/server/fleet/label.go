@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -73,8 +75,12 @@ func MACs(m *api.Machine) []string {
 // NameLabel is the label of a name; case does not tell two machines apart.
 func NameLabel(name string) string { return label(labelName, name) }
 
-// BeaconLabel is the label of a beacon's token.
-func BeaconLabel(token string) string { return labelBeacon + token }
+// BeaconLabel is the label of a beacon's token: its SHA-256, because labels are
+// keys, and etcd writes the keys of a slow request into its log.
+func BeaconLabel(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return labelBeacon + hex.EncodeToString(sum[:])
+}
 
 // SerialLabel is the label of a serial number; empty for one that identifies
 // nothing.

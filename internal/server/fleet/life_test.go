@@ -91,8 +91,8 @@ func TestBootFailed(t *testing.T) {
 				return
 			}
 			s.state(api.MachineFailed)
-			if s.m.Cause != CauseBootFailed {
-				t.Errorf("cause = %q; want %s", s.m.Cause, CauseBootFailed)
+			if s.m.Cause != api.CauseBootFailed {
+				t.Errorf("cause = %q; want %s", s.m.Cause, api.CauseBootFailed)
 			}
 			s.boot(61, false)
 			s.state(api.MachineFailed)

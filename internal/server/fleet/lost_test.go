@@ -36,3 +36,26 @@ func TestLossAfterAnEarlierFlash(t *testing.T) {
 		t.Error("Loss() of a kept partition under the image = nil; want an error")
 	}
 }
+
+// What an arm would erase is what the last flash has left, not what the agent
+// found when it came.
+func TestPreviewAfterAFlash(t *testing.T) {
+	s := newScript(t)
+	disk := api.Disk{Name: "sda", Serial: "S1", Size: 100e9, SectorSize: 512}
+	inv := api.Inventory{MAC: mac, Disks: []api.Disk{{Name: "sdb", Serial: "S0", Size: 50e9}, disk}}
+	s.arm(0, "p1")
+	if _, _ = Hello(&s.m, api.Hello{Version: api.Version, Session: "s1", Inventory: inv}, "", false, at(2)); s.m.State != api.MachineFlashing {
+		t.Fatalf("state %s; want flashing", s.m.State)
+	}
+	last := sealed(1, "p1")
+	last.Receipt.Disk = disk
+	last.Receipt.Disk.Partitions = []api.Partition{{Number: 1, Start: 1 << 20, Size: 9e9, FileSystem: "ext4"}}
+	s.report(3, true, report("s1", "p1", last))
+	v, _ := Proposal{Machine: s.m, Image: api.Image{Name: "next", Size: 1 << 30}, Request: api.FlashRequest{Disk: "serial=S1"}}.Preview(at(4))
+	if diff := cmp.Diff([]string{"partition 1, 9 GB, ext4"}, v.Lost); diff != "" {
+		t.Errorf("lost after a flash (-want +got):\n%s", diff)
+	}
+	if n := len(s.m.Inventory.Disks); n != 2 || len(inv.Disks[1].Partitions) != 0 {
+		t.Errorf("%d disks, and the inventory that came was changed: %+v", n, inv.Disks)
+	}
+}

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gild-dev/gild/internal/api"
@@ -148,5 +150,18 @@ func TestCheckSpec(t *testing.T) {
 		if err := CheckSpec(&s); err == nil {
 			t.Errorf("CheckSpec of a bad %s = nil; want an error", name)
 		}
+	}
+}
+
+// Labels are keys of the store, which a log may name: none tells a secret.
+func TestLabelsHoldNoBeacon(t *testing.T) {
+	const token = "BIZFNRNXQP2AL4ZZFKPYXPB4CT"
+	m := api.Machine{ID: "52:54:00:00:00:01", Awaited: &api.Awaited{Beacon: token}}
+	labels := Labels(&m)
+	if !slices.Contains(labels, BeaconLabel(token)) {
+		t.Errorf("Labels = %q; want the beacon's among them", labels)
+	}
+	if text := strings.ToUpper(strings.Join(labels, " ")); strings.Contains(text, token) {
+		t.Errorf("Labels = %q; they hold the token", labels)
 	}
 }

@@ -89,7 +89,7 @@ func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
 	m.Armed, m.Awaited = &armed, nil
 	m.Writing, m.Progress, m.Cause = false, nil, ""
 	image := armed.Plan.Image
-	e := done(StepArm, "armed: will be flashed with "+image.Name+" at its next network boot")
+	e := done(StepArm, "will be flashed with "+image.Name+" at its next network boot")
 	e.Image, e.Identity = &image, armed.IdentityName
 	m.State = "" // armed anew is news, too
 	t.enter(api.MachineArmed, e)
@@ -98,7 +98,7 @@ func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
 
 func cancelled(why string) api.Event {
 	e := done(StepArm, why)
-	e.Cause = CauseCancelled
+	e.Cause = api.CauseCancelled
 	return e
 }
 

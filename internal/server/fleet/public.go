@@ -11,6 +11,7 @@ import (
 // It is the one place where a record is made fit to be shown.
 func Public(m api.Machine, now time.Time) api.Machine {
 	Sweep(&m, now)
+	m.SpecRevision = SpecRevision(m.Spec)
 	if m.Armed != nil {
 		armed := *m.Armed
 		armed.Beacon = ""

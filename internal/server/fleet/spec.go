@@ -2,6 +2,9 @@ package fleet
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/url"
@@ -168,6 +171,25 @@ func SpecID(s api.Spec) string {
 
 // SpecLabels are the labels that no other machine may have.
 func SpecLabels(s api.Spec) []string { return Labels(&api.Machine{Spec: s}) }
+
+// SpecRevision tells one spec of a machine from another.
+func SpecRevision(s api.Spec) string {
+	p, _ := json.Marshal(s) // strings and numbers: never fails
+	sum := sha256.Sum256(p)
+	return hex.EncodeToString(sum[:8])
+}
+
+// Unread refuses a change of a machine whose spec is not of the revision that
+// the operator has read; empty: whatever it is.
+func Unread(m *api.Machine, revision string) error {
+	if revision == "" || revision == SpecRevision(m.Spec) {
+		return nil
+	}
+	return &ConflictError{
+		Problem: Called(m) + " was changed by somebody else since it was read, and is left as it is",
+		Help:    "look at it again (gild machine show), and repeat what is still to be changed",
+	}
+}
 
 // SetSpec notes what the operator says of a machine: registers one that is
 // new, changes another. Saying the same again changes nothing. What an armed

@@ -54,7 +54,7 @@ func (t *turn) silent() {
 	}
 	m.Stuck = last
 	t.note(api.Event{
-		Step: StepStuck, State: api.StateFailed, Cause: CauseSilent,
+		Step: StepStuck, State: api.StateFailed, Cause: api.CauseSilent,
 		Message: fmt.Sprintf("is %s and was not heard of since %s", m.State, last.UTC().Format(time.RFC3339)),
 	})
 }

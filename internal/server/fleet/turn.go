@@ -80,7 +80,7 @@ func (t *turn) lapse() {
 	}
 	plan := m.Armed.Plan
 	e := done(StepArm, "the permission to flash "+plan.Image.Name+" lapsed at "+m.Armed.Expires.UTC().Format(time.RFC3339))
-	e.Actor, e.Plan, e.Cause = api.ActorServer, plan.ID, CauseLapsed
+	e.Actor, e.Plan, e.Cause = api.ActorServer, plan.ID, api.CauseLapsed
 	t.disarm(api.MachineRegistered, e)
 }
 

@@ -168,7 +168,7 @@ func (g *Guard) admitted(r *http.Request) (ok bool, status int) {
 	}
 	access, err := g.Store.LoadAccess(r.Context())
 	if err != nil {
-		g.log().Error("reading who may enter", "err", err)
+		failed(r.Context(), g.log(), err, "path", r.URL.Path)
 		return false, http.StatusServiceUnavailable
 	}
 	if hasBearer {
@@ -211,7 +211,7 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int) {
 		w.Header().Set("Retry-After", "60")
 		writeProblem(w, status, "too many wrong tokens from this address; wait a minute")
 	default:
-		w.Header().Set("Retry-After", "5")
+		w.Header().Set("Retry-After", retryAfter)
 		writeProblem(w, status, "the server could not tell now who may enter; try again")
 	}
 }
@@ -237,7 +237,7 @@ func (g *Guard) login(w http.ResponseWriter, r *http.Request) {
 		err = g.Store.ChangeAccess(r.Context(), func(a *Access) { a.open(secret, now) })
 	}
 	if err != nil {
-		g.log().Error("opening a session", "err", err)
+		failed(r.Context(), g.log(), err, "path", r.URL.Path)
 		g.LoginPage(w, http.StatusServiceUnavailable, "The server could not open a session now. Try again.", next)
 		return
 	}

@@ -121,7 +121,7 @@ func (b *Boot) script(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		log.Error("image cannot be booted", "image", d.Image.Name, "err", err)
 		b.note(r.Context(), log, fleet.Sighting{
-			MAC: who.MAC, Source: fleet.FromIPXE, Step: fleet.StepBoot, Cause: "image-boot",
+			MAC: who.MAC, Source: fleet.FromIPXE, Step: fleet.StepBoot, Cause: api.CauseImageBoot,
 			Message: "cannot boot " + d.Image.Name + ": " + err.Error(),
 		})
 		writeScript(w, b.Scripts.LocalDisk("cannot boot "+d.Image.Name+", the server's log says why"))

@@ -81,6 +81,31 @@ func writeProblem(w http.ResponseWriter, status int, detail string) {
 	_ = json.NewEncoder(w).Encode(api.Problem{Title: http.StatusText(status), Status: status, Detail: detail})
 }
 
+// retryAfter is what an answer that may be another one soon says, in seconds.
+const retryAfter = "5"
+
+// temporary tells whether asking again may help: the state says so of etcd,
+// when that does not answer.
+func temporary(err error) bool {
+	t, ok := errors.AsType[interface {
+		error
+		Temporary() bool
+	}](err)
+	return ok && t.Temporary()
+}
+
+// failed logs a failure of the server's own. One that passes is told as a
+// warning: its cause is elsewhere, and every request of the room meets it.
+func failed(ctx context.Context, log *slog.Logger, err error, args ...any) {
+	level := slog.LevelError
+	if temporary(err) {
+		level = slog.LevelWarn
+	}
+	if ctx.Err() == nil {
+		log.Log(ctx, level, "request failed", append(args, "err", err)...)
+	}
+}
+
 // fail answers a request that the rooms behind could not: what is missing is
 // 404, everything else is the server's own trouble and is logged.
 func fail(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
@@ -88,10 +113,8 @@ func fail(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
 		writeProblem(w, http.StatusNotFound, err.Error())
 		return
 	}
-	if r.Context().Err() == nil {
-		log.Error("request failed", "path", r.URL.Path, "client", r.RemoteAddr, "err", err)
-	}
-	w.Header().Set("Retry-After", "5")
+	failed(r.Context(), log, err, "path", r.URL.Path, "client", r.RemoteAddr)
+	w.Header().Set("Retry-After", retryAfter)
 	writeProblem(w, http.StatusServiceUnavailable, "the server could not answer now, its log says why; try again")
 }
 

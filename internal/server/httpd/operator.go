@@ -24,7 +24,9 @@ type Control interface {
 	Machines(ctx context.Context, selector string) ([]api.Machine, error)
 	Machine(ctx context.Context, name string) (api.Machine, error)
 	Register(ctx context.Context, actor string, spec api.Spec) (api.Machine, error)
-	Edit(ctx context.Context, actor, name string, spec api.Spec) (api.Machine, error)
+	// Edit refuses when the spec is not of the revision that was read; empty:
+	// whatever it is.
+	Edit(ctx context.Context, actor, name, revision string, spec api.Spec) (api.Machine, error)
 	Delete(ctx context.Context, actor, name string) error
 	Preview(ctx context.Context, name string, f api.FlashRequest) (api.Preview, error)
 	Flash(ctx context.Context, actor, name string, f api.FlashRequest) (api.Machine, error)
@@ -71,8 +73,9 @@ type (
 		Body api.FlashRequest
 	}
 	specInput struct {
-		Name string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
-		Body api.Spec
+		Name     string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
+		Revision string `query:"revision" doc:"specRevision of what was read: when the spec is another by now, nothing is changed and the answer is 409" maxLength:"64"`
+		Body     api.Spec
 	}
 	newInput  struct{ Body api.Spec }
 	listInput struct {
@@ -140,7 +143,7 @@ func (o *Operator) records(r operations) {
 		return o.Control.Machine(ctx, in.Name)
 	})
 	handle(r, http.MethodPut, api.PathMachine, "edit-machine", "Replace what is said of a machine", func(ctx context.Context, in *specInput) (api.Machine, error) {
-		return o.Control.Edit(ctx, actor(ctx), in.Name, in.Body)
+		return o.Control.Edit(ctx, actor(ctx), in.Name, in.Revision, in.Body)
 	})
 	huma.Register(r.api, operation(http.MethodDelete, api.PathMachine, "delete-machine", "Forget a machine"),
 		func(ctx context.Context, in *byName) (*struct{}, error) {
@@ -235,8 +238,9 @@ func (r operations) problem(ctx context.Context, err error) error {
 		}
 		return huma.Error422UnprocessableEntity("the fleet cannot be as the files say", details...)
 	}
-	if ctx.Err() == nil {
-		r.log.Error("operator request failed", "err", err)
+	failed(ctx, r.log, err, "who", api.ActorOperator)
+	if temporary(err) {
+		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(detail), http.Header{"Retry-After": {retryAfter}})
 	}
 	return huma.Error500InternalServerError(detail)
 }

@@ -47,11 +47,11 @@ const (
 	pageKeys = 200
 )
 
-// passing are the kinds of keys that mean nothing in another life: they end
-// with the lease of a process that runs now.
+// passing are the kinds of keys that mean nothing in another life: they are
+// between processes that run now.
 func passing(key string) bool {
 	kind, _, _ := strings.Cut(key, "/")
-	return kind == "hold" || kind == "server" || kind == "lease"
+	return kind == "hold" || kind == "server" || kind == "lease" || kind == "guard"
 }
 
 // Backup writes everything below the prefix as it is at one moment, while
@@ -199,7 +199,7 @@ func disarm(value []byte) (id string, out []byte, armed bool, err error) {
 	armed = m.Armed != nil
 	if armed {
 		if m.State = api.MachineRegistered; m.Writing {
-			m.State, m.Cause = api.MachineFailed, causeRestored
+			m.State, m.Cause = api.MachineFailed, api.CauseRestored
 		}
 	}
 	m.Armed, m.Awaited, m.Progress = nil, nil, nil
@@ -207,9 +207,6 @@ func disarm(value []byte) (id string, out []byte, armed bool, err error) {
 	text, err := encode(m)
 	return m.ID, []byte(text), armed, err
 }
-
-// causeRestored is of a machine whose flash was under way in a backup.
-const causeRestored = "state-restored"
 
 func (s *Store) noteRestore(taken time.Time) func(*api.Machine) ([]api.Event, error) {
 	return func(m *api.Machine) ([]api.Event, error) {

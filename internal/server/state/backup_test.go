@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
+	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -83,7 +82,8 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// A directory gives the same backup with and without a server on it.
+// A directory gives the same backup with and without a server on it: the one
+// by its store, the other by its path.
 func TestBackupDir(t *testing.T) {
 	dir := t.TempDir()
 	if err := BackupDir(t.Context(), dir, "/gild/", &bytes.Buffer{}); err == nil {
@@ -95,20 +95,13 @@ func TestBackupDir(t *testing.T) {
 	}
 	s := &Store{Client: e.Client(), Prefix: "/gild/"}
 	update(t, s, mac, say("hello"))
-	served := make(chan error, 1)
-	go func() { served <- s.ServeBackups(t.Context(), dir) }()
 	var running, stopped bytes.Buffer
-	for range 100 {
-		if err = BackupDir(t.Context(), dir, "/gild/", &running); err == nil {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if err != nil {
+	if _, err := s.Backup(t.Context(), &running); err != nil {
 		t.Fatal(err)
 	}
-	if st, err := os.Stat(filepath.Join(dir, socketName)); err != nil || st.Mode().Perm() != 0o600 {
-		t.Errorf("socket %v, %v; want mode 0600", st.Mode(), err)
+	err = BackupDir(t.Context(), dir, "/gild/", &stopped)
+	if _, ok := errors.AsType[*LockedError](err); !ok {
+		t.Errorf("BackupDir beside a server = %v; want a LockedError", err)
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
@@ -148,9 +141,40 @@ func FuzzReadBackup(f *testing.F) {
 	const head = `{"gild":"state","version":1,"time":"2026-01-01T00:00:00Z","revision":7}` + "\n"
 	f.Add([]byte(head + `{"keys":0,"sha256":"` + sumOf(head) + "\"}\n"))
 	f.Add([]byte(head + `{"key":"event/a/0000000000000001","value":"W10="}` + "\n"))
+	f.Add([]byte(`{"key":"machine/a","value":"e30="}` + "\n" + `{"key":"past/a","value":"W10="}` + "\n"))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		_, _, _ = Check(bytes.NewReader(p))
+		// The same between a head and an end that fit it: what the checksum
+		// vouches for is still foreign.
+		sealed := head + string(p)
+		if len(p) > 0 && p[len(p)-1] != '\n' {
+			sealed += "\n"
+		}
+		n := strings.Count(sealed, "\n") - 1
+		sealed += fmt.Sprintf(`{"keys":%d,"sha256":"%s"}`, n, sumOf(sealed)) + "\n"
+		keys := 0
+		_, err := readBackup(strings.NewReader(sealed), func(key string, value []byte) error {
+			keys++
+			if strings.HasPrefix(key, "machine/") {
+				checkDisarmed(t, value)
+			}
+			return nil
+		})
+		if _, told := errors.AsType[*BackupError](err); err != nil && !told || err == nil && keys != n {
+			t.Errorf("readBackup(%q) = %d keys, %v; want %d, or a BackupError", sealed, keys, err, n)
+		}
+		_, _, _ = Check(strings.NewReader(sealed))
 	})
+}
+
+// checkDisarmed holds for whatever a record in a backup says.
+func checkDisarmed(t *testing.T, value []byte) {
+	t.Helper()
+	_, out, _, err := disarm(value)
+	var m api.Machine
+	if err == nil && (json.Unmarshal(out, &m) != nil || m.Armed != nil || m.Session != "") {
+		t.Errorf("disarm(%q) = %q; want a record without an arm", value, out)
+	}
 }
 
 func sumOf(s string) string {

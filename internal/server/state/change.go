@@ -28,7 +28,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*api.Machine)
 		if err != nil {
 			return api.Machine{}, err
 		}
-		done, err := s.commit(ctx, id, r, before, events, nil, nil)
+		done, _, err := s.commit(ctx, id, r, before, events, nil, nil)
 		if err != nil {
 			return api.Machine{}, fmt.Errorf("changing machine %s: %w", id, err)
 		}
@@ -40,15 +40,16 @@ func (s *Store) Update(ctx context.Context, id string, change func(*api.Machine)
 
 // commit writes what has changed of a record, its aliases and its events in
 // one transaction with more, unless the record was changed by somebody else.
-func (s *Store) commit(ctx context.Context, id string, r *record, before []string, events []api.Event, more []clientv3.Op, conditions []clientv3.Cmp) (bool, error) {
+// rev is its revision; 0 when there was nothing to write.
+func (s *Store) commit(ctx context.Context, id string, r *record, before []string, events []api.Event, more []clientv3.Op, conditions []clientv3.Cmp) (done bool, rev int64, err error) {
 	r.ID = id
 	eventOps, err := s.eventOps(id, r, events)
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	whole, little, err := r.split()
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	ops := slices.Concat(more, eventOps)
 	if whole != r.stored {
@@ -59,16 +60,16 @@ func (s *Store) commit(ctx context.Context, id string, r *record, before []strin
 		ops = append(ops, clientv3.OpPut(s.key("live", id), little))
 	}
 	if len(ops) == 0 {
-		return true, nil
+		return true, 0, nil
 	}
 	resp, err := s.txn(ctx, append(conditions, s.same(id, r)...), ops...)
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	if len(events) > 0 {
 		s.trimLog(ctx)
 	}
-	return resp.Succeeded, nil
+	return resp.Succeeded, resp.Header.Revision, nil
 }
 
 // same holds while nobody else has changed the record.
@@ -134,7 +135,7 @@ func (s *Store) Join(ctx context.Context, into, from string, change func(into, f
 			return api.Machine{}, err
 		}
 		ops := append(s.deleteOps(from, gone), past...)
-		done, err := s.commit(ctx, into, a, before, events, ops, s.same(from, b))
+		done, _, err := s.commit(ctx, into, a, before, events, ops, s.same(from, b))
 		if err != nil {
 			return api.Machine{}, fmt.Errorf("joining %s with %s: %w", into, from, err)
 		}

@@ -76,9 +76,36 @@ func (c Cluster) Connect(ctx context.Context) (*clientv3.Client, error) {
 	}
 	if err := c.try(ctx, client); err != nil {
 		_ = client.Close()
+		if secure != nil && unavailable(err) {
+			err = c.handshake(ctx, secure, err)
+		}
 		return nil, err
 	}
 	return client, nil
+}
+
+// handshake asks each member by plain TLS why it does not answer: the client
+// only says that time has passed, whatever is wrong with a certificate.
+func (c Cluster) handshake(ctx context.Context, secure *tls.Config, otherwise error) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	for _, e := range c.Endpoints {
+		u, err := url.Parse(e)
+		if err != nil {
+			continue
+		}
+		conn, err := (&tls.Dialer{Config: secure}).DialContext(ctx, "tcp", u.Host)
+		if err == nil {
+			// With TLS 1.3 a server says of a client's certificate only now.
+			_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+			_, err = conn.Read(make([]byte, 1))
+			conn.Close()
+		}
+		if err != nil && (strings.Contains(err.Error(), "certificate") || strings.Contains(err.Error(), "tls:")) {
+			return c.explain(err)
+		}
+	}
+	return otherwise
 }
 
 // try asks every member for its version, then the cluster for a value that
@@ -213,6 +240,9 @@ func (e *UnavailableError) Hint() string {
 	return "with --etcd, `etcdctl endpoint status --cluster` shows whether a majority of its members runs; without, the server's log says why"
 }
 
+// Temporary says that asking again may help.
+func (e *UnavailableError) Temporary() bool { return true }
+
 // FullError says that etcd takes no more writes.
 type FullError struct{ Err error }
 
@@ -224,6 +254,9 @@ func (e *FullError) Unwrap() error { return e.Err }
 func (e *FullError) Hint() string {
 	return "the database has reached its quota: compact and defragment it (etcdctl compact, etcdctl defrag, etcdctl alarm disarm), and have etcd compact by itself (--auto-compaction-retention)"
 }
+
+// Temporary says that asking again may help: others can make room.
+func (e *FullError) Temporary() bool { return true }
 
 // classify tells a cluster that is in trouble from a request that is wrong.
 // ctx is the caller's own: what ended with it is nobody's fault.

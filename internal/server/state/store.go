@@ -18,6 +18,7 @@
 //	doc/KIND/NAME           a document
 //	lease/ADDRESS           who has leased an address by DHCP, and until when
 //	server/URL              a gild serve that is alive, on a lease
+//	guard/NAME              changed by each change that rests on a look at many records; empty
 package state
 
 import (
@@ -26,9 +27,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
@@ -39,9 +42,12 @@ import (
 // few more; a cluster that is configured by default takes 128.
 const MaxAliases = 36
 
-// callTimeout bounds one request to etcd, so that a lost cluster is an error
-// and not a hang.
-const callTimeout = 10 * time.Second
+// Bounds of one request to etcd, so that a lost cluster is an error and not a
+// hang. A write may wait for a disk; a read does not.
+const (
+	callTimeout = 10 * time.Second
+	readTimeout = 5 * time.Second
+)
 
 // ErrNotFound means that there is no record of the machine.
 var ErrNotFound = errors.New("unknown machine")
@@ -91,20 +97,56 @@ func lastPart(key []byte) string {
 	return part
 }
 
-// get makes one request, bounded in time.
-func (s *Store) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	call, cancel := context.WithTimeout(ctx, callTimeout)
+// leaderWithin is how long a request waits for a cluster to elect a leader,
+// which takes a second or two when one is lost; leaderAgain is how often it
+// looks. A cluster without a majority elects none.
+const (
+	leaderWithin = 3 * time.Second
+	leaderAgain  = 200 * time.Millisecond
+)
+
+// call makes one request within a time. A member that has no leader refuses
+// it before it does anything, so that it can be made again.
+func (s *Store) call(ctx context.Context, within time.Duration, request func(context.Context) error) error {
+	call, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), within)
 	defer cancel()
-	resp, err := s.Client.Get(call, key, opts...)
-	return resp, classify(ctx, err)
+	patience := time.Now().Add(leaderWithin)
+	for {
+		err := request(call)
+		if err != nil && call.Err() != nil && ctx.Err() == nil {
+			// The deadline here, which gRPC words in several ways.
+			return &UnavailableError{err}
+		}
+		if !errors.Is(err, rpctypes.ErrNoLeader) || time.Now().After(patience) {
+			return classify(ctx, err)
+		}
+		select {
+		case <-call.Done():
+		case <-time.After(leaderAgain):
+		}
+	}
+}
+
+// get makes one request, bounded in time.
+func (s *Store) get(ctx context.Context, key string, opts ...clientv3.OpOption) (resp *clientv3.GetResponse, err error) {
+	err = s.call(ctx, readTimeout, func(ctx context.Context) error {
+		resp, err = s.Client.Get(ctx, key, opts...)
+		return err
+	})
+	return resp, err
 }
 
 // txn makes one transaction, bounded in time.
-func (s *Store) txn(ctx context.Context, conditions []clientv3.Cmp, ops ...clientv3.Op) (*clientv3.TxnResponse, error) {
-	call, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	resp, err := s.Client.Txn(call).If(conditions...).Then(ops...).Commit()
-	return resp, classify(ctx, err)
+func (s *Store) txn(ctx context.Context, conditions []clientv3.Cmp, ops ...clientv3.Op) (resp *clientv3.TxnResponse, err error) {
+	within := callTimeout
+	if !slices.ContainsFunc(ops, func(op clientv3.Op) bool { return !op.IsGet() }) {
+		within = readTimeout
+	}
+	err = s.call(ctx, within, func(ctx context.Context) error {
+		resp, err = s.Client.Txn(ctx).If(conditions...).Then(ops...).Commit()
+		return err
+	})
+	return resp, err
 }
 
 // unchanged holds while key has revision rev; 0: while there is none.

@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/diskloss"
+	"github.com/gild-dev/gild/internal/disk/diskrule"
+	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+func TestCause(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: unix.ECONNREFUSED}
+	for _, tt := range []struct {
+		step string
+		err  error
+		want string
+	}{
+		{"disk", &diskrule.Error{}, api.CauseDiskNone},
+		{"disk", &diskrule.Error{Matches: make([]api.Disk, 2)}, api.CauseDiskAmbiguous},
+		{"disk", &claimedError{}, api.CauseDiskClaimed},
+		{"flash", &diskloss.KeepError{}, api.CauseKeepRefused},
+		{"flash", &blockdev.BusyError{}, api.CauseDiskBusy},
+		{"disk", fits(api.Disk{SectorSize: 512, Size: 1}, golden.Disk{SectorSize: 512, Size: 2}), api.CauseDiskTooSmall},
+		{"disk", fits(api.Disk{SectorSize: 4096}, golden.Disk{SectorSize: 512}), api.CauseDiskUnfit},
+		{"flash", flash.ErrUnfit, api.CauseDiskUnfit},
+		{"flash", unix.EIO, api.CauseDiskError},
+		{"flash", flash.ErrMedium, api.CauseDiskError},
+		{"flash", &flash.StuckError{}, api.CauseDiskSilent},
+		{"flash", &golden.ChunkError{Err: errors.New("hash")}, api.CauseDigestMismatch},
+		{"flash", &flash.SilentError{For: time.Hour, Err: errors.New("no byte came in time")}, api.CauseUnreachable},
+		{"plan", refused, api.CauseUnreachable},
+		{"image", &client.StatusError{Status: 500}, api.CauseRefused},
+		{"identity", &mountError{unix.ENODEV}, api.CauseNoDriver},
+		{"identity", &mountError{unix.EINVAL}, api.CauseMount},
+		{"identity", errors.New("no such user"), api.CauseIdentity},
+		{"plan", context.DeadlineExceeded, api.CauseTimedOut},
+		{"network", errors.New("no carrier"), api.CauseNetwork},
+	} {
+		if got := cause(tt.step, fmt.Errorf("doing it: %w", tt.err)); got != tt.want {
+			t.Errorf("cause(%q, %v) = %q; want %q", tt.step, tt.err, got, tt.want)
+		}
+	}
+}
+
+// Whatever fails, the person before the screen is told what to do.
+func TestEveryStepHasAdvice(t *testing.T) {
+	a := &Agent{}
+	steps := a.steps()
+	a.settings.Rescue = true
+	for _, s := range append(steps, a.steps()...) {
+		if code := cause(s.name, errors.New("anything")); api.Advice(code, "") == "" {
+			t.Errorf("no advice for %q, which step %q fails with", code, s.name)
+		}
+	}
+}

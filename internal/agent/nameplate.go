@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"cmp"
+	"strings"
+	"sync"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// nameplate is what tells a person which machine a screen belongs to, and what
+// to call it in a command. It fills as the machine learns of itself: firmware,
+// then link, then the server's answer.
+type nameplate struct {
+	mu             sync.Mutex
+	name, mac      string
+	vendor, serial string
+}
+
+// Bounds of what others say of the machine, in bytes, so that all of it fits in
+// a line of the screen or two.
+const (
+	maxName     = 63
+	maxHardware = 48
+)
+
+// hardware takes in what the firmware says of the machine.
+func (p *nameplate) hardware(i api.Inventory) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.vendor, p.serial = short(i.Vendor+" "+i.Product, maxHardware), short(i.Serial, maxHardware)
+}
+
+// link takes in the address that the machine came by.
+func (p *nameplate) link(mac string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mac = mac
+}
+
+// called takes in what operators call the machine, and reports whether that
+// is news.
+func (p *nameplate) called(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	name = short(name, maxName)
+	news := name != "" && name != p.name
+	p.name = name
+	return news
+}
+
+// String is everything known: "web-17, 52:54:00:12:34:56, Dell R640, serial X".
+func (p *nameplate) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var parts []string
+	for _, s := range []string{p.name, p.mac, p.vendor} {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	if p.serial != "" {
+		parts = append(parts, "serial "+p.serial)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// argument is what commands know the machine by; empty: it has no such label
+// yet.
+func (p *nameplate) argument() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cmp.Or(p.name, p.mac)
+}
+
+// short makes a foreign text one that a line has room for.
+func short(s string, limit int) string {
+	s = strings.Join(strings.Fields(clean(s)), " ")
+	return strings.ToValidUTF8(s[:min(len(s), limit)], "")
+}

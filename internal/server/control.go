@@ -1,0 +1,73 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+
+	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/local"
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+// control answers the commands that work on the data directory while this
+// server has its state open. A server without that is better than none.
+func (s *Server) control(store *state.Store, log *slog.Logger) Service {
+	c := local.Control{
+		Backup: func(ctx context.Context, w io.Writer) error {
+			_, err := store.Backup(ctx, w)
+			return err
+		},
+		NewToken: func(ctx context.Context) (string, error) {
+			token, err := httpd.ReplaceToken(ctx, storedAccess{store})
+			if err == nil {
+				log.Info("the admin token is replaced: the old one and every login have ended")
+			}
+			return token, err
+		},
+	}
+	return serviceFunc(func(ctx context.Context) error {
+		if err := c.Serve(ctx, s.DataDir); ctx.Err() == nil {
+			log.Warn("gild state backup and gild token new have to wait until the server is stopped", "err", err)
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+}
+
+// Backup writes a backup of the state. It asks the server that runs on
+// DataDir, and reads the state itself when none does.
+func (s *Server) Backup(ctx context.Context, w io.Writer) error {
+	if s.Etcd == nil {
+		if err := (local.Client{Dir: s.DataDir}).Backup(ctx, w); !errors.Is(err, local.ErrNoServer) {
+			return err
+		}
+		return state.BackupDir(ctx, s.DataDir, Prefix(s.Prefix), w)
+	}
+	client, err := s.Etcd.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	_, err = NewStore(client, s.Prefix).Backup(ctx, w)
+	return err
+}
+
+// NewToken replaces the admin token of a room; every session ends. It asks the
+// server that runs on DataDir, wherever that keeps its state, and changes the
+// state itself when none does.
+func (s *Server) NewToken(ctx context.Context) (token string, err error) {
+	if s.Etcd == nil {
+		token, err := local.Client{Dir: s.DataDir}.NewToken(ctx)
+		if !errors.Is(err, local.ErrNoServer) {
+			return token, err
+		}
+	}
+	db, err := s.openState(ctx, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", err
+	}
+	defer db.close() //nolint:errcheck // what was written is on disk already
+	return httpd.ReplaceToken(ctx, storedAccess{NewStore(db.client, s.Prefix)})
+}

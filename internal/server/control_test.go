@@ -1,0 +1,140 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/local"
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+// A new token is made beside a running server: from then on the old one opens
+// nothing, nor does a login that was made with it. So it goes also when the
+// server keeps its state in a cluster.
+func TestNewTokenWhileServing(t *testing.T) {
+	for name, cluster := range map[string]func(*testing.T) *state.Cluster{
+		"data directory": func(*testing.T) *state.Cluster { return nil },
+		"cluster":        foreignEtcd,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := newServer(t, dir)
+			s.OperatorAddr, s.Etcd = "0.0.0.0:0", cluster(t)
+			r := start(t, s)
+			_, port, _ := strings.Cut(r.Operator, "]:")
+			base := "http://127.0.0.1:" + port
+			status := func(token string) int {
+				t.Helper()
+				_, err := (&client.Operator{BaseURL: base, Token: token}).Machines(t.Context(), "")
+				if said, ok := errors.AsType[*client.ProblemError](err); ok {
+					return said.Status
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return http.StatusOK
+			}
+			old := r.NewToken
+			if got := status(old); got != http.StatusOK {
+				t.Fatalf("the first token: status %d; want 200", got)
+			}
+			cookie := login(t, base, old)
+			if got := withCookie(t, base, cookie); got != http.StatusOK {
+				t.Fatalf("a login with the first token: status %d; want 200", got)
+			}
+
+			var token string
+			var err error
+			for range 100 { // the socket opens a moment after the listeners
+				other := Server{DataDir: dir}
+				if token, err = (&local.Client{Dir: dir}).NewToken(t.Context()); err == nil {
+					token, err = other.NewToken(t.Context())
+					break
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			if err != nil || token == "" || token == old {
+				t.Fatalf("NewToken while serving = %q, %v; want a new one", token, err)
+			}
+			if got := status(token); got != http.StatusOK {
+				t.Errorf("the new token: status %d; want 200", got)
+			}
+			if got := status(old); got != http.StatusUnauthorized {
+				t.Errorf("the old token: status %d; want 401", got)
+			}
+			if got := withCookie(t, base, cookie); got != http.StatusUnauthorized {
+				t.Errorf("the old login: status %d; want 401", got)
+			}
+
+			// A backup comes the same way.
+			var backup bytes.Buffer
+			if err := (&Server{DataDir: dir}).Backup(t.Context(), &backup); err != nil {
+				t.Errorf("Backup while serving = %v", err)
+			}
+			if _, problems, err := state.Check(&backup); err != nil || len(problems) > 0 {
+				t.Errorf("Check of that backup = %q, %v; want nothing", problems, err)
+			}
+		})
+	}
+}
+
+// Without a server on it the directory itself is changed.
+func TestNewTokenStopped(t *testing.T) {
+	dir := t.TempDir()
+	stopped := Server{DataDir: dir}
+	first, err := stopped.NewToken(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second, err := stopped.NewToken(t.Context()); err != nil || second == first {
+		t.Errorf("NewToken = %q, %v; want another than %q", second, err, first)
+	}
+	if r := start(t, newServer(t, dir)); r.NewToken != "" {
+		t.Error("the first start made a token though there was one")
+	}
+}
+
+func login(t *testing.T, base, token string) *http.Cookie {
+	t.Helper()
+	hc := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+httpd.PathLogin, strings.NewReader(url.Values{"token": {token}}.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := hc.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	if len(resp.Cookies()) != 1 {
+		t.Fatalf("login: status %d without a cookie", resp.StatusCode)
+	}
+	return resp.Cookies()[0]
+}
+
+func withCookie(t *testing.T, base string, cookie *http.Cookie) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+api.PathMachines, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.AddCookie(cookie)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
+}

@@ -1,0 +1,61 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// Guard is the moment of a look at many records on which a change of one rests:
+// that nobody else has a name, for instance.
+type Guard struct {
+	key string
+	rev int64
+}
+
+// ErrMoved means that the look is out of date: look again.
+var ErrMoved = errors.New("changed by somebody else in between")
+
+// Guard is called before the look. Changes of different names do not mind each
+// other.
+func (s *Store) Guard(ctx context.Context, name string) (Guard, error) {
+	g := Guard{key: s.key("guard", name)}
+	resp, err := s.get(ctx, g.key)
+	if err != nil {
+		return g, fmt.Errorf("reading guard %s: %w", name, err)
+	}
+	if len(resp.Kvs) > 0 {
+		g.rev = resp.Kvs[0].ModRevision
+	}
+	return g, nil
+}
+
+// UpdateGuarded is [Store.Update] unless the guard, or the record, was changed
+// since: then nothing is, and the error is ErrMoved. Of several that began with
+// the same guard, on any server, one succeeds. It can go on with the guard: what
+// it looked at has only changed by its own hand.
+func (s *Store) UpdateGuarded(ctx context.Context, g *Guard, id string, change func(*api.Machine) ([]api.Event, error)) (api.Machine, error) {
+	records, err := s.load(ctx, id)
+	if err != nil {
+		return api.Machine{}, err
+	}
+	r := &records[0]
+	before := s.aliases(r)
+	events, err := change(&r.Machine)
+	if err != nil {
+		return api.Machine{}, err
+	}
+	done, rev, err := s.commit(ctx, id, r, before, events, []clientv3.Op{clientv3.OpPut(g.key, "")}, []clientv3.Cmp{unchanged(g.key, g.rev)})
+	if err == nil && !done {
+		err = ErrMoved
+	}
+	if err != nil {
+		return api.Machine{}, fmt.Errorf("changing machine %s: %w", id, err)
+	}
+	g.rev = rev
+	return r.Machine, nil
+}

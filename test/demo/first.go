@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gild-dev/gild/internal/vm"
+)
+
+// flash arms the machine and powers it on with an empty disk.
+func (d *demo) flash(ctx context.Context) error {
+	say("gild flash %s --image golden --unseen --yes", mac)
+	if err := d.gild(ctx, "flash", mac, "--image", "golden", "--unseen", "--yes"); err != nil {
+		return err
+	}
+	d.disk = filepath.Join(d.dir, "disk.raw")
+	if err := makeDisk(d.disk); err != nil {
+		return err
+	}
+	tap, err := d.network.Tap(ctx, "demo0")
+	if err != nil {
+		return err
+	}
+	say("power on: an empty disk of %d GiB, a network card with its boot ROM, nothing else", diskSize>>30)
+	start := time.Now()
+	d.machine, err = vm.Start(ctx, vm.Config{
+		Accel: d.accel, Memory: 1024, CPUs: 2,
+		Disks:     []vm.Disk{{Path: d.disk, Serial: "gild-demo"}},
+		NICs:      []vm.NIC{{MAC: mac, Tap: tap, BootROM: true}},
+		BootOrder: []string{"nic0"},
+		Namespace: d.network.Namespace,
+		Serial:    prefixed("machine | "),
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.expectLogin(ctx); err != nil {
+		return err
+	}
+	d.alone = time.Since(start)
+	return d.printPhases(ctx, start)
+}
+
+func (d *demo) expectLogin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, bootWait)
+	defer cancel()
+	return expectPrompt(ctx, d.machine, d.prompt)
+}
+
+// expectPrompt waits for the text that a console shows when its system is up.
+func expectPrompt(ctx context.Context, m *vm.Machine, prompt string) error {
+	found, _, err := m.Console.Expect(ctx, prompt, "Kernel panic")
+	if err == nil && found != prompt {
+		err = fmt.Errorf("the machine said %q", found)
+	}
+	return err
+}
+
+// proveNoRestart counts what a restart could not hide.
+func (d *demo) proveNoRestart(context.Context) error {
+	resets, kernels := starts(d.machine)
+	say("the machine was reset %d times; its console shows %d kernel start", resets, kernels)
+	if resets != 0 || kernels != 1 {
+		return errors.New("the machine restarted on its way")
+	}
+	return nil
+}
+
+// starts counts the resets that the hypervisor saw and the kernels that spoke.
+func starts(m *vm.Machine) (resets, kernels int) {
+	return m.Monitor.Count("RESET"), strings.Count(m.Console.Transcript(), "Linux version ")
+}
+
+// bootAlone powers the machine off and on without a network card.
+func (d *demo) bootAlone(ctx context.Context) (err error) {
+	say("power off and on again, without a network: the disk boots by itself")
+	if err := d.machine.Close(); err != nil {
+		return err
+	}
+	d.machine, err = vm.Start(ctx, vm.Config{
+		Accel: d.accel, Memory: 1024, CPUs: 2,
+		Disks:  []vm.Disk{{Path: d.disk, Serial: "gild-demo"}},
+		Serial: prefixed("machine | "),
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.expectLogin(ctx); err != nil {
+		return err
+	}
+	return d.machine.Close()
+}

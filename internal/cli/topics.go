@@ -69,7 +69,7 @@ GRUB and the like follow. What cannot follow stays as in the image, and an
 event says why: a UUID that GRUB's core or a unified kernel image has built in,
 swap space that an initrd may look for, an ext4 whose checksums are made with
 its UUID ('tune2fs -O metadata_csum_seed' on the golden image changes that). A
-system whose root has a new UUID is entered by kexec unless --handoff says otherwise.
+system whose root has a new UUID is entered by kexec, or as --handoff says.
 
 Texts are templates with these values:
 

@@ -54,8 +54,8 @@ type Change struct {
 	files []fileSystem
 	write []golden.Partition // with a text to change
 
-	surveyed, written, done bool
-	gate                    []byte // LBA 0, while the disk has zeros there
+	surveyed, closed, written, done bool
+	gate                            []byte // LBA 0, while the disk may have zeros there
 }
 
 // fileSystem is one whose UUID changes.
@@ -119,10 +119,11 @@ func (c *Change) Run(ctx context.Context, own func() error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if len(c.table)+len(c.files) > 0 && c.gate == nil {
+	if len(c.table)+len(c.files) > 0 && !c.closed {
 		if err := c.shut(); err != nil {
 			return err
 		}
+		c.closed = true
 	}
 	// A file system with half of its new UUID may not mount any more.
 	if !c.written {
@@ -231,12 +232,14 @@ func (c *Change) shut() error {
 		return err
 	}
 	defer d.Close()
-	lba0 := make([]byte, d.SectorSize())
-	if _, err := d.ReadAt(lba0, 0); err != nil {
-		return fmt.Errorf("reading LBA 0: %w", err)
+	if c.gate == nil { // or this was begun before
+		lba0 := make([]byte, d.SectorSize())
+		if _, err := d.ReadAt(lba0, 0); err != nil {
+			return fmt.Errorf("reading LBA 0: %w", err)
+		}
+		c.gate = lba0
 	}
-	c.gate = lba0
-	if _, err := d.WriteAt(blockdev.AlignedBuffer(len(lba0)), 0); err != nil {
+	if _, err := d.WriteAt(blockdev.AlignedBuffer(len(c.gate)), 0); err != nil {
 		return err
 	}
 	return d.Flush()

@@ -60,8 +60,8 @@ type Agent struct {
 	sealed string // plan whose flash has succeeded
 	// preserved are the PARTUUIDs of what that flash left as it was.
 	preserved []string
-	ids       *newids.Change // of that flash; nil before there is one
 	recorder  *recorder      // of the flash under way; the engine's listener has it
+	ids       *newids.Change // of that flash; nil before there is one
 	result    flashed
 }
 

@@ -26,6 +26,7 @@ groups:
 identities:
   node:
     hostname: "{{ .Name }}"
+    newIDs: true
     network: [{addresses: ["{{ .Values.address }}"], gateway: 10.77.0.1}]
     files:
       - {path: /etc/app/key, content: !file key, mode: 0600}
@@ -37,7 +38,7 @@ identities:
 // says that it runs.
 func TestRoom(t *testing.T) {
 	room := lab.RoomFor(t, lab.XFSBIOS())
-	lab.Need(t, "pvcreate")
+	lab.Need(t, "pvcreate", "sgdisk", "sfdisk")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-9"}
 	usedForLVM(t, disk.Path)
 	room.Serve("--dhcp", "server", "--discover", lab.Image)
@@ -83,6 +84,12 @@ func TestRoom(t *testing.T) {
 	}
 	id := g.Run("cat /etc/machine-id")
 	g.PowerOff()
+	if out := tool(t, "sgdisk", "-v", disk.Path); !strings.Contains(out, "No problems found") {
+		t.Errorf("sgdisk -v: %s", out)
+	}
+	if id := tool(t, "sfdisk", "--disk-id", disk.Path); strings.EqualFold(strings.TrimSpace(id), image(t, room).Config.Disk.ID) || !strings.EqualFold(strings.TrimSpace(id), m.Receipt.Disk.TableID) {
+		t.Errorf("disk GUID %s; want one of its own, as the receipt has it: %s", id, m.Receipt.Disk.TableID)
+	}
 	states(t, m, api.MachineDiscovered, api.MachineRegistered, api.MachineArmed, api.MachineFlashing, api.MachineHandingOff, api.MachineRunning)
 	if log := room.ServerLog(); strings.Contains(log, "s3cret") {
 		t.Error("a secret of the identity is in the server's log")

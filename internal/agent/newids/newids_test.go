@@ -55,41 +55,6 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// apart runs do on a thread with a mount namespace of its own. Whoever else makes
-// one meanwhile would take a copy of our mounts along, and keep them mounted.
-func apart(t testing.TB, do func()) {
-	t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		defer close(done)      // also when do ends the goroutine by t.Fatal
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-		if err != nil {
-			done <- err
-			return
-		}
-		do()
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if t.Failed() {
-		t.FailNow()
-	}
-}
-
-// needsRoot runs a test where it can mount, and has the tools for it.
-func needsRoot(t *testing.T, do func(t *testing.T)) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("loop devices and mounts need root")
-	}
-	for _, name := range []string{"sfdisk", "sgdisk", "mkfs.fat", "mke2fs", "mkfs.xfs", "mkfs.btrfs", "mkswap", "blkid", "losetup"} {
-		tool(t, name)
-	}
-	apart(t, func() { do(t) })
-}
-
 // bench is a disk in a file, as a flash leaves it.
 type bench struct {
 	t        *testing.T
@@ -107,6 +72,14 @@ type bench struct {
 // kind and the command that makes it, to which the file is added.
 func newBench(t *testing.T, script string, made map[int][]string) *bench {
 	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("loop devices and mounts need root")
+	}
+	// Mounts of our own: a namespace that some other program makes meanwhile would
+	// have copies, and keep a file system in use that was unmounted here.
+	runtime.LockOSThread() // never unlocked: the thread ends with the test
+	must(t, unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS))
+	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 	b := &bench{t: t, path: filepath.Join(t.TempDir(), "disk.img"), dir: filepath.Join(t.TempDir(), "mnt"), esp: t.TempDir()}
 	must(t, os.Mkdir(b.dir, 0o755))
 	must(t, os.WriteFile(b.path, nil, 0o600))
@@ -328,9 +301,7 @@ func (b *bench) check(old map[int]string) {
 	}
 }
 
-func TestRun(t *testing.T) { needsRoot(t, runOnce) }
-
-func runOnce(t *testing.T) {
+func TestRun(t *testing.T) {
 	b, old := uefi(t)
 	b.attach()
 	c := b.change(kept)
@@ -363,9 +334,7 @@ func runOnce(t *testing.T) {
 
 // Whenever it fails once, the disk either is the image's or does not boot, and
 // the next try comes to the same end.
-func TestRunFailsAndGoesOn(t *testing.T) { needsRoot(t, runFailsAndGoesOn) }
-
-func runFailsAndGoesOn(t *testing.T) {
+func TestRunFailsAndGoesOn(t *testing.T) {
 	b, old := uefi(t)
 	flashed, before := b.path, b.table()
 	for fail := 1; fail <= 4; fail++ {
@@ -392,9 +361,7 @@ func runFailsAndGoesOn(t *testing.T) {
 
 // The golden image of a BIOS machine as grub-install makes it on a loop device:
 // the UUID of /boot is in GRUB's core image.
-func TestWhatStays(t *testing.T) { needsRoot(t, whatStays) }
-
-func whatStays(t *testing.T) {
+func TestWhatStays(t *testing.T) {
 	b := newBench(t, "label: dos\nlabel-id: 0x61d00001\nstart=1MiB, size=400MiB, type=83, bootable\nsize=64MiB, type=82\nsize=200MiB, type=83\nsize=200MiB, type=83\n", map[int][]string{
 		1: {"xfs", "mkfs.xfs", "-q"},
 		2: {"swap", "mkswap"},
@@ -441,9 +408,7 @@ func whatStays(t *testing.T) {
 
 // A partition that cannot be looked into, or that is no partition at all, keeps
 // everything as it is; the identity is written all the same.
-func TestRunWithoutAChange(t *testing.T) { needsRoot(t, runWithoutAChange) }
-
-func runWithoutAChange(t *testing.T) {
+func TestRunWithoutAChange(t *testing.T) {
 	b, _ := uefi(t)
 	before := b.table()
 	c := b.change(kept)

@@ -79,29 +79,6 @@ func apply(t testing.TB, path, kind, id string, n int) (planned int) {
 	return planned
 }
 
-// apart runs do on a thread with a mount namespace of its own. Whoever else makes
-// one meanwhile would take a copy of our mounts along, and keep them mounted.
-func apart(t testing.TB, do func()) {
-	t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		defer close(done)      // also when do ends the goroutine by t.Fatal
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-		if err != nil {
-			done <- err
-			return
-		}
-		do()
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if t.Failed() {
-		t.FailNow()
-	}
-}
-
 // mounted mounts a file system image and calls do in it; without root nothing happens.
 func mounted(t testing.TB, path, kind string, do func(dir string)) {
 	t.Helper()
@@ -114,11 +91,24 @@ func mounted(t testing.TB, path, kind string, do func(dir string)) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	apart(t, func() {
-		run(t, "mount", "-o", "loop", "-t", kind, path, dir)
-		do(dir)
-		run(t, "umount", dir)
-	})
+	private(t)
+	run(t, "mount", "-o", "loop", "-t", kind, path, dir)
+	do(dir)
+	run(t, "umount", dir)
+}
+
+// private gives the test's goroutine mounts of its own, for as long as it
+// lives. A namespace that some other program makes meanwhile would have copies
+// of ours, and keep a file system in use that was unmounted here.
+func private(t testing.TB) {
+	t.Helper()
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // line is the one of text that begins with prefix.

@@ -71,6 +71,8 @@ func TestWatchLines(t *testing.T) {
 			f.waitFor(t, "the stream", func() bool { return f.streams() == 1 })
 			f.state("m2", api.MachineFlashing, func(m *api.Machine) { m.Progress = &api.Progress{Phase: "write", Done: 1, Total: 4, Rate: 3} })
 			f.state("m3", api.MachineFlashing, func(m *api.Machine) { m.Stuck = noon })
+			// What was not heard before the cut may be over after it.
+			f.waitFor(t, "both", func() bool { return strings.Contains(b.stdout.String(), "flashing, stuck") })
 			f.cut()
 			f.waitFor(t, "the stream again", func() bool { return f.streams() == 2 })
 			f.state("m3", tt.end, func(m *api.Machine) { m.Stuck, m.Cause, m.Message = time.Time{}, "", "that is all" })

@@ -2,6 +2,7 @@ package fsread_test
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -27,6 +28,32 @@ func checkBlkid(t *testing.T, image, kind, uuid, label string) {
 	}
 }
 
+// pvcreate is for block devices only.
+func TestProbeLVM(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("a loop device needs root")
+	}
+	image := blank(t, 128<<20)
+	device := strings.TrimSpace(run(t, "losetup", "--find", "--show", image))
+	t.Cleanup(func() { _ = exec.Command("losetup", "-d", device).Run() })
+	run(t, "pvcreate", "-q", "-y", "--config", `devices{filter=["a|^`+device+`$|","r|.*|"] use_devicesfile=0}`, device)
+	run(t, "sync", image)
+	f, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	sig, err := fsread.Probe(f, 128<<20)
+	if err != nil || sig.Kind != "LVM2_member" {
+		t.Errorf("Probe() = %+v, %v; want LVM2_member", sig, err)
+	}
+	checkBlkid(t, image, sig.Kind, sig.UUID, sig.Label)
+	if _, err := fsread.Open(f, 128<<20); err == nil || !strings.HasPrefix(err.Error(), "LVM2_member") {
+		t.Errorf("Open() = %v; want an error that names LVM2_member", err)
+	}
+}
+
 // TestProbe names what is not read, so that an error can.
 func TestProbe(t *testing.T) {
 	t.Parallel()
@@ -35,7 +62,6 @@ func TestProbe(t *testing.T) {
 		{"swap", "mkswap -L golden"},
 		{"swap", "mkswap -p 16384"},
 		{"crypto_LUKS", "cryptsetup -q luksFormat --pbkdf-force-iterations 4 --pbkdf-memory 32 --key-file /dev/zero --keyfile-size 8"},
-		{"LVM2_member", "pvcreate -q"},
 		{"ntfs", "mkfs.ntfs -q -F"},
 		{"f2fs", "mkfs.f2fs -q -l golden"},
 	} {

@@ -178,7 +178,7 @@ func (f *fakeServer) follow(w http.ResponseWriter, r *http.Request) {
 	after, _ := strconv.Atoi(r.Header.Get("Last-Event-ID"))
 	f.mu.Lock()
 	cuts := f.cuts
-	if after == 0 {
+	if after == 0 || after > len(f.stream) {
 		send(0, api.Change{Kind: api.ChangeReset})
 		for i := range f.machines {
 			send(0, api.Change{Kind: api.ChangeMachine, ID: f.machines[i].ID, Machine: &f.machines[i]})

@@ -353,6 +353,7 @@ func TestEventsFollow(t *testing.T) {
 	b := f.start(t, "events", "--follow", "-n", "10")
 	all := f.start(t, "events", "--follow", "--machine", "web-2", "--json")
 	f.waitFor(t, "the streams", func() bool { return f.streams() == 2 })
+	f.waitFor(t, "the past", func() bool { return strings.Contains(b.stdout.String(), "e099") })
 	n := 100
 	for round := range 4 {
 		for range 20 {

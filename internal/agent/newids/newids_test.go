@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden"
 )
@@ -75,11 +75,7 @@ func newBench(t *testing.T, script string, made map[int][]string) *bench {
 	if os.Geteuid() != 0 {
 		t.Skip("loop devices and mounts need root")
 	}
-	// Mounts of our own: a namespace that some other program makes meanwhile would
-	// have copies, and keep a file system in use that was unmounted here.
-	runtime.LockOSThread() // never unlocked: the thread ends with the test
-	must(t, unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS))
-	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	mounttest.Private(t)
 	b := &bench{t: t, path: filepath.Join(t.TempDir(), "disk.img"), dir: filepath.Join(t.TempDir(), "mnt"), esp: t.TempDir()}
 	must(t, os.Mkdir(b.dir, 0o755))
 	must(t, os.WriteFile(b.path, nil, 0o600))

@@ -7,12 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/gild-dev/gild/internal/disk/mounttest"
 )
 
 const mib = 1 << 20
@@ -91,24 +90,10 @@ func mounted(t testing.TB, path, kind string, do func(dir string)) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	private(t)
+	mounttest.Private(t)
 	run(t, "mount", "-o", "loop", "-t", kind, path, dir)
 	do(dir)
 	run(t, "umount", dir)
-}
-
-// private gives the test's goroutine mounts of its own, for as long as it
-// lives. A namespace that some other program makes meanwhile would have copies
-// of ours, and keep a file system in use that was unmounted here.
-func private(t testing.TB) {
-	t.Helper()
-	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // line is the one of text that begins with prefix.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/golden/fsread"
 )
 
@@ -45,6 +46,7 @@ func age(t testing.TB, image string, files, repeat int) {
 		t.Skip("mounting needs root")
 	}
 	dir := t.TempDir()
+	mounttest.Private(t)
 	run(t, "mount", "-o", "loop", image, dir)
 	mounted := true
 	defer func() {
@@ -268,6 +270,7 @@ func TestFreeIsNotBelievedWhileMounted(t *testing.T) {
 			image := blank(t, size)
 			run(t, mkfs[0], append(mkfs[1:], image)...)
 			dir := t.TempDir()
+			mounttest.Private(t)
 			run(t, "mount", "-o", "loop", image, dir)
 			defer run(t, "umount", dir)
 			if err := os.WriteFile(filepath.Join(dir, "file"), []byte("in use"), 0o600); err != nil {

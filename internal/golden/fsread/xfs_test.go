@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gild-dev/gild/internal/disk/mounttest"
 )
 
 // TestXFS reads what mkfs.xfs makes of a tree, in every layout that changes where things are.
@@ -129,6 +131,7 @@ func mount(t *testing.T, image, dir string) (unmount func()) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to mount")
 	}
+	mounttest.Private(t)
 	if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
 		t.Skipf("this machine does not mount loop devices: %v: %s", err, out)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 )
@@ -48,9 +49,11 @@ func mounted(t testing.TB, partition string, do func(dir string)) {
 		t.Skip("mounting needs root")
 	}
 	dir := t.TempDir()
-	tool(t, "mount", "-o", "loop", partition, dir)
-	defer tool(t, "umount", dir)
-	do(dir)
+	mounttest.Do(t, func() {
+		tool(t, "mount", "-o", "loop", partition, dir)
+		defer tool(t, "umount", dir)
+		do(dir)
+	})
 }
 
 // use fills a file system with files and deletes most of them.

@@ -273,7 +273,9 @@ func classify(ctx context.Context, err error) error {
 }
 
 func unavailable(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
+	// A member that gives up waiting for the others passes its own deadline on
+	// as an error of no kind, by its text alone.
+	if errors.Is(err, context.DeadlineExceeded) || strings.HasSuffix(err.Error(), "desc = "+context.DeadlineExceeded.Error()) {
 		return true
 	}
 	var coded rpctypes.EtcdError

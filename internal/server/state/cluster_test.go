@@ -10,6 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/gild-dev/gild/internal/api"
 )
 
@@ -203,6 +207,25 @@ func TestConnectRefusals(t *testing.T) {
 	for version, want := range map[string]bool{"3.3.25": false, "3.4.23": true, "3.7.3": true, "4.0.0": false, "2.3": false, "not decided": false} {
 		if err := checkVersion("x", version); (err == nil) != want {
 			t.Errorf("checkVersion(%s) = %v; want accepted %v", version, err, want)
+		}
+	}
+}
+
+// However it is said that nobody answers, it is no fault of the request.
+func TestUnavailable(t *testing.T) {
+	for _, err := range []error{
+		context.DeadlineExceeded,
+		status.Error(codes.Unknown, "context deadline exceeded"), // a member that waited for a majority
+		status.Error(codes.Unavailable, "transport is closing"),
+		rpctypes.ErrNoLeader, rpctypes.ErrTimeout,
+	} {
+		if err := fmt.Errorf("reading: %w", err); !unavailable(err) {
+			t.Errorf("unavailable(%v) = false", err)
+		}
+	}
+	for _, err := range []error{rpctypes.ErrNoSpace, rpctypes.ErrCompacted, status.Error(codes.Unknown, "out of luck"), context.Canceled} {
+		if unavailable(err) {
+			t.Errorf("unavailable(%v) = true", err)
 		}
 	}
 }

@@ -30,6 +30,14 @@ at once: if none of them differs from the image's, no subset does.
 LBA 0 is zeroed when nothing else was touched yet, and filled when everything else is on the medium and was read back.
 What half of it could boot is whole: the old disk or the image.
 
+**A room.** One real "gild serve" and hundreds of agents, each a process with the real agent's steps, engine and report
+queue and a file for its disk. Each asks for its script as iPXE does until it is armed, and once more after its flash: it
+must then be sent to its disk. Its first start is played too, and calls the beacon. Meanwhile the server is killed with
+SIGKILL five times. Then three stories of each machine are compared event by event: what its agent was told had been
+taken, the past that the server keeps, and what a follower of the event stream heard who resumed by id. Every disk is
+compared with the image, byte by byte. How long the server takes to answer is measured by one more armed machine, a
+process with the server's priority; all share two cores.
+
 **Not covered.** A disk that acknowledges a flush and later loses what it acknowledged: no reader can see that. A disk
 that damages sectors nobody wrote, or whose sectors rot after the seal. A write that goes astray while its own place
 held the right bytes already, though nobody had looked there, onto a chunk that was read before: a flash over an older

@@ -19,6 +19,7 @@ type bars struct {
 	palette  palette
 	progress *mpb.Progress
 	slots    []*mpb.Bar
+	sums     *mpb.Bar // the last line
 
 	mu    sync.Mutex // what the renderer reads
 	shown []watched
@@ -35,7 +36,7 @@ const redraw = 200 * time.Millisecond
 func newBars(out io.Writer, p palette) *bars {
 	b := &bars{out: out, palette: p, sum: "waiting for the server"}
 	b.progress = mpb.New(mpb.WithOutput(out), mpb.WithRefreshRate(redraw))
-	b.progress.MustAdd(0, mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
+	b.sums = b.progress.MustAdd(0, mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		_, err := io.WriteString(w, p.paint(bold, runewidth.Truncate(b.sum, s.AvailableWidth-1, "…")))
@@ -105,6 +106,8 @@ func (b *bars) height() int {
 // done leaves the sums on the terminal, and how far those are that were left.
 func (b *bars) done(r *room) {
 	b.tick(r, time.Time{})
+	b.sums.Abort(true) // the line below takes its place
+	b.sums.Wait()
 	b.progress.Shutdown()
 	fmt.Fprintln(b.out, r.totals().sumLine())
 }

@@ -136,14 +136,21 @@ func (t *turn) spoke(session, from string) {
 // address: what is known of the holder stays as it is.
 func conflict(m *api.Machine, h api.Hello, from string, now time.Time) (api.Answer, []api.Event) {
 	t := begin(m, api.ActorAgent, now)
-	second := fmt.Sprintf("a second agent at %s (serial %.40q)", cmp.Or(from, "an unknown address"), h.Inventory.Serial)
-	msg := fmt.Sprintf("another agent (serial %.40q) holds %s; one of two machines has a copied address: waiting until the other is silent",
-		serial(m), Called(m))
+	second := fmt.Sprintf("a second agent at %s%s", cmp.Or(from, "an unknown address"), ofSerial(h.Inventory.Serial))
+	msg := fmt.Sprintf("another agent%s holds %s; either this machine has just restarted, or two have the same address: waiting until the other is silent",
+		ofSerial(serial(m)), Called(m))
 	if m.Conflict != second {
 		t.note(api.Event{Step: StepHello, State: api.StateFailed, Cause: api.CauseConflict, Message: second + " claims to be this machine and was refused"})
 	}
 	m.Conflict, m.ConflictSeen = second, now
 	return api.Answer{Action: api.ActionWait, Retry: retryConflict, Message: msg}, t.events
+}
+
+func ofSerial(s string) string {
+	if s == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (serial %.40q)", s)
 }
 
 func serial(m *api.Machine) string {

@@ -51,7 +51,7 @@ const (
 // between processes that run now.
 func passing(key string) bool {
 	kind, _, _ := strings.Cut(key, "/")
-	return kind == "hold" || kind == "server" || kind == "lease" || kind == "guard"
+	return kind == "server" || kind == "lease" || kind == "guard"
 }
 
 // Backup writes everything below the prefix as it is at one moment, while

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -156,8 +157,8 @@ func TestLostMembers(t *testing.T) {
 		t.Errorf("Update without a quorum = %v after %v; want an UnavailableError within %v", err, time.Since(begin), 2*callTimeout)
 	}
 	t.Logf("two of three killed: %v (%v)", err, time.Since(begin).Round(time.Millisecond))
-	if _, _, err := s.Hold(t.Context(), mac, "x"); err == nil {
-		t.Error("Hold without a quorum = nil; want an error")
+	if _, err := s.ClaimAddress(t.Context(), netip.MustParseAddr("10.0.0.9"), "x", time.Now(), time.Now().Add(time.Hour)); err == nil {
+		t.Error("ClaimAddress without a quorum = nil; want an error")
 	}
 	all[0].start(t)
 	begin = time.Now()

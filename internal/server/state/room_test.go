@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -51,72 +50,6 @@ func testDocs(t *testing.T, s *Store) {
 
 // second is another server's store on the same cluster.
 func second(s *Store) *Store { return &Store{Client: s.Client, Prefix: s.Prefix, Aliases: s.Aliases} }
-
-func testHold(t *testing.T, s *Store) {
-	const id = "serial/A 1/ü"
-	other := second(s)
-	hold := func(s *Store, session, holder string, mine bool) {
-		t.Helper()
-		got, ok, err := s.Hold(t.Context(), id, session)
-		if got != holder || ok != mine || err != nil {
-			t.Errorf("Hold(%s) = %q, %v, %v; want %q, %v", session, got, ok, err, holder, mine)
-		}
-	}
-	hold(s, "one", "one", true)
-	hold(s, "one", "one", true)
-	hold(other, "two", "one", false)
-	hold(other, "one", "one", true)
-	hold(s, "two", "one", false)
-	if got, err := other.Holder(t.Context(), id); got != "one" || err != nil {
-		t.Errorf("Holder = %q, %v; want one", got, err)
-	}
-	if err := other.Release(t.Context(), id, "two"); err != nil {
-		t.Error(err)
-	}
-	hold(other, "two", "one", false)
-	if err := other.Release(t.Context(), id, "one"); err != nil {
-		t.Error(err)
-	}
-	hold(other, "two", "two", true)
-	if err := other.Release(t.Context(), id, "two"); err != nil {
-		t.Error(err)
-	}
-	if got, err := s.Holder(t.Context(), id); got != "" || err != nil {
-		t.Errorf("Holder after Release = %q, %v; want none", got, err)
-	}
-}
-
-// A renewal that falls within 5 seconds must not reach etcd, a later one must.
-func testHoldIsCheap(t *testing.T, s *Store) {
-	now := time.Unix(1e9, 0)
-	s = second(s)
-	s.Now = func() time.Time { return now }
-	const id = "name/cheap"
-	ttl := func() int64 {
-		_, lease, err := s.holder(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := s.Client.TimeToLive(t.Context(), lease)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.TTL
-	}
-	for _, step := range []struct {
-		after  time.Duration
-		expect int64
-	}{{0, 29}, {4 * time.Second, 27}, {6 * time.Second, 29}} {
-		now = now.Add(step.after)
-		if _, mine, err := s.Hold(t.Context(), id, "x"); !mine || err != nil {
-			t.Fatalf("Hold = %v, %v", mine, err)
-		}
-		if got := ttl(); got < step.expect-1 || got > step.expect+1 {
-			t.Errorf("lease after %v has %d s; want about %d", step.after, got, step.expect)
-		}
-		time.Sleep(1500 * time.Millisecond)
-	}
-}
 
 func testJoin(t *testing.T, s *Store) {
 	const into, from = "uuid/4c4c4544-0001", "52:54:00:00:07:01"

@@ -78,8 +78,6 @@ func testAll(t *testing.T, s *Store) {
 	t.Run("aliases", func(t *testing.T) { testAliases(t, s) })
 	t.Run("bounded past", func(t *testing.T) { testBounded(t, s) })
 	t.Run("documents", func(t *testing.T) { testDocs(t, s) })
-	t.Run("hold", func(t *testing.T) { testHold(t, s) })
-	t.Run("cheap hold", func(t *testing.T) { testHoldIsCheap(t, s) })
 	t.Run("address leases", func(t *testing.T) { testClaim(t, s) })
 	t.Run("join", func(t *testing.T) { testJoin(t, s) })
 	t.Run("recent", func(t *testing.T) { testRecent(t, s) })

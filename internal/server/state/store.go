@@ -14,7 +14,6 @@
 //	past/ID                 events of records that were joined into this one
 //	alias/LABEL/ID          the machine is known by this label too; empty
 //	log/TIME-ID             {machine, number} of an event key; TIME in ns, 16 hex digits
-//	hold/ID                 session of the one live agent, on a lease
 //	doc/KIND/NAME           a document
 //	lease/ADDRESS           who has leased an address by DHCP, and until when
 //	server/URL              a gild serve that is alive, on a lease
@@ -63,8 +62,7 @@ type Store struct {
 	Aliases func(*api.Machine) []string
 	Now     func() time.Time // nil: time.Now
 
-	holds holdCache
-	kept  logTrim
+	kept logTrim
 }
 
 func (s *Store) now() time.Time {

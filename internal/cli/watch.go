@@ -191,11 +191,35 @@ func take(ctx context.Context, op *client.Operator, r *room, v view, c api.Chang
 // sumEvery is how often lines tell how far everything is.
 const sumEvery = 10 * time.Second
 
+// sumClock says when it is time again.
+type sumClock struct{ last time.Time }
+
+// due is true every sumEvery, from the first call on.
+func (c *sumClock) due(now time.Time) bool {
+	if c.last.IsZero() {
+		c.last = now
+	}
+	if now.Sub(c.last) < sumEvery {
+		return false
+	}
+	c.last = now
+	return true
+}
+
+// eachFlashing calls do for every machine that is being flashed.
+func (r *room) eachFlashing(do func(*watched)) {
+	for _, w := range r.sorted() {
+		if w.State == api.MachineFlashing && !w.gone {
+			do(w)
+		}
+	}
+}
+
 // lines shows a room where there is no terminal.
 type lines struct {
-	out  interface{ Write(p []byte) (int, error) }
-	now  func() time.Time
-	last time.Time
+	out interface{ Write(p []byte) (int, error) }
+	now func() time.Time
+	sumClock
 }
 
 func (l *lines) print(name, text string) {
@@ -205,18 +229,10 @@ func (l *lines) print(name, text string) {
 func (l *lines) changed(w *watched) { l.print(display(&w.Machine), w.sentence()) }
 
 func (l *lines) tick(r *room, now time.Time) {
-	if l.last.IsZero() {
-		l.last = now
-	}
-	if now.Sub(l.last) < sumEvery {
+	if !l.due(now) {
 		return
 	}
-	l.last = now
-	for _, w := range r.sorted() {
-		if w.State == api.MachineFlashing && !w.gone {
-			l.print(display(&w.Machine), w.sentence())
-		}
-	}
+	r.eachFlashing(l.changed)
 	l.print("all", r.totals().sumLine())
 }
 
@@ -247,8 +263,8 @@ func (w *watched) sentence() string {
 // jsonView prints a line of JSON at each change and for each flash every ten
 // seconds.
 type jsonView struct {
-	enc  *json.Encoder
-	last time.Time
+	enc *json.Encoder
+	sumClock
 }
 
 // watchLine is what scripts learn of a machine.
@@ -274,17 +290,8 @@ func (j *jsonView) changed(w *watched) {
 }
 
 func (j *jsonView) tick(r *room, now time.Time) {
-	if j.last.IsZero() {
-		j.last = now
-	}
-	if now.Sub(j.last) < sumEvery {
-		return
-	}
-	j.last = now
-	for _, w := range r.sorted() {
-		if w.State == api.MachineFlashing && !w.gone {
-			j.changed(w)
-		}
+	if j.due(now) {
+		r.eachFlashing(j.changed)
 	}
 }
 

@@ -30,7 +30,7 @@ func (s *Machines) Applied(ctx context.Context) (api.Applied, error) {
 	}
 	out := api.Applied{Machines: []api.Spec{}, Groups: []api.Group{}, Identities: []string{}}
 	for i := range have.Machines {
-		if slices.Contains(have.Named.Machines, have.Machines[i].ID) {
+		if _, named := slices.BinarySearch(have.Named.Machines, have.Machines[i].ID); named { // they are sorted
 			out.Machines = append(out.Machines, have.Machines[i].Spec)
 		}
 	}
@@ -159,7 +159,7 @@ func (s *Machines) applyMachines(ctx context.Context, actor string, plan fleet.A
 		}
 	}
 	for _, m := range plan.Machines {
-		if _, err := s.putSpec(ctx, actor, m.ID, m.Spec, guard, func(*api.Machine) error { return nil }); err != nil {
+		if _, err := s.putSpec(ctx, actor, m.ID, m.Spec, "", guard); err != nil {
 			return err
 		}
 	}

@@ -80,12 +80,12 @@ func (s *Machines) change(ctx context.Context, id string, r rule) (api.Machine, 
 	return s.changeBy(ctx, s.Store.Update, id, r)
 }
 
-func (s *Machines) changeBy(ctx context.Context, by update, id string, rule rule) (api.Machine, error) {
+func (s *Machines) changeBy(ctx context.Context, by update, id string, r rule) (api.Machine, error) {
 	var before string
 	var events []api.Event
 	m, err := by(ctx, id, func(m *api.Machine) (kept []api.Event, err error) {
 		before = planOf(m)
-		events, err = rule(m)
+		events, err = r(m)
 		return events, err
 	})
 	if err != nil {
@@ -111,7 +111,7 @@ func planOf(m *api.Machine) string {
 }
 
 // update changes the record of a machine that the network named.
-func (s *Machines) update(ctx context.Context, f fleet.Found, rule func(*api.Machine) ([]api.Event, error)) (api.Machine, error) {
+func (s *Machines) update(ctx context.Context, f fleet.Found, r rule) (api.Machine, error) {
 	if !f.Known {
 		n, err := s.Store.Count(ctx)
 		if err != nil {
@@ -121,7 +121,7 @@ func (s *Machines) update(ctx context.Context, f fleet.Found, rule func(*api.Mac
 			return api.Machine{}, fmt.Errorf("machine %s is not recorded: there are %d already; gild machine rm makes room", f.ID, n)
 		}
 	}
-	return s.change(ctx, f.ID, rule)
+	return s.change(ctx, f.ID, r)
 }
 
 // locate finds the record of a machine by what it shows. A record that was

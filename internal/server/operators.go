@@ -159,21 +159,21 @@ func (s *Machines) setSpec(ctx context.Context, actor string, spec api.Spec, rev
 		if err != nil {
 			return api.Machine{}, err
 		}
-		m, err := s.putSpec(ctx, actor, id, spec, &guard, func(m *api.Machine) error { return fleet.Unread(m, revision) })
+		m, err := s.putSpec(ctx, actor, id, spec, revision, &guard)
 		if !errors.Is(err, state.ErrMoved) {
 			return fleet.Public(m, s.now()), err
 		}
 	}
 }
 
-// putSpec gives a spec to a record, unless what guard stands before has moved
-// or allowed refuses.
-func (s *Machines) putSpec(ctx context.Context, actor, id string, spec api.Spec, guard *state.Guard, allowed func(*api.Machine) error) (api.Machine, error) {
+// putSpec gives a spec to a record, if that is of the revision (empty: whatever
+// it is) and what guard stands before has not moved.
+func (s *Machines) putSpec(ctx context.Context, actor, id string, spec api.Spec, revision string, guard *state.Guard) (api.Machine, error) {
 	guarded := func(ctx context.Context, id string, change rule) (api.Machine, error) {
 		return s.Store.UpdateGuarded(ctx, guard, id, change)
 	}
 	return s.changeBy(ctx, guarded, id, func(m *api.Machine) ([]api.Event, error) {
-		if err := allowed(m); err != nil {
+		if err := fleet.Unread(m, revision); err != nil {
 			return nil, err
 		}
 		return fleet.SetSpec(m, spec, actor, s.now())

@@ -117,7 +117,8 @@ func readBeside(from, name string) ([]byte, error) {
 	return text, err
 }
 
-// readText refuses what has no end, such as a device, by what it is.
+// readText reads a file up to strictyaml.MaxSize; a longer one, and what has no
+// end, is refused.
 func readText(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {

@@ -162,8 +162,12 @@ func (p *applyPlan) machines() {
 	}
 	p.prune(records)
 	taken := map[string]*api.Machine{} // by machines that the files do not name
+	gone := map[string]bool{}
+	for _, id := range p.out.RemoveMachines {
+		gone[id] = true
+	}
 	for id, m := range records {
-		if _, named := p.of[id]; !named && !slices.Contains(p.out.RemoveMachines, id) {
+		if _, named := p.of[id]; !named && !gone[id] {
 			for _, l := range SpecLabels(m.Spec) {
 				taken[l] = m
 			}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/clone"
 )
 
@@ -152,7 +153,7 @@ func CheckFleet(f api.Fleet, stored map[string]api.Identity) error {
 		c.add(at, clone.Check(f.Identities[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Images)) {
-		if !isDigest(f.Images[name]) {
+		if _, err := golden.ParseDigest(f.Images[name]); err != nil {
 			c.add(fmt.Sprintf("images.%.128s", name), fmt.Errorf("%.80q is no digest: it looks like sha256: and 64 hex digits", f.Images[name]))
 		}
 	}
@@ -223,9 +224,4 @@ func (c *fleetCheck) identity(at, name string) {
 	if _, stored := c.stored[name]; !said && !stored && name != "" && name != noIdentity {
 		c.add(at+".flash.identity", fmt.Errorf("there is no identity %.63q, neither here nor on the server", name))
 	}
-}
-
-func isDigest(s string) bool {
-	digits, ok := strings.CutPrefix(s, "sha256:")
-	return ok && len(digits) == 64 && strings.Trim(digits, "0123456789abcdef") == ""
 }

@@ -18,24 +18,30 @@ import (
 // stored is returned.
 func (s *Store) Update(ctx context.Context, id string, change func(*api.Machine) ([]api.Event, error)) (api.Machine, error) {
 	for {
-		records, err := s.load(ctx, id)
-		if err != nil {
-			return api.Machine{}, err
-		}
-		r := &records[0]
-		before := s.aliases(r)
-		events, err := change(&r.Machine)
-		if err != nil {
-			return api.Machine{}, err
-		}
-		done, _, err := s.commit(ctx, id, r, before, events, nil, nil)
-		if err != nil {
-			return api.Machine{}, fmt.Errorf("changing machine %s: %w", id, err)
-		}
-		if done {
-			return r.Machine, nil
+		if m, done, _, err := s.tryUpdate(ctx, id, change, nil, nil); done || err != nil {
+			return m, err
 		}
 	}
+}
+
+// tryUpdate is one try of an update, in one transaction with more and on more
+// conditions; done is false when somebody was faster, rev as in commit.
+func (s *Store) tryUpdate(ctx context.Context, id string, change func(*api.Machine) ([]api.Event, error), more []clientv3.Op, conditions []clientv3.Cmp) (m api.Machine, done bool, rev int64, err error) {
+	records, err := s.load(ctx, id)
+	if err != nil {
+		return m, false, 0, err
+	}
+	r := &records[0]
+	before := s.aliases(r)
+	events, err := change(&r.Machine)
+	if err != nil {
+		return m, false, 0, err
+	}
+	done, rev, err = s.commit(ctx, id, r, before, events, more, conditions)
+	if err != nil {
+		return m, false, 0, fmt.Errorf("changing machine %s: %w", id, err)
+	}
+	return r.Machine, done, rev, nil
 }
 
 // commit writes what has changed of a record, its aliases and its events in

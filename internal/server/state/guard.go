@@ -39,23 +39,13 @@ func (s *Store) Guard(ctx context.Context, name string) (Guard, error) {
 // the same guard, on any server, one succeeds. It can go on with the guard: what
 // it looked at has only changed by its own hand.
 func (s *Store) UpdateGuarded(ctx context.Context, g *Guard, id string, change func(*api.Machine) ([]api.Event, error)) (api.Machine, error) {
-	records, err := s.load(ctx, id)
-	if err != nil {
-		return api.Machine{}, err
-	}
-	r := &records[0]
-	before := s.aliases(r)
-	events, err := change(&r.Machine)
-	if err != nil {
-		return api.Machine{}, err
-	}
-	done, rev, err := s.commit(ctx, id, r, before, events, []clientv3.Op{clientv3.OpPut(g.key, "")}, []clientv3.Cmp{unchanged(g.key, g.rev)})
+	m, done, rev, err := s.tryUpdate(ctx, id, change, []clientv3.Op{clientv3.OpPut(g.key, "")}, []clientv3.Cmp{unchanged(g.key, g.rev)})
 	if err == nil && !done {
-		err = ErrMoved
+		err = fmt.Errorf("changing machine %s: %w", id, ErrMoved)
 	}
 	if err != nil {
-		return api.Machine{}, fmt.Errorf("changing machine %s: %w", id, err)
+		return api.Machine{}, err
 	}
 	g.rev = rev
-	return r.Machine, nil
+	return m, nil
 }

@@ -3,8 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"net"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -16,69 +14,13 @@ import (
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 )
 
 // foreignEtcd starts one member of Debian's etcd.
 func foreignEtcd(t *testing.T) *state.Cluster {
 	t.Helper()
-	cluster, _ := foreignEtcds(t, 1)
-	return cluster
-}
-
-// etcdMember is one process of an etcd.
-type etcdMember struct {
-	args []string
-	cmd  *exec.Cmd
-}
-
-func (m *etcdMember) start(t *testing.T) {
-	t.Helper()
-	m.cmd = exec.Command("etcd", m.args...)
-	if err := m.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (m *etcdMember) kill() {
-	if m.cmd != nil {
-		_ = m.cmd.Process.Kill()
-		_ = m.cmd.Wait()
-		m.cmd = nil
-	}
-}
-
-// foreignEtcds starts Debian's etcd on free ports.
-func foreignEtcds(t *testing.T, n int) (*state.Cluster, []*etcdMember) {
-	t.Helper()
-	if _, err := exec.LookPath("etcd"); err != nil {
-		t.Skip("etcd is not installed (apt-get install etcd-server)")
-	}
-	port := func() string {
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return "http://" + l.Addr().String()
-	}
-	cluster := &state.Cluster{}
-	members := make([]*etcdMember, n)
-	var names []string
-	for i := range members {
-		us, peer, name := port(), port(), fmt.Sprint("m", i)
-		cluster.Endpoints = append(cluster.Endpoints, us)
-		names = append(names, name+"="+peer)
-		members[i] = &etcdMember{args: []string{
-			"--name", name, "--data-dir", t.TempDir(), "--listen-client-urls", us, "--advertise-client-urls", us,
-			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--log-level", "error",
-		}}
-	}
-	for _, m := range members {
-		m.args = append(m.args, "--initial-cluster", strings.Join(names, ","))
-		m.start(t)
-		t.Cleanup(m.kill)
-	}
-	return cluster, members
+	return &state.Cluster{Endpoints: etcdtest.Endpoints(etcdtest.Start(t, 1))}
 }
 
 // Two servers on one cluster: what one is told the other knows, there is one

@@ -15,6 +15,8 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 )
 
 // answerWithin is how long any answer may take while the state is out of
@@ -27,9 +29,9 @@ func TestLostQuorum(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts an etcd of three members")
 	}
-	cluster, members := foreignEtcds(t, 3)
+	members := etcdtest.Start(t, 3)
 	s := newServer(t, t.TempDir())
-	s.Etcd = cluster
+	s.Etcd = &state.Cluster{Endpoints: etcdtest.Endpoints(members)}
 	var log lockedBuffer
 	s.Log = slog.New(slog.NewTextHandler(&log, nil))
 	r := start(t, s)
@@ -71,8 +73,8 @@ func TestLostQuorum(t *testing.T) {
 			return request(t, http.MethodPost, operator+strings.Replace(api.PathCancel, "{machine}", mac, 1), nil)
 		},
 	}
-	members[0].kill()
-	members[1].kill()
+	members[0].Kill()
+	members[1].Kill()
 	log.Reset()
 	for round := range 2 {
 		var all sync.WaitGroup
@@ -103,7 +105,7 @@ func TestLostQuorum(t *testing.T) {
 		t.Errorf("the loss of a cluster is logged as an error of this server:\n%s", log.String())
 	}
 
-	members[0].start(t)
+	members[0].Start(t)
 	begin := time.Now()
 	for time.Since(begin) < 30*time.Second {
 		if _, err := r.operator.Machines(t.Context(), ""); err == nil {

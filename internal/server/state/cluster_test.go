@@ -4,97 +4,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 )
 
-// member is one process of Debian's etcd-server.
-type member struct {
-	name, dir, client, peer string
-	cluster                 string
-	cmd                     *exec.Cmd
-}
-
-// members describes a cluster on free ports of loopback.
-func members(t *testing.T, n int) []*member {
-	t.Helper()
-	if _, err := exec.LookPath("etcd"); err != nil {
-		t.Skip("etcd is not installed (apt-get install etcd-server)")
-	}
-	port := func() string {
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return "http://" + l.Addr().String()
-	}
-	var all []*member
-	var names []string
-	for i := range n {
-		m := &member{name: fmt.Sprint("m", i), dir: t.TempDir(), client: port(), peer: port()}
-		all = append(all, m)
-		names = append(names, m.name+"="+m.peer)
-	}
-	for _, m := range all {
-		m.cluster = strings.Join(names, ",")
-		m.start(t)
-	}
-	t.Cleanup(func() {
-		for _, m := range all {
-			m.kill()
-		}
-	})
-	return all
-}
-
-func (m *member) start(t *testing.T) {
-	t.Helper()
-	m.cmd = exec.Command("etcd", "--name", m.name, "--data-dir", m.dir,
-		"--listen-client-urls", m.client, "--advertise-client-urls", m.client,
-		"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer,
-		"--initial-cluster", m.cluster, "--log-level", "error")
-	if err := m.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (m *member) kill() {
-	if m.cmd != nil {
-		_ = m.cmd.Process.Kill()
-		_ = m.cmd.Wait()
-		m.cmd = nil
-	}
-}
-
 // connect waits for a cluster that has just been started.
-func connect(t *testing.T, all []*member) *Store {
+func connect(t *testing.T, c Cluster) *clientv3.Client {
 	t.Helper()
-	var c Cluster
-	for _, m := range all {
-		c.Endpoints = append(c.Endpoints, m.client)
-	}
 	var err error
 	for range 5 {
 		client, e := c.Connect(t.Context())
 		if err = e; err == nil {
 			t.Cleanup(func() { client.Close() })
-			return &Store{Client: client, Prefix: "/room/7/", Aliases: nicMACs}
+			return client
 		}
 		time.Sleep(300 * time.Millisecond)
 	}
 	t.Fatalf("Connect = %v", err)
 	return nil
+}
+
+// foreign is a store on a cluster that is not ours.
+func foreign(t *testing.T, members []*etcdtest.Member) *Store {
+	t.Helper()
+	client := connect(t, Cluster{Endpoints: etcdtest.Endpoints(members)})
+	return &Store{Client: client, Prefix: "/room/7/", Aliases: nicMACs}
 }
 
 // TestForeignStore runs the table of TestStore on a cluster of the operator's.
@@ -104,7 +48,7 @@ func TestForeignStore(t *testing.T) {
 	}
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			s := connect(t, members(t, n))
+			s := foreign(t, etcdtest.Start(t, n))
 			testAll(t, s)
 		})
 	}
@@ -115,8 +59,8 @@ func TestLostMembers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts an etcd of three members")
 	}
-	all := members(t, 3)
-	s := connect(t, all)
+	all := etcdtest.Start(t, 3)
+	s := foreign(t, all)
 	acked := uint64(0)
 	count := func(within time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), within)
@@ -143,14 +87,14 @@ func TestLostMembers(t *testing.T) {
 	}
 	watched := make(chan error, 1)
 	go func() { watched <- s.Watch(t.Context(), 1, func(Change) error { return nil }) }()
-	all[0].kill()
+	all[0].Kill()
 	begin := time.Now()
 	if failed := work(50); failed > 3 {
 		t.Errorf("%d of 50 changes failed with one member of three killed; want hardly any", failed)
 	}
 	t.Logf("one of three killed: 50 changes in %v", time.Since(begin).Round(time.Millisecond))
 
-	all[1].kill()
+	all[1].Kill()
 	begin = time.Now()
 	err := count(time.Minute)
 	if _, ok := errors.AsType[*UnavailableError](err); !ok || time.Since(begin) > 2*callTimeout+time.Second {
@@ -160,7 +104,7 @@ func TestLostMembers(t *testing.T) {
 	if _, err := s.ClaimAddress(t.Context(), netip.MustParseAddr("10.0.0.9"), "x", time.Now(), time.Now().Add(time.Hour)); err == nil {
 		t.Error("ClaimAddress without a quorum = nil; want an error")
 	}
-	all[0].start(t)
+	all[0].Start(t)
 	begin = time.Now()
 	for err = count(3 * time.Second); err != nil && time.Since(begin) < 30*time.Second; err = count(3 * time.Second) {
 	}

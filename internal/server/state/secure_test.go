@@ -11,7 +11,6 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 )
 
 // authority signs certificates for the length of a test.
@@ -69,11 +69,8 @@ func (a *authority) issue(t *testing.T, name string, c *x509.Certificate, signer
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
 
 // secured starts an etcd that speaks TLS and knows its clients by certificate.
-func secured(t *testing.T, a *authority) (endpoint string) {
+func secured(t *testing.T, a *authority) string {
 	t.Helper()
-	if _, err := exec.LookPath("etcd"); err != nil {
-		t.Skip("etcd is not installed (apt-get install etcd-server)")
-	}
 	leaf := func(name string, serial int64, use x509.ExtKeyUsage) {
 		a.issue(t, name, &x509.Certificate{
 			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
@@ -83,20 +80,8 @@ func secured(t *testing.T, a *authority) (endpoint string) {
 	}
 	leaf("server", 2, x509.ExtKeyUsageServerAuth)
 	leaf("client", 3, x509.ExtKeyUsageClientAuth)
-	m := members(t, 1)[0] // for its free ports
-	m.kill()
-	endpoint = strings.Replace(m.client, "http:", "https:", 1)
-	cmd := exec.Command("etcd", "--name", "tls", "--data-dir", t.TempDir(), "--listen-client-urls", endpoint, "--advertise-client-urls", endpoint,
-		"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer, "--initial-cluster", "tls="+m.peer, "--log-level", "error",
-		"--cert-file", a.file("server.pem"), "--key-file", a.file("server.key"), "--trusted-ca-file", a.file("ca.pem"), "--client-cert-auth")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return endpoint
+	return etcdtest.StartTLS(t, 1, "--cert-file", a.file("server.pem"), "--key-file", a.file("server.key"),
+		"--trusted-ca-file", a.file("ca.pem"), "--client-cert-auth")[0].Client
 }
 
 // A cluster that asks for certificates and passwords is used with them, by a
@@ -108,7 +93,7 @@ func TestSecuredCluster(t *testing.T) {
 	}
 	a := newAuthority(t)
 	good := Cluster{Endpoints: []string{secured(t, a)}, CA: a.file("ca.pem"), Cert: a.file("client.pem"), Key: a.file("client.key")}
-	admin := connectTo(t, good)
+	admin := connect(t, good)
 	update(t, &Store{Client: admin, Prefix: "/gild/"}, mac, func(m *api.Machine) ([]api.Event, error) { m.Seq = 7; return nil, nil })
 
 	refused := func(name, says string, c Cluster) {
@@ -153,7 +138,7 @@ func TestSecuredCluster(t *testing.T) {
 
 	user := good
 	user.User, user.Password = "gild", "canary-gild"
-	s := &Store{Client: connectTo(t, user), Prefix: "/gild/"}
+	s := &Store{Client: connect(t, user), Prefix: "/gild/"}
 	if m, err := s.Get(ctx, mac); err != nil || m.Seq != 7 {
 		t.Errorf("Get as a user = %+v, %v", m, err)
 	}
@@ -162,19 +147,4 @@ func TestSecuredCluster(t *testing.T) {
 	wrong := user
 	wrong.Password = "canary-wrong"
 	refused("wrong password", "--etcd-user", wrong)
-}
-
-func connectTo(t *testing.T, c Cluster) *clientv3.Client {
-	t.Helper()
-	var err error
-	for range 5 {
-		client, e := c.Connect(t.Context())
-		if err = e; err == nil {
-			t.Cleanup(func() { client.Close() })
-			return client
-		}
-		time.Sleep(300 * time.Millisecond)
-	}
-	t.Fatalf("Connect = %v", err)
-	return nil
 }

@@ -158,7 +158,7 @@ type Plan struct {
 	// there are several.
 	Disk     string `json:"disk,omitempty"`
 	ReadBack string `json:"readBack"` // "full", "sample" or "off"
-	Handoff  string `json:"handoff"`  // "auto", "switch_root", "kexec" or "reboot"
+	Handoff  string `json:"handoff"`  // "auto", "switch_root", "kexec", "reboot" or "instant"
 	Grow     bool   `json:"grow"`     // grow the last partition to the disk's end
 	// Wipe permits overwriting a disk that Disk.Claims speaks of, or that has
 	// partitions which neither this image nor an earlier flash put there.
@@ -173,6 +173,9 @@ type Plan struct {
 	// Identity is the digest of the identity that the agent must fetch and
 	// write before it leaves; empty: none.
 	Identity string `json:"identity,omitempty"`
+	// HoldReboot makes an orderly reboot of a system that was entered by
+	// "instant" wait until its disk is complete.
+	HoldReboot bool `json:"holdReboot,omitempty"`
 }
 
 // PlanImage says which image and where to pull it from.
@@ -248,13 +251,13 @@ type Progress struct {
 }
 
 // Receipt is the agent's final record of one flash. It is sent when the disk
-// is sealed, before the handoff.
+// is sealed: before the handoff, or long after an instant one.
 type Receipt struct {
 	Plan       string             `json:"plan"`
 	Image      string             `json:"image"` // digest of the manifest
 	Disk       Disk               `json:"disk"`
 	ReadBack   string             `json:"readBack"`            // what was really done: "full", "sample", "off"
-	Handoff    string             `json:"handoff"`             // "switch_root", "kexec" or "reboot"
+	Handoff    string             `json:"handoff"`             // "switch_root", "kexec", "reboot" or "instant"
 	Reasons    []string           `json:"reasons,omitempty"`   // why the ways before it were not taken
 	Written    int64              `json:"written"`             // bytes written to the disk
 	Zeroed     int64              `json:"zeroed"`              // bytes that the disk zeroed itself

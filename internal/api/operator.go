@@ -69,7 +69,10 @@ type Machine struct {
 	ConflictSeen time.Time `json:"conflictSeen,omitzero"`
 	// Writing is set from the first write of the armed flash to its receipt:
 	// the disk is then neither what it was nor what it will be.
-	Writing  bool      `json:"writing,omitempty"`
+	Writing bool `json:"writing,omitempty"`
+	// Live is set from an instant handoff to the receipt: the new system runs,
+	// and its disk is completed underneath (Writing, Progress).
+	Live     bool      `json:"live,omitempty"`
 	Progress *Progress `json:"progress,omitempty"`
 	Receipt  *Receipt  `json:"receipt,omitempty"` // of the last flash that ended well
 	// System is the image of that flash: what is on the disk, as far as gild
@@ -101,9 +104,11 @@ type Defaults struct {
 	Disk     string   `json:"disk,omitempty" maxLength:"512"`
 	Identity string   `json:"identity,omitempty" maxLength:"63" doc:"name of an identity of the fleet"`
 	ReadBack string   `json:"readBack,omitempty" enum:",full,sample,off"`
-	Handoff  string   `json:"handoff,omitempty" enum:",auto,switch_root,kexec,reboot"`
+	Handoff  string   `json:"handoff,omitempty" enum:",auto,switch_root,kexec,reboot,instant"`
 	Keep     []string `json:"keep,omitempty" maxItems:"128"`
 	Confirm  *Confirm `json:"confirm,omitempty"`
+	// HoldReboot: see Plan.
+	HoldReboot bool `json:"holdReboot,omitempty"`
 }
 
 // Confirm says how it is known that the new system runs.
@@ -148,13 +153,15 @@ type FlashRequest struct {
 	Disk     string   `json:"disk,omitempty" doc:"disk rule, such as serial=S4EW or smallest" maxLength:"512"`
 	Identity string   `json:"identity,omitempty" doc:"name of an identity of the fleet; \"none\" for none" maxLength:"63"`
 	ReadBack string   `json:"readBack,omitempty" enum:",full,sample,off"`
-	Handoff  string   `json:"handoff,omitempty" enum:",auto,switch_root,kexec,reboot"`
+	Handoff  string   `json:"handoff,omitempty" enum:",auto,switch_root,kexec,reboot,instant"`
 	Keep     []string `json:"keep,omitempty" doc:"partitions to preserve, by number or label" maxItems:"128"`
 	Wipe     bool     `json:"wipe,omitempty" doc:"overwrite a disk that holds LVM, RAID, ZFS, LUKS, Ceph or partitions that gild did not put there"`
 	NoGrow   bool     `json:"noGrow,omitempty" doc:"leave the last partition as the image has it"`
 	Unseen   bool     `json:"unseen,omitempty" doc:"arm the machine although it was never seen: it may be a typing error"`
-	Expires  int      `json:"expires,omitempty" doc:"seconds until the permission lapses; 0 is never" minimum:"0"`
-	Confirm  *Confirm `json:"confirm,omitempty"`
+	// HoldReboot: see Plan.
+	HoldReboot bool     `json:"holdReboot,omitempty" doc:"after an instant handoff: an orderly reboot waits until the disk is complete"`
+	Expires    int      `json:"expires,omitempty" doc:"seconds until the permission lapses; 0 is never" minimum:"0"`
+	Confirm    *Confirm `json:"confirm,omitempty"`
 	// Shown is the Digest of the Preview that the operator agreed to; when
 	// what would be lost has changed since, the arm is refused. Empty: the
 	// operator agreed to whatever it is.

@@ -58,7 +58,15 @@ type Boot struct {
 	// Init is the absolute path of the first program, usually /sbin/init;
 	// empty when the root, which could be read, has none.
 	Init string `json:"init,omitempty"`
+	// Instant is InstantReady when the system can be entered while its disk is
+	// still being written, or why it cannot; empty: stored before that was asked.
+	Instant string `json:"instant,omitempty"`
 }
+
+// InstantReady is Boot.Instant of a system that has all that an instant
+// handoff needs: nbd and device-mapper in its kernel, udev's rules for
+// device-mapper, systemd, and no file system that it finds by a kernel's name.
+const InstantReady = "ready"
 
 // Root names the root file system.
 type Root struct {

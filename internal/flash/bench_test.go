@@ -41,7 +41,7 @@ func BenchmarkPlan(b *testing.B) {
 				m.set(i, written)
 			}
 		}
-		for span := m.claim(b.Context()); len(span) > 0; span = m.claim(b.Context()) {
+		for span := m.claim(b.Context(), spanBytes); len(span) > 0; span = m.claim(b.Context(), spanBytes) {
 			for _, i := range span {
 				m.set(i, written)
 			}
@@ -91,7 +91,7 @@ func BenchmarkLand(b *testing.B) {
 		for b.Loop() {
 			raw, err := w.dec.Decode(i, frame, w.raw)
 			if err == nil {
-				err = w.place(i, raw)
+				err = w.place(b.Context(), i, raw)
 			}
 			if err != nil {
 				return err

@@ -16,9 +16,11 @@ const (
 	examining              // a reader is looking
 	absent                 // not on the disk, or not worth looking
 	fetching               // claimed by the worker that brings it
+	landing                // its bytes are on their way to the disk
 	written                // on the disk, or in its cache, or held in memory
-	proving                // being read back while others still arrive
+	proving                // being read back while others still arrive, or found wrong
 	verified               // read from the medium and found right
+	owned                  // written to by the system that runs from the disk
 )
 
 // Ranges are fetched in spans of about spanBytes compressed bytes: long
@@ -41,18 +43,25 @@ type chunkMap struct {
 	changed sync.Cond // a chunk changed its state, or a waiter is to give up
 	state   []state
 	urgent  []int // waited for by somebody, ahead of the rest
+	ahead   []int // likely to be waited for soon
 	open    int   // chunks unknown or being examined
 	absent  int   // no absent data chunk lies before it
 	zero    int   // no absent chunk of zeros lies before it
 	look    int   // no unknown chunk lies before it
 	landed  int   // chunks written and not yet taken to be proved
 	zeroed  bool  // no zeroing is under way or to come
+	brought bool  // all that was to be fetched has been claimed
+
+	// What a system that runs from the disk does to it: overwrite.go.
+	over  map[int]*overwrite
+	hurry []int  // to be proved now: a write waits for that
+	early bitmap // proved while something was still being zeroed
 }
 
 // newChunkMap starts with everything absent, but for held chunks of zeros:
 // those are zero in memory already.
 func newChunkMap(t *golden.Table, held *heldChunks) *chunkMap {
-	m := &chunkMap{table: t, held: held, state: make([]state, t.Len())}
+	m := &chunkMap{table: t, held: held, state: make([]state, t.Len()), over: map[int]*overwrite{}, early: newBitmap(t.Len())}
 	m.changed.L = &m.mu
 	for i := range m.state {
 		m.state[i] = absent
@@ -104,37 +113,53 @@ func (m *chunkMap) await(ctx context.Context, try func() bool) {
 	defer stop()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for ctx.Err() == nil && !try() {
+	for !try() && ctx.Err() == nil {
 		m.changed.Wait()
 	}
 }
 
-// claim returns absent data chunks that are worth one request, in blob order,
-// now fetching. It waits while there are none but may be some later; none
+// claim returns absent data chunks that are worth one request of up to about
+// most compressed bytes, in blob order, now fetching. It waits while there are none but may be some later; none
 // means that all are claimed or ctx is done.
-func (m *chunkMap) claim(ctx context.Context) (span []int) {
+func (m *chunkMap) claim(ctx context.Context, most int64) (span []int) {
 	m.await(ctx, func() bool {
 		if span = m.urgentSpan(); span == nil {
-			span = m.nextSpan()
+			span = m.nextSpan(most)
 		}
 		return span != nil || m.open == 0
 	})
 	return span
 }
 
-// urgentSpan claims the first chunk that somebody waits for. m.mu is held.
+// claimUrgent returns a chunk that somebody waits for or soon will, now
+// fetching. It waits while there is none; none means that all were claimed by
+// others, or ctx is done.
+func (m *chunkMap) claimUrgent(ctx context.Context) (span []int) {
+	m.await(ctx, func() bool {
+		span = m.urgentSpan()
+		return span != nil || m.brought
+	})
+	return span
+}
+
+// urgentSpan claims the first chunk that somebody waits for, or soon will.
+// A chunk of zeros needs a worker only where a system has written to it.
+// m.mu is held.
 func (m *chunkMap) urgentSpan() []int {
-	for _, i := range m.urgent {
-		if m.state[i] == absent && !m.table.Zero(i) {
-			m.state[i] = fetching
-			return []int{i}
+	for _, list := range [][]int{m.urgent, m.ahead} {
+		for _, i := range list {
+			if m.state[i] == absent && (!m.table.Zero(i) || m.over[i] != nil) {
+				m.state[i] = fetching
+				return []int{i}
+			}
 		}
 	}
 	return nil
 }
 
-// nextSpan claims from where the last claim ended. m.mu is held.
-func (m *chunkMap) nextSpan() (span []int) {
+// nextSpan claims from where the last claim ended, up to about most
+// compressed bytes. m.mu is held.
+func (m *chunkMap) nextSpan(most int64) (span []int) {
 	var start, end int64
 	for i := m.absent; i < len(m.state); i++ {
 		if m.state[i] == unknown || m.state[i] == examining {
@@ -147,7 +172,7 @@ func (m *chunkMap) nextSpan() (span []int) {
 			continue
 		}
 		c := m.table.Chunk(i)
-		if len(span) > 0 && (c.Offset-end > gapBytes || c.Offset+c.Length-start > spanBytes) {
+		if len(span) > 0 && (c.Offset-end > gapBytes || c.Offset+c.Length-start > most) {
 			break
 		}
 		if len(span) == 0 {
@@ -164,22 +189,38 @@ func (m *chunkMap) nextSpan() (span []int) {
 }
 
 // claimZeros returns a run of chunks of zeros that are not on the disk yet,
-// now fetching: the chunks from first up to but not including next. first ==
+// now landing: the chunks from first up to but not including next. first ==
 // next means that none is left. There is one caller, and it asks again when it
 // has zeroed the run.
 func (m *chunkMap) claimZeros(most int) (first, next int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	wanted := func(i int) bool { return i < len(m.state) && m.state[i] == absent && m.table.Zero(i) }
+	wanted := func(i int) bool {
+		return i < len(m.state) && m.state[i] == absent && m.table.Zero(i) && m.over[i] == nil
+	}
 	for m.zero < len(m.state) && !wanted(m.zero) {
 		m.zero++
 	}
 	first = m.zero
 	for ; wanted(m.zero) && m.zero-first < most; m.zero++ {
-		m.state[m.zero] = fetching
+		m.state[m.zero] = landing
 	}
 	m.zeroed = first == m.zero
 	return first, m.zero
+}
+
+// claimMixed returns a chunk of zeros that a system has written to, now
+// fetching. ok is false when none is left, once claimZeros has no more.
+func (m *chunkMap) claimMixed() (i int, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.over {
+		if m.state[i] == absent && m.table.Zero(i) {
+			m.state[i] = fetching
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // examine returns an unknown chunk for a reader to look at, urgent ones
@@ -218,12 +259,17 @@ func (m *chunkMap) put(i int, s state) {
 	if m.state[i] == unknown || m.state[i] == examining {
 		m.open--
 	}
+	if s >= verified {
+		s = m.settleOverwrite(i, s)
+	}
 	m.state[i] = s
 	switch s {
 	case absent:
 		m.absent = min(m.absent, i)
 	case written:
 		m.landed++
+	case verified:
+		m.early.put(i, !m.zeroed)
 	}
 	m.changed.Broadcast()
 }
@@ -232,6 +278,13 @@ func (m *chunkMap) get(i int) state {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state[i]
+}
+
+// isProved reports whether chunk i was proved for good.
+func (m *chunkMap) isProved(i int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state[i] == verified && !m.early.has(i)
 }
 
 // landing takes the chunks that were written, held ones aside, to be proved,
@@ -273,6 +326,30 @@ func (m *chunkMap) demand(ctx context.Context, i int) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// demanded reports whether somebody waits for chunk i, or soon will.
+func (m *chunkMap) demanded(i int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Contains(m.urgent, i) || slices.Contains(m.ahead, i)
+}
+
+// foresee says which chunks are likely to be demanded next.
+func (m *chunkMap) foresee(chunks []int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ahead = chunks
+	m.changed.Broadcast()
+}
+
+// finish ends the waits of claimUrgent: nothing can be demanded any more that
+// is not on its way.
+func (m *chunkMap) finish() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.brought = true
+	m.changed.Broadcast()
 }
 
 // unwritten returns the raw bytes that are not yet on the disk.

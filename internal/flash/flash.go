@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -76,6 +77,13 @@ type Job struct {
 	// flash is given up with a StuckError. Zero means 5 minutes: disks that
 	// recover a sector, and controllers that reset one, take most of that.
 	DiskPatience time.Duration
+	// Move makes the flight a live one, whose disk a system can use while it is
+	// written: see Live. When all else is done, Move is called to bring the
+	// system from there onto the disk itself. It lets nothing be written any
+	// more, calls settle, which writes what was held back but for LBA 0, and
+	// lets the system go on with the disk. The disk is sealed after that. The
+	// source of a live flight is asked for ever, whatever it answers.
+	Move func(ctx context.Context, settle func() error) error
 	// Retry bounds how long a source may be silent. Zero fields have
 	// defaults; see Retry.
 	Retry Retry
@@ -160,6 +168,11 @@ func Check(im *golden.Image, d Disk) error {
 // memory for the seal.
 func (f *Flight) write(ctx context.Context) error {
 	f.meter.expect(f.chunks.unwritten())
+	if f.Move != nil {
+		if err := f.goLive(ctx); err != nil {
+			return err
+		}
+	}
 	landed := make(chan struct{})
 	if f.Verify == VerifyFull {
 		f.following.Go(func() error { return f.follow(ctx, landed) })
@@ -178,18 +191,37 @@ func (f *Flight) write(ctx context.Context) error {
 // writeAll fetches, looks and zeroes side by side until every chunk is
 // written or was found right. When there is something to find, the zeros come
 // first: where they are there already, a zeroing that goes astray shows only
-// in what it hits, and that must not have been looked at before.
+// in what it hits, and that must not have been looked at before. Where a
+// system waits, what was looked at before is looked at again in the end.
 func (f *Flight) writeAll(ctx context.Context) error {
-	if f.chunks.doubtful() {
+	if f.chunks.doubtful() && f.Move == nil {
 		if err := f.zero(ctx); err != nil {
 			return err
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for range f.Workers {
-		g.Go(func() error { return f.fetch(ctx) })
+	var bringing sync.WaitGroup
+	begin := func(do func(context.Context) error) {
+		bringing.Add(1)
+		g.Go(func() error {
+			defer bringing.Done()
+			return do(ctx)
+		})
 	}
+	for range f.Workers {
+		begin(f.fetch)
+	}
+	begin(f.zero)
 	g.Go(func() error { return f.surveyRest(ctx) })
-	g.Go(func() error { return f.zero(ctx) })
+	if f.Move != nil {
+		for range errandWorkers {
+			g.Go(func() error { return f.runErrands(ctx) })
+		}
+		g.Go(func() error {
+			bringing.Wait()
+			f.chunks.finish()
+			return nil
+		})
+	}
 	return g.Wait()
 }

@@ -31,6 +31,15 @@ type Flight struct {
 	// waited is how long the workers waited for the source, in nanoseconds.
 	waited    atomic.Int64
 	following errgroup.Group
+
+	// What a live flight has: live.go.
+	live   *Live
+	ready  chan struct{} // closed when live is set
+	over   chan struct{} // closed when Run ends
+	fail   context.CancelCauseFunc
+	astray atomic.Bool // a write was found to have gone wrong before the read-back
+	lately *lately
+	demand pressure
 }
 
 // New prepares a flight and touches nothing. It returns an ErrUnfit when disk
@@ -46,6 +55,9 @@ func New(job Job) (*Flight, error) {
 		job.Workers = min(max(4, 2*runtime.GOMAXPROCS(0)), 8)
 	}
 	job.DiskPatience = cmp.Or(job.DiskPatience, 5*time.Minute)
+	if job.Move != nil {
+		job = tireless(job)
+	}
 	t := job.Image.Table
 	held := newHeldChunks(t, job.Disk.SectorSize())
 	disk := newWatchedDisk(job.Disk)
@@ -61,15 +73,20 @@ func New(job Job) (*Flight, error) {
 		disk:    disk,
 		meter:   m,
 		buffers: &buffers{size: int(t.ChunkSize)},
+		ready:   make(chan struct{}),
+		over:    make(chan struct{}),
+		lately:  newLately(int(latelyBytes / t.ChunkSize)),
 	}, nil
 }
 
 // Run does what the function Run says. It is called once.
 func (f *Flight) Run(ctx context.Context) (Result, error) {
+	defer close(f.over)
 	f.meter.start()
 	defer f.meter.close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	f.fail = cancel
 	ended := make(chan error, 1)
 	go func() { ended <- f.steps(ctx) }()
 	// A flash that was cancelled is still watched: it may hang in the disk.

@@ -10,8 +10,9 @@ import (
 // spare, and the read-back begins with what is there: followBytes at a time,
 // looked for every followPause.
 const (
-	followBytes = 64 << 20
-	followPause = 50 * time.Millisecond
+	followBytes     = int64(64 << 20)
+	liveFollowBytes = int64(8 << 20)
+	followPause     = 50 * time.Millisecond
 )
 
 // follow proves chunks while later ones still arrive, until all have. On a
@@ -31,7 +32,11 @@ func (f *Flight) follow(ctx context.Context, landed <-chan struct{}) error {
 		if !f.sourceBound() {
 			continue
 		}
-		chunks := f.chunks.landing(int(followBytes / f.table.ChunkSize))
+		least := followBytes
+		if f.Move != nil {
+			least = liveFollowBytes // a write may wait for them
+		}
+		chunks := f.chunks.landing(int(least / f.table.ChunkSize))
 		if len(chunks) == 0 {
 			continue
 		}

@@ -38,9 +38,9 @@ func checkKeep(job Job) error {
 
 // rehearse fetches what is held for the seal and makes the final tables of it,
 // so that a kept partition that they cannot carry is known before the first
-// write and not at the last.
+// write and not at the last, and so that a system can be shown its disk early.
 func (f *Flight) rehearse(ctx context.Context) error {
-	if len(f.Keep) == 0 {
+	if len(f.Keep) == 0 && f.Move == nil {
 		return nil
 	}
 	err := f.work(func(w *worker) error {
@@ -52,7 +52,7 @@ func (f *Flight) rehearse(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := w.place(i, raw); err != nil {
+			if err := w.place(ctx, i, raw); err != nil {
 				return err
 			}
 		}
@@ -61,8 +61,10 @@ func (f *Flight) rehearse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.fitted()
-	if err == nil {
+	if f.Image.Config.Disk.Scheme == "gpt" {
+		_, err = f.fitted()
+	}
+	if err == nil && len(f.Keep) > 0 {
 		_, err = f.backup()
 	}
 	if err != nil {

@@ -25,15 +25,22 @@ func (f *Flight) readBack(ctx context.Context) error {
 	if err := f.prove(ctx, f.toReadBack()); err != nil {
 		return err
 	}
-	return f.mend(ctx)
+	if err := f.mend(ctx); err != nil {
+		return err
+	}
+	if f.astray.Load() {
+		return f.proveAll(ctx)
+	}
+	return nil
 }
 
 // toReadBack lists what Verify asks for. Held chunks are not on the disk yet,
-// and what is verified was read from the medium already.
+// and what is verified was read from the medium already, after the last write
+// that could have gone astray.
 func (f *Flight) toReadBack() []int {
 	var chunks []int
 	for _, i := range f.onDisk() {
-		if f.chunks.get(i) == verified || f.wrong.has(i) {
+		if f.chunks.isProved(i) || f.wrong.has(i) {
 			continue
 		}
 		if f.Verify == VerifyFull || f.Verify == VerifySample && i%sampleEvery == 0 {
@@ -55,11 +62,10 @@ func (f *Flight) prove(ctx context.Context, chunks []int) error {
 
 // proved takes note of what chunk i reads back as.
 func (f *Flight) proved(i int, right bool) error {
-	if !right {
+	if f.chunks.proved(i, right) && !right {
 		off, length := f.table.Extent(i)
 		return f.wrong.add(i, off, length)
 	}
-	f.chunks.set(i, verified)
 	return nil
 }
 
@@ -88,11 +94,11 @@ func (f *Flight) proveAll(ctx context.Context) error {
 }
 
 // onDisk lists the chunks that the disk should hold by now: all but those that
-// wait for the seal.
+// wait for the seal, and those that a system has made its own.
 func (f *Flight) onDisk() []int {
 	var chunks []int
 	for i := range f.table.Len() {
-		if !f.held.holds(i) {
+		if !f.held.holds(i) && f.chunks.get(i) != owned {
 			chunks = append(chunks, i)
 		}
 	}

@@ -26,6 +26,9 @@ func (e extent) end() int64 { return e.off + int64(len(e.data)) }
 // the medium, LBA 0. What is behind the image, its backup table, comes after
 // what is in it: see keep.go.
 func (f *Flight) seal(ctx context.Context) error {
+	if f.Move != nil {
+		return f.sealLive(ctx)
+	}
 	extents, err := f.finalExtents()
 	if err != nil {
 		return err

@@ -161,17 +161,22 @@ func (r *patientReader) pause(cause error) error {
 	if r.retry.Patience > 0 && silent > r.retry.Patience {
 		return &SilentError{For: silent, Err: cause}
 	}
-	wait := r.retry.First << min(r.failures, 20)
-	if wait > r.retry.Longest || wait <= 0 {
-		wait = r.retry.Longest
-	}
 	r.failures++
+	return r.retry.wait(r.ctx, r.failures-1)
+}
+
+// wait waits as long as is due after so many failures, or until ctx is done.
+func (r Retry) wait(ctx context.Context, failures int) error {
+	wait := r.First << min(failures, 20)
+	if wait > r.Longest || wait <= 0 {
+		wait = r.Longest
+	}
 	wait = wait/2 + rand.N(wait)
 	select {
 	case <-time.After(wait):
 		return nil
-	case <-r.ctx.Done():
-		return context.Cause(r.ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

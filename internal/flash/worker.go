@@ -39,19 +39,25 @@ func (f *Flight) work(do func(*worker) error) error {
 func (f *Flight) fetch(ctx context.Context) error {
 	return f.work(func(w *worker) error {
 		for {
-			span := f.chunks.claim(ctx)
+			if err := f.yield(ctx); err != nil {
+				return err
+			}
+			span := f.chunks.claim(ctx, f.spanBytes())
 			if len(span) == 0 {
 				return context.Cause(ctx)
 			}
-			if err := w.land(ctx, span); err != nil {
+			if err := w.bring(ctx, span); err != nil {
 				return err
 			}
 		}
 	})
 }
 
-// land brings a span of chunks onto the disk over one request.
-func (w *worker) land(ctx context.Context, span []int) error {
+// bring brings a span of chunks onto the disk over one request.
+func (w *worker) bring(ctx context.Context, span []int) error {
+	if w.table.Zero(span[0]) {
+		return w.placeZeros(ctx, span[0])
+	}
 	first, last := w.table.Chunk(span[0]), w.table.Chunk(span[len(span)-1])
 	r := w.source.open(ctx, first.Offset, last.Offset+last.Length)
 	defer r.Close()
@@ -67,7 +73,7 @@ func (w *worker) land(ctx context.Context, span []int) error {
 			raw, err = w.refetch(ctx, i, badFrames-1)
 		}
 		if err == nil {
-			err = w.place(i, raw)
+			err = w.place(ctx, i, raw)
 		}
 		if err != nil {
 			return err
@@ -95,11 +101,14 @@ func (w *worker) read(r io.Reader, i int) ([]byte, error) {
 }
 
 // refetch gets chunk i alone, over a connection of its own each time, up to
-// attempts times.
+// attempts times: for ever when a system waits for it.
 func (w *worker) refetch(ctx context.Context, i, attempts int) ([]byte, error) {
 	c := w.table.Chunk(i)
 	var err error
-	for range attempts {
+	for n := 0; n < attempts || w.Move != nil; n++ {
+		if n >= attempts && w.source.retry.wait(ctx, n-attempts) != nil {
+			return nil, context.Cause(ctx)
+		}
 		r := w.source.open(ctx, c.Offset, c.Offset+c.Length)
 		var raw []byte
 		raw, err = w.read(r, i)
@@ -116,17 +125,35 @@ func (w *worker) refetch(ctx context.Context, i, attempts int) ([]byte, error) {
 
 // place brings the verified raw bytes of chunk i to their place: onto the
 // disk, or into memory until the seal.
-func (w *worker) place(i int, raw []byte) error {
+func (w *worker) place(ctx context.Context, i int, raw []byte) error {
+	became := written
 	if !w.held.take(i, raw) {
+		own, err := w.chunks.land(ctx, i)
+		if err != nil {
+			return err
+		}
 		off, _ := w.table.Extent(i)
-		if err := writeFull(w.Disk, raw, off); err != nil {
+		if own != nil {
+			became, err = owned, w.layAround(i, raw, own)
+		} else {
+			w.remember(i, raw)
+			err = writeFull(w.Disk, raw, off)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	w.chunks.set(i, written)
+	w.chunks.set(i, became)
 	w.meter.written.Add(int64(len(raw)))
 	w.meter.done.Add(int64(len(raw)))
 	return nil
+}
+
+// placeZeros is place for a chunk of zeros.
+func (w *worker) placeZeros(ctx context.Context, i int) error {
+	_, length := w.table.Extent(i)
+	clear(w.raw[:length])
+	return w.place(ctx, i, w.raw[:length])
 }
 
 // writeFull writes all of p, or says where it could not.

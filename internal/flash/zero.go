@@ -13,17 +13,33 @@ const zeroBytes = 256 << 20
 // leave the old content of a used disk behind; a discard need not read as
 // zeros afterwards.
 func (f *Flight) zero(ctx context.Context) error {
-	most := int(zeroBytes / f.table.ChunkSize)
+	most := max(1, int(f.zeroBytes()/f.table.ChunkSize))
 	for ctx.Err() == nil {
+		if err := f.yield(ctx); err != nil {
+			return err
+		}
 		first, next := f.chunks.claimZeros(most)
 		if first == next {
-			return nil
+			return f.zeroMixed(ctx)
 		}
 		if err := f.zeroRun(first, next); err != nil {
 			return err
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// zeroMixed zeroes what a system has left of the chunks of zeros that it has
+// written to.
+func (f *Flight) zeroMixed(ctx context.Context) error {
+	return f.work(func(w *worker) error {
+		for i, ok := f.chunks.claimMixed(); ok; i, ok = f.chunks.claimMixed() {
+			if err := w.placeZeros(ctx, i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // zeroRun zeroes the chunks from first up to but not including next.

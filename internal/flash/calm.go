@@ -1,0 +1,143 @@
+package flash
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A system that starts reads a little here and there and waits for each piece.
+// As long as it does, what it demands goes first, and all other work on its
+// disk pauses: for a few times as long as a demand takes, so that the next one
+// finds the link and the disk free.
+const (
+	calmFactor   = 4 // pauses last that many demands
+	shortestCalm = 20 * time.Millisecond
+	longestCalm  = 400 * time.Millisecond
+	// longestYield is how long one pause lasts at most however much is
+	// demanded: the disk must become complete.
+	longestYield = time.Second
+)
+
+// errandWorkers is how many workers bring nothing but what is demanded.
+const errandWorkers = 2
+
+// What is asked for or zeroed at once while a system may want something else.
+const (
+	liveSpanBytes = 1 << 20
+	liveZeroBytes = 16 << 20
+)
+
+// pressure knows how recently, and how long, somebody waited for a chunk. Safe
+// for concurrent use.
+type pressure struct {
+	mu   sync.Mutex
+	last time.Time
+	took time.Duration // a demand, smoothed
+	run  follower
+}
+
+// follower finds demands that follow each other on the disk.
+type follower struct {
+	last, length int
+}
+
+// next takes note of a demand and returns the chunks to bring ahead of being
+// asked for them: none before the second in a row, then twice as many each
+// time.
+func (f *follower) next(i, chunks int) (ahead []int) {
+	const most = 8
+	if i != f.last+1 {
+		f.length = 0
+	}
+	f.last, f.length = i, f.length+1
+	if f.length < 2 {
+		return nil
+	}
+	for k := i + 1; k < min(i+1+min(1<<(f.length-1), most), chunks); k++ {
+		ahead = append(ahead, k)
+	}
+	return ahead
+}
+
+// want brings chunk i before all others.
+func (l *Live) want(i int) error {
+	start := time.Now()
+	l.demand.mu.Lock()
+	ahead := l.demand.run.next(i, l.table.Len())
+	l.demand.last = start
+	l.demand.mu.Unlock()
+	if ahead != nil {
+		l.chunks.foresee(ahead)
+	}
+	err := l.chunks.demand(l.ctx, i)
+	l.demand.mu.Lock()
+	defer l.demand.mu.Unlock()
+	l.demand.last = time.Now()
+	l.demand.took += (time.Since(start) - l.demand.took) / 4
+	return err
+}
+
+// rest is how long it should stay calm yet, 0 if it is.
+func (p *pressure) rest(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last.IsZero() {
+		return 0
+	}
+	calm := min(max(calmFactor*p.took, shortestCalm), longestCalm)
+	return max(0, p.last.Add(calm).Sub(now))
+}
+
+// yield waits while a system demands chunks.
+func (f *Flight) yield(ctx context.Context) error {
+	for begun := time.Now(); time.Since(begun) < longestYield; {
+		rest := f.demand.rest(time.Now())
+		if rest == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// busy reports whether a system has demanded something within the last
+// seconds.
+func (f *Flight) busy() bool {
+	f.demand.mu.Lock()
+	defer f.demand.mu.Unlock()
+	return time.Since(f.demand.last) < 2*time.Second
+}
+
+func (f *Flight) spanBytes() int64 {
+	if f.busy() {
+		return liveSpanBytes
+	}
+	return spanBytes
+}
+
+func (f *Flight) zeroBytes() int64 {
+	if f.Move != nil {
+		return liveZeroBytes
+	}
+	return zeroBytes
+}
+
+// runErrands brings what is demanded until nothing can be any more.
+func (f *Flight) runErrands(ctx context.Context) error {
+	return f.work(func(w *worker) error {
+		for {
+			span := f.chunks.claimUrgent(ctx)
+			if len(span) == 0 {
+				return context.Cause(ctx)
+			}
+			if err := w.bring(ctx, span); err != nil {
+				return err
+			}
+		}
+	})
+}

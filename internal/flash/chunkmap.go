@@ -105,16 +105,22 @@ func (m *chunkMap) doubtful() bool {
 // await calls try until it says that it is done, or until ctx is, and sleeps
 // between two calls until a state has changed. m.mu is held in try.
 func (m *chunkMap) await(ctx context.Context, try func() bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if try() || ctx.Err() != nil {
+		return
+	}
 	stop := context.AfterFunc(ctx, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.changed.Broadcast()
 	})
 	defer stop()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for !try() && ctx.Err() == nil {
+	for ctx.Err() == nil {
 		m.changed.Wait()
+		if try() {
+			return
+		}
 	}
 }
 

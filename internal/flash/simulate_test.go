@@ -1,0 +1,521 @@
+package flash
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+var simulations = flag.Int("simulations", 0, "how many seeds TestLiveSimulated runs; 0 is 1,000,000, or 20,000 with -short")
+
+// What a simulated disk is made of: small, so that a seed takes microseconds
+// and every chunk meets everything.
+const (
+	simSector       = 32
+	simChunkSectors = 4
+	simChunk        = simChunkSectors * simSector
+	simChunks       = 9
+	simTail         = 3 * simSector // of the disk, behind the image
+)
+
+// simulation is a live flight of which one thing at a time happens, chosen by
+// a seed. The engine's own pieces do the work: the chunk map hands it out,
+// place, zeroRun, holds and proved carry it out, and the system reads and
+// writes through Live. In every call of the disk other things happen, so that
+// reads, writes, landings, looks and proofs overlap as they do among threads;
+// what would have to wait is given up and tried later.
+type simulation struct {
+	rnd     *rand.Rand
+	image   []byte
+	table   *golden.Table
+	model   []byte // what the system must see
+	buffers *buffers
+	tag     byte // of the last write
+
+	f      *Flight
+	w      *worker
+	l      *Live
+	disk   *simDisk
+	parked []func() bool // begun work that goes on later; false: not yet
+	depth  int
+	busy   []extent // writes of the system under way, with their bytes
+	reads  []*reading
+	mine   int // the writes under way are the system's when > 0
+	faulty bool
+	broken bool // the disk has lied about one chunk twice, and was given up
+	ctx    context.Context
+}
+
+// reading is a read of the system under way. It may be overtaken by one write,
+// of which it may see any part.
+type reading struct {
+	off, n    int
+	overtaken bool
+}
+
+// simDisk has a cache, which a cut loses in part, and now and then it writes
+// something else than it was told.
+type simDisk struct {
+	s      *simulation
+	now    []byte
+	medium []byte
+	sealed bool
+}
+
+func (d *simDisk) Size() int64     { return int64(len(d.now)) }
+func (d *simDisk) SectorSize() int { return simSector }
+
+func (d *simDisk) WriteAt(p []byte, off int64) (int, error) {
+	d.s.meanwhile()
+	switch lie := d.s.rnd.IntN(60); {
+	case lie > 1 || !d.s.faulty || d.s.mine > 0:
+		copy(d.now[off:], p)
+	case lie == 1: // damaged
+		copy(d.now[off:], p)
+		d.now[off+int64(d.s.rnd.IntN(len(p)))] ^= 1
+	} // else lost
+	d.s.meanwhile()
+	return len(p), nil
+}
+
+func (d *simDisk) ZeroRange(off, n int64) error {
+	d.s.meanwhile()
+	if !d.s.faulty || d.s.rnd.IntN(30) > 0 {
+		clear(d.now[off : off+n])
+	}
+	d.s.meanwhile()
+	return nil
+}
+
+func (d *simDisk) Flush() error {
+	copy(d.medium, d.now)
+	d.s.meanwhile()
+	return nil
+}
+
+func (d *simDisk) OpenReadBack() (blockdev.ReadBack, error) { return simReader{d}, nil }
+
+// ended lets nothing wait.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+type simReader struct{ d *simDisk }
+
+func (r simReader) Close() error { return nil }
+func (r simReader) ReadAt(p []byte, off int64) (int, error) {
+	r.d.s.meanwhile()
+	n := copy(p, r.d.now[off:])
+	r.d.s.meanwhile()
+	return n, nil
+}
+
+// cut loses the power: of what was not flushed each sector is there or not.
+func (d *simDisk) cut(rnd *rand.Rand) {
+	for off := 0; off < len(d.now); off += simSector {
+		if rnd.IntN(2) == 0 {
+			copy(d.now[off:off+simSector], d.medium[off:])
+		}
+	}
+	copy(d.medium, d.now)
+}
+
+// simImage is a small golden image, some of it zeros.
+type simImage struct {
+	raw   []byte
+	table *golden.Table
+}
+
+func newSimImage(t testing.TB, seed uint64) simImage {
+	rnd := rand.New(rand.NewPCG(seed, 7))
+	im := simImage{make([]byte, simChunks*simChunk-simSector*rnd.IntN(simChunkSectors)), &golden.Table{ChunkSize: simChunk, Hash: golden.BLAKE3}}
+	var at int64
+	for i := 0; i*simChunk < len(im.raw); i++ {
+		chunk := im.raw[i*simChunk : min((i+1)*simChunk, len(im.raw))]
+		zero := rnd.IntN(3) == 0 && i > 0
+		if !zero {
+			for k := range chunk {
+				chunk[k] = byte(rnd.Uint32())
+			}
+		}
+		if err := im.table.Append(int64(len(chunk)), golden.Chunk{Hash: im.table.Hash.Sum(chunk), Offset: at, Length: 100, Zero: zero}); err != nil {
+			t.Fatal(err)
+		}
+		at += 100
+	}
+	return im
+}
+
+func newSimulation(t testing.TB, im simImage, b *buffers, seed uint64) *simulation {
+	s := &simulation{rnd: rand.New(rand.NewPCG(seed, 1)), image: im.raw, table: im.table, buffers: b, ctx: ended}
+	s.faulty = s.rnd.IntN(2) == 0
+	old := make([]byte, len(im.raw)+simTail)
+	if s.rnd.IntN(2) == 0 {
+		for i := range old { // a used disk, that holds some of the image already
+			old[i] = byte(i)
+		}
+		for i := range simChunks {
+			if off, n := im.table.Extent(i); s.rnd.IntN(2) == 0 {
+				copy(old[off:off+n], im.raw[off:])
+			}
+		}
+	}
+	clear(old[:simSector]) // the gate is closed
+	s.disk = &simDisk{s: s, now: old, medium: bytes.Clone(old)}
+	s.begin(t)
+	return s
+}
+
+// begin is a flight as it stands when it goes live.
+func (s *simulation) begin(t testing.TB) {
+	f := &Flight{
+		Job: Job{
+			Image: &golden.Image{Table: s.table, Config: &golden.Config{}},
+			Disk:  s.disk, Move: func(context.Context, func() error) error { return nil }, Verify: []Verify{VerifyFull, VerifyFull, VerifyOff}[s.rnd.IntN(3)],
+		},
+		table: s.table, held: &heldChunks{raw: map[int][]byte{}}, survey: &survey{}, meter: &meter{}, buffers: s.buffers, lately: newLately(2),
+	}
+	if f.Verify == VerifyOff {
+		s.faulty = false // nobody looks for what it does
+	}
+	for _, i := range []int{0, simChunks - 1} {
+		off, n := s.table.Extent(i)
+		f.held.raw[i] = bytes.Clone(s.image[off : off+n])
+	}
+	f.chunks = newChunkMap(s.table, f.held)
+	for i := range f.held.raw {
+		f.chunks.set(i, written)
+	}
+	f.chunks.doubt()
+	if s.rnd.IntN(3) == 0 {
+		f.chunks.doubtNothing()
+	}
+	held, err := f.finalExtents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	held = append(held, extent{int64(len(s.disk.now) - simSector), bytes.Repeat([]byte{9}, simSector)}) // as a backup table at the end
+	s.f, s.w, s.l = f, &worker{Flight: f, raw: make([]byte, simChunk)}, &Live{Flight: f, ctx: s.ctx, medium: simReader{s.disk}, held: held}
+	s.parked, s.busy, s.reads, s.mine = nil, nil, nil, 0
+	s.model = bytes.Clone(s.disk.now)
+	copy(s.model, s.image)
+	copy(s.model[len(s.model)-simSector:], held[len(held)-1].data)
+}
+
+// meanwhile lets something else happen within a call of the disk.
+func (s *simulation) meanwhile() {
+	if s.depth > 2 || s.rnd.IntN(3) > 0 {
+		return
+	}
+	s.depth++
+	defer func(mine int) { s.depth, s.mine = s.depth-1, mine }(s.mine)
+	s.mine = 0
+	s.step()
+}
+
+// step is one thing that happens.
+func (s *simulation) step() {
+	switch s.rnd.IntN(9) {
+	case 0, 1:
+		s.systemReads()
+	case 2, 3:
+		s.systemWrites()
+	case 4:
+		s.fetches()
+	case 5:
+		s.zeroes()
+	case 6:
+		s.looks()
+	case 7:
+		s.proves()
+	case 8:
+		s.resumes()
+	}
+}
+
+// resumes goes on with something that was begun.
+func (s *simulation) resumes() {
+	if len(s.parked) == 0 {
+		return
+	}
+	k := s.rnd.IntN(len(s.parked))
+	work := s.parked[k]
+	s.parked = slices.Delete(s.parked, k, k+1)
+	if !work() {
+		s.parked = append(s.parked, work)
+	}
+}
+
+func (s *simulation) fetches() {
+	claim := func() []int { return s.f.chunks.claim(s.ctx, int64(s.rnd.IntN(300))) }
+	if s.rnd.IntN(2) == 0 {
+		claim = func() []int { return s.f.chunks.claimUrgent(s.ctx) }
+	}
+	for _, i := range claim() {
+		s.parked = append(s.parked, func() bool { return s.lands(i) })
+	}
+}
+
+// lands brings a chunk that was fetched. The buffer is its own: others land
+// meanwhile.
+func (s *simulation) lands(i int) bool {
+	off, n := s.table.Extent(i)
+	w := &worker{Flight: s.f}
+	return s.came(w.place(s.ctx, i, bytes.Clone(s.image[off:off+n])))
+}
+
+// came reports whether work is done with. What only had to wait is not.
+func (s *simulation) came(err error) bool {
+	if errors.Is(err, ErrMedium) {
+		s.broken = true
+		return true
+	}
+	return err == nil
+}
+
+func (s *simulation) zeroes() {
+	first, next := s.f.chunks.claimZeros(1 + s.rnd.IntN(4))
+	if first < next {
+		s.parked = append(s.parked, func() bool { return s.came(s.f.zeroRun(first, next)) })
+		return
+	}
+	if i, ok := s.f.chunks.claimMixed(); ok {
+		s.parked = append(s.parked, func() bool { return s.lands(i) })
+	}
+}
+
+func (s *simulation) looks() {
+	i, ok := s.f.chunks.examine(func() bool { return s.rnd.IntN(4) == 0 })
+	if !ok {
+		return
+	}
+	right, _ := s.f.holds(simReader{s.disk}, i, make([]byte, simChunk))
+	s.parked = append(s.parked, func() bool {
+		s.f.found(i, right)
+		return true
+	})
+}
+
+func (s *simulation) proves() {
+	var chunks []int
+	switch {
+	case s.f.Verify == VerifyOff:
+		return
+	case s.rnd.IntN(2) == 0:
+		chunks = s.f.chunks.landing(1)
+	default:
+		chunks = s.f.chunks.hurried(s.ctx)
+	}
+	_ = s.f.Disk.Flush()
+	for _, i := range chunks {
+		s.parked = append(s.parked, func() bool { return s.proof(i) })
+	}
+}
+
+// proof reads a chunk back, and mends it when it is wrong.
+func (s *simulation) proof(i int) bool {
+	right, _ := s.f.holds(simReader{s.disk}, i, make([]byte, simChunk))
+	if !s.came(s.f.proved(i, right)) || s.broken {
+		return true
+	}
+	for _, i := range s.f.wrong.take() {
+		off, n := s.table.Extent(i)
+		_, _ = s.disk.WriteAt(s.image[off:off+n], off)
+		s.parked = append(s.parked, func() bool { return s.proof(i) })
+	}
+	return true
+}
+
+// span is a random range of whole sectors within one chunk.
+func (s *simulation) span() (off, n int) {
+	i := s.rnd.IntN(simChunks + 1)
+	first := i * simChunkSectors
+	last := min(first+simChunkSectors, len(s.model)/simSector)
+	a := first + s.rnd.IntN(max(1, last-first))
+	b := a + 1 + s.rnd.IntN(max(1, last-a))
+	return a * simSector, (min(b, last) - a) * simSector
+}
+
+// overlaps reports whether the system is writing there already.
+func (s *simulation) overlaps(off, n int) bool {
+	return slices.ContainsFunc(s.busy, func(e extent) bool { return off < int(e.end()) && int(e.off) < off+n })
+}
+
+func (s *simulation) systemReads() {
+	off, n := s.span()
+	if n <= 0 || s.overlaps(off, n) {
+		return
+	}
+	want := bytes.Clone(s.model[off : off+n])
+	got := make([]byte, n)
+	under := &reading{off: off, n: n}
+	s.reads = append(s.reads, under)
+	defer func() { s.reads = slices.DeleteFunc(s.reads, func(r *reading) bool { return r == under }) }()
+	s.mine++ // no lies that nobody could find
+	_, err := s.l.ReadAt(got, int64(off))
+	s.mine--
+	if err == nil && !mixed(got, want, s.model[off:off+n]) {
+		panic(fmt.Sprintf("the system read other bytes at %d (%d bytes) than it should, states %v", off, n, s.f.chunks.state))
+	}
+}
+
+// mixed reports whether each sector is that of a or that of b.
+func mixed(got, a, b []byte) bool {
+	for k := 0; k < len(got); k += simSector {
+		g := got[k : k+simSector]
+		if !bytes.Equal(g, a[k:k+simSector]) && !bytes.Equal(g, b[k:k+simSector]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *simulation) systemWrites() {
+	off, n := s.span()
+	if n <= 0 || s.overlaps(off, n) {
+		return
+	}
+	for _, r := range s.reads {
+		if off < r.off+r.n && r.off < off+n {
+			if r.overtaken {
+				return
+			}
+			r.overtaken = true
+		}
+	}
+	s.tag++
+	p := bytes.Repeat([]byte{s.tag}, n)
+	s.busy = append(s.busy, extent{int64(off), p})
+	s.mine++
+	_, err := s.l.WriteAt(p, int64(off))
+	s.mine--
+	s.busy = slices.DeleteFunc(s.busy, func(e extent) bool { return int(e.off) == off })
+	if err == nil {
+		copy(s.model[off:], p)
+	}
+}
+
+// finish brings the flight to its end, and the system onto the disk.
+func (s *simulation) finish() error {
+	for round := 0; !s.done(); round++ {
+		if round > 10000 {
+			return fmt.Errorf("it never ends: states %v", s.f.chunks.state)
+		}
+		s.step()
+		if s.broken {
+			return nil
+		}
+	}
+	for tries := 0; ; tries++ { // what was proved too early is read again
+		chunks := s.f.toReadBack()
+		if s.f.astray.Swap(false) {
+			chunks = s.f.onDisk()
+		}
+		if s.f.Verify == VerifyOff || len(chunks) == 0 {
+			break
+		}
+		for _, i := range chunks {
+			s.parked = append(s.parked, func() bool { return s.proof(i) })
+		}
+		for len(s.parked) > 0 && !s.broken {
+			s.resumes()
+		}
+		if s.broken {
+			return nil
+		}
+	}
+	s.faulty, s.depth = false, 9 // nothing else happens during the move
+	if err := s.l.settle(context.Background()); err != nil {
+		return err
+	}
+	if !bytes.Equal(s.disk.now[:simSector], make([]byte, simSector)) {
+		return errors.New("LBA 0 is on the disk before the seal")
+	}
+	if !bytes.Equal(s.disk.medium[simSector:], s.model[simSector:]) {
+		return errors.New("the system has moved to a disk with other bytes than it saw")
+	}
+	return nil
+}
+
+func (s *simulation) done() bool {
+	if len(s.parked) > 0 {
+		return false
+	}
+	for i, st := range s.f.chunks.state {
+		if !s.f.held.holds(i) && st < verified && (st != written || s.f.Verify != VerifyOff) {
+			return false
+		}
+	}
+	return true
+}
+
+// run is one seed: some steps, perhaps a cut of the power and a new flight on
+// what is left, and the end.
+func (s *simulation) run(t testing.TB) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	for range s.rnd.IntN(3) {
+		for range s.rnd.IntN(80) {
+			if s.step(); s.broken {
+				return nil
+			}
+		}
+		if !bytes.Equal(s.disk.now[:simSector], make([]byte, simSector)) {
+			return errors.New("LBA 0 is on the disk before the seal")
+		}
+		s.disk.cut(s.rnd)
+		s.begin(t)
+	}
+	return s.finish()
+}
+
+// TestLiveSimulated compares a disk that is written while a system uses it
+// with one that held the image from the start.
+func TestLiveSimulated(t *testing.T) {
+	seeds := *simulations
+	switch {
+	case seeds > 0:
+	case testing.Short():
+		seeds = 20_000
+	default:
+		seeds = 1_000_000
+	}
+	var images []simImage
+	for i := range 64 {
+		images = append(images, newSimImage(t, uint64(i)))
+	}
+	var next, broken atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			lent := &buffers{size: simChunk}
+			for seed := next.Add(1); seed <= int64(seeds) && !t.Failed(); seed = next.Add(1) {
+				s := newSimulation(t, images[seed%int64(len(images))], lent, uint64(seed))
+				if err := s.run(t); err != nil {
+					t.Errorf("seed %d: %v", seed, err)
+				}
+				if s.broken {
+					broken.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d seeds, %d of them with a disk that lied twice in one place and was given up", seeds, broken.Load())
+}

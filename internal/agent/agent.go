@@ -63,11 +63,18 @@ type Agent struct {
 	recorder  *recorder      // of the flash under way; the engine's listener has it
 	ids       *newids.Change // of that flash; nil before there is one
 	result    flashed
+
+	stopReports func()           // set by startReports
+	parts       map[int]livePart // of a disk that is used while it is written
+	without     []string         // why there was no instant handoff
 }
 
 // Run is the program: it returns only if it is not PID 1, with an error.
 // Otherwise it becomes the new system's init, or restarts the machine.
 func Run() error {
+	if os.Args[0] == keeperName {
+		return keep()
+	}
 	if os.Getpid() != 1 {
 		return fmt.Errorf("%s is the first program of a machine that gild boots over the network; it does nothing elsewhere", os.Args[0])
 	}

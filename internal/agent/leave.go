@@ -45,7 +45,7 @@ func (a *Agent) handoff(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var reasons []string
+	reasons := slices.Clone(a.without)
 	for _, way := range ways {
 		start := time.Now()
 		leave, err := a.prepare(ctx, way)
@@ -259,9 +259,13 @@ func (a *Agent) mountPartition(ctx context.Context, number int, fsType, dir stri
 	if err := a.modules.Load(fsType); err != nil {
 		a.log.Debug("no module for the file system", "type", fsType, "error", err) // mount(2) has the last word
 	}
-	node, err := partitionNode(ctx, "/sys", a.disk.Name, number)
-	if err != nil {
-		return err
+	node := a.parts[number].Node
+	if a.parts == nil {
+		found, err := partitionNode(ctx, "/sys", a.disk.Name, number)
+		if err != nil {
+			return err
+		}
+		node = found
 	}
 	if err := (mount.Point{Source: node, Target: dir, Type: fsType, Flags: flags, Data: data}).Mount(); err != nil {
 		return &mountError{err}

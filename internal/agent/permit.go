@@ -70,6 +70,13 @@ func (p *permit) begin(ctx context.Context) (context.Context, func() error) {
 	}
 }
 
+// isLost reports whether the server has taken the plan back.
+func (p *permit) isLost() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost != nil
+}
+
 // permitted makes a step one that the plan permits: it is cancelled, and does
 // not begin, once the plan is lost. Its error is then a *lostError.
 func (a *Agent) permitted(run func(context.Context) (string, error)) func(context.Context) (string, error) {

@@ -27,16 +27,28 @@ func newChildren() *children { return &children{own: map[int]bool{}} }
 
 // run starts a program and waits for its end.
 func (c *children) run(path string, argv []string, attr *os.ProcAttr) error {
-	c.mu.Lock()
-	p, err := os.StartProcess(path, argv, attr)
-	if err == nil {
-		c.own[p.Pid] = true
-	}
-	c.mu.Unlock()
+	p, err := c.start(path, argv, attr)
 	if err != nil {
-		return fmt.Errorf("starting %s: %w", path, err)
+		return err
 	}
-	_, err = p.Wait()
+	return c.wait(p)
+}
+
+// start starts a program; wait must follow.
+func (c *children) start(path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, err := os.StartProcess(path, argv, attr)
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", path, err)
+	}
+	c.own[p.Pid] = true
+	return p, nil
+}
+
+// wait waits for the end of a program that was started.
+func (c *children) wait(p *os.Process) error {
+	_, err := p.Wait()
 	c.mu.Lock()
 	delete(c.own, p.Pid)
 	c.mu.Unlock()

@@ -104,6 +104,48 @@ func (q *queue) sent() {
 	q.sending = 0
 }
 
+// backlog is what a queue holds, for another to go on with.
+type backlog struct {
+	Events  []told
+	Sending int // events at the front whose number is given
+	Seq     uint64
+}
+
+// told is an event of a backlog with the plan that it belongs to.
+type told struct {
+	Plan  string
+	Event api.Event
+}
+
+// take empties the queue. Nobody may be delivering it.
+func (q *queue) take() backlog {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b := backlog{Sending: q.sending, Seq: q.seq}
+	for _, e := range q.events {
+		b.Events = append(b.Events, told{e.plan, e.Event})
+	}
+	q.events, q.sending = nil, 0
+	return b
+}
+
+// goOn fills a new queue with a backlog.
+func (q *queue) goOn(b backlog) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.sending, q.seq = b.Sending, b.Seq
+	for _, e := range b.Events {
+		q.events = append(q.events, queued{e.Event, e.Plan})
+	}
+}
+
+// skip leaves out the next n numbers, which another has used.
+func (q *queue) skip(n uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.seq += n
+}
+
 func (q *queue) empty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -98,13 +98,25 @@ func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
 	a.console.plate.link(mac)
 	a.guard("lease", func() { conn.Keep(ctx) })
 	if a.client != nil {
-		a.guard("report", func() {
-			a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
-				return a.send(ctx, mac, plan, events)
-			})
-		})
+		a.startReports(ctx)
 	}
 	return said, nil
+}
+
+// startReports begins to deliver the queue's events, until stopReports.
+func (a *Agent) startReports(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	a.guard("report", func() {
+		defer close(stopped)
+		a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
+			return a.send(ctx, a.conn.MAC, plan, events)
+		})
+	})
+	a.stopReports = func() {
+		stop()
+		<-stopped
+	}
 }
 
 // rescuePatience is how long a rescue shell waits for the network.

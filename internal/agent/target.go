@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/newids"
 	"github.com/gild-dev/gild/internal/api"
@@ -135,6 +136,14 @@ func fits(disk api.Disk, image golden.Disk) error {
 func (a *Agent) flash(ctx context.Context) (string, error) {
 	if a.sealed == a.plan.ID {
 		return "already done", nil
+	}
+	if a.without = nil; a.plan.Handoff == handoff.Instant {
+		err := a.instant(ctx)
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		a.without = []string{handoff.Instant + ": " + err.Error()}
+		a.note("flash", "no instant handoff, the system is entered when its disk is complete: %v", err)
 	}
 	verify, err := parseVerify(a.plan.ReadBack)
 	if err != nil {

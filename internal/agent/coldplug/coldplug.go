@@ -22,8 +22,9 @@ import (
 type Loader struct {
 	// Sys is where sysfs is mounted, "/sys".
 	Sys string
-	// Insert loads one module file into the kernel; nil means [Insert].
-	Insert func(path string) error
+	// Insert loads one module file into the kernel, with parameters as
+	// modprobe.d(5) has them; nil means [Insert].
+	Insert func(path, params string) error
 	// Log tells of modules that were loaded and of those that were not; nil
 	// is silent.
 	Log *slog.Logger
@@ -101,7 +102,11 @@ func (l *Loader) Alias(alias string) {
 // Load loads a module by its name or alias and everything that it needs. That
 // it is built in, or loaded already, is success; so is a kernel without an
 // index, whose drivers are all built in.
-func (l *Loader) Load(name string) error {
+func (l *Loader) Load(name string) error { return l.LoadWith(name, "") }
+
+// LoadWith is Load with parameters for the module itself. One that is in the
+// kernel already keeps those that it has.
+func (l *Loader) LoadWith(name, params string) error {
 	if l.index == nil {
 		return nil
 	}
@@ -116,7 +121,11 @@ func (l *Loader) Load(name string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, m := range order {
-		if err := l.insert(m); err != nil {
+		own := ""
+		if m.Name == kmod.CanonicalName(names[0]) {
+			own = params
+		}
+		if err := l.insert(m, own); err != nil {
 			// What is only wished for (a soft dependency) must not stop what
 			// was asked for; what is needed will be missed by the kernel.
 			if m.Name == kmod.CanonicalName(names[0]) {
@@ -129,7 +138,7 @@ func (l *Loader) Load(name string) error {
 }
 
 // insert loads m unless that was tried before. l.mu is held.
-func (l *Loader) insert(m kmod.Module) error {
+func (l *Loader) insert(m kmod.Module, params string) error {
 	if err, ok := l.tried[m.Name]; ok {
 		return err
 	}
@@ -137,7 +146,7 @@ func (l *Loader) insert(m kmod.Module) error {
 	if insert == nil {
 		insert = Insert
 	}
-	err := insert(filepath.Join(l.dir, m.Path))
+	err := insert(filepath.Join(l.dir, m.Path), params)
 	switch {
 	case err == nil:
 		l.loaded++
@@ -160,7 +169,7 @@ func (l *Loader) log() *slog.Logger {
 
 // Insert loads one module file with finit_module(2). A compressed file is
 // left to the kernel to decompress, which not every kernel can.
-func Insert(path string) error {
+func Insert(path, params string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -170,7 +179,7 @@ func Insert(path string) error {
 	if filepath.Ext(path) != ".ko" {
 		flags = unix.MODULE_INIT_COMPRESSED_FILE
 	}
-	return unix.FinitModule(int(f.Fd()), "", flags)
+	return unix.FinitModule(int(f.Fd()), params, flags)
 }
 
 // Follower loads drivers of devices that turn up.

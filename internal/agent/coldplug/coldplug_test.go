@@ -42,7 +42,7 @@ func loader(t *testing.T, fail map[string]error) (*Loader, *[]string) {
 	}
 	var inserted []string
 	l.Sys = t.TempDir()
-	l.Insert = func(path string) error {
+	l.Insert = func(path, _ string) error {
 		name := strings.TrimSuffix(filepath.Base(path), ".ko")
 		inserted = append(inserted, name)
 		return fail[name]

@@ -24,20 +24,23 @@ const (
 	SwitchRoot = "switch_root"
 	Kexec      = "kexec"
 	Reboot     = "reboot"
+	// Instant enters the system before its disk is complete. It is tried
+	// before anything else, and never without being asked for.
+	Instant = "instant"
 )
 
-// Ways returns what to try for a plan's choice, in order. A reboot always
+// Ways returns what to try for a plan's choice, in order, with a complete disk. A reboot always
 // comes last: a finished disk boots by itself.
 func Ways(choice string) ([]string, error) {
 	switch choice {
-	case Auto, "":
+	case Auto, Instant, "":
 		return []string{SwitchRoot, Kexec, Reboot}, nil
 	case SwitchRoot, Kexec:
 		return []string{choice, Reboot}, nil
 	case Reboot:
 		return []string{Reboot}, nil
 	}
-	return nil, fmt.Errorf("unknown handoff %.40q, want auto, switch_root, kexec or reboot", choice)
+	return nil, fmt.Errorf("unknown handoff %.40q, want auto, switch_root, kexec, reboot or instant", choice)
 }
 
 // Fits says whether the running kernel can serve the system in root: it is

@@ -272,6 +272,37 @@ func (d *Device) aligned(p []byte, off int64) bool {
 	return len(p) > 0 && uintptr(unsafe.Pointer(unsafe.SliceData(p)))%n == 0 && uintptr(len(p))%n == 0 && off%int64(n) == 0
 }
 
+// Share gives up the exclusive claim, so that a holder such as device-mapper can take the disk, and
+// the lock that keeps udev away. The device goes on working for whoever else writes with care.
+func (d *Device) Share() error {
+	f, err := d.openSame(os.O_RDWR | unix.O_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("sharing %s: %w", d.path, err)
+	}
+	defer f.Close()
+	// In place of the old one, which others may be about to use.
+	if err := unix.Dup3(int(f.Fd()), int(d.file.Fd()), unix.O_CLOEXEC); err != nil {
+		return fmt.Errorf("sharing %s: %w", d.path, err)
+	}
+	return nil
+}
+
+// Unlock lets udev look at the disk, which nobody else can claim all the same.
+func (d *Device) Unlock() error {
+	if err := unix.Flock(int(d.file.Fd()), unix.LOCK_UN); err != nil {
+		return fmt.Errorf("unlocking %s: %w", d.path, err)
+	}
+	return nil
+}
+
+// Number is the device number of the disk, 0:0 of a file.
+func (d *Device) Number() (major, minor uint32) {
+	if !d.id.block {
+		return 0, 0
+	}
+	return unix.Major(d.id.dev), unix.Minor(d.id.dev)
+}
+
 // Close gives the disk free. It does not flush: call [Device.Flush] first and believe its error.
 func (d *Device) Close() error {
 	var errs []error

@@ -1,0 +1,353 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/agent/handoff"
+	"github.com/gild-dev/gild/internal/agent/mount"
+	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk/devmapper"
+	"github.com/gild-dev/gild/internal/disk/partition"
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+// The instant handoff takes two: PID 1 enters the new system at once, and a
+// child of it, the keeper, serves that system's disk, completes it, and ends
+// (keeper.go). They talk in JSON over two pipes until PID 1 is the new
+// system's init.
+
+// brief is what the keeper is told first.
+type brief struct {
+	Server  string
+	Session string
+	MAC     string
+	Link    netif.Handed
+	Plan    *api.Plan
+	Disk    api.Disk
+	Queue   backlog
+}
+
+// word is what PID 1 says afterwards.
+type word struct {
+	Plan   string
+	Events []api.Event
+	Leave  *parting
+}
+
+// parting goes into the receipt.
+type parting struct {
+	Identity string
+	Times    map[string]float64
+}
+
+// reply is what the keeper says: once when the disk can be used, once when
+// PID 1 may leave.
+type reply struct {
+	Error string               `json:",omitempty"`
+	Parts map[int]livePart     `json:",omitempty"` // by number
+	Grown *partition.Partition `json:",omitempty"`
+}
+
+// livePart is the block device that stands for a partition of a live disk.
+type livePart struct {
+	Node         string // "/dev/dm-0"
+	Major, Minor uint32
+}
+
+// Bounds of the talk with the keeper.
+const (
+	readyPatience = 2 * time.Minute // for the first chunks
+	leavePatience = 30 * time.Second
+	endPatience   = 15 * time.Second
+)
+
+// keeperName is the keeper's argv[0]. systemd does not kill what begins like
+// that (https://systemd.io/ROOT_STORAGE_DAEMONS).
+const keeperName = "@gild-keeper"
+
+// instant enters the new system while its disk is being written. It returns
+// only with why it did not.
+func (a *Agent) instant(ctx context.Context) error {
+	if err := a.canBeInstant(ctx); err != nil {
+		return err
+	}
+	if err := a.modules.Load("dm-mod"); err != nil {
+		return err
+	}
+	// Without partitions of its own: the system is to find them on the
+	// device-mapper devices, which outlive the network's.
+	if err := a.modules.LoadWith("nbd", "max_part=0 nbds_max=1"); err != nil {
+		return err
+	}
+	k, err := a.startKeeper(ctx)
+	if err != nil {
+		return errors.Join(err, clearCage())
+	}
+	err = errors.Join(a.enterLive(ctx, k), k.dismiss())
+	a.takeBack(ctx)
+	return err
+}
+
+// canBeInstant reports what is missing for it.
+func (a *Agent) canBeInstant(ctx context.Context) error {
+	boot := a.image.Config.Boot
+	switch {
+	case boot == nil:
+		return errNoKernel
+	case boot.Instant == "":
+		return errors.New("the image was stored without a look at whether its system can; add it again")
+	case boot.Instant != golden.InstantReady:
+		return errors.New(boot.Instant)
+	case boot.Root.Partition == 0:
+		return errors.New("its root is no partition")
+	case a.plan.Identity == "":
+		return nil
+	}
+	id, err := a.fetchIdentity(ctx)
+	if err != nil {
+		return err
+	}
+	if id.NewIDs {
+		return errors.New("new IDs are given to a disk that nobody uses")
+	}
+	return nil
+}
+
+// keeperProc is the keeper as PID 1 sees it.
+type keeperProc struct {
+	process *os.Process
+	kids    *children
+	say     *json.Encoder
+	hear    chan reply // closed at the keeper's end
+	pipes   []*os.File
+	stop    context.CancelFunc // of what tells it the events
+	stopped chan struct{}
+}
+
+// startKeeper starts the keeper and hands the reports over to it.
+func (a *Agent) startKeeper(ctx context.Context) (*keeperProc, error) {
+	if err := buildCage(); err != nil {
+		return nil, err
+	}
+	toRead, say, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer toRead.Close()
+	hear, toWrite, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, say.Close())
+	}
+	defer toWrite.Close()
+	k := &keeperProc{kids: a.kids, say: json.NewEncoder(say), hear: make(chan reply, 2), pipes: []*os.File{say, hear}, stopped: make(chan struct{})}
+	k.process, err = startFlusher(a.kids, "/init", []string{keeperName}, &os.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []*os.File{toRead, toWrite, toWrite}, Sys: &syscall.SysProcAttr{Chroot: cage, Setsid: true},
+	})
+	if err != nil {
+		return nil, errors.Join(err, say.Close(), hear.Close())
+	}
+	a.guard("keeper", func() {
+		defer close(k.hear)
+		for dec := json.NewDecoder(hear); ; {
+			var r reply
+			if dec.Decode(&r) != nil {
+				return
+			}
+			k.hear <- r
+		}
+	})
+	a.stopReports()
+	b := brief{
+		Server: a.client.Server(), Session: a.session, MAC: a.conn.MAC, Link: a.conn.Handed(), Plan: a.plan, Disk: a.disk, Queue: a.queue.take(),
+	}
+	err = k.say.Encode(b)
+	telling, stop := context.WithCancel(ctx)
+	k.stop = stop
+	a.guard("report", func() {
+		defer close(k.stopped)
+		a.queue.deliver(telling, func(_ context.Context, plan string, events []api.Event) error {
+			if len(events) == 0 {
+				return nil // the keeper has a heart of its own
+			}
+			return k.say.Encode(word{Plan: plan, Events: events})
+		})
+	})
+	return k, err
+}
+
+// startFlusher starts a program that the kernel may need in order to free
+// memory: none of its threads waits for that (prctl(2), PR_SET_IO_FLUSHER, since
+// Linux 5.6, which children inherit).
+func startFlusher(kids *children, path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if unix.Prctl(unix.PR_SET_IO_FLUSHER, 1, 0, 0, 0) == nil {
+		defer func() { _ = unix.Prctl(unix.PR_SET_IO_FLUSHER, 0, 0, 0, 0) }()
+	}
+	return kids.start(path, argv, attr)
+}
+
+// await hears what the keeper says next.
+func (k *keeperProc) await(ctx context.Context, d time.Duration) (reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	select {
+	case r, ok := <-k.hear:
+		if !ok {
+			return r, errors.New("the keeper of the disk has ended")
+		}
+		if r.Error != "" {
+			return r, errors.New(r.Error)
+		}
+		return r, nil
+	case <-ctx.Done():
+		return reply{}, fmt.Errorf("waiting for the keeper of the disk: %w", context.Cause(ctx))
+	}
+}
+
+// enterLive prepares the new root on the live disk, and switches to it.
+func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
+	r, err := k.await(ctx, readyPatience)
+	if err != nil {
+		return err
+	}
+	a.parts = r.Parts
+	defer func() { a.parts = nil }()
+	a.result = flashed{times: map[string]float64{}}
+	if r.Grown != nil {
+		if note, err := a.growFileSystem(ctx, *r.Grown); err != nil {
+			a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
+		} else {
+			a.note("grow", "%s%s", "the last partition ends with the disk", note)
+		}
+	}
+	if _, err := a.clone(ctx); err != nil {
+		return err
+	}
+	leave, err := a.prepareSwitch(ctx)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(seedUdev(r.Parts), a.holdReboot(k)); err != nil {
+		return errors.Join(err, mount.Unmount(newRoot))
+	}
+	a.note("handoff", "entering the system, whose disk is completed underneath")
+	k.stop()
+	<-k.stopped
+	if err := k.say.Encode(word{Leave: &parting{a.result.identity, a.result.times}}); err != nil {
+		return errors.Join(err, mount.Unmount(newRoot))
+	}
+	if _, err := k.await(ctx, leavePatience); err != nil {
+		return errors.Join(err, mount.Unmount(newRoot))
+	}
+	a.console.drain(time.Second)
+	killOthers("/proc", k.process.Pid)
+	a.tuning.restore()
+	committed, err := leave()
+	if committed {
+		return errors.Join(err, handoff.RebootNow())
+	}
+	return errors.Join(err, mount.Unmount(newRoot))
+}
+
+// seedUdev leaves what an initramfs with udev in it would: without, the rules
+// of the new system take no notice of device-mapper devices that are there
+// when they come (10-dm.rules, DM_UDEV_PRIMARY_SOURCE_FLAG).
+func seedUdev(parts map[int]livePart) error {
+	const dir = "/run/udev/data"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("telling udev of the partitions: %w", err)
+	}
+	for _, p := range parts {
+		name := fmt.Sprintf("b%d:%d", p.Major, p.Minor)
+		if err := os.WriteFile(filepath.Join(dir, name), devmapper.UdevRecord(), 0o644); err != nil {
+			return fmt.Errorf("telling udev of the partitions: %w", err)
+		}
+	}
+	return nil
+}
+
+// holdUnit makes systemd wait for a process at an orderly shutdown, while the
+// network is still there.
+const holdUnit = `[Unit]
+Description=Completing the disk that this system was started from
+After=network.target network-online.target remote-fs.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+ExecStop=/usr/bin/tail --pid=%d -f /dev/null
+TimeoutStopSec=infinity
+`
+
+// holdReboot makes an orderly reboot wait until the disk is complete, where
+// the plan wants that.
+func (a *Agent) holdReboot(k *keeperProc) error {
+	if !a.plan.HoldReboot {
+		return nil
+	}
+	const dir, name = "/run/systemd/system", "gild-complete-disk.service"
+	wants := filepath.Join(dir, "multi-user.target.wants")
+	err := os.MkdirAll(wants, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, holdUnit, k.process.Pid), 0o644)
+	}
+	if err == nil {
+		err = os.Symlink("../"+name, filepath.Join(wants, name))
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("making reboots wait: %w", err)
+	}
+	return nil
+}
+
+// killOthers ends every process but this and the one to spare. Threads of the
+// kernel do not mind.
+func killOthers(proc string, spare int) {
+	dirs, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
+	for _, dir := range dirs {
+		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && pid != os.Getpid() && pid != spare {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
+// dismiss ends the keeper, which lets the disk go.
+func (k *keeperProc) dismiss() error {
+	k.stop()
+	<-k.stopped
+	_ = k.pipes[0].Close() // its end: nobody needs it
+	ended := make(chan error, 1)
+	go func() { ended <- k.kids.wait(k.process) }()
+	var err error
+	select {
+	case <-ended:
+	case <-time.After(endPatience):
+		_ = k.process.Kill()
+		<-ended
+		err = errors.New("the keeper of the disk had to be ended by force")
+	}
+	return errors.Join(err, k.pipes[1].Close(), clearCage())
+}
+
+// takeBack goes on with the reports where the keeper left off: with higher
+// numbers than any of its own.
+func (a *Agent) takeBack(ctx context.Context) {
+	a.queue.skip(keeperEvents)
+	a.startReports(ctx)
+}
+
+// keeperEvents is more than a keeper ever has to tell before it is dismissed.
+const keeperEvents = 1 << 20

@@ -1,0 +1,405 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/agent/handoff"
+	"github.com/gild-dev/gild/internal/agent/mount"
+	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/devmapper"
+	"github.com/gild-dev/gild/internal/disk/nbd"
+	"github.com/gild-dev/gild/internal/disk/partition"
+	"github.com/gild-dev/gild/internal/flash"
+)
+
+// keeper serves the disk to the system that runs from it, and completes it.
+// It is an agent without a console, whose boot has one step.
+type keeper struct {
+	*Agent
+	brief   brief
+	said    *json.Decoder
+	answer  *json.Encoder
+	dm      *devmapper.Control
+	device  *blockdev.Device
+	network *nbd.Device
+	parts   []livePartition
+	parting parting
+
+	flown chan outcome // gets how the flight has ended
+	land  context.CancelFunc
+}
+
+// livePartition is a partition of the live disk with the name of its device.
+type livePartition struct {
+	partition.Partition
+	name string
+}
+
+const (
+	// keeperMemory is what the collector keeps the keeper's heap under, in
+	// bytes; with the program it stays below 64 MiB.
+	keeperMemory = 40 << 20
+	// keeperPatience is how long the last report may take. Nobody waits for
+	// it, and without it the server would have the machine flashed again.
+	keeperPatience = time.Hour
+	// keeperStall is how long a connection may give no byte: the new system
+	// may have taken the link down and given it another address, which leaves
+	// connections that nobody answers.
+	keeperStall = 3 * time.Second
+)
+
+// keep is the program of the keeper. It returns when the disk is complete, or
+// with why it is not.
+func keep() error {
+	debug.SetMemoryLimit(keeperMemory)
+	debug.SetGCPercent(50)
+	// Only systemd's last kill spares the keeper for its name.
+	signal.Ignore(unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
+	stay()
+	k := &keeper{said: json.NewDecoder(os.Stdin), answer: json.NewEncoder(os.Stdout)}
+	if err := k.said.Decode(&k.brief); err != nil {
+		return fmt.Errorf("hearing what to do: %w", err)
+	}
+	kmsg := openKmsg()
+	screen := &console{} // the system's own by now
+	k.Agent = &Agent{
+		console: screen,
+		runner: runner{
+			console: screen, kmsg: kmsg, queue: newQueue(), uptime: uptime,
+			log: slog.New(&kmsgHandler{out: kmsg, level: slog.LevelInfo}),
+		},
+		host: machine{sys: "/sys", proc: "/proc"}, session: k.brief.Session, conn: &netif.Conn{MAC: k.brief.MAC},
+		plan: k.brief.Plan, disk: k.brief.Disk, result: flashed{times: map[string]float64{}},
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	err := k.run(ctx)
+	if err != nil {
+		// To PID 1 if it still listens, to the server otherwise.
+		_ = k.answer.Encode(reply{Error: err.Error()})
+		k.log.Error("the disk is not complete", "error", err)
+	}
+	return err
+}
+
+// stay keeps the keeper in memory, come what may: the system's swap and its
+// memory's last resort may both be on the disk that is served here.
+func stay() {
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
+	// Pages of Go's reserve that were never touched are not to be made.
+	if unix.Mlockall(unix.MCL_CURRENT|unix.MCL_FUTURE|unix.MCL_ONFAULT) != nil {
+		_ = unix.Mlockall(unix.MCL_CURRENT) // before Linux 4.4
+	}
+}
+
+// run is the life of the keeper.
+func (k *keeper) run(ctx context.Context) error {
+	c, err := client.New(k.brief.Server)
+	if err != nil {
+		return err
+	}
+	k.client = c
+	k.queue.goOn(k.brief.Queue)
+	k.permit.grant(k.plan.ID)
+	k.queue.under(k.plan.ID)
+	k.startReports(ctx)
+	step, end := k.permit.begin(ctx)
+	if _, err := k.pullImage(step); err != nil {
+		return err
+	}
+	start := time.Now()
+	k.recorder = newRecorder(start)
+	left := false
+	err = k.takeOff(ctx, step)
+	if err == nil {
+		left, err = k.listen()
+	}
+	if lost := end(); lost != nil && !left {
+		err = lost
+	}
+	if err != nil || !left {
+		k.queue.flush(ctx, time.Second)
+		return errors.Join(err, k.giveUp())
+	}
+	return k.complete(ctx, start)
+}
+
+// outcome is how a flight has ended.
+type outcome struct {
+	flash.Result
+	err error
+}
+
+// takeOff begins to write the disk, and gives it to PID 1.
+func (k *keeper) takeOff(ctx, step context.Context) error {
+	verify, err := parseVerify(k.plan.ReadBack)
+	if err != nil {
+		return err
+	}
+	if k.device, err = k.host.open(k.disk.Name); err != nil {
+		return err
+	}
+	if k.device.Size() != k.disk.Size {
+		return fmt.Errorf("%s is another disk than a moment ago: %w", k.disk.Name, errUnfit)
+	}
+	kept, err := k.keep(k.device)
+	if err != nil {
+		return err
+	}
+	f, err := flash.New(flash.Job{
+		Image: k.image, Keep: kept, Source: moving{k.client, permanent{k.source}}, Disk: k.device, Verify: verify,
+		Workers: 4, Retry: flash.Retry{First: 200 * time.Millisecond, Longest: 10 * time.Second, Stall: keeperStall},
+		Progress: k.reportProgress, Move: k.move,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, k.land = context.WithCancel(ctx)
+	k.flown = make(chan outcome, 1)
+	go func() {
+		result, err := f.Run(ctx)
+		k.flown <- outcome{result, err}
+	}()
+	live, err := f.Live(step)
+	if err != nil {
+		return err
+	}
+	ready, err := k.serve(ctx, live)
+	if err != nil {
+		return err
+	}
+	return k.answer.Encode(ready)
+}
+
+// serve makes devices of the live disk: one for each partition, over the
+// network block device.
+func (k *keeper) serve(ctx context.Context, live *flash.Live) (reply, error) {
+	var r reply
+	if k.plan.Grow {
+		plan, err := partition.GrowLast(live, live.Size(), live.SectorSize(), partition.GrowOptions{Below: k.image.Table.DiskSize})
+		if err != nil {
+			k.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
+		} else {
+			for _, e := range plan.Edits {
+				if _, err := live.WriteAt(e.Data, e.Offset); err != nil {
+					return r, fmt.Errorf("growing the last partition: %w", err)
+				}
+			}
+			r.Grown = plan.Grown
+		}
+	}
+	table, err := partition.Read(live, live.Size(), live.SectorSize())
+	if err != nil {
+		return r, err
+	}
+	// The partitions of what was on the disk are gone, and the kernel must
+	// not show them to a system that may know file systems of the same IDs.
+	if err := k.device.RereadPartitions(ctx, nil); err != nil {
+		return r, err
+	}
+	if err := k.device.Unlock(); err != nil {
+		return r, err
+	}
+	if k.dm, err = devmapper.Open("/dev/mapper/control"); err != nil {
+		return r, err
+	}
+	if k.network, err = nbd.Attach("/dev/nbd0", live.Size(), live.SectorSize()); err != nil {
+		return r, err
+	}
+	k.guard("network disk", func() {
+		err := k.network.Serve(ctx, live, nbd.Options{OnError: func(op string, off int64, err error) {
+			k.log.Error("the system's disk fails", "doing", op, "at", off, "error", err)
+		}})
+		if err != nil {
+			k.log.Error("the system's disk is not served any more", "error", err)
+		}
+	})
+	r.Parts = map[int]livePart{}
+	major, minor := k.network.Number()
+	for _, p := range table.Partitions {
+		if p.TypeName == "extended" {
+			continue
+		}
+		name := "gild" + strconv.Itoa(p.Number)
+		dev, err := k.dm.Create(name, fmt.Sprintf("part%d-gild-%s", p.Number, table.ID))
+		if err != nil {
+			return r, fmt.Errorf("partition %d: %w", p.Number, err)
+		}
+		k.parts = append(k.parts, livePartition{p, name})
+		err = k.dm.Load(name, devmapper.Linear{Size: p.Size, Major: major, Minor: minor, Start: p.Start})
+		if err == nil {
+			err = k.dm.Resume(name)
+		}
+		if err != nil {
+			return r, fmt.Errorf("partition %d: %w", p.Number, err)
+		}
+		r.Parts[p.Number] = livePart{"/dev/dm-" + strconv.FormatUint(uint64(dev.Minor), 10), dev.Major, dev.Minor}
+	}
+	return r, nil
+}
+
+// listen takes in what PID 1 says until it is gone: into the new system, left
+// says, or because it has given up.
+func (k *keeper) listen() (left bool, err error) {
+	for {
+		var w word
+		err := k.said.Decode(&w)
+		if errors.Is(err, io.EOF) {
+			return left, nil
+		}
+		if err != nil {
+			return left, fmt.Errorf("listening to PID 1: %w", err)
+		}
+		for _, e := range w.Events {
+			k.queue.add(e)
+		}
+		if w.Leave != nil {
+			if k.parting = *w.Leave; k.permit.isLost() {
+				return false, errors.New("the server has taken the plan back")
+			}
+			left = true
+			if err := k.answer.Encode(reply{}); err != nil {
+				return false, fmt.Errorf("answering PID 1: %w", err)
+			}
+		}
+	}
+}
+
+// complete waits until the disk is, and lets the system have it.
+func (k *keeper) complete(ctx context.Context, start time.Time) error {
+	k.event(api.Event{Step: "handoff", State: api.StateDone, Live: true, Message: "runs the new system; its disk is completed underneath"})
+	k.guard("link", func() { netif.Tend(ctx, k.brief.Link, k.client.Reset, k.log) })
+	o := <-k.flown
+	if o.err != nil {
+		k.event(api.Event{
+			Step: "flash", State: api.StateFailed, Cause: cause("flash", o.err),
+			Message: fmt.Sprintf("the running system's disk was not completed: %v; restart the machine: it is flashed again", o.err),
+		})
+		k.queue.flush(ctx, keeperPatience)
+		return o.err
+	}
+	if err := k.network.Detach(); err != nil {
+		k.log.Warn("the network's device stays", "error", err)
+	}
+	samples := k.recorder.samples()
+	k.result = flashed{Result: o.Result, times: k.parting.Times, identity: k.parting.Identity, samples: samples}
+	for _, p := range o.Phases {
+		k.result.times[p.Phase.String()] = p.Took.Seconds()
+	}
+	k.result.times["live"] = time.Since(start).Seconds()
+	if err := k.device.DropCache(); err != nil {
+		k.log.Warn("the page cache may be old", "error", err)
+	}
+	addContent(&k.disk, k.device)
+	k.disk.Holds = blockdev.Signatures(k.device, k.device.Size())
+	k.receipt(ctx, handoff.Instant, nil)
+	if !k.queue.flush(ctx, keeperPatience) {
+		k.log.Error("the server did not take the receipt: it may have the machine flashed again")
+	}
+	k.log.Info("the disk is complete")
+	for _, dir := range []string{"/proc", "/sys", "/dev"} {
+		_ = mount.Unmount(dir)
+	}
+	return nil
+}
+
+// move brings the system from the network's device onto the disk: flash.Job.
+// Each device is told where it goes on, then all are stopped, and let go when
+// everything is on the disk. What fails before that leaves them where they
+// were.
+func (k *keeper) move(ctx context.Context, settle func() error) (err error) {
+	if err := k.device.Share(); err != nil {
+		return err
+	}
+	var stopped []string
+	defer func() {
+		if err != nil {
+			for _, p := range k.parts {
+				err = errors.Join(err, k.dm.Clear(p.name))
+			}
+		}
+		for _, name := range stopped {
+			err = errors.Join(err, k.dm.Resume(name))
+		}
+	}()
+	major, minor := k.device.Number()
+	for _, p := range k.parts {
+		if err := k.load(ctx, p.name, devmapper.Linear{Size: p.Size, Major: major, Minor: minor, Start: p.Start}); err != nil {
+			return err
+		}
+	}
+	for _, p := range k.parts {
+		if err := k.dm.Suspend(p.name); err != nil {
+			return err
+		}
+		stopped = append(stopped, p.name)
+	}
+	return settle()
+}
+
+// load gives a device the table that it goes on with. The claim on the disk
+// that was just given up may linger for a moment in calls under way.
+func (k *keeper) load(ctx context.Context, name string, to devmapper.Linear) error {
+	for tries := 0; ; tries++ {
+		err := k.dm.Load(name, to)
+		if err == nil || tries == 50 || !errors.Is(err, unix.EBUSY) {
+			return err
+		}
+		if err := backoff.Sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// giveUp takes the live disk away again: nobody runs from it.
+func (k *keeper) giveUp() error {
+	var failures []error
+	for _, p := range k.parts {
+		failures = append(failures, k.dm.Remove(p.name))
+	}
+	if k.network != nil {
+		failures = append(failures, k.network.Detach())
+	}
+	if k.land != nil {
+		k.land()
+		if o := <-k.flown; !errors.Is(o.err, context.Canceled) {
+			failures = append(failures, o.err)
+		}
+	}
+	if k.device != nil {
+		failures = append(failures, k.device.Close())
+	}
+	return errors.Join(failures...)
+}
+
+// moving is a source whose machine may get another address at any time:
+// after a failure no connection is kept.
+type moving struct {
+	client *client.Client
+	flash.Source
+}
+
+// ReadRange implements flash.Source.
+func (s moving) ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error) {
+	body, err := s.Source.ReadRange(ctx, off, length)
+	if err != nil {
+		s.client.Reset()
+	}
+	return body, err
+}

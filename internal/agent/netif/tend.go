@@ -1,0 +1,85 @@
+package netif
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/agent/backoff"
+)
+
+// Handed is a link that was handed over, with its lease, to a system that
+// will configure it in its own way.
+type Handed struct {
+	Index int // of the link: its name may change
+	Lease Lease
+}
+
+// Handed gives the link away. Keep must have ended.
+func (c *Conn) Handed() Handed { return Handed{c.link.Attrs().Index, c.Lease} }
+
+const (
+	tendEvery = 500 * time.Millisecond
+	// tendGrace is how long a link may be down or without an address before
+	// it gets the lease back: systems take it down for moments to set it up.
+	tendGrace = 4 * time.Second
+)
+
+// Tend keeps the link usable until ctx is done. The system that has it may
+// take it down, flush or change its addresses; only where nobody gives it an
+// address, or when it is taken down for good while it is still needed, does
+// it get the lease again. moved is called whenever its addresses are others
+// than before, as connections over the old ones are dead then.
+func Tend(ctx context.Context, h Handed, moved func(), log *slog.Logger) {
+	last, since := "", time.Now()
+	for backoff.Sleep(ctx, tendEvery) == nil {
+		link, addrs := h.state()
+		if addrs != last {
+			last = addrs
+			log.Info("addresses changed", "now", addrs)
+			moved()
+		}
+		if addrs != "" || link == nil {
+			since = time.Now()
+			continue
+		}
+		if time.Since(since) < tendGrace {
+			continue
+		}
+		if err := h.restore(link); err != nil {
+			log.Warn("the lease was not restored", "link", link.Attrs().Name, "error", err)
+		}
+		since = time.Now()
+	}
+}
+
+// state returns the link, nil for a moment in which it is not there, and its
+// addresses, none while it is down.
+func (h Handed) state() (link netlink.Link, addrs string) {
+	link, err := netlink.LinkByIndex(h.Index)
+	if err != nil {
+		return nil, ""
+	}
+	if link.Attrs().Flags&net.FlagUp == 0 {
+		return link, ""
+	}
+	list, err := netlink.AddrList(link, unix.AF_INET)
+	if err != nil {
+		return nil, ""
+	}
+	for _, a := range list {
+		addrs += a.IPNet.String() + " "
+	}
+	return link, addrs
+}
+
+func (h Handed) restore(link netlink.Link) error {
+	if err := netlink.LinkSetUp(link); err != nil {
+		return err
+	}
+	return apply(link, h.Lease)
+}

@@ -237,7 +237,7 @@ func (k *keeper) serve(ctx context.Context, live *flash.Live) (reply, error) {
 			continue
 		}
 		name := "gild" + strconv.Itoa(p.Number)
-		dev, err := k.dm.Create(name, fmt.Sprintf("part%d-gild-%s", p.Number, table.ID))
+		dmMajor, dmMinor, err := k.dm.Create(name, fmt.Sprintf("part%d-gild-%s", p.Number, table.DiskID))
 		if err != nil {
 			return r, fmt.Errorf("partition %d: %w", p.Number, err)
 		}
@@ -249,7 +249,7 @@ func (k *keeper) serve(ctx context.Context, live *flash.Live) (reply, error) {
 		if err != nil {
 			return r, fmt.Errorf("partition %d: %w", p.Number, err)
 		}
-		r.Parts[p.Number] = livePart{"/dev/dm-" + strconv.FormatUint(uint64(dev.Minor), 10), dev.Major, dev.Minor}
+		r.Parts[p.Number] = livePart{"/dev/dm-" + strconv.FormatUint(uint64(dmMinor), 10), dmMajor, dmMinor}
 	}
 	return r, nil
 }

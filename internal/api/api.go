@@ -227,7 +227,12 @@ type Event struct {
 	Image    *PlanImage `json:"image,omitempty"`
 	Identity string     `json:"identity,omitempty"` // name
 	Progress *Progress  `json:"progress,omitempty"`
-	Receipt  *Receipt   `json:"receipt,omitempty"` // on the last event before the handoff
+	// Receipt is on the last event before the handoff, and after an instant one
+	// on the last event of all.
+	Receipt *Receipt `json:"receipt,omitempty"`
+	// Live marks the one event that tells of an instant handoff: the new system
+	// runs from now on, and the agent completes the disk underneath.
+	Live bool `json:"live,omitempty"`
 }
 
 // Actors of events. An operator may be more closely named after a colon.

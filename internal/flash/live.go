@@ -144,6 +144,27 @@ func (l *Live) partAt(off int64) (at part, end int64) {
 	return at, end
 }
 
+// Await returns when a read of n bytes from off on has nothing more to wait for
+// than the disk.
+func (l *Live) Await(off, n int64) error {
+	for end := off + n; off < end; {
+		at, next := l.partAt(off)
+		n := min(end, next) - off
+		for at.held == nil && at.chunk >= 0 {
+			start, _ := l.table.Extent(at.chunk)
+			a, b := l.sectors(off-start, int(n))
+			if l.chunks.readable(at.chunk, a, b, l.Verify != VerifyFull) != notYet {
+				break
+			}
+			if err := l.want(at.chunk); err != nil {
+				return err
+			}
+		}
+		off += n
+	}
+	return nil
+}
+
 func (l *Live) readPart(at part, p []byte) error {
 	if at.held != nil {
 		l.mu.RLock()

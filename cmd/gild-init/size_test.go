@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -12,8 +13,7 @@ import (
 
 // Every machine fetches this program before anything else can happen. It is
 // built with this tag: no server of gild's speaks HTTP/2 without TLS, and the
-// library's HTTP/2 costs 0.4 MB. What is never in a hurry is not inlined. The
-// flags are those of the Makefile.
+// library's HTTP/2 costs 0.4 MB. What is never in a hurry is not inlined.
 const tags = "nethttpomithttp2"
 
 const (
@@ -21,12 +21,27 @@ const (
 	maxCompressed = 3 << 20
 )
 
+// calm are the packages that the Makefile builds without inlining.
+func calm(t *testing.T) []string {
+	text, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(strings.ReplaceAll(string(text), "\\\n", " "), "\nCALM ")
+	list, _, _ := strings.Cut(rest, "\n")
+	if !ok {
+		t.Fatal("the Makefile has no list CALM")
+	}
+	return strings.Fields(strings.TrimLeft(list, " ="))
+}
+
 func TestSize(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "gild-init")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", tags,
-		"-gcflags=crypto/tls=-l", "-gcflags=crypto/x509=-l", "-gcflags=net/http=-l",
-		"-gcflags=net=-l", "-gcflags=encoding/json=-l", "-gcflags=github.com/vishvananda/netlink=-l", "-gcflags=github.com/insomniacslk/dhcp/...=-l",
-		"-ldflags", "-s -w", "-o", out, ".")
+	args := []string{"build", "-trimpath", "-tags", tags, "-ldflags", "-s -w", "-o", out}
+	for _, p := range calm(t) {
+		args = append(args, "-gcflags="+p+"=-l")
+	}
+	cmd := exec.CommandContext(t.Context(), "go", append(args, ".")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, text)

@@ -120,7 +120,7 @@ func CheckDefaults(d api.Defaults) error {
 	if err := checkOneOf("readBack", d.ReadBack, "full", "sample", "off"); err != nil {
 		return err
 	}
-	if err := checkOneOf("handoff", d.Handoff, "auto", "switch_root", "kexec", "reboot"); err != nil {
+	if err := checkOneOf("handoff", d.Handoff, "auto", "switch_root", "kexec", "reboot", "instant"); err != nil {
 		return err
 	}
 	if d.Disk != "" {

@@ -46,10 +46,13 @@ type word struct {
 	Leave  *parting
 }
 
-// parting goes into the receipt.
+// parting is what PID 1 leaves to the keeper: what goes into the receipt, and
+// what is still to be done.
 type parting struct {
 	Identity string
 	Times    map[string]float64
+	// Grow is the size of the grown root partition in bytes, 0 if it is not.
+	Grow int64
 }
 
 // reply is what the keeper says: once when the disk can be used, once when
@@ -226,7 +229,12 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 	a.parts = r.Parts
 	defer func() { a.parts = nil }()
 	a.result = flashed{times: map[string]float64{}}
-	if r.Grown != nil {
+	left := parting{Times: a.result.times}
+	switch root := a.image.Config.Boot.Root; {
+	case r.Grown == nil:
+	case r.Grown.Number == root.Partition && mount.CanGrow(root.FileSystem):
+		left.Grow = r.Grown.Size // the system need not wait for that
+	default:
 		if note, err := a.growFileSystem(ctx, *r.Grown); err != nil {
 			a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		} else {
@@ -246,7 +254,8 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 	a.note("handoff", "entering the system, whose disk is completed underneath")
 	k.stop()
 	<-k.stopped
-	if err := k.say.Encode(word{Leave: &parting{a.result.identity, a.result.times}}); err != nil {
+	left.Identity = a.result.identity
+	if err := k.say.Encode(word{Leave: &left}); err != nil {
 		return errors.Join(err, mount.Unmount(newRoot))
 	}
 	if _, err := k.await(ctx, leavePatience); err != nil {

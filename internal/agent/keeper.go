@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -108,6 +109,16 @@ func stay() {
 	}
 }
 
+// backgroundNice is how much the work that can wait stands back behind the
+// system's own: see nice(1).
+const backgroundNice = 10
+
+// lower gives the calling goroutine a thread of its own that stands back.
+func lower() {
+	runtime.LockOSThread()
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, backgroundNice) // of this thread only
+}
+
 // run is the life of the keeper.
 func (k *keeper) run(ctx context.Context) error {
 	c, err := client.New(k.brief.Server)
@@ -165,7 +176,7 @@ func (k *keeper) takeOff(ctx, step context.Context) error {
 	f, err := flash.New(flash.Job{
 		Image: k.image, Keep: kept, Source: moving{k.client, permanent{k.source}}, Disk: k.device, Verify: verify,
 		Workers: 4, Retry: flash.Retry{First: 200 * time.Millisecond, Longest: 10 * time.Second, Stall: keeperStall},
-		Progress: k.reportProgress, Move: k.move,
+		Progress: k.reportProgress, Move: k.move, Lower: lower,
 	})
 	if err != nil {
 		return err
@@ -303,6 +314,7 @@ func (k *keeper) complete(ctx context.Context, start time.Time) error {
 		k.result.times[p.Phase.String()] = p.Took.Seconds()
 	}
 	k.result.times["live"] = time.Since(start).Seconds()
+	k.growRoot()
 	if err := k.device.DropCache(); err != nil {
 		k.log.Warn("the page cache may be old", "error", err)
 	}
@@ -317,6 +329,24 @@ func (k *keeper) complete(ctx context.Context, start time.Time) error {
 		_ = mount.Unmount(dir)
 	}
 	return nil
+}
+
+// systemRoot is the root of the system that PID 1 has become.
+const systemRoot = "/proc/1/root"
+
+// growRoot lets the system have the rest of its disk, as the plan wants it.
+func (k *keeper) growRoot() {
+	if k.parting.Grow == 0 {
+		return
+	}
+	start := time.Now()
+	before, after, err := mount.Grow(systemRoot, k.image.Config.Boot.Root.FileSystem, k.parting.Grow)
+	if err != nil {
+		k.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
+		return
+	}
+	k.result.times["grow"] = time.Since(start).Seconds()
+	k.note("grow", "the root grew from %.1f to %.1f GB", float64(before)/1e9, float64(after)/1e9)
 }
 
 // move brings the system from the network's device onto the disk: flash.Job.

@@ -14,9 +14,9 @@ const (
 	calmFactor   = 4 // pauses last that many demands
 	shortestCalm = 20 * time.Millisecond
 	longestCalm  = 400 * time.Millisecond
-	// longestYield is how long one pause lasts at most however much is
-	// demanded: the disk must become complete.
-	longestYield = time.Second
+	// longestYield is how long all other work pauses at most, however much is
+	// demanded, until one piece of it is done: the disk must become complete.
+	longestYield = 2 * time.Second
 )
 
 // errandWorkers is how many workers bring nothing but what is demanded.
@@ -35,6 +35,8 @@ type pressure struct {
 	last time.Time
 	took time.Duration // a demand, smoothed
 	run  follower
+	// gate lets one piece of other work pass at a time.
+	gate chan struct{}
 }
 
 // follower finds demands that follow each other on the disk.
@@ -89,8 +91,18 @@ func (p *pressure) rest(now time.Time) time.Duration {
 	return max(0, p.last.Add(calm).Sub(now))
 }
 
-// yield waits while a system demands chunks.
+// yield waits while a system demands chunks. Who waits longest goes first, and
+// the next one's wait begins after that.
 func (f *Flight) yield(ctx context.Context) error {
+	if f.Move == nil {
+		return nil
+	}
+	select {
+	case f.demand.gate <- struct{}{}:
+		defer func() { <-f.demand.gate }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	for begun := time.Now(); time.Since(begun) < longestYield; {
 		rest := f.demand.rest(time.Now())
 		if rest == 0 {
@@ -127,15 +139,28 @@ func (f *Flight) zeroBytes() int64 {
 	return zeroBytes
 }
 
+// lower gives a goroutine whose work can wait the priority for it.
+func (f *Flight) lower() {
+	if f.Lower != nil {
+		f.Lower()
+	}
+}
+
 // runErrands brings what is demanded until nothing can be any more.
 func (f *Flight) runErrands(ctx context.Context) error {
 	return f.work(func(w *worker) error {
 		for {
-			span := f.chunks.claimUrgent(ctx)
-			if len(span) == 0 {
+			span, look := f.chunks.claimUrgent(ctx)
+			var err error
+			switch {
+			case len(span) == 0:
 				return context.Cause(ctx)
+			case look:
+				err = f.look(f.live.medium, span[0], w.raw)
+			default:
+				err = w.bring(ctx, span)
 			}
-			if err := w.bring(ctx, span); err != nil {
+			if err != nil {
 				return err
 			}
 		}

@@ -138,14 +138,21 @@ func (m *chunkMap) claim(ctx context.Context, most int64) (span []int) {
 }
 
 // claimUrgent returns a chunk that somebody waits for or soon will, now
-// fetching. It waits while there is none; none means that all were claimed by
-// others, or ctx is done.
-func (m *chunkMap) claimUrgent(ctx context.Context) (span []int) {
+// fetching, or examining if the disk may hold it. It waits while there is none;
+// none means that all were claimed by others, or ctx is done.
+func (m *chunkMap) claimUrgent(ctx context.Context) (span []int, look bool) {
 	m.await(ctx, func() bool {
+		for _, i := range m.urgent {
+			if m.state[i] == unknown {
+				m.state[i] = examining
+				span, look = []int{i}, true
+				return true
+			}
+		}
 		span = m.urgentSpan()
 		return span != nil || m.brought
 	})
-	return span
+	return span, look
 }
 
 // urgentSpan claims the first chunk that somebody waits for, or soon will.

@@ -75,6 +75,7 @@ func New(job Job) (*Flight, error) {
 		buffers: &buffers{size: int(t.ChunkSize)},
 		ready:   make(chan struct{}),
 		over:    make(chan struct{}),
+		demand:  pressure{gate: make(chan struct{}, 1)},
 		lately:  newLately(int(latelyBytes / t.ChunkSize)),
 	}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 )
@@ -55,6 +56,7 @@ func (f *Flight) goLive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	f.demand.last = time.Now() // the system is about to begin
 	f.live = &Live{Flight: f, ctx: ctx, medium: medium, held: held}
 	go func() {
 		if err := f.proveHurried(ctx); err != nil && ctx.Err() == nil {

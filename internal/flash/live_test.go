@@ -53,8 +53,13 @@ type user struct {
 	model    []byte // of the whole disk
 }
 
+// use is the system at work until the disk is complete, with a rest now and
+// then.
 func (u *user) use(l *Live, until <-chan struct{}) error {
-	for {
+	for k := 0; ; k++ {
+		if k%50 == 0 {
+			time.Sleep(2 * longestCalm)
+		}
 		select {
 		case <-until:
 			return nil

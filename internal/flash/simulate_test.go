@@ -260,11 +260,18 @@ func (s *simulation) resumes() {
 }
 
 func (s *simulation) fetches() {
-	claim := func() []int { return s.f.chunks.claim(s.ctx, int64(s.rnd.IntN(300))) }
 	if s.rnd.IntN(2) == 0 {
-		claim = func() []int { return s.f.chunks.claimUrgent(s.ctx) }
+		span, look := s.f.chunks.claimUrgent(s.ctx)
+		for _, i := range span {
+			if look {
+				s.looksAt(i)
+			} else {
+				s.parked = append(s.parked, func() bool { return s.lands(i) })
+			}
+		}
+		return
 	}
-	for _, i := range claim() {
+	for _, i := range s.f.chunks.claim(s.ctx, int64(s.rnd.IntN(300))) {
 		s.parked = append(s.parked, func() bool { return s.lands(i) })
 	}
 }
@@ -299,9 +306,12 @@ func (s *simulation) zeroes() {
 
 func (s *simulation) looks() {
 	i, ok := s.f.chunks.examine(func() bool { return s.rnd.IntN(4) == 0 })
-	if !ok {
-		return
+	if ok {
+		s.looksAt(i)
 	}
+}
+
+func (s *simulation) looksAt(i int) {
 	right, _ := s.f.holds(simReader{s.disk}, i, make([]byte, simChunk))
 	s.parked = append(s.parked, func() bool {
 		s.f.found(i, right)

@@ -3,6 +3,7 @@ package flash
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,10 @@ const readers = 4
 // A survey begins with a look at one chunk of each of the spans that an
 // interrupted flash began with, and at as many spread over the rest. When
 // none is right, the disk holds something else, and reading it would be waste.
-const probes = 16
+const (
+	probes     = 16
+	liveProbes = 4 // a system waits
+)
 
 // scan finds out whether anything is already right on the disk: what an
 // interrupted flash left, or an older version of the image. Only hashes
@@ -50,19 +54,23 @@ func (f *Flight) scan(ctx context.Context) error {
 
 // probes lists the chunks that scan looks at.
 func (f *Flight) probes() []int {
+	most := probes
+	if f.Move != nil {
+		most = liveProbes
+	}
 	var first, data []int
 	var end int64
 	for i, c := range f.table.All() {
 		if c.Zero || f.held.holds(i) {
 			continue
 		}
-		if len(first) < probes && (len(first) == 0 || c.Offset+c.Length-end > spanBytes) {
+		if len(first) < most && (len(first) == 0 || c.Offset+c.Length-end > spanBytes) {
 			first, end = append(first, i), c.Offset
 		} else {
 			data = append(data, i)
 		}
 	}
-	n := min(probes, len(data))
+	n := min(most, len(data))
 	for k := range n {
 		first = append(first, data[k*len(data)/n])
 	}
@@ -100,23 +108,35 @@ func (f *Flight) surveyRest(ctx context.Context) error {
 }
 
 func (f *Flight) readUnknown(ctx context.Context, medium blockdev.ReadBack) error {
+	f.lower()
 	buf := f.buffers.get()
 	defer f.buffers.put(buf)
 	for ctx.Err() == nil {
+		if err := f.yield(ctx); err != nil {
+			return err
+		}
 		i, ok := f.chunks.examine(f.survey.skip)
 		if !ok {
 			return nil
 		}
-		right, err := f.holds(medium, i, buf)
-		if err != nil {
+		if err := f.look(medium, i, buf); err != nil {
 			return err
-		}
-		f.found(i, right)
-		if _, length := f.table.Extent(i); right {
-			f.meter.done.Add(length)
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// look finds out whether the disk holds chunk i, which is being examined.
+func (f *Flight) look(medium io.ReaderAt, i int, buf []byte) error {
+	right, err := f.holds(medium, i, buf)
+	if err != nil {
+		return err
+	}
+	f.found(i, right)
+	if _, length := f.table.Extent(i); right {
+		f.meter.done.Add(length)
+	}
+	return nil
 }
 
 // survey decides whether it is worth reading what the disk holds. To read a

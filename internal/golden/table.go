@@ -91,6 +91,17 @@ func (t *Table) Append(raw int64, c Chunk) error {
 	return nil
 }
 
+// ZeroHash returns the hash of length zero bytes, the size of a chunk of this
+// table.
+func (t *Table) ZeroHash(length int64) Hash {
+	for i, known := range t.zeros {
+		if known != (Hash{}) && (i == 0) == (length == t.ChunkSize) {
+			return known
+		}
+	}
+	return t.Hash.Sum(make([]byte, length))
+}
+
 // zeroHash returns the hash of a chunk of zeros, computed once for each of
 // the two lengths that a disk can have.
 func (t *Table) zeroHash(raw int64) Hash {

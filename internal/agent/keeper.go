@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -109,16 +108,6 @@ func stay() {
 	}
 }
 
-// backgroundNice is how much the work that can wait stands back behind the
-// system's own: see nice(1).
-const backgroundNice = 10
-
-// lower gives the calling goroutine a thread of its own that stands back.
-func lower() {
-	runtime.LockOSThread()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, backgroundNice) // of this thread only
-}
-
 // run is the life of the keeper.
 func (k *keeper) run(ctx context.Context) error {
 	c, err := client.New(k.brief.Server)
@@ -176,7 +165,7 @@ func (k *keeper) takeOff(ctx, step context.Context) error {
 	f, err := flash.New(flash.Job{
 		Image: k.image, Keep: kept, Source: moving{k.client, permanent{k.source}}, Disk: k.device, Verify: verify,
 		Workers: 4, Retry: flash.Retry{First: 200 * time.Millisecond, Longest: 10 * time.Second, Stall: keeperStall},
-		Progress: k.reportProgress, Move: k.move, Lower: lower,
+		Progress: k.reportProgress, Move: k.move,
 	})
 	if err != nil {
 		return err

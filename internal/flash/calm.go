@@ -24,7 +24,7 @@ const errandWorkers = 2
 
 // What is asked for or zeroed at once while a system may want something else.
 const (
-	liveSpanBytes = 1 << 20
+	liveSpanBytes = 256 << 10
 	liveZeroBytes = 16 << 20
 )
 
@@ -35,6 +35,9 @@ type pressure struct {
 	last time.Time
 	took time.Duration // a demand, smoothed
 	run  follower
+	// count and waited are of all demands so far.
+	count  int
+	waited time.Duration
 	// gate lets one piece of other work pass at a time.
 	gate chan struct{}
 }
@@ -77,6 +80,8 @@ func (l *Live) want(i int) error {
 	defer l.demand.mu.Unlock()
 	l.demand.last = time.Now()
 	l.demand.took += (time.Since(start) - l.demand.took) / 4
+	l.demand.count++
+	l.demand.waited += time.Since(start)
 	return err
 }
 
@@ -137,13 +142,6 @@ func (f *Flight) zeroBytes() int64 {
 		return liveZeroBytes
 	}
 	return zeroBytes
-}
-
-// lower gives a goroutine whose work can wait the priority for it.
-func (f *Flight) lower() {
-	if f.Lower != nil {
-		f.Lower()
-	}
 }
 
 // runErrands brings what is demanded until nothing can be any more.

@@ -84,9 +84,6 @@ type Job struct {
 	// lets the system go on with the disk. The disk is sealed after that. The
 	// source of a live flight is asked for ever, whatever it answers.
 	Move func(ctx context.Context, settle func() error) error
-	// Lower is called by each goroutine of a live flight whose work can wait
-	// for what the system does; the goroutine ends with that work. nil: not called.
-	Lower func()
 	// Retry bounds how long a source may be silent. Zero fields have
 	// defaults; see Retry.
 	Retry Retry
@@ -127,6 +124,10 @@ type Result struct {
 	Kept     int64 // already right on the disk
 	Wire     int64 // fetched from the source
 	Repaired int   // chunks that read back wrong once
+	// Demanded is how often a system waited for a chunk, and Waited how long,
+	// all waits added up.
+	Demanded int
+	Waited   time.Duration
 	Phases   []PhaseTime
 }
 
@@ -208,7 +209,6 @@ func (f *Flight) writeAll(ctx context.Context) error {
 		bringing.Add(1)
 		g.Go(func() error {
 			defer bringing.Done()
-			f.lower()
 			return do(ctx)
 		})
 	}

@@ -140,7 +140,11 @@ func (f *Flight) Demand(ctx context.Context, i int) error {
 }
 
 func (f *Flight) result() Result {
+	f.demand.mu.Lock()
+	defer f.demand.mu.Unlock()
 	return Result{
+		Demanded: f.demand.count,
+		Waited:   f.demand.waited,
 		Written:  f.meter.written.Load(),
 		Zeroed:   f.meter.zeroed.Load(),
 		Kept:     f.meter.kept.Load(),

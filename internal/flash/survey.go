@@ -108,7 +108,6 @@ func (f *Flight) surveyRest(ctx context.Context) error {
 }
 
 func (f *Flight) readUnknown(ctx context.Context, medium blockdev.ReadBack) error {
-	f.lower()
 	buf := f.buffers.get()
 	defer f.buffers.put(buf)
 	for ctx.Err() == nil {

@@ -32,7 +32,7 @@ func TestInstantBIOSGPTXFS(t *testing.T) {
 		t.Error("the disk was complete before the login prompt")
 	}
 	mustNotBoot(t, disk.Path)
-	t.Logf("%s", g.Run("findmnt -n /; lsblk; cat /proc/uptime; ls -l /dev/disk/by-uuid /dev/mapper; dmesg | grep -i -e nbd -e gild | tail -20; systemctl --failed"))
+	t.Logf("%s", g.Run("findmnt -n /; lsblk; cat /proc/uptime; ls -l /dev/disk/by-uuid /dev/mapper; dmesg | grep -i -e nbd -e gild -e DEMAND -e KEEPER | tail -200; systemctl --failed"))
 	completed(t, room)
 	g.EnteredWithoutRestart()
 	t.Logf("%s", g.Run("lsblk; cat /proc/uptime; ps aux | grep -c '[g]ild-keeper'; dmesg | tail -5; systemctl --failed"))

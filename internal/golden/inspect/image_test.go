@@ -106,9 +106,11 @@ func modules(t testing.TB, prefix string) files {
 		base + "kernel/drivers/net/ethernet/intel/e1000.ko": kmodtest.Module{
 			Info: []string{"name=e1000", "alias=pci:v00008086d0000100Esv*sd*bc*sc*i*"}, Needs: []string{"common_probe"},
 		}.ELF(),
-		base + "kernel/lib/common.ko": kmodtest.Module{Info: []string{"name=common"}, Exports: []string{"common_probe"}}.ELF(),
-		base + "modules.order":        []byte("kernel/drivers/net/ethernet/intel/e1000.ko\nkernel/lib/common.ko\n"),
-		base + "modules.builtin":      nil,
+		base + "kernel/lib/common.ko":        kmodtest.Module{Info: []string{"name=common"}, Exports: []string{"common_probe"}}.ELF(),
+		base + "kernel/drivers/block/nbd.ko": kmodtest.Module{Info: []string{"name=nbd"}}.ELF(),
+		base + "kernel/drivers/md/dm-mod.ko": kmodtest.Module{Info: []string{"name=dm_mod"}}.ELF(),
+		base + "modules.order":               []byte("kernel/drivers/net/ethernet/intel/e1000.ko\nkernel/lib/common.ko\nkernel/drivers/block/nbd.ko\nkernel/drivers/md/dm-mod.ko\n"),
+		base + "modules.builtin":             nil,
 	})
 	run(t, "", "depmod", "-b", dir, release)
 	all := files{}

@@ -130,6 +130,7 @@ func (l *look) enter() {
 	boot.Initramfs = string(initramfs.CompressionFor(readOptional(tree, "boot/config-"+boot.KernelRelease)))
 	l.found.Boot, l.found.Kernel = boot, kernel
 	l.modules(tree, boot)
+	boot.Instant = l.instant(tree, boot)
 }
 
 // kernel reads the kernel that the entry names, or takes the given one.

@@ -73,7 +73,7 @@ func wantBoot() *golden.Boot {
 		Arch: "amd64", KernelRelease: release, Kernel: "/boot/vmlinuz-" + release, Initrds: []string{"/boot/initrd.img-" + release},
 		Cmdline: cmdline, CmdlineFrom: "grub.cfg",
 		Root:      golden.Root{Partition: 1, FileSystem: "ext4", UUID: rootUUID, Options: "noatime,errors=remount-ro"},
-		Initramfs: "zstd", Init: "/sbin/init",
+		Initramfs: "zstd", Init: "/sbin/init", Instant: "its first program is not systemd",
 	}
 }
 
@@ -111,7 +111,7 @@ func TestLookFindsTheWayIn(t *testing.T) {
 		"xfs": {"gpt", []part{{fs: "xfs", uuid: rootUUID, kind: linux, tree: system(t)}}, func(b *golden.Boot) {
 			b.Root.FileSystem = "xfs"
 		}, []string{"no boot loader"}},
-		"merged /usr":                        {"gpt", []part{ext4(merged)}, nil, []string{"no boot loader"}},
+		"merged /usr":                        {"gpt", []part{ext4(merged)}, func(b *golden.Boot) { b.Instant = golden.InstantReady }, []string{"no boot loader"}},
 		"/boot by UUID":                      {"gpt", bootPart("UUID=" + bootUUID), nil, []string{"no boot loader"}},
 		"/boot by udev's link, as in Ubuntu": {"gpt", bootPart("/dev/disk/by-uuid/" + bootUUID), nil, []string{"no boot loader"}},
 		"/boot by device":                    {"gpt", bootPart("/dev/vda2"), nil, []string{"no boot loader"}},
@@ -126,9 +126,13 @@ func TestLookFindsTheWayIn(t *testing.T) {
 		"extlinux": {"dos", []part{{fs: "ext4", uuid: rootUUID, kind: linuxMBR, tree: bare.with(below("boot", kernelInBoot)).with(files{
 			"boot/extlinux/extlinux.conf": "DEFAULT gold\nLABEL gold\n  LINUX /boot/vmlinuz-" + release + "\n  INITRD /boot/initrd.img-" + release + "\n  APPEND " + cmdline + "\n",
 		})}}, func(b *golden.Boot) { b.CmdlineFrom = "extlinux" }, []string{"no boot loader"}},
-		"no partition table":               {"", []part{ext4(system(t))}, func(b *golden.Boot) { b.Root.Partition = 0 }, []string{"no last partition can grow into", "no boot loader"}},
+		"no partition table": {"", []part{ext4(system(t))}, func(b *golden.Boot) {
+			b.Root.Partition, b.Instant = 0, "its root is no partition"
+		}, []string{"no last partition can grow into", "no boot loader"}},
 		"a kernel that cannot unpack zstd": {"gpt", []part{ext4(system(t).with(files{"boot/config-" + release: "# CONFIG_RD_ZSTD is not set\n"}))}, func(b *golden.Boot) { b.Initramfs = "gzip" }, []string{"no boot loader"}},
-		"no modules":                       {"gpt", []part{ext4(etc.with(below("boot", kernelInBoot)).with(files{"boot/grub/grub.cfg": grubCfg("/boot", cmdline)}))}, nil, []string{"no boot loader", "no modules for kernel " + release + "*--modules"}},
+		"no modules": {"gpt", []part{ext4(etc.with(below("boot", kernelInBoot)).with(files{"boot/grub/grub.cfg": grubCfg("/boot", cmdline)}))}, func(b *golden.Boot) {
+			b.Instant = "the modules of its kernel " + release + " were not found"
+		}, []string{"no boot loader", "no modules for kernel " + release + "*--modules"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -144,7 +148,7 @@ func TestLookFindsTheWayIn(t *testing.T) {
 			if string(found.Kernel) != kernel(release) {
 				t.Errorf("Look().Kernel has %d bytes; want the image's", len(found.Kernel))
 			}
-			if name != "no modules" && (found.Modules == nil || found.Modules.Report.Modules != 2) {
+			if name != "no modules" && (found.Modules == nil || found.Modules.Report.Modules != 4) {
 				t.Errorf("Look().Modules = %+v; want the driver and what it needs", found.Modules)
 			}
 		})

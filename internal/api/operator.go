@@ -240,10 +240,20 @@ type Image struct {
 	TableID    string      `json:"tableID,omitempty"`    // GPT disk GUID or MBR signature: Disk.TableID of a disk with this image
 	Partitions []Partition `json:"partitions,omitempty"`
 	Root       int         `json:"root,omitempty"` // number of the root partition
+	// Instant is "ready", or why its system cannot be entered before its disk
+	// is complete; empty: not known.
+	Instant string `json:"instant,omitempty"`
+	// Handoff is what a flash takes where nothing else says how to enter the
+	// system; empty: auto.
+	Handoff string `json:"handoff,omitempty"`
 	// Damage says why no more than name and digest is known; `gild image
 	// verify` looks closer.
 	Damage string `json:"damage,omitempty"`
 }
+
+// InstantReady is Image.Instant of an image whose system can be entered before
+// its disk is complete.
+const InstantReady = "ready"
 
 // Machines is every machine that the server knows, sorted by name, then ID.
 type Machines struct {

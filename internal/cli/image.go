@@ -110,7 +110,21 @@ func (a *app) runImageShow(ref string) error {
 	}
 	a.printImage(ref, im)
 	fmt.Fprintf(a.Stdout, "handoff      %s: %s\n", way, reason)
+	if b := im.Config.Boot; b != nil {
+		fmt.Fprintf(a.Stdout, "instant      %s\n", printable(instantText(b.Instant)))
+	}
 	return nil
+}
+
+// instantText says whether a system can be entered before its disk is complete.
+func instantText(instant string) string {
+	switch instant {
+	case golden.InstantReady:
+		return "can be entered while its disk is still being written (--handoff instant)"
+	case "":
+		return "not known: stored before this was looked at; add it again"
+	}
+	return "not possible: " + instant
 }
 
 // printImage prints everything that is known of an image but its handoff.

@@ -13,11 +13,13 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/inspect"
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/source"
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 const imageAddLong = `Store a golden image under a name.
@@ -42,6 +44,7 @@ type imageAddOptions struct {
 	kernel  string
 	modules string
 	cmdline string
+	handoff string
 	initrds []string
 	hash    string
 	level   string
@@ -65,6 +68,7 @@ func (a *app) imageAddCmd() *cobra.Command {
 	f.StringVar(&o.kernel, "kernel", "", "kernel `file`, or \"host\" for this machine's own kernel and modules")
 	f.StringVar(&o.modules, "modules", "", "`directory` that holds lib/modules/RELEASE for the kernel")
 	f.StringVar(&o.cmdline, "cmdline", "", "kernel command line, instead of the image's own")
+	f.StringVar(&o.handoff, "handoff", "", "how machines enter the system where nothing else says it, such as instant (default: auto)")
 	f.StringSliceVar(&o.initrds, "initrd", nil, "`path` in the image of an initrd for kexec; may be repeated")
 	f.StringVar(&o.hash, "hash", pack.DefaultHash.String(), "hash of the chunks: sha256 or blake3")
 	f.StringVar(&o.level, "level", pack.Default.String(), "compression: fast, default or best")
@@ -93,6 +97,9 @@ func (a *app) runImageAdd(ctx context.Context, name, from string, o imageAddOpti
 	}
 	level, err := pack.ParseLevel(o.level)
 	if err != nil {
+		return usageError{err}
+	}
+	if err := fleet.CheckDefaults(api.Defaults{Handoff: o.handoff}); err != nil {
 		return usageError{err}
 	}
 	given, err := o.given()
@@ -162,6 +169,9 @@ func (a *app) printFindings(r *pack.Result) {
 		fmt.Fprintf(a.Stdout, "%d modules (%s), %d firmware files; %d more are built in\n", m.Modules, bytesText(m.ModuleBytes), m.Firmware, m.Builtin)
 	}
 	fmt.Fprintf(a.Stdout, "handoff by %s: %s\n", way, reason)
+	if b := r.Config.Boot; b != nil {
+		fmt.Fprintf(a.Stdout, "instant handoff: %s\n", printable(instantText(b.Instant)))
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(a.Stderr, "note: %s\n", printable(n.String()))
 	}
@@ -188,7 +198,7 @@ func (a *app) spoolDir() string {
 
 // given reads what the flags supply.
 func (o imageAddOptions) given() (inspect.Given, error) {
-	g := inspect.Given{Root: o.root, Cmdline: o.cmdline, Initrds: o.initrds}
+	g := inspect.Given{Root: o.root, Cmdline: o.cmdline, Handoff: o.handoff, Initrds: o.initrds}
 	kernel, modules := o.kernel, o.modules
 	if kernel == "host" {
 		release, err := hostRelease()

@@ -175,6 +175,9 @@ func defaultsText(d *api.Defaults) string {
 	add("identity", d.Identity)
 	add("read-back", d.ReadBack)
 	add("handoff", d.Handoff)
+	if d.HoldReboot {
+		add("reboots", "wait until the disk is complete")
+	}
 	add("keep", strings.Join(d.Keep, ","))
 	if c := d.Confirm; c != nil {
 		add("confirm", c.Probe)

@@ -61,6 +61,9 @@ type Boot struct {
 	// Instant is InstantReady when the system can be entered while its disk is
 	// still being written, or why it cannot; empty: stored before that was asked.
 	Instant string `json:"instant,omitempty"`
+	// Handoff is how machines enter the system where no plan says otherwise:
+	// what the operator wanted when the image was stored.
+	Handoff string `json:"handoff,omitempty"`
 }
 
 // InstantReady is Boot.Instant of a system that has all that an instant

@@ -92,7 +92,7 @@ func (o order) proposal(m api.Machine) (p fleet.Proposal, values map[string]stri
 	if err != nil {
 		return p, nil, &fleet.InvalidError{Problem: err.Error(), Help: "say it in the request, or mend the groups with gild apply"}
 	}
-	f.ReadBack, f.Handoff = cmp.Or(f.ReadBack, "full"), cmp.Or(f.Handoff, "auto")
+	f.ReadBack, f.Handoff = cmp.Or(f.ReadBack, "full"), cmp.Or(f.Handoff, o.image.Handoff, "auto")
 	if f.Confirm == nil {
 		f.Confirm = &api.Confirm{}
 	}
@@ -121,8 +121,10 @@ func (s *Machines) Preview(ctx context.Context, spelling string, f api.FlashRequ
 	if err != nil {
 		return api.Preview{}, err
 	}
+	identity, _, err := s.render(ctx, p, values, "")
+	p.NewIDs = identity.NewIDs
 	v, _ := p.Preview(s.now())
-	if _, _, err := s.render(ctx, p, values, ""); err != nil && v.Refusal == "" {
+	if err != nil && v.Refusal == "" {
 		v.Refusal = err.Error()
 	}
 	return v, nil
@@ -209,10 +211,12 @@ func newArm(p fleet.Proposal, actor string) api.Armed {
 			Disk:     f.Disk,
 			ReadBack: f.ReadBack,
 			Handoff:  f.Handoff,
-			Grow:     !f.NoGrow,
-			Wipe:     f.Wipe,
-			Keep:     f.Keep,
-			Known:    p.Known,
+
+			HoldReboot: f.HoldReboot,
+			Grow:       !f.NoGrow,
+			Wipe:       f.Wipe,
+			Keep:       f.Keep,
+			Known:      p.Known,
 		},
 	}
 }

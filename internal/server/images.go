@@ -77,6 +77,7 @@ func Summary(name string, im *golden.Image) api.Image {
 	}
 	if b := im.Config.Boot; b != nil {
 		s.Release, s.Arch, s.Cmdline, s.Root = b.KernelRelease, b.Arch, b.Cmdline, b.Root.Partition
+		s.Instant, s.Handoff = b.Instant, b.Handoff
 	}
 	return s
 }

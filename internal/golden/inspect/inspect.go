@@ -25,6 +25,7 @@ import (
 type Given struct {
 	Root    int      // number of the root partition
 	Cmdline string   // the kernel's command line
+	Handoff string   // golden.Boot.Handoff
 	Kernel  []byte   // a kernel from elsewhere
 	Modules fs.FS    // a root that holds lib/modules/RELEASE for that kernel
 	Initrds []string // paths in the image, for kexec
@@ -130,7 +131,7 @@ func (l *look) enter() {
 	boot.Initramfs = string(initramfs.CompressionFor(readOptional(tree, "boot/config-"+boot.KernelRelease)))
 	l.found.Boot, l.found.Kernel = boot, kernel
 	l.modules(tree, boot)
-	boot.Instant = l.instant(tree, boot)
+	boot.Instant, boot.Handoff = l.instant(tree, boot), l.given.Handoff
 }
 
 // kernel reads the kernel that the entry names, or takes the given one.

@@ -123,6 +123,7 @@ func diskSerials(inv *api.Inventory) []string {
 func (t *turn) spoke(session, from string) {
 	m := t.m
 	if m.Session != session {
+		t.cutShort()
 		m.Session, m.Seq = session, 0
 		m.Conflict, m.ConflictSeen = "", time.Time{}
 	}
@@ -230,6 +231,13 @@ func (t *turn) take(e api.Event) error {
 	case m.Armed == nil:
 		t.keep(e)
 		return nil
+	case e.Live:
+		// From here on the new system can be heard of, long before its disk
+		// is complete.
+		m.Live, m.Writing, m.System = true, true, nil
+		m.Awaited = await(*m.Armed, e.Plan, false, t.now)
+		t.enter(api.MachineHandingOff, e)
+		return nil
 	case e.Step == StepFlash:
 		m.Writing, m.System = true, nil
 	}
@@ -237,7 +245,7 @@ func (t *turn) take(e api.Event) error {
 		m.Progress = e.Progress
 		m.Writing, m.System = true, nil
 	}
-	if m.State == api.MachineFailed || m.State == api.MachineBooting {
+	if !m.Live && (m.State == api.MachineFailed || m.State == api.MachineBooting) {
 		m.Cause, e.Progress = "", nil
 		t.enter(api.MachineFlashing, e)
 		return nil
@@ -274,8 +282,13 @@ func (t *turn) finish(e api.Event) error {
 	own.Samples = nil
 	m.Receipt, m.System = &own, &armed.Plan.Image
 	m.Inventory = withDisk(m.Inventory, own.Disk)
-	m.Awaited = await(armed, own, t.now)
-	t.disarm(api.MachineHandingOff, e)
+	state := api.MachineHandingOff
+	if !m.Live {
+		m.Awaited = await(armed, r.Plan, r.Handoff == "reboot", t.now)
+	} else if m.State == api.MachineRunning || m.State == api.MachineUnconfirmed {
+		state = m.State
+	}
+	t.disarm(state, e)
 	return nil
 }
 

@@ -17,16 +17,17 @@ const (
 // await makes the wait for a sign of life of the system that was just flashed.
 // Where nothing would give one, boots say nothing: a machine that tries the
 // network first at every start is then as good as any.
-func await(armed api.Armed, r api.Receipt, now time.Time) *api.Awaited {
+// reboots says that it is entered by a boot.
+func await(armed api.Armed, plan string, reboots bool, now time.Time) *api.Awaited {
 	c := armed.Confirm
 	w := &api.Awaited{
-		Plan: armed.Plan.ID, Beacon: armed.Beacon, Probe: c.Probe, Limit: c.Boots,
+		Plan: plan, Beacon: armed.Beacon, Probe: c.Probe, Limit: c.Boots,
 		Until: now.Add(time.Duration(cmp.Or(c.Within, confirmWithin)) * time.Second),
 	}
 	if w.Limit == 0 && (w.Beacon != "" || w.Probe != "") {
 		w.Limit = confirmBoots
 	}
-	if w.Limit > 0 && r.Handoff == "reboot" {
+	if w.Limit > 0 && reboots {
 		w.Limit++ // the first boot is the handoff itself
 	}
 	return w
@@ -34,15 +35,19 @@ func await(armed api.Armed, r api.Receipt, now time.Time) *api.Awaited {
 
 // awaiting reports whether nothing was heard of the new system yet.
 func awaiting(m *api.Machine) bool {
-	return m.Awaited != nil && m.Armed == nil && (m.State == api.MachineHandingOff || m.State == api.MachineUnconfirmed)
+	return m.Awaited != nil && handedOff(m) && (m.State == api.MachineHandingOff || m.State == api.MachineUnconfirmed)
 }
+
+// handedOff reports whether the machine has left the agent for its new system,
+// whose disk may not be complete yet.
+func handedOff(m *api.Machine) bool { return m.Armed == nil || m.Live }
 
 // Beacon takes the call of a new system that presents a token. ok is false for
 // one that nobody waits for. A call may be repeated, and may come late: it is
 // true all the same.
 func Beacon(m *api.Machine, token, from string, now time.Time) (events []api.Event, ok bool) {
 	w := m.Awaited
-	if w == nil || token == "" || w.Beacon != token || m.Armed != nil {
+	if w == nil || token == "" || w.Beacon != token || !handedOff(m) {
 		return nil, false
 	}
 	if m.State == api.MachineRunning {

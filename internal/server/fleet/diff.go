@@ -109,6 +109,9 @@ func (x fields) defaults(d api.Defaults) {
 	x.put("flash.identity", d.Identity)
 	x.put("flash.readBack", d.ReadBack)
 	x.put("flash.handoff", d.Handoff)
+	if d.HoldReboot {
+		x.put("flash.holdReboot", "true")
+	}
 	if len(d.Keep) > 0 {
 		x.put("flash.keep", fmt.Sprintf("%q", d.Keep)) // a partition's label may hold a comma or blank
 	}

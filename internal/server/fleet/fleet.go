@@ -131,6 +131,7 @@ func Boot(m *api.Machine, who api.Inventory, discover *api.PlanImage, now time.T
 	}
 	switch {
 	case m.Armed != nil:
+		t.cutShort()
 		image := m.Armed.Plan.Image
 		d := Decision{ID: m.ID, Image: &image, Why: "booting the agent for " + image.Name}
 		m.Cause, m.Progress = "", nil

@@ -35,6 +35,7 @@ func Resolve(spec api.Spec, groups []api.Group, req api.FlashRequest) (api.Flash
 	pick(&r, "readBack", &req.ReadBack, func(d *api.Defaults) string { return d.ReadBack })
 	pick(&r, "handoff", &req.Handoff, func(d *api.Defaults) string { return d.Handoff })
 	pick(&r, "keep", &req.Keep, func(d *api.Defaults) []string { return d.Keep })
+	pick(&r, "holdReboot", &req.HoldReboot, func(d *api.Defaults) bool { return d.HoldReboot })
 	pick(&r, "confirm", &req.Confirm, func(d *api.Defaults) *api.Confirm { return d.Confirm })
 	values := r.values()
 	if r.err != nil {

@@ -14,6 +14,7 @@ type BusyError struct {
 	MAC  string // or name
 	What string // "cancel", "arm", "delete"
 	Done *api.Progress
+	Live bool // its system runs from that disk
 }
 
 func (e *BusyError) Error() string {
@@ -21,7 +22,14 @@ func (e *BusyError) Error() string {
 	if e.Done != nil && e.Done.Total > 0 {
 		at = fmt.Sprintf(" (%s, %d %%)", e.Done.Phase, int64(100*(float64(e.Done.Done)/float64(e.Done.Total))))
 	}
+	if e.Live {
+		return fmt.Sprintf("cannot %s %s: its system runs from a disk that is still being written%s", e.What, e.MAC, at)
+	}
 	return fmt.Sprintf("cannot %s %s: its disk is being written%s and would not boot if left now", e.What, e.MAC, at)
+}
+
+func busy(m *api.Machine, what string) *BusyError {
+	return &BusyError{MAC: Called(m), What: what, Done: m.Progress, Live: m.Live}
 }
 
 // Hint says what the operator can do.
@@ -73,7 +81,7 @@ func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
 	t := begin(m, cmp.Or(armed.By, api.ActorOperator), now)
 	t.lapse()
 	if writing(m, now) {
-		return nil, &BusyError{MAC: Called(m), What: "arm", Done: m.Progress}
+		return nil, busy(m, "arm")
 	}
 	if m.Armed != nil {
 		t.note(cancelled("replaced by another arm"))
@@ -87,7 +95,7 @@ func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
 	}
 	armed.Since = now
 	m.Armed, m.Awaited = &armed, nil
-	m.Writing, m.Progress, m.Cause = false, nil, ""
+	m.Writing, m.Live, m.Progress, m.Cause = false, false, nil, ""
 	image := armed.Plan.Image
 	e := done(StepArm, "will be flashed with "+image.Name+" at its next network boot")
 	e.Image, e.Identity = &image, armed.IdentityName
@@ -113,7 +121,7 @@ func Cancel(m *api.Machine, actor string, now time.Time) ([]api.Event, error) {
 		return t.events, nil
 	}
 	if writing(m, now) {
-		return nil, &BusyError{MAC: Called(m), What: "cancel", Done: m.Progress}
+		return nil, busy(m, "cancel")
 	}
 	e := cancelled("cancelled: boots its local disk")
 	e.Plan = m.Armed.Plan.ID
@@ -127,7 +135,7 @@ func Cancel(m *api.Machine, actor string, now time.Time) ([]api.Event, error) {
 // Forget reports whether the machine's record may be dropped.
 func Forget(m *api.Machine, now time.Time) error {
 	if writing(m, now) {
-		return &BusyError{MAC: Called(m), What: "delete", Done: m.Progress}
+		return busy(m, "delete")
 	}
 	return nil
 }

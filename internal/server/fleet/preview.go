@@ -22,6 +22,7 @@ type Proposal struct {
 	Image   api.Image
 	Request api.FlashRequest
 	Known   []string // see api.Plan.Known
+	NewIDs  bool     // its identity asks for them: api.Identity
 }
 
 // Preview tells what the arm would do, as far as the last inventory tells.
@@ -33,7 +34,7 @@ func (p Proposal) Preview(now time.Time) (v api.Preview, refused error) {
 	v.Warnings = p.warnings(now)
 	refused = p.disk(&v)
 	if refused == nil && writing(&p.Machine, now) {
-		refused = &BusyError{MAC: Called(&p.Machine), What: "arm", Done: p.Machine.Progress}
+		refused = busy(&p.Machine, "arm")
 	}
 	if refused != nil {
 		v.Refusal = refused.Error()
@@ -60,6 +61,7 @@ func (p Proposal) warnings(now time.Time) []string {
 	if m.Writing {
 		out = append(out, "an earlier flash was cut off: its disk may not boot now")
 	}
+	out = append(out, p.instant()...)
 	if p.Request.Wipe {
 		out = append(out, "the disk is overwritten whatever it holds")
 	}
@@ -67,6 +69,22 @@ func (p Proposal) warnings(now time.Time) []string {
 		out = append(out, fmt.Sprintf("the image is for %s, the machine is %s", p.Image.Arch, m.Inventory.Arch))
 	}
 	return out
+}
+
+// instant tells what an instant handoff brings, or why there will be none.
+func (p Proposal) instant() []string {
+	why := p.Image.Instant
+	switch {
+	case p.Request.Handoff != "instant":
+		return nil
+	case why == api.InstantReady && p.NewIDs:
+		why = "new IDs are given to a disk that nobody uses"
+	case why == api.InstantReady:
+		return []string{"its system runs before its disk is complete: if the machine loses power or restarts until then, what the system wrote is lost, and it is flashed again"}
+	case why == "":
+		why = "the image was stored without a look at whether its system can; add it again"
+	}
+	return []string{"no instant handoff, the system is entered when its disk is complete: " + why}
 }
 
 // disk finds the disk and what would be lost on it.

@@ -91,11 +91,22 @@ func Lapse(m *api.Machine, now time.Time) []api.Event {
 	return t.events
 }
 
+// cutShort notes that a system runs no more whose disk was not complete yet.
+// The arm stands: the machine is flashed again.
+func (t *turn) cutShort() {
+	m := t.m
+	if !m.Live {
+		return
+	}
+	m.Live, m.Awaited = false, nil
+	t.note(done(StepBoot, "was restarted before its disk was complete: what its new system wrote is lost, and it is flashed again"))
+}
+
 // disarm uses up or takes back the arm.
 func (t *turn) disarm(state string, e api.Event) {
 	m := t.m
 	m.Armed = nil
-	m.Writing = false
+	m.Writing, m.Live = false, false
 	m.Progress = nil
 	m.Cause = ""
 	t.enter(state, e)

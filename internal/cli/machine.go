@@ -105,6 +105,9 @@ func machineTable(machines []api.Machine, now time.Time) table {
 // stateText is the state with what a person must know beside it.
 func stateText(m *api.Machine) string {
 	text := printable(m.State)
+	if m.Live && m.Progress != nil && m.Progress.Total > 0 {
+		text += fmt.Sprintf(", %d %% on disk", onDisk(m))
+	}
 	switch {
 	case !m.Stuck.IsZero():
 		text += ", stuck"
@@ -115,6 +118,15 @@ func stateText(m *api.Machine) string {
 		text += ", conflict"
 	}
 	return text
+}
+
+// onDisk is how much of a live machine's disk is there, in percent. When it is
+// all written, what follows only proves it.
+func onDisk(m *api.Machine) int {
+	if m.Progress.Phase == "write" {
+		return percent(m.Progress)
+	}
+	return 100
 }
 
 // doneText is the state with how far a flash is.

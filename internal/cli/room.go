@@ -38,6 +38,9 @@ func newRoom(ids []string) *room {
 
 // underWay reports whether more is to come of the machine by itself.
 func underWay(m *api.Machine) bool {
+	if m.Live {
+		return m.State != api.MachineFailed
+	}
 	switch m.State {
 	case api.MachineArmed, api.MachineBooting, api.MachineFlashing, api.MachineHandingOff:
 		return true
@@ -61,7 +64,13 @@ func (r *room) set(m api.Machine) (w *watched, changed bool) {
 	}
 	w.began = w.began || old.began
 	r.machines[m.ID] = w
-	return w, stateText(&old.Machine) != stateText(&m) || old.Cause != m.Cause
+	return w, still(old.Machine) != still(m) || old.Cause != m.Cause
+}
+
+// still is the state without how far a flash is.
+func still(m api.Machine) string {
+	m.Progress = nil
+	return stateText(&m)
 }
 
 // remove notes that the server forgot a machine.
@@ -171,7 +180,7 @@ func (r *room) totals() totals {
 // timeLeft is what the phase under way still takes at its rate of now.
 func timeLeft(m *api.Machine) (time.Duration, bool) {
 	p := m.Progress
-	if m.State != api.MachineFlashing || !m.Stuck.IsZero() || p == nil || !(p.Rate >= 1) || p.Total <= p.Done {
+	if m.State != api.MachineFlashing && !m.Live || !m.Stuck.IsZero() || p == nil || !(p.Rate >= 1) || p.Total <= p.Done {
 		return 0, false
 	}
 	seconds := float64(p.Total-p.Done) / p.Rate

@@ -245,7 +245,7 @@ func (w *watched) sentence() string {
 		return "forgotten"
 	}
 	text := stateText(&w.Machine)
-	if w.State == api.MachineFlashing && w.Progress != nil && w.Progress.Total > 0 {
+	if (w.State == api.MachineFlashing || w.Live) && w.Progress != nil && w.Progress.Total > 0 {
 		text += ": " + progressText(w.Progress)
 		if left, ok := timeLeft(&w.Machine); ok {
 			text += fmt.Sprintf(", %s, %s left", rateText(w.Progress.Rate), clockText(left))

@@ -416,7 +416,7 @@ func TestCompletion(t *testing.T) {
 		"flash|--image|":          "web db",
 		"flash|--identity|":       "plain none",
 		"watch|-l|":               "rack=b7 role=web",
-		"flash|--handoff|":        "auto switch_root kexec reboot",
+		"flash|--handoff|":        "auto switch_root kexec reboot instant",
 		"events|--machine|":       "52:54:00:00:00:01 web-1 web-2 db-1.example.org",
 		"machine|edit|--image|":   "web db",
 		"serve|--dhcp|":           "auto server proxy off",

@@ -22,8 +22,8 @@ func (w *watched) line(width, nameWidth int, p palette) string {
 	nameWidth = min(nameWidth, widestName, max(width/3, narrowest))
 	head := column(display(&w.Machine), nameWidth) + "  "
 	state := stateText(&w.Machine)
-	flashing := w.State == api.MachineFlashing && w.Progress != nil && w.Progress.Total > 0 && !w.gone
-	if flashing && w.Stuck.IsZero() && w.Conflict == "" {
+	flashing := (w.State == api.MachineFlashing || w.Live) && w.Progress != nil && w.Progress.Total > 0 && !w.gone
+	if flashing && !w.Live && w.Stuck.IsZero() && w.Conflict == "" {
 		state = printable(w.Progress.Phase)
 	}
 	if w.gone {

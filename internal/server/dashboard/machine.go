@@ -60,7 +60,7 @@ func (d *Dashboard) machine(r *http.Request) (string, frame, error) {
 	v.ToDo = todo(&m)
 	v.CanStop = m.Armed != nil
 	v.CanArm = m.Armed == nil
-	if p := m.Progress; p != nil && p.Total > 0 && m.State == api.MachineFlashing {
+	if p := m.Progress; p != nil && p.Total > 0 && (m.State == api.MachineFlashing || m.Live) {
 		v.Percent = percent(p.Done, p.Total)
 		if p.Rate > 0 && p.Total > p.Done {
 			v.Left = seconds(time.Duration(float64(p.Total-p.Done) / p.Rate * float64(time.Second)))

@@ -78,7 +78,7 @@ func (d *Dashboard) room(r *http.Request) (string, frame, error) {
 		}
 		l := lookOf(m)
 		counts[l.Class]++
-		if m.Progress != nil && l.Class == "flashing" && m.Progress.Phase == "write" {
+		if m.Progress != nil && (l.Class == "flashing" || m.Live) && m.Progress.Phase == "write" {
 			v.Rate += m.Progress.Rate
 		}
 		if v.State != "" && v.State != l.Class {
@@ -121,7 +121,7 @@ func matches(m *api.Machine, text string) bool {
 func (d *Dashboard) tile(m *api.Machine, l look) tile {
 	t := tile{look: l, ID: "t-" + m.ID, Href: machinePath(m.ID), Name: name(m), Percent: -1, Conflict: m.Conflict != ""}
 	t.Short, t.Note = tail(9, t.Name), seconds(d.now().Sub(m.Since))
-	if p := m.Progress; p != nil && p.Total > 0 && (l.Class == "flashing" || l.Class == "stuck") {
+	if p := m.Progress; p != nil && p.Total > 0 && (l.Class == "flashing" || l.Class == "stuck" || m.Live) {
 		t.Percent, t.Reading = percent(p.Done, p.Total), p.Phase != "write"
 		t.Note = rate(p.Rate)
 	}

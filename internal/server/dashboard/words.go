@@ -45,6 +45,12 @@ func lookOf(m *api.Machine) look {
 	}
 	for _, l := range looks {
 		if l.Class == class {
+			if m.Live && class != "stuck" {
+				l.Says = "The new system runs while its disk is still being completed. If the machine loses power until then, it is flashed again."
+				if p := m.Progress; p != nil && p.Phase == "write" {
+					l.Word += fmt.Sprintf(", %d %% on disk", percent(p.Done, p.Total))
+				}
+			}
 			return l
 		}
 	}

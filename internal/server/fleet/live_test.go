@@ -1,0 +1,84 @@
+package fleet
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// A system that is entered while its disk is written is heard of before the
+// receipt, and is shown as running until and after it.
+func TestLive(t *testing.T) {
+	m, plan := &api.Machine{ID: mac, MAC: mac}, "plan-1"
+	armed := api.Armed{Plan: api.Plan{ID: plan, Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Handoff: "instant"}, Beacon: "secret"}
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	if _, err := Arm(m, armed, now); err != nil {
+		t.Fatal(err)
+	}
+	hello := api.Hello{Version: api.Version, Session: "s1", Inventory: api.Inventory{MAC: mac}}
+	Hello(m, hello, "10.0.0.2", false, now)
+	var seq uint64
+	report := func(e api.Event) {
+		t.Helper()
+		seq++
+		e.Seq = seq
+		now = now.Add(time.Second)
+		if _, err := Report(m, api.Report{Session: m.Session, MAC: mac, Plan: plan, Events: []api.Event{e}}, "10.0.0.2", now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	progress := func(done int64) api.Event {
+		return api.Event{Step: StepFlash, State: api.StateProgress, Progress: &api.Progress{Phase: "write", Done: done, Total: 100}}
+	}
+	is := func(state string, live bool) {
+		t.Helper()
+		if m.State != state || m.Live != live || live != (m.Armed != nil) {
+			t.Errorf("state %q, live %v, armed %v; want %q, live %v", m.State, m.Live, m.Armed != nil, state, live)
+		}
+	}
+	live := api.Event{Step: "handoff", State: api.StateDone, Live: true, Message: "runs"}
+	report(progress(10))
+	report(live)
+	is(api.MachineHandingOff, true)
+	report(progress(20))
+	is(api.MachineHandingOff, true)
+	if _, ok := Beacon(m, "secret", "10.0.0.3", now); !ok {
+		t.Error("the beacon of a live system was refused")
+	}
+	is(api.MachineRunning, true)
+	report(progress(60))
+	is(api.MachineRunning, true)
+	if m.Progress == nil || m.Progress.Done != 60 || m.System != nil {
+		t.Errorf("progress %v, system %v; want 60 and a disk of which nothing is said", m.Progress, m.System)
+	}
+	var busy *BusyError
+	if _, err := Cancel(m, "", now); !errors.As(err, &busy) || !busy.Live {
+		t.Errorf("Cancel() of a live machine = %v; want that its system runs from that disk", err)
+	}
+	if _, err := Arm(m, armed, now); !errors.As(err, &busy) {
+		t.Errorf("Arm() of a live machine = %v; want a refusal", err)
+	}
+
+	// A restart before the end: the same arm, the flash again.
+	if d, _ := Boot(m, api.Inventory{MAC: mac}, nil, now.Add(time.Second)); d.Image == nil {
+		t.Error("a machine that was restarted too early was sent to its disk")
+	}
+	if m.Live || m.Armed == nil || m.State != api.MachineBooting {
+		t.Errorf("after a restart: live %v, armed %v, %q; want an armed machine that boots", m.Live, m.Armed != nil, m.State)
+	}
+	hello.Session, now = "s2", now.Add(2*time.Second)
+	if a, _ := Hello(m, hello, "10.0.0.2", false, now); a.Action != api.ActionFlash || a.Plan.ID != plan {
+		t.Errorf("Hello() after a restart = %+v; want the same plan", a)
+	}
+	seq = 0
+	report(progress(10))
+	report(live)
+	Beacon(m, "secret", "10.0.0.3", now)
+	report(api.Event{Step: "handoff", State: api.StateProgress, Receipt: &api.Receipt{Plan: plan, Image: "sha256:1", Handoff: "instant"}})
+	is(api.MachineRunning, false)
+	if m.System == nil || m.Receipt == nil || m.Writing || m.Progress != nil {
+		t.Errorf("after the receipt: system %v, receipt %v, writing %v, progress %v", m.System, m.Receipt, m.Writing, m.Progress)
+	}
+}

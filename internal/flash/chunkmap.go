@@ -56,12 +56,14 @@ type chunkMap struct {
 	over  map[int]*overwrite
 	hurry []int  // to be proved now: a write waits for that
 	early bitmap // proved while something was still being zeroed
+	seen  bitmap // found right when the system read it, and not proved yet
+	sees  bitmap // being looked at for that
 }
 
 // newChunkMap starts with everything absent, but for held chunks of zeros:
 // those are zero in memory already.
 func newChunkMap(t *golden.Table, held *heldChunks) *chunkMap {
-	m := &chunkMap{table: t, held: held, state: make([]state, t.Len()), over: map[int]*overwrite{}, early: newBitmap(t.Len())}
+	m := &chunkMap{table: t, held: held, state: make([]state, t.Len()), over: map[int]*overwrite{}, early: newBitmap(t.Len()), seen: newBitmap(t.Len()), sees: newBitmap(t.Len())}
 	m.changed.L = &m.mu
 	for i := range m.state {
 		m.state[i] = absent
@@ -276,6 +278,7 @@ func (m *chunkMap) put(i int, s state) {
 		s = m.settleOverwrite(i, s)
 	}
 	m.state[i] = s
+	m.seen.put(i, false)
 	switch s {
 	case absent:
 		m.absent = min(m.absent, i)

@@ -205,15 +205,19 @@ func (l *Live) sectors(off int64, n int) (a, b int) {
 }
 
 // readLanded reads from a chunk that was written but not proved: from memory,
-// or from the medium if the whole of the chunk is right there. ok is false when
-// the chunk has come further meanwhile.
+// or from the medium if the whole of the chunk is right there, which one reader
+// finds out for all. ok is false when the chunk has come further meanwhile.
 func (l *Live) readLanded(i int, p []byte, at int64) (ok bool, err error) {
 	if l.lately.read(i, p, at) {
 		return true, nil
 	}
+	if !l.chunks.beginLook(l.ctx, i) {
+		return false, context.Cause(l.ctx)
+	}
 	buf := l.buffers.get()
 	defer l.buffers.put(buf)
 	right, err := l.holds(l.medium, i, buf)
+	l.chunks.endLook(i, right)
 	if err != nil {
 		return false, err
 	}
@@ -222,8 +226,6 @@ func (l *Live) readLanded(i int, p []byte, at int64) (ok bool, err error) {
 		return false, l.chunks.waitProved(l.ctx, i)
 	}
 	copy(p, buf[at:])
-	_, length := l.table.Extent(i)
-	l.lately.add(i, buf[:length])
 	return true, nil
 }
 

@@ -39,6 +39,8 @@ func (m *chunkMap) readable(i, a, b int, trusting bool) how {
 	switch s := m.state[i]; {
 	case s >= verified || trusting && s == written:
 		return fromMedium
+	case s >= written && m.seen.has(i):
+		return fromMedium
 	case s >= written:
 		return asLanded
 	case over != nil && over.sectors.all(a, b):
@@ -183,6 +185,35 @@ func (m *chunkMap) proved(i int, right bool) bool {
 		m.put(i, proving)
 	}
 	return true
+}
+
+// beginLook lets one reader at a time look at chunk i, which has landed. It
+// reports false when the chunk has come further meanwhile, or ctx is done;
+// otherwise endLook must follow.
+func (m *chunkMap) beginLook(ctx context.Context, i int) (begun bool) {
+	m.await(ctx, func() bool {
+		if m.state[i] >= verified || m.seen.has(i) {
+			return true
+		}
+		if m.sees.has(i) {
+			return false
+		}
+		m.sees.put(i, true)
+		begun = true
+		return true
+	})
+	return begun
+}
+
+// endLook takes note of whether the medium held the right bytes of chunk i.
+// That serves other reads; it proves nothing, for the disk's cache may have
+// answered.
+func (m *chunkMap) endLook(i int, right bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sees.put(i, false)
+	m.seen.put(i, right && (m.state[i] == written || m.state[i] == proving))
+	m.changed.Broadcast()
 }
 
 // waitProved waits until chunk i was proved.

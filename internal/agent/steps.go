@@ -55,6 +55,7 @@ func (a *Agent) loadDrivers(ctx context.Context) (string, error) {
 			}
 		})
 	}
+	a.guard("early modules", modules.LoadEarly)
 	devices, err := modules.Coldplug(ctx)
 	if err != nil {
 		return "", err

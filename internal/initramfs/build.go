@@ -11,6 +11,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
+
+	"github.com/gild-dev/gild/internal/initramfs/kmod"
 )
 
 // MaxSize is what the generic initramfs may take, in bytes, with everything in it.
@@ -26,6 +28,7 @@ type Parts struct {
 	Modules     io.Reader   // an archive of [WriteModules]; nil for none
 	Busybox     []byte      // a static busybox, for the rescue shell; nil for none
 	Applets     []string    // names under /bin that lead to busybox
+	Early       []string    // names of modules that are needed soon in any case
 	Extra       []File      // whatever else, by path
 	Compression Compression // empty means [Zstd]
 }
@@ -80,6 +83,9 @@ func collect(parts Parts) (entries, error) {
 				records = append(records, cpio.Symlink("bin/"+name, "busybox"))
 			}
 		}
+	}
+	if parts.Early != nil {
+		records = append(records, file(kmod.EarlyList, []byte(strings.Join(parts.Early, "\n")+"\n"), 0o644))
 	}
 	for _, f := range parts.Extra {
 		if f.Perm == 0 {

@@ -65,6 +65,7 @@ func whole(t testing.TB) Parts {
 	return Parts{
 		Agent: []byte("\x7fELF agent"), Modules: bytes.NewReader(archive),
 		Busybox: []byte("\x7fELF busybox"), Applets: []string{"sh", "busybox", "ls"},
+		Early: []string{"xfs"},
 		Extra: []File{{Name: "etc/gild/ca.pem", Data: []byte("PEM"), Perm: 0o600}},
 	}
 }
@@ -107,7 +108,7 @@ func TestBuildHolds(t *testing.T) {
 	}
 	const dir, plain, link, char = cpio.S_IFDIR | 0o755, cpio.S_IFREG, cpio.S_IFLNK | 0o777, cpio.S_IFCHR
 	want := map[string]uint64{
-		"bin": dir, "dev": dir, "etc": dir, "etc/gild": dir, "lib": dir, "lib/firmware": dir, "lib/firmware/x": dir,
+		"bin": dir, "dev": dir, "etc": dir, "etc/gild": dir, "etc/modules-load.d": dir, "etc/modules-load.d/gild.conf": plain | 0o644, "lib": dir, "lib/firmware": dir, "lib/firmware/x": dir,
 		"lib/modules": dir, "lib/modules/6.1": dir, "lib/modules/6.1/kernel": dir, "lib/modules/6.1/kernel/net": dir,
 		"newroot": dir, "proc": dir, "run": dir, "sys": dir, "tmp": dir,
 		"init": plain | 0o755, "bin/busybox": plain | 0o755, "bin/sh": link, "bin/ls": link,

@@ -73,6 +73,9 @@ func (b *InitramfsBuilder) parts(im *golden.Image) (initramfs.Parts, error) {
 		return initramfs.Parts{}, err
 	}
 	p := initramfs.Parts{Agent: agent, Compression: initramfs.Compression(boot.Initramfs)}
+	if boot.Root.FileSystem != "" {
+		p.Early = []string{boot.Root.FileSystem}
+	}
 	if b.Busybox != nil {
 		p.Busybox, p.Applets = b.Busybox.Program, b.Busybox.Applets
 	}

@@ -33,14 +33,20 @@ type Loader struct {
 	index *kmod.Index
 
 	mu     sync.Mutex
-	tried  map[string]error // by module name; nil error: it is in the kernel
+	tried  map[string]*attempt // by module name
 	loaded int
+}
+
+// attempt is the one try to load a module.
+type attempt struct {
+	done chan struct{} // closed when err is what became of it
+	err  error         // nil: the module is in the kernel
 }
 
 // New reads the module index in dir, lib/modules/RELEASE. A directory that
 // does not exist is a kernel with everything built in: nothing to load.
 func New(dir string) (*Loader, error) {
-	l := &Loader{dir: dir, tried: map[string]error{}}
+	l := &Loader{dir: dir, tried: map[string]*attempt{}}
 	index, err := kmod.Load(os.DirFS(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil
@@ -118,8 +124,6 @@ func (l *Loader) LoadWith(name, params string) error {
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for _, m := range order {
 		own := ""
 		if m.Name == kmod.CanonicalName(names[0]) {
@@ -137,11 +141,38 @@ func (l *Loader) LoadWith(name, params string) error {
 	return nil
 }
 
-// insert loads m unless that was tried before. l.mu is held.
-func (l *Loader) insert(m kmod.Module, params string) error {
-	if err, ok := l.tried[m.Name]; ok {
-		return err
+// LoadEarly loads what the initramfs lists to be loaded beside the drivers: what
+// will be needed later and takes its time.
+func (l *Loader) LoadEarly() {
+	list, err := os.ReadFile(filepath.Join(l.root(), kmod.EarlyList))
+	if err != nil {
+		return // there is none
 	}
+	for name := range strings.FieldsSeq(string(list)) {
+		if err := l.Load(name); err != nil {
+			l.log().Debug("an early module did not load", "module", name, "error", err)
+		}
+	}
+}
+
+// root is that of the file system that the modules are in.
+func (l *Loader) root() string { return filepath.Join(l.dir, "../../..") }
+
+// insert loads m unless that was tried before; who comes while another is at
+// it waits. Different modules load side by side: some take a second.
+func (l *Loader) insert(m kmod.Module, params string) error {
+	l.mu.Lock()
+	t, ok := l.tried[m.Name]
+	if !ok {
+		t = &attempt{done: make(chan struct{})}
+		l.tried[m.Name] = t
+	}
+	l.mu.Unlock()
+	if ok {
+		<-t.done
+		return t.err
+	}
+	defer close(t.done)
 	insert := l.Insert
 	if insert == nil {
 		insert = Insert
@@ -149,15 +180,14 @@ func (l *Loader) insert(m kmod.Module, params string) error {
 	err := insert(filepath.Join(l.dir, m.Path), params)
 	switch {
 	case err == nil:
+		l.mu.Lock()
 		l.loaded++
+		l.mu.Unlock()
 		l.log().Debug("module loaded", "module", m.Name)
-	case errors.Is(err, unix.EEXIST):
-		err = nil
-	default:
-		err = fmt.Errorf("loading module %s: %w", m.Name, err)
+	case !errors.Is(err, unix.EEXIST):
+		t.err = fmt.Errorf("loading module %s: %w", m.Name, err)
 	}
-	l.tried[m.Name] = err
-	return err
+	return t.err
 }
 
 func (l *Loader) log() *slog.Logger {

@@ -11,13 +11,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/initramfs/kmod"
 )
 
 // release lays out a lib/modules/RELEASE as depmod would: virtio_net needs
 // net_failover needs failover; xfs wishes for crc32c and needs libcrc32c.
 func release(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "lib/modules/6.1")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for name, text := range map[string]string{
 		"modules.dep": "kernel/virtio_net.ko: kernel/net_failover.ko kernel/failover.ko\n" +
 			"kernel/net_failover.ko: kernel/failover.ko\nkernel/failover.ko:\n" +
@@ -101,6 +106,58 @@ func TestLoadByName(t *testing.T) {
 		if diff := cmp.Diff(tt.want, *inserted); diff != "" {
 			t.Errorf("Load(%q), fail %v, inserted (-want +got):\n%s", tt.name, tt.fail, diff)
 		}
+	}
+}
+
+// What takes long to load stops nothing else from loading; who needs it waits.
+func TestLoadEarly(t *testing.T) {
+	l, _ := loader(t, nil)
+	list := filepath.Join(l.root(), kmod.EarlyList)
+	if err := os.MkdirAll(filepath.Dir(list), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(list, []byte("absent\nxfs\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	loading, load := make(chan string, 9), make(chan struct{})
+	l.Insert = func(path, params string) error {
+		if filepath.Base(path) == "xfs.ko" {
+			loading <- params
+			<-load
+		}
+		return nil
+	}
+	go l.LoadEarly()
+	<-loading
+	if err := l.Load("virtio_net"); err != nil || l.Loaded() != 5 {
+		t.Errorf("Load(virtio_net) while xfs loads = %v, %d loaded; want nil, 5", err, l.Loaded())
+	}
+	waited := make(chan error)
+	go func() { waited <- l.Load("xfs") }()
+	select {
+	case err := <-waited:
+		t.Errorf("Load(xfs) = %v before it was loaded", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(load)
+	if err := <-waited; err != nil || len(loading) != 0 {
+		t.Errorf("Load(xfs) = %v, inserted %d times more; want nil, none", err, len(loading))
+	}
+}
+
+// Parameters are the module's own, not those of what it needs.
+func TestLoadWith(t *testing.T) {
+	l, _ := loader(t, nil)
+	got := map[string]string{}
+	l.Insert = func(path, params string) error {
+		got[filepath.Base(path)] = params
+		return nil
+	}
+	if err := l.LoadWith("virtio-net", "napi_tx=0 csum=1"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"failover.ko": "", "net_failover.ko": "", "virtio_net.ko": "napi_tx=0 csum=1"}, got); diff != "" {
+		t.Errorf("parameters (-want +got):\n%s", diff)
 	}
 }
 

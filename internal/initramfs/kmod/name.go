@@ -13,6 +13,10 @@ import (
 	"strings"
 )
 
+// EarlyList is the file of an initramfs, without a leading slash, that names
+// modules to be loaded beside the drivers, one a line (modules-load.d(5)).
+const EarlyList = "etc/modules-load.d/gild.conf"
+
 // Module is one loadable module.
 type Module struct {
 	Name string // with '_' for '-', without suffix: "virtio_net"

@@ -9,7 +9,8 @@ import (
 // A system that starts reads a little here and there and waits for each piece.
 // As long as it does, what it demands goes first, and all other work on its
 // disk pauses: for a few times as long as a demand takes, so that the next one
-// finds the link and the disk free.
+// finds the link and the disk free. Between its demands it computes, and the
+// cores are its own, but for one worker's.
 const (
 	calmFactor   = 4 // pauses last that many demands
 	shortestCalm = 20 * time.Millisecond
@@ -17,6 +18,10 @@ const (
 	// longestYield is how long all other work pauses at most, however much is
 	// demanded, until one piece of it is done: the disk must become complete.
 	longestYield = 2 * time.Second
+	// busyFor is how long after a demand a system counts as one that starts.
+	busyFor = 4 * time.Second
+	// sparePause is how often a worker that is spared looks whether it is.
+	sparePause = 100 * time.Millisecond
 )
 
 // errandWorkers is how many workers bring nothing but what is demanded.
@@ -97,10 +102,18 @@ func (p *pressure) rest(now time.Time) time.Duration {
 }
 
 // yield waits while a system demands chunks. Who waits longest goes first, and
-// the next one's wait begins after that.
-func (f *Flight) yield(ctx context.Context) error {
+// the next one's wait begins after that. A spare worker waits until the system
+// has started.
+func (f *Flight) yield(ctx context.Context, spare bool) error {
 	if f.Move == nil {
 		return nil
+	}
+	for spare && f.busy() {
+		select {
+		case <-time.After(sparePause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	select {
 	case f.demand.gate <- struct{}{}:
@@ -122,12 +135,11 @@ func (f *Flight) yield(ctx context.Context) error {
 	return nil
 }
 
-// busy reports whether a system has demanded something within the last
-// seconds.
+// busy reports whether a system has demanded something lately.
 func (f *Flight) busy() bool {
 	f.demand.mu.Lock()
 	defer f.demand.mu.Unlock()
-	return time.Since(f.demand.last) < 2*time.Second
+	return time.Since(f.demand.last) < busyFor
 }
 
 func (f *Flight) spanBytes() int64 {

@@ -212,8 +212,8 @@ func (f *Flight) writeAll(ctx context.Context) error {
 			return do(ctx)
 		})
 	}
-	for range f.Workers {
-		begin(f.fetch)
+	for n := range f.Workers {
+		begin(func(ctx context.Context) error { return f.fetch(ctx, n > 0) })
 	}
 	begin(f.zero)
 	g.Go(func() error { return f.surveyRest(ctx) })

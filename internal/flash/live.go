@@ -56,7 +56,8 @@ func (f *Flight) goLive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.demand.last = time.Now() // the system is about to begin
+	// The system is about to begin: it finds everything calm.
+	f.demand.last, f.demand.took = time.Now(), longestCalm/calmFactor
 	f.live = &Live{Flight: f, ctx: ctx, medium: medium, held: held}
 	go func() {
 		if err := f.proveHurried(ctx); err != nil && ctx.Err() == nil {

@@ -111,7 +111,7 @@ func (f *Flight) readUnknown(ctx context.Context, medium blockdev.ReadBack) erro
 	buf := f.buffers.get()
 	defer f.buffers.put(buf)
 	for ctx.Err() == nil {
-		if err := f.yield(ctx); err != nil {
+		if err := f.yield(ctx, false); err != nil {
 			return err
 		}
 		i, ok := f.chunks.examine(f.survey.skip)

@@ -36,10 +36,10 @@ func (f *Flight) work(do func(*worker) error) error {
 }
 
 // fetch fetches and writes until nothing is left to claim.
-func (f *Flight) fetch(ctx context.Context) error {
+func (f *Flight) fetch(ctx context.Context, spare bool) error {
 	return f.work(func(w *worker) error {
 		for {
-			if err := f.yield(ctx); err != nil {
+			if err := f.yield(ctx, spare); err != nil {
 				return err
 			}
 			span := f.chunks.claim(ctx, f.spanBytes())

@@ -15,7 +15,7 @@ const zeroBytes = 256 << 20
 func (f *Flight) zero(ctx context.Context) error {
 	most := max(1, int(f.zeroBytes()/f.table.ChunkSize))
 	for ctx.Err() == nil {
-		if err := f.yield(ctx); err != nil {
+		if err := f.yield(ctx, false); err != nil {
 			return err
 		}
 		first, next := f.chunks.claimZeros(most)

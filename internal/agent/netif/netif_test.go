@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +29,7 @@ func TestNetwork(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestInside", "-test.v", "-test.timeout=50s")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestInside", "-test.v", "-test.timeout=100s")
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -152,5 +153,113 @@ func TestInsideErrorNamesEachLink(t *testing.T) {
 	run(t, "ip link del deaf0")
 	if _, err := Up(t.Context(), Config{Patience: 200 * time.Millisecond}); err == nil || !strings.Contains(err.Error(), "no wired network card") {
 		t.Errorf("Up() without links = %v; want that there is no card", err)
+	}
+}
+
+func TestNamesLinks(t *testing.T) {
+	for _, tt := range []struct {
+		path, text string
+		want       bool
+	}{
+		{"etc/udev/rules.d/70-persistent-net.rules", `SUBSYSTEM=="net", ATTR{address}=="52:54:00:12:34:56", NAME="lan0"`, true},
+		{"usr/lib/udev/rules.d/71-biosdevname.rules", `PROGRAM="/sbin/biosdevname -i %k", NAME:="%c"`, true},
+		{"etc/udev/rules.d/80-asks.rules", `NAME=="eth0", ENV{X}="1"`, false},
+		{"etc/udev/rules.d/90-comment.rules", "# NAME=\"lan0\"\nKERNEL==\"sda\", SYMLINK+=\"disk\"\n", false},
+		{"usr/lib/udev/rules.d/80-net-setup-link.rules", `NAME=="", ENV{ID_NET_NAME}!="", NAME="$env{ID_NET_NAME}"`, false},
+	} {
+		root := t.TempDir()
+		path := filepath.Join(root, tt.path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(tt.text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if got := namesLinks(root); got != tt.want {
+			t.Errorf("%s, %s: names links %v; want %v", tt.path, tt.text, got, tt.want)
+		}
+	}
+}
+
+// The system that a link was given to may change everything about it. What it
+// leaves unusable gets its lease back, and each change is told.
+func TestInsideTend(t *testing.T) {
+	skipOutside(t)
+	dnsmasq(t, peer(t, "card0"), "1h")
+	c, err := Up(t.Context(), Config{Patience: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease := c.Lease.Addr.String()
+	moved, root := make(chan struct{}, 100), t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Tend(ctx, c.Handed(), func() { moved <- struct{}{} }, slog.New(slog.DiscardHandler))
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	// has waits until the link card1 has an address, and a move was told.
+	has := func(what, addr string) {
+		t.Helper()
+		for until := time.Now().Add(15 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+			out, err := exec.Command("ip", "-4", "addr", "show", "up", "dev", "card1").Output()
+			if err == nil && strings.Contains(string(out), "inet "+addr) {
+				break
+			}
+			if time.Now().After(until) {
+				t.Fatalf("%s: %s, %v; want %s", what, out, err, addr)
+			}
+		}
+		select {
+		case <-moved:
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s: no move was told", what)
+		}
+		for len(moved) > 0 {
+			<-moved
+		}
+	}
+	// What udev does with a link that is up, which it cannot rename.
+	run(t, "ip link property add dev card0 altname card1")
+	record := "I:1\nE:ID_BUS=pci\nE:ID_NET_NAME=card1\nE:ID_NET_DRIVER=veth\nG:systemd\n"
+	records := filepath.Join(root, "run/udev/data")
+	if err := os.MkdirAll(records, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(records, fmt.Sprintf("n%d", c.Handed().Index)), []byte(record), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	Name(ctx, c.Handed(), root, slog.New(slog.DiscardHandler))
+	has("named by udev", lease)
+	run(t, "ip link set card1 down")
+	time.Sleep(2 * tendEvery)
+	has("taken down", lease)
+	run(t, "ip addr flush dev card1")
+	run(t, "ip addr add 10.7.0.99/24 dev card1")
+	has("given another address", "10.7.0.99/24")
+	time.Sleep(tendGrace + 2*tendEvery)
+	if out, err := exec.Command("ip", "-4", "addr", "show", "dev", "card1").Output(); err != nil || strings.Contains(string(out), lease) {
+		t.Errorf("a link with an address of the system's own has the lease too: %s, %v", out, err)
+	}
+	run(t, "ip addr flush dev card1")
+	has("without an address", lease)
+
+	run(t, "ip link add bridge0 type bridge")
+	run(t, "ip link set card1 master bridge0")
+	run(t, "ip addr flush dev card1")
+	run(t, "ip link set bridge0 up")
+	time.Sleep(tendGrace + 3*tendEvery)
+	if out, err := exec.Command("ip", "-4", "addr", "show", "dev", "card1").Output(); err != nil || strings.Contains(string(out), lease) {
+		t.Errorf("a port of a bridge got the lease back: %s, %v", out, err)
+	}
+	for len(moved) > 0 {
+		<-moved
+	}
+	run(t, "ip addr add 10.7.0.98/24 dev bridge0")
+	select {
+	case <-moved:
+	case <-time.After(5 * time.Second):
+		t.Error("the address of the bridge was not told")
 	}
 }

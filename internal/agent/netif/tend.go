@@ -30,7 +30,8 @@ const (
 )
 
 // Tend keeps the link usable until ctx is done. The system that has it may
-// take it down, flush or change its addresses; only where nobody gives it an
+// take it down, flush or change its addresses, make it a port of a bridge or a
+// bond, whose address is what counts then; only where nobody gives it an
 // address, or when it is taken down for good while it is still needed, does
 // it get the lease again. moved is called whenever its addresses are others
 // than before, as connections over the old ones are dead then.
@@ -43,7 +44,7 @@ func Tend(ctx context.Context, h Handed, moved func(), log *slog.Logger) {
 			log.Info("addresses changed", "now", addrs)
 			moved()
 		}
-		if addrs != "" || link == nil {
+		if addrs != "" || link == nil || link.Attrs().MasterIndex != 0 {
 			since = time.Now()
 			continue
 		}
@@ -57,8 +58,8 @@ func Tend(ctx context.Context, h Handed, moved func(), log *slog.Logger) {
 	}
 }
 
-// state returns the link, nil for a moment in which it is not there, and its
-// addresses, none while it is down.
+// state returns the link, nil for a moment in which it is not there, and the
+// addresses that it or what it is a port of has, none while it is down.
 func (h Handed) state() (link netlink.Link, addrs string) {
 	link, err := netlink.LinkByIndex(h.Index)
 	if err != nil {
@@ -67,7 +68,13 @@ func (h Handed) state() (link netlink.Link, addrs string) {
 	if link.Attrs().Flags&net.FlagUp == 0 {
 		return link, ""
 	}
-	list, err := netlink.AddrList(link, unix.AF_INET)
+	bearer := link
+	if master := link.Attrs().MasterIndex; master != 0 {
+		if bearer, err = netlink.LinkByIndex(master); err != nil {
+			return nil, ""
+		}
+	}
+	list, err := netlink.AddrList(bearer, unix.AF_INET)
 	if err != nil {
 		return nil, ""
 	}

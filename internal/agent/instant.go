@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"path/filepath"
 	"runtime"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/disk/devmapper"
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden"
 )
@@ -28,8 +26,11 @@ import (
 // (keeper.go). They talk in JSON over two pipes until PID 1 is the new
 // system's init.
 
-// brief is what the keeper is told first.
+// brief is what the keeper is told first. The image's chunk table, which may
+// be long, comes as the file tableFD.
 type brief struct {
+	Config  *golden.Config
+	Blob    golden.Descriptor // of the disk
 	Server  string
 	Session string
 	MAC     string
@@ -154,9 +155,14 @@ func (a *Agent) startKeeper(ctx context.Context) (*keeperProc, error) {
 		return nil, errors.Join(err, say.Close())
 	}
 	defer toWrite.Close()
+	table, err := tableFile(a.image.Table)
+	if err != nil {
+		return nil, errors.Join(err, say.Close(), hear.Close())
+	}
+	defer table.Close()
 	k := &keeperProc{kids: a.kids, say: json.NewEncoder(say), hear: make(chan reply, 2), pipes: []*os.File{say, hear}, stopped: make(chan struct{})}
 	k.process, err = startFlusher(a.kids, "/init", []string{keeperName}, &os.ProcAttr{
-		Dir: "/", Env: []string{}, Files: []*os.File{toRead, toWrite, toWrite}, Sys: &syscall.SysProcAttr{Chroot: cage, Setsid: true},
+		Dir: "/", Env: []string{}, Files: []*os.File{toRead, toWrite, toWrite, tableFD: table}, Sys: &syscall.SysProcAttr{Chroot: cage, Setsid: true},
 	})
 	if err != nil {
 		return nil, errors.Join(err, say.Close(), hear.Close())
@@ -173,6 +179,7 @@ func (a *Agent) startKeeper(ctx context.Context) (*keeperProc, error) {
 	})
 	a.stopReports()
 	b := brief{
+		Config: a.image.Config, Blob: a.image.Disk,
 		Server: a.client.Server(), Session: a.session, MAC: a.conn.MAC, Link: a.conn.Handed(), Plan: a.plan, Disk: a.disk, Queue: a.queue.take(),
 	}
 	err = k.say.Encode(b)
@@ -188,6 +195,26 @@ func (a *Agent) startKeeper(ctx context.Context) (*keeperProc, error) {
 		})
 	})
 	return k, err
+}
+
+// tableFD is the keeper's descriptor of the chunk table.
+const tableFD = 3
+
+// tableFile returns a file without a name that holds a chunk table.
+func tableFile(t *golden.Table) (*os.File, error) {
+	fd, err := unix.MemfdCreate("chunks", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("handing over the chunk table: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "chunks")
+	_, err = t.WriteTo(f)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("handing over the chunk table: %w", err), f.Close())
+	}
+	return f, nil
 }
 
 // startFlusher starts a program that the kernel may need in order to free
@@ -248,7 +275,11 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(seedUdev(r.Parts), a.holdReboot(k)); err != nil {
+	err = seedUdev(r.Parts)
+	if a.plan.HoldReboot {
+		err = errors.Join(err, holdReboot(runUnits, k.process.Pid))
+	}
+	if err != nil {
 		return errors.Join(err, mount.Unmount(newRoot))
 	}
 	a.note("handoff", "entering the system, whose disk is completed underneath")
@@ -271,75 +302,16 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 	return errors.Join(err, mount.Unmount(newRoot))
 }
 
-// seedUdev leaves what an initramfs with udev in it would: without, the rules
-// of the new system take no notice of device-mapper devices that are there
-// when they come (10-dm.rules, DM_UDEV_PRIMARY_SOURCE_FLAG).
-func seedUdev(parts map[int]livePart) error {
-	const dir = "/run/udev/data"
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("telling udev of the partitions: %w", err)
-	}
-	for _, p := range parts {
-		name := fmt.Sprintf("b%d:%d", p.Major, p.Minor)
-		if err := os.WriteFile(filepath.Join(dir, name), devmapper.UdevRecord(), 0o644); err != nil {
-			return fmt.Errorf("telling udev of the partitions: %w", err)
-		}
-	}
-	return nil
-}
-
-// holdUnit makes systemd wait for a process at an orderly shutdown, while the
-// network is still there.
-const holdUnit = `[Unit]
-Description=Completing the disk that this system was started from
-After=network.target network-online.target remote-fs.target
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/true
-ExecStop=/usr/bin/tail --pid=%d -f /dev/null
-TimeoutStopSec=infinity
-`
-
-// holdReboot makes an orderly reboot wait until the disk is complete, where
-// the plan wants that.
-func (a *Agent) holdReboot(k *keeperProc) error {
-	if !a.plan.HoldReboot {
-		return nil
-	}
-	const dir, name = "/run/systemd/system", "gild-complete-disk.service"
-	wants := filepath.Join(dir, "multi-user.target.wants")
-	err := os.MkdirAll(wants, 0o755)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, holdUnit, k.process.Pid), 0o644)
-	}
-	if err == nil {
-		err = os.Symlink("../"+name, filepath.Join(wants, name))
-	}
-	if err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("making reboots wait: %w", err)
-	}
-	return nil
-}
-
-// killOthers ends every process but this and the one to spare. Threads of the
-// kernel do not mind.
-func killOthers(proc string, spare int) {
-	dirs, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
-	for _, dir := range dirs {
-		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && pid != os.Getpid() && pid != spare {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
-	}
-}
-
 // dismiss ends the keeper, which lets the disk go.
 func (k *keeperProc) dismiss() error {
 	k.stop()
 	<-k.stopped
 	_ = k.pipes[0].Close() // its end: nobody needs it
-	ended := make(chan error, 1)
-	go func() { ended <- k.kids.wait(k.process) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = k.kids.wait(k.process) // how it ends is nothing to us: it has told, or was told to
+	}()
 	var err error
 	select {
 	case <-ended:

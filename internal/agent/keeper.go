@@ -10,12 +10,10 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
@@ -24,8 +22,8 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/devmapper"
 	"github.com/gild-dev/gild/internal/disk/nbd"
-	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/golden"
 )
 
 // keeper serves the disk to the system that runs from it, and completes it.
@@ -43,12 +41,6 @@ type keeper struct {
 
 	flown chan outcome // gets how the flight has ended
 	land  context.CancelFunc
-}
-
-// livePartition is a partition of the live disk with the name of its device.
-type livePartition struct {
-	partition.Partition
-	name string
 }
 
 const (
@@ -115,14 +107,14 @@ func (k *keeper) run(ctx context.Context) error {
 		return err
 	}
 	k.client = c
+	if err := k.takeImage(os.NewFile(tableFD, "chunks")); err != nil {
+		return err
+	}
 	k.queue.goOn(k.brief.Queue)
 	k.permit.grant(k.plan.ID)
 	k.queue.under(k.plan.ID)
 	k.startReports(ctx)
 	step, end := k.permit.begin(ctx)
-	if _, err := k.pullImage(step); err != nil {
-		return err
-	}
 	start := time.Now()
 	k.recorder = newRecorder(start)
 	left := false
@@ -138,6 +130,16 @@ func (k *keeper) run(ctx context.Context) error {
 		return errors.Join(err, k.giveUp())
 	}
 	return k.complete(ctx, start)
+}
+
+// takeImage takes over the image that PID 1 has fetched and checked.
+func (k *keeper) takeImage(chunks io.ReadCloser) error {
+	table, err := golden.ReadTable(chunks)
+	if err = errors.Join(err, chunks.Close()); err != nil {
+		return fmt.Errorf("taking over the chunk table: %w", err)
+	}
+	k.use(&golden.Image{Digest: golden.Digest(k.plan.Image.Digest), Config: k.brief.Config, Table: table, Disk: k.brief.Blob})
+	return nil
 }
 
 // outcome is how a flight has ended.
@@ -187,73 +189,6 @@ func (k *keeper) takeOff(ctx, step context.Context) error {
 	return k.answer.Encode(ready)
 }
 
-// serve makes devices of the live disk: one for each partition, over the
-// network block device.
-func (k *keeper) serve(ctx context.Context, live *flash.Live) (reply, error) {
-	var r reply
-	if k.plan.Grow {
-		plan, err := partition.GrowLast(live, live.Size(), live.SectorSize(), partition.GrowOptions{Below: k.image.Table.DiskSize})
-		if err != nil {
-			k.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
-		} else {
-			for _, e := range plan.Edits {
-				if _, err := live.WriteAt(e.Data, e.Offset); err != nil {
-					return r, fmt.Errorf("growing the last partition: %w", err)
-				}
-			}
-			r.Grown = plan.Grown
-		}
-	}
-	table, err := partition.Read(live, live.Size(), live.SectorSize())
-	if err != nil {
-		return r, err
-	}
-	// The partitions of what was on the disk are gone, and the kernel must
-	// not show them to a system that may know file systems of the same IDs.
-	if err := k.device.RereadPartitions(ctx, nil); err != nil {
-		return r, err
-	}
-	if err := k.device.Unlock(); err != nil {
-		return r, err
-	}
-	if k.dm, err = devmapper.Open("/dev/mapper/control"); err != nil {
-		return r, err
-	}
-	if k.network, err = nbd.Attach("/dev/nbd0", live.Size(), live.SectorSize()); err != nil {
-		return r, err
-	}
-	k.guard("network disk", func() {
-		err := k.network.Serve(ctx, live, nbd.Options{OnError: func(op string, off int64, err error) {
-			k.log.Error("the system's disk fails", "doing", op, "at", off, "error", err)
-		}})
-		if err != nil {
-			k.log.Error("the system's disk is not served any more", "error", err)
-		}
-	})
-	r.Parts = map[int]livePart{}
-	major, minor := k.network.Number()
-	for _, p := range table.Partitions {
-		if p.TypeName == "extended" {
-			continue
-		}
-		name := "gild" + strconv.Itoa(p.Number)
-		dmMajor, dmMinor, err := k.dm.Create(name, fmt.Sprintf("part%d-gild-%s", p.Number, table.DiskID))
-		if err != nil {
-			return r, fmt.Errorf("partition %d: %w", p.Number, err)
-		}
-		k.parts = append(k.parts, livePartition{p, name})
-		err = k.dm.Load(name, devmapper.Linear{Size: p.Size, Major: major, Minor: minor, Start: p.Start})
-		if err == nil {
-			err = k.dm.Resume(name)
-		}
-		if err != nil {
-			return r, fmt.Errorf("partition %d: %w", p.Number, err)
-		}
-		r.Parts[p.Number] = livePart{"/dev/dm-" + strconv.FormatUint(uint64(dmMinor), 10), dmMajor, dmMinor}
-	}
-	return r, nil
-}
-
 // listen takes in what PID 1 says until it is gone: into the new system, left
 // says, or because it has given up.
 func (k *keeper) listen() (left bool, err error) {
@@ -285,6 +220,7 @@ func (k *keeper) listen() (left bool, err error) {
 func (k *keeper) complete(ctx context.Context, start time.Time) error {
 	k.event(api.Event{Step: "handoff", State: api.StateDone, Live: true, Message: "runs the new system; its disk is completed underneath"})
 	k.guard("link", func() { netif.Tend(ctx, k.brief.Link, k.client.Reset, k.log) })
+	k.guard("link name", func() { netif.Name(ctx, k.brief.Link, systemRoot, k.log) })
 	o := <-k.flown
 	if o.err != nil {
 		k.event(api.Event{
@@ -336,54 +272,6 @@ func (k *keeper) growRoot() {
 	}
 	k.result.times["grow"] = time.Since(start).Seconds()
 	k.note("grow", "the root grew from %.1f to %.1f GB", float64(before)/1e9, float64(after)/1e9)
-}
-
-// move brings the system from the network's device onto the disk: flash.Job.
-// Each device is told where it goes on, then all are stopped, and let go when
-// everything is on the disk. What fails before that leaves them where they
-// were.
-func (k *keeper) move(ctx context.Context, settle func() error) (err error) {
-	if err := k.device.Share(); err != nil {
-		return err
-	}
-	var stopped []string
-	defer func() {
-		if err != nil {
-			for _, p := range k.parts {
-				err = errors.Join(err, k.dm.Clear(p.name))
-			}
-		}
-		for _, name := range stopped {
-			err = errors.Join(err, k.dm.Resume(name))
-		}
-	}()
-	major, minor := k.device.Number()
-	for _, p := range k.parts {
-		if err := k.load(ctx, p.name, devmapper.Linear{Size: p.Size, Major: major, Minor: minor, Start: p.Start}); err != nil {
-			return err
-		}
-	}
-	for _, p := range k.parts {
-		if err := k.dm.Suspend(p.name); err != nil {
-			return err
-		}
-		stopped = append(stopped, p.name)
-	}
-	return settle()
-}
-
-// load gives a device the table that it goes on with. The claim on the disk
-// that was just given up may linger for a moment in calls under way.
-func (k *keeper) load(ctx context.Context, name string, to devmapper.Linear) error {
-	for tries := 0; ; tries++ {
-		err := k.dm.Load(name, to)
-		if err == nil || tries == 50 || !errors.Is(err, unix.EBUSY) {
-			return err
-		}
-		if err := backoff.Sleep(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
-	}
 }
 
 // giveUp takes the live disk away again: nobody runs from it.

@@ -114,8 +114,7 @@ func (a *Agent) pullImage(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		a.image = image
-		a.source = a.client.Ranges(a.plan.Image.Repository, string(image.Disk.Digest), image.Disk.Size)
+		a.use(image)
 	}
 	if err := a.canClone(); err != nil {
 		return "", err
@@ -123,4 +122,10 @@ func (a *Agent) pullImage(ctx context.Context) (string, error) {
 	t := a.image.Table
 	return fmt.Sprintf("a disk of %.1f GB with %.1f GB of data, %.1f GB to fetch",
 		float64(t.DiskSize)/1e9, float64(t.DataSize())/1e9, float64(t.BlobSize())/1e9), nil
+}
+
+// use makes an image the one that is flashed.
+func (a *Agent) use(image *golden.Image) {
+	a.image = image
+	a.source = a.client.Ranges(a.plan.Image.Repository, string(image.Disk.Digest), image.Disk.Size)
 }

@@ -97,6 +97,17 @@ func isZombieOf(file string, parent int) bool {
 	return len(f) > 1 && f[0] == "Z" && f[1] == strconv.Itoa(parent)
 }
 
+// killOthers ends every process but this and the one to spare. Threads of the
+// kernel do not mind.
+func killOthers(proc string, spare int) {
+	dirs, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
+	for _, dir := range dirs {
+		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && pid != os.Getpid() && pid != spare {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
 // signals makes Ctrl-Alt-Del, which the kernel sends as SIGINT, an orderly
 // restart. At any moment of a flash that is safe: an unfinished disk does not
 // boot, and the next network boot goes on.

@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/gild-dev/gild/internal/disk/devmapper"
+)
+
+// What the new system finds when it was entered by an instant handoff.
+
+// seedUdev leaves what an initramfs with udev in it would: without, the rules
+// of the new system take no notice of device-mapper devices that are there
+// when they come (10-dm.rules, DM_UDEV_PRIMARY_SOURCE_FLAG).
+func seedUdev(parts map[int]livePart) error {
+	const dir = "/run/udev/data"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("telling udev of the partitions: %w", err)
+	}
+	for _, p := range parts {
+		name := fmt.Sprintf("b%d:%d", p.Major, p.Minor)
+		if err := os.WriteFile(filepath.Join(dir, name), devmapper.UdevRecord(), 0o644); err != nil {
+			return fmt.Errorf("telling udev of the partitions: %w", err)
+		}
+	}
+	return nil
+}
+
+// holdUnit makes systemd wait for a process at an orderly shutdown, while the
+// network is still there.
+const holdUnit = `[Unit]
+Description=Completing the disk that this system was started from
+After=network.target network-online.target remote-fs.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+ExecStop=/usr/bin/tail --pid=%d -f /dev/null
+TimeoutStopSec=infinity
+`
+
+const (
+	holdName = "gild-complete-disk.service"
+	// runUnits is where systemd finds units until the next restart.
+	runUnits = "/run/systemd/system"
+)
+
+// holdReboot makes an orderly reboot wait for a process, by a unit in dir.
+func holdReboot(dir string, pid int) error {
+	wants := filepath.Join(dir, "multi-user.target.wants")
+	err := os.MkdirAll(wants, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, holdName), fmt.Appendf(nil, holdUnit, pid), 0o644)
+	}
+	if err == nil {
+		err = os.Symlink("../"+holdName, filepath.Join(wants, holdName))
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("making reboots wait: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+// Two agents share one queue of events, first one, then the other, then
+// perhaps the first again. The server knows events by their numbers.
+func TestQueueIsHandedOver(t *testing.T) {
+	first := newQueue()
+	first.under("plan")
+	first.add(api.Event{Step: "sent"})
+	first.batch()
+	first.sent()
+	first.add(api.Event{Step: "on its way"})
+	first.batch() // no answer yet: the other must send it under the same number
+	first.add(api.Event{Step: "waits"})
+
+	second := newQueue()
+	second.goOn(first.take())
+	second.add(api.Event{Step: "new"})
+	var got []string
+	for !second.empty() {
+		plan, events := second.batch()
+		for _, e := range events {
+			got = append(got, fmt.Sprintf("%s %d %s", plan, e.Seq, e.Step))
+		}
+		second.sent()
+	}
+	if want := []string{"plan 2 on its way", "plan 3 waits", " 4 new"}; !slices.Equal(got, want) {
+		t.Errorf("the second told %q; want %q", got, want)
+	}
+
+	first.skip(10)
+	first.add(api.Event{Step: "back"})
+	if _, events := first.batch(); len(events) != 1 || events[0].Seq != 13 {
+		t.Errorf("the first goes on with %v; want one event, number 13", events)
+	}
+}
+
+func TestTableFile(t *testing.T) {
+	table, err := golden.NewTable(64<<10, golden.BLAKE3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		if err := table.Append(64<<10, golden.Chunk{Hash: golden.Hash{byte(i), byte(i >> 8)}, Offset: int64(i) * 100, Length: 100}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := tableFile(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	cat := exec.CommandContext(t.Context(), "cat", "/dev/fd/3") // another process, as the keeper is
+	cat.ExtraFiles = []*os.File{f}
+	got, err := cat.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := golden.ReadTable(bytes.NewReader(got))
+	if err != nil || !reflect.DeepEqual(read, table) {
+		t.Errorf("the keeper reads another table than it was given: %v", err)
+	}
+}
+
+// sleeper starts a process that does nothing, and reports whether it lives.
+func sleeper(t *testing.T) (pid int, lives func() bool) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
+	return cmd.Process.Pid, func() bool {
+		select {
+		case <-ended:
+			return false
+		case <-time.After(time.Second):
+			return true
+		}
+	}
+}
+
+func TestKillOthersSparesTheKeeper(t *testing.T) {
+	keeper, keeperLives := sleeper(t)
+	other, otherLives := sleeper(t)
+	proc := t.TempDir()
+	for _, name := range []string{strconv.Itoa(os.Getpid()), strconv.Itoa(keeper), strconv.Itoa(other), "self", "sys"} {
+		if err := os.Mkdir(filepath.Join(proc, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	killOthers(proc, keeper)
+	if otherLives() || !keeperLives() {
+		t.Error("want the other process ended, and the keeper not")
+	}
+}
+
+// systemd itself says whether it understands the unit, and tail whether it
+// waits for a process.
+func TestHoldReboot(t *testing.T) {
+	pid, lives := sleeper(t)
+	dir := t.TempDir()
+	for range 2 { // a handoff may be tried again
+		if err := holdReboot(dir, pid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wanted := filepath.Join(dir, "multi-user.target.wants", holdName)
+	text, err := os.ReadFile(wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.LookPath("systemd-analyze"); err == nil {
+		out, err := exec.CommandContext(t.Context(), "systemd-analyze", "verify", wanted).CombinedOutput()
+		if err != nil || strings.Contains(string(out), holdName) {
+			t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+		}
+	}
+	_, stop, _ := strings.Cut(string(text), "ExecStop=")
+	stop, _, _ = strings.Cut(stop, "\n")
+	words := strings.Fields(stop)
+	tail := exec.CommandContext(t.Context(), words[0], words[1:]...)
+	if err := tail.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- tail.Wait() }()
+	select {
+	case err := <-ended:
+		t.Fatalf("%s ended (%v) while the process lives", stop, err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	if p, err := os.FindProcess(pid); err != nil || p.Kill() != nil || lives() {
+		t.Fatal("the process does not end")
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("%s: %v", stop, err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Errorf("%s does not end with the process", stop)
+	}
+}

@@ -10,7 +10,9 @@ import (
 // As long as it does, what it demands goes first, and all other work on its
 // disk pauses: for a few times as long as a demand takes, so that the next one
 // finds the link and the disk free. Between its demands it computes, and the
-// cores are its own, but for one worker's.
+// cores are its own, but for one worker's. A system that has started may read
+// for ever: what it demands still goes first, but nothing pauses for it any
+// more.
 const (
 	calmFactor   = 4 // pauses last that many demands
 	shortestCalm = 20 * time.Millisecond
@@ -18,8 +20,10 @@ const (
 	// longestYield is how long all other work pauses at most, however much is
 	// demanded, until one piece of it is done: the disk must become complete.
 	longestYield = 2 * time.Second
-	// busyFor is how long after a demand a system counts as one that starts.
-	busyFor = 4 * time.Second
+	// busyFor is how long after a demand a system counts as one that starts,
+	// startsFor how long at most.
+	busyFor   = 4 * time.Second
+	startsFor = 2 * time.Minute
 	// sparePause is how often a worker that is spared looks whether it is.
 	sparePause = 100 * time.Millisecond
 )
@@ -36,10 +40,11 @@ const (
 // pressure knows how recently, and how long, somebody waited for a chunk. Safe
 // for concurrent use.
 type pressure struct {
-	mu   sync.Mutex
-	last time.Time
-	took time.Duration // a demand, smoothed
-	run  follower
+	mu    sync.Mutex
+	began time.Time // the system
+	last  time.Time
+	took  time.Duration // a demand, smoothed
+	run   follower
 	// count and waited are of all demands so far.
 	count  int
 	waited time.Duration
@@ -70,6 +75,16 @@ func (f *follower) next(i, chunks int) (ahead []int) {
 	return ahead
 }
 
+// begin says that a system is about to begin. It is to find everything calm.
+func (p *pressure) begin(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.began, p.last, p.took = now, now, longestCalm/calmFactor
+}
+
+// starts reports whether a system may still be starting. p.mu is held.
+func (p *pressure) starts(now time.Time) bool { return now.Sub(p.began) < startsFor }
+
 // want brings chunk i before all others.
 func (l *Live) want(i int) error {
 	start := time.Now()
@@ -94,7 +109,7 @@ func (l *Live) want(i int) error {
 func (p *pressure) rest(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.last.IsZero() {
+	if !p.starts(now) {
 		return 0
 	}
 	calm := min(max(calmFactor*p.took, shortestCalm), longestCalm)
@@ -135,11 +150,12 @@ func (f *Flight) yield(ctx context.Context, spare bool) error {
 	return nil
 }
 
-// busy reports whether a system has demanded something lately.
+// busy reports whether a system starts, and has demanded something lately.
 func (f *Flight) busy() bool {
 	f.demand.mu.Lock()
 	defer f.demand.mu.Unlock()
-	return time.Since(f.demand.last) < busyFor
+	now := time.Now()
+	return f.demand.starts(now) && now.Sub(f.demand.last) < busyFor
 }
 
 func (f *Flight) spanBytes() int64 {

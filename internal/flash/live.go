@@ -56,8 +56,7 @@ func (f *Flight) goLive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The system is about to begin: it finds everything calm.
-	f.demand.last, f.demand.took = time.Now(), longestCalm/calmFactor
+	f.demand.begin(time.Now())
 	f.live = &Live{Flight: f, ctx: ctx, medium: medium, held: held}
 	go func() {
 		if err := f.proveHurried(ctx); err != nil && ctx.Err() == nil {

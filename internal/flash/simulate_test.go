@@ -12,9 +12,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
-	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/test/reliability"
 )
 
 var simulations = flag.Int("simulations", 0, "how many seeds TestLiveSimulated runs; 0 is 1,000,000, or 20,000 with -short")
@@ -54,7 +55,18 @@ type simulation struct {
 	mine   int // the writes under way are the system's when > 0
 	faulty bool
 	broken bool // the disk has lied about one chunk twice, and was given up
+	seen   simCounts
 	ctx    context.Context
+}
+
+// simCounts is what a simulation has done.
+type simCounts struct{ reads, writes, cuts, broken int64 }
+
+func (c *simCounts) add(d simCounts) {
+	c.reads += d.reads
+	c.writes += d.writes
+	c.cuts += d.cuts
+	c.broken += d.broken
 }
 
 // reading is a read of the system under way. It may be overtaken by one write,
@@ -64,100 +76,12 @@ type reading struct {
 	overtaken bool
 }
 
-// simDisk has a cache, which a cut loses in part, and now and then it writes
-// something else than it was told.
-type simDisk struct {
-	s      *simulation
-	now    []byte
-	medium []byte
-	sealed bool
-}
-
-func (d *simDisk) Size() int64     { return int64(len(d.now)) }
-func (d *simDisk) SectorSize() int { return simSector }
-
-func (d *simDisk) WriteAt(p []byte, off int64) (int, error) {
-	d.s.meanwhile()
-	switch lie := d.s.rnd.IntN(60); {
-	case lie > 1 || !d.s.faulty || d.s.mine > 0:
-		copy(d.now[off:], p)
-	case lie == 1: // damaged
-		copy(d.now[off:], p)
-		d.now[off+int64(d.s.rnd.IntN(len(p)))] ^= 1
-	} // else lost
-	d.s.meanwhile()
-	return len(p), nil
-}
-
-func (d *simDisk) ZeroRange(off, n int64) error {
-	d.s.meanwhile()
-	if !d.s.faulty || d.s.rnd.IntN(30) > 0 {
-		clear(d.now[off : off+n])
-	}
-	d.s.meanwhile()
-	return nil
-}
-
-func (d *simDisk) Flush() error {
-	copy(d.medium, d.now)
-	d.s.meanwhile()
-	return nil
-}
-
-func (d *simDisk) OpenReadBack() (blockdev.ReadBack, error) { return simReader{d}, nil }
-
 // ended lets nothing wait.
 var ended = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }()
-
-type simReader struct{ d *simDisk }
-
-func (r simReader) Close() error { return nil }
-func (r simReader) ReadAt(p []byte, off int64) (int, error) {
-	r.d.s.meanwhile()
-	n := copy(p, r.d.now[off:])
-	r.d.s.meanwhile()
-	return n, nil
-}
-
-// cut loses the power: of what was not flushed each sector is there or not.
-func (d *simDisk) cut(rnd *rand.Rand) {
-	for off := 0; off < len(d.now); off += simSector {
-		if rnd.IntN(2) == 0 {
-			copy(d.now[off:off+simSector], d.medium[off:])
-		}
-	}
-	copy(d.medium, d.now)
-}
-
-// simImage is a small golden image, some of it zeros.
-type simImage struct {
-	raw   []byte
-	table *golden.Table
-}
-
-func newSimImage(t testing.TB, seed uint64) simImage {
-	rnd := rand.New(rand.NewPCG(seed, 7))
-	im := simImage{make([]byte, simChunks*simChunk-simSector*rnd.IntN(simChunkSectors)), &golden.Table{ChunkSize: simChunk, Hash: golden.BLAKE3}}
-	var at int64
-	for i := 0; i*simChunk < len(im.raw); i++ {
-		chunk := im.raw[i*simChunk : min((i+1)*simChunk, len(im.raw))]
-		zero := rnd.IntN(3) == 0 && i > 0
-		if !zero {
-			for k := range chunk {
-				chunk[k] = byte(rnd.Uint32())
-			}
-		}
-		if err := im.table.Append(int64(len(chunk)), golden.Chunk{Hash: im.table.Hash.Sum(chunk), Offset: at, Length: 100, Zero: zero}); err != nil {
-			t.Fatal(err)
-		}
-		at += 100
-	}
-	return im
-}
 
 func newSimulation(t testing.TB, im simImage, b *buffers, seed uint64) *simulation {
 	s := &simulation{rnd: rand.New(rand.NewPCG(seed, 1)), image: im.raw, table: im.table, buffers: b, ctx: ended}
@@ -377,6 +301,7 @@ func (s *simulation) systemReads() {
 	s.mine++ // no lies that nobody could find
 	_, err := s.l.ReadAt(got, int64(off))
 	s.mine--
+	s.seen.reads++
 	if err == nil && !mixed(got, want, s.model[off:off+n]) {
 		panic(fmt.Sprintf("the system read other bytes at %d (%d bytes) than it should, states %v", off, n, s.f.chunks.state))
 	}
@@ -415,6 +340,7 @@ func (s *simulation) systemWrites() {
 	s.busy = slices.DeleteFunc(s.busy, func(e extent) bool { return int(e.off) == off })
 	if err == nil {
 		copy(s.model[off:], p)
+		s.seen.writes++
 	}
 }
 
@@ -490,6 +416,7 @@ func (s *simulation) run(t testing.TB) (err error) {
 			return errors.New("LBA 0 is on the disk before the seal")
 		}
 		s.disk.cut(s.rnd)
+		s.seen.cuts++
 		s.begin(t)
 	}
 	return s.finish()
@@ -510,7 +437,10 @@ func TestLiveSimulated(t *testing.T) {
 	for i := range 64 {
 		images = append(images, newSimImage(t, uint64(i)))
 	}
-	var next, broken atomic.Int64
+	start := time.Now()
+	var next atomic.Int64
+	var mu sync.Mutex
+	var total simCounts
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
@@ -521,11 +451,22 @@ func TestLiveSimulated(t *testing.T) {
 					t.Errorf("seed %d: %v", seed, err)
 				}
 				if s.broken {
-					broken.Add(1)
+					s.seen.broken++
 				}
+				mu.Lock()
+				total.add(s.seen)
+				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	t.Logf("%d seeds, %d of them with a disk that lied twice in one place and was given up", seeds, broken.Load())
+	reliability.Record(t, reliability.Row{
+		Group: reliability.Instant,
+		What: "random reads and writes of a system while its disk is fetched, zeroed, read back and, at the end, moved to; " +
+			"fetches that come late and in any order, a disk that lies, cuts of the power",
+		Count: int64(seeds), Unit: "disks", Seed: 1, Took: time.Since(start),
+		Result: fmt.Sprintf("each read gave what the image or the system had put there (%d reads, %d writes), each disk moved to was the one seen, "+
+			"each of %d cuts left LBA 0 zero; %d disks lied twice in one place and were given up", total.reads, total.writes, total.cuts, total.broken),
+		Command: fmt.Sprintf("go test ./internal/flash -run '^TestLiveSimulated$' -timeout 0 -simulations %d", seeds),
+	})
 }

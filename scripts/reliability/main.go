@@ -37,6 +37,7 @@ func runs() []string {
 	const room = "go test ./test/room -count=1 -timeout 0 -run "
 	return []string{
 		flash + "^TestRandomPowerCuts$ -cuts 10000000",
+		flash + "^TestLiveSimulated$ -simulations 1000000",
 		flash + "^TestLyingDiskIsFoundOrRepaired$ -lies 10000",
 		flash + "^TestForgeriesAreRefused$ -forgeries 1000000",
 		flash + "^(TestHostileSourceSealsNothing|TestTruncatedBlobIsNoSuccess)$ -forgeries 2000000",

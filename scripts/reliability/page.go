@@ -30,6 +30,12 @@ at once: if none of them differs from the image's, no subset does.
 LBA 0 is zeroed when nothing else was touched yet, and filled when everything else is on the medium and was read back.
 What half of it could boot is whole: the old disk or the image.
 
+**A system on its disk.** With an instant handoff a system reads and writes the disk while it is written. The model is a
+disk that held the image from the start: every read must give what that would give, and the disk that the system is
+moved to must be that one. One goroutine plays all parts, and whatever waits or calls the disk may be overtaken there by
+any other, so an order that went wrong comes back with its seed. After a cut the model is the image again: what the
+system wrote is lost, as promised.
+
 **A room.** One real "gild serve" and hundreds of agents, each a process with the real agent's steps, engine and report
 queue and a file for its disk. Each asks for its script as iPXE does until it is armed, and once more after its flash: it
 must then be sent to its disk. Its first start is played too, and calls the beacon. Meanwhile the server is killed with

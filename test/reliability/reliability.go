@@ -21,6 +21,7 @@ const File = "GILD_RELIABILITY"
 // The groups of the table, in its order.
 const (
 	PowerCuts     = "Power cuts"
+	Instant       = "A system on a disk that is still being written"
 	LyingDisk     = "A disk that lies"
 	HostileSource = "A source that lies"
 	Faults        = "Calls that fail or hang"
@@ -31,7 +32,7 @@ const (
 
 // Groups lists them.
 func Groups() []string {
-	return []string{PowerCuts, LyingDisk, HostileSource, Faults, Resume, Guest, Room}
+	return []string{PowerCuts, Instant, LyingDisk, HostileSource, Faults, Resume, Guest, Room}
 }
 
 // Row is one line of the table.

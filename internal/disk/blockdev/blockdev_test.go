@@ -70,6 +70,54 @@ func TestOpenIsExclusive(t *testing.T) {
 	})
 }
 
+// A disk that is shared can be claimed by another, and goes on working; one that
+// is unlocked cannot.
+func TestShare(t *testing.T) {
+	path := loop(t, diskFile(t, pattern(mib)))
+	d := mustOpen(t, path, Options{})
+	locked := func() bool {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil // as udev asks before it looks
+	}
+	claimed := func() bool {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		return errors.Is(err, unix.EBUSY)
+	}
+	state := func(what string, wantLocked, wantClaimed bool) {
+		t.Helper()
+		if l, c := locked(), claimed(); l != wantLocked || c != wantClaimed {
+			t.Errorf("%s: locked %v, claimed %v; want %v, %v", what, l, c, wantLocked, wantClaimed)
+		}
+	}
+	state("opened", true, true)
+	if err := d.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	state("unlocked", false, true)
+	if err := d.Share(); err != nil {
+		t.Fatal(err)
+	}
+	state("shared", false, false)
+	want := pattern(4096)
+	if _, err := d.WriteAt(want, 8192); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(want))
+	if _, err := d.ReadAt(got, 8192); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the shared disk does not hold what was written: %v", err)
+	}
+}
+
 func isBusy(err error, word string) bool {
 	busy, ok := errors.AsType[*BusyError](err)
 	return ok && strings.Contains(strings.Join(busy.Reasons, ";"), word)

@@ -270,7 +270,7 @@ func TestForeignClient(t *testing.T) {
 		d.bytes[i] = byte(i >> 12)
 	}
 	path := filepath.Join(t.TempDir(), "nbd")
-	listener, err := net.Listen("unix", path)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ type specFlags struct {
 	labels, values        []string
 	image, disk, identity string
 	readBack, handoff     string
+	holdReboot            bool
 	probe                 string
 	within                time.Duration
 	given                 func(flag string) bool
@@ -42,10 +43,11 @@ func (s *specFlags) register(cmd *cobra.Command, naming bool) {
 	f.StringVar(&s.identity, "identity", "", "`name` of its identity (see gild help identity)")
 	f.StringVar(&s.readBack, "read-back", "", "how much of the disk to read back: full, sample or off")
 	f.StringVar(&s.handoff, "handoff", "", "how to enter the system: auto, switch_root, kexec, reboot or instant")
+	f.BoolVar(&s.holdReboot, "hold-reboot", false, "after an instant handoff: an orderly reboot waits until the disk is complete")
 	f.StringSliceVar(&s.keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")
 	confirmFlags(cmd, &s.probe, &s.within)
 	s.forOne = []string{"name", "mac", "uuid", "serial"}
-	s.forAny = []string{"label", "value", "image", "disk", "identity", "read-back", "handoff", "keep", "confirm", "within"}
+	s.forAny = []string{"label", "value", "image", "disk", "identity", "read-back", "handoff", "hold-reboot", "keep", "confirm", "within"}
 }
 
 // confirmFlags are how it is known that a new system runs.
@@ -79,6 +81,9 @@ func (s *specFlags) apply(spec *api.Spec) error {
 	text("identity", s.identity, &spec.Flash.Identity)
 	text("read-back", s.readBack, &spec.Flash.ReadBack)
 	text("handoff", s.handoff, &spec.Flash.Handoff)
+	if s.given("hold-reboot") {
+		spec.Flash.HoldReboot = s.holdReboot
+	}
 	if s.given("mac") {
 		spec.MACs = withoutEmpty(s.macs)
 	}

@@ -56,7 +56,7 @@ func flashRequest(q url.Values) api.FlashRequest {
 	f := api.FlashRequest{
 		Image: q.Get("image"), Disk: strings.TrimSpace(q.Get("disk")), Identity: strings.TrimSpace(q.Get("identity")),
 		ReadBack: q.Get("readBack"), Handoff: q.Get("handoff"),
-		Wipe: q.Get("wipe") != "", NoGrow: q.Get("noGrow") != "", Unseen: q.Get("unseen") != "", Shown: q.Get("shown"),
+		Wipe: q.Get("wipe") != "", NoGrow: q.Get("noGrow") != "", HoldReboot: q.Get("holdReboot") != "", Unseen: q.Get("unseen") != "", Shown: q.Get("shown"),
 	}
 	for part := range strings.SplitSeq(q.Get("keep"), ",") {
 		if part = strings.TrimSpace(part); part != "" {

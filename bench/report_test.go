@@ -13,23 +13,26 @@ func TestGoals(t *testing.T) {
 		{Work: full, Link: loopback, Tool: baseline, Wall: 10, CPU: 4},
 		{Work: delta, Link: gigabit, Tool: "gild", Wall: 2, Wire: 10},
 		{Work: delta, Link: gigabit, Tool: "casync", Wall: 8, Wire: 5},
+		{Work: boot, Link: loopback, Tool: "gild-instant", Wall: 4},
+		{Work: boot, Link: loopback, Tool: "gild-instant-16g", Wall: 5},
 	}
 	got := map[string]bool{}
 	for _, g := range goals(rows, setting{Stored: map[string]int64{"gild": 80, "partclone": 100}}) {
 		got[g.what] = g.met
 	}
 	for what, met := range map[string]bool{
-		"full, loopback: faster than the pipe, no read-back": true,  // 2.5
-		"full, loopback: CPU of the pipe's, no read-back":    true,  // 0.5
-		"delta, 1 Gbit/s: faster than casync":                false, // 4
-		"delta, 1 Gbit/s: bytes of casync's":                 false, // 2
-		"stored bytes of partclone's, default level":         true,
+		"full, loopback: faster than the pipe, no read-back":        true,  // 2.5
+		"full, loopback: CPU of the pipe's, no read-back":           true,  // 0.5
+		"delta, 1 Gbit/s: faster than casync":                       false, // 4
+		"delta, 1 Gbit/s: bytes of casync's":                        false, // 2
+		"stored bytes of partclone's, default level":                true,
+		"boot, instant: network up to handoff, 16 GiB of data more": false, // 1.25
 	} {
 		if is, ok := got[what]; !ok || is != met {
 			t.Errorf("goal %q is met: %v, judged: %v; want %v", what, is, ok, met)
 		}
 	}
-	if len(got) != 5 {
+	if len(got) != 6 {
 		t.Errorf("goals of what was not measured: %v", got)
 	}
 }

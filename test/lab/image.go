@@ -42,6 +42,29 @@ func (b *Builder) buildImage(ctx context.Context, spec Spec, base, dst, work str
 	return errors.Join(err, file.Sync())
 }
 
+// editRoot copies an image and has change alter its root file system, given where that is mounted.
+func editRoot(ctx context.Context, spec Spec, from, dst, work string, change func(root string) error) error {
+	if err := run(ctx, nil, nil, "cp", "--sparse=always", from, dst); err != nil {
+		return err
+	}
+	return isolate(func() (err error) {
+		loop, err := AttachLoop(dst, spec.rootStart(), spec.rootSize())
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, loop.Close()) }()
+		root := filepath.Join(work, "root")
+		if err := os.Mkdir(root, 0o755); err != nil {
+			return err
+		}
+		if err := mount(loop.Path, root, string(spec.RootFS), 0, ""); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, unix.Unmount(root, 0)) }()
+		return change(root)
+	})
+}
+
 // fillRoot makes the root file system, unpacks the tree into it and has the tree's own GRUB write its menu
 // and its core image. It runs in a mount namespace of its own.
 func fillRoot(ctx context.Context, spec Spec, base, disk, work string) (boot loader, err error) {

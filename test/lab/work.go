@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -91,25 +90,7 @@ func (b *Builder) reworkImage(ctx context.Context, from, dst, work string, chang
 	if err != nil {
 		return err
 	}
-	if err := run(ctx, nil, nil, "cp", "--sparse=always", from, dst); err != nil {
-		return err
-	}
-	return isolate(func() (err error) {
-		loop, err := AttachLoop(dst, WorkSpec().rootStart(), WorkSpec().rootSize())
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, loop.Close()) }()
-		root := filepath.Join(work, "root")
-		if err := os.Mkdir(root, 0o755); err != nil {
-			return err
-		}
-		if err := mount(loop.Path, root, string(WorkSpec().RootFS), 0, ""); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, unix.Unmount(root, 0)) }()
-		return change(root, debs)
-	})
+	return editRoot(ctx, WorkSpec(), from, dst, work, func(root string) error { return change(root, debs) })
 }
 
 // workPackages returns a directory with the packages of the work images and all that they depend on. The

@@ -60,6 +60,16 @@ func (f flashedSystem) judge(t *testing.T, g *lab.Guest, spec lab.Spec) {
 	}
 }
 
+// mustSay runs commands in a system, each with what it must print.
+func mustSay(t *testing.T, g *lab.Guest, wanted map[string]string) {
+	t.Helper()
+	for command, want := range wanted {
+		if got := g.Run(command); got != want {
+			t.Errorf("%s in the new system: %q; want %q", command, got, want)
+		}
+	}
+}
+
 // judgeDisk lets the tools of the field judge a disk that is at rest.
 func judgeDisk(t *testing.T, path string, spec lab.Spec, partition int) {
 	t.Helper()

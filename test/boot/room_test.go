@@ -65,16 +65,12 @@ func TestRoom(t *testing.T) {
 
 	g.LogIn()
 	g.EnteredWithoutRestart()
-	for command, want := range map[string]string{
+	mustSay(t, g, map[string]string{
 		"hostname": "web-1",
 		"cat /etc/app/key; stat -c '%a %U' /etc/app/key":                                   "s3cret\n600 root",
 		"ip -4 -brief address show scope global | tr -s ' ' | cut -d' ' -f3 | cut -d/ -f1": "10.77.0.201",
 		"systemctl is-system-running --wait":                                               "running",
-	} {
-		if got := g.Run(command); got != want {
-			t.Errorf("%s in the new system: %q; want %q", command, got, want)
-		}
-	}
+	})
 	m = room.WaitFor(mac, "beacon", 5*time.Minute, isState(api.MachineRunning))
 	if m.Receipt == nil || m.Receipt.Identity == "" {
 		t.Errorf("receipt = %+v; want one with the identity", m.Receipt)

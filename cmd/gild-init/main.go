@@ -9,6 +9,8 @@ import (
 )
 
 func main() {
-	fmt.Fprintln(os.Stderr, "gild-init:", agent.Run())
-	os.Exit(1)
+	if err := agent.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "gild-init:", err)
+		os.Exit(1)
+	}
 }

@@ -69,8 +69,9 @@ type Agent struct {
 	without     []string         // why there was no instant handoff
 }
 
-// Run is the program: it returns only if it is not PID 1, with an error.
-// Otherwise it becomes the new system's init, or restarts the machine.
+// Run is the program. As PID 1 it becomes the new system's init, or restarts
+// the machine; otherwise it returns: as a keeper with how that went, or with an
+// error.
 func Run() error {
 	if os.Args[0] == keeperName {
 		return keep()

@@ -155,6 +155,12 @@ func (a *Agent) startKeeper(ctx context.Context) (*keeperProc, error) {
 		return nil, errors.Join(err, say.Close())
 	}
 	defer toWrite.Close()
+	lastWords := toWrite
+	// Should the keeper crash, the system's own log goes with the disk it is on.
+	if console, err := os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0); err == nil {
+		defer console.Close()
+		lastWords = console
+	}
 	table, err := tableFile(a.image.Table)
 	if err != nil {
 		return nil, errors.Join(err, say.Close(), hear.Close())
@@ -162,7 +168,7 @@ func (a *Agent) startKeeper(ctx context.Context) (*keeperProc, error) {
 	defer table.Close()
 	k := &keeperProc{kids: a.kids, say: json.NewEncoder(say), hear: make(chan reply, 2), pipes: []*os.File{say, hear}, stopped: make(chan struct{})}
 	k.process, err = startFlusher(a.kids, "/init", []string{keeperName}, &os.ProcAttr{
-		Dir: "/", Env: []string{}, Files: []*os.File{toRead, toWrite, toWrite, tableFD: table}, Sys: &syscall.SysProcAttr{Chroot: cage, Setsid: true},
+		Dir: "/", Env: []string{}, Files: []*os.File{toRead, toWrite, lastWords, tableFD: table}, Sys: &syscall.SysProcAttr{Chroot: cage, Setsid: true},
 	})
 	if err != nil {
 		return nil, errors.Join(err, say.Close(), hear.Close())

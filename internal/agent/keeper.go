@@ -239,7 +239,7 @@ func (k *keeper) complete(ctx context.Context, start time.Time) error {
 		k.result.times[p.Phase.String()] = p.Took.Seconds()
 	}
 	k.result.times["live"] = time.Since(start).Seconds()
-	k.growRoot()
+	k.growRoot(ctx)
 	if err := k.device.DropCache(); err != nil {
 		k.log.Warn("the page cache may be old", "error", err)
 	}
@@ -259,13 +259,17 @@ func (k *keeper) complete(ctx context.Context, start time.Time) error {
 // systemRoot is the root of the system that PID 1 has become.
 const systemRoot = "/proc/1/root"
 
+// writablePatience is how long the system may take to make its root writable. A
+// disk can be complete before a system has come so far.
+const writablePatience = 3 * time.Minute
+
 // growRoot lets the system have the rest of its disk, as the plan wants it.
-func (k *keeper) growRoot() {
+func (k *keeper) growRoot(ctx context.Context) {
 	if k.parting.Grow == 0 {
 		return
 	}
 	start := time.Now()
-	before, after, err := mount.Grow(systemRoot, k.image.Config.Boot.Root.FileSystem, k.parting.Grow)
+	before, after, err := mount.GrowWhenWritable(ctx, systemRoot, k.image.Config.Boot.Root.FileSystem, k.parting.Grow, writablePatience)
 	if err != nil {
 		k.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		return

@@ -1,11 +1,16 @@
 package mount
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/agent/backoff"
 )
 
 // ioctl numbers of online growth.
@@ -40,6 +45,22 @@ func Grow(dir, fsType string, size int64) (before, after int64, err error) {
 	}
 	return before, after, nil
 }
+
+// GrowWhenWritable is Grow for the root of a system that has just started: it
+// has patience until that is mounted writable.
+func GrowWhenWritable(ctx context.Context, dir, fsType string, size int64, patience time.Duration) (before, after int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		before, after, err = Grow(dir, fsType, size)
+		if !errors.Is(err, unix.EROFS) || backoff.Sleep(ctx, writableEvery) != nil {
+			return before, after, err
+		}
+	}
+}
+
+// writableEvery is how often it is tried whether a file system is writable.
+const writableEvery = 200 * time.Millisecond
 
 func growExt4(f *os.File, size int64) (before, after int64, err error) {
 	var s unix.Statfs_t

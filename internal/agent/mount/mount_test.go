@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -183,16 +185,29 @@ func TestGrow(t *testing.T) {
 				if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
 					return fmt.Errorf("%w: %s", err, out)
 				}
-				before, after, err := Grow(dir, tt.fsType, large)
+				if out, err := exec.Command("mount", "-o", "remount,ro", dir).CombinedOutput(); err != nil {
+					return fmt.Errorf("%w: %s", err, out)
+				}
+				ctx := context.Background()
+				_, _, err := GrowWhenWritable(ctx, dir, tt.fsType, large, 3*writableEvery)
 				if errors.Is(err, unix.EPERM) {
 					return fmt.Errorf("this host does not let root grow %s: %w", tt.fsType, errors.ErrUnsupported)
 				}
+				if !errors.Is(err, unix.EROFS) {
+					t.Errorf("GrowWhenWritable() of what stays read-only = %v; want %v", err, unix.EROFS)
+				}
+				later := exec.Command("sh", "-c", `sleep 0.5; mount -o remount,rw "$0"`, dir)
+				if err := later.Start(); err != nil {
+					return err
+				}
+				before, after, err := GrowWhenWritable(ctx, dir, tt.fsType, large, time.Minute)
+				err = errors.Join(err, later.Wait())
 				again, same, err2 := Grow(dir, tt.fsType, large)
 				if err := errors.Join(err, err2, Unmount(dir)); err != nil {
 					return err
 				}
 				if before > small || before < small/2 || after < large-(16<<20) || after > large {
-					t.Errorf("Grow() = %d, %d; want about %d, %d", before, after, small, large)
+					t.Errorf("GrowWhenWritable() = %d, %d; want about %d, %d", before, after, small, large)
 				}
 				if same < again || same > large {
 					t.Errorf("Grow() again = %d, %d; want no change", again, same)

@@ -131,29 +131,49 @@ func TestInstantPowerCut(t *testing.T) {
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-I2"}
 	machine := netBoot(room, disk)
 	machine.Firmware, machine.BootOrder = vm.UEFI, []string{"nic0", "disk0"}
-	g := room.PowerOn(machine)
+	pace := func(rate string) {
+		t.Helper()
+		if err := room.Net.Pace(t.Context(), machine.NICs[0].Tap, rate); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// However slow this host is, the disk is not complete before the test wants it to be.
+	powerOn := func(rate string) *lab.Guest {
+		t.Helper()
+		pace("1gbit")
+		g := room.PowerOn(machine)
+		for _, live := range []bool{false, true} {
+			room.WaitFor(mac, "start", flashing, func(m lab.Machine) bool { return m.Live == live })
+		}
+		pace(rate)
+		return g
+	}
+	g := powerOn("8mbit")
 	enteredEarly(t, room, g, disk)
 	g.Run("echo lost >/root/lost; sync")
 	g.Kill()
 	mustNotBoot(t, disk.Path)
 
-	g = room.PowerOn(machine)
+	machine.NoReboot = true
+	g = powerOn("4mbit")
 	g.LogIn()
 	if got := g.Run("ls /root/lost 2>&1 | grep -c 'No such file'"); got != "1" {
 		t.Error("what was written before the power cut is still there: the root is not the image's")
 	}
 	g.Run("echo stays >/root/stays; sync")
 	mustNotBoot(t, disk.Path)
+	g.Run("dmesg -n 8") // what its keeper and systemd say until the end is shown, should this go wrong
 	if err := g.Console.Send("reboot"); err != nil {
 		t.Fatal(err)
 	}
+	pace("1gbit")
 	if receipt := completed(t, room); receipt.Plan != plan || receipt.Kept == 0 {
 		t.Errorf("plan %s was carried out with %d bytes kept; want %s, and some", receipt.Plan, receipt.Kept, plan)
 	}
+	g.End()
+	machine.NoReboot, machine.BootOrder = false, []string{"disk0"}
+	g = room.PowerOn(machine)
 	g.LogIn()
-	if n := g.Monitor.Count("RESET"); n != 1 {
-		t.Errorf("the machine was reset %d times; want once, by its system", n)
-	}
 	if got := g.Run("cat /root/stays"); got != "stays" {
 		t.Errorf("what was written before the reboot is %q", got)
 	}

@@ -107,6 +107,12 @@ func (g *Guest) Run(command string) string {
 func (g *Guest) PowerOff() {
 	g.t.Helper()
 	g.send("poweroff")
+	g.End()
+}
+
+// End waits for a machine that shuts down.
+func (g *Guest) End() {
+	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), commandWait)
 	defer cancel()
 	if err := g.Wait(ctx); err != nil {

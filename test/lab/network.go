@@ -204,6 +204,15 @@ func (n *Network) SetLink(ctx context.Context, tap string, up bool) error {
 	return n.ip(ctx, "link", "set", tap, state)
 }
 
+// Pace makes what goes to a tap no faster than rate, as tc(8) writes it: "8mbit".
+func (n *Network) Pace(ctx context.Context, tap, rate string) error {
+	out, err := n.Command(ctx, "tc", "qdisc", "replace", "dev", tap, "root", "tbf", "rate", rate, "burst", "32kb", "latency", "50ms").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("pacing %s: %w: %s", tap, err, out)
+	}
+	return nil
+}
+
 // Command is exec.CommandContext for a program that runs inside the network.
 func (n *Network) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	// ip replaces itself by the program: its process id, and a signal to it, are the program's.

@@ -45,6 +45,9 @@ func (f flashedSystem) judge(t *testing.T, g *lab.Guest, spec lab.Spec) {
 	} else if words := strings.Fields(got); len(words) != 2 || words[1] != "/sbin/init" {
 		t.Errorf("PID 1 was started as %q; want /sbin/init without arguments, as from the disk", words[1:])
 	}
+	if got := g.Run("grep THP_enabled /proc/1/status"); !strings.HasSuffix(got, "1") {
+		t.Errorf("the system has %q: the agent's own setting was left behind", got)
+	}
 	if got := g.Run("systemctl is-system-running --wait"); got != "running" {
 		t.Errorf("the system is %q; failed units:\n%s", got, g.Run("systemctl --failed --no-legend --no-pager"))
 	}

@@ -89,7 +89,11 @@ func (t *turn) overdue() {
 	switch {
 	case w.Beacon == "" && w.Probe == "":
 		e.State, e.Cause = api.StateDone, ""
-		e.Message = "flashed; whether the new system runs is not known: it has no beacon and no probe"
+		e.Message = "flashed"
+		if m.Live {
+			e.Message = "entered, its disk is not complete yet"
+		}
+		e.Message += "; whether the new system runs is not known: it has no beacon and no probe"
 	default:
 		e.Message = fmt.Sprintf("no sign of life from the new system by %s", w.Until.UTC().Format(time.RFC3339))
 	}

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,5 +81,23 @@ func TestLive(t *testing.T) {
 	is(api.MachineRunning, false)
 	if m.System == nil || m.Receipt == nil || m.Writing || m.Progress != nil {
 		t.Errorf("after the receipt: system %v, receipt %v, writing %v, progress %v", m.System, m.Receipt, m.Writing, m.Progress)
+	}
+}
+
+// Nothing is said to be flashed whose disk is not complete.
+func TestLiveWithoutASign(t *testing.T) {
+	m, now := &api.Machine{ID: mac, MAC: mac}, time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	armed := api.Armed{Plan: api.Plan{ID: "plan-1", Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Handoff: "instant"}}
+	if _, err := Arm(m, armed, now); err != nil {
+		t.Fatal(err)
+	}
+	Hello(m, api.Hello{Version: api.Version, Session: "s1", Inventory: api.Inventory{MAC: mac}}, "10.0.0.2", false, now)
+	live := api.Event{Seq: 1, Step: "handoff", State: api.StateDone, Live: true, Message: "runs"}
+	if _, err := Report(m, api.Report{Session: "s1", MAC: mac, Plan: "plan-1", Events: []api.Event{live}}, "10.0.0.2", now); err != nil {
+		t.Fatal(err)
+	}
+	events := Sweep(m, m.Awaited.Until.Add(time.Second))
+	if m.State != api.MachineUnconfirmed || !m.Live || len(events) == 0 || !strings.Contains(events[0].Message, "not complete") {
+		t.Errorf("state %q, live %v, told %v; want an unconfirmed system whose disk is not complete", m.State, m.Live, events)
 	}
 }

@@ -51,6 +51,13 @@ func TestLive(t *testing.T) {
 	is(api.MachineRunning, true)
 	report(progress(60))
 	is(api.MachineRunning, true)
+	if Sweep(m, now.Add(api.StuckAfter*time.Second)); m.Stuck.IsZero() {
+		t.Error("nothing is completing the disk any more, and the machine is not shown as stuck")
+	}
+	report(progress(60))
+	if !m.Stuck.IsZero() {
+		t.Error("the machine is shown as stuck although it reports")
+	}
 	if m.Progress == nil || m.Progress.Done != 60 || m.System != nil {
 		t.Errorf("progress %v, system %v; want 60 and a disk of which nothing is said", m.Progress, m.System)
 	}

@@ -42,7 +42,7 @@ func (t *turn) silent() {
 	last, limit := m.AgentSeen, time.Duration(0)
 	switch agent := m.Session != "" && !m.FirmwareSeen.After(m.AgentSeen); {
 	case !m.Stuck.IsZero():
-	case agent && m.Armed != nil && (m.State == api.MachineFlashing || m.State == api.MachineFailed):
+	case agent && m.Armed != nil && (m.State == api.MachineFlashing || m.State == api.MachineFailed || m.Live):
 		limit = api.StuckAfter * time.Second
 	case agent && m.Armed == nil && m.Waiting:
 		limit = waitingWithin

@@ -32,7 +32,7 @@ func TestProxyDHCPAndServerByName(t *testing.T) {
 		t.Errorf("the agent's command line has no %q", want)
 	}
 	g.LogIn()
-	if got := g.Run("ip -4 -brief address show scope global"); !strings.Contains(got, "10.77.0.5") {
+	if got := addresses(g); !strings.Contains(got, "10.77.0.5") {
 		t.Errorf("addresses of the golden system: %q; want one of dnsmasq's, 10.77.0.50 to .59", got)
 	}
 }

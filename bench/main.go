@@ -178,6 +178,9 @@ func (o options) save(ctx context.Context, rows []result, stored *images) error 
 	now := describe(ctx, o.gild)
 	if stored == nil && where.Date != "" {
 		now.InUse, now.Changed, now.Stored = where.InUse, where.Changed, where.Stored
+		if now.Peers == nil {
+			now.Peers = where.Peers // of boots they are no part, and need not be here
+		}
 	}
 	if stored != nil {
 		now.InUse, now.Changed, now.Stored = stored.used.bytesInUse(), stored.changed, stored.stored

@@ -20,7 +20,7 @@ import (
 // Rehearsal is a machine that is only played: the agent in an ordinary
 // process, with a file for its disk.
 type Rehearsal struct {
-	Server    string        // base URL
+	Servers   string        // base URLs, as gild.server= has them
 	Inventory api.Inventory // all but Disks; MAC must be set
 	// Disk is the file that is the machine's only disk, and Drive what it
 	// claims to be: Name, Serial, Model, Transport.
@@ -46,7 +46,7 @@ var ErrLocalDisk = errors.New("the machine restarts for its local disk")
 // and not written. It returns nil when the server has the receipt,
 // ErrLocalDisk, or why ctx ended.
 func Rehearse(ctx context.Context, r Rehearsal) error {
-	c, err := client.New(r.Server)
+	c, err := client.New(r.Servers)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 		runner:  runner{console: screen, kmsg: &kmsg{}, queue: newQueue(), uptime: uptime, log: slog.New(slog.DiscardHandler)},
 		console: screen, client: c, conn: &netif.Conn{MAC: r.Inventory.MAC}, host: &stage{r, end}, session: rand.Text(),
 	}
-	a.introduce(r.Inventory, r.Server)
+	a.introduce(r.Inventory, r.Servers)
 	screen.plate.link(r.Inventory.MAC)
 	a.guard("report", func() {
 		a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {

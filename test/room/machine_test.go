@@ -99,10 +99,10 @@ func play(role string) int {
 	}
 	ctx := context.Background()
 	beacon := ""
-	server, err := m.firmware(ctx, true)
+	servers, err := m.firmware(ctx, true)
 	if err == nil {
 		err = agent.Rehearse(ctx, agent.Rehearsal{
-			Server: server,
+			Servers: servers,
 			Inventory: api.Inventory{
 				MAC: m.MAC, UUID: m.UUID, Serial: m.Serial, Vendor: "Room", Product: "Process", Firmware: "uefi",
 				Kernel: "6.1.0", Arch: "amd64", CPUs: 1, Memory: 1 << 30, NICs: []api.NIC{{Name: "eth0", MAC: m.MAC, Carrier: true}},
@@ -165,23 +165,23 @@ var errArmed = errors.New("the server gives it an agent although it was flashed"
 
 // firmware asks for the machine's script as iPXE does, again and again while
 // nobody answers. With patience it goes on until the script boots the agent
-// and returns the server that gave it; without, one answer is enough, and it
-// must be the local disk.
-func (m machine) firmware(ctx context.Context, patience bool) (server string, err error) {
+// and returns the servers that its kernel is told of; without, one answer is
+// enough, and it must be the local disk.
+func (m machine) firmware(ctx context.Context, patience bool) (servers string, err error) {
 	q := url.Values{
 		"mac": {m.MAC}, "uuid": {m.UUID}, "serial": {m.Serial}, "manufacturer": {"Room"}, "product": {"Process"},
 		"arch": {"x86_64"}, "platform": {"efi"},
 	}.Encode()
 	for i := 0; ; i++ {
-		server = m.Servers[i%len(m.Servers)]
-		script, err := get(ctx, server+"/machine.ipxe?"+q)
-		armed := strings.Contains(script, "/boot/sha256:")
+		script, err := get(ctx, m.Servers[i%len(m.Servers)]+"/machine.ipxe?"+q)
+		_, told, armed := strings.Cut(script, " gild.server=")
+		servers, _, _ = strings.Cut(told, " ")
 		switch {
 		case err != nil:
 		case armed && !patience:
 			return "", errArmed
 		case armed || !patience:
-			return server, nil
+			return servers, nil
 		}
 		time.Sleep(2 * time.Second)
 	}

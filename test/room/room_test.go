@@ -244,7 +244,8 @@ func (r *crowd) explain(t *testing.T) {
 	}
 	t.Logf("states that the follower knows of: %v", tally)
 	for _, m := range r.machines {
-		if got, err := r.operator.Machine(t.Context(), m.Name); err == nil && got.State != api.MachineHandingOff && shown < 3 {
+		got, err := r.operator.Machine(t.Context(), m.Name)
+		if err == nil && got.State != api.MachineHandingOff && got.State != api.MachineRunning && shown < 3 {
 			shown++
 			t.Logf("%s is %s (%s, %s); its screen:\n%s", m.Name, got.State, got.Cause, got.Message, tail(m.Log+".console"))
 		}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,41 +92,19 @@ func (b *Builder) reworkImage(ctx context.Context, from, dst, work string, chang
 	return editRoot(ctx, WorkSpec(), from, dst, work, func(root string) error { return change(root, debs) })
 }
 
-// workPackages returns a directory with the packages of the work images and all that they depend on. The
-// downloader is debootstrap: it needs no apt of the right release, and trusts what the golden images trust.
+// workPackages returns a directory with the packages of the work images and all that they depend on.
 func (b *Builder) workPackages(ctx context.Context) (string, error) {
-	return b.keep(ctx, fmt.Sprintf("work-packages-%s-v%d", suite, workRecipe), func(ctx context.Context, dst, work string) error {
-		root := filepath.Join(work, "root")
-		include := slices.Concat(workKept(), workGone(), workNew(), workDeleted())
-		args := []string{"--download-only", "--variant=minbase", "--include=" + strings.Join(include, ","), suite, root}
-		mirror := b.Mirror
-		if mirror == "" {
-			mirror = hostMirror(os.DirFS("/"))
-		}
-		if mirror != "" {
-			args = append(args, mirror)
-		}
-		b.log().Info("debootstrap --download-only", "suite", suite, "packages", len(include))
-		if err := run(ctx, proxies(), nil, "debootstrap", args...); err != nil {
-			return err
-		}
-		return os.Rename(filepath.Join(root, "var/cache/apt/archives"), dst)
-	})
+	return b.download(ctx, "work", workRecipe, slices.Concat(workKept(), workGone(), workNew(), workDeleted()))
 }
 
 // unpackAll unpacks every package that the tree at root does not have, but for some.
 func unpackAll(ctx context.Context, root, debs string, but []string) error {
-	status, err := os.ReadFile(filepath.Join(root, "var/lib/dpkg/status"))
-	if err != nil {
-		return err
-	}
-	paths, err := filepath.Glob(filepath.Join(debs, "*.deb"))
+	paths, err := absent(root, debs)
 	if err != nil {
 		return err
 	}
 	for _, path := range paths {
-		name, _, _ := strings.Cut(filepath.Base(path), "_")
-		if slices.Contains(but, name) || strings.Contains("\n"+string(status), "\nPackage: "+name+"\n") {
+		if slices.Contains(but, packageName(path)) {
 			continue
 		}
 		if err := unpackFile(ctx, root, path); err != nil {
@@ -168,15 +145,4 @@ func removePackage(ctx context.Context, root, debs, name string) error {
 	}
 	const script = `set -o pipefail; dpkg-deb --fsys-tarfile "$1" | tar --list | grep -v '/$' | (cd "$2" && xargs --delimiter='\n' rm --force)`
 	return run(ctx, nil, nil, "bash", "-c", script, "remove", path, root)
-}
-
-func packageFile(debs, name string) (string, error) {
-	found, err := filepath.Glob(filepath.Join(debs, name+"_*.deb"))
-	if err != nil {
-		return "", err
-	}
-	if len(found) != 1 {
-		return "", fmt.Errorf("%d packages called %s were downloaded; want one", len(found), name)
-	}
-	return found[0], nil
 }

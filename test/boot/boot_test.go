@@ -42,6 +42,17 @@ func fetched(size int64) func(lab.Machine) bool {
 	}
 }
 
+// fullPace is that of a common network.
+const fullPace = "1gbit"
+
+// pace limits what a machine gets from the network, in words of tc(8).
+func pace(t *testing.T, room *lab.Room, machine vm.Config, rate string) {
+	t.Helper()
+	if err := room.Net.Pace(t.Context(), machine.NICs[0].Tap, rate); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // failedWith reports whether the machine's past has a failure of this cause.
 func failedWith(cause string) func(lab.Machine) bool {
 	return func(m lab.Machine) bool { return failure(m, cause) != nil }

@@ -16,6 +16,9 @@ import (
 // outage is longer than any one attempt of the agent lasts by itself.
 const outage = 20 * time.Second
 
+// slowPace makes a flash last half a minute, so that faults fall into it on a quick host, too.
+const slowPace = "64mbit"
+
 func TestServerKilledThenLinkCut(t *testing.T) {
 	room := lab.RoomFor(t, lab.XFSBIOS())
 	table := image(t, room).Table
@@ -23,7 +26,9 @@ func TestServerKilledThenLinkCut(t *testing.T) {
 	room.Serve("--dhcp", "server")
 	arm(room, "--read-back", "off")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-5"}
-	g := room.PowerOn(netBoot(room, disk))
+	machine := netBoot(room, disk)
+	pace(t, room, machine, slowPace)
+	g := room.PowerOn(machine)
 
 	room.WaitFor(mac, "flash", flashing, fetched(needed/10))
 	if err := room.Server.Kill(); err != nil {
@@ -44,6 +49,7 @@ func TestServerKilledThenLinkCut(t *testing.T) {
 	time.Sleep(outage)
 	mustNotBoot(t, disk.Path)
 	link(true)
+	pace(t, room, machine, fullPace)
 
 	receipt := handedOff(t, room)
 	g.EnteredWithoutRestart()
@@ -61,12 +67,14 @@ func TestPowerCut(t *testing.T) {
 	plan := room.Machine(mac).Armed.Plan.ID
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-6"}
 	machine := netBoot(room, disk)
+	pace(t, room, machine, slowPace)
 
 	g := room.PowerOn(machine)
 	room.WaitFor(mac, "flash", flashing, fetched(needed/2))
 	g.Kill()
 	mustNotBoot(t, disk.Path)
 
+	pace(t, room, machine, fullPace)
 	g = room.PowerOn(machine)
 	receipt := handedOff(t, room)
 	if receipt.Plan != plan {

@@ -15,17 +15,6 @@ import (
 // longOutage is an outage that people notice.
 const longOutage = time.Minute
 
-// fullPace is that of a common network.
-const fullPace = "1gbit"
-
-// pace limits what a machine gets from the network, in words of tc(8).
-func pace(t *testing.T, room *lab.Room, machine vm.Config, rate string) {
-	t.Helper()
-	if err := room.Net.Pace(t.Context(), machine.NICs[0].Tap, rate); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // powerOnPaced starts a machine and limits its network as soon as it has
 // entered its system: however quick or slow this host is, the disk is not
 // complete before the test wants it to be.

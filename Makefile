@@ -10,6 +10,7 @@ CALM       = crypto/tls crypto/x509 encoding/asn1 encoding/json math/big log/slo
 	     github.com/vishvananda/netlink github.com/insomniacslk/dhcp/... \
 	     github.com/gild-dev/gild/internal/agent/... github.com/gild-dev/gild/internal/api/... github.com/gild-dev/gild/internal/disk/...
 AGENTBUILD = $(GOBUILD) -tags nethttpomithttp2 $(CALM:%=-gcflags=%=-l) -ldflags '$(LDFLAGS)'
+UNITS      = ./cmd/... ./internal/... ./scripts/... ./bench
 AGENTBIN   = internal/initramfs/agentbin
 LINT       = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCHSTAT  = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
@@ -22,11 +23,14 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: agent ## build bin/gild with the agent inside
-	$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/gild ./cmd/gild
+	@echo "bin/gild"
+	@$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/gild ./cmd/gild
 
 agent: ## build the agent for every architecture
-	GOOS=linux GOARCH=amd64 $(AGENTBUILD) -o $(AGENTBIN)/gild-init-amd64 ./cmd/gild-init
-	GOOS=linux GOARCH=arm64 $(AGENTBUILD) -o $(AGENTBIN)/gild-init-arm64 ./cmd/gild-init
+	@for arch in amd64 arm64; do \
+		echo "the agent for $$arch, into $(AGENTBIN)"; \
+		GOOS=linux GOARCH=$$arch $(AGENTBUILD) -o $(AGENTBIN)/gild-init-$$arch ./cmd/gild-init || exit 1; \
+	done
 
 man: ## write the man pages to bin/man
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run ./cmd/gild man bin/man
@@ -39,13 +43,13 @@ demo: ## flash one empty virtual machine over the network, then three together, 
 test: ## every test, whole boots in virtual machines included (asks for root)
 	@scripts/deps test
 	@$(MAKE) --no-print-directory build
-	@scripts/as-root $(GO) test -timeout 20m ./cmd/... ./internal/...
+	@scripts/as-root $(GO) test -timeout 20m $(UNITS)
 	@scripts/as-root $(GO) test -p 1 -timeout 70m -v ./test/...
 
 check: agent ## the quick loop: build, vet, lint, unit tests; no root
 	$(GO) build ./...
 	$(GO) vet ./...
-	$(GO) test -short ./cmd/... ./internal/...
+	$(GO) test -short $(UNITS)
 	@$(MAKE) --no-print-directory lint
 
 lint: ## golangci-lint with the linters of .golangci.yml

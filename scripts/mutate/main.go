@@ -49,7 +49,7 @@ func mutations() []mutation {
 		flush("before LBA 0 and after", "seal.go", fail2+":"),
 
 		{"LBA 0 is not zeroed first", flashDir + "prepare.go", "if err := f.closeGate(ctx); err != nil {\n\t\treturn err", "if err := error(nil); err != nil {\n\t\treturn err"},
-		{"old signatures stay", flashDir + "prepare.go", "f.zeroProven(ctx, f.leftovers()...)", "error(nil)"},
+		{"old signatures stay", flashDir + "prepare.go", "f.zeroProven(ctx, without(f.leftovers(), untouchable)...)", "f.zeroProven(ctx, untouchable[:0]...)"},
 		{"zeros are skipped", flashDir + "zero.go", "f.Disk.ZeroRange(start, length)", "f.Disk.ZeroRange(start, 0)"},
 		{"LBA 0 is written with the head", flashDir + "seal.go", "extents[0] = extent{int64(sector), extents[0].data[sector:]}", "_ = sector"},
 		{"LBA 0 stays when it cannot be proved", flashDir + "seal.go", "errors.Join(err, f.closeGate(ctx))", "errors.Join(err)"},
@@ -67,17 +67,43 @@ func mutations() []mutation {
 		{"zeros that read back wrong pass", flashDir + "readback.go", "return allZero(raw), nil", "return true, nil"},
 		{"wrong twice passes", flashDir + "readback.go", "if w.ever[i] {", "if false {"},
 		{"what else a stray write hit is not looked for", flashDir + "readback.go", "f.prove(ctx, f.onDisk()); err != nil {\n\t\t\treturn err\n\t\t}\n\t}", "f.prove(ctx, wrong); err != nil {\n\t\t\treturn err\n\t\t}\n\t}"},
-		{"what a stray write of the head hit is not looked for", flashDir + "seal.go", "return f.writeProven(ctx, extents, func() error { return f.proveAll(ctx) })", "return f.writeProven(ctx, extents, func() error { return nil })"},
+		{"what a stray write of the head hit is not looked for", flashDir + "seal.go", "f.writeProven(ctx, p, func() error { return f.proveAll(ctx) })", "f.writeProven(ctx, p, func() error { return nil })"},
 		{"what a stray LBA 0 hit is not looked for", flashDir + "seal.go", "if err := f.proveAll(ctx); err != nil {", "if err := error(nil); err != nil {"},
 		{"what is there already is written again", flashDir + "seal.go", "\t\t\twrong = append(wrong, e)\n\t\t}", "\t\t\twrong = extents\n\t\t}"},
 		{"the head is not read back", flashDir + "seal.go", "if !bytes.Equal(got, want) {", "if !bytes.Equal(got, got) {"},
 
-		{"zeros come after what is right was looked for", flashDir + "flash.go", "if f.chunks.doubtful() {", "if false {"},
+		{"zeros come after what is right was looked for", flashDir + "flash.go", "if f.chunks.doubtful() && f.Move == nil {", "if false {"},
 
 		{"a disk that hangs is waited for", flashDir + "watchdog.go", "if c, age := d.oldest(); age > patience {", "if c, age := d.oldest(); age > 3*patience {"},
 		{"a disk that hung is written to", flashDir + "watchdog.go", "if d.stuck != nil {", "if false {"},
 		{"a disk too small passes", flashDir + "flash.go", "case d.Size() < im.Table.DiskSize:", "case false:"},
 		{"other sectors pass", flashDir + "flash.go", "case d.SectorSize() != im.Config.Disk.SectorSize:", "case false:"},
+
+		{"the image is laid over what a system wrote", flashDir + "worker.go", "if own != nil {", "if false {"},
+		{"what a system wrote is not taken note of", flashDir + "overwrite.go", "if ok {\n\t\tover.sectors.set(a, b)\n\t}", "_ = ok"},
+		{"a write that failed counts as the system's own", flashDir + "overwrite.go", "if ok {\n\t\tover.sectors.set(a, b)", "if ok = true; ok {\n\t\tover.sectors.set(a, b)"},
+		{"the image lands while a system writes", flashDir + "overwrite.go", "if over != nil && over.writing > 0 {\n\t\t\tover.closed", "if over != nil && false {\n\t\t\tover.closed"},
+		{"a system writes while the image lands", flashDir + "overwrite.go", "case s == landing:\n\t\t\treturn false", "case false:\n\t\t\treturn false"},
+		{"a system writes to what was not proved", flashDir + "overwrite.go", "case s >= verified || trusting && s == written:\n\t\t\tm.state[i]", "case s >= written:\n\t\t\tm.state[i]"},
+		{"what a system wrote to counts as proved wrong", flashDir + "overwrite.go", "case m.state[i] == owned:\n\t\treturn false", "case false:\n\t\treturn false"},
+		{"a system reads what was not proved", flashDir + "overwrite.go", "case s >= verified || trusting && s == written:\n\t\treturn", "case s >= written:\n\t\treturn"},
+		{"a system reads what was seen to be wrong", flashDir + "overwrite.go", "m.seen.put(i, right && (", "m.seen.put(i, (right || true) && ("},
+		{"what was seen right is right for ever", flashDir + "chunkmap.go", "m.seen.put(i, false)\n", "\n"},
+		{"zeros are laid over what a system wrote", flashDir + "chunkmap.go", "&& m.table.Zero(i) && m.over[i] == nil", "&& m.table.Zero(i)"},
+		{"what a system overwrote is proved as the image's", flashDir + "chunkmap.go", "s = m.settleOverwrite(i, s)", "_ = s"},
+		flush("of what was laid around", "live.go", fail2+" the rest of chunk"),
+		{"what was laid around is not read back", flashDir + "live.go", "if f.Verify == VerifyOff || len(parts) == 0 {", "if f.Verify != 9 || len(parts) == 0 {"},
+		{"what a stray write around a system's hit is not looked for", flashDir + "live.go", "f.meter.repaired.Add(1)\n\t\tf.astray.Store(true)", "f.meter.repaired.Add(1)"},
+		flush("of what a write waits for", "live.go", fail2+" data to be read back"),
+		{"a system writes past its move", flashDir + "live.go", "if l.settled {", "if false {"},
+		{"a live disk is sealed without its head", flashDir + "live.go", "if !f.live.settled {", "if false {"},
+		{"a live disk's LBA 0 comes with its head", flashDir + "live.go", "extents[0] = extent{int64(sector), extents[0].data[sector:]}", "_ = sector"},
+		{"no flush before a live disk is moved to", flashDir + "live.go", "l.Disk.Flush(); err != nil {\n\t\treturn fmt.Errorf(\"flushing: ", "error(nil); err != nil {\n\t\treturn fmt.Errorf(\"flushing: "},
+		{"a live disk's LBA 0 is not read back", flashDir + "live.go", "f.writeProven(ctx, gate, func() error { return f.closeGate(ctx) })", "writeFull(f.Disk, gate[0].data, 0)"},
+		{"a live disk's LBA 0 stays when it cannot be proved", flashDir + "live.go", "errors.Join(err, f.closeGate(ctx))", "err"},
+		{"what a stray write of a live disk's head hit is not looked for", flashDir + "live.go", "l.writeProven(ctx, extents, func() error { return l.proveAll(ctx) })", "l.writeProven(ctx, extents, func() error { return nil })"},
+		{"a running system's source is given up", flashDir + "live.go", "job.Retry.Patience = -1", "_ = job"},
+		{"a running system's chunk is given up", flashDir + "worker.go", "n < attempts || w.Move != nil", "n < attempts"},
 
 		{"the manifest's digest is not checked", goldenDir + "image.go", "if err := want.Verify(manifest); err != nil {", "if err := error(nil); err != nil {"},
 		{"the config's digest is not checked", goldenDir + "image.go", "if err := m.Config.Digest.Verify(config); err != nil {", "if err := error(nil); err != nil {"},
@@ -156,24 +182,35 @@ func (m mutation) try(ctx context.Context, dir string) (killer string, err error
 	if err := os.WriteFile(list, overlay, 0o600); err != nil {
 		return "", err
 	}
-	if strings.HasPrefix(m.file, goldenDir) {
-		if killer, err = test(ctx, list, "./"+goldenDir); err != nil || killer != "" {
+	for _, args := range m.likely() {
+		if killer, err = test(ctx, list, args...); err != nil || killer != "" {
 			return killer, err
 		}
 	}
 	return test(ctx, list, engine()...)
 }
 
+// likely is which tests to try before all of the engine's.
+func (m mutation) likely() [][]string {
+	switch {
+	case strings.HasPrefix(m.file, goldenDir):
+		return [][]string{{"./" + goldenDir}}
+	case m.file == flashDir+"live.go", m.file == flashDir+"overwrite.go":
+		return [][]string{append(engine(), "-run", "Live")}
+	}
+	return nil
+}
+
 // engine is what go test needs to know about the engine's tests. The counts
 // are enough to find what is looked for, and no more.
 func engine() []string {
-	return []string{"./" + flashDir, "-cuts", "20000", "-forgeries", "5000", "-breaks", "15"}
+	return []string{"./" + flashDir, "-cuts", "20000", "-forgeries", "5000", "-breaks", "15", "-simulations", "20000"}
 }
 
 // test runs a package's tests, files replaced as overlay says, and names the
 // first that fails.
 func test(ctx context.Context, overlay string, args ...string) (failed string, err error) {
-	args = append([]string{"test", "-count=1", "-failfast", "-timeout", "2m", "-overlay", overlay}, args...)
+	args = append([]string{"test", "-count=1", "-failfast", "-timeout", "5m", "-overlay", overlay}, args...)
 	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
 	if ctx.Err() != nil {
 		return "", ctx.Err()

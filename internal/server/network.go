@@ -13,12 +13,14 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/iana"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/ipxe"
+	"github.com/gild-dev/gild/internal/server/ndp"
 	"github.com/gild-dev/gild/internal/server/tftpd"
 )
 
@@ -91,8 +93,14 @@ func (n Network) dhcp() dhcpd.Config {
 }
 
 func (n Network) openDHCP(ctx context.Context, m *Machines) (Service, func() error, error) {
-	sights := newSightings(m, n.Log)
-	s := &dhcpd.Server{Responder: dhcpd.Responder{Config: n.dhcp()}, Events: func(e dhcpd.Event) { m.Metrics.DHCP(e); sights.dhcp(e) }, Log: n.Log}
+	sights, v6 := newSightings(m, n.Log), &ndp.Server{Log: n.Log}
+	s := &dhcpd.Server{Responder: dhcpd.Responder{Config: n.dhcp()}, Log: n.Log, Events: func(e dhcpd.Event) {
+		if e.Client == dhcpd.IPXE {
+			v6.Expect(e.MAC, time.Now())
+		}
+		m.Metrics.DHCP(e)
+		sights.dhcp(e)
+	}}
 	if n.Mode == dhcpd.Full && n.First.IsValid() {
 		s.Leases = &dhcpd.Shared{
 			Memory: dhcpd.NewMemory(n.First, n.Last, n.Address.Addr()),
@@ -105,10 +113,29 @@ func (n Network) openDHCP(ctx context.Context, m *Machines) (Service, func() err
 	if err != nil {
 		return nil, nil, err
 	}
-	run := func(ctx context.Context) error {
-		return withSightings(ctx, sights, func(ctx context.Context) error { return s.Serve(ctx, dhcp, pxe) })
+	solicitations, err := ndp.Listen(ctx, n.Interface)
+	if err != nil { // iPXE has to find out by itself that there is no IPv6
+		n.Log.Debug("boots wait for IPv6", "err", err)
+		solicitations = nil
 	}
-	return serviceFunc(run), func() error { return errors.Join(dhcp.Close(), pxe.Close()) }, nil
+	run := func(ctx context.Context) error {
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() error {
+			return withSightings(ctx, sights, func(ctx context.Context) error { return s.Serve(ctx, dhcp, pxe) })
+		})
+		if solicitations != nil {
+			g.Go(func() error { return v6.Serve(ctx, solicitations) })
+		}
+		return g.Wait()
+	}
+	closeAll := func() error {
+		err := errors.Join(dhcp.Close(), pxe.Close())
+		if solicitations != nil {
+			err = errors.Join(err, solicitations.Close())
+		}
+		return err
+	}
+	return serviceFunc(run), closeAll, nil
 }
 
 func (n Network) openTFTP(ctx context.Context, m *Machines) (Service, func() error, error) {

@@ -304,7 +304,7 @@ func (a *Agent) receipt(ctx context.Context, way string, reasons []string) {
 	r := a.result
 	a.event(api.Event{Step: "handoff", State: api.StateProgress, Message: "leaving by " + way, Receipt: &api.Receipt{
 		Plan: a.plan.ID, Image: a.plan.Image.Digest, Disk: a.disk, ReadBack: cmp.Or(a.plan.ReadBack, "full"), Handoff: way, Reasons: reasons,
-		Written: r.Written, Zeroed: r.Zeroed, Kept: r.Kept, Wire: r.Wire, Repaired: r.Repaired, Memory: peakMemory(), PhaseTimes: r.times, Identity: r.identity,
+		Written: r.Written, Zeroed: r.Zeroed, Kept: r.Kept, Wire: r.Wire, Repaired: r.Repaired, Demanded: r.Demanded, Waited: r.Waited.Seconds(), Memory: peakMemory(), PhaseTimes: r.times, Identity: r.identity,
 		Preserved: a.preservedNames(), Samples: r.samples,
 	}})
 	if !a.queue.flush(ctx, 5*time.Second) {

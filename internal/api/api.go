@@ -269,6 +269,8 @@ type Receipt struct {
 	Kept       int64              `json:"kept"`                // bytes that were already right
 	Wire       int64              `json:"wire"`                // bytes fetched
 	Repaired   int                `json:"repaired,omitempty"`  // chunks that read back wrong once
+	Demanded   int                `json:"demanded,omitempty"`  // chunks that a system waited for, which ran from the disk meanwhile
+	Waited     float64            `json:"waited,omitempty"`    // how long it waited for them, all waits added up, seconds
 	Memory     int64              `json:"memory,omitempty"`    // bytes that the agent had resident at most
 	PhaseTimes map[string]float64 `json:"phaseTimes"`          // seconds by phase
 	Identity   string             `json:"identity,omitempty"`  // digest of the identity that was written

@@ -232,6 +232,9 @@ func (a *app) printFlashes(flashes []api.Flash) {
 		if r := f.Receipt; r != nil {
 			what = append(what, fmt.Sprintf("%s written, %s zeroed, %s kept on %s; read back: %s; handoff: %s",
 				bytesText(r.Written), bytesText(r.Zeroed), bytesText(r.Kept), r.Disk.Name, r.ReadBack, r.Handoff))
+			if r.Demanded > 0 {
+				what = append(what, fmt.Sprintf("the system waited for %d chunks, %.1f s in all", r.Demanded, r.Waited))
+			}
 		}
 		if f.Message != "" {
 			what = append(what, f.Message)

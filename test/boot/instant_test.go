@@ -54,7 +54,7 @@ func completed(t *testing.T, room *lab.Room) *api.Receipt {
 	if m.Receipt.Handoff != "instant" {
 		t.Fatalf("handoff by %s (%q); want instant", m.Receipt.Handoff, m.Receipt.Reasons)
 	}
-	t.Logf("phases, seconds: %v; %d MB of memory", m.Receipt.PhaseTimes, m.Receipt.Memory>>20)
+	t.Logf("phases, seconds: %v; %d MB of memory; %d chunks demanded, %.1f s waited", m.Receipt.PhaseTimes, m.Receipt.Memory>>20, m.Receipt.Demanded, m.Receipt.Waited)
 	if limit := int64(64 << 20); m.Receipt.Memory > limit {
 		t.Errorf("%d bytes of memory; want at most %d", m.Receipt.Memory, limit)
 	}

@@ -150,7 +150,7 @@ func checkEvent(e *api.Event, now time.Time) error {
 }
 
 func checkReceipt(r *api.Receipt) error {
-	if r.Written < 0 || r.Zeroed < 0 || r.Kept < 0 || r.Wire < 0 || r.Repaired < 0 || r.Memory < 0 {
+	if r.Written < 0 || r.Zeroed < 0 || r.Kept < 0 || r.Wire < 0 || r.Repaired < 0 || r.Memory < 0 || r.Demanded < 0 || !finite(r.Waited) {
 		return errors.New("receipt with a negative figure")
 	}
 	if len(r.PhaseTimes) > maxList || len(r.Reasons) > maxList {

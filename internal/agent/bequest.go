@@ -28,6 +28,31 @@ func seedUdev(parts map[int]livePart) error {
 	return nil
 }
 
+// deviceConf has NetworkManager set up the link with an address as if it had
+// none. It would otherwise leave that link to whoever gave it the address, and
+// take neither a lease nor name servers of its own (NetworkManager.conf(5)).
+const deviceConf = `[device-gild]
+match-device=mac:%s
+keep-configuration=no
+`
+
+// runNetworkManager is where NetworkManager finds settings until the next
+// restart.
+const runNetworkManager = "/run/NetworkManager/conf.d"
+
+// giveLink leaves the link of that address to NetworkManager, by a file in dir.
+// Other software takes what it is to set up by itself.
+func giveLink(dir, mac string) error {
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "gild.conf"), fmt.Appendf(nil, deviceConf, mac), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("leaving the link to the new system: %w", err)
+	}
+	return nil
+}
+
 // holdUnit makes systemd wait for a process at an orderly shutdown, while the
 // network is still there.
 const holdUnit = `[Unit]

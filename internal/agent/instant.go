@@ -281,7 +281,7 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 	if err != nil {
 		return err
 	}
-	err = seedUdev(r.Parts)
+	err = errors.Join(seedUdev(r.Parts), giveLink(runNetworkManager, a.conn.MAC))
 	if a.plan.HoldReboot {
 		err = errors.Join(err, holdReboot(runUnits, k.process.Pid))
 	}

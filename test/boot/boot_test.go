@@ -67,15 +67,20 @@ func failure(m lab.Machine, cause string) *api.Event {
 	return nil
 }
 
-// handedOff waits for the receipt and checks what every receipt must say.
+// handedOff waits for the receipt of a switch_root and checks what every receipt must say.
 func handedOff(t *testing.T, room *lab.Room) *api.Receipt {
+	t.Helper()
+	return handedOffBy(t, room, "switch_root")
+}
+
+func handedOffBy(t *testing.T, room *lab.Room, way string) *api.Receipt {
 	t.Helper()
 	m := room.WaitFor(mac, "flash", flashing, isState(api.MachineHandingOff))
 	if m.Receipt == nil {
 		t.Fatal("handed off without a receipt")
 	}
-	if m.Receipt.Handoff != "switch_root" {
-		t.Errorf("handoff by %s (%q); want switch_root", m.Receipt.Handoff, m.Receipt.Reasons)
+	if m.Receipt.Handoff != way {
+		t.Errorf("handoff by %s (%q); want %s", m.Receipt.Handoff, m.Receipt.Reasons, way)
 	}
 	t.Logf("phases, seconds: %v", m.Receipt.PhaseTimes)
 	return m.Receipt

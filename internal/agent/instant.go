@@ -31,7 +31,7 @@ import (
 type brief struct {
 	Config  *golden.Config
 	Blob    golden.Descriptor // of the disk
-	Server  string
+	Servers string            // of client.New
 	Session string
 	MAC     string
 	Link    netif.Handed
@@ -186,7 +186,7 @@ func (a *Agent) startKeeper(ctx context.Context) (*keeperProc, error) {
 	a.stopReports()
 	b := brief{
 		Config: a.image.Config, Blob: a.image.Disk,
-		Server: a.client.Server(), Session: a.session, MAC: a.conn.MAC, Link: a.conn.Handed(), Plan: a.plan, Disk: a.disk, Queue: a.queue.take(),
+		Servers: a.client.Servers(), Session: a.session, MAC: a.conn.MAC, Link: a.conn.Handed(), Plan: a.plan, Disk: a.disk, Queue: a.queue.take(),
 	}
 	err = k.say.Encode(b)
 	telling, stop := context.WithCancel(ctx)

@@ -102,7 +102,7 @@ func stay() {
 
 // run is the life of the keeper.
 func (k *keeper) run(ctx context.Context) error {
-	c, err := client.New(k.brief.Server)
+	c, err := client.New(k.brief.Servers)
 	if err != nil {
 		return err
 	}

@@ -77,8 +77,15 @@ func parseBase(base string) (*url.URL, error) {
 	return u, nil
 }
 
-// Server is the address of the server that the next call goes to.
-func (c *Client) Server() string { return c.servers.current().String() }
+// Servers are the addresses of all servers that are known by now, as New takes
+// them: the one that the next call goes to comes first.
+func (c *Client) Servers() string {
+	var all []string
+	for _, u := range c.servers.all() {
+		all = append(all, u.String())
+	}
+	return strings.Join(all, ",")
+}
 
 // Reset drops idle connections, which have become useless when the machine's
 // address or link changed.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -42,7 +43,7 @@ func newNode(t *testing.T, blob string) *node {
 func hello(t *testing.T, c *Client, want bool) {
 	t.Helper()
 	if _, _, err := c.Hello(t.Context(), api.Hello{}); (err == nil) != want {
-		t.Errorf("Hello by %s = %v; want success %v", c.Server(), err, want)
+		t.Errorf("Hello by %s = %v; want success %v", next(c), err, want)
 	}
 }
 
@@ -64,16 +65,39 @@ func TestFailOver(t *testing.T) {
 	}
 	a.status.Store(0)
 	hello(t, c, true) // stays where it is well
-	if c.Server() != b.URL {
-		t.Errorf("Server() = %s; want %s", c.Server(), b.URL)
+	if next(c) != b.URL {
+		t.Errorf("next server %s; want %s", next(c), b.URL)
 	}
 	b.Close()
 	hello(t, c, false)
 	hello(t, c, true)
 	a.status.Store(409) // a refusal is an answer
 	hello(t, c, false)
-	if c.Server() != a.URL {
-		t.Errorf("after a refusal Server() = %s; want %s", c.Server(), a.URL)
+	if next(c) != a.URL {
+		t.Errorf("after a refusal next server %s; want %s", next(c), a.URL)
+	}
+}
+
+// next is the server that the next call of c goes to.
+func next(c *Client) string {
+	first, _, _ := strings.Cut(c.Servers(), ",")
+	return first
+}
+
+// A client that is made of what another one knows goes on where that one is.
+func TestServersAreHandedOver(t *testing.T) {
+	c, err := New("http://a:1,http://b:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.servers.learn([]string{"http://c:1"})
+	c.servers.failed(c.servers.current())
+	const want = "http://b:1,http://c:1,http://a:1"
+	if got := c.Servers(); got != want {
+		t.Errorf("Servers() = %s; want %s", got, want)
+	}
+	if heir, err := New(c.Servers()); err != nil || heir.Servers() != want {
+		t.Errorf("a client made of that knows %s (%v); want %s", heir.Servers(), err, want)
 	}
 }
 
@@ -87,8 +111,8 @@ func TestFailTogether(t *testing.T) {
 	for range 8 {
 		c.servers.failed(u)
 	}
-	if c.Server() != "http://b:1" {
-		t.Errorf("Server() = %s; want http://b:1", c.Server())
+	if next(c) != "http://b:1" {
+		t.Errorf("next server %s; want http://b:1", next(c))
 	}
 }
 

@@ -150,7 +150,7 @@ func TestLiveFlight(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := readAt(t, d, 0, len(want)); !bytes.Equal(got, want) {
-				t.Errorf("the disk differs from what the system saw at byte %d", differ(got, want))
+				t.Error("the disk is another one than the system saw")
 			}
 			if _, err := l.WriteAt(make([]byte, sector), mib); !errors.Is(err, errMoved) {
 				t.Errorf("WriteAt() after the move = %v; want %v", err, errMoved)

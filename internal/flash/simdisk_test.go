@@ -14,6 +14,8 @@ type simDisk struct {
 	s      *simulation
 	now    []byte
 	medium []byte
+	// gateLies is how many of the next writes of LBA 0 are damaged.
+	gateLies int
 }
 
 func (d *simDisk) Size() int64     { return int64(len(d.now)) }
@@ -22,6 +24,10 @@ func (d *simDisk) SectorSize() int { return simSector }
 func (d *simDisk) WriteAt(p []byte, off int64) (int, error) {
 	d.s.meanwhile()
 	switch lie := d.s.rnd.IntN(60); {
+	case off == 0 && d.gateLies > 0:
+		copy(d.now, p)
+		d.now[simSector-1] ^= 1
+		d.gateLies--
 	case lie > 1 || !d.s.faulty || d.s.mine > 0:
 		copy(d.now[off:], p)
 	case lie == 1: // damaged

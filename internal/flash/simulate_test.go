@@ -374,14 +374,37 @@ func (s *simulation) finish() error {
 		}
 	}
 	s.faulty, s.depth = false, 9 // nothing else happens during the move
-	if err := s.l.settle(context.Background()); err != nil {
+	return s.seals()
+}
+
+// seals moves the system onto the disk and seals that, which lies about LBA 0 up to twice.
+func (s *simulation) seals() error {
+	closed := func() bool { return bytes.Equal(s.disk.medium[:simSector], make([]byte, simSector)) }
+	var moved error
+	s.f.live = s.l
+	s.f.Move = func(_ context.Context, settle func() error) error {
+		switch err := settle(); {
+		case err != nil:
+			return err
+		case !closed():
+			moved = errors.New("LBA 0 is on the disk before the seal")
+		case !bytes.Equal(s.disk.medium[simSector:], s.model[simSector:]):
+			moved = errors.New("the system has moved to a disk with other bytes than it saw")
+		}
+		s.disk.gateLies = max(0, s.rnd.IntN(20)-17)
+		return nil
+	}
+	switch err := s.f.sealLive(context.Background()); {
+	case moved != nil:
+		return moved
+	case errors.Is(err, ErrMedium) && !closed():
+		return errors.New("LBA 0 stays on a disk that lied about it twice")
+	case errors.Is(err, ErrMedium):
+		s.broken = true
+	case err != nil:
 		return err
-	}
-	if !bytes.Equal(s.disk.now[:simSector], make([]byte, simSector)) {
-		return errors.New("LBA 0 is on the disk before the seal")
-	}
-	if !bytes.Equal(s.disk.medium[simSector:], s.model[simSector:]) {
-		return errors.New("the system has moved to a disk with other bytes than it saw")
+	case !bytes.Equal(s.disk.medium, s.model):
+		return errors.New("the sealed disk is another one than the system saw")
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
@@ -224,6 +225,46 @@ func TestLiveWritesDoNotWait(t *testing.T) {
 	}
 	<-waits
 	close(moved)
+}
+
+// A system waits for a source for as long as it takes, whatever that says.
+func TestLiveSourceIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		im := newGPTImage(t, 4*mib)
+		source := &flaky{testImage: im, rnd: rand.New(rand.NewPCG(1, 2))}
+		d := &forgetfulDisk{now: make([]byte, 4*mib)}
+		f, err := New(Job{Image: im.Image, Source: source, Disk: d, Move: func(_ context.Context, settle func() error) error { return settle() }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := f.Run(t.Context())
+			ended <- err
+		}()
+		if _, err := f.Live(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		source.away.Store(true)
+		time.Sleep(10 * time.Hour)
+		source.away.Store(false)
+		if err := <-ended; err != nil {
+			t.Errorf("Run() = %v; want nil, once the source is back", err)
+		}
+	})
+}
+
+// A move that leaves out what was held back is none: the disk does not boot.
+func TestLiveMoveMustSettle(t *testing.T) {
+	im := newGPTImage(t, 4*mib)
+	d := fileDisk(t, filepath.Join(t.TempDir(), "disk"), make([]byte, 4*mib))
+	_, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d, Move: func(context.Context, func() error) error { return nil }})
+	if err == nil {
+		t.Error("Run() = nil; want an error")
+	}
+	if gate := readAt(t, d, 0, sector); !bytes.Equal(gate, make([]byte, sector)) {
+		t.Error("LBA 0 is on a disk without a head")
+	}
 }
 
 // newGPTImage is an image of n bytes with a GPT.

@@ -1,6 +1,7 @@
 package flash
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"testing"
 
@@ -28,6 +29,7 @@ func (d *simDisk) WriteAt(p []byte, off int64) (int, error) {
 		copy(d.now, p)
 		d.now[simSector-1] ^= 1
 		d.gateLies--
+	case lie == 2 && d.s.faulty && d.s.mine == 0 && !bytes.Equal(p, d.now[off:off+int64(len(p))]) && d.astray(p):
 	case lie > 1 || !d.s.faulty || d.s.mine > 0:
 		copy(d.now[off:], p)
 	case lie == 1: // damaged
@@ -36,6 +38,20 @@ func (d *simDisk) WriteAt(p []byte, off int64) (int, error) {
 	} // else lost
 	d.s.meanwhile()
 	return len(p), nil
+}
+
+// astray writes to a chunk of the image that has arrived already, if there is
+// one. What a system has written nobody could mend. That of a write whose own
+// place held the right bytes nobody could find.
+func (d *simDisk) astray(p []byte) bool {
+	i := 1 + d.s.rnd.IntN(simChunks-2)
+	off, n := d.s.table.Extent(i)
+	if st := d.s.f.chunks.state[i]; st < written || st == owned || len(p) > int(n) {
+		return false
+	}
+	copy(d.now[off:], p)
+	d.s.strayed[i] = true
+	return true
 }
 
 func (d *simDisk) ZeroRange(off, n int64) error {

@@ -112,7 +112,7 @@ func mutations() []mutation {
 }
 
 func main() {
-	only := flag.String("run", "", "try only mutations whose name holds this `text`")
+	only := flag.String("run", "", "try only mutations whose name or file holds this `text`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -137,7 +137,7 @@ func run(ctx context.Context, only string) error {
 	}
 	var survived []string
 	for _, m := range mutations() {
-		if !strings.Contains(m.name, only) {
+		if !strings.Contains(m.file+": "+m.name, only) {
 			continue
 		}
 		start := time.Now()

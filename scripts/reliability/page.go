@@ -32,7 +32,7 @@ What half of it could boot is whole: the old disk or the image.
 
 **A system on its disk.** With an instant handoff a system reads and writes the disk while it is written. The model is a
 disk that held the image from the start: every read must give what that would give, and the disk that the system is
-moved to must be that one. One goroutine plays all parts, and whatever waits or calls the disk may be overtaken there by
+moved to, and that is sealed, must be that one. One goroutine plays all parts, and whatever waits or calls the disk may be overtaken there by
 any other, so an order that went wrong comes back with its seed. After a cut the model is the image again: what the
 system wrote is lost, as promised.
 
@@ -47,7 +47,8 @@ process with the server's priority; all share two cores.
 **Not covered.** A disk that acknowledges a flush and later loses what it acknowledged: no reader can see that. A disk
 that damages sectors nobody wrote, or whose sectors rot after the seal. A write that goes astray while its own place
 held the right bytes already, though nobody had looked there, onto a chunk that was read before: a flash over an older
-version of the image does not read every chunk twice. What firmware and the installed system do to the disk afterwards. Bugs of kernel and
+version of the image does not read every chunk twice. One onto a chunk that was proved, to which a running system then
+writes: what else should be in it, nobody knows from there on. What firmware and the installed system do to the disk afterwards. Bugs of kernel and
 controller that the model does not have; the rows in a real guest are for those.
 
 The commit is that of the code that was run; a "+" behind it says that the tree was changed. "make mutate" takes each

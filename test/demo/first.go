@@ -17,25 +17,9 @@ func (d *demo) flash(ctx context.Context) error {
 	if err := d.gild(ctx, "flash", mac, "--image", "golden", "--unseen", "--yes"); err != nil {
 		return err
 	}
-	d.disk = filepath.Join(d.dir, "disk.raw")
-	if err := makeDisk(d.disk); err != nil {
-		return err
-	}
-	tap, err := d.network.Tap(ctx, "demo0")
-	if err != nil {
-		return err
-	}
 	say("power on: an empty disk of %d GiB, a network card with its boot ROM, nothing else", diskSize>>30)
 	start := time.Now()
-	d.machine, err = vm.Start(ctx, vm.Config{
-		Accel: d.accel, Memory: 1024, CPUs: 2,
-		Disks:     []vm.Disk{{Path: d.disk, Serial: "gild-demo"}},
-		NICs:      []vm.NIC{{MAC: mac, Tap: tap, BootROM: true}},
-		BootOrder: []string{"nic0"},
-		Namespace: d.network.Namespace,
-		Serial:    prefixed("machine | "),
-	})
-	if err != nil {
+	if err := d.powerOnEmpty(ctx); err != nil {
 		return err
 	}
 	if err := d.expectLogin(ctx); err != nil {
@@ -43,6 +27,28 @@ func (d *demo) flash(ctx context.Context) error {
 	}
 	d.alone = time.Since(start)
 	return d.printPhases(ctx, start)
+}
+
+// powerOnEmpty starts the machine with a new disk, from the network.
+func (d *demo) powerOnEmpty(ctx context.Context) (err error) {
+	d.disk = filepath.Join(d.dir, "disk.raw")
+	if err := makeDisk(d.disk); err != nil {
+		return err
+	}
+	if d.tap == "" {
+		if d.tap, err = d.network.Tap(ctx, "demo0"); err != nil {
+			return err
+		}
+	}
+	d.machine, err = vm.Start(ctx, vm.Config{
+		Accel: d.accel, Memory: 1024, CPUs: 2,
+		Disks:     []vm.Disk{{Path: d.disk, Serial: "gild-demo"}},
+		NICs:      []vm.NIC{{MAC: mac, Tap: d.tap, BootROM: true}},
+		BootOrder: []string{"nic0"},
+		Namespace: d.network.Namespace,
+		Serial:    prefixed("machine | "),
+	})
+	return err
 }
 
 func (d *demo) expectLogin(ctx context.Context) error {

@@ -1,6 +1,7 @@
 // Demo turns empty virtual machines into running golden Debians over the
 // network: first one, to show that nothing in it ever restarted, then three
-// together, watched in the terminal and in the dashboard.
+// together, watched in the terminal and in the dashboard, then the first one
+// again, which runs its new system before that is on the disk.
 //
 // It is what an operator does by hand: gild image add, gild serve, gild flash,
 // then power on. Network, machines and data are its own and are gone when it
@@ -60,9 +61,11 @@ type demo struct {
 	serverLog *lines
 	dashboard *http.Server
 
-	machine *vm.Machine // of the first act
+	machine *vm.Machine // of the first and the third act
 	disk    string
+	tap     string
 	alone   time.Duration // from its power-on to its login prompt
+	again   time.Time     // when it got its power once more
 
 	room []*member // of the second
 	on   time.Time // when the room got its power
@@ -74,6 +77,7 @@ func (d *demo) run(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
 		d.prepare, d.addImage, d.serve, d.flash, d.proveNoRestart, d.bootAlone,
 		d.describe, d.flashTogether, d.watch, d.proveRoom, d.oneAlone,
+		d.enterEarly, d.complete, d.proveNoRestart, d.bootAlone,
 	} {
 		if err := step(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -82,7 +86,7 @@ func (d *demo) run(ctx context.Context) error {
 			return err
 		}
 	}
-	say("done: flashed over the network, entered without a restart, alone and together, and they boot by themselves")
+	say("done: flashed over the network, entered without a restart, alone, together and before the disk was written; they boot by themselves")
 	return nil
 }
 

@@ -68,6 +68,9 @@ func TestForeignClient(t *testing.T) {
 			t.Skipf("needs %s (iproute2, ndisc6)", tool)
 		}
 	}
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
+		t.Skip("needs a kernel with IPv6")
+	}
 	runtime.LockOSThread() // never unlocked: the thread, and with it the server's namespace, ends with the test
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ func runs() []string {
 	return []string{
 		flash + "^TestRandomPowerCuts$ -cuts 10000000",
 		flash + "^TestLiveSimulated$ -simulations 1000000",
-		flash + "^TestLiveOnALyingDisk$ -livelies 2000",
+		flash + "^TestLiveOnALyingDisk$ -livelies 1000",
 		flash + "^TestLyingDiskIsFoundOrRepaired$ -lies 10000",
 		flash + "^TestForgeriesAreRefused$ -forgeries 1000000",
 		flash + "^(TestHostileSourceSealsNothing|TestTruncatedBlobIsNoSuccess)$ -forgeries 2000000",

@@ -301,8 +301,11 @@ func partitionNode(ctx context.Context, sys, disk string, number int) (string, e
 // receipt tells the server that the plan was carried out, and waits until it
 // knows.
 func (a *Agent) receipt(ctx context.Context, way string, reasons []string) {
-	r := a.result
-	a.event(api.Event{Step: "handoff", State: api.StateProgress, Message: "leaving by " + way, Receipt: &api.Receipt{
+	r, what := a.result, "leaving by "+way
+	if way == handoff.Instant { // the system has been running since long ago
+		what = "the disk is complete"
+	}
+	a.event(api.Event{Step: "handoff", State: api.StateProgress, Message: what, Receipt: &api.Receipt{
 		Plan: a.plan.ID, Image: a.plan.Image.Digest, Disk: a.disk, ReadBack: cmp.Or(a.plan.ReadBack, "full"), Handoff: way, Reasons: reasons,
 		Written: r.Written, Zeroed: r.Zeroed, Kept: r.Kept, Wire: r.Wire, Repaired: r.Repaired, Demanded: r.Demanded, Waited: r.Waited.Seconds(), Memory: peakMemory(), PhaseTimes: r.times, Identity: r.identity,
 		Preserved: a.preservedNames(), Samples: r.samples,

@@ -122,11 +122,7 @@ func TestLiveFlight(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ended := make(chan error, 1)
-			go func() {
-				_, err := f.Run(t.Context())
-				ended <- err
-			}()
+			ended := takeOff(t.Context(), f)
 			if l, err = f.Live(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -163,6 +159,16 @@ func TestLiveFlight(t *testing.T) {
 	}
 }
 
+// takeOff runs a flight, and returns what gets its error in the end.
+func takeOff(ctx context.Context, f *Flight) <-chan error {
+	ended := make(chan error, 1)
+	go func() {
+		_, err := f.Run(ctx)
+		ended <- err
+	}()
+	return ended
+}
+
 // A chunk that is overwritten as a whole is not fetched, and one of zeros that
 // is written to keeps its zeros.
 func TestLiveWritesDoNotWait(t *testing.T) {
@@ -181,11 +187,7 @@ func TestLiveWritesDoNotWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		_, err := f.Run(ctx)
-		ended <- err
-	}()
+	ended := takeOff(ctx, f)
 	l, err := f.Live(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -237,11 +239,7 @@ func TestLiveSourceIsAwaited(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ended := make(chan error, 1)
-		go func() {
-			_, err := f.Run(t.Context())
-			ended <- err
-		}()
+		ended := takeOff(t.Context(), f)
 		if _, err := f.Live(t.Context()); err != nil {
 			t.Fatal(err)
 		}

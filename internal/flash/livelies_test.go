@@ -129,11 +129,7 @@ func TestLiveOnALyingDisk(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ended := make(chan error, 1)
-			go func() {
-				_, err := f.Run(t.Context())
-				ended <- err
-			}()
+			ended := takeOff(t.Context(), f)
 			l, err := f.Live(t.Context())
 			if err != nil {
 				// It may lie about LBA 0 twice before anything runs from it.

@@ -51,7 +51,7 @@ func TestInstantNetworks(t *testing.T) {
 			arm(room, "--handoff", "instant")
 			disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-N"}
 			machine := netBoot(room, disk)
-			g := powerOnPaced(t, room, machine, "32mbit")
+			g := powerOnPaced(t, room, machine, "16mbit") // a slow host must be through before the disk is complete
 			enteredEarly(t, room, g, disk)
 			judge := func(when string) {
 				t.Helper()

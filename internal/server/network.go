@@ -10,10 +10,10 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/insomniacslk/dhcp/iana"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
@@ -113,29 +113,32 @@ func (n Network) openDHCP(ctx context.Context, m *Machines) (Service, func() err
 	if err != nil {
 		return nil, nil, err
 	}
-	solicitations, err := ndp.Listen(ctx, n.Interface)
-	if err != nil { // iPXE has to find out by itself that there is no IPv6
-		n.Log.Debug("boots wait for IPv6", "err", err)
-		solicitations = nil
-	}
+	answerV6, closeV6 := n.openNDP(ctx, v6)
 	run := func(ctx context.Context) error {
-		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() error {
-			return withSightings(ctx, sights, func(ctx context.Context) error { return s.Serve(ctx, dhcp, pxe) })
-		})
-		if solicitations != nil {
-			g.Go(func() error { return v6.Serve(ctx, solicitations) })
-		}
-		return g.Wait()
+		ctx, stop := context.WithCancel(ctx)
+		var beside sync.WaitGroup
+		defer beside.Wait()
+		defer stop()
+		beside.Go(func() { answerV6(ctx) })
+		return withSightings(ctx, sights, func(ctx context.Context) error { return s.Serve(ctx, dhcp, pxe) })
 	}
-	closeAll := func() error {
-		err := errors.Join(dhcp.Close(), pxe.Close())
-		if solicitations != nil {
-			err = errors.Join(err, solicitations.Close())
-		}
-		return err
+	return serviceFunc(run), func() error { return errors.Join(dhcp.Close(), pxe.Close(), closeV6()) }, nil
+}
+
+// openNDP opens what answers iPXE's search for IPv6 until its context ends. Where that cannot be, iPXE finds out by
+// itself, so nothing of it is an error.
+func (n Network) openNDP(ctx context.Context, v6 *ndp.Server) (run func(context.Context), closeConn func() error) {
+	conn, err := ndp.Listen(ctx, n.Interface)
+	if err != nil {
+		n.Log.Debug("iPXE will wait for an IPv6 router", "err", err)
+		return func(context.Context) {}, func() error { return nil }
 	}
-	return serviceFunc(run), closeAll, nil
+	run = func(ctx context.Context) {
+		if err := v6.Serve(ctx, conn); err != nil {
+			n.Log.Warn("iPXE will wait for an IPv6 router", "err", err)
+		}
+	}
+	return run, conn.Close
 }
 
 func (n Network) openTFTP(ctx context.Context, m *Machines) (Service, func() error, error) {

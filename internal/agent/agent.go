@@ -64,9 +64,10 @@ type Agent struct {
 	ids       *newids.Change // of that flash; nil before there is one
 	result    flashed
 
-	stopReports func()           // set by startReports
-	parts       map[int]livePart // of a disk that is used while it is written
-	without     []string         // why there was no instant handoff
+	stopReports   func() // set by startReports, as is the next
+	resumeReports func()
+	parts         map[int]livePart // of a disk that is used while it is written
+	without       []string         // why there was no instant handoff
 }
 
 // Run is the program. As PID 1 it becomes the new system's init, or restarts

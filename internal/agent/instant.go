@@ -100,7 +100,7 @@ func (a *Agent) instant(ctx context.Context) error {
 		return errors.Join(err, clearCage())
 	}
 	err = errors.Join(a.enterLive(ctx, k), k.dismiss())
-	a.takeBack(ctx)
+	a.takeBack()
 	return err
 }
 
@@ -331,9 +331,9 @@ func (k *keeperProc) dismiss() error {
 
 // takeBack goes on with the reports where the keeper left off: with higher
 // numbers than any of its own.
-func (a *Agent) takeBack(ctx context.Context) {
+func (a *Agent) takeBack() {
 	a.queue.skip(keeperEvents)
-	a.startReports(ctx)
+	a.resumeReports()
 }
 
 // keeperEvents is more than a keeper ever has to tell before it is dismissed.

@@ -2,7 +2,11 @@ package agent
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -48,6 +54,49 @@ func TestQueueIsHandedOver(t *testing.T) {
 	first.add(api.Event{Step: "back"})
 	if _, events := first.batch(); len(events) != 1 || events[0].Seq != 13 {
 		t.Errorf("the first goes on with %v; want one event, number 13", events)
+	}
+}
+
+// An agent that was not left after all reports until its own end, not only
+// until that of the step in which it tried.
+func TestReportsOutlastTheStep(t *testing.T) {
+	heard := make(chan string, 16)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var report api.Report
+		if err := json.NewDecoder(r.Body).Decode(&report); err != nil {
+			t.Error(err)
+		}
+		for _, e := range report.Events {
+			heard <- e.Step
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer srv.Close()
+	c, err := client.New(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _, _ := testRunner(t)
+	a := &Agent{runner: r, client: c, conn: &netif.Conn{MAC: "m"}}
+	a.startReports(t.Context())
+	defer func() { a.stopReports() }()
+	a.walk(t.Context(), []step{
+		{name: "flash", run: a.permitted(func(context.Context) (string, error) {
+			a.stopReports() // the keeper's task now
+			a.takeBack()
+			return "", nil
+		})},
+		{name: "handoff", run: func(context.Context) (string, error) { return "", nil }},
+	})
+	for late := time.After(10 * time.Second); ; {
+		select {
+		case step := <-heard:
+			if step == "handoff" {
+				return
+			}
+		case <-late:
+			t.Fatal("the server does not hear of the next step")
+		}
 	}
 }
 

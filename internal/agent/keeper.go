@@ -115,12 +115,23 @@ func (k *keeper) run(ctx context.Context) error {
 	k.queue.under(k.plan.ID)
 	k.startReports(ctx)
 	step, end := k.permit.begin(ctx)
+	step, hangUp := context.WithCancelCause(step)
 	start := time.Now()
 	k.recorder = newRecorder(start)
+	type goodbye struct {
+		left bool
+		err  error
+	}
+	said := make(chan goodbye, 1)
+	k.guard("PID 1", func() {
+		left, err := k.listen()
+		hangUp(errors.New("PID 1 waits no longer"))
+		said <- goodbye{left, err}
+	})
 	left := false
-	err = k.takeOff(ctx, step)
-	if err == nil {
-		left, err = k.listen()
+	if err = k.takeOff(ctx, step); err == nil {
+		last := <-said
+		left, err = last.left, last.err
 	}
 	if lost := end(); lost != nil && !left {
 		err = lost

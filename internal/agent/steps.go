@@ -104,13 +104,15 @@ func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
 	return said, nil
 }
 
-// startReports begins to deliver the queue's events, until stopReports.
+// startReports begins to deliver the queue's events, until stopReports or the
+// end of ctx, which must outlast all steps. resumeReports begins anew.
 func (a *Agent) startReports(ctx context.Context) {
-	ctx, stop := context.WithCancel(ctx)
+	a.resumeReports = func() { a.startReports(ctx) }
+	telling, stop := context.WithCancel(ctx)
 	stopped := make(chan struct{})
 	a.guard("report", func() {
 		defer close(stopped)
-		a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
+		a.queue.deliver(telling, func(ctx context.Context, plan string, events []api.Event) error {
 			return a.send(ctx, a.conn.MAC, plan, events)
 		})
 	})

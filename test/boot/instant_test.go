@@ -233,7 +233,7 @@ func TestInstantGivesUp(t *testing.T) {
 	spec := lab.XFSBIOS()
 	room := lab.RoomFor(t, spec)
 	room.Serve("--dhcp", "server")
-	arm(room, "--handoff", "instant")
+	arm(room, "--handoff", "instant", "--read-back", "off")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-I4"}
 	machine := netBoot(room, disk)
 	g := room.PowerOn(machine)

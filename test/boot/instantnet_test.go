@@ -48,7 +48,7 @@ func TestInstantNetworks(t *testing.T) {
 			}
 			room.Gild("image", "add", lab.Image, image)
 			room.Serve("--dhcp", "server", "--dns", name)
-			arm(room, "--handoff", "instant")
+			arm(room, "--handoff", "instant", "--read-back", "off")
 			disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-N"}
 			machine := netBoot(room, disk)
 			g := powerOnPaced(t, room, machine, "16mbit") // a slow host must be through before the disk is complete
@@ -68,7 +68,6 @@ func TestInstantNetworks(t *testing.T) {
 			completed(t, room)
 			judge("when the disk is complete")
 			ownDisk(t, g)
-			unchanged(t, g)
 		})
 	}
 }

@@ -35,7 +35,7 @@ agent: ## build the agent for every architecture
 man: ## write the man pages to bin/man
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run ./cmd/gild man bin/man
 
-demo: ## flash one empty virtual machine over the network, then three together, and watch them
+demo: ## flash one empty virtual machine over the network, three together, and one that does not wait for its disk
 	@scripts/deps demo
 	@$(MAKE) --no-print-directory build
 	@scripts/as-root $(GO) run ./test/demo -gild bin/gild $(if $(IMAGE),-image '$(IMAGE)')

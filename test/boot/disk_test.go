@@ -47,21 +47,3 @@ func TestBIOSMBRExt4TwoDisks(t *testing.T) {
 	judgeDisk(t, disk.Path, spec, 1)
 	bootsAlone(room, vm.BIOS, disk)
 }
-
-// The second way into the system: the running kernel starts the one that is on the disk, with the disk's own
-// initramfs and command line. No firmware is asked again.
-func TestKexec(t *testing.T) {
-	spec := lab.Ext4MBR()
-	room := lab.RoomFor(t, spec)
-	room.Serve("--dhcp", "server")
-	arm(room, "--handoff", "kexec", "--read-back", "off")
-	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-K"}
-	g := room.PowerOn(netBoot(room, disk))
-	handedOffBy(t, room, "kexec")
-	g.LogIn()
-	if resets, kernels := g.Monitor.Count("RESET"), strings.Count(g.Console.Transcript(), "Linux version "); resets != 0 || kernels != 2 {
-		t.Errorf("%d resets, %d kernels started; want 0 and 2", resets, kernels)
-	}
-	flashedSystem{root: "/dev/vda1", fsType: "ext4"}.judge(t, g, spec)
-	unchanged(t, g)
-}

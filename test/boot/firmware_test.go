@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,21 +11,43 @@ import (
 	"github.com/gild-dev/gild/test/lab"
 )
 
-func TestBIOSGPTXFSSATA(t *testing.T) {
+// A machine with old hardware is to run its system before its disk is complete. The first chunks do not come, for the
+// server is away: the disk is written first, as without --handoff instant, by the agent that was about to leave it to
+// another, and what it tells is heard.
+func TestBIOSGPTXFSSATAInstantGivesUp(t *testing.T) {
 	spec := lab.XFSBIOS()
 	room := lab.RoomFor(t, spec)
 	lab.Need(t, "sgdisk", "sfdisk", "xfs_repair")
 	room.Serve("--dhcp", "server")
-	arm(room)
+	arm(room, "--handoff", "instant")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Bus: vm.SATA, Serial: "GOLD-1"}
 	machine := netBoot(room, disk)
 	machine.NICs[0].Model = "e1000"
 
 	g := room.PowerOn(machine)
+	g.Expect("] plan: image")
+	pace(t, room, machine, "128kbit") // so slow that the server goes in time
+	g.Expect("] flash: writing the image")
+	if err := room.Server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	g.Expect("no instant handoff")
+	mustNotBoot(t, disk.Path)
+	pace(t, room, machine, fullPace)
+	if err := room.Server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	receipt := handedOff(t, room)
+	if len(receipt.Reasons) != 1 || !strings.HasPrefix(receipt.Reasons[0], "instant: ") {
+		t.Errorf("reasons %q; want why not instant", receipt.Reasons)
+	}
 	g.LogIn()
 	g.EnteredWithoutRestart()
 	flashedSystem{root: "/dev/sda2", fsType: "xfs"}.judge(t, g, spec)
+	mustSay(t, g, map[string]string{
+		"ls /sys/block | grep -c ^dm-": "0",
+		"cat /sys/block/nbd0/size":     "0",
+	})
 	g.PowerOff()
 	judgeDisk(t, disk.Path, spec, 2)
 	if receipt.Disk.Serial != disk.Serial || receipt.ReadBack != "full" {

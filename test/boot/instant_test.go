@@ -226,37 +226,3 @@ func TestInstantReadOnly(t *testing.T) {
 	room.Gild("image", "export", lab.Image, image)
 	tool(t, "cmp", "--bytes", strconv.FormatInt(spec.Size, 10), image, disk.Path)
 }
-
-// When the first chunks do not come, the system is not entered early: the disk is written first, as without
-// --handoff instant, by the agent that was about to leave it to another.
-func TestInstantGivesUp(t *testing.T) {
-	spec := lab.XFSBIOS()
-	room := lab.RoomFor(t, spec)
-	room.Serve("--dhcp", "server")
-	arm(room, "--handoff", "instant", "--read-back", "off")
-	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-I4"}
-	machine := netBoot(room, disk)
-	g := room.PowerOn(machine)
-	g.Expect("] plan: image")
-	pace(t, room, machine, "128kbit") // so slow that the server goes in time
-	g.Expect("] flash: writing the image")
-	if err := room.Server.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	g.Expect("no instant handoff")
-	mustNotBoot(t, disk.Path)
-	pace(t, room, machine, fullPace)
-	if err := room.Server.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if r := handedOff(t, room); len(r.Reasons) != 1 || !strings.HasPrefix(r.Reasons[0], "instant: ") {
-		t.Errorf("reasons %q; want why not instant", r.Reasons)
-	}
-	g.LogIn()
-	g.EnteredWithoutRestart()
-	flashedSystem{root: "/dev/vda2", fsType: "xfs"}.judge(t, g, spec)
-	mustSay(t, g, map[string]string{
-		"ls /sys/block | grep -c ^dm-": "0",
-		"cat /sys/block/nbd0/size":     "0",
-	})
-}

@@ -13,17 +13,19 @@ import (
 )
 
 // Beside a DHCP server that knows nothing of network boot, gild adds the boot files only, and is reached by
-// the name that the network's own DNS has for it.
-func TestProxyDHCPAndServerByName(t *testing.T) {
-	room := lab.RoomFor(t, lab.XFSBIOS())
+// the name that the network's own DNS has for it. The machine goes the second way into its system: the running
+// kernel starts the one that is on the disk, with the disk's own initramfs and command line.
+func TestProxyDHCPServerByNameKexec(t *testing.T) {
+	spec := lab.XFSBIOS()
+	room := lab.RoomFor(t, spec)
 	lab.Need(t, "dnsmasq")
 	dnsmasq(t, room, "gild.lab")
 	room.Serve("--dhcp", "auto", "--advertise", "gild.lab")
-	arm(room, "--read-back", "off")
+	arm(room, "--handoff", "kexec", "--read-back", "off")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-4"}
 	g := room.PowerOn(netBoot(room, disk))
 
-	handedOff(t, room)
+	handedOffBy(t, room, "kexec")
 	said := room.ServerLog()
 	if !strings.Contains(said, "(proxy)") {
 		t.Errorf("the server did not choose to be a proxy beside dnsmasq:\n%s", said)
@@ -32,6 +34,10 @@ func TestProxyDHCPAndServerByName(t *testing.T) {
 		t.Errorf("the agent's command line has no %q", want)
 	}
 	g.LogIn()
+	if resets, kernels := g.Monitor.Count("RESET"), strings.Count(g.Console.Transcript(), "Linux version "); resets != 0 || kernels != 2 {
+		t.Errorf("%d resets, %d kernels started; want 0 and 2", resets, kernels)
+	}
+	flashedSystem{root: "/dev/vda2", fsType: "xfs"}.judge(t, g, spec)
 	if got := addresses(g); !strings.Contains(got, "10.77.0.5") {
 		t.Errorf("addresses of the golden system: %q; want one of dnsmasq's, 10.77.0.50 to .59", got)
 	}

@@ -1,0 +1,214 @@
+package flash
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// meanwhile lets something else happen within a call of the disk.
+func (s *simulation) meanwhile() {
+	if s.depth > 2 || s.rnd.IntN(3) > 0 {
+		return
+	}
+	s.depth++
+	defer func(mine int) { s.depth, s.mine = s.depth-1, mine }(s.mine)
+	s.mine = 0
+	s.step()
+}
+
+// step is one thing that happens.
+func (s *simulation) step() {
+	switch s.rnd.IntN(9) {
+	case 0, 1:
+		s.systemReads()
+	case 2, 3:
+		s.systemWrites()
+	case 4:
+		s.fetches()
+	case 5:
+		s.zeroes()
+	case 6:
+		s.looks()
+	case 7:
+		s.proves()
+	case 8:
+		s.resumes()
+	}
+}
+
+// resumes goes on with something that was begun.
+func (s *simulation) resumes() {
+	if len(s.parked) == 0 {
+		return
+	}
+	k := s.rnd.IntN(len(s.parked))
+	work := s.parked[k]
+	s.parked = slices.Delete(s.parked, k, k+1)
+	if !work() {
+		s.parked = append(s.parked, work)
+	}
+}
+
+func (s *simulation) fetches() {
+	if s.rnd.IntN(2) == 0 {
+		span, look := s.f.chunks.claimUrgent(s.ctx)
+		for _, i := range span {
+			if look {
+				s.looksAt(i)
+			} else {
+				s.parked = append(s.parked, func() bool { return s.lands(i) })
+			}
+		}
+		return
+	}
+	for _, i := range s.f.chunks.claim(s.ctx, int64(s.rnd.IntN(300))) {
+		s.parked = append(s.parked, func() bool { return s.lands(i) })
+	}
+}
+
+// lands brings a chunk that was fetched. The buffer is its own: others land
+// meanwhile.
+func (s *simulation) lands(i int) bool {
+	off, n := s.table.Extent(i)
+	w := &worker{Flight: s.f}
+	return s.came(w.place(s.ctx, i, bytes.Clone(s.image[off:off+n])))
+}
+
+// came reports whether work is done with. What only had to wait is not.
+func (s *simulation) came(err error) bool {
+	if errors.Is(err, ErrMedium) {
+		s.broken = true
+		return true
+	}
+	return err == nil
+}
+
+func (s *simulation) zeroes() {
+	first, next := s.f.chunks.claimZeros(1 + s.rnd.IntN(4))
+	if first < next {
+		s.parked = append(s.parked, func() bool { return s.came(s.f.zeroRun(first, next)) })
+		return
+	}
+	if i, ok := s.f.chunks.claimMixed(); ok {
+		s.parked = append(s.parked, func() bool { return s.lands(i) })
+	}
+}
+
+func (s *simulation) looks() {
+	i, ok := s.f.chunks.examine(func() bool { return s.rnd.IntN(4) == 0 })
+	if ok {
+		s.looksAt(i)
+	}
+}
+
+func (s *simulation) looksAt(i int) {
+	right, _ := s.f.holds(simReader{s.disk}, i, make([]byte, simChunk))
+	s.parked = append(s.parked, func() bool {
+		s.f.found(i, right)
+		return true
+	})
+}
+
+func (s *simulation) proves() {
+	var chunks []int
+	switch {
+	case s.f.Verify == VerifyOff:
+		return
+	case s.rnd.IntN(2) == 0:
+		chunks = s.f.chunks.landing(1)
+	default:
+		chunks = s.f.chunks.hurried(s.ctx)
+	}
+	_ = s.f.Disk.Flush()
+	for _, i := range chunks {
+		s.parked = append(s.parked, func() bool { return s.proof(i) })
+	}
+}
+
+// proof reads a chunk back, and mends it when it is wrong.
+func (s *simulation) proof(i int) bool {
+	right, _ := s.f.holds(simReader{s.disk}, i, make([]byte, simChunk))
+	if !s.came(s.f.proved(i, right)) || s.broken {
+		return true
+	}
+	for _, i := range s.f.wrong.take() {
+		s.f.astray.Store(true) // as proveHurried does
+		off, n := s.table.Extent(i)
+		_, _ = s.disk.WriteAt(s.image[off:off+n], off)
+		s.parked = append(s.parked, func() bool { return s.proof(i) })
+	}
+	return true
+}
+
+// span is a random range of whole sectors within one chunk.
+func (s *simulation) span() (off, n int) {
+	i := s.rnd.IntN(simChunks + 1)
+	first := i * simChunkSectors
+	last := min(first+simChunkSectors, len(s.model)/simSector)
+	a := first + s.rnd.IntN(max(1, last-first))
+	b := a + 1 + s.rnd.IntN(max(1, last-a))
+	return a * simSector, (min(b, last) - a) * simSector
+}
+
+// overlaps reports whether the system is writing there already.
+func (s *simulation) overlaps(off, n int) bool {
+	return slices.ContainsFunc(s.busy, func(e extent) bool { return off < int(e.end()) && int(e.off) < off+n })
+}
+
+func (s *simulation) systemReads() {
+	off, n := s.span()
+	if n <= 0 || s.overlaps(off, n) {
+		return
+	}
+	want := bytes.Clone(s.model[off : off+n])
+	got := make([]byte, n)
+	under := &reading{off: off, n: n}
+	s.reads = append(s.reads, under)
+	defer func() { s.reads = slices.DeleteFunc(s.reads, func(r *reading) bool { return r == under }) }()
+	s.mine++ // no lies that nobody could find
+	_, err := s.l.ReadAt(got, int64(off))
+	s.mine--
+	s.seen.reads++
+	if err == nil && len(s.strayed) == 0 && !mixed(got, want, s.model[off:off+n]) {
+		panic(fmt.Sprintf("the system read other bytes at %d (%d bytes) than it should, states %v", off, n, s.f.chunks.state))
+	}
+}
+
+// mixed reports whether each sector is that of a or that of b.
+func mixed(got, a, b []byte) bool {
+	for k := 0; k < len(got); k += simSector {
+		g := got[k : k+simSector]
+		if !bytes.Equal(g, a[k:k+simSector]) && !bytes.Equal(g, b[k:k+simSector]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *simulation) systemWrites() {
+	off, n := s.span()
+	if n <= 0 || s.overlaps(off, n) {
+		return
+	}
+	for _, r := range s.reads {
+		if off < r.off+r.n && r.off < off+n {
+			if r.overtaken {
+				return
+			}
+			r.overtaken = true
+		}
+	}
+	s.tag++
+	p := bytes.Repeat([]byte{s.tag}, n)
+	s.busy = append(s.busy, extent{int64(off), p})
+	s.mine++
+	_, err := s.l.WriteAt(p, int64(off))
+	s.mine--
+	s.busy = slices.DeleteFunc(s.busy, func(e extent) bool { return int(e.off) == off })
+	if err == nil {
+		copy(s.model[off:], p)
+		s.seen.writes++
+	}
+}

@@ -7,9 +7,6 @@ import (
 	"github.com/gild-dev/gild/test/lab"
 )
 
-// link is a shell's word for the only card of a golden system.
-const link = "$(ls /sys/class/net | grep -v -e ^lo$)"
-
 // The link is in use when the new system comes to set it up. Whatever software does that ends where it ends in a
 // system from the disk, then starts the network anew, and more and more of the disk arrives all the while.
 func TestInstantNetworks(t *testing.T) {
@@ -21,21 +18,22 @@ func TestInstantNetworks(t *testing.T) {
 		says    map[string]string // what the system says of its network
 	}{
 		{
-			by: lab.IfUpDown, restart: "systemctl restart networking", up: "systemctl is-active networking",
+			by: lab.IfUpDown, restart: "systemctl restart networking", // which is up by an event of udev at first
+			up: "for i in $(seq 100); do ls /run/dhclient.*.pid >/dev/null 2>&1 && echo active && break; sleep 0.5; done",
 			says: map[string]string{
-				"ifquery --state " + link + " | sed s/.*=//":            "wired",
-				"ls /run/dhclient.*.pid | wc -l":                        "1",
-				"grep ^nameserver /etc/resolv.conf":                     "nameserver " + name,
-				"ip -4 -o address show " + link + " | grep -c 10.77.0.": "1",
+				"ifquery --state " + lab.Card:                               lab.Card + "=" + lab.Card,
+				"ls /run/dhclient.*.pid | wc -l":                            "1",
+				"grep ^nameserver /etc/resolv.conf":                         "nameserver " + name,
+				"ip -4 -o address show " + lab.Card + " | grep -c 10.77.0.": "1",
 			},
 		},
 		{
 			by: lab.NetworkManager, restart: "systemctl restart NetworkManager", up: "nm-online -q -t 60 && echo active",
 			says: map[string]string{
-				"nmcli -g GENERAL.STATE device show " + link:            "100 (connected)",
-				"nmcli -g GENERAL.CONNECTION device show " + link:       "Wired connection 1",
-				"nmcli -g IP4.DNS device show " + link:                  name,
-				"ip -4 -o address show " + link + " | grep -c 10.77.0.": "1",
+				"nmcli -g GENERAL.STATE device show " + lab.Card:            "100 (connected)",
+				"nmcli -g GENERAL.CONNECTION device show " + lab.Card:       "Wired connection 1",
+				"nmcli -g IP4.DNS device show " + lab.Card:                  name,
+				"ip -4 -o address show " + lab.Card + " | grep -c 10.77.0.": "1",
 			},
 		},
 	} {

@@ -10,7 +10,7 @@ import (
 )
 
 // networkedRecipe is to networked images what recipe is to golden ones.
-const networkedRecipe = 1
+const networkedRecipe = 2
 
 // NetworkSoftware is what sets the network of a golden system up.
 type NetworkSoftware string
@@ -20,6 +20,9 @@ const (
 	IfUpDown       NetworkSoftware = "ifupdown"
 	NetworkManager NetworkSoftware = "network-manager"
 )
+
+// Card is what udev calls the network card of a virtual machine that has one, and no other PCI device before it.
+const Card = "enp0s2"
 
 // packages are what it takes.
 func (n NetworkSoftware) packages() []string {
@@ -76,8 +79,8 @@ func (n NetworkSoftware) install(ctx context.Context, root, debs string) error {
 		return err
 	}
 	if n == IfUpDown {
-		// As Debian's installer leaves it, but for a card of any name.
-		err = writeFile(filepath.Join(root, "etc/network/interfaces"), "auto lo\niface lo inet loopback\n\nauto /en*=wired\niface wired inet dhcp\n")
+		// As Debian's installer leaves it.
+		err = writeFile(filepath.Join(root, "etc/network/interfaces"), "auto lo\niface lo inet loopback\n\nallow-hotplug "+Card+"\niface "+Card+" inet dhcp\n")
 	}
 	for _, unit := range []string{"systemd-networkd.service", "systemd-networkd.socket"} {
 		err = errors.Join(err, chroot(ctx, root, "systemctl", "mask", unit))

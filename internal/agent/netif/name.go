@@ -17,8 +17,8 @@ import (
 )
 
 // nameEvery is how often it is looked whether udev has chosen: what configures
-// the link comes soon after.
-const nameEvery = 200 * time.Millisecond
+// the link waits for udev at best, and not for us.
+const nameEvery = 20 * time.Millisecond
 
 // Name gives the link the name that the udev of the system at root has chosen
 // for it, once it has. Before Linux 6.2 udev itself cannot: a link that is up

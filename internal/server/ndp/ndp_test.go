@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -86,7 +87,11 @@ func TestForeignClient(t *testing.T) {
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", client).Run() })
 	ip("link add s0 type veth peer name c0 address " + machine.String() + " netns " + client)
 	// Without the wait for duplicates that addresses begin with (accept_dad in ip-sysctl.rst).
-	ip("netns exec " + client + " sysctl -q -w net.ipv6.conf.c0.accept_dad=0")
+	zero := filepath.Join(t.TempDir(), "zero")
+	if err := os.WriteFile(zero, []byte("0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ip("netns exec " + client + " cp " + zero + " /proc/sys/net/ipv6/conf/c0/accept_dad")
 	ip("-n " + client + " link set c0 up")
 	if err := os.WriteFile("/proc/sys/net/ipv6/conf/s0/accept_dad", []byte("0"), 0); err != nil {
 		t.Fatal(err)

@@ -301,3 +301,9 @@ func (t *tail) String() string {
 	defer t.mu.Unlock()
 	return string(t.text)
 }
+
+// Starts counts what a restart could not hide: the resets that the hypervisor saw and the kernels that spoke on the
+// console.
+func (m *Machine) Starts() (resets, kernels int) {
+	return m.Monitor.Count("RESET"), strings.Count(m.Console.Transcript(), "Linux version ")
+}

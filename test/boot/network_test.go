@@ -34,7 +34,7 @@ func TestProxyDHCPServerByNameKexec(t *testing.T) {
 		t.Errorf("the agent's command line has no %q", want)
 	}
 	g.LogIn()
-	if resets, kernels := g.Monitor.Count("RESET"), strings.Count(g.Console.Transcript(), "Linux version "); resets != 0 || kernels != 2 {
+	if resets, kernels := g.Starts(); resets != 0 || kernels != 2 {
 		t.Errorf("%d resets, %d kernels started; want 0 and 2", resets, kernels)
 	}
 	flashedSystem{root: "/dev/vda2", fsType: "xfs"}.judge(t, g, spec)

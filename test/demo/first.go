@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/gild-dev/gild/internal/vm"
@@ -68,17 +67,12 @@ func expectPrompt(ctx context.Context, m *vm.Machine, prompt string) error {
 
 // proveNoRestart counts what a restart could not hide.
 func (d *demo) proveNoRestart(context.Context) error {
-	resets, kernels := starts(d.machine)
+	resets, kernels := d.machine.Starts()
 	say("the machine was reset %d times; its console shows %d kernel start", resets, kernels)
 	if resets != 0 || kernels != 1 {
 		return errors.New("the machine restarted on its way")
 	}
 	return nil
-}
-
-// starts counts the resets that the hypervisor saw and the kernels that spoke.
-func starts(m *vm.Machine) (resets, kernels int) {
-	return m.Monitor.Count("RESET"), strings.Count(m.Console.Transcript(), "Linux version ")
 }
 
 // bootAlone powers the machine off and on without a network card.

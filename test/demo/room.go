@@ -153,7 +153,7 @@ func (d *demo) proveRoom(ctx context.Context) error {
 		if seen.State != api.MachineRunning {
 			return fmt.Errorf("%s is %s: %s", m.name, seen.State, seen.Message)
 		}
-		resets, kernels := starts(m.machine)
+		resets, kernels := m.machine.Starts()
 		restarted = restarted || resets != 0 || kernels != 1
 		fmt.Printf("%-8s %8s %8s %8.1f %8d %8d\n", m.name,
 			d.since(seen.Events, "flash"), d.since(seen.Events, "confirm"), m.login.Seconds(), resets, kernels)

@@ -132,6 +132,9 @@ func (r *patientReader) attempt(p []byte) (int, error) {
 	}
 	r.stall.Reset(r.retry.Stall)
 	n, err := r.body.Read(p)
+	// Until it is asked again nothing is expected of it: what came may have to
+	// wait for the disk.
+	r.stall.Stop()
 	switch {
 	case n > 0:
 		return n, nil

@@ -163,6 +163,7 @@ func (c *console) drain(d time.Duration) {
 
 // Levels of the kernel log (linux/kern_levels.h).
 const (
+	kmsgError   = 3 // what a quiet console still shows
 	kmsgWarning = 4
 	kmsgInfo    = 6
 	kmsgDebug   = 7
@@ -217,6 +218,8 @@ func (h *kmsgHandler) Handle(_ context.Context, r slog.Record) error {
 	})
 	level := kmsgInfo
 	switch {
+	case r.Level >= slog.LevelError:
+		level = kmsgError
 	case r.Level >= slog.LevelWarn:
 		level = kmsgWarning
 	case r.Level < slog.LevelInfo:

@@ -38,6 +38,7 @@ type keeper struct {
 	network *nbd.Device
 	parts   []livePartition
 	parting parting
+	hunger  hunger
 
 	flown chan outcome // gets how the flight has ended
 	land  context.CancelFunc
@@ -79,6 +80,7 @@ func keep() error {
 		host: machine{sys: "/sys", proc: "/proc"}, session: k.brief.Session, conn: &netif.Conn{MAC: k.brief.MAC},
 		plan: k.brief.Plan, disk: k.brief.Disk, result: flashed{times: map[string]float64{}},
 	}
+	k.hunger.log = k.log
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	err := k.run(ctx)
@@ -198,6 +200,12 @@ func (k *keeper) takeOff(ctx, step context.Context) error {
 		return err
 	}
 	return k.answer.Encode(ready)
+}
+
+// reportProgress is called by the engine, from one goroutine.
+func (k *keeper) reportProgress(p flash.Progress) {
+	k.Agent.reportProgress(p)
+	k.hunger.see(time.Now(), p)
 }
 
 // listen takes in what PID 1 says until it is gone: into the new system, left

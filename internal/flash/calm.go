@@ -48,6 +48,9 @@ type pressure struct {
 	// count and waited are of all demands so far.
 	count  int
 	waited time.Duration
+	// waiting is how many demands are open, and quiet since when none was met.
+	waiting int
+	quiet   time.Time
 	// gate lets one piece of other work pass at a time.
 	gate chan struct{}
 }
@@ -91,6 +94,9 @@ func (l *Live) want(i int) error {
 	l.demand.mu.Lock()
 	ahead := l.demand.run.next(i, l.table.Len())
 	l.demand.last = start
+	if l.demand.waiting++; l.demand.waiting == 1 {
+		l.demand.quiet = start
+	}
 	l.demand.mu.Unlock()
 	if ahead != nil {
 		l.chunks.foresee(ahead)
@@ -99,10 +105,23 @@ func (l *Live) want(i int) error {
 	l.demand.mu.Lock()
 	defer l.demand.mu.Unlock()
 	l.demand.last = time.Now()
+	l.demand.quiet = l.demand.last
+	l.demand.waiting--
 	l.demand.took += (time.Since(start) - l.demand.took) / 4
 	l.demand.count++
 	l.demand.waited += time.Since(start)
 	return err
+}
+
+// unmet is how long somebody has waited without anybody getting anything, 0 if
+// nobody waits.
+func (p *pressure) unmet() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting == 0 {
+		return 0
+	}
+	return time.Since(p.quiet)
 }
 
 // rest is how long it should stay calm yet, 0 if it is.

@@ -62,22 +62,29 @@ func New(job Job) (*Flight, error) {
 	held := newHeldChunks(t, job.Disk.SectorSize())
 	disk := newWatchedDisk(job.Disk)
 	job.Disk = disk
-	m := newMeter(job.Progress, disk.age)
-	return &Flight{
+	f := &Flight{
 		Job:     job,
 		table:   t,
 		chunks:  newChunkMap(t, held),
 		held:    held,
 		survey:  &survey{workers: job.Workers},
-		source:  newPatientSource(job.Source, job.Retry, &m.wire),
 		disk:    disk,
-		meter:   m,
 		buffers: &buffers{size: int(t.ChunkSize)},
 		ready:   make(chan struct{}),
 		over:    make(chan struct{}),
 		demand:  pressure{gate: make(chan struct{}, 1)},
 		lately:  newLately(int(latelyBytes / t.ChunkSize)),
-	}, nil
+	}
+	f.meter = newMeter(job.Progress, f.lookAtWaits)
+	f.source = newPatientSource(job.Source, job.Retry, &f.meter.wire)
+	return f, nil
+}
+
+// lookAtWaits says who waits for whom.
+func (f *Flight) lookAtWaits(p *Progress) {
+	p.Unanswered = worthAWord(f.disk.age())
+	p.Unmet = worthAWord(f.demand.unmet())
+	p.Trouble = f.source.trouble()
 }
 
 // Run does what the function Run says. It is called once.

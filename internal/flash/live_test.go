@@ -229,25 +229,44 @@ func TestLiveWritesDoNotWait(t *testing.T) {
 	close(moved)
 }
 
-// A system waits for a source for as long as it takes, whatever that says.
+// A system waits for a source for as long as it takes, whatever that says, and
+// the wait and its reason are told.
 func TestLiveSourceIsAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		im := newGPTImage(t, 4*mib)
 		source := &flaky{testImage: im, rnd: rand.New(rand.NewPCG(1, 2))}
 		d := &forgetfulDisk{now: make([]byte, 4*mib)}
-		f, err := New(Job{Image: im.Image, Source: source, Disk: d, Move: func(_ context.Context, settle func() error) error { return settle() }})
+		var told Progress
+		f, err := New(Job{
+			Image: im.Image, Source: source, Disk: d, Move: func(_ context.Context, settle func() error) error { return settle() },
+			Progress: func(p Progress) { told = p },
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ended := takeOff(t.Context(), f)
-		if _, err := f.Live(t.Context()); err != nil {
+		live, err := f.Live(t.Context())
+		if err != nil {
 			t.Fatal(err)
 		}
 		source.away.Store(true)
+		go func() { _, _ = live.ReadAt(make([]byte, 2*mib), mib) }()
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if told.Unmet != 0 {
+			t.Errorf("after 9 s the wait is told: %v", told.Unmet)
+		}
 		time.Sleep(10 * time.Hour)
+		synctest.Wait()
+		if told.Unmet < 10*time.Hour || told.Trouble == nil {
+			t.Errorf("told: waiting for %v, because of %v; want 10 h, and a reason", told.Unmet, told.Trouble)
+		}
 		source.away.Store(false)
 		if err := <-ended; err != nil {
 			t.Errorf("Run() = %v; want nil, once the source is back", err)
+		}
+		if told.Unmet != 0 || told.Trouble != nil {
+			t.Errorf("told at the end: waiting for %v, because of %v; want neither", told.Unmet, told.Trouble)
 		}
 	})
 }

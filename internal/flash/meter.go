@@ -33,10 +33,23 @@ type Progress struct {
 	// Unanswered is how long the disk has not answered a call: 0 as long as
 	// that is less than ten seconds, which disks do need now and then.
 	Unanswered time.Duration
+	// Unmet is how long a system that runs from the disk has waited for pieces
+	// of it without getting any: 0 below ten seconds too.
+	Unmet time.Duration
+	// Trouble is what the source failed with last, nil once it gave a byte.
+	Trouble error
 }
 
-// notice is when a call that takes long is worth a word.
+// notice is when a wait that takes long is worth a word.
 const notice = 10 * time.Second
+
+// worthAWord is a wait if it is, 0 otherwise.
+func worthAWord(wait time.Duration) time.Duration {
+	if wait < notice {
+		return 0
+	}
+	return wait
+}
 
 // tick is the distance between two progress reports.
 const tick = 250 * time.Millisecond
@@ -51,7 +64,7 @@ type meter struct {
 	done, total                           atomic.Int64 // of the running phase
 
 	report func(Progress)
-	oldest func() time.Duration // age of the disk's oldest call
+	look   func(*Progress) // fills in what is known elsewhere
 	phase  atomic.Int64
 	mu     sync.Mutex
 	phases []PhaseTime
@@ -70,8 +83,8 @@ type point struct {
 	done int64
 }
 
-func newMeter(report func(Progress), oldest func() time.Duration) *meter {
-	return &meter{report: report, oldest: oldest, stop: make(chan struct{})}
+func newMeter(report func(Progress), look func(*Progress)) *meter {
+	return &meter{report: report, look: look, stop: make(chan struct{})}
 }
 
 func (m *meter) start() {
@@ -136,9 +149,7 @@ func (m *meter) tell() {
 	defer m.telling.Unlock()
 	p := Progress{Phase: Phase(m.phase.Load()), Done: m.done.Load(), Total: m.total.Load(), Wire: m.wire.Load()}
 	p.Done = min(p.Done, p.Total) // what is done twice counts twice
-	if age := m.oldest(); age >= notice {
-		p.Unanswered = age
-	}
+	m.look(&p)
 	now := point{time.Now(), p.Done}
 	m.recent = append(m.recent, now)
 	// The end of a phase may follow a tick at once: no time to take a rate over.

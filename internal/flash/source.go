@@ -67,12 +67,22 @@ type patientSource struct {
 	// heard is when the last byte came, in Unix nanoseconds, on any
 	// connection: one that waits is not impatient while others progress.
 	heard atomic.Int64
+	// failed is what the last attempt failed with, if no byte came since.
+	failed atomic.Pointer[error]
 }
 
 func newPatientSource(s Source, r Retry, wire *atomic.Int64) *patientSource {
 	p := &patientSource{source: s, retry: r.withDefaults(), wire: wire}
 	p.heard.Store(time.Now().UnixNano())
 	return p
+}
+
+// trouble is what the last attempt failed with, nil if a byte came since.
+func (p *patientSource) trouble() error {
+	if err := p.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // open returns a reader of exactly the bytes from off to end of the blob.
@@ -108,6 +118,7 @@ func (r *patientReader) Read(p []byte) (int, error) {
 			r.failures = 0
 			r.wire.Add(int64(n))
 			r.heard.Store(time.Now().UnixNano())
+			r.failed.Store(nil)
 			return n, nil
 		}
 		_ = r.Close()
@@ -164,6 +175,7 @@ func (r *patientReader) pause(cause error) error {
 	if r.retry.Patience > 0 && silent > r.retry.Patience {
 		return &SilentError{For: silent, Err: cause}
 	}
+	r.failed.Store(&cause)
 	r.failures++
 	return r.retry.wait(r.ctx, r.failures-1)
 }

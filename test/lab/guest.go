@@ -39,8 +39,8 @@ func (g *Guest) shellPrompt() string { return "root@" + g.Hostname + ":~# " }
 // PowerOn starts a machine. Accelerator and network come from the room; memory is 512 MiB unless named.
 func (r *Room) PowerOn(cfg vm.Config) *Guest {
 	r.t.Helper()
-	r.boots++
-	log := filepath.Join(r.Logs, fmt.Sprintf("console-%d.log", r.boots))
+	log := filepath.Join(r.Logs, fmt.Sprintf("console-%d.log", len(r.consoles)+1))
+	r.consoles = append(r.consoles, log)
 	cfg.Accel, cfg.Namespace, cfg.SerialLog = r.Accel, r.Net.Namespace, log
 	if cfg.Memory == 0 {
 		cfg.Memory = requiredMemory
@@ -52,9 +52,6 @@ func (r *Room) PowerOn(cfg vm.Config) *Guest {
 	r.t.Cleanup(func() {
 		m.Kill()
 		_ = m.Close()
-		if r.t.Failed() {
-			r.t.Logf("%s ends with:\n%s", filepath.Base(log), fileTail(log, 40))
-		}
 	})
 	return &Guest{m, goldenName, r.t}
 }

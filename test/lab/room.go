@@ -26,8 +26,8 @@ type Room struct {
 
 	Accel vm.Accel
 
-	t     testing.TB
-	boots int
+	t        testing.TB
+	consoles []string // a log of each power-on
 }
 
 // RoomFor makes a room whose server has the image of this layout and is not started yet.
@@ -73,15 +73,37 @@ func NewRoom(t *testing.T) *Room {
 	}
 	r.Server = &Server{Program: program, Data: filepath.Join(r.Dir, "data"), Net: r.Net, Log: log}
 	t.Cleanup(func() {
+		if t.Failed() {
+			r.tellMachines()
+		}
 		if err := r.Server.Stop(); err != nil {
 			t.Error(err)
 		}
 		log.Close()
 		if t.Failed() {
-			t.Logf("the server's last words:\n%s", fileTail(log.Name(), 40))
+			r.tellLastWords()
 		}
 	})
 	return r
+}
+
+// tellMachines logs what the server knows of the machines of a test that has failed.
+func (r *Room) tellMachines() {
+	ctx, cancel := context.WithTimeout(context.Background(), commandWait)
+	defer cancel()
+	said, err := r.Server.Gild(ctx, "machine", "ls")
+	if err != nil {
+		said = err.Error() // as good as any: the server may be what failed
+	}
+	r.t.Logf("the machines:\n%s", said)
+}
+
+// tellLastWords logs how the server's log and the consoles of a test that has failed end, those last: where only a
+// part of a long output is kept, it is the end, and they say why a machine hangs.
+func (r *Room) tellLastWords() {
+	for _, log := range append([]string{filepath.Join(r.Logs, "server.log")}, r.consoles...) {
+		r.t.Logf("%s ends with:\n%s", filepath.Base(log), fileTail(log, 30))
+	}
 }
 
 // gildBinary finds the program under test from any directory of the module.

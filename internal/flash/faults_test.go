@@ -48,10 +48,10 @@ func (f *faultAt) run(t *testing.T, im *testImage, used *usedDisk, patience time
 			defer close(done)
 			_, err = Run(t.Context(), Job{Image: im.Image, Source: scheduledSource{im, d.schedule}, Disk: d, Workers: 2, DiskPatience: patience})
 			took = time.Since(start)
-			f.late = -d.writes
+			f.late = -d.begun()
 		}()
 		d.schedule.run(done)
-		f.late += d.writes
+		f.late += d.begun()
 	})
 	return took, j, err
 }

@@ -132,6 +132,13 @@ func (d *modelDisk) call(o *op) error {
 	return o.err
 }
 
+// begun is how many writes the disk was asked for.
+func (d *modelDisk) begun() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.writes
+}
+
 func (o *op) begin() {
 	d := o.disk
 	if d == nil {

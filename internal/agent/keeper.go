@@ -177,10 +177,11 @@ func (k *keeper) takeOff(ctx, step context.Context) error {
 	if err != nil {
 		return err
 	}
+	load := &cores{proc: "/proc"}
 	f, err := flash.New(flash.Job{
 		Image: k.image, Keep: kept, Source: moving{k.client, permanent{k.source}}, Disk: k.device, Verify: verify,
 		Workers: 4, Retry: flash.Retry{First: 200 * time.Millisecond, Longest: 10 * time.Second, Stall: keeperStall},
-		Progress: k.reportProgress, Move: k.move,
+		Progress: k.reportProgress, Move: k.move, Spare: func() bool { return load.spare(time.Now()) },
 	})
 	if err != nil {
 		return err

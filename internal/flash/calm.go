@@ -10,7 +10,8 @@ import (
 // As long as it does, what it demands goes first, and all other work on its
 // disk pauses: for a few times as long as a demand takes, so that the next one
 // finds the link and the disk free. Between its demands it computes, and the
-// cores are its own, but for one worker's. A system that has started may read
+// cores are its own, but for one worker's and one reader's; so they are for as
+// long as it leaves none idle. A system that has started may read
 // for ever: what it demands still goes first, but nothing pauses for it any
 // more.
 const (
@@ -169,12 +170,14 @@ func (f *Flight) yield(ctx context.Context, spare bool) error {
 	return nil
 }
 
-// busy reports whether a system starts, and has demanded something lately.
+// busy reports whether a system starts, and has demanded something lately or
+// needs the cores.
 func (f *Flight) busy() bool {
 	f.demand.mu.Lock()
-	defer f.demand.mu.Unlock()
 	now := time.Now()
-	return f.demand.starts(now) && now.Sub(f.demand.last) < busyFor
+	starts, demands := f.demand.starts(now), now.Sub(f.demand.last) < busyFor
+	f.demand.mu.Unlock()
+	return starts && (demands || f.Spare != nil && !f.Spare())
 }
 
 func (f *Flight) spanBytes() int64 {

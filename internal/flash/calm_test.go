@@ -2,6 +2,7 @@ package flash
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,6 +53,34 @@ func TestYield(t *testing.T) {
 			if took := yields(false); took != 0 {
 				t.Errorf("after the start a worker waited %v", took)
 			}
+		}
+	})
+}
+
+// Spare workers leave the cores to a system that starts, as long as it has use
+// for all of them.
+func TestYieldTheCores(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &Flight{demand: pressure{gate: make(chan struct{}, 1)}}
+		f.Move = func(context.Context, func() error) error { return nil }
+		var idle atomic.Bool
+		f.Spare = idle.Load
+		start := time.Now()
+		f.demand.begin(start)
+		time.Sleep(2 * busyFor)
+		if !f.busy() {
+			t.Error("a system that computes is not busy")
+		}
+		idle.Store(true)
+		if f.busy() {
+			t.Error("a system that leaves cores idle, and demands nothing, is busy")
+		}
+		idle.Store(false)
+		if err := f.yield(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took < startsFor || took > startsFor+sparePause {
+			t.Errorf("a spare worker was back after %v; want %v, however busy the cores", took, startsFor)
 		}
 	})
 }

@@ -84,6 +84,10 @@ type Job struct {
 	// lets the system go on with the disk. The disk is sealed after that. The
 	// source of a live flight is asked for ever, whatever it answers.
 	Move func(ctx context.Context, settle func() error) error
+	// Spare reports whether the machine has cores to spare, for a live flight
+	// that is not to slow its system's start. It is asked often, by many. nil
+	// means that it always has.
+	Spare func() bool
 	// Retry bounds how long a source may be silent. Zero fields have
 	// defaults; see Retry.
 	Retry Retry

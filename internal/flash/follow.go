@@ -44,7 +44,11 @@ func (f *Flight) follow(ctx context.Context, landed <-chan struct{}) error {
 		if err := f.Disk.Flush(); err != nil {
 			return fmt.Errorf("flushing data to be read back: %w", err)
 		}
-		if err := f.examine(ctx, chunks, f.proved); err != nil {
+		side := readers
+		if f.busy() {
+			side = 1
+		}
+		if err := f.examine(ctx, chunks, side, f.proved); err != nil {
 			return err
 		}
 	}

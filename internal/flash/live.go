@@ -297,7 +297,7 @@ func (f *Flight) proveHurried(ctx context.Context) error {
 		if err := f.Disk.Flush(); err != nil {
 			return fmt.Errorf("flushing data to be read back: %w", err)
 		}
-		if err := f.examine(ctx, chunks, f.proved); err != nil {
+		if err := f.examine(ctx, chunks, readers, f.proved); err != nil {
 			return err
 		}
 		for wrong := f.wrong.take(); len(wrong) > 0; wrong = f.wrong.take() {
@@ -306,7 +306,7 @@ func (f *Flight) proveHurried(ctx context.Context) error {
 			if err := f.rewrite(ctx, wrong); err != nil {
 				return err
 			}
-			if err := f.examine(ctx, wrong, f.proved); err != nil {
+			if err := f.examine(ctx, wrong, readers, f.proved); err != nil {
 				return err
 			}
 		}

@@ -53,7 +53,7 @@ func (f *Flight) toReadBack() []int {
 // prove reads the chunks back and notes which are wrong.
 func (f *Flight) prove(ctx context.Context, chunks []int) error {
 	f.meter.expect(f.bytesOf(chunks))
-	return f.examine(ctx, chunks, func(i int, right bool) error {
+	return f.examine(ctx, chunks, readers, func(i int, right bool) error {
 		_, length := f.table.Extent(i)
 		f.meter.done.Add(length)
 		return f.proved(i, right)
@@ -136,9 +136,9 @@ func (f *Flight) rewrite(ctx context.Context, chunks []int) error {
 	return nil
 }
 
-// examine reads chunks from the medium, in parallel, and tells of each
+// examine reads chunks from the medium, so many side by side, and tells of each
 // whether it is what the image says.
-func (f *Flight) examine(ctx context.Context, chunks []int, tell func(i int, right bool) error) error {
+func (f *Flight) examine(ctx context.Context, chunks []int, side int, tell func(i int, right bool) error) error {
 	if len(chunks) == 0 {
 		return nil
 	}
@@ -149,7 +149,7 @@ func (f *Flight) examine(ctx context.Context, chunks []int, tell func(i int, rig
 	defer medium.Close()
 	next := counter(chunks)
 	g, ctx := errgroup.WithContext(ctx)
-	for range min(readers, len(chunks)) {
+	for range min(side, len(chunks)) {
 		g.Go(func() error {
 			buf := f.buffers.get()
 			defer f.buffers.put(buf)

@@ -17,7 +17,7 @@ BENCHSTAT  = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME  ?= 20s
 
 .DEFAULT_GOAL := build
-.PHONY: help build agent demo man test check bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
+.PHONY: help build agent demo man test race check bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,12 @@ test: ## every test, whole boots in virtual machines included (asks for root)
 	@scripts/deps test
 	@$(MAKE) --no-print-directory build
 	@scripts/as-root $(GO) test -timeout 20m $(UNITS)
+	@$(MAKE) --no-print-directory race
 	@scripts/as-root $(GO) test -p 1 -timeout 70m -v ./test/...
+
+race: agent ## the race detector on what runs side by side in a machine; needs a C compiler
+	@CGO_ENABLED=1 $(GO) test -race -short -timeout 15m ./internal/agent ./internal/agent/netif ./internal/disk/nbd ./internal/api/client
+	@CGO_ENABLED=1 $(GO) test -race -short -timeout 15m -run Live ./internal/flash -simulations 2000 -livelies 4
 
 check: agent ## the quick loop: build, vet, lint, unit tests; no root
 	$(GO) build ./...

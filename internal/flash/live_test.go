@@ -236,10 +236,10 @@ func TestLiveSourceIsAwaited(t *testing.T) {
 		im := newGPTImage(t, 4*mib)
 		source := &flaky{testImage: im, rnd: rand.New(rand.NewPCG(1, 2))}
 		d := &forgetfulDisk{now: make([]byte, 4*mib)}
-		var told Progress
+		var latest atomic.Pointer[Progress]
 		f, err := New(Job{
 			Image: im.Image, Source: source, Disk: d, Move: func(_ context.Context, settle func() error) error { return settle() },
-			Progress: func(p Progress) { told = p },
+			Progress: func(p Progress) { latest.Store(&p) },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -253,19 +253,19 @@ func TestLiveSourceIsAwaited(t *testing.T) {
 		go func() { _, _ = live.ReadAt(make([]byte, 2*mib), mib) }()
 		time.Sleep(9 * time.Second)
 		synctest.Wait()
-		if told.Unmet != 0 {
+		if told := latest.Load(); told.Unmet != 0 {
 			t.Errorf("after 9 s the wait is told: %v", told.Unmet)
 		}
 		time.Sleep(10 * time.Hour)
 		synctest.Wait()
-		if told.Unmet < 10*time.Hour || told.Trouble == nil {
+		if told := latest.Load(); told.Unmet < 10*time.Hour || told.Trouble == nil {
 			t.Errorf("told: waiting for %v, because of %v; want 10 h, and a reason", told.Unmet, told.Trouble)
 		}
 		source.away.Store(false)
 		if err := <-ended; err != nil {
 			t.Errorf("Run() = %v; want nil, once the source is back", err)
 		}
-		if told.Unmet != 0 || told.Trouble != nil {
+		if told := latest.Load(); told.Unmet != 0 || told.Trouble != nil {
 			t.Errorf("told at the end: waiting for %v, because of %v; want neither", told.Unmet, told.Trouble)
 		}
 	})

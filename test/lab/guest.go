@@ -68,12 +68,24 @@ func (g *Guest) expect(limit time.Duration, text string) (before string) {
 	defer cancel()
 	found, before, err := g.Console.Expect(ctx, text, "Kernel panic")
 	if err != nil {
-		g.t.Fatal(err)
+		g.t.Fatalf("%v; the machine itself is %s", err, g.state())
 	}
 	if found != text {
 		g.t.Fatalf("the console says %q; want %q", found, text)
 	}
 	return before
+}
+
+// state is what the hypervisor says of a machine that says nothing itself: it stops one, as an example, when the
+// host's disk is full.
+func (g *Guest) state() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	state, err := g.Monitor.Status(ctx)
+	if err != nil {
+		return "not to be asked: " + err.Error()
+	}
+	return state
 }
 
 // ExpectLogin waits for the golden system's login prompt.

@@ -78,6 +78,11 @@ func ownDisk(t *testing.T, g *lab.Guest) {
 // busy has fio write a file in pieces of all sizes and in no order, past the page cache; each holds its own sum.
 const busy = "cd /root && fio --name=busy --size=128m --rw=randwrite --bsrange=512-128k --direct=1 --verify=crc32c --verify_fatal=1"
 
+// signalled has dd write past the page cache while signals rain on it: each may interrupt the sending of a request to
+// the driver.
+const signalled = "{ dd if=/dev/zero bs=1M iflag=fullblock count=64 of=signalled oflag=direct 2>/dev/null & } && dd=$! && " +
+	"{ { until [ -s signalled ]; do sleep 0.1; done; for i in $(seq 200); do kill -USR1 $dd; sleep 0.02; done; } & }"
+
 // While its disk is completed underneath, a system installs packages and
 // writes heavily, the server is away for a minute and the network is started
 // anew. Nothing is missing, nothing is wrong, and the disk boots alone.
@@ -97,8 +102,9 @@ func TestInstantBusy(t *testing.T) {
 	g := powerOnPaced(t, room, machine, "32mbit")
 	enteredEarly(t, room, g, disk)
 
-	g.Run("({ DEBIAN_FRONTEND=noninteractive apt-get install -y " + lab.Stock + "/*.deb && " + busy +
-		" && cp -a /usr/share/zoneinfo copy && sync && touch written; } </dev/null >/root/log 2>&1 &)")
+	mustSay(t, g, map[string]string{"grep -c '\\[none\\]' /sys/block/nbd0/queue/scheduler": "1"})
+	g.Run("({ " + signalled + " && DEBIAN_FRONTEND=noninteractive apt-get install -y " + lab.Stock + "/*.deb && " + busy +
+		" && cp -a /usr/share/zoneinfo copy && wait && sync && touch written; } </dev/null >/root/log 2>&1 &)")
 	if err := room.Server.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +141,8 @@ func TestInstantBusy(t *testing.T) {
 // keptItsWork has fio and diff compare, from the disk, what a busy system wrote.
 func keptItsWork(t *testing.T, g *lab.Guest) {
 	t.Helper()
-	got := g.Run("echo 3 >/proc/sys/vm/drop_caches; " + busy + " --verify_only >verified 2>&1 && diff -r /usr/share/zoneinfo copy && echo same")
+	got := g.Run("echo 3 >/proc/sys/vm/drop_caches; " + busy + " --verify_only >verified 2>&1 && diff -r /usr/share/zoneinfo copy && " +
+		"head -c 64M /dev/zero | cmp - signalled && echo same")
 	if got != "same" {
 		t.Errorf("what the system wrote: %q\n%s", got, g.Run("cat verified"))
 	}

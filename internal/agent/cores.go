@@ -25,7 +25,7 @@ type cores struct {
 
 	mu          sync.Mutex
 	at          time.Time
-	idle, total uint64 // ticks of all cores since the start
+	idle, total int64 // ticks of all cores since the start
 	free        bool
 }
 
@@ -49,7 +49,7 @@ func (c *cores) spare(now time.Time) bool {
 // coreTicks reads the first line of /proc/stat (proc_stat(5)): user, nice,
 // system, idle, iowait, irq, softirq, steal. What follows is part of user and
 // nice.
-func coreTicks(proc string) (idle, total uint64, ok bool) {
+func coreTicks(proc string) (idle, total int64, ok bool) {
 	text, err := os.ReadFile(filepath.Join(proc, "stat"))
 	if err != nil {
 		return 0, 0, false
@@ -60,7 +60,7 @@ func coreTicks(proc string) (idle, total uint64, ok bool) {
 		return 0, 0, false
 	}
 	for i, field := range fields[1:9] {
-		n, err := strconv.ParseUint(field, 10, 64)
+		n, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
 			return 0, 0, false
 		}

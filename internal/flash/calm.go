@@ -11,9 +11,8 @@ import (
 // disk pauses: for a few times as long as a demand takes, so that the next one
 // finds the link and the disk free. Between its demands it computes, and the
 // cores are its own, but for one worker's and one reader's; so they are for as
-// long as it leaves none idle. A system that has started may read
-// for ever: what it demands still goes first, but nothing pauses for it any
-// more.
+// long as it leaves none to spare. A system that has started may read for ever:
+// what it demands still goes first, but nothing pauses for it any more.
 const (
 	calmFactor   = 4 // pauses last that many demands
 	shortestCalm = 20 * time.Millisecond

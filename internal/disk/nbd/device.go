@@ -98,8 +98,8 @@ func Attach(path string, size int64, sector int) (_ *Device, err error) {
 // keepTags takes the scheduler from a device. A signal to whoever writes may
 // interrupt the sending of a request, which goes on later: with a scheduler,
 // under another tag than its header had, and the answer to that ends the device
-// (Linux 6.6 to 6.13; mended by "nbd: fix partial sending"). Without one a
-// request keeps its tag. It was one scheduler too many anyway: the disk below
+// (mended in Linux 6.14: "nbd: fix partial sending"). Without one a request
+// keeps its tag. It was one scheduler too many anyway: the disk below
 // has its own.
 func keepTags(name string) error {
 	if err := os.WriteFile(filepath.Join("/sys/block", name, "queue/scheduler"), []byte("none"), 0); err != nil {

@@ -34,7 +34,7 @@ func (s *Machines) followRoom(ctx context.Context) error {
 	s.room.start()
 	defer s.room.stop()
 	for ctx.Err() == nil {
-		err := s.follow(ctx, 0, func(_ int64, c api.Change) error { s.room.take(c); return nil })
+		err := s.follow(ctx, place{}, func(_ place, c api.Change) error { s.room.take(c); return nil })
 		if ctx.Err() == nil {
 			s.log().Warn("following the machines: beginning anew", "err", err)
 		}

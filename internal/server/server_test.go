@@ -299,52 +299,6 @@ func TestOperatorRefusesWebPages(t *testing.T) {
 	}
 }
 
-// The stream begins with everything, goes on after a restart, and loses and
-// repeats nothing.
-func TestEventStream(t *testing.T) {
-	dir := t.TempDir()
-	s := newServer(t, dir)
-	r := start(t, s)
-	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
-	s.OperatorAddr = r.Operator // the restarted one is found at the same place
-
-	changes := make(chan api.Change, 100)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	follow := client.Operator{BaseURL: "http://" + r.Operator}
-	go func() {
-		done <- follow.Follow(ctx, func(c api.Change) error { changes <- c; return nil })
-	}()
-	expect := func(kinds ...string) {
-		t.Helper()
-		for _, want := range kinds {
-			select {
-			case c := <-changes:
-				if c.Kind != want {
-					t.Fatalf("change %+v; want %s", c, want)
-				}
-			case <-time.After(30 * time.Second):
-				t.Fatalf("no change; want %s", want)
-			}
-		}
-	}
-	expect(api.ChangeReset, api.ChangeMachine)
-	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
-	expect(api.ChangeEvent, api.ChangeMachine)
-	if err := r.stop(); err != nil {
-		t.Fatal(err)
-	}
-	r = start(t, s)
-	if err := r.operator.Delete(t.Context(), mac); err != nil {
-		t.Fatal(err)
-	}
-	expect(api.ChangeRemoved)
-	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("Follow = %v; want Canceled", err)
-	}
-}
-
 func TestSetupErrors(t *testing.T) {
 	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,16 +46,15 @@ func newServer(t *testing.T, iface, host string, more ...string) *server {
 	if err != nil {
 		t.Fatalf("the program under test is not built: make build (%v)", err)
 	}
-	dir := t.TempDir()
-	said, err := os.Create(filepath.Join(dir, "server.log"))
+	said, err := os.Create(filepath.Join(t.ArtifactDir(), "server-"+host+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{program: program, data: filepath.Join(dir, "data"), iface: iface, host: host, more: more, said: said}
+	s := &server{program: program, data: filepath.Join(t.TempDir(), "data"), iface: iface, host: host, more: more, said: said}
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
-			t.Logf("the server's last words:\n%s", tail(said.Name()))
+			t.Logf("what the server at %s complained of:\n%s", host, complaints(said.Name()))
 		}
 		said.Close()
 	})
@@ -64,6 +64,14 @@ func newServer(t *testing.T, iface, host string, more ...string) *server {
 func tail(path string) string {
 	p, _ := os.ReadFile(path)
 	return string(p[max(0, len(p)-3000):])
+}
+
+// complaints are the last lines of a server's log that tell of more than each
+// machine's way, which would bury what the test has found.
+func complaints(path string) string {
+	p, _ := os.ReadFile(path)
+	lines := slices.DeleteFunc(strings.Split(string(p), "\n"), func(line string) bool { return strings.Contains(line, " level=INFO ") })
+	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
 
 func (s *server) base() string { return "http://" + net.JoinHostPort(s.host, strconv.Itoa(bootPort)) }

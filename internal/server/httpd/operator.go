@@ -39,10 +39,10 @@ type Control interface {
 	Log(ctx context.Context, limit int) ([]api.LogEntry, error)
 	Servers(ctx context.Context) ([]api.Server, error)
 	// Follow calls send with every change after the one with the given id, in
-	// order, until ctx ends or send fails; 0, or an id that is too long ago,
-	// begins with a reset and all machines. A change whose id is 0 is not yet
+	// order, until ctx ends or send fails; none, or an id that is too long ago,
+	// begins with a reset and all machines. A change without an id is not yet
 	// a place to go on from.
-	Follow(ctx context.Context, after int64, send func(id int64, c api.Change) error) error
+	Follow(ctx context.Context, after string, send func(id string, c api.Change) error) error
 }
 
 // PathMetrics is what a monitoring system reads, for operators only.

@@ -3,10 +3,8 @@ package httpd
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"reflect"
-	"strconv"
 	"sync"
 	"time"
 
@@ -21,7 +19,7 @@ import (
 const heartbeat = 15 * time.Second
 
 type streamInput struct {
-	After string `header:"Last-Event-ID" doc:"id of the last message seen" maxLength:"20"`
+	After string `header:"Last-Event-ID" doc:"id of the last message seen" maxLength:"40"`
 }
 
 // stream registers the event stream: server-sent events (HTML, section 9.2).
@@ -33,20 +31,15 @@ func (o *Operator) stream(r operations) {
 		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: schema}},
 	}}
 	huma.Register(r.api, op, func(_ context.Context, in *streamInput) (*huma.StreamResponse, error) {
-		// An id that is none, of another server for instance, begins anew.
-		after, err := strconv.ParseInt(in.After, 10, 64)
-		if err != nil || after < 0 {
-			after = 0
-		}
 		return &huma.StreamResponse{Body: func(hc huma.Context) {
 			req, w := humago.Unwrap(hc)
-			o.follow(req, w, after)
+			o.follow(req, w, in.After)
 		}}, nil
 	})
 }
 
 // follow writes the stream until the reader goes or the server stops.
-func (o *Operator) follow(r *http.Request, w http.ResponseWriter, after int64) {
+func (o *Operator) follow(r *http.Request, w http.ResponseWriter, after string) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -85,14 +78,14 @@ type eventWriter struct {
 	ctl *http.ResponseController
 }
 
-func (e *eventWriter) change(id int64, c api.Change) error {
+func (e *eventWriter) change(id string, c api.Change) error {
 	p, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
 	head := ""
-	if id > 0 {
-		head = fmt.Sprintf("id: %d\n", id)
+	if id != "" {
+		head = "id: " + id + "\n"
 	}
 	return e.write(head + "event: " + c.Kind + "\ndata: " + string(p) + "\n\n")
 }

@@ -1,0 +1,170 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+)
+
+// The stream begins with everything, goes on after a restart, and loses and
+// repeats nothing.
+func TestEventStream(t *testing.T) {
+	dir := t.TempDir()
+	s := newServer(t, dir)
+	r := start(t, s)
+	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
+	s.OperatorAddr = r.Operator // the restarted one is found at the same place
+
+	changes := make(chan api.Change, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	follow := client.Operator{BaseURL: "http://" + r.Operator}
+	go func() {
+		done <- follow.Follow(ctx, func(c api.Change) error { changes <- c; return nil })
+	}()
+	expect := func(kinds ...string) {
+		t.Helper()
+		for _, want := range kinds {
+			select {
+			case c := <-changes:
+				if c.Kind != want {
+					t.Fatalf("change %+v; want %s", c, want)
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatalf("no change; want %s", want)
+			}
+		}
+	}
+	expect(api.ChangeReset, api.ChangeMachine)
+	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
+	expect(api.ChangeEvent, api.ChangeMachine)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, s)
+	if err := r.operator.Delete(t.Context(), mac); err != nil {
+		t.Fatal(err)
+	}
+	expect(api.ChangeRemoved)
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Follow = %v; want Canceled", err)
+	}
+}
+
+// A connection may end between two changes of one transaction: whoever goes on
+// from the last id hears the rest of it, and nothing again.
+func TestEventStreamIsCutAnywhere(t *testing.T) {
+	r := start(t, newServer(t, t.TempDir()))
+	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
+	var connections atomic.Int32
+	cut := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		n := 1
+		if connections.Add(1) == 1 {
+			n = 2 // the reset and the machine, which are one answer
+		}
+		messages(t, w, r.Operator, req, n)
+	}))
+	defer cut.Close()
+
+	for range 4 {
+		get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
+	}
+	const more = 4
+	var heard []string
+	follow := client.Operator{BaseURL: cut.URL}
+	enough := errors.New("enough")
+	err := follow.Follow(t.Context(), func(c api.Change) error {
+		switch {
+		case c.Kind == api.ChangeReset:
+			go func() {
+				for range more {
+					get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
+				}
+			}()
+		case c.Kind == api.ChangeEvent:
+			heard = append(heard, fmt.Sprint(c.Event.Time.UnixNano(), c.Event.Step))
+		}
+		if len(heard) == more {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		t.Fatal(err)
+	}
+	past, err := r.operator.Events(t.Context(), mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept []string
+	for _, e := range past[len(past)-more:] {
+		kept = append(kept, fmt.Sprint(e.Time.UnixNano(), e.Step))
+	}
+	if !slices.Equal(heard, kept) {
+		t.Errorf("heard over %d connections %q; kept are %q", connections.Load(), heard, kept)
+	}
+}
+
+// messages passes on the first n messages of an event stream, and ends.
+func messages(t *testing.T, w http.ResponseWriter, operator string, req *http.Request, n int) {
+	t.Helper()
+	again, err := http.NewRequestWithContext(req.Context(), req.Method, "http://"+operator+req.URL.Path, nil)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	again.Header = req.Header.Clone()
+	resp, err := http.DefaultClient.Do(again)
+	if err != nil {
+		return // the test has ended
+	}
+	defer resp.Body.Close()
+	in := bufio.NewReader(resp.Body)
+	for n > 0 {
+		line, err := in.ReadBytes('\n')
+		if _, writeErr := w.Write(line); err != nil || writeErr != nil {
+			return
+		}
+		if bytes.HasPrefix(line, []byte("data: ")) {
+			n--
+		}
+	}
+	_, _ = io.WriteString(w, "\n")
+}
+
+func TestPlace(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		want place
+	}{
+		{"", place{}},
+		{"17", place{revision: 17}},
+		{"17.2", place{17, 2}},
+		{"-1", place{}},
+		{"17.-2", place{}},
+		{"17.x", place{}},
+		{"x", place{}},
+		{"99999999999999999999", place{}},
+	} {
+		got := parsePlace(tt.text)
+		if got != tt.want {
+			t.Errorf("parsePlace(%q) = %+v; want %+v", tt.text, got, tt.want)
+		}
+		if got != (place{}) && got.String() != tt.text {
+			t.Errorf("%+v is written %q; want %q", got, got, tt.text)
+		}
+	}
+}

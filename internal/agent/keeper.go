@@ -239,7 +239,7 @@ func (k *keeper) listen() (left bool, err error) {
 // complete waits until the disk is, and lets the system have it.
 func (k *keeper) complete(ctx context.Context, start time.Time) error {
 	k.event(api.Event{Step: "handoff", State: api.StateDone, Live: true, Message: "runs the new system; its disk is completed underneath"})
-	k.guard("link", func() { netif.Tend(ctx, k.brief.Link, k.client.Reset, k.log) })
+	k.guard("link", func() { netif.Tend(ctx, k.brief.Link, k.client.Addresses(), k.client.Reset, k.log) })
 	k.guard("link name", func() { netif.Name(ctx, k.brief.Link, systemRoot, k.log) })
 	o := <-k.flown
 	if o.err != nil {

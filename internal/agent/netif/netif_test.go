@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -193,7 +194,7 @@ func TestInsideTend(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		Tend(ctx, c.Handed(), func() { moved <- struct{}{} }, slog.New(slog.DiscardHandler))
+		Tend(ctx, c.Handed(), []netip.Addr{netip.MustParseAddr("192.168.9.7"), netip.MustParseAddr("10.7.0.1")}, func() { moved <- struct{}{} }, slog.New(slog.DiscardHandler))
 	}()
 	defer func() {
 		cancel()
@@ -261,5 +262,38 @@ func TestInsideTend(t *testing.T) {
 	case <-moved:
 	case <-time.After(5 * time.Second):
 		t.Error("the address of the bridge was not told")
+	}
+}
+
+// A link that goes down and up keeps its address, if it was set up so, and
+// loses its routes: a server behind a gateway is out of reach then.
+func TestInsideTendRoutes(t *testing.T) {
+	skipOutside(t)
+	dnsmasq(t, peer(t, "card0"), "1h")
+	c, err := Up(t.Context(), Config{Patience: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Tend(ctx, c.Handed(), []netip.Addr{netip.MustParseAddr("203.0.113.7")}, func() {}, slog.New(slog.DiscardHandler))
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	run(t, "ip route del default")
+	run(t, "ip link set card0 down")
+	run(t, "ip link set card0 up")
+	for until := time.Now().Add(tendGrace + 10*time.Second); ; time.Sleep(100 * time.Millisecond) {
+		out, err := exec.Command("ip", "route", "get", "203.0.113.7").CombinedOutput()
+		if err == nil && strings.Contains(string(out), "via 10.7.0.1 dev card0") {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("the way to the server is %q, %v; want the gateway of the lease", out, err)
+		}
 	}
 }

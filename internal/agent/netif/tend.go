@@ -2,8 +2,10 @@ package netif
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -32,10 +34,10 @@ const (
 // Tend keeps the link usable until ctx is done. The system that has it may
 // take it down, flush or change its addresses, make it a port of a bridge or a
 // bond, whose address is what counts then; only where nobody gives it an
-// address, or when it is taken down for good while it is still needed, does
-// it get the lease again. moved is called whenever its addresses are others
-// than before, as connections over the old ones are dead then.
-func Tend(ctx context.Context, h Handed, moved func(), log *slog.Logger) {
+// address, when it is taken down for good while it is still needed, or when it
+// leaves no route to any of the servers, does it get the lease again. moved is called whenever its addresses are others than
+// before, as connections over the old ones are dead then.
+func Tend(ctx context.Context, h Handed, servers []netip.Addr, moved func(), log *slog.Logger) {
 	last, since := "", time.Now()
 	for backoff.Sleep(ctx, tendEvery) == nil {
 		link, addrs := h.state()
@@ -44,7 +46,7 @@ func Tend(ctx context.Context, h Handed, moved func(), log *slog.Logger) {
 			log.Info("addresses changed", "now", addrs)
 			moved()
 		}
-		if addrs != "" || link == nil || link.Attrs().MasterIndex != 0 {
+		if addrs != "" && routed(servers) || link == nil || link.Attrs().MasterIndex != 0 {
 			since = time.Now()
 			continue
 		}
@@ -53,6 +55,8 @@ func Tend(ctx context.Context, h Handed, moved func(), log *slog.Logger) {
 		}
 		if err := h.restore(link); err != nil {
 			log.Warn("the lease was not restored", "link", link.Attrs().Name, "error", err)
+		} else {
+			log.Info("the link has its lease again", "link", link.Attrs().Name)
 		}
 		since = time.Now()
 	}
@@ -82,6 +86,17 @@ func (h Handed) state() (link netlink.Link, addrs string) {
 		addrs += a.IPNet.String() + " "
 	}
 	return link, addrs
+}
+
+// routed reports whether there is a way to one of the servers, as far as the
+// kernel's routes tell: without an address of a server they tell nothing.
+func routed(servers []netip.Addr) bool {
+	for _, a := range servers {
+		if _, err := netlink.RouteGet(a.AsSlice()); !errors.Is(err, unix.ENETUNREACH) {
+			return true
+		}
+	}
+	return len(servers) == 0
 }
 
 func (h Handed) restore(link netlink.Link) error {

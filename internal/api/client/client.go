@@ -17,6 +17,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -85,6 +86,17 @@ func (c *Client) Servers() string {
 		all = append(all, u.String())
 	}
 	return strings.Join(all, ",")
+}
+
+// Addresses are those of the servers that are named by one.
+func (c *Client) Addresses() []netip.Addr {
+	var all []netip.Addr
+	for _, u := range c.servers.all() {
+		if a, err := netip.ParseAddr(u.Hostname()); err == nil {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // Reset drops idle connections, which have become useless when the machine's

@@ -35,8 +35,9 @@ const (
 // take it down, flush or change its addresses, make it a port of a bridge or a
 // bond, whose address is what counts then; only where nobody gives it an
 // address, when it is taken down for good while it is still needed, or when it
-// leaves no route to any of the servers, does it get the lease again. moved is called whenever its addresses are others than
-// before, as connections over the old ones are dead then.
+// leaves no route to any of the servers, does it get the lease again. moved is
+// called whenever its addresses are others than before, as connections over the
+// old ones are dead then.
 func Tend(ctx context.Context, h Handed, servers []netip.Addr, moved func(), log *slog.Logger) {
 	last, since := "", time.Now()
 	for backoff.Sleep(ctx, tendEvery) == nil {

@@ -87,14 +87,14 @@ func TestEventStreamIsCutAnywhere(t *testing.T) {
 	follow := client.Operator{BaseURL: cut.URL}
 	enough := errors.New("enough")
 	err := follow.Follow(t.Context(), func(c api.Change) error {
-		switch {
-		case c.Kind == api.ChangeReset:
+		switch c.Kind {
+		case api.ChangeReset:
 			go func() {
 				for range more {
 					get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
 				}
 			}()
-		case c.Kind == api.ChangeEvent:
+		case api.ChangeEvent:
 			heard = append(heard, fmt.Sprint(c.Event.Time.UnixNano(), c.Event.Step))
 		}
 		if len(heard) == more {

@@ -79,30 +79,33 @@ func TestEventStreamIsCutAnywhere(t *testing.T) {
 	}))
 	defer cut.Close()
 
-	for range 4 {
-		get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
-	}
 	const more = 4
 	var heard []string
+	begun, done, enough := make(chan struct{}, 1), make(chan error, 1), errors.New("enough")
 	follow := client.Operator{BaseURL: cut.URL}
-	enough := errors.New("enough")
-	err := follow.Follow(t.Context(), func(c api.Change) error {
-		switch c.Kind {
-		case api.ChangeReset:
-			go func() {
-				for range more {
-					get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
-				}
-			}()
-		case api.ChangeEvent:
-			heard = append(heard, fmt.Sprint(c.Event.Time.UnixNano(), c.Event.Step))
-		}
-		if len(heard) == more {
-			return enough
-		}
-		return nil
-	})
-	if !errors.Is(err, enough) {
+	go func() {
+		done <- follow.Follow(t.Context(), func(c api.Change) error {
+			switch c.Kind {
+			case api.ChangeReset:
+				begun <- struct{}{}
+			case api.ChangeEvent:
+				heard = append(heard, fmt.Sprint(c.Event.Time.UnixNano(), c.Event.Step))
+			}
+			if len(heard) == more {
+				return enough
+			}
+			return nil
+		})
+	}()
+	select {
+	case <-begun:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	for range more {
+		get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
+	}
+	if err := <-done; !errors.Is(err, enough) {
 		t.Fatal(err)
 	}
 	past, err := r.operator.Events(t.Context(), mac)

@@ -179,6 +179,25 @@ func TestNamesLinks(t *testing.T) {
 	}
 }
 
+// tend tends the link until the test ends.
+func tend(t *testing.T, c *Conn, moved func(), servers ...string) {
+	t.Helper()
+	var addrs []netip.Addr
+	for _, s := range servers {
+		addrs = append(addrs, netip.MustParseAddr(s))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Tend(ctx, c.Handed(), addrs, moved, slog.New(slog.DiscardHandler))
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
 // The system that a link was given to may change everything about it. What it
 // leaves unusable gets its lease back, and each change is told.
 func TestInsideTend(t *testing.T) {
@@ -190,16 +209,7 @@ func TestInsideTend(t *testing.T) {
 	}
 	lease := c.Lease.Addr.String()
 	moved, root := make(chan struct{}, 100), t.TempDir()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		Tend(ctx, c.Handed(), []netip.Addr{netip.MustParseAddr("192.168.9.7"), netip.MustParseAddr("10.7.0.1")}, func() { moved <- struct{}{} }, slog.New(slog.DiscardHandler))
-	}()
-	defer func() {
-		cancel()
-		<-done
-	}()
+	tend(t, c, func() { moved <- struct{}{} }, "192.168.9.7", "10.7.0.1")
 	// has waits until the link card1 has an address, and a move was told.
 	has := func(what, addr string) {
 		t.Helper()
@@ -231,7 +241,7 @@ func TestInsideTend(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(records, fmt.Sprintf("n%d", c.Handed().Index)), []byte(record), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	Name(ctx, c.Handed(), root, slog.New(slog.DiscardHandler))
+	Name(t.Context(), c.Handed(), root, slog.New(slog.DiscardHandler))
 	has("named by udev", lease)
 	run(t, "ip link set card1 down")
 	time.Sleep(2 * tendEvery)
@@ -274,16 +284,7 @@ func TestInsideTendRoutes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		Tend(ctx, c.Handed(), []netip.Addr{netip.MustParseAddr("203.0.113.7")}, func() {}, slog.New(slog.DiscardHandler))
-	}()
-	defer func() {
-		cancel()
-		<-done
-	}()
+	tend(t, c, func() {}, "203.0.113.7")
 	run(t, "ip route del default")
 	run(t, "ip link set card0 down")
 	run(t, "ip link set card0 up")

@@ -38,6 +38,10 @@ type Hello struct {
 	Session   string    `json:"session"`
 	Build     string    `json:"build"` // version of the agent, for people
 	Inventory Inventory `json:"inventory"`
+	// Ticket is gild.ticket= of the kernel command line: it ties the agent to
+	// the decision of the boot script that booted it. Empty where no script of
+	// this server did.
+	Ticket string `json:"ticket,omitempty"`
 }
 
 // Inventory is what the machine is. MACs, UUID and serial are labels by which
@@ -176,6 +180,33 @@ type Plan struct {
 	// HoldReboot makes an orderly reboot of a system that was entered by
 	// "instant" wait until its disk is complete.
 	HoldReboot bool `json:"holdReboot,omitempty"`
+	// Agreed is what the operator was shown when the machine was armed. The
+	// agent holds its machine against it before the first write.
+	Agreed Agreed `json:"agreed"`
+}
+
+// Agreed is the machine and the disk that the operator was shown when the
+// machine was armed: see package evidence.
+type Agreed struct {
+	UUID   string `json:"uuid,omitempty"`   // SMBIOS UUID; empty: none that identifies was known
+	Serial string `json:"serial,omitempty"` // of the machine, likewise
+	// MACs are the addresses that were known. They count only where UUID and
+	// Serial are both empty.
+	MACs []string    `json:"macs,omitempty"`
+	Disk *AgreedDisk `json:"disk,omitempty"` // nil: no disk was seen then
+	// Unseen says that the operator armed a machine although its hardware was
+	// not seen.
+	Unseen bool `json:"unseen,omitempty"`
+}
+
+// AgreedDisk is the disk that was shown, in the fields of [Disk].
+type AgreedDisk struct {
+	Name   string `json:"name"` // as it was then: names move
+	Serial string `json:"serial,omitempty"`
+	WWN    string `json:"wwn,omitempty"`
+	Path   string `json:"path,omitempty"`
+	Size   int64  `json:"size"` // bytes
+	Model  string `json:"model,omitempty"`
 }
 
 // PlanImage says which image and where to pull it from.

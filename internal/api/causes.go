@@ -16,6 +16,7 @@ const (
 	CauseKeepRefused    = "keep-refused"       // a partition to keep is missing, or under the image
 	CauseDiskBusy       = "disk-busy"          // mounted, or held by another driver
 	CauseDiskTooSmall   = "disk-too-small"     // for the image
+	CauseOtherDisk      = "other-disk"         // not the one that was agreed to when the machine was armed
 	CauseDiskUnfit      = "disk-unfit"         // disk and image do not go together for another reason
 	CauseDiskError      = "disk-error"         // it failed a call, or gives back other bytes than were written
 	CauseDiskSilent     = "disk-silent"        // it no longer answers
@@ -38,16 +39,17 @@ const (
 	CauseHandoff  = "handoff-failed"
 	CauseRescue   = "rescue-failed"
 
-	CauseNoBootFile = "no-boot-file"    // nothing to hand to this firmware
-	CauseImageBoot  = "image-boot"      // the image's kernel or initramfs cannot be served
-	CauseVersion    = "agent-version"   // an agent of another protocol
-	CauseConflict   = "second-agent"    // two live agents claim to be one machine
-	CauseSilent     = "silent"          // an agent that should speak does not
-	CauseBootFailed = "boot-failed"     // the new system came to the network boot again and again
-	CauseNoSign     = "no-sign-of-life" // the new system was not heard of in time
-	CauseLapsed     = "lapsed"          // the permission expired
-	CauseCancelled  = "cancelled"
-	CauseRestored   = "state-restored" // a backup taken in mid-flash was restored
+	CauseNoBootFile   = "no-boot-file"    // nothing to hand to this firmware
+	CauseImageBoot    = "image-boot"      // the image's kernel or initramfs cannot be served
+	CauseVersion      = "agent-version"   // an agent of another protocol
+	CauseConflict     = "second-agent"    // two live agents claim to be one machine
+	CauseOtherMachine = "other-machine"   // not the one that was agreed to, or came in another's place
+	CauseSilent       = "silent"          // an agent that should speak does not
+	CauseBootFailed   = "boot-failed"     // the new system came to the network boot again and again
+	CauseNoSign       = "no-sign-of-life" // the new system was not heard of in time
+	CauseLapsed       = "lapsed"          // the permission expired
+	CauseCancelled    = "cancelled"
+	CauseRestored     = "state-restored" // a backup taken in mid-flash was restored
 )
 
 // Advice says what a person does about a failure, in one to three sentences
@@ -79,10 +81,12 @@ func diskAdvice(cause string) string {
 		return "Restart the machine. If the disk is busy again, a RAID or multipath driver holds it: the message says which. Choose another disk with --disk."
 	case CauseDiskTooSmall:
 		return "Run `gild cancel {}`, and arm it with a larger disk (--disk) or a smaller image."
+	case CauseOtherDisk:
+		return "Nothing was written. If a disk was replaced or moved, run `gild cancel {}`, look at the disks that it has now (`gild machine show {}`), and arm it again. If not, this may be another machine than you mean."
 	case CauseDiskUnfit:
 		return "Run `gild cancel {}`, and arm it with another disk (--disk), or with an image that is made for this kind of disk."
 	case CauseDiskError:
-		return "The disk is failing. Look at its cabling, or replace it. The machine stays armed: its next network boot goes on, on a new disk if the rule means that one too."
+		return "The disk is failing. Look at its cabling, or replace it. The machine stays armed: its next network boot goes on. If the disk was replaced, cancel and arm it again: a new disk is another than was agreed to."
 	case CauseDiskSilent:
 		return "Look at the disk's cabling and controller, then switch the machine off and on: a restart alone may not wake the disk. The machine stays armed and its next network boot goes on."
 	case CauseMount:
@@ -137,6 +141,8 @@ func serverAdvice(cause string) string {
 		return "Restart the machine: an old initramfs was cached somewhere on its way."
 	case CauseConflict:
 		return "Find the second machine and the address that it shares with this one: two network cards with one MAC, or a copied virtual machine. After a restart of one machine, wait a minute."
+	case CauseOtherMachine:
+		return "Nothing was written. See what came: `gild machine show {}`. If its board was replaced or its adapter changed, run `gild cancel {}`, correct what it is known by (`gild machine edit {}`), and arm it again. If not, look where its adapter is plugged in."
 	case CauseSilent:
 		return "Look at the machine's screen, its power and its network link. If it was restarted, its next network boot goes on."
 	case CauseBootFailed:

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/evidence"
 )
 
 // Kinds of labels other than MACs, before their text: "uuid/...".
@@ -84,75 +85,15 @@ func BeaconLabel(token string) string {
 
 // SerialLabel is the label of a serial number; empty for one that identifies
 // nothing.
-func SerialLabel(serial string) string {
-	serial = strings.TrimSpace(serial)
-	if worthless(serial) {
-		return ""
-	}
-	return label(labelSerial, serial)
-}
+func SerialLabel(serial string) string { return label(labelSerial, evidence.Serial(serial)) }
 
 // UUIDLabel is the label of an SMBIOS UUID in any spelling, with one form for
 // both byte orders; empty for one that identifies nothing.
-func UUIDLabel(uuid string) string {
-	uuid = strings.ToLower(strings.TrimSpace(uuid))
-	if !isUUID(uuid) || slices.Contains(commonUUIDs, uuid) || slices.Contains(commonUUIDs, swapped(uuid)) {
-		return ""
-	}
-	return label(labelUUID, min(uuid, swapped(uuid)))
-}
+func UUIDLabel(uuid string) string { return label(labelUUID, evidence.UUID(uuid)) }
 
 func label(kind, text string) string {
 	if text == "" {
 		return ""
 	}
 	return kind + strings.ToLower(text)
-}
-
-// commonUUIDs are what boards have whose vendor never set one: thousands of
-// machines share each.
-var commonUUIDs = []string{
-	"00000000-0000-0000-0000-000000000000",
-	"ffffffff-ffff-ffff-ffff-ffffffffffff",
-	"03000200-0400-0500-0006-000700080009",
-	"12345678-1234-5678-90ab-cddeefaabbcc",
-	"00020003-0004-0005-0006-000700080009",
-	"01234567-8910-1112-1314-151617181920",
-	"11111111-2222-3333-4444-555555555555",
-}
-
-// worthless reports whether a serial number is what a vendor forgot to
-// replace.
-func worthless(serial string) bool {
-	s := strings.ToLower(strings.Trim(serial, " .-_"))
-	if strings.Trim(s, "0") == "" || strings.Trim(s, "x") == "" || strings.Trim(s, "f") == "" {
-		return true
-	}
-	switch s {
-	case "to be filled by o.e.m", "default string", "not specified", "not available", "not applicable", "system serial number",
-		"chassis serial number", "serial number", "none", "n/a", "na", "unknown", "empty", "invalid", "oem", "o.e.m", "null",
-		"123456789", "1234567890", "0123456789", "12345678", "1234567":
-		return true
-	}
-	return false
-}
-
-// isUUID reports whether s, in lower case, has the form of a UUID.
-func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i, c := range []byte(s) {
-		switch i {
-		case 8, 13, 18, 23:
-			if c != '-' {
-				return false
-			}
-		default:
-			if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-				return false
-			}
-		}
-	}
-	return true
 }

@@ -161,21 +161,3 @@ func Join(into, from *api.Machine, now time.Time) ([]api.Event, error) {
 	t.note(done(StepJoin, "joined with the machine seen as "+cmp.Or(from.MAC, from.ID)))
 	return t.events, nil
 }
-
-// swapped gives a UUID with its first three fields in the other byte order.
-// SMBIOS before 2.6 left the order open, so firmware, iPXE and Linux can
-// spell the same UUID in both ways (SMBIOS 3.7, section 7.2.1).
-func swapped(uuid string) string {
-	if len(uuid) != 36 {
-		return uuid
-	}
-	b := []byte(uuid)
-	for _, field := range [][2]int{{0, 8}, {9, 13}, {14, 18}} {
-		f := b[field[0]:field[1]]
-		slices.Reverse(f)
-		for i := 0; i < len(f); i += 2 {
-			f[i], f[i+1] = f[i+1], f[i]
-		}
-	}
-	return string(b)
-}

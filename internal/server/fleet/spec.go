@@ -15,6 +15,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
+	"github.com/gild-dev/gild/internal/evidence"
 )
 
 // Bounds of what an operator says of one machine.
@@ -57,7 +58,7 @@ func checkLabels(s *api.Spec) error {
 	}
 	s.MACs = compact(macs)
 	if s.UUID = strings.ToLower(strings.TrimSpace(s.UUID)); s.UUID != "" {
-		if !isUUID(s.UUID) {
+		if !evidence.IsUUID(s.UUID) {
 			return &InvalidError{Problem: fmt.Sprintf("UUID %.40q is none", s.UUID), Help: "it looks like 4c4c4544-0051-3510-8052-b4c04f4a4c32"}
 		}
 		if UUIDLabel(s.UUID) == "" {
@@ -94,7 +95,7 @@ func CheckName(name string) error {
 			return bad("begins or ends with neither letter nor digit")
 		}
 	}
-	if _, err := macDigits(name); err == nil || isUUID(strings.ToLower(name)) {
+	if _, err := macDigits(name); err == nil || evidence.IsUUID(strings.ToLower(name)) {
 		return bad("looks like an address")
 	}
 	return nil

@@ -148,6 +148,12 @@ func (a *app) printImage(name string, im *golden.Image) {
 		line("cmdline", "%s (from %s)", b.Cmdline, b.CmdlineFrom)
 		line("root", "partition %d, %s, init %s", b.Root.Partition, b.Root.FileSystem, cmp.Or(b.Init, "not found"))
 	}
+	for _, d := range c.Decided {
+		line("decided", "%s by %s", d.What, d.By)
+	}
+	for _, d := range c.Doubts {
+		line("doubt", "%s", d)
+	}
 	for _, part := range []struct{ name, mediaType string }{{"  kernel", golden.MediaTypeKernel}, {"  modules", golden.MediaTypeModules}} {
 		if l, err := im.Manifest.Layer(part.mediaType); err == nil {
 			line(part.name, "%s stored", bytesText(l.Size))

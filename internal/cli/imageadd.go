@@ -35,6 +35,10 @@ machine; gild image export gives zeros there as well. Where the maps of a file
 system cannot be trusted, as after an unclean shutdown, a note says so and all of
 it is kept. --keep-free stores the source byte for byte.
 
+Where the image does not tell how its own boot loader would start it, that is
+said as a doubt, with the alternatives and the flag that settles it. --strict
+refuses such an image.
+
 --level fast, default and best choose between time and stored bytes. best runs
 the program zstd where it is installed and takes minutes for a gigabyte.`
 
@@ -50,6 +54,7 @@ type imageAddOptions struct {
 	level   string
 
 	keepFree bool
+	strict   bool
 }
 
 func (a *app) imageAddCmd() *cobra.Command {
@@ -73,6 +78,7 @@ func (a *app) imageAddCmd() *cobra.Command {
 	f.StringVar(&o.hash, "hash", pack.DefaultHash.String(), "hash of the chunks: sha256 or blake3")
 	f.StringVar(&o.level, "level", pack.Default.String(), "compression: fast, default or best")
 	f.BoolVar(&o.keepFree, "keep-free", false, "store the free blocks of file systems as they are, not as zeros")
+	f.BoolVar(&o.strict, "strict", false, "refuse an image that leaves anything in doubt")
 	return cmd
 }
 
@@ -85,6 +91,8 @@ type addedImage struct {
 	Stored  int64    `json:"stored"`  // bytes
 	Dropped int64    `json:"dropped"` // bytes of free space that were not zeros and are stored as such
 	Notes   []string `json:"notes"`
+
+	Doubts []golden.Doubt `json:"doubts"`
 }
 
 func (a *app) runImageAdd(ctx context.Context, name, from string, o imageAddOptions) error {
@@ -115,12 +123,13 @@ func (a *app) runImageAdd(ctx context.Context, name, from string, o imageAddOpti
 		return err
 	}
 	defer disk.Close()
-	result, err := a.pack(ctx, disk, pack.Job{Store: st, Name: name, Given: given, Hash: hash, Level: level, KeepFree: o.keepFree})
+	result, err := a.pack(ctx, disk, pack.Job{Store: st, Name: name, Given: given, Hash: hash, Level: level, KeepFree: o.keepFree, Strict: o.strict})
 	if err != nil {
 		return err
 	}
 	if a.json {
-		added := addedImage{name, string(result.Digest), disk.Format(), result.Config.Disk.Size, result.Stored, result.Dropped, []string{}}
+		added := addedImage{name, string(result.Digest), disk.Format(), result.Config.Disk.Size, result.Stored, result.Dropped, []string{}, []golden.Doubt{}}
+		added.Doubts = append(added.Doubts, result.Config.Doubts...)
 		for _, n := range result.Notes {
 			added.Notes = append(added.Notes, n.String())
 		}
@@ -171,6 +180,9 @@ func (a *app) printFindings(r *pack.Result) {
 	fmt.Fprintf(a.Stdout, "handoff by %s: %s\n", way, reason)
 	if b := r.Config.Boot; b != nil {
 		fmt.Fprintf(a.Stdout, "instant handoff: %s\n", printable(instantText(b.Instant)))
+	}
+	for _, d := range r.Config.Doubts {
+		fmt.Fprintf(a.Stderr, "doubt: %s\n", printable(d.String()))
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(a.Stderr, "note: %s\n", printable(n.String()))

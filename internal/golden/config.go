@@ -16,6 +16,10 @@ type Config struct {
 	// Boot is nil when no Linux kernel was found or named: such an image is
 	// written byte for byte and handed off by a reboot.
 	Boot *Boot `json:"boot,omitempty"`
+	// Decided lists what of the image decided how it boots, Doubts what nothing
+	// in it decided.
+	Decided []Decision `json:"decided,omitempty"`
+	Doubts  []Doubt    `json:"doubts,omitempty"`
 }
 
 // Disk is the shape of the raw disk.

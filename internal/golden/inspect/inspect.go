@@ -39,6 +39,8 @@ type Finding struct {
 	Kernel   []byte
 	Modules  *pick.Selection
 	Notes    []Note
+	Decided  []golden.Decision
+	Doubts   []golden.Doubt
 }
 
 // Note says what was not found, or not understood, and what follows.
@@ -88,6 +90,22 @@ func (l *look) refuse(flag, format string, args ...any) {
 
 func (l *look) note(flag, format string, args ...any) {
 	l.found.Notes = append(l.found.Notes, Note{fmt.Sprintf(format, args...), flag})
+}
+
+// doubt keeps a question that the image does not answer.
+func (l *look) doubt(d golden.Doubt) {
+	if len(l.found.Doubts) < maxDoubts {
+		l.found.Doubts = append(l.found.Doubts, d)
+	}
+}
+
+// maxDoubts bounds what a hostile image can make an operator read, and the
+// config that it is stored in.
+const maxDoubts = 32
+
+// decide keeps what of the image answered a question.
+func (l *look) decide(what, format string, args ...any) {
+	l.found.Decided = append(l.found.Decided, golden.Decision{What: what, By: fmt.Sprintf(format, args...)})
 }
 
 // table reads the partition table.

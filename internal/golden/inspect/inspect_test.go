@@ -155,15 +155,18 @@ func TestLookFindsTheWayIn(t *testing.T) {
 	}
 }
 
-// wantNotes wants exactly these notes, each by words of it: "what*flag".
+// wantNotes wants exactly these notes and doubts, each by words of it: "what*flag".
 func wantNotes(t *testing.T, found *Finding, want ...string) {
 	t.Helper()
 	left := slices.Clone(found.Notes)
+	for _, d := range found.Doubts {
+		left = append(left, Note{d.String(), d.Settle})
+	}
 	for _, w := range want {
 		what, flag, _ := strings.Cut(w, "*")
 		i := slices.IndexFunc(left, func(n Note) bool { return strings.Contains(n.What, what) && n.Flag == flag })
 		if i < 0 {
-			t.Errorf("no note with %q that names %q; notes: %v", what, flag, found.Notes)
+			t.Errorf("no note with %q that names %q; notes: %v, doubts: %v", what, flag, found.Notes, found.Doubts)
 			continue
 		}
 		left = slices.Delete(left, i, i+1)
@@ -200,7 +203,7 @@ func TestLookSaysWhatItDidNotFind(t *testing.T) {
 		"LVM on the disk":  {"", []part{{raw: lvm}}, 0, []string{"LVM2_member covers the whole disk", "no boot loader", "the disk holds LVM2_member" + flags}},
 		"nothing at all":   {"", []part{{raw: make([]byte, 512)}}, 0, []string{"no partition table and no file system", "no boot loader", "no partition holds the root*--root"}},
 		"an empty table":   {"gpt", nil, 0, []string{"no boot loader", "no partition holds the root*--root", "no partition"}},
-		"two systems":      {"gpt", []part{ext4(system(t)), {fs: "ext4", uuid: otherUUID, kind: linux, tree: other}}, 1, []string{"no boot loader", "partitions 1 and 2 both hold a system*--root"}},
+		"two systems":      {"gpt", []part{ext4(system(t)), {fs: "ext4", uuid: otherUUID, kind: linux, tree: other}}, 1, []string{"no boot loader", "2 partitions hold a system of their own, and partition 1 is taken; it may be partition 2*--root"}},
 		"the second boots": {"gpt", []part{ext4(etc), {fs: "ext4", uuid: otherUUID, kind: linux, tree: other.with(modules(t, ""))}}, 2, []string{"no boot loader"}},
 		"no init":          {"gpt", []part{ext4(system(t).with(files{"sbin/init": "-> /nowhere"}))}, 1, []string{"no boot loader", "no /sbin/init"}},
 	} {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
 	"github.com/gild-dev/gild/internal/golden/fsread"
 )
@@ -109,6 +110,7 @@ func (l *look) root() (volume, bool) {
 	if l.given.Root != 0 {
 		for _, v := range l.volumes {
 			if v.number == l.given.Root {
+				l.decide("root", "--root")
 				return v, true
 			}
 		}
@@ -126,6 +128,7 @@ func (l *look) root() (volume, bool) {
 		l.noRoot()
 		return volume{}, false
 	case 1:
+		l.decide("root", "partition %d, the only one with a system", systems[0].number)
 		return systems[0], true
 	}
 	// Each of two installed systems boots itself, but where only one has a
@@ -141,10 +144,18 @@ func (l *look) root() (volume, bool) {
 	}
 	if len(booted) == 1 {
 		for _, v := range booted {
+			l.decide("root", "root= of the boot loader's command line")
 			return v, true
 		}
 	}
-	l.note("--root", "partitions %d and %d both hold a system, the first is taken", systems[0].number, systems[1].number)
+	d := golden.Doubt{
+		About: "the root", Settle: "--root",
+		Why: fmt.Sprintf("%d partitions hold a system of their own, and partition %d is taken", len(systems), systems[0].number),
+	}
+	for _, v := range systems[1:] {
+		d.Alternatives = append(d.Alternatives, fmt.Sprintf("partition %d", v.number))
+	}
+	l.doubt(d)
 	return systems[0], true
 }
 

@@ -27,6 +27,8 @@ type Job struct {
 	Level Level
 	// KeepFree stores the free blocks of file systems as they are, not as zeros.
 	KeepFree bool
+	// Strict refuses an image that leaves anything in doubt.
+	Strict bool
 	// Progress, when set, hears of every chunk, from one goroutine: raw bytes
 	// read and bytes stored so far.
 	Progress func(raw, stored int64)
@@ -92,7 +94,11 @@ func Add(ctx context.Context, job Job) (*Result, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	config := &golden.Config{Disk: found.Disk, Firmware: found.Firmware, Boot: found.Boot}
+	doubts := append(found.Doubts, a.doubts...)
+	if job.Strict && len(doubts) > 0 {
+		return nil, &InputError{golden.DoubtsError(doubts)}
+	}
+	config := &golden.Config{Disk: found.Disk, Firmware: found.Firmware, Boot: found.Boot, Decided: found.Decided, Doubts: doubts}
 	config.Disk.ChunkSize, config.Disk.Hash = table.ChunkSize, table.Hash.String()
 	digest, err := a.commit(ctx, job.Name, config)
 	if err != nil {
@@ -110,6 +116,7 @@ type assembly struct {
 
 	dropped int64 // bytes of free space
 	notes   []inspect.Note
+	doubts  []golden.Doubt // of what may be dropped
 }
 
 func (a *assembly) close() {

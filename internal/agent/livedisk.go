@@ -7,10 +7,8 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk/busy"
 	"github.com/gild-dev/gild/internal/disk/devmapper"
 	"github.com/gild-dev/gild/internal/disk/nbd"
 	"github.com/gild-dev/gild/internal/disk/partition"
@@ -139,16 +137,11 @@ func (k *keeper) move(ctx context.Context, settle func() error) (err error) {
 	return settle()
 }
 
-// load gives a device the table that it goes on with. The claim on the disk
-// that was just given up may linger for a moment in calls under way.
+// claimPatience is how long the claim on the disk that was just given up may
+// linger in calls under way.
+const claimPatience = 2 * time.Second
+
+// load gives a device the table that it goes on with.
 func (k *keeper) load(ctx context.Context, name string, to devmapper.Linear) error {
-	for tries := 0; ; tries++ {
-		err := k.dm.Load(name, to)
-		if err == nil || tries == 50 || !errors.Is(err, unix.EBUSY) {
-			return err
-		}
-		if err := backoff.Sleep(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
-	}
+	return busy.While(ctx, claimPatience, func() error { return k.dm.Load(name, to) })
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 )
 
@@ -127,11 +128,7 @@ func TestWriteRefusesAMountedDisk(t *testing.T) {
 	if err := unix.Mount(dev, dir, "ext4", 0, ""); err != nil {
 		t.Skipf("cannot mount here: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { mounttest.Unmount(t, dir) })
 	if got := gild(t, data, nil, "image", "add", "a", gptDisk(t)); got.code != ExitOK {
 		t.Fatalf("%+v", got)
 	}
@@ -244,11 +241,7 @@ func TestFullStore(t *testing.T) {
 	if err := unix.Mount("tmpfs", data, "tmpfs", 0, "size=4m,mode=755"); err != nil {
 		t.Skipf("no tmpfs here: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(data, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { mounttest.Unmount(t, data) })
 	if got := gild(t, data, testDisk(1<<20), "image", "add", "a", "-"); got.code != ExitOK {
 		t.Fatalf("%+v", got)
 	}

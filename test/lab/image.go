@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/disk/busy"
 	"github.com/gild-dev/gild/internal/vm"
 )
 
@@ -60,7 +61,7 @@ func editRoot(ctx context.Context, spec Spec, from, dst, work string, change fun
 		if err := mount(loop.Path, root, string(spec.RootFS), 0, ""); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, unix.Unmount(root, 0)) }()
+		defer func() { err = errors.Join(err, busy.Unmount(root)) }()
 		return change(root)
 	})
 }
@@ -87,7 +88,7 @@ func fillRoot(ctx context.Context, spec Spec, base, disk, work string) (boot loa
 	if err := mount(device, root, string(spec.RootFS), 0, ""); err != nil {
 		return loader{}, err
 	}
-	defer func() { err = errors.Join(err, unix.Unmount(root, 0)) }()
+	defer func() { err = errors.Join(err, busy.Unmount(root)) }()
 
 	if err := run(ctx, nil, nil, "tar", "--extract", "--file", base, "--directory", root, "--numeric-owner", "--xattrs", "--xattrs-include=*"); err != nil {
 		return loader{}, err

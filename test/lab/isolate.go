@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/disk/busy"
 )
 
 // isolate runs fn in a mount namespace of its own, with umask 022: what it mounts, nobody else sees, and the
@@ -54,13 +56,7 @@ func mountTree(root string) error {
 }
 
 func unmountTree(root string) error {
-	var errs []error
-	for _, dir := range []string{"/dev", "/sys", "/proc"} {
-		if err := unix.Unmount(root+dir, 0); err != nil {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", root+dir, err))
-		}
-	}
-	return errors.Join(errs...)
+	return errors.Join(busy.Unmount(root+"/dev"), busy.Unmount(root+"/sys"), busy.Unmount(root+"/proc"))
 }
 
 // run runs a program to its end, with a plain environment so that the host's settings do not reach an

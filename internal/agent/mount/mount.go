@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/disk/busy"
 )
 
 // Point is one mount.
@@ -89,13 +91,12 @@ func Options(fstab string) (flags uintptr, data string) {
 	return flags, strings.Join(rest, ",")
 }
 
-// Unmount unmounts, and succeeds where nothing was mounted. It does not
-// detach lazily: a file system that is still in use must be an error, because
-// after a lazy unmount nobody knows when it is clean.
+// Unmount unmounts, and succeeds where nothing was mounted. A file system that
+// stays in use is an error, see [busy.Unmount].
 func Unmount(dir string) error {
-	err := unix.Unmount(dir, 0)
-	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmounting %s: %w", dir, err)
+	err := busy.Unmount(dir)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil
 	}
-	return nil
+	return err
 }

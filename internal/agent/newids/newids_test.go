@@ -172,7 +172,7 @@ func (b *bench) inside(number int, do func(dir string)) {
 	b.t.Helper()
 	must(b.t, b.mount(b.t.Context(), b.partition(number), true))
 	do(b.dir)
-	must(b.t, unix.Unmount(b.dir, 0))
+	mounttest.Unmount(b.t, b.dir)
 }
 
 func (b *bench) fill(number int, files map[string]string) {

@@ -8,6 +8,7 @@ package blockdev
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/disk/busy"
 )
 
 // Options says what [Open] accepts and where it looks.
@@ -57,6 +60,10 @@ type identity struct {
 	dev, ino uint64 // of the target: rdev and 0, or the file's dev and ino
 }
 
+// claimPatience is how long another claim on a disk may last that is about to end: one of our own on its way out, a
+// look of udev's.
+const claimPatience = time.Second
+
 // Open takes a disk for this process alone. It refuses partitions, read-only disks, and, with a
 // [*BusyError] that names the users, disks that are mounted, swapped to, held by device-mapper or
 // md, under the running system's root, or opened exclusively by another program. It fails when the
@@ -91,7 +98,12 @@ func open(path string, opts Options) (_ *Device, err error) {
 			return nil, err
 		}
 	}
-	if d.file, err = d.openSame(flags); err != nil {
+	// This process may have had it open until a moment ago.
+	err = busy.While(context.Background(), claimPatience, func() (err error) {
+		d.file, err = d.openSame(flags)
+		return err
+	})
+	if err != nil {
 		if errors.Is(err, unix.EBUSY) {
 			return nil, &BusyError{Reasons: []string{"another program has opened it exclusively"}}
 		}
@@ -161,18 +173,16 @@ func (d *Device) openSame(flags int) (*os.File, error) {
 // lock takes the BSD lock by which udev and other programs leave a block device alone
 // (https://systemd.io/BLOCK_DEVICE_LOCKING). udev holds it shared for moments only.
 func lock(f *os.File) error {
-	const attempts, pause = 10, 100 * time.Millisecond
-	for range attempts {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("locking: %w", err)
-		}
-		time.Sleep(pause)
+	err := busy.While(context.Background(), claimPatience, func() error {
+		return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	})
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return &BusyError{Reasons: []string{"another program has locked it"}}
+	case err != nil:
+		return fmt.Errorf("locking: %w", err)
 	}
-	return &BusyError{Reasons: []string{"another program has locked it"}}
+	return nil
 }
 
 // measure fills in size and sector sizes.

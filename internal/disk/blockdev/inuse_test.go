@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/disk/mounttest"
 )
 
 // tree writes files below root; a content that starts with "->" makes a symbolic link.
@@ -154,6 +157,38 @@ func TestRunningRoot(t *testing.T) {
 	}
 }
 
+// A child that was started while the disk was open has copies of its descriptors until its exec has ended.
+func TestOpenSoonAfterClose(t *testing.T) {
+	dev := loop(t, diskFile(t, make([]byte, 16*mib)))
+	d := mustOpen(t, dev, Options{})
+	child := exec.Command("cat")
+	child.ExtraFiles = []*os.File{d.file}
+	input, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tries := 0
+	again, err := Open(dev, Options{ops: ops{open: func(path string, flags int) (*os.File, error) {
+		if tries++; tries == 2 {
+			input.Close()
+			if err := child.Wait(); err != nil {
+				t.Error(err)
+			}
+		}
+		return os.OpenFile(path, flags, 0)
+	}}})
+	if err != nil {
+		t.Fatalf("Open() = %v after %d tries; want success once the child has gone on", err, tries)
+	}
+	again.Close()
+}
+
 func TestOpenMounted(t *testing.T) {
 	file := diskFile(t, make([]byte, 16*mib))
 	run(t, "", "mkfs.ext4", "-q", file)
@@ -165,11 +200,7 @@ func TestOpenMounted(t *testing.T) {
 	if err := unix.Mount(dev, dir, "ext4", 0, ""); err != nil {
 		t.Skipf("mounting: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { mounttest.Unmount(t, dir) })
 	if _, err := Open(dev, Options{}); !isBusy(err, "is mounted on "+dir) {
 		t.Errorf("Open() = %v; want a BusyError that names %s", err, dir)
 	}

@@ -14,14 +14,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/disk/busy"
 	"github.com/gild-dev/gild/internal/disk/partition"
 )
 
 // The kernel answers BLKRRPART with EBUSY while anything, often udev, has a partition open.
-const (
-	rereadAttempts = 20
-	rereadPause    = 100 * time.Millisecond
-)
+const rereadPatience = 2 * time.Second
 
 // RereadPartitions makes the kernel's partitions those of the table that is on the disk now. want
 // are its partitions as read from there; with none, the kernel's own reading is all that happens.
@@ -50,21 +48,9 @@ func (d *Device) RereadPartitions(ctx context.Context, want []partition.Partitio
 	return nil
 }
 
-func (d *Device) reread(ctx context.Context) (err error) {
-	for i := range rereadAttempts {
-		if i > 0 {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(rereadPause):
-			}
-		}
-		// Through the descriptor that holds the claim: on another one the kernel would refuse it.
-		if err = d.ops.rereadPT(d.file); !errors.Is(err, unix.EBUSY) {
-			return err
-		}
-	}
-	return err
+func (d *Device) reread(ctx context.Context) error {
+	// Through the descriptor that holds the claim: on another one the kernel would refuse it.
+	return busy.While(ctx, rereadPatience, func() error { return d.ops.rereadPT(d.file) })
 }
 
 // extent is a partition's place in bytes.

@@ -93,8 +93,8 @@ func TestRereadPartitionsBusy(t *testing.T) {
 	if err := d.RereadPartitions(t.Context(), parts); err != nil {
 		t.Errorf("RereadPartitions() = %v; want success by BLKPG", err)
 	}
-	if calls != rereadAttempts {
-		t.Errorf("BLKRRPART was tried %d times; want %d", calls, rereadAttempts)
+	if calls < 2 {
+		t.Errorf("BLKRRPART was tried %d times; want it tried again", calls)
 	}
 	wantKernel(t, d, parts)
 

@@ -93,7 +93,7 @@ func mounted(t testing.TB, path, kind string, do func(dir string)) {
 	mounttest.Private(t)
 	run(t, "mount", "-o", "loop", "-t", kind, path, dir)
 	do(dir)
-	run(t, "umount", dir)
+	mounttest.Unmount(t, dir)
 }
 
 // line is the one of text that begins with prefix.

@@ -51,7 +51,7 @@ func age(t testing.TB, image string, files, repeat int) {
 	mounted := true
 	defer func() {
 		if mounted {
-			run(t, "umount", dir)
+			mounttest.Unmount(t, dir)
 		}
 	}()
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -72,7 +72,7 @@ func age(t testing.TB, image string, files, repeat int) {
 			}
 		}
 	}
-	run(t, "umount", dir)
+	mounttest.Unmount(t, dir)
 	mounted = false
 }
 
@@ -272,7 +272,7 @@ func TestFreeIsNotBelievedWhileMounted(t *testing.T) {
 			dir := t.TempDir()
 			mounttest.Private(t)
 			run(t, "mount", "-o", "loop", image, dir)
-			defer run(t, "umount", dir)
+			defer mounttest.Unmount(t, dir)
 			if err := os.WriteFile(filepath.Join(dir, "file"), []byte("in use"), 0o600); err != nil {
 				t.Fatal(err)
 			}

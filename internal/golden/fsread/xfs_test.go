@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gild-dev/gild/internal/disk/mounttest"
 )
@@ -141,18 +140,7 @@ func mount(t *testing.T, image, dir string) (unmount func()) {
 			return
 		}
 		mounted = false
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-		// Any process that entered a mount namespace of its own in the meantime has
-		// a copy of the mount, and the file system lives until that is gone too.
-		for range 600 {
-			if out, err := exec.Command("losetup", "-j", image).Output(); err != nil || len(out) == 0 {
-				return
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		t.Errorf("%s is still mounted somewhere a minute after umount", image)
+		mounttest.Unmount(t, dir)
 	}
 	t.Cleanup(unmount)
 	return unmount

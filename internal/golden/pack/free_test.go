@@ -51,7 +51,7 @@ func mounted(t testing.TB, partition string, do func(dir string)) {
 	dir := t.TempDir()
 	mounttest.Do(t, func() {
 		tool(t, "mount", "-o", "loop", partition, dir)
-		defer tool(t, "umount", dir)
+		defer mounttest.Unmount(t, dir)
 		do(dir)
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/content/oci"
 
+	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -458,11 +459,7 @@ func TestFullFileSystemLeavesNothing(t *testing.T) {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k,mode=755"); err != nil {
 		t.Skipf("no tmpfs here: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { mounttest.Unmount(t, dir) })
 	s, err := Open(filepath.Join(dir, "images"))
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/gild-dev/gild/internal/disk/mounttest"
 )
 
 // A data directory on a file system without room, then without write access.
@@ -18,11 +20,7 @@ func TestFullAndReadOnly(t *testing.T) {
 	if err := syscall.Mount("gild-test", dir, "tmpfs", 0, "size=8m"); err != nil {
 		t.Skipf("cannot mount a tmpfs: %v", err)
 	}
-	defer func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Errorf("unmounting: %v", err)
-		}
-	}()
+	defer mounttest.Unmount(t, dir)
 	expect := func(says string, cause error) {
 		t.Helper()
 		_, err := Start(t.Context(), dir, nil)

@@ -135,8 +135,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	services = append(services,
-		named{"boot HTTP", &httpService{server: httpd.NewServer(counts.HTTP("boot", boot.Handler()), log), listener: l.boot, drain: true}},
-		named{"operator API", &httpService{server: httpd.NewServer(counts.HTTP("operator", operator), log), listener: s.secured(l.operator)}},
+		named{"boot HTTP", &httpService{server: bounded(counts, "boot", httpd.BootGate(), boot.Handler(), log), listener: l.boot, drain: true}},
+		named{"operator API", &httpService{server: bounded(counts, "operator", httpd.OperatorGate(httpd.IsLoopback(l.operator.Addr())), operator, log), listener: s.secured(l.operator)}},
 		named{"announcement", others.announce(s.Version)},
 		named{"local control", s.control(machines.Store, log)},
 		named{"state", watchdog{db.done}})
@@ -221,6 +221,12 @@ func runAll(ctx context.Context, services []named) error {
 		})
 	}
 	return group.Wait()
+}
+
+// bounded is a server behind a gate, and counted.
+func bounded(counts *metrics.Metrics, listener string, gate *httpd.Gate, h http.Handler, log *slog.Logger) *http.Server {
+	gate.Shed = counts.Connections(listener, gate.Len)
+	return httpd.NewServer(counts.HTTP(listener, h), gate, log)
 }
 
 // httpService is an HTTP server on an open listener.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"time"
 	"unicode/utf8"
 
 	"github.com/gild-dev/gild/internal/api"
@@ -17,9 +16,6 @@ import (
 // maxDepth is how deep JSON from a machine may be nested; what it has to say
 // takes six levels.
 const maxDepth = 32
-
-// bodyTimeout bounds how long a body of at most api.MaxBody bytes may take.
-const bodyTimeout = 30 * time.Second
 
 // requestError is a request that was refused, with the status for it.
 type requestError struct {
@@ -39,10 +35,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return &requestError{http.StatusUnsupportedMediaType, errors.New("body: want Content-Type application/json")}
 	}
-	ctl := http.NewResponseController(w)
-	_ = ctl.SetReadDeadline(time.Now().Add(bodyTimeout))
 	p, err := io.ReadAll(http.MaxBytesReader(w, r.Body, api.MaxBody))
-	_ = ctl.SetReadDeadline(time.Time{})
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return &requestError{http.StatusRequestEntityTooLarge, fmt.Errorf("body: more than %d bytes", api.MaxBody)}
 	}

@@ -132,14 +132,20 @@ func serveFile(w http.ResponseWriter, r *http.Request, content io.ReadSeekCloser
 	http.ServeContent(&steadyWriter{ResponseWriter: w, ctl: http.NewResponseController(w)}, r, "", time.Time{}, content)
 }
 
+// answerWithin bounds an answer of a few pieces. A handler that sends a file
+// or a stream gives each piece a deadline of its own, as it goes.
+const answerWithin = 6 * time.Minute
+
 // NewServer is an HTTP server whose limits suit both listeners: a client must
 // get to the point quickly, but may take its time over a large file.
-func NewServer(h http.Handler, log *slog.Logger) *http.Server {
+func NewServer(h http.Handler, gate *Gate, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           punctual(h),
 		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      answerWithin,
 		IdleTimeout:       90 * time.Second,
 		MaxHeaderBytes:    16 << 10,
+		ConnState:         gate.State,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

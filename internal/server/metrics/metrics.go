@@ -42,6 +42,7 @@ type Metrics struct {
 	sent        *prometheus.CounterVec
 	took        *prometheus.HistogramVec
 	underway    *prometheus.GaugeVec
+	shed        *prometheus.CounterVec
 
 	causes words
 	steps  words
@@ -66,11 +67,12 @@ func New(version string, machines func(context.Context) ([]api.Machine, error)) 
 		took: histogram("gild_http_request_seconds", "Time from request to the end of the answer.",
 			[]float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 100}, "listener", "route"),
 		underway: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gild_http_requests_underway", Help: "HTTP requests being answered now."}, []string{"listener"}),
+		shed:     counters("gild_http_connections_shed_total", "HTTP connections closed to make room for others.", "listener"),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gild_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
 	m.registry.MustRegister(m.transitions, m.failures, m.phases, m.bytes, m.dhcp, m.tftp, m.tftpBytes, m.tftpResent,
-		m.requests, m.sent, m.took, m.underway, build, &room{machines},
+		m.requests, m.sent, m.took, m.underway, m.shed, build, &room{machines},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -152,6 +154,15 @@ func (m *Metrics) HTTP(listener string, next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(rec, r)
 	})
+}
+
+// Connections tells how many connections a listener has, and returns what is
+// to be called for each that was closed to make room.
+func (m *Metrics) Connections(listener string, open func() int) (shed func()) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gild_http_connections", Help: "HTTP connections that are open.", ConstLabels: prometheus.Labels{"listener": listener},
+	}, func() float64 { return float64(open()) }))
+	return m.shed.WithLabelValues(listener).Inc
 }
 
 // words bounds the values of a label that come from machines, which could

@@ -21,9 +21,9 @@ const DefaultPrefix = "/gild/"
 
 // database is the etcd that a server keeps its state in.
 type database struct {
-	client *clientv3.Client
-	done   <-chan struct{} // closed when it has stopped by itself; nil: it is not ours
-	close  func() error
+	client  *clientv3.Client
+	stopped func(context.Context) error // waits until it has stopped by itself
+	close   func() error
 }
 
 // openState starts the etcd of the data directory, or connects to the
@@ -34,13 +34,19 @@ func (s *Server) openState(ctx context.Context, log *slog.Logger) (*database, er
 		if err != nil {
 			return nil, err
 		}
-		return &database{e.Client(), e.Done(), e.Close}, nil
+		return &database{e.Client(), e.Stopped, e.Close}, nil
 	}
 	client, err := s.Etcd.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &database{client, nil, client.Close}, nil
+	return &database{client, notOurs, client.Close}, nil
+}
+
+// notOurs waits for a cluster whose end is not this server's: that comes back.
+func notOurs(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // Prefix brings what all keys begin with into its form; empty is

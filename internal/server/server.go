@@ -139,7 +139,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		named{"operator API", &httpService{server: bounded(counts, "operator", httpd.OperatorGate(httpd.IsLoopback(l.operator.Addr())), operator, log), listener: s.secured(l.operator)}},
 		named{"announcement", others.announce(s.Version)},
 		named{"local control", s.control(machines.Store, log)},
-		named{"state", watchdog{db.done}})
+		named{"state", serviceFunc(db.stopped)})
 	if s.Ready != nil {
 		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL, NewToken: token})
 	}
@@ -259,16 +259,4 @@ func (h *httpService) Run(ctx context.Context) error {
 	}
 	<-done
 	return ctx.Err()
-}
-
-// watchdog fails when the embedded etcd stops by itself.
-type watchdog struct{ stopped <-chan struct{} }
-
-func (w watchdog) Run(ctx context.Context) error {
-	select {
-	case <-w.stopped:
-		return errors.New("etcd has stopped, the log says why")
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -103,7 +103,11 @@ func readBackup(r io.Reader, each func(key string, value []byte) error) (backupH
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 64<<10), maxBackupLine)
 	sum := sha256.New()
-	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &head) != nil || head.Gild != "state" {
+	begun := lines.Scan()
+	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
+		return head, fmt.Errorf("reading the state: %w", err)
+	}
+	if !begun || json.Unmarshal(lines.Bytes(), &head) != nil || head.Gild != "state" {
 		return head, &BackupError{"this is no backup of gild's state"}
 	}
 	if head.Version != backupVersion {

@@ -65,6 +65,8 @@ func dirError(dir string, err error) error {
 		e.What, e.Help = "is on a read-only file system", "remount it for writing, or give another one with --data"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		e.What, e.Help = "is full", "free space on its file system (gild image rm removes stored images)"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		e.Help = "this process, or the system, has as many files open as it may: raise the limit (ulimit -n, LimitNOFILE= of a systemd unit)"
 	case errors.Is(err, syscall.ENOTDIR):
 		e.What = "is not a directory"
 	}

@@ -22,6 +22,9 @@ import (
 // on an idle machine; replaying a large log on a slow disk takes longer.
 const readyWithin = 2 * time.Minute
 
+// slowStart is when a person is told what is waited for.
+const slowStart = 5 * time.Second
+
 // quota bounds the database in bytes. A thousand machines with a full past
 // take about 300 MB.
 const quota = 2 << 30
@@ -33,6 +36,7 @@ type Embedded struct {
 	etcd    *embed.Etcd
 	client  *clientv3.Client
 	serving atomic.Bool // from the moment it is ready until it is closed
+	ending  *ending
 }
 
 // Start locks the data directory and starts the etcd in DIR/etcd. It returns
@@ -46,7 +50,7 @@ func Start(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error)
 	if err != nil {
 		return nil, err
 	}
-	e := &Embedded{lock: lockFile}
+	e := &Embedded{lock: lockFile, ending: newEnding()}
 	if err := e.start(ctx, dir, log); err != nil {
 		_ = e.Close()
 		return nil, err
@@ -71,28 +75,77 @@ func (e *Embedded) start(ctx context.Context, dir string, log *slog.Logger) erro
 			return dirError(dir, err)
 		}
 	}
-	core := slogCore{log, &e.serving}
-	var err error
-	if e.etcd, err = embed.StartEtcd(config(data, core)); err != nil {
-		return dirError(dir, fmt.Errorf("starting etcd: %w", err))
+	if err := inspect(dir, log); err != nil {
+		return err
 	}
-	select {
-	case <-e.etcd.Server.ReadyNotify():
-	case <-e.etcd.Server.StopNotify():
-		return dirError(dir, errors.New("starting etcd: it stopped by itself"))
-	case <-time.After(readyWithin):
-		return dirError(dir, fmt.Errorf("starting etcd: not ready after %v", readyWithin))
-	case <-ctx.Done():
-		return fmt.Errorf("starting etcd: %w", ctx.Err())
+	before := hasState(dir)
+	if err := e.launch(ctx, data, slogCore{log, &e.serving}, log); err != nil {
+		if ctx.Err() != nil || !before {
+			return dirError(dir, err)
+		}
+		return damaged(dir, err)
 	}
 	e.serving.Store(true)
 	e.client = v3client.New(e.etcd.Server)
 	return nil
 }
 
+// hasState reports whether a start goes on with what an earlier one has kept.
+func hasState(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "etcd", "member"))
+	return err == nil
+}
+
+// launch runs etcd and waits until it is ready.
+func (e *Embedded) launch(ctx context.Context, data string, core zapcore.Core, log *slog.Logger) error {
+	type outcome struct {
+		etcd *embed.Etcd
+		err  error
+	}
+	started := make(chan outcome, 1)
+	// What etcd meets in its start may end the goroutine.
+	go func() {
+		var o outcome
+		defer func() {
+			if p := recover(); p != nil {
+				o.err = fmt.Errorf("%v", p)
+			}
+			started <- o
+		}()
+		o.etcd, o.err = embed.StartEtcd(config(data, core, e.ending))
+	}()
+	slow := time.AfterFunc(slowStart, func() { log.Info("the state database reads its log", "dir", data) })
+	defer slow.Stop()
+	select {
+	case o := <-started:
+		if e.etcd = o.etcd; o.err != nil {
+			return fmt.Errorf("starting etcd: %w", o.err)
+		}
+	case <-e.ending.done:
+	case <-ctx.Done():
+		return fmt.Errorf("starting etcd: %w", ctx.Err())
+	}
+	if e.etcd == nil {
+		<-e.ending.done // its last words come before the end of the goroutine
+		return fmt.Errorf("starting etcd: %w", e.ending.err)
+	}
+	select {
+	case <-e.etcd.Server.ReadyNotify():
+		return nil
+	case <-e.ending.done:
+		return fmt.Errorf("starting etcd: %w", e.ending.err)
+	case <-e.etcd.Server.StopNotify():
+		return errors.New("starting etcd: it stopped by itself")
+	case <-time.After(readyWithin):
+		return fmt.Errorf("starting etcd: not ready after %v", readyWithin)
+	case <-ctx.Done():
+		return fmt.Errorf("starting etcd: %w", ctx.Err())
+	}
+}
+
 // config is etcd's own default (which syncs every write to the disk) but for
 // what a member without peers or clients on the network does not need.
-func config(dir string, core zapcore.Core) *embed.Config {
+func config(dir string, core zapcore.Core, last *ending) *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Name = "gild"
 	cfg.Dir = dir
@@ -105,15 +158,24 @@ func config(dir string, core zapcore.Core) *embed.Config {
 	cfg.MaxRequestBytes = 4 << 20 // a report of 1 MiB with a large record
 	cfg.AutoCompactionMode = embed.CompactorModeRevision
 	cfg.AutoCompactionRetention = "10000"
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(core))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(core, zap.WithFatalHook(last), zap.WithPanicHook(last)))
 	return cfg
 }
 
 // Client returns the client of this etcd. It is closed by Close.
 func (e *Embedded) Client() *clientv3.Client { return e.client }
 
-// Done is closed when etcd stops, also by itself after an error.
-func (e *Embedded) Done() <-chan struct{} { return e.etcd.Server.StopNotify() }
+// Stopped waits until etcd cannot go on, and says why, or until ctx ends.
+func (e *Embedded) Stopped(ctx context.Context) error {
+	select {
+	case <-e.ending.done:
+		return fmt.Errorf("etcd has stopped: %w", e.ending.err)
+	case <-e.etcd.Server.StopNotify():
+		return errors.New("etcd has stopped, the log says why")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Close stops etcd and gives the data directory free.
 func (e *Embedded) Close() error {
@@ -122,7 +184,23 @@ func (e *Embedded) Close() error {
 		_ = e.client.Close()
 	}
 	if e.etcd != nil {
-		e.etcd.Close()
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			e.etcd.Close()
+		}()
+		select {
+		case <-closed:
+		case <-e.ending.done:
+			select {
+			case <-closed:
+			case <-time.After(brokenWithin):
+			}
+		}
 	}
 	return e.lock.Close()
 }
+
+// brokenWithin is how long an etcd that cannot go on may take to close: what
+// it waits for may be a goroutine that has ended.
+const brokenWithin = 3 * time.Second

@@ -3,6 +3,8 @@ package fsread
 import (
 	"encoding/binary"
 	"time"
+
+	"github.com/gild-dev/gild/internal/disk/signature"
 )
 
 // Feature bits and flags of ext2, ext3 and ext4, as in the kernel's fs/ext4/ext4.h.
@@ -19,10 +21,6 @@ const (
 	// What this reader understands or may ignore: the above, extents 0x40, MMP 0x100, flex_bg 0x200, ea_inode 0x400,
 	// csum_seed 0x2000, largedir 0x4000, inline_data 0x8000, encrypt 0x10000 (refused file by file), casefold 0x20000.
 	extIncompatKnown = 0x3e7d6
-
-	// Beyond these a file system is ext4, not ext3 (blkid's rule).
-	extIncompatExt3 = extIncompatFileType | extIncompatRecover | extIncompatMetaBG
-	extROExt3       = 0x1 | 0x2 | 0x4
 
 	extStateClean = 0x1
 	extStateError = 0x2
@@ -62,20 +60,6 @@ type extInode struct {
 	more   []byte   // the rest of inline data, out of the attribute system.data
 }
 
-// extKind tells the three apart as blkid does.
-func extKind(sb []byte) string {
-	compat, incompat, ro := le32(sb, 0x5c), le32(sb, 0x60), le32(sb, 0x64)
-	switch {
-	case incompat&0x8 != 0:
-		return "jbd"
-	case incompat&^extIncompatExt3 != 0 || ro&^extROExt3 != 0:
-		return "ext4"
-	case compat&extCompatJournal != 0:
-		return "ext3"
-	}
-	return "ext2"
-}
-
 func openExt(dev *pageCache) (*extVolume, error) {
 	sb := make([]byte, 1024)
 	if _, err := dev.ReadAt(sb, 1024); err != nil {
@@ -102,7 +86,7 @@ func openExt(dev *pageCache) (*extVolume, error) {
 		v.compat, v.incompat, v.roCompat = 0, 0, 0
 	}
 	if unknown := v.incompat &^ extIncompatKnown; unknown != 0 {
-		return nil, &UnsupportedError{Kind: extKind(sb), Reason: featureBits(unknown)}
+		return nil, &UnsupportedError{Kind: signature.ExtKind(sb), Reason: featureBits(unknown)}
 	}
 	if v.incompat&extIncompat64Bit != 0 {
 		v.blocks |= int64(le32(sb, 0x150)) << 32

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf16"
+
+	"github.com/gild-dev/gild/internal/disk/signature"
 )
 
 // Signature is what a partition says about itself, in blkid's words.
@@ -15,6 +17,10 @@ type Signature struct {
 	Kind  string // "ext4", "xfs", "vfat", "btrfs", "crypto_LUKS", "LVM2_member", ...; empty when nothing was recognised
 	UUID  string
 	Label string
+	// Others are the kinds whose marks are there as well, dead or alive: what Kind calls free may be theirs.
+	Others []string
+	// Rivals are those of Others that may be the truth in the place of Kind.
+	Rivals []string
 }
 
 // probeHead covers every superblock that is looked for but those of btrfs and ZFS, which lie beyond it.
@@ -24,6 +30,20 @@ const probeHead = 68 << 10
 // more than [Open] reads, so that an error can name what is there. Nothing recognised is an empty Kind; the error is
 // only the reader's.
 func Probe(r io.ReaderAt, size int64) (Signature, error) {
+	sig, err := first(r, size)
+	if err != nil {
+		return Signature{}, err
+	}
+	marks, err := signature.Find(r, size)
+	if err != nil {
+		return Signature{}, fmt.Errorf("probe file system: %w", err)
+	}
+	weigh(&sig, marks)
+	return sig, nil
+}
+
+// first is the superblock that a look at the usual places finds first.
+func first(r io.ReaderAt, size int64) (Signature, error) {
 	head := make([]byte, max(0, min(size, probeHead)))
 	if len(head) > 0 {
 		if _, err := readFull(r, head, 0); err != nil {
@@ -33,14 +53,11 @@ func Probe(r io.ReaderAt, size int64) (Signature, error) {
 	// Containers first: the file system inside may lie where its superblock is seen through them. FAT last: it has no
 	// magic number worth the name.
 	for _, probe := range []func([]byte) Signature{
-		probeLUKS, probeLVM, probeRAID, probeXFS, probeExt, probeBtrfs, probeSwap, probeSimple, probeF2FS,
+		probeRAID, probeLVM, probeLUKS, probeXFS, probeExt, probeBtrfs, probeSwap, probeSimple, probeF2FS,
 	} {
 		if sig := probe(head); sig.Kind != "" {
 			return sig, nil
 		}
-	}
-	if zfs, err := probeZFS(r, size); err != nil || zfs {
-		return Signature{Kind: "zfs_member"}, err
 	}
 	return probeFAT(head, r, size)
 }
@@ -102,7 +119,7 @@ func probeExt(b []byte) Signature {
 		return Signature{}
 	}
 	sb := b[1024:2048]
-	return Signature{Kind: extKind(sb), UUID: formatUUID(sb[0x68:]), Label: cString(sb[0x78:0x88])}
+	return Signature{Kind: signature.ExtKind(sb), UUID: formatUUID(sb[0x68:]), Label: cString(sb[0x78:0x88])}
 }
 
 func probeBtrfs(b []byte) Signature {
@@ -156,24 +173,6 @@ func probeF2FS(b []byte) Signature {
 		name = append(name, u)
 	}
 	return Signature{Kind: "f2fs", UUID: formatUUID(b[at+108:]), Label: string(utf16.Decode(name))}
-}
-
-// probeZFS looks for an uberblock in the first vdev label: a ring of 128 KiB behind the first 128 KiB, of either endian.
-func probeZFS(r io.ReaderAt, size int64) (bool, error) {
-	const ring = 128 << 10
-	if size < 2*ring {
-		return false, nil
-	}
-	b := make([]byte, ring)
-	if _, err := readFull(r, b, ring); err != nil {
-		return false, fmt.Errorf("probe file system: %w", err)
-	}
-	for at := 0; at < ring; at += 1024 {
-		if has(b, at, "\x0c\xb1\xba\x00\x00\x00\x00\x00") || has(b, at, "\x00\x00\x00\x00\x00\xba\xb1\x0c") {
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // probeFAT needs the root directory for the label, which mkfs.vfat keeps there as well as in the boot sector; blkid

@@ -136,7 +136,8 @@ type part struct {
 	tree  files
 	raw   []byte
 	size  int64
-	begin int64 // set by makeDisk
+	args  []string // for mkfs
+	begin int64    // set by makeDisk
 }
 
 func (p part) image(t testing.TB) string {
@@ -155,7 +156,7 @@ func (p part) image(t testing.TB) string {
 	}
 	switch p.fs {
 	case "ext4":
-		run(t, "", "mkfs.ext4", "-q", "-F", "-U", p.uuid, "-d", p.tree.write(t), name)
+		run(t, "", "mkfs.ext4", append([]string{"-q", "-F", "-U", p.uuid, "-d", p.tree.write(t), name}, p.args...)...)
 	case "xfs":
 		run(t, "", "mkfs.xfs", "-q", "-f", "-m", "uuid="+p.uuid, "-p", protofile(t, p.tree.write(t)), name)
 	case "vfat":

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
 	"github.com/gild-dev/gild/internal/golden/fsread"
@@ -31,13 +32,16 @@ func (l *look) probe() {
 	parts := l.found.Disk.Partitions
 	for i := range parts {
 		p := &parts[i]
-		v := l.open(io.NewSectionReader(l.disk, p.Start, p.Size), p.Size)
+		v := volume{}
+		if !partition.Extended(p.Type) {
+			v = l.open(io.NewSectionReader(l.disk, p.Start, p.Size), *p)
+		}
 		v.number, v.partUUID, v.partLabel = p.Number, p.PartUUID, p.Name
 		p.FileSystem, p.FSUUID, p.FSLabel = v.kind, v.uuid, v.label
 		l.volumes = append(l.volumes, v)
 	}
 	if len(parts) == 0 && !l.broken {
-		v := l.open(l.disk, l.found.Disk.Size)
+		v := l.open(l.disk, golden.Partition{Size: l.found.Disk.Size})
 		if v.kind == "" {
 			l.note("", "there is no partition table and no file system that gild knows: the image is written as it is and handed off by a reboot")
 			return
@@ -47,14 +51,52 @@ func (l *look) probe() {
 	}
 }
 
-func (l *look) open(r io.ReaderAt, size int64) volume {
-	sig, err := fsread.Probe(r, size)
+func (l *look) open(r io.ReaderAt, p golden.Partition) volume {
+	sig, err := fsread.Probe(r, p.Size)
 	if err != nil {
 		return volume{unreadable: err}
 	}
 	v := volume{kind: sig.Kind, uuid: sig.UUID, label: sig.Label}
-	v.fs, v.unreadable = fsread.Open(r, size)
+	v.fs, v.unreadable = fsread.Open(r, p.Size)
+	l.settle(&v, sig, p)
 	return v
+}
+
+// settle decides what a volume is whose signatures contradict each other: by what the operator says, else by the type of
+// its partition. Otherwise it is nothing that a machine may mount, while what can be read in it still tells of the system.
+func (l *look) settle(v *volume, sig fsread.Signature, p golden.Partition) {
+	container := partition.Container(p.Type)
+	switch {
+	case len(sig.Rivals) == 0, l.given.Root != 0 && l.given.Root == p.Number:
+	case slices.Contains(sig.Rivals, container):
+		v.kind, v.uuid, v.label = container, "", ""
+		// The halves of a mirror whose super block is at the end read as what they mirror.
+		if container != "linux_raid_member" {
+			v.fs, v.unreadable = nil, &fsread.UnsupportedError{Kind: container}
+		}
+	default:
+		v.kind, v.uuid, v.label = "", "", ""
+		l.doubt(golden.Doubt{
+			About: place(p.Number), Alternatives: append([]string{sig.Kind}, sig.Rivals...), Settle: l.rootFlag(v),
+			Why: "it has the signatures of several formats, of which one is alive; all of it is stored, and no machine mounts it",
+		})
+	}
+}
+
+// rootFlag is the flag that makes a volume the root, where it may be one.
+func (l *look) rootFlag(v *volume) string {
+	if v.fs == nil {
+		return ""
+	}
+	return "--root"
+}
+
+// place names a partition, or the whole disk.
+func place(number int) string {
+	if number == 0 {
+		return "the disk"
+	}
+	return fmt.Sprintf("partition %d", number)
 }
 
 // deviceLinks are udev's names for what KEY=VALUE says too.
@@ -162,13 +204,15 @@ func (l *look) root() (volume, bool) {
 // noRoot says why no root was found, as far as that can be seen.
 func (l *look) noRoot() {
 	for _, v := range l.volumes {
+		if errors.Is(v.unreadable, fsread.ErrCorrupt) {
+			l.note("", "no root file system was found; %s holds %s that cannot be read: %v", place(v.number), v.kind, v.unreadable)
+			return
+		}
+	}
+	for _, v := range l.volumes {
 		unsupported := (*fsread.UnsupportedError)(nil)
 		if v.kind != "" && errors.As(v.unreadable, &unsupported) {
-			place := "the disk"
-			if v.number != 0 {
-				place = fmt.Sprintf("partition %d", v.number)
-			}
-			l.note("--root with --kernel, --modules and --cmdline", "no root file system was found; %s holds %v", place, unsupported)
+			l.note("--root with --kernel, --modules and --cmdline", "no root file system was found; %s holds %v", place(v.number), unsupported)
 			return
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden/fsread"
@@ -29,7 +31,7 @@ func lookForFree(ctx context.Context, disk io.ReaderAt, size int64) (freeSpace, 
 	var found freeSpace
 	var notes []inspect.Note
 	for _, p := range places(disk, size) {
-		fsys, err := openMapped(io.NewSectionReader(disk, p.Start, p.Size), p.Size)
+		fsys, err := openMapped(io.NewSectionReader(disk, p.Start, p.Size), p.Partition)
 		if err == nil && fsys != nil {
 			if err = p.alone; err == nil {
 				err = readToTheEnd(ctx, fsys)
@@ -48,16 +50,51 @@ func lookForFree(ctx context.Context, disk io.ReaderAt, size int64) (freeSpace, 
 }
 
 // openMapped opens a file system whose maps can be read; it is nil for any
-// other content.
-func openMapped(r io.ReaderAt, size int64) (*fsread.FS, error) {
-	sig, err := fsread.Probe(r, size)
+// other content. Where anything but the maps speaks for another user of the
+// partition, that is an error.
+func openMapped(r io.ReaderAt, p partition.Partition) (*fsread.FS, error) {
+	sig, err := fsread.Probe(r, p.Size)
 	if err != nil {
 		return nil, err
 	}
 	if !slices.Contains([]string{"ext2", "ext3", "ext4", "xfs"}, sig.Kind) {
 		return nil, nil
 	}
-	return fsread.Open(r, size)
+	if err := contradiction(sig, p); err != nil {
+		return nil, err
+	}
+	return fsread.Open(r, p.Size)
+}
+
+// contradiction says what speaks against the partition being the file system's
+// alone.
+func contradiction(sig fsread.Signature, p partition.Partition) error {
+	if len(sig.Others) > 0 {
+		return fmt.Errorf("besides %s it has the signature of %s", sig.Kind, strings.Join(sig.Others, " and of "))
+	}
+	if p.Type != "" && !partition.LinuxData(p) {
+		return fmt.Errorf("it is %s, but its type (%s) is none of a Linux file system", sig.Kind, cmp.Or(p.TypeName, p.Type))
+	}
+	if word := foreignWord(p.Name); word != "" {
+		return fmt.Errorf("it is %s, but its name says %s", sig.Kind, word)
+	}
+	return nil
+}
+
+// foreignWords are names of what a partition holds in the place of a file
+// system with maps; tools put them into the partition's name.
+var foreignWords = []string{
+	"zfs", "zpool", "rpool", "bpool", "lvm", "luks", "crypt", "raid", "mdraid", "swap", "bcache", "bcachefs",
+	"ceph", "osd", "stratis", "vdo", "drbd", "vmfs", "btrfs", "ntfs", "bitlocker",
+}
+
+func foreignWord(name string) string {
+	for word := range strings.FieldsFuncSeq(strings.ToLower(name), func(r rune) bool { return !unicode.IsLetter(r) }) {
+		if slices.Contains(foreignWords, word) {
+			return word
+		}
+	}
+	return ""
 }
 
 // readToTheEnd believes the maps only as a whole.
@@ -96,6 +133,9 @@ func places(disk io.ReaderAt, size int64) []place {
 	}
 	var list []place
 	for _, p := range table.Partitions {
+		if partition.Extended(p.Type) {
+			continue // has the boot records of logical partitions, and those themselves
+		}
 		if p.Start >= 0 && p.Size > 0 && p.Start <= size && p.Size <= size-p.Start {
 			list = append(list, place{p, fmt.Sprintf("partition %d", p.Number), nil})
 		}

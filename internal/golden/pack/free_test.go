@@ -276,6 +276,71 @@ func TestFreeSpaceUnderAnotherPartitionIsKept(t *testing.T) {
 	}
 }
 
+// What a second signature, the partition's type or its name gives to another is
+// nobody's to drop.
+func TestFreeSpaceThatAnotherClaimsIsKept(t *testing.T) {
+	const linux, zfs = "0FC63DAF-8483-4772-8E79-3D69D8477DE4", "6A898CC3-1DD2-11B2-99A6-080020736631"
+	const size = 64 << 20
+	partition := filepath.Join(t.TempDir(), "partition")
+	tool(t, "truncate", "-s", fmt.Sprint(size), partition)
+	tool(t, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", "^has_journal", "-E", "resize=1000000000", partition)
+	for name, tt := range map[string]struct {
+		kind, name string
+		marks      map[int64]string
+		note       string
+	}{
+		"nobody":                        {linux, "root", nil, ""},
+		"labels of a pool":              {linux, "", map[int64]string{128 << 10: "\x0c\xb1\xba\x00\x00\x00\x00\x00"}, "the signature of zfs_member"},
+		"labels of a pool at the end":   {linux, "", map[int64]string{size - 128<<10: "\x0c\xb1\xba\x00\x00\x00\x00\x00"}, "the signature of zfs_member"},
+		"half of a mirror":              {linux, "", map[int64]string{size - 64<<10: "\xfc\x4e\x2b\xa9\x00\x00\x00\x00"}, "the signature of linux_raid_member"},
+		"second header of LUKS":         {linux, "", map[int64]string{0x4000: "SKUL\xba\xbe", 0x4000 + 256: "\x00\x00\x00\x00\x00\x00\x40\x00"}, "the signature of crypto_LUKS"},
+		"a table inside":                {linux, "", map[int64]string{446: "\x80\x00\x00\x00\x83\x00\x00\x00\x00\x08\x00\x00\x00\x08\x00\x00", 510: "\x55\xaa"}, "the signature of dos"},
+		"boot code without a table":     {linux, "", map[int64]string{0: "\xeb\x63\x90GRUB", 510: "\x55\xaa"}, ""},
+		"a type of ZFS":                 {zfs, "", nil, "its type (ZFS) is none of a Linux file system"},
+		"a type that nobody here knows": {"12345678-1234-4234-8234-123456789ABC", "", nil, "its type (12345678-1234-4234-8234-123456789abc)"},
+		"a name":                        {linux, "zfs-0123456789abcdef", nil, "its name says zfs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			raw := make([]byte, partStart+size+partStart)
+			p, err := os.ReadFile(partition)
+			if err != nil {
+				t.Fatal(err)
+			}
+			copy(raw[partStart:], p)
+			copy(raw[partStart+20<<20:], bytes.Repeat(secret, 1<<16)) // where the file system is free
+			for at, text := range tt.marks {
+				copy(raw[partStart+at:], text)
+			}
+			image := filepath.Join(t.TempDir(), "disk")
+			if err := os.WriteFile(image, raw, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command("/usr/sbin/sfdisk", "-q", image)
+			cmd.Stdin = strings.NewReader(fmt.Sprintf("label: gpt\nstart=%d, size=%d, type=%s, name=%q\n", partStart/512, size/512, tt.kind, tt.name))
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Skipf("sfdisk: %v\n%s", err, out)
+			}
+			if raw, err = os.ReadFile(image); err != nil {
+				t.Fatal(err)
+			}
+			s := openStore(t, t.TempDir())
+			r := addJob(t, Job{Store: s, Name: "a"}, raw)
+			if tt.note == "" {
+				if r.Dropped < 1<<20 {
+					t.Errorf("%d bytes were dropped: notes %v", r.Dropped, r.Notes)
+				}
+				return
+			}
+			if r.Dropped != 0 || !bytes.Equal(export(t, s, "a"), raw) {
+				t.Errorf("%d bytes were dropped: notes %v", r.Dropped, r.Notes)
+			}
+			if notes := fmt.Sprint(r.Notes); !strings.Contains(notes, "free space kept: partition 1: ") || !strings.Contains(notes, tt.note) {
+				t.Errorf("notes are %s; want one with %q", notes, tt.note)
+			}
+		})
+	}
+}
+
 // Every level gives the same disk, and is read by the program zstd.
 func TestLevels(t *testing.T) {
 	raw := sample(6)

@@ -164,9 +164,19 @@ func marks(t *testing.T, image string) []marking {
 	return list
 }
 
+// fresh makes an image of these marks alone.
+func fresh(t *testing.T, image string, list []marking) {
+	t.Helper()
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	put(t, image, list)
+}
+
+// put writes marks over what an image holds.
 func put(t *testing.T, image string, list []marking) {
 	t.Helper()
-	w, err := os.OpenFile(image, os.O_WRONLY|os.O_CREATE, 0o600)
+	w, err := os.OpenFile(image, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,12 +247,10 @@ func TestEveryPairOfFormats(t *testing.T) {
 			if holds[old.name] == nil || holds[young.name] == nil || old.name == young.name {
 				continue
 			}
-			os.Remove(image)
-			put(t, image, slices.Concat(holds[old.name], holds[young.name]))
+			fresh(t, image, slices.Concat(holds[old.name], holds[young.name]))
 			judge(t, old.name+" under "+young.name, image)
 			if rows++; slices.Contains([]string{"ext4", "xfs", "fat32"}, young.name) {
-				os.Remove(image)
-				put(t, image, holds[old.name])
+				fresh(t, image, holds[old.name])
 				young.use(t, image)
 				judge(t, old.name+", then "+young.name, image)
 				rows++

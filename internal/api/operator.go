@@ -17,6 +17,7 @@ const (
 	PathImages        = "/api/v1/images"                     // GET -> Images
 	PathFleet         = "/api/v1/fleet"                      // GET -> Applied; PUT Fleet ?dryRun= -> FleetDiff
 	PathServers       = "/api/v1/servers"                    // GET -> Servers of this cluster
+	PathState         = "/api/v1/state"                      // GET -> StateUsage: how full the database is
 )
 
 // States of a machine.
@@ -295,6 +296,25 @@ type Server struct {
 	Version string    `json:"version"`
 	Since   time.Time `json:"since"`
 }
+
+// StateUsage is how full the database of the state is, in bytes.
+type StateUsage struct {
+	Size  int64 `json:"size"`  // of its file, free pages with it
+	InUse int64 `json:"inUse"` // of what is kept, and of its past
+	Quota int64 `json:"quota"` // that size must not reach; 0: not known
+	Full  bool  `json:"full"`  // nothing more is taken until there is room
+}
+
+// Percent is how much of the quota is in use; 0 when that is not known.
+func (u StateUsage) Percent() int {
+	if u.Quota <= 0 {
+		return 0
+	}
+	return int(min(u.InUse, u.Quota) * 100 / u.Quota)
+}
+
+// StateNearlyFull is the percentage from which people are told.
+const StateNearlyFull = 75
 
 // Names of the messages on the event stream. Each carries a Change; the
 // message's id is given back as Last-Event-ID to go on after a cut.

@@ -25,7 +25,7 @@ func (a *app) doctorCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor --interface IF",
 		Short: "find out what would keep this server from booting a machine",
-		Long: `Look at this host as a gild server: data directory, disk space, images, iPXE,
+		Long: `Look at this host as a gild server: data directory, disk space, state, images, iPXE,
 the interface and its address, ports, firewall, other DHCP servers, the clock.
 Nothing is changed. Give it the flags that gild serve is to get, before its
 first start or while it runs. Exit code 1 means that no machine would boot.`,
@@ -90,6 +90,7 @@ func (a *app) patient(o serveOptions) (*doctor.Patient, error) {
 		DataDir: a.data, Interface: o.iface, Mode: mode, Auto: o.dhcp == "auto", Port: o.port, Operator: o.operator, Advertise: o.advertise, IPXEDirs: o.ipxeDirs,
 		Images:   func() ([]api.Image, error) { return nil, nil },
 		Bootable: func(string) error { return nil },
+		State:    a.stateUsage,
 		Answers:  a.answers,
 	}
 	// Opening the store would make it.
@@ -115,6 +116,15 @@ func (a *app) patient(o serveOptions) (*doctor.Patient, error) {
 		return bootable(golden.Digest(digest))
 	}
 	return p, nil
+}
+
+// stateUsage asks the running server how full its state is.
+func (a *app) stateUsage(ctx context.Context) (api.StateUsage, error) {
+	op, err := a.operator()
+	if err != nil {
+		return api.StateUsage{}, err
+	}
+	return op.StateUsage(ctx)
 }
 
 // answers asks a boot server whether it lives, and what time it has.

@@ -253,5 +253,11 @@ func (s *Machines) Log(ctx context.Context, limit int) ([]api.LogEntry, error) {
 	return s.Store.Recent(ctx, min(limit, maxLog))
 }
 
+// StateUsage tells how full the database is.
+func (s *Machines) StateUsage(ctx context.Context) (api.StateUsage, error) {
+	u, err := s.Store.Usage(ctx)
+	return api.StateUsage{Size: u.Size, InUse: u.InUse, Quota: u.Quota, Full: u.Full}, err
+}
+
 // Servers returns every server of the cluster that is alive.
 func (s *Machines) Servers(ctx context.Context) ([]api.Server, error) { return s.Store.Servers(ctx) }

@@ -117,6 +117,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Logger:   log,
 	}
 	counts := metrics.New(s.Version, func(ctx context.Context) ([]api.Machine, error) { return machines.Machines(ctx, "") })
+	counts.State(machines.StateUsage)
 	machines.Metrics = counts
 	services, closeAll, err := s.openProtocols(ctx, machines)
 	if err != nil {

@@ -137,6 +137,13 @@ func (c *Operator) Images(ctx context.Context) ([]api.Image, error) {
 	return out.Images, err
 }
 
+// StateUsage tells how full the database of the state is.
+func (c *Operator) StateUsage(ctx context.Context) (api.StateUsage, error) {
+	var out api.StateUsage
+	err := c.call(ctx, http.MethodGet, api.PathState, nil, &out)
+	return out, err
+}
+
 // Applied returns what was applied, without secrets.
 func (c *Operator) Applied(ctx context.Context) (api.Applied, error) {
 	var out api.Applied

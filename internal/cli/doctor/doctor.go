@@ -42,6 +42,9 @@ type Patient struct {
 	Images    func() ([]api.Image, error)
 	// Bootable says why an image cannot be booted, by its digest.
 	Bootable func(digest string) error
+	// State tells how full the state of the running server is; an error when
+	// none runs.
+	State func(context.Context) (api.StateUsage, error)
 	// Answers reports whether a gild server answers at a base URL, and the
 	// time by its clock.
 	Answers func(ctx context.Context, url string) (time.Time, error)
@@ -57,6 +60,7 @@ type check struct {
 var checks = []check{
 	{"data directory", dataDir},
 	{"disk space", diskSpace},
+	{"state", stateUsage},
 	{"images", images},
 	{"iPXE", ipxeFiles},
 	{"interface", networkInterface},

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ func healthy(t *testing.T) *Patient {
 		DataDir: t.TempDir(), Mode: dhcpd.Full, Port: 18080, Operator: "127.0.0.1:0",
 		Images:   func() ([]api.Image, error) { return []api.Image{{Name: "debian", Digest: "sha256:00"}}, nil },
 		Bootable: func(string) error { return nil },
+		State:    func(context.Context) (api.StateUsage, error) { return api.StateUsage{}, errors.New("nobody") },
 		Answers:  func(context.Context, string) (time.Time, error) { return time.Time{}, errors.New("nobody") },
 	}
 }
@@ -31,6 +33,38 @@ func levels(f []Finding) (s string) {
 		s += x.Level + ": " + x.Says + "; "
 	}
 	return s
+}
+
+func TestStateUsage(t *testing.T) {
+	for _, tt := range []struct {
+		usage api.StateUsage
+		want  string
+	}{
+		{api.StateUsage{Size: 2e6, InUse: 1e6, Quota: 100e6}, "ok: 1.0 MB of the state are in use, its database has 2.0 MB of at most 100;"},
+		{api.StateUsage{Size: 2e6, InUse: 1e6}, "ok: 1.0 MB"},
+		{api.StateUsage{Size: 90e6, InUse: 80e6, Quota: 100e6}, "warning: 80.0 MB"},
+		{api.StateUsage{Size: 90e6, InUse: 1e6, Quota: 100e6, Full: true}, "problem: 1.0 MB"},
+	} {
+		p := healthy(t)
+		p.State = func(context.Context) (api.StateUsage, error) { return tt.usage, nil }
+		if got := levels(stateUsage(t.Context(), p)); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%+v: %s; want %s", tt.usage, got, tt.want)
+		}
+	}
+	p := healthy(t)
+	if got := stateUsage(t.Context(), p); got != nil {
+		t.Errorf("without a server and a state: %v; want nothing", got)
+	}
+	snap := filepath.Join(p.DataDir, "etcd", "member", "snap")
+	if err := os.MkdirAll(snap, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(snap, "db"), make([]byte, 1e6), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := levels(stateUsage(t.Context(), p)); !strings.HasPrefix(got, "ok: 1.0 MB") {
+		t.Errorf("without a server: %s", got)
+	}
 }
 
 func TestImages(t *testing.T) {

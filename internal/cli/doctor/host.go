@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/ipxe"
 )
 
@@ -67,6 +69,34 @@ func diskSpace(_ context.Context, p *Patient) []Finding {
 		return one(Problem, says+": the state database stops when its disk is full", "free space, or move the data directory with --data")
 	case free < imagesNeed:
 		return one(Warning, says+": few images fit", "`gild image ls` shows what takes the space, `gild image rm` frees it")
+	}
+	return one(OK, says, "")
+}
+
+// stateUsage tells how full the database is. Without a server its file is all
+// that can be looked at.
+func stateUsage(ctx context.Context, p *Patient) []Finding {
+	u, err := p.State(ctx)
+	if err != nil {
+		info, err := os.Stat(filepath.Join(p.DataDir, "etcd", "member", "snap", "db"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // there is none, or it is elsewhere
+		}
+		if err != nil {
+			return one(Unknown, err.Error(), "run as the user that owns "+p.DataDir)
+		}
+		u = api.StateUsage{Size: info.Size(), InUse: info.Size(), Quota: budget.State}
+	}
+	says := fmt.Sprintf("%.1f MB of the state are in use, its database has %.1f MB", float64(u.InUse)/1e6, float64(u.Size)/1e6)
+	if u.Quota > 0 {
+		says += fmt.Sprintf(" of at most %.0f", float64(u.Quota)/1e6)
+	}
+	const remedy = "gild machine rm -l state=discovered forgets what was only seen; in the cluster of --etcd: etcdctl compact, etcdctl defrag, etcdctl alarm disarm"
+	switch {
+	case u.Full:
+		return one(Problem, says+": it takes no changes, no machine can be armed", remedy)
+	case u.Percent() >= api.StateNearlyFull:
+		return one(Warning, fmt.Sprintf("%s (%d %%)", says, u.Percent()), remedy)
 	}
 	return one(OK, says, "")
 }

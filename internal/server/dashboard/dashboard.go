@@ -38,6 +38,7 @@ type Room interface {
 	Flashes(ctx context.Context, name string) ([]api.Flash, error)
 	Log(ctx context.Context, limit int) ([]api.LogEntry, error)
 	Servers(ctx context.Context) ([]api.Server, error)
+	StateUsage(ctx context.Context) (api.StateUsage, error)
 }
 
 // Images lists the stored images.

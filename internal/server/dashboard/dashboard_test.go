@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -90,6 +91,26 @@ func TestEveryPageIsGuarded(t *testing.T) {
 	d.LoginPage(w, http.StatusUnauthorized, "no", "/x")
 	if w.Code != 401 || w.Header().Get("Content-Security-Policy") != policy || !strings.Contains(w.Body.String(), `value="/x"`) {
 		t.Errorf("login page = %d %v", w.Code, w.Header())
+	}
+}
+
+// A state that is nearly full, or full, is told at the top of the room.
+func TestStateUsage(t *testing.T) {
+	for _, tt := range []struct {
+		usage api.StateUsage
+		want  string
+	}{
+		{api.StateUsage{InUse: 10, Quota: 100}, ""},
+		{api.StateUsage{InUse: 80, Quota: 100}, "80 % full"},
+		{api.StateUsage{InUse: 80, Quota: 0}, ""},
+		{api.StateUsage{InUse: 10, Quota: 100, Full: true}, "nothing new is written down"},
+	} {
+		room := newRoom(3, "")
+		room.usage = tt.usage
+		body, _ := io.ReadAll(get(t, dashboardOf(room).Handler(), "/").Body)
+		if got := string(body); strings.Contains(got, "The state database is") != (tt.want != "") || !strings.Contains(got, tt.want) {
+			t.Errorf("with %+v the room does not say %q", tt.usage, tt.want)
+		}
 	}
 }
 

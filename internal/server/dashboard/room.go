@@ -23,6 +23,8 @@ type roomView struct {
 	Keys         []string // labels that can be grouped by
 	Rate         float64  // bytes a second, of all flashes
 	Servers      int
+	StateFull    int  // percent of the state database; 0: it has room
+	StateClosed  bool // it takes no changes
 }
 
 type count struct {
@@ -67,6 +69,10 @@ func (d *Dashboard) room(r *http.Request) (string, frame, error) {
 		return "", frame{}, err
 	}
 	v.Total, v.Servers = len(machines), len(servers)
+	// That it cannot be told is no reason for no page.
+	if usage, err := d.Room.StateUsage(r.Context()); err == nil && (usage.Full || usage.Percent() >= api.StateNearlyFull) {
+		v.StateFull, v.StateClosed = usage.Percent(), usage.Full
+	}
 	keys, counts, groups := map[string]bool{}, map[string]int{}, map[string][]tile{}
 	for i := range machines {
 		m := &machines[i]

@@ -19,6 +19,7 @@ var start = time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
 // fakeRoom is a room in memory. canary is put into every text that a machine
 // says of itself.
 type fakeRoom struct {
+	usage    api.StateUsage
 	mu       sync.Mutex
 	machines []api.Machine
 	armed    []api.FlashRequest
@@ -188,6 +189,8 @@ func (r *fakeRoom) Log(_ context.Context, limit int) ([]api.LogEntry, error) {
 	}
 	return out, nil
 }
+
+func (r *fakeRoom) StateUsage(context.Context) (api.StateUsage, error) { return r.usage, nil }
 
 func (r *fakeRoom) Servers(context.Context) ([]api.Server, error) {
 	return []api.Server{{Name: "a"}, {Name: "b"}}, nil

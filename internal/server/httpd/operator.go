@@ -38,6 +38,7 @@ type Control interface {
 	Apply(ctx context.Context, actor string, f api.Fleet, dryRun bool) (api.FleetDiff, error)
 	Log(ctx context.Context, limit int) ([]api.LogEntry, error)
 	Servers(ctx context.Context) ([]api.Server, error)
+	StateUsage(ctx context.Context) (api.StateUsage, error)
 	// Follow calls send with every change after the one with the given id, in
 	// order, until ctx ends or send fails; none, or an id that is too long ago,
 	// begins with a reset and all machines. A change without an id is not yet
@@ -127,6 +128,9 @@ func (o *Operator) machines(r operations) {
 	handle(r, http.MethodGet, api.PathServers, "list-servers", "The servers of this cluster", func(ctx context.Context, _ *struct{}) (api.Servers, error) {
 		servers, err := o.Control.Servers(ctx)
 		return api.Servers{Servers: orEmpty(servers)}, err
+	})
+	handle(r, http.MethodGet, api.PathState, "get-state-usage", "How full the database of the state is", func(ctx context.Context, _ *struct{}) (api.StateUsage, error) {
+		return o.Control.StateUsage(ctx)
 	})
 }
 

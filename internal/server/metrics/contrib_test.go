@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"regexp"
@@ -24,6 +25,7 @@ func TestContribNamesAreServed(t *testing.T) {
 	m.Event(api.Event{Receipt: &api.Receipt{PhaseTimes: map[string]float64{"write": 1}}})
 	m.DHCP(dhcpd.Event{Asked: dhcpv4.MessageTypeDiscover})
 	m.TFTP(tftpd.Event{})
+	m.State(func(context.Context) (api.StateUsage, error) { return api.StateUsage{}, nil })
 	m.requests.WithLabelValues("boot", "GET /", "200").Inc()
 	m.sent.WithLabelValues("boot", "GET /").Inc()
 	m.took.WithLabelValues("boot", "GET /").Observe(1)

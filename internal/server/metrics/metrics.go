@@ -165,6 +165,11 @@ func (m *Metrics) Connections(listener string, open func() int) (shed func()) {
 	return m.shed.WithLabelValues(listener).Inc
 }
 
+// State reads at each scrape how full the database is.
+func (m *Metrics) State(usage func(context.Context) (api.StateUsage, error)) {
+	m.registry.MustRegister(&stateUsage{usage})
+}
+
 // words bounds the values of a label that come from machines, which could
 // make up as many as they like.
 type words struct {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/gild-dev/gild/internal/server/budget"
 )
 
 // readyWithin bounds the start of the embedded etcd. It takes under a second
@@ -25,10 +28,6 @@ const readyWithin = 2 * time.Minute
 // slowStart is when a person is told what is waited for.
 const slowStart = 5 * time.Second
 
-// quota bounds the database in bytes. A thousand machines with a full past
-// take about 300 MB.
-const quota = 2 << 30
-
 // Embedded is an etcd in this process, of one member, that listens on
 // nothing: its only client is [Embedded.Client], which calls it directly.
 type Embedded struct {
@@ -37,12 +36,20 @@ type Embedded struct {
 	client  *clientv3.Client
 	serving atomic.Bool // from the moment it is ready until it is closed
 	ending  *ending
+	quota   int64
+	rest    context.CancelFunc // ends the upkeep
+	tended  sync.WaitGroup
 }
 
 // Start locks the data directory and starts the etcd in DIR/etcd. It returns
 // when changes can be made. Errors are *LockedError and *DirError where the
 // operator can do something.
 func Start(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error) {
+	return startWithin(ctx, dir, budget.State, log)
+}
+
+// startWithin is Start with a quota in bytes.
+func startWithin(ctx context.Context, dir string, quota int64, log *slog.Logger) (*Embedded, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -50,7 +57,7 @@ func Start(ctx context.Context, dir string, log *slog.Logger) (*Embedded, error)
 	if err != nil {
 		return nil, err
 	}
-	e := &Embedded{lock: lockFile, ending: newEnding()}
+	e := &Embedded{lock: lockFile, ending: newEnding(), quota: quota}
 	if err := e.start(ctx, dir, log); err != nil {
 		_ = e.Close()
 		return nil, err
@@ -87,6 +94,21 @@ func (e *Embedded) start(ctx context.Context, dir string, log *slog.Logger) erro
 	}
 	e.serving.Store(true)
 	e.client = v3client.New(e.etcd.Server)
+	return e.tend(ctx, log)
+}
+
+// tend looks after the size of the database until Close. That it cannot now is
+// worth a word, and no reason not to serve.
+func (e *Embedded) tend(ctx context.Context, log *slog.Logger) error {
+	u := &upkeep{etcd: e.etcd, client: e.client, quota: e.quota, log: log}
+	if err := u.begin(ctx); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("starting etcd: %w", err)
+		}
+		log.Warn("looking after the size of the state", "err", err)
+	}
+	ctx, e.rest = context.WithCancel(context.WithoutCancel(ctx))
+	e.tended.Go(func() { u.run(ctx) })
 	return nil
 }
 
@@ -112,7 +134,7 @@ func (e *Embedded) launch(ctx context.Context, data string, core zapcore.Core, l
 			}
 			started <- o
 		}()
-		o.etcd, o.err = embed.StartEtcd(config(data, core, e.ending))
+		o.etcd, o.err = embed.StartEtcd(config(data, core, e.ending, e.quota))
 	}()
 	slow := time.AfterFunc(slowStart, func() { log.Info("the state database reads its log", "dir", data) })
 	defer slow.Stop()
@@ -145,7 +167,7 @@ func (e *Embedded) launch(ctx context.Context, data string, core zapcore.Core, l
 
 // config is etcd's own default (which syncs every write to the disk) but for
 // what a member without peers or clients on the network does not need.
-func config(dir string, core zapcore.Core, last *ending) *embed.Config {
+func config(dir string, core zapcore.Core, last *ending, quota int64) *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Name = "gild"
 	cfg.Dir = dir
@@ -155,9 +177,7 @@ func config(dir string, core zapcore.Core, last *ending) *embed.Config {
 	cfg.InitialCluster = cfg.Name + "=" + self.String()
 	cfg.ListenPeerUrls, cfg.ListenClientUrls, cfg.AdvertiseClientUrls = nil, nil, nil
 	cfg.QuotaBackendBytes = quota
-	cfg.MaxRequestBytes = 4 << 20 // a report of 1 MiB with a large record
-	cfg.AutoCompactionMode = embed.CompactorModeRevision
-	cfg.AutoCompactionRetention = "10000"
+	cfg.MaxRequestBytes = budget.Transaction
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(core, zap.WithFatalHook(last), zap.WithPanicHook(last)))
 	return cfg
 }
@@ -180,6 +200,10 @@ func (e *Embedded) Stopped(ctx context.Context) error {
 // Close stops etcd and gives the data directory free.
 func (e *Embedded) Close() error {
 	e.serving.Store(false)
+	if e.rest != nil {
+		e.rest()
+		e.tended.Wait()
+	}
 	if e.client != nil {
 		_ = e.client.Close()
 	}

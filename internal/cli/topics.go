@@ -50,7 +50,7 @@ const identityHelp = `An identity makes a clone its own machine. Identities are 
 'gild apply' under a name, and a flash takes one by --identity, from its
 machine or from a group. It is written to the new system before that starts.
 
-  hostname           the name of the system
+  hostname           the name of the system (default: that of its machine)
   machineID          new (default), keep, or 32 hex digits
   sshHostKeys        new (default) or keep
   network            list of links: mac or name (none: the one it came by),
@@ -79,6 +79,7 @@ Texts are templates with these values:
 
 and these functions: yaml, json and shell quote a value for such a file, plain
 lets only letters, digits and -._:/@+,= pass, lower, upper; eq, ne, and, or,
-not for {{ if }}. A value that is named and not there is an error before
-anything is armed. Values are set with 'gild machine edit --value KEY=VALUE' or
+not for {{ if }}. A value that is put into a text and is missing or empty is an
+error before anything is armed; {{ if .Name }} and {{ or .Name "spare" }} only
+ask, and an entry of a list that comes out empty is left out. Values are set with 'gild machine edit --value KEY=VALUE' or
 in the files of 'gild apply'.`

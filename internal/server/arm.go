@@ -121,8 +121,8 @@ func (s *Machines) Preview(ctx context.Context, spelling string, f api.FlashRequ
 	if err != nil {
 		return api.Preview{}, err
 	}
-	identity, _, err := s.render(ctx, p, values, "")
-	p.NewIDs = identity.NewIDs
+	identity, has, err := s.render(ctx, p, values, "")
+	p.NewIDs, p.NoHost = identity.NewIDs, has && identity.Hostname == ""
 	v, _ := p.Preview(s.now())
 	if err != nil && v.Refusal == "" {
 		v.Refusal = err.Error()

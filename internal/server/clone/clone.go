@@ -157,8 +157,8 @@ func (f Facts) data() (map[string]any, error) {
 		}
 	}
 	for _, name := range []string{"MAC", "UUID", "Serial"} {
-		if _, err := plain(data[name].(string)); err != nil || data[name] == "" {
-			delete(data, name)
+		if _, err := plain(data[name].(string)); err != nil {
+			data[name] = ""
 		}
 	}
 	return data, nil

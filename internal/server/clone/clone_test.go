@@ -138,6 +138,84 @@ func TestRenderErrors(t *testing.T) {
 	}
 }
 
+// What is put into text must be there; what is only asked about need not be.
+func TestRenderMissing(t *testing.T) {
+	const missing = "the machine has no"
+	for _, tt := range []struct{ text, want string }{
+		{"{{ .Name }}", missing},
+		{"n{{ .Name }}.example", missing},
+		{"{{ .Name | yaml }}", missing},
+		{"{{ (yaml .Name) }}", missing},
+		{"{{ upper (lower .Name) }}", missing},
+		{"{{ .Labels.rack }}", missing},
+		{`{{ index .Labels "rack" }}`, missing},
+		{`{{ "rack" | index .Labels | shell }}`, missing},
+		{`{{ index .Values (lower "ROLE") }}`, missing},
+		{"{{ .Values.role | plain }}", missing},
+		{"{{ .MAC }}{{ .UUID }}", missing},
+		{"{{ .Serial }}", missing},
+		{"{{ .Hostname }}", missing},
+		{`{{ if eq .Image "web" }}{{ .Name }}{{ end }}`, missing},
+		{`{{ or .Name .Labels.rack }}`, missing},
+		{`{{ get .Values "x" .Name }}`, missing},
+		{`{{ .Name | get .Values "x" }}`, missing},
+		{`{{ get .Values "x" (get .Labels "x" .Name) }}`, missing},
+		{`{{ if .Name }}x{{ else }}{{ .Name }}{{ end }}`, missing},
+		{`{{ if .Values.none }}x{{ end }}`, missing}, // it may be a typing error
+
+		{`{{ if .Name }}{{ .Name }}{{ else }}nameless{{ end }}`, "nameless"},
+		{`{{ if .Serial }}{{ .Serial }}{{ end }}`, ""},
+		{`{{ if or .Name .Labels.rack }}x{{ end }}`, ""},
+		{`{{ if eq (lower .Name) "web" }}x{{ end }}`, ""},
+		{`{{ if .Name | eq "" }}x{{ end }}`, "x"},
+		{`{{ if .Name }}{{ .Name }}{{ end }}.`, "."},
+		{`{{ or .Name "nameless" }}`, "nameless"},
+		{`{{ "nameless" | or .Name }}`, "nameless"},
+		{`{{ or .Name .Image | upper }}`, "WEB"},
+		{`{{ get .Values "role" "none" }}`, "none"},
+		{`{{ get .Values "x" "" }}`, ""},
+		{`{{ get .Values "x" "" | yaml }}`, `""`},
+		{`{{ get .Values "x" .Image }}`, "web"},
+		{`{{ "" }}`, ""},
+	} {
+		f := clone.Facts{Image: "web", Serial: "$(x)", Labels: map[string]string{"rack": ""}, Values: map[string]string{"role": ""}}
+		got, _, err := clone.Render(api.Identity{Credentials: map[string]string{"x": tt.text}}, f)
+		if tt.want == missing {
+			if err == nil || !strings.Contains(err.Error(), missing) {
+				t.Errorf("Render(%q) = %q, %v; want an error: %s", tt.text, got.Credentials["x"], err, missing)
+			}
+			continue
+		}
+		if err != nil || got.Credentials["x"] != tt.want {
+			t.Errorf("Render(%q) = %q, %v; want %q", tt.text, got.Credentials["x"], err, tt.want)
+		}
+	}
+	// In every field, and an entry that an if leaves out is not there.
+	name := "{{ .Name }}"
+	for _, tpl := range []api.Identity{
+		{Hostname: name},
+		{MachineID: name},
+		{DNS: []string{name}},
+		{Search: []string{"example.org", name}},
+		{Network: []api.Link{{MAC: name, DHCP: true}}},
+		{Network: []api.Link{{Name: name, DHCP: true}}},
+		{Network: []api.Link{{Addresses: []string{name}}}},
+		{Network: []api.Link{{DHCP: true, Gateway: name}}},
+		{AuthorizedKeys: map[string][]string{"root": {name}}},
+		{Files: []api.File{{Path: "/etc/x" + name}}},
+		{Files: []api.File{{Path: "/etc/x", Content: name}}},
+		{CloudInit: &api.CloudInit{UserData: name}},
+		{CloudInit: &api.CloudInit{MetaData: name}},
+		{CloudInit: &api.CloudInit{NetworkConfig: name}},
+		{CloudInit: &api.CloudInit{VendorData: name}},
+		{Network: []api.Link{{Addresses: []string{"{{ if .Name }}10.0.0.5/24{{ end }}"}}}},
+	} {
+		if _, _, err := clone.Render(tpl, clone.Facts{}); err == nil {
+			t.Errorf("Render(%+v) for a machine without a name = nil; want an error", tpl)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	link := func(l api.Link) api.Identity { return api.Identity{Network: []api.Link{l}} }
 	path := func(p string) api.Identity { return api.Identity{Files: []api.File{{Path: p}}} }

@@ -25,16 +25,19 @@ var functions = template.FuncMap{
 	"index": func(m map[string]string, key string) (string, error) {
 		value, ok := m[key]
 		if !ok {
-			return "", noValue(key)
+			return "", &missingError{key}
 		}
 		return value, nil
 	},
-	"get": func(m map[string]string, key, otherwise string) string {
-		if value, ok := m[key]; ok {
-			return value
-		}
-		return otherwise
-	},
+	"get": get,
+}
+
+// get is the value of a key, or another one where that is missing.
+func get(m map[string]string, key, otherwise string) string {
+	if value := m[key]; value != "" {
+		return value
+	}
+	return otherwise
 }
 
 const functionNames = "yaml, json, shell, plain, lower, upper, index, get, eq, ne, and, or, not"
@@ -42,10 +45,6 @@ const functionNames = "yaml, json, shell, plain, lower, upper, index, get, eq, n
 // comparisons are the built-in functions that are of use in a condition and
 // harmless.
 var comparisons = map[string]bool{"eq": true, "ne": true, "and": true, "or": true, "not": true}
-
-func noValue(key string) error {
-	return fmt.Errorf("the machine has no value %q: set it in its values or labels, or those of its group", key)
-}
 
 // checked makes a quoting function refuse what it cannot make safe.
 func checked(quote func(string) string) func(string) (string, error) {
@@ -88,9 +87,12 @@ type renderer struct {
 	err  error
 }
 
+// list renders a list, of which an if may leave entries out.
 func (r *renderer) list(name string, texts []string) (out []string) {
 	for i, t := range texts {
-		out = append(out, r.text(fmt.Sprintf("%s[%d]", name, i), t))
+		if text := r.text(fmt.Sprintf("%s[%d]", name, i), t); text != "" {
+			out = append(out, text)
+		}
 	}
 	return out
 }
@@ -106,7 +108,10 @@ func (r *renderer) text(name, text string) string {
 		return ""
 	}
 	var b strings.Builder
-	if err := t.Execute(&limited{&b, &r.left}, r.data); err != nil {
+	if t.Tree != nil {
+		demand(t.Root)
+	}
+	if err := t.Funcs(demanding).Execute(&limited{&b, &r.left}, r.data); err != nil {
 		r.err = fmt.Errorf("%s: %w", name, reason(err))
 		return ""
 	}
@@ -121,14 +126,12 @@ func reason(err error) error {
 	if errors.Is(err, errTooBig) {
 		return errTooBig
 	}
+	if missing, ok := errors.AsType[*missingError](err); ok {
+		return missing
+	}
 	text := err.Error()
 	if _, key, ok := strings.Cut(text, "map has no entry for key "); ok {
-		key = strings.Trim(key, `"`)
-		switch key {
-		case "MAC", "UUID", "Serial":
-			return fmt.Errorf("the machine has no .%s of plain words", key)
-		}
-		return noValue(key)
+		return &missingError{strings.Trim(key, `"`)}
 	}
 	if _, after, ok := strings.Cut(text, "error calling "); ok {
 		return errors.New(after)

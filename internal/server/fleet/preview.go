@@ -23,6 +23,7 @@ type Proposal struct {
 	Request api.FlashRequest
 	Known   []string // see api.Plan.Known
 	NewIDs  bool     // its identity asks for them: api.Identity
+	NoHost  bool     // its identity gives the clone no host name
 }
 
 // Preview tells what the arm would do, as far as the last inventory tells.
@@ -60,6 +61,9 @@ func (p Proposal) warnings(now time.Time) []string {
 	}
 	if m.Writing {
 		out = append(out, "an earlier flash was cut off: its disk may not boot now")
+	}
+	if p.NoHost {
+		out = append(out, "the clone keeps the image's host name: its identity says none, and the machine has no name to take for it")
 	}
 	out = append(out, p.instant()...)
 	if p.Request.Wipe {

@@ -204,7 +204,9 @@ func (a *app) machineEditCmd() *cobra.Command {
 		Long: `Change what is said of machines: their names, labels and defaults for flashes.
 Only what flags name is changed; an empty text takes a setting back. What
 'gild apply' said of a machine it will say again. A machine that somebody else
-changes at the same moment is left as it is, and the answer says so.`,
+changes at the same moment is left as it is, and the answer says so. One that was
+only seen is registered by it, by the address that it was seen by unless flags
+say another label.`,
 		Example: `  gild machine edit 52:54:00:12:34:56 --name web-1 --label rack=b7
   gild machine edit -l rack=b7 --image web --label old-`,
 		RunE: func(cmd *cobra.Command, names []string) error {

@@ -123,8 +123,14 @@ func (s *Machines) Register(ctx context.Context, actor string, spec api.Spec) (a
 }
 
 // Edit replaces what the operator says of a machine, if that still is of the
-// revision that was read; empty: whatever it is.
+// revision that was read; empty: whatever it is. One that was only seen so far
+// becomes known by the address that it was seen by.
 func (s *Machines) Edit(ctx context.Context, actor, spelling, revision string, spec api.Spec) (api.Machine, error) {
+	m, err := s.Machine(ctx, spelling)
+	if err != nil {
+		return api.Machine{}, err
+	}
+	spec = fleet.Introduced(&m, spec)
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}

@@ -180,6 +180,15 @@ func SpecRevision(s api.Spec) string {
 	return hex.EncodeToString(sum[:8])
 }
 
+// Introduced is the spec of a machine that was only seen so far: one that says
+// nothing to recognise the machine by means the address that it was seen by.
+func Introduced(m *api.Machine, spec api.Spec) api.Spec {
+	if !Registered(m) && m.MAC != "" && len(spec.MACs) == 0 && spec.UUID == "" && spec.Serial == "" {
+		spec.MACs = []string{m.MAC}
+	}
+	return spec
+}
+
 // Unread refuses a change of a machine whose spec is not of the revision that
 // the operator has read; empty: whatever it is.
 func Unread(m *api.Machine, revision string) error {

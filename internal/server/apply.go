@@ -151,17 +151,45 @@ func putDocs[T any](ctx context.Context, store *state.Store, kind string, docs m
 }
 
 // applyMachines changes one machine after the other, each on the condition that
-// what the plan rests on has not been changed by anybody else.
+// what the plan rests on has not been changed by anybody else. One that cannot
+// be changed does not keep the others from it.
 func (s *Machines) applyMachines(ctx context.Context, actor string, plan fleet.Application, guard *state.Guard) error {
+	var failed []error
+	each := func(id string, change func() error) bool {
+		err := change()
+		if err != nil {
+			failed = append(failed, fmt.Errorf("machine %s: %w", id, err))
+		}
+		return !errors.Is(err, state.ErrMoved) && !away(err)
+	}
 	for _, id := range plan.RemoveMachines { // what goes may make room for what comes
-		if err := s.Delete(ctx, actor, id); err != nil {
-			return err
+		if !each(id, func() error { return s.prune(ctx, actor, id) }) {
+			return errors.Join(failed...)
 		}
 	}
 	for _, m := range plan.Machines {
-		if _, err := s.putSpec(ctx, actor, m.ID, m.Spec, "", guard); err != nil {
+		put := func() error {
+			_, err := s.putSpec(ctx, actor, m.ID, m.Spec, "", guard)
 			return err
 		}
+		if !each(m.ID, put) {
+			break
+		}
 	}
-	return nil
+	return errors.Join(failed...)
+}
+
+// prune forgets a machine that the files do not name any more, if it is as it
+// was when that was decided.
+func (s *Machines) prune(ctx context.Context, actor, id string) error {
+	err := s.forget(ctx, actor, id, func(m *api.Machine) error {
+		if !fleet.Prunable(m, s.now()) {
+			return fmt.Errorf("pruning machine %s: %w", id, state.ErrMoved)
+		}
+		return nil
+	})
+	if errors.Is(err, state.ErrNotFound) {
+		return nil // somebody was faster
+	}
+	return err
 }

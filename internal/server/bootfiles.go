@@ -183,12 +183,13 @@ func (b *bootFiles) prune(needed map[string]bool) error {
 	if err != nil {
 		return fmt.Errorf("tidying up initramfs files: %w", err)
 	}
+	var failed []error
 	for _, e := range entries {
 		if !needed[e.Name()] {
 			if err := os.Remove(filepath.Join(b.dir, e.Name())); err != nil {
-				return fmt.Errorf("tidying up initramfs files: %w", err)
+				failed = append(failed, fmt.Errorf("tidying up initramfs files: %w", err))
 			}
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }

@@ -274,17 +274,19 @@ func (s *Machines) Beacon(ctx context.Context, token, from string) (bool, error)
 	if err != nil {
 		return false, err
 	}
+	var failed error
 	for i := range found {
 		var ok bool
 		_, err := s.change(ctx, found[i].ID, func(m *api.Machine) (events []api.Event, err error) {
 			events, ok = fleet.Beacon(m, token, from, s.now())
 			return events, nil
 		})
-		if err != nil || ok {
-			return ok, err
+		if err == nil && ok {
+			return true, nil
 		}
+		failed = cmp.Or(failed, err)
 	}
-	return false, nil
+	return false, failed
 }
 
 // Identity gives the agent that holds a plan what its clone is to be; false:

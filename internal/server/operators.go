@@ -192,10 +192,16 @@ func (s *Machines) Delete(ctx context.Context, actor, spelling string) error {
 	if err != nil {
 		return err
 	}
+	return s.forget(ctx, actor, id, func(m *api.Machine) error { return fleet.Forget(m, s.now()) })
+}
+
+// forget removes the record with an ID, which is no spelling: no name and no
+// other label of a machine is meant by it. allowed may refuse.
+func (s *Machines) forget(ctx context.Context, actor, id string, allowed func(*api.Machine) error) error {
 	var plan string
-	err = s.Store.Delete(ctx, id, func(m *api.Machine) error {
+	err := s.Store.Delete(ctx, id, func(m *api.Machine) error {
 		plan = planOf(m)
-		return fleet.Forget(m, s.now())
+		return allowed(m)
 	})
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state"
 )
 
 const (
@@ -46,7 +47,10 @@ func (s *Machines) sweep(ctx context.Context, log *slog.Logger) {
 	}
 }
 
+// sweepOnce goes through all machines. One that cannot be changed does not keep
+// the others from it; a store that does not answer does.
 func (s *Machines) sweepOnce(ctx context.Context) error {
+	var failed []error
 	for _, m := range s.room.all() {
 		if !fleet.Due(m, s.now()) {
 			continue
@@ -58,8 +62,18 @@ func (s *Machines) sweepOnce(ctx context.Context) error {
 			return fleet.Sweep(m, s.now()), nil
 		})
 		if err != nil && !errors.Is(err, errGone) {
-			return err
+			failed = append(failed, err)
+		}
+		if away(err) {
+			break
 		}
 	}
-	return nil
+	return errors.Join(failed...)
+}
+
+// away reports whether the store does not answer, so that the next record
+// would fare no better.
+func away(err error) bool {
+	_, unavailable := errors.AsType[*state.UnavailableError](err)
+	return unavailable || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

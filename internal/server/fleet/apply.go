@@ -217,7 +217,7 @@ func (p *applyPlan) prune(records map[string]*api.Machine) {
 		}
 		if p.want.Prune {
 			c := api.FleetChange{Kind: kindMachine, Name: Called(m), Do: doRemove}
-			if m.Armed == nil && Forget(m, p.now) == nil {
+			if Prunable(m, p.now) {
 				p.out.Changes = append(p.out.Changes, c)
 				p.out.RemoveMachines = append(p.out.RemoveMachines, id)
 				continue
@@ -228,6 +228,10 @@ func (p *applyPlan) prune(records map[string]*api.Machine) {
 		p.out.Named.Machines = append(p.out.Named.Machines, id)
 	}
 }
+
+// Prunable reports whether a prune may have the machine: it is not armed, and
+// its disk is not being written.
+func Prunable(m *api.Machine, now time.Time) bool { return m.Armed == nil && Forget(m, now) == nil }
 
 // things lists what is done to groups, or to identities.
 func things[T any](p *applyPlan, kind string, have, want map[string]T, say func(T) fields, named []string,

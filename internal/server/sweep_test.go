@@ -1,0 +1,82 @@
+package server
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+)
+
+// spoil makes the record of a machine one that nobody can read.
+func spoil(t *testing.T, s *Machines, id string) {
+	t.Helper()
+	if _, err := s.Store.Client.Put(t.Context(), s.Store.Prefix+"machine/"+id, "no JSON"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A machine whose record cannot be changed keeps time from none of the others.
+func TestSweepGoesOnAfterAFailure(t *testing.T) {
+	s := newMachines(t)
+	now := time.Now()
+	s.Now = func() time.Time { return now }
+	s.room.start()
+	macs := []string{"52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03", "52:54:00:00:00:04"}
+	for _, mac := range macs {
+		m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.room.take(api.Change{Kind: api.ChangeMachine, ID: m.ID, Machine: &m})
+	}
+	spoil(t, s, macs[1])
+	now = now.Add(time.Hour)
+	err := s.sweepOnce(t.Context())
+	if err == nil || !strings.Contains(err.Error(), macs[1]) {
+		t.Errorf("sweepOnce = %v; want the machine that it could not read", err)
+	}
+	for _, mac := range []string{macs[0], macs[2], macs[3]} {
+		if m, err := s.Store.Get(t.Context(), mac); err != nil || m.Armed != nil {
+			t.Errorf("%s after its time: armed %v, %v; want it lapsed", mac, m.Armed != nil, err)
+		}
+	}
+}
+
+// A prune removes the records that it means, whatever else is called so, and
+// none that was armed since it was decided.
+func TestPruneMeansAnID(t *testing.T) {
+	s := newMachines(t)
+	apply := func(f api.Fleet) {
+		t.Helper()
+		if _, err := s.Apply(t.Context(), "", f, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The first is kept under serial-x7; another is then called that.
+	apply(api.Fleet{Machines: []api.Spec{{Name: "a", Serial: "X7"}, {Name: "b", MACs: []string{"52:54:00:00:00:0b"}}}})
+	m, err := s.Register(t.Context(), "", api.Spec{Name: "serial-x7", MACs: []string{"52:54:00:00:00:0c"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(api.Fleet{Prune: true})
+	list, err := s.Machines(t.Context(), "")
+	if err != nil || len(list) != 1 || list[0].ID != m.ID {
+		t.Errorf("Machines after a prune = %+v, %v; want only the one that no file has named", list, err)
+	}
+
+	// One that is gone already is no other machine by another of its labels.
+	if err := s.prune(t.Context(), "", "52:54:00:00:00:0b"); err != nil {
+		t.Errorf("prune of what is gone = %v; want nothing to do", err)
+	}
+	if _, err := s.Flash(t.Context(), "", m.ID, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.prune(t.Context(), "", m.ID); err == nil {
+		t.Error("prune of a machine that was armed since = nil; want an error")
+	}
+	if found, err := s.Store.Get(t.Context(), m.ID); err != nil || !fleet.Registered(&found) {
+		t.Errorf("Get = %+v, %v; want the machine", found, err)
+	}
+}

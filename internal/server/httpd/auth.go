@@ -12,7 +12,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -68,7 +70,19 @@ type Guard struct {
 	Log       *slog.Logger     // nil: discard
 
 	failures failures
+	recent   recent
 }
+
+// recent is the Access of a moment ago, from which those are told that they
+// are wrong who were too often: they make no more work than a comparison.
+type recent struct {
+	mu     sync.Mutex
+	access Access
+	loaded time.Time
+}
+
+// recentFor is how old it may be. Who is right by it is looked up all the same.
+const recentFor = time.Second
 
 // EnsureToken makes the admin token at the first start and returns it, the
 // only time that it is ever known here; later it returns "".
@@ -159,26 +173,56 @@ func (g *Guard) admit(next http.Handler) http.Handler {
 
 func (g *Guard) admitted(r *http.Request) (ok bool, status int) {
 	bearer, hasBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	cookie, err := r.Cookie(cookieName)
-	if !hasBearer && err != nil {
+	cookies := r.CookiesNamed(cookieName)
+	right := func(a *Access) bool { return a.has(bearer) }
+	switch {
+	case hasBearer:
+	case len(cookies) > 0:
+		// Another host of the domain can have planted one beside ours.
+		right = func(a *Access) bool {
+			return slices.ContainsFunc(cookies, func(c *http.Cookie) bool { return a.session(c.Value, g.now()) })
+		}
+	default:
 		return false, http.StatusUnauthorized
 	}
-	if hasBearer && !g.failures.allow(r.RemoteAddr, g.now()) {
-		return false, http.StatusTooManyRequests
+	return g.try(r, right)
+}
+
+// try tells whether who asks is right. A wrong try is counted, and who was
+// wrong too often costs no look at the state any more; who is right is let in
+// all the same, so that nobody is kept out by what others of a network do.
+func (g *Guard) try(r *http.Request, right func(*Access) bool) (ok bool, status int) {
+	if !g.failures.allow(r.RemoteAddr, g.now()) {
+		if access, err := g.loadRecent(r.Context()); err == nil && !right(&access) {
+			return false, http.StatusTooManyRequests
+		}
 	}
 	access, err := g.Store.LoadAccess(r.Context())
 	if err != nil {
 		failed(r.Context(), g.log(), err, "path", r.URL.Path)
 		return false, http.StatusServiceUnavailable
 	}
-	if hasBearer {
-		if access.has(bearer) {
-			return true, 0
-		}
-		g.failed(r)
-		return false, http.StatusUnauthorized
+	if right(&access) {
+		return true, 0
 	}
-	return access.session(cookie.Value, g.now()), http.StatusUnauthorized
+	g.failed(r)
+	return false, http.StatusUnauthorized
+}
+
+// loadRecent returns an Access that is at most recentFor old.
+func (g *Guard) loadRecent(ctx context.Context) (Access, error) {
+	c := &g.recent
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := g.now()
+	if age := now.Sub(c.loaded); age >= 0 && age < recentFor {
+		return c.access, nil
+	}
+	access, err := g.Store.LoadAccess(ctx)
+	if err == nil {
+		c.access, c.loaded = access, now
+	}
+	return access, err
 }
 
 // has tells whether token is the admin token, in a time that does not depend
@@ -202,14 +246,14 @@ func (a *Access) session(value string, now time.Time) bool {
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int) {
 	page := r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
 	switch {
-	case status == http.StatusUnauthorized && page:
+	case page && status != http.StatusServiceUnavailable:
 		http.Redirect(w, r, PathLogin+"?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 	case status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="gild"`)
 		writeProblem(w, status, "the admin token is missing or wrong; send it as Authorization: Bearer TOKEN, gild reads it from GILD_TOKEN")
 	case status == http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "60")
-		writeProblem(w, status, "too many wrong tokens from this address; wait a minute")
+		writeProblem(w, status, "too many wrong tokens or sessions from this address; wait a minute")
 	default:
 		w.Header().Set("Retry-After", retryAfter)
 		writeProblem(w, status, "the server could not tell now who may enter; try again")
@@ -220,23 +264,23 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int) {
 func (g *Guard) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 	next := localPath(r.PostFormValue("next"))
-	if !g.failures.allow(r.RemoteAddr, g.now()) {
+	token := r.PostFormValue("token")
+	switch ok, status := g.try(r, func(a *Access) bool { return a.has(token) }); {
+	case ok:
+	case status == http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "60")
-		g.LoginPage(w, http.StatusTooManyRequests, "Too many wrong tokens from this address. Wait a minute.", next)
+		g.LoginPage(w, status, "Too many wrong tokens from this address. Wait a minute.", next)
 		return
-	}
-	access, err := g.Store.LoadAccess(r.Context())
-	if err == nil && !access.has(r.PostFormValue("token")) {
-		g.failed(r)
-		g.LoginPage(w, http.StatusUnauthorized, "This is not the admin token.", next)
+	case status == http.StatusUnauthorized:
+		g.LoginPage(w, status, "This is not the admin token.", next)
+		return
+	default:
+		g.LoginPage(w, status, "The server could not open a session now. Try again.", next)
 		return
 	}
 	secret := newSecret()
 	now := g.now()
-	if err == nil {
-		err = g.Store.ChangeAccess(r.Context(), func(a *Access) { a.open(secret, now) })
-	}
-	if err != nil {
+	if err := g.Store.ChangeAccess(r.Context(), func(a *Access) { a.open(secret, now) }); err != nil {
 		failed(r.Context(), g.log(), err, "path", r.URL.Path)
 		g.LoginPage(w, http.StatusServiceUnavailable, "The server could not open a session now. Try again.", next)
 		return
@@ -302,7 +346,7 @@ func localPath(next string) string {
 
 func (g *Guard) failed(r *http.Request) {
 	g.failures.note(r.RemoteAddr, g.now())
-	g.log().Warn("wrong admin token", "client", r.RemoteAddr, "path", r.URL.Path)
+	g.log().Warn("wrong admin token or session", "client", r.RemoteAddr, "path", r.URL.Path)
 }
 
 func (g *Guard) now() time.Time {

@@ -19,13 +19,15 @@ import (
 
 // memAccess keeps an Access in memory.
 type memAccess struct {
-	mu sync.Mutex
-	a  Access
+	mu    sync.Mutex
+	a     Access
+	loads int
 }
 
 func (m *memAccess) LoadAccess(context.Context) (Access, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.loads++
 	return m.a, nil
 }
 
@@ -201,22 +203,67 @@ func TestSessionEnds(t *testing.T) {
 	}
 }
 
-func TestLoginLimit(t *testing.T) {
-	r := guarded(t)
-	for range maxFailures {
-		if resp, _ := login(t, r, "wrong", ""); resp.StatusCode != 401 {
-			t.Fatalf("wrong token = %d; want 401", resp.StatusCode)
-		}
-	}
-	if resp, _ := login(t, r, r.token, ""); resp.StatusCode != 429 {
-		t.Errorf("after %d failures = %d; want 429", maxFailures, resp.StatusCode)
-	}
-	if resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Authorization", "Bearer "+r.token); resp.StatusCode != 429 {
-		t.Errorf("bearer after %d failures = %d; want 429", maxFailures, resp.StatusCode)
-	}
-	r.now = r.now.Add(failureWindow)
-	if resp, _ := login(t, r, r.token, ""); resp.StatusCode != 303 {
-		t.Errorf("a minute later = %d; want 303", resp.StatusCode)
+// Who was wrong too often is told so without a look at the state, by whatever
+// it was wrong; who is right is let in, whatever others of that address do.
+func TestLimit(t *testing.T) {
+	for name, wrong := range map[string]func(*testing.T, *room) int{
+		"login": func(t *testing.T, r *room) int {
+			resp, _ := login(t, r, "wrong", "")
+			return resp.StatusCode
+		},
+		"bearer": func(t *testing.T, r *room) int {
+			resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Authorization", "Bearer wrong")
+			return resp.StatusCode
+		},
+		"cookie": func(t *testing.T, r *room) int {
+			resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Cookie", cookieName+"=wrong")
+			return resp.StatusCode
+		},
+		"logout": func(t *testing.T, r *room) int {
+			resp, _ := request(t, "POST", r.url+PathLogout, "", "Cookie", cookieName+"=wrong")
+			return resp.StatusCode
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := guarded(t)
+			resp, _ := login(t, r, r.token, "")
+			session := cookieName + "=" + resp.Cookies()[0].Value
+			for range maxFailures {
+				if got := wrong(t, r); got != 401 {
+					t.Fatalf("wrong = %d; want 401", got)
+				}
+			}
+			before := r.access.loads
+			for range 5 * maxFailures {
+				if got := wrong(t, r); got != 429 {
+					t.Fatalf("after %d failures = %d; want 429", maxFailures, got)
+				}
+			}
+			if got := r.access.loads - before; got > 1 {
+				t.Errorf("%d more tries read the state %d times; want once", 5*maxFailures, got)
+			}
+			if resp, _ := login(t, r, r.token, ""); resp.StatusCode != 303 {
+				t.Errorf("the right token at the login = %d; want 303", resp.StatusCode)
+			}
+			for _, right := range [][]string{{"Authorization", "Bearer " + r.token}, {"Cookie", session}, {"Cookie", cookieName + "=planted; " + session}} {
+				if resp, _ := request(t, "GET", r.url+"/api/v1/images", "", right...); resp.StatusCode != 200 {
+					t.Errorf("right by %s = %d; want 200", right[0], resp.StatusCode)
+				}
+			}
+			// A new token counts at once.
+			old := r.token
+			var err error
+			if r.token, err = ReplaceToken(t.Context(), r.access); err != nil {
+				t.Fatal(err)
+			}
+			if resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Authorization", "Bearer "+old); resp.StatusCode < 400 {
+				t.Errorf("the old token = %d; want a refusal", resp.StatusCode)
+			}
+			r.now = r.now.Add(failureWindow)
+			if got := wrong(t, r); got != 401 {
+				t.Errorf("a minute later = %d; want 401", got)
+			}
+		})
 	}
 }
 

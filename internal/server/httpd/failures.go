@@ -7,15 +7,15 @@ import (
 )
 
 const (
-	// maxFailures is how many wrong tokens an address may send within
-	// failureWindow.
+	// maxFailures is how many wrong tokens and sessions an address may send
+	// within failureWindow.
 	maxFailures   = 10
 	failureWindow = time.Minute
 	// maxFailing bounds the memory: addresses that are counted at once.
 	maxFailing = 1024
 )
 
-// failures counts wrong tokens by address. It does not make guessing 256
+// failures counts wrong tokens and sessions by address. It does not make guessing 256
 // bits any harder: it keeps guessers from making work for the state and lines
 // for the log. The zero value is ready.
 type failures struct {

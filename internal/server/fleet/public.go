@@ -6,12 +6,13 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// Public is a machine as operators see it at a time: without what only the
-// new system may know, and with what time has done to it since it was stored.
+// Public is a machine as operators see it at a time: without what only its
+// agent or its new system may know, and with what time has done to it since it was stored.
 // It is the one place where a record is made fit to be shown.
 func Public(m api.Machine, now time.Time) api.Machine {
 	Sweep(&m, now)
 	m.SpecRevision = SpecRevision(m.Spec)
+	m.Session = "" // with the plan's ID it opens the identity
 	if m.Armed != nil {
 		armed := *m.Armed
 		armed.Beacon = ""

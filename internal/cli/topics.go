@@ -81,5 +81,5 @@ and these functions: yaml, json and shell quote a value for such a file, plain
 lets only letters, digits and -._:/@+,= pass, lower, upper; eq, ne, and, or,
 not for {{ if }}. A value that is put into a text and is missing or empty is an
 error before anything is armed; {{ if .Name }} and {{ or .Name "spare" }} only
-ask, and an entry of a list that comes out empty is left out. Values are set with 'gild machine edit --value KEY=VALUE' or
-in the files of 'gild apply'.`
+ask, and an entry of a list that comes out empty is left out. Values are set
+with 'gild machine edit --value KEY=VALUE' or in the files of 'gild apply'.`

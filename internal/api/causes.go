@@ -150,7 +150,7 @@ func serverAdvice(cause string) string {
 	case CauseNoSign:
 		return "Look whether the new system runs. If it does, it did not reach the server: look at its network settings, and at the unit gild-beacon in it."
 	case CauseLapsed:
-		return "Arm it again, with a longer --expires or none."
+		return "Arm it again, with a longer --expires; never lets it stand until it is cancelled."
 	case CauseCancelled:
 		return "Arm it again when it is to be flashed."
 	case CauseRestored:

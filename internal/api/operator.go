@@ -6,10 +6,10 @@ import "time"
 // by: its name, a MAC in any common spelling, its SMBIOS UUID, its serial.
 const (
 	PathMachines      = "/api/v1/machines"                   // GET ?selector= -> Machines; POST MachineSpec -> Machine
-	PathMachine       = "/api/v1/machines/{machine}"         // GET -> Machine; PUT MachineSpec -> Machine; DELETE
+	PathMachine       = "/api/v1/machines/{machine}"         // GET -> Machine; PUT MachineSpec -> Machine; DELETE ?force=
 	PathPreview       = "/api/v1/machines/{machine}/preview" // POST FlashRequest -> Preview; arms nothing
 	PathFlash         = "/api/v1/machines/{machine}/flash"   // POST FlashRequest -> Machine
-	PathCancel        = "/api/v1/machines/{machine}/cancel"  // POST -> Machine
+	PathCancel        = "/api/v1/machines/{machine}/cancel"  // POST ?force= -> Machine
 	PathMachineEvents = "/api/v1/machines/{machine}/events"  // GET -> Events
 	PathFlashes       = "/api/v1/machines/{machine}/flashes" // GET -> Flashes
 	PathEventStream   = "/api/v1/events"                     // GET, server-sent events
@@ -161,13 +161,17 @@ type FlashRequest struct {
 	Unseen   bool     `json:"unseen,omitempty" doc:"arm the machine although it was never seen: it may be a typing error"`
 	// HoldReboot: see Plan.
 	HoldReboot bool     `json:"holdReboot,omitempty" doc:"after an instant handoff: an orderly reboot waits until the disk is complete"`
-	Expires    int      `json:"expires,omitempty" doc:"seconds until the permission lapses; 0 is never" minimum:"0"`
+	Expires    int      `json:"expires,omitempty" doc:"seconds until the permission lapses; 0 is as the server is set, a day unless told otherwise; -1 is never" minimum:"-1" maximum:"315360000"`
 	Confirm    *Confirm `json:"confirm,omitempty"`
 	// Shown is the Digest of the Preview that the operator agreed to; when
 	// what would be lost has changed since, the arm is refused. Empty: the
 	// operator agreed to whatever it is.
 	Shown string `json:"shown,omitempty" maxLength:"64"`
 }
+
+// NeverExpires is FlashRequest.Expires of an arm that stands until it is used
+// or cancelled.
+const NeverExpires = -1
 
 // Preview is what an arm would do.
 type Preview struct {

@@ -196,10 +196,10 @@ func (w *worker) work(ctx context.Context) {
 			}
 		case "cancel":
 			next.armed = false
-			do = func() (api.Machine, error) { return w.op.Cancel(ctx, m.name) }
+			do = func() (api.Machine, error) { return w.op.Cancel(ctx, m.name, false) }
 		case "rm":
 			next = outlook{}
-			do = func() (api.Machine, error) { return api.Machine{}, w.op.Delete(ctx, m.name) }
+			do = func() (api.Machine, error) { return api.Machine{}, w.op.Delete(ctx, m.name, false) }
 		}
 		m.next = &next
 		got, err := do()

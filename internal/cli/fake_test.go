@@ -120,7 +120,11 @@ func (f *fakeServer) machineRoutes(mux *http.ServeMux) {
 		_ = json.NewDecoder(r.Body).Decode(&m.Spec)
 		answer(w, m)
 	}))
-	mux.HandleFunc("DELETE "+api.PathMachine, find(func(w http.ResponseWriter, _ *http.Request, m *api.Machine) {
+	mux.HandleFunc("DELETE "+api.PathMachine, find(func(w http.ResponseWriter, r *http.Request, m *api.Machine) {
+		if m.Writing && r.URL.Query().Get("force") != "true" {
+			problem(w, http.StatusConflict, "the disk is being written")
+			return
+		}
 		f.machines = slices.DeleteFunc(f.machines, func(o api.Machine) bool { return o.ID == m.ID })
 		w.WriteHeader(http.StatusNoContent)
 	}))
@@ -141,10 +145,13 @@ func (f *fakeServer) machineRoutes(mux *http.ServeMux) {
 		m.State, m.Armed = api.MachineArmed, &api.Armed{Plan: api.Plan{ID: "plan-" + m.ID, Image: api.PlanImage{Name: req.Image}}}
 		answer(w, m)
 	}))
-	mux.HandleFunc("POST "+api.PathCancel, find(func(w http.ResponseWriter, _ *http.Request, m *api.Machine) {
-		if m.Writing {
+	mux.HandleFunc("POST "+api.PathCancel, find(func(w http.ResponseWriter, r *http.Request, m *api.Machine) {
+		if m.Writing && r.URL.Query().Get("force") != "true" {
 			problem(w, http.StatusConflict, "the disk is being written")
 			return
+		}
+		if m.Writing {
+			m.Writing, m.Message = false, "cancelled by force: the disk does not boot"
 		}
 		m.State, m.Armed = api.MachineRegistered, nil
 		answer(w, m)

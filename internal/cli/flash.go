@@ -17,7 +17,7 @@ import (
 type flashOptions struct {
 	api.FlashRequest
 	selector string
-	expires  time.Duration
+	expires  lasting
 	probe    string
 	within   time.Duration
 	yes      bool
@@ -62,7 +62,7 @@ func (a *app) flashCmd() *cobra.Command {
 	f.StringSliceVar(&o.Keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")
 	f.BoolVar(&o.NoGrow, "no-grow", false, "leave the last partition as the image has it")
 	f.BoolVar(&o.Unseen, "unseen", false, "arm machines that were never seen yet")
-	f.DurationVar(&o.expires, "expires", 0, "take the permission back after this time")
+	f.Var(&o.expires, "expires", "take the permission back after this time, or never (default: as the server is set, 24h)")
 	confirmFlags(cmd, &o.probe, &o.within)
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be lost, and arm nothing")
@@ -81,10 +81,7 @@ func (a *app) runFlash(ctx context.Context, names []string, o flashOptions) erro
 	if err := checkTargets(names, o.selector); err != nil {
 		return err
 	}
-	if o.expires < 0 || o.expires%time.Second != 0 {
-		return usageError{fmt.Errorf("--expires %s: give whole seconds", o.expires)}
-	}
-	o.Expires = int(o.expires / time.Second)
+	o.Expires = int(o.expires)
 	op, err := a.operator()
 	if err != nil {
 		return err
@@ -240,18 +237,26 @@ func whenFlashed(m *api.Machine) string {
 
 func (a *app) cancelCmd() *cobra.Command {
 	var selector string
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "cancel MACHINE...",
 		Short: "take the permission to flash machines back",
 		Long: `Take the permission to flash machines back. That works until the first write to
-the disk; later a flash is better ended than cut off, and the answer says so.`,
-		RunE: func(cmd *cobra.Command, names []string) error { return a.runCancel(cmd.Context(), names, selector) },
+the disk; later a flash is better ended than cut off, and the answer says so.
+
+With --force it works also then: the agent is told at its next word, within ten
+seconds, and stops. The disk does not boot until it is flashed again, and a
+system that was entered before its disk was complete loses what is not there.`,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return a.runCancel(cmd.Context(), names, selector, force)
+		},
 	}
 	selectorFlag(cmd, &selector)
+	forceFlag(cmd, &force)
 	return cmd
 }
 
-func (a *app) runCancel(ctx context.Context, names []string, selector string) error {
+func (a *app) runCancel(ctx context.Context, names []string, selector string, force bool) error {
 	if err := checkTargets(names, selector); err != nil {
 		return err
 	}
@@ -275,7 +280,7 @@ func (a *app) runCancel(ctx context.Context, names []string, selector string) er
 	cancelled := make([]api.Machine, len(machines))
 	errs := each(machines, func(i int, m api.Machine) error {
 		var err error
-		cancelled[i], err = op.Cancel(ctx, m.ID)
+		cancelled[i], err = op.Cancel(ctx, m.ID, force)
 		return a.reached(of(display(&m), err))
 	})
 	done := []api.Machine{}
@@ -290,6 +295,9 @@ func (a *app) runCancel(ctx context.Context, names []string, selector string) er
 	}
 	for _, m := range done {
 		fmt.Fprintf(a.Stdout, "%s is not armed any more\n", display(&m))
+		if force && m.Message != "" { // what it did to the disk
+			fmt.Fprintf(a.Stdout, "  %s\n", printable(m.Message))
+		}
 	}
 	if len(machines) == 0 && err == nil {
 		fmt.Fprintln(a.Stderr, "none of them is armed")

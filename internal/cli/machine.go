@@ -179,12 +179,17 @@ func pairsText(m map[string]string) string {
 }
 
 func (a *app) machineRmCmd() *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	cmd := &cobra.Command{
 		Use:   "rm MACHINE...",
 		Short: "forget machines",
-		Long: `Forget machines: their records and their past. Nothing on them changes; one that
-boots from the network again is discovered anew. One that is armed is not
-forgotten.`,
+		Long: `Forget machines: their records, what they told, and their arms. Nothing on them
+changes; one that boots from the network again is discovered anew. What operators
+and the server did with them, and the receipts, stay in 'gild events --audit'.
+
+One whose disk is being written is not forgotten. With --force it is: its agent
+is told at its next word, within ten seconds, and stops, and the disk does not
+boot until it is flashed again.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			op, err := a.operator()
@@ -192,8 +197,10 @@ forgotten.`,
 				return err
 			}
 			return joined(each(names, func(_ int, name string) error {
-				return a.reached(of(name, op.Delete(cmd.Context(), name)))
+				return a.reached(of(name, op.Delete(cmd.Context(), name, force)))
 			}))
 		},
 	}
+	forceFlag(cmd, &force)
+	return cmd
 }

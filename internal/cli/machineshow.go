@@ -129,13 +129,6 @@ func adviceText(m *api.Machine) string {
 	return api.Advice(m.Cause, display(m))
 }
 
-func until(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return ", until " + t.Local().Format(time.DateTime)
-}
-
 // labelsText is everything that a machine is recognised by.
 func labelsText(m *api.Machine) string {
 	var all []string

@@ -210,6 +210,35 @@ func TestCancel(t *testing.T) {
 	if got := f.run(t, "cancel", "-l", "rack=b7"); got.code != ExitRefused || strings.Contains(got.stderr, "web-1") {
 		t.Errorf("by selector: %+v; want only what is armed to be meant", got)
 	}
+	if got := f.run(t, "cancel", "--force", "web-2"); got.code != ExitOK || !strings.Contains(got.stdout, "does not boot") {
+		t.Errorf("by force: %+v; want what it does told", got)
+	}
+	f.machines[2].Writing = true
+	if got := f.run(t, "machine", "rm", "web-2"); got.code != ExitRefused || len(f.machines) < 3 {
+		t.Errorf("rm in mid-write: %+v; want it refused", got)
+	}
+	if got := f.run(t, "machine", "rm", "--force", "web-2"); got.code != ExitOK || slices.ContainsFunc(f.machines, func(m api.Machine) bool { return m.Spec.Name == "web-2" }) {
+		t.Errorf("rm by force: %+v; want it gone", got)
+	}
+}
+
+func TestLasting(t *testing.T) {
+	for text, want := range map[string]int{"2h": 7200, "90m": 5400, "10m5s": 605, "24h": 86400, "24h0m0s": 86400, "never": api.NeverExpires, "1s": 1} {
+		var l lasting
+		if err := l.Set(text); err != nil || int(l) != want {
+			t.Errorf("Set(%q) = %d, %v; want %d", text, l, err, want)
+		}
+		again := l
+		if err := again.Set(l.String()); err != nil || again != l {
+			t.Errorf("Set(%q) = %d, %v; want what it came from", l.String(), again, err)
+		}
+	}
+	for _, text := range []string{"", "0", "0s", "-1s", "1500ms", "1", "Never", "tomorrow"} {
+		var l lasting
+		if err := l.Set(text); err == nil {
+			t.Errorf("Set(%q) = %d; want an error", text, l)
+		}
+	}
 }
 
 func TestMachineEdit(t *testing.T) {
@@ -433,6 +462,14 @@ func TestWrapped(t *testing.T) {
 	} {
 		if got := wrapped(tt.text, tt.width); !slices.Equal(got, tt.want) {
 			t.Errorf("wrapped(%q, %d) = %q; want %q", tt.text, tt.width, got, tt.want)
+		}
+	}
+}
+
+func TestLapseText(t *testing.T) {
+	for seconds, want := range map[int]string{86400: "24h after it is armed", 5400: "1h30m after it is armed", 605: "10m5s after it is armed", -1: "never"} {
+		if got := lapseText(seconds); got != want {
+			t.Errorf("lapseText(%d) = %q; want %q", seconds, got, want)
 		}
 	}
 }

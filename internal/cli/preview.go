@@ -79,6 +79,9 @@ func fateLines(p *api.Preview) []string {
 	if p.Request.Identity != "" && p.Request.Identity != "none" {
 		add("identity", p.Request.Identity)
 	}
+	if p.Request.Expires != 0 {
+		add("lapses", lapseText(p.Request.Expires))
+	}
 	return lines
 }
 

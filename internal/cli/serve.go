@@ -56,6 +56,7 @@ type serveOptions struct {
 	advertise string
 	rescue    bool
 	discover  string
+	armsLast  lasting
 	ipxeDirs  []string
 	verbose   bool
 	etcd      etcdOptions
@@ -91,6 +92,7 @@ func (a *app) serveCmd() *cobra.Command {
 	f.StringVar(&o.key, "operator-key", "", "`file` with its private key, PEM")
 	f.StringVar(&o.advertise, "advertise", "", "`host` name or address by which agents reach this server (default: the interface's address)")
 	f.StringVar(&o.discover, "discover", "", "let unknown machines boot the agent of this `image`, tell what they are and wait (default: they boot their disk)")
+	f.Var(&o.armsLast, "arm-expires", "how long an arm stands that does not say itself (gild flash --expires), or never (default 24h)")
 	f.BoolVar(&o.rescue, "rescue-shell", false, "give agents busybox and a shell on the console")
 	f.StringSliceVar(&o.ipxeDirs, "ipxe", nil, "`directory` with iPXE boot programs (default: where distributions put them)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log every packet and transfer")
@@ -136,6 +138,7 @@ func (a *app) runServe(ctx context.Context, o serveOptions) error {
 		OperatorTLS:  certificate,
 		Busybox:      busybox,
 		Discover:     o.discover,
+		ArmExpires:   int(o.armsLast),
 		Version:      version.String(),
 		Log:          log,
 		Ready: func(addrs server.Addrs) {

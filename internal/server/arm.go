@@ -37,7 +37,12 @@ type order struct {
 	groups  []api.Group
 	image   api.Image
 	known   []string
+	expires int // where the request does not say it
 }
+
+// armExpires is how long an arm stands where nothing says it, in seconds: one
+// that is forgotten should not erase a machine that boots a month later.
+const armExpires = 24 * 60 * 60
 
 // order looks up what an arm of a machine takes.
 func (s *Machines) order(ctx context.Context, spelling string, f api.FlashRequest) (o order, m api.Machine, err error) {
@@ -53,7 +58,7 @@ func (s *Machines) order(ctx context.Context, spelling string, f api.FlashReques
 			return o, m, &fleet.InvalidError{Problem: err.Error(), Help: listHelp}
 		}
 	}
-	o = order{id: found.ID, request: f}
+	o = order{id: found.ID, request: f, expires: cmp.Or(s.Expires, armExpires)}
 	if m, err = s.Store.Get(ctx, o.id); errors.Is(err, state.ErrNotFound) {
 		m, err = api.Machine{ID: o.id, MAC: o.id}, nil
 	}
@@ -92,6 +97,7 @@ func (o order) proposal(m api.Machine) (p fleet.Proposal, values map[string]stri
 	if err != nil {
 		return p, nil, &fleet.InvalidError{Problem: err.Error(), Help: "say it in the request, or mend the groups with gild apply"}
 	}
+	f.Expires = cmp.Or(f.Expires, o.expires)
 	f.ReadBack, f.Handoff = cmp.Or(f.ReadBack, "full"), cmp.Or(f.Handoff, o.image.Handoff, "auto")
 	if f.Confirm == nil {
 		f.Confirm = &api.Confirm{}
@@ -195,8 +201,8 @@ func (s *Machines) arm(m *api.Machine, o order, armed api.Armed) ([]api.Event, e
 			return nil, &fleet.InvalidError{Problem: err.Error(), Help: "gild machine show lists the partitions"}
 		}
 	}
-	if o.request.Expires > 0 {
-		armed.Expires = now.Add(time.Duration(o.request.Expires) * time.Second)
+	if p.Request.Expires > 0 {
+		armed.Expires = now.Add(time.Duration(p.Request.Expires) * time.Second)
 	}
 	return fleet.Arm(m, armed, now)
 }

@@ -54,7 +54,7 @@ func TestEventStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = start(t, s)
-	if err := r.operator.Delete(t.Context(), mac); err != nil {
+	if err := r.operator.Delete(t.Context(), mac, false); err != nil {
 		t.Fatal(err)
 	}
 	expect(api.ChangeRemoved)

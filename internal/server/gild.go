@@ -24,6 +24,7 @@ type Config struct {
 	OperatorAddr string
 	OperatorTLS  *tls.Config // nil: plain HTTP
 	Discover     string      // name of an image that unknown machines boot the agent of, to report what they are; empty: they boot their disk
+	ArmExpires   int         // seconds that an arm stands which does not say it; 0: a day, api.NeverExpires: for ever
 	Busybox      *Busybox    // puts a rescue shell into every initramfs; nil: none
 	Version      string
 	Ready        func(Addrs)
@@ -53,9 +54,10 @@ func New(c Config) *Server {
 			NBP:     c.Network.OpenNBP,
 			Rescue:  c.Busybox != nil,
 		},
-		Pins:     c.Store,
-		Bootable: files.check,
-		Discover: c.Discover,
+		Pins:       c.Store,
+		Bootable:   files.check,
+		Discover:   c.Discover,
+		ArmExpires: c.ArmExpires,
 		Protocols: append(c.Network.Protocols(),
 			Opener{Name: "initramfs", Open: files.open(log)},
 			Opener{Name: "images", Open: openPins(log)}),

@@ -33,6 +33,9 @@ type Machines struct {
 	// Discover names the image whose kernel unknown machines boot to report
 	// what they are and wait for an arm; empty: they boot their disk.
 	Discover string
+	// Expires is how long an arm stands that does not say itself, in seconds:
+	// see api.FlashRequest; 0 is a day.
+	Expires int
 	// Peers returns the base URLs of every server of the cluster; nil: agents
 	// are told of none.
 	Peers   func(context.Context) []string

@@ -101,7 +101,7 @@ func TestOneMachineArmedTwice(t *testing.T) {
 	if a, err := s.Hello(t.Context(), h, ""); err != nil || a.Action != api.ActionWait || a.Plan != nil {
 		t.Fatalf("Hello = %+v, %v; want wait", a, err)
 	}
-	if _, err := s.Cancel(t.Context(), "", other); err != nil {
+	if _, err := s.Cancel(t.Context(), "", other, false); err != nil {
 		t.Fatal(err)
 	}
 	if a, err := s.Hello(t.Context(), h, ""); err != nil || a.Plan == nil {

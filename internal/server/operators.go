@@ -186,13 +186,13 @@ func (s *Machines) putSpec(ctx context.Context, actor, id string, spec api.Spec,
 	})
 }
 
-// Delete forgets a machine.
-func (s *Machines) Delete(ctx context.Context, actor, spelling string) error {
+// Delete forgets a machine; force: also while its disk is being written.
+func (s *Machines) Delete(ctx context.Context, actor, spelling string, force bool) error {
 	id, err := s.mustKnow(ctx, spelling)
 	if err != nil {
 		return err
 	}
-	return s.forget(ctx, actor, id, func(m *api.Machine) error { return fleet.Forget(m, s.now()) })
+	return s.forget(ctx, actor, id, func(m *api.Machine) error { return fleet.Forget(m, force, s.now()) })
 }
 
 // forget removes the record with an ID, which is no spelling: no name and no
@@ -213,14 +213,14 @@ func (s *Machines) forget(ctx context.Context, actor, id string, allowed func(*a
 	return nil
 }
 
-// Cancel takes an arm back.
-func (s *Machines) Cancel(ctx context.Context, actor, spelling string) (api.Machine, error) {
+// Cancel takes an arm back; force: also while the disk is being written.
+func (s *Machines) Cancel(ctx context.Context, actor, spelling string, force bool) (api.Machine, error) {
 	id, err := s.mustKnow(ctx, spelling)
 	if err != nil {
 		return api.Machine{}, err
 	}
 	m, err := s.change(ctx, id, func(m *api.Machine) ([]api.Event, error) {
-		return fleet.Cancel(m, actor, s.now())
+		return fleet.Cancel(m, actor, force, s.now())
 	})
 	return fleet.Public(m, s.now()), err
 }

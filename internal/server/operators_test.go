@@ -1,8 +1,10 @@
 package server
 
 import (
+	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
@@ -51,5 +53,101 @@ func TestEditOfASeenMachine(t *testing.T) {
 				t.Error("a registered machine lost what it is recognised by")
 			}
 		})
+	}
+}
+
+// The operator is rid of a machine in mid-flash, and its agent is told at its
+// next word; what was armed instead is what it gets then.
+func TestForce(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		force func(s *Machines) error
+		known bool // it still is
+	}{
+		{"cancel", func(s *Machines) error { _, err := s.Cancel(t.Context(), "", mac, true); return err }, true},
+		{"rm", func(s *Machines) error { return s.Delete(t.Context(), "", mac, true) }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newMachines(t)
+			if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+				t.Fatal(err)
+			}
+			a, err := s.Hello(t.Context(), hello("s1", mac), "")
+			if err != nil || a.Plan == nil {
+				t.Fatalf("Hello = %+v, %v; want the plan", a, err)
+			}
+			say := func(seq uint64) error {
+				return s.Report(t.Context(), api.Report{Session: "s1", MAC: mac, Plan: a.Plan.ID, Events: []api.Event{
+					{Seq: seq, Time: time.Now(), Step: fleet.StepFlash, State: api.StateStart},
+				}}, "")
+			}
+			if err := say(1); err != nil {
+				t.Fatal(err)
+			}
+			busy := func(err error) {
+				t.Helper()
+				if _, ok := errors.AsType[*fleet.BusyError](err); !ok {
+					t.Errorf("without force = %v; want that its disk is being written", err)
+				}
+			}
+			_, err = s.Cancel(t.Context(), "", mac, false)
+			busy(err)
+			busy(s.Delete(t.Context(), "", mac, false))
+			_, err = s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian"})
+			busy(err)
+			if err := tt.force(s); err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := errors.AsType[*fleet.SessionError](say(2)); !ok {
+				t.Errorf("the agent's next word = %v; want that its plan is lost", say(2))
+			}
+			if _, err := s.Store.Get(t.Context(), mac); (err == nil) != tt.known {
+				t.Errorf("Get = %v; want the machine known: %v", err, tt.known)
+			}
+			if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+				t.Errorf("Flash after it = %v", err)
+			}
+		})
+	}
+}
+
+// An arm that nobody uses lapses after a day, unless it or the server says
+// otherwise; the preview tells.
+func TestArmsLapse(t *testing.T) {
+	const hour = 60 * 60
+	for _, tt := range []struct{ server, asked, want int }{
+		{0, 0, 24 * hour},
+		{0, 2 * hour, 2 * hour},
+		{0, api.NeverExpires, api.NeverExpires},
+		{8 * hour, 0, 8 * hour},
+		{8 * hour, 24 * hour, 24 * hour},
+		{api.NeverExpires, 0, api.NeverExpires},
+		{api.NeverExpires, hour, hour},
+	} {
+		s := newMachines(t)
+		now := time.Now()
+		s.Now, s.Expires = func() time.Time { return now }, tt.server
+		f := api.FlashRequest{Image: "debian", Unseen: true, Expires: tt.asked}
+		v, err := s.Preview(t.Context(), mac, f)
+		if err != nil || v.Request.Expires != tt.want {
+			t.Errorf("Preview of %+v says %d s, %v; want %d", tt, v.Request.Expires, err, tt.want)
+		}
+		m, err := s.Flash(t.Context(), "", mac, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tt.want == api.NeverExpires {
+			if !m.Armed.Expires.IsZero() {
+				t.Errorf("%+v lapses at %v; want never", tt, m.Armed.Expires)
+			}
+			continue
+		}
+		if got := int(m.Armed.Expires.Sub(now) / time.Second); got != tt.want {
+			t.Errorf("%+v lapses after %d s; want %d", tt, got, tt.want)
+		}
+		now = m.Armed.Expires
+		if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}); err != nil || d.Image != nil {
+			t.Errorf("Boot when %+v is over = %+v, %v; want the local disk", tt, d, err)
+		}
 	}
 }

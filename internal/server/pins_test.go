@@ -52,7 +52,7 @@ func addTo(t *testing.T, s *store.Store, name string) {
 // matter to that machine; what happens to the arm decides.
 func TestArmingPinsTheImage(t *testing.T) {
 	for name, disarm := range map[string]func(*Machines) error{
-		"cancelled": func(s *Machines) error { _, err := s.Cancel(t.Context(), "", mac); return err },
+		"cancelled": func(s *Machines) error { _, err := s.Cancel(t.Context(), "", mac, false); return err },
 		"lapsed": func(s *Machines) error {
 			s.Now = func() time.Time { return time.Now().Add(time.Hour) }
 			return nil
@@ -61,7 +61,7 @@ func TestArmingPinsTheImage(t *testing.T) {
 			_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "other", Unseen: true})
 			return err
 		},
-		"forgotten": func(s *Machines) error { return s.Delete(t.Context(), "", mac) },
+		"forgotten": func(s *Machines) error { return s.Delete(t.Context(), "", mac, false) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newMachines(t)

@@ -394,7 +394,7 @@ func TestRoomOverHTTP(t *testing.T) {
 	if m, err = o.Flash(ctx, "b7", api.FlashRequest{}); err != nil || m.State != api.MachineArmed {
 		t.Fatalf("Flash = %+v, %v", m, err)
 	}
-	if m, err = o.Cancel(ctx, "b7"); err != nil || m.Armed != nil {
+	if m, err = o.Cancel(ctx, "b7", false); err != nil || m.Armed != nil {
 		t.Fatalf("Cancel = %+v, %v", m, err)
 	}
 	if f, err := o.Flashes(ctx, "b7"); err != nil || len(f) != 1 || f[0].Outcome != "cancelled" {
@@ -406,7 +406,7 @@ func TestRoomOverHTTP(t *testing.T) {
 	if _, err := o.Servers(ctx); err != nil {
 		t.Errorf("Servers = %v", err)
 	}
-	if err := o.Delete(ctx, "b7"); err != nil {
+	if err := o.Delete(ctx, "b7", false); err != nil {
 		t.Errorf("Delete = %v", err)
 	}
 }

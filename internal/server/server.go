@@ -68,6 +68,9 @@ type Server struct {
 	// Discover names the image whose kernel unknown machines boot to report
 	// what they are; empty: they boot their disk.
 	Discover string
+	// ArmExpires is how long an arm stands that does not say itself, in
+	// seconds; 0 is a day, api.NeverExpires until it is used or cancelled.
+	ArmExpires int
 	// Pages are served beside the operator API; nil: the dashboard.
 	Pages http.Handler
 	// Protocols are opened and run beside HTTP: DHCP, TFTP.
@@ -114,6 +117,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Bootable: s.Bootable,
 		BaseURL:  cmp.Or(s.Boot.BaseURL, "http://"+l.boot.Addr().String()),
 		Discover: s.Discover,
+		Expires:  s.ArmExpires,
 		Logger:   log,
 	}
 	counts := metrics.New(s.Version, func(ctx context.Context) ([]api.Machine, error) { return machines.Machines(ctx, "") })

@@ -234,8 +234,8 @@ func TestOperatorErrors(t *testing.T) {
 		{"image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "windows"})), 404, "gild image ls"},
 		{"no image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{})), 422, ""},
 		{"read-back", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", ReadBack: "never"})), 422, "readBack: expected value to be one of"},
-		{"expiry", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", Expires: -1})), 422, ""},
-		{"delete", r.operator.Delete(t.Context(), "52:54:00:00:00:99"), 404, "gild machine ls"},
+		{"expiry", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", Expires: -2})), 422, ""},
+		{"delete", r.operator.Delete(t.Context(), "52:54:00:00:00:99", false), 404, "gild machine ls"},
 	} {
 		p, ok := errors.AsType[*client.ProblemError](tt.err)
 		if !ok || p.Status != tt.status || !strings.Contains(p.Detail, tt.says) {
@@ -245,7 +245,7 @@ func TestOperatorErrors(t *testing.T) {
 	if _, err := r.operator.Flash(t.Context(), "52:54:00:00:00:77", unseen(api.FlashRequest{Image: "debian"})); err != nil {
 		t.Errorf("Flash of an unseen machine on demand = %v; want nil", err)
 	}
-	if err := r.operator.Delete(t.Context(), mac); err != nil {
+	if err := r.operator.Delete(t.Context(), mac, false); err != nil {
 		t.Errorf("Delete = %v; want nil", err)
 	}
 	if images, err := r.operator.Images(t.Context()); err != nil || len(images) != 1 {

@@ -83,9 +83,9 @@ func (c *Operator) EditRead(ctx context.Context, read api.Machine, spec api.Spec
 	return out, err
 }
 
-// Delete forgets a machine.
-func (c *Operator) Delete(ctx context.Context, name string) error {
-	return c.call(ctx, http.MethodDelete, machinePath(api.PathMachine, name), nil, nil)
+// Delete forgets a machine; force: also while its disk is being written.
+func (c *Operator) Delete(ctx context.Context, name string, force bool) error {
+	return c.call(ctx, http.MethodDelete, forced(machinePath(api.PathMachine, name), force), nil, nil)
 }
 
 // Preview tells what Flash would do, and does nothing.
@@ -102,11 +102,19 @@ func (c *Operator) Flash(ctx context.Context, name string, f api.FlashRequest) (
 	return out, err
 }
 
-// Cancel takes an arm back.
-func (c *Operator) Cancel(ctx context.Context, name string) (api.Machine, error) {
+// Cancel takes an arm back; force: also while the disk is being written, which
+// does not boot then.
+func (c *Operator) Cancel(ctx context.Context, name string, force bool) (api.Machine, error) {
 	var out api.Machine
-	err := c.call(ctx, http.MethodPost, machinePath(api.PathCancel, name), nil, &out)
+	err := c.call(ctx, http.MethodPost, forced(machinePath(api.PathCancel, name), force), nil, &out)
 	return out, err
+}
+
+func forced(path string, force bool) string {
+	if force {
+		path += "?force=true"
+	}
+	return path
 }
 
 // Events returns what is kept of a machine's past, oldest first.

@@ -106,9 +106,25 @@ func (d *Dashboard) arm(w http.ResponseWriter, r *http.Request) {
 	d.render(w, status, page, fr)
 }
 
+// cancel takes an arm back. One that is forced cuts a flash off, and takes the
+// machine's name as an arm does.
 func (d *Dashboard) cancel(w http.ResponseWriter, r *http.Request) {
-	m, err := d.Room.Cancel(r.Context(), api.ActorOperator, r.PathValue("machine"))
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		d.problem(w, http.StatusBadRequest, "The form could not be read.")
+		return
+	}
+	m, err := d.Room.Machine(r.Context(), r.PathValue("machine"))
 	if err != nil {
+		d.fail(w, r, err)
+		return
+	}
+	force := r.PostForm.Get("force") != ""
+	if force && strings.TrimSpace(r.PostForm.Get("confirm")) != name(&m) {
+		d.problem(w, http.StatusUnprocessableEntity, "Nothing was cancelled: what was typed is not this machine's name.")
+		return
+	}
+	if m, err = d.Room.Cancel(r.Context(), api.ActorOperator, m.ID, force); err != nil {
 		d.fail(w, r, err)
 		return
 	}

@@ -33,7 +33,7 @@ type Room interface {
 	Machine(ctx context.Context, name string) (api.Machine, error)
 	Preview(ctx context.Context, name string, f api.FlashRequest) (api.Preview, error)
 	Flash(ctx context.Context, actor, name string, f api.FlashRequest) (api.Machine, error)
-	Cancel(ctx context.Context, actor, name string) (api.Machine, error)
+	Cancel(ctx context.Context, actor, name string, force bool) (api.Machine, error)
 	Events(ctx context.Context, name string) ([]api.Event, error)
 	Flashes(ctx context.Context, name string) ([]api.Flash, error)
 	Log(ctx context.Context, limit int) ([]api.LogEntry, error)
@@ -178,6 +178,9 @@ func (d *Dashboard) explain(r *http.Request, err error) (status int, text string
 		return http.StatusConflict, text
 	}
 	if _, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
+		return http.StatusConflict, text
+	}
+	if _, ok := errors.AsType[*fleet.ConflictError](err); ok {
 		return http.StatusConflict, text
 	}
 	status, level := http.StatusInternalServerError, slog.LevelError

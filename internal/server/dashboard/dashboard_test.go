@@ -239,6 +239,24 @@ func TestCancelAndRefusals(t *testing.T) {
 	if w := post(t, h, "/machines/b1-n02/cancel", nil); w.Code != 303 {
 		t.Errorf("cancel = %d; want 303", w.Code)
 	}
+	// One under way is cut off by its name alone.
+	m, err := r.at("b1-n03")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Writing = true
+	cut := url.Values{"force": {"1"}, "confirm": {"b1-n03"}}
+	if w := get(t, h, "/machines/b1-n03"); !strings.Contains(w.Body.String(), `name="force"`) {
+		t.Error("the page of a machine that is written offers no way to cut it off")
+	}
+	for _, tt := range []struct {
+		form url.Values
+		want int
+	}{{nil, 409}, {url.Values{"force": {"1"}}, 422}, {url.Values{"force": {"1"}, "confirm": {"b1-n04"}}, 422}, {cut, 303}} {
+		if w := post(t, h, "/machines/b1-n03/cancel", tt.form); w.Code != tt.want {
+			t.Errorf("cancel with %v in mid-write = %d; want %d", tt.form, w.Code, tt.want)
+		}
+	}
 	if w := get(t, h, "/machines/b1-n02/cancel"); w.Code != 405 && w.Code != 404 {
 		t.Errorf("GET of cancel = %d; want a refusal", w.Code)
 	}

@@ -132,14 +132,17 @@ func (r *fakeRoom) Flash(_ context.Context, actor, key string, f api.FlashReques
 	return *m, nil
 }
 
-func (r *fakeRoom) Cancel(_ context.Context, _, key string) (api.Machine, error) {
+func (r *fakeRoom) Cancel(_ context.Context, _, key string, force bool) (api.Machine, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m, err := r.at(key)
 	if err != nil {
 		return api.Machine{}, err
 	}
-	m.State, m.Armed = api.MachineRegistered, nil
+	if m.Writing && !force {
+		return api.Machine{}, &fleet.BusyError{MAC: m.ID, What: "cancel"}
+	}
+	m.State, m.Armed, m.Writing = api.MachineRegistered, nil, false
 	return *m, r.refusal
 }
 

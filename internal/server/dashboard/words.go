@@ -81,6 +81,7 @@ func tail(n int, s string) string {
 func words() template.FuncMap {
 	return template.FuncMap{
 		"size": size, "rate": rate, "cut": cut, "path": machinePath, "clock": clock, "stamp": stamp, "seconds": seconds,
+		"lasts": func(n int) string { return seconds(time.Duration(n) * time.Second) },
 		"join":  func(list []string) string { return strings.Join(list, ", ") },
 		"short": func(digest string) string { return cut(13, strings.TrimPrefix(digest, "sha256:")) },
 	}

@@ -213,7 +213,7 @@ func TestCancel(t *testing.T) {
 	s := newScript(t)
 	cancel := func(sec int, ok bool) {
 		t.Helper()
-		_, err := Cancel(&s.m, "", at(sec))
+		_, err := Cancel(&s.m, "", false, at(sec))
 		if busy, typed := errors.AsType[*BusyError](err); typed == ok || typed && busy.Hint() == "" {
 			t.Fatalf("Cancel at %d s = %v; want ok: %v", sec, err, ok)
 		}
@@ -236,11 +236,45 @@ func TestCancel(t *testing.T) {
 	if _, err := Arm(&s.m, api.Armed{Plan: plan("p4")}, at(12)); err == nil {
 		t.Error("Arm in mid-write = nil; want a BusyError")
 	}
-	if Forget(&s.m, at(12)) == nil {
+	if Forget(&s.m, false, at(12)) == nil {
 		t.Error("Forget in mid-write = nil; want a BusyError")
 	}
 	cancel(71, true) // silent for a minute: the machine is gone
 	s.boot(72, false)
+}
+
+// By force an operator is rid of a flash under way, and the agent hears of it.
+func TestCancelByForce(t *testing.T) {
+	for name, e := range map[string]api.Event{
+		"writing": {Seq: 2, Step: StepFlash, State: api.StateProgress, Progress: &api.Progress{Phase: "write", Done: 43, Total: 100}},
+		"live":    {Seq: 2, Step: "handoff", State: api.StateDone, Live: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t)
+			s.arm(0, "p1")
+			s.hello(1, "s1", api.ActionFlash)
+			s.report(2, true, report("s1", "p1", event(1, StepFlash, api.StateStart), e))
+			held := s.m
+			if _, err := Cancel(&s.m, "", false, at(3)); err == nil || !strings.Contains(err.(*BusyError).Hint(), "gild cancel --force") {
+				t.Errorf("Cancel = %v; want a refusal that names the way out", err)
+			}
+			events, err := Cancel(&s.m, "", true, at(3))
+			if err != nil || s.m.Armed != nil || s.m.Writing || s.m.Live || !strings.Contains(s.m.Message, "does not boot until it is flashed again") {
+				t.Fatalf("Cancel by force = %v, %v, left %+v; want it disarmed and told what that means", events, err, s.m)
+			}
+			s.report(4, false, report("s1", "p1", sealed(3, "p1")))
+			s.boot(5, false)
+			s.arm(6, "p2")
+			s.report(7, false, report("s1", "p1", event(4, StepFlash, api.StateStart)))
+
+			if err := Forget(&held, false, at(3)); err == nil || !strings.Contains(err.(*BusyError).Hint(), "gild machine rm --force") {
+				t.Errorf("Forget = %v; want a refusal that names the way out", err)
+			}
+			if err := Forget(&held, true, at(3)); err != nil {
+				t.Errorf("Forget by force = %v", err)
+			}
+		})
+	}
 }
 
 func TestCancelAfterFailure(t *testing.T) {
@@ -248,7 +282,7 @@ func TestCancelAfterFailure(t *testing.T) {
 	s.arm(0, "p1")
 	s.hello(1, "s1", api.ActionFlash)
 	s.report(2, true, report("s1", "p1", event(1, StepFlash, api.StateStart), event(2, StepFlash, api.StateFailed)))
-	if _, err := Cancel(&s.m, "", at(3)); err != nil {
+	if _, err := Cancel(&s.m, "", false, at(3)); err != nil {
 		t.Fatalf("Cancel of a failed flash = %v; want nil", err)
 	}
 	if !strings.Contains(s.m.Message, "may not boot") {

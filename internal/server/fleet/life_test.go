@@ -239,7 +239,7 @@ func TestFlashes(t *testing.T) {
 		events = append(events, more...)
 	}
 	add(Arm(&s.m, api.Armed{Plan: plan("p1"), By: "operator:eva", IdentityName: "web"}, at(0)))
-	add(Cancel(&s.m, "", at(1)))
+	add(Cancel(&s.m, "", false, at(1)))
 	add(Arm(&s.m, api.Armed{Plan: plan("p2")}, at(2)))
 	_, more := Hello(&s.m, hello("s1"), "", false, at(3))
 	add(more, nil)

@@ -62,7 +62,7 @@ func TestLive(t *testing.T) {
 		t.Errorf("progress %v, system %v; want 60 and a disk of which nothing is said", m.Progress, m.System)
 	}
 	var busy *BusyError
-	if _, err := Cancel(m, "", now); !errors.As(err, &busy) || !busy.Live {
+	if _, err := Cancel(m, "", false, now); !errors.As(err, &busy) || !busy.Live {
 		t.Errorf("Cancel() of a live machine = %v; want that its system runs from that disk", err)
 	}
 	if _, err := Arm(m, armed, now); !errors.As(err, &busy) {

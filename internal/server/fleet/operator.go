@@ -18,14 +18,18 @@ type BusyError struct {
 }
 
 func (e *BusyError) Error() string {
-	at := ""
-	if e.Done != nil && e.Done.Total > 0 {
-		at = fmt.Sprintf(" (%s, %d %%)", e.Done.Phase, int64(100*(float64(e.Done.Done)/float64(e.Done.Total))))
-	}
 	if e.Live {
-		return fmt.Sprintf("cannot %s %s: its system runs from a disk that is still being written%s", e.What, e.MAC, at)
+		return fmt.Sprintf("cannot %s %s: its system runs from a disk that is still being written%s", e.What, e.MAC, howFar(e.Done))
 	}
-	return fmt.Sprintf("cannot %s %s: its disk is being written%s and would not boot if left now", e.What, e.MAC, at)
+	return fmt.Sprintf("cannot %s %s: its disk is being written%s and would not boot if left now", e.What, e.MAC, howFar(e.Done))
+}
+
+// howFar is how far a flash is, for the middle of a sentence.
+func howFar(p *api.Progress) string {
+	if p == nil || p.Total <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%s, %d %%)", p.Phase, int64(100*(float64(p.Done)/float64(p.Total))))
 }
 
 func busy(m *api.Machine, what string) *BusyError {
@@ -34,7 +38,11 @@ func busy(m *api.Machine, what string) *BusyError {
 
 // Hint says what the operator can do.
 func (e *BusyError) Hint() string {
-	return fmt.Sprintf("wait until it has ended; if the machine is dead, try again when it has been silent for %d seconds", int(SilentAfter.Seconds()))
+	cut := "gild cancel --force " + e.MAC
+	if e.What == "delete" {
+		cut = "gild machine rm --force " + e.MAC
+	}
+	return "wait until it has ended, or cut it off: " + cut + " leaves a disk that does not boot until it is flashed again"
 }
 
 // ConflictError says that something is no longer, or already, as the operator
@@ -112,29 +120,37 @@ func cancelled(why string) api.Event {
 
 // Cancel takes an arm back. It works until the agent has reported its first
 // write, and again once the agent has failed or fallen silent: the disk is
-// then half written and the message says so. Cancelling a machine that is not
-// armed changes nothing.
-func Cancel(m *api.Machine, actor string, now time.Time) ([]api.Event, error) {
+// then half written and the message says so. force does it also under a live
+// agent, which is told at its next word and stops. Cancelling a machine that is
+// not armed changes nothing.
+func Cancel(m *api.Machine, actor string, force bool, now time.Time) ([]api.Event, error) {
 	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
 	t.lapse()
 	if m.Armed == nil {
 		return t.events, nil
 	}
-	if writing(m, now) {
+	live := writing(m, now)
+	if live && !force {
 		return nil, busy(m, "cancel")
 	}
 	e := cancelled("cancelled: boots its local disk")
 	e.Plan = m.Armed.Plan.ID
-	if m.Writing {
+	switch {
+	case live && m.Live:
+		e.Message = "cancelled by force under its running system" + howFar(m.Progress) + ": what is not on the disk yet is lost to that system, and the disk does not boot until it is flashed again"
+	case live:
+		e.Message = "cancelled by force while its disk was being written" + howFar(m.Progress) + ": the disk does not boot until it is flashed again"
+	case m.Writing:
 		e.Message = "cancelled after the flash had begun: the disk may not boot until it is flashed again"
 	}
 	t.disarm(api.MachineRegistered, e)
 	return t.events, nil
 }
 
-// Forget reports whether the machine's record may be dropped.
-func Forget(m *api.Machine, now time.Time) error {
-	if writing(m, now) {
+// Forget reports whether the machine's record may be dropped: force drops it
+// also under a live agent, which is told at its next word and stops.
+func Forget(m *api.Machine, force bool, now time.Time) error {
+	if !force && writing(m, now) {
 		return busy(m, "delete")
 	}
 	return nil

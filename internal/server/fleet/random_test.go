@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -53,8 +54,14 @@ func (w *world) step() error {
 	case 0:
 		events = w.arm(now)
 	case 1:
-		w.note("cancel")
-		events, _ = Cancel(&w.m, "", now)
+		force := w.rng.IntN(2) == 0
+		w.note("cancel, force %v", force)
+		// Whatever others do, the operator has the last word.
+		if events, err = Cancel(&w.m, "", force, now); !force {
+			err = nil
+		} else if err == nil && w.m.Armed != nil {
+			err = errors.New("armed after a forced cancel")
+		}
 	case 2:
 		w.note("seen")
 		events = Seen(&w.m, Sighting{MAC: mac, Source: Source(w.rng.IntN(3)), Message: "seen", Cause: []string{"", "arch"}[w.rng.IntN(2)]}, now)

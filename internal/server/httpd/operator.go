@@ -27,10 +27,12 @@ type Control interface {
 	// Edit refuses when the spec is not of the revision that was read; empty:
 	// whatever it is.
 	Edit(ctx context.Context, actor, name, revision string, spec api.Spec) (api.Machine, error)
-	Delete(ctx context.Context, actor, name string) error
+	// Delete and Cancel refuse while a live agent writes the disk, unless they
+	// are forced: the disk does not boot then.
+	Delete(ctx context.Context, actor, name string, force bool) error
 	Preview(ctx context.Context, name string, f api.FlashRequest) (api.Preview, error)
 	Flash(ctx context.Context, actor, name string, f api.FlashRequest) (api.Machine, error)
-	Cancel(ctx context.Context, actor, name string) (api.Machine, error)
+	Cancel(ctx context.Context, actor, name string, force bool) (api.Machine, error)
 	Events(ctx context.Context, name string) ([]api.Event, error)
 	Flashes(ctx context.Context, name string) ([]api.Flash, error)
 	Applied(ctx context.Context) (api.Applied, error)
@@ -68,6 +70,10 @@ type Operator struct {
 type (
 	byName struct {
 		Name string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
+	}
+	forceInput struct {
+		Name  string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
+		Force bool   `query:"force" doc:"also while its disk is being written: the agent stops at its next word, and the disk does not boot"`
 	}
 	flashInput struct {
 		Name string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
@@ -150,8 +156,8 @@ func (o *Operator) records(r operations) {
 		return o.Control.Edit(ctx, actor(ctx), in.Name, in.Revision, in.Body)
 	})
 	huma.Register(r.api, operation(http.MethodDelete, api.PathMachine, "delete-machine", "Forget a machine"),
-		func(ctx context.Context, in *byName) (*struct{}, error) {
-			return nil, r.problem(ctx, o.Control.Delete(ctx, actor(ctx), in.Name))
+		func(ctx context.Context, in *forceInput) (*struct{}, error) {
+			return nil, r.problem(ctx, o.Control.Delete(ctx, actor(ctx), in.Name, in.Force))
 		})
 	handle(r, http.MethodGet, api.PathMachineEvents, "list-events", "The past of one machine", func(ctx context.Context, in *byName) (api.Events, error) {
 		events, err := o.Control.Events(ctx, in.Name)
@@ -167,8 +173,8 @@ func (o *Operator) flashes(r operations) {
 	handle(r, http.MethodPost, api.PathFlash, "flash-machine", "Arm a machine for one flash", func(ctx context.Context, in *flashInput) (api.Machine, error) {
 		return o.Control.Flash(ctx, actor(ctx), in.Name, in.Body)
 	})
-	handle(r, http.MethodPost, api.PathCancel, "cancel-machine", "Take an arm back", func(ctx context.Context, in *byName) (api.Machine, error) {
-		return o.Control.Cancel(ctx, actor(ctx), in.Name)
+	handle(r, http.MethodPost, api.PathCancel, "cancel-machine", "Take an arm back", func(ctx context.Context, in *forceInput) (api.Machine, error) {
+		return o.Control.Cancel(ctx, actor(ctx), in.Name, in.Force)
 	})
 	handle(r, http.MethodGet, api.PathFlashes, "list-flashes", "The flashes of one machine, the newest first", func(ctx context.Context, in *byName) (api.Flashes, error) {
 		flashes, err := o.Control.Flashes(ctx, in.Name)

@@ -255,9 +255,14 @@ func TestCancelByForce(t *testing.T) {
 			s.hello(1, "s1", api.ActionFlash)
 			s.report(2, true, report("s1", "p1", event(1, StepFlash, api.StateStart), e))
 			held := s.m
-			if _, err := Cancel(&s.m, "", false, at(3)); err == nil || !strings.Contains(err.(*BusyError).Hint(), "gild cancel --force") {
-				t.Errorf("Cancel = %v; want a refusal that names the way out", err)
+			refused := func(err error, wayOut string) {
+				t.Helper()
+				if busy, ok := errors.AsType[*BusyError](err); !ok || !strings.Contains(busy.Hint(), wayOut) {
+					t.Errorf("without force = %v; want a refusal that names %s", err, wayOut)
+				}
 			}
+			_, err := Cancel(&s.m, "", false, at(3))
+			refused(err, "gild cancel --force")
 			events, err := Cancel(&s.m, "", true, at(3))
 			if err != nil || s.m.Armed != nil || s.m.Writing || s.m.Live || !strings.Contains(s.m.Message, "does not boot until it is flashed again") {
 				t.Fatalf("Cancel by force = %v, %v, left %+v; want it disarmed and told what that means", events, err, s.m)
@@ -267,9 +272,7 @@ func TestCancelByForce(t *testing.T) {
 			s.arm(6, "p2")
 			s.report(7, false, report("s1", "p1", event(4, StepFlash, api.StateStart)))
 
-			if err := Forget(&held, false, at(3)); err == nil || !strings.Contains(err.(*BusyError).Hint(), "gild machine rm --force") {
-				t.Errorf("Forget = %v; want a refusal that names the way out", err)
-			}
+			refused(Forget(&held, false, at(3)), "gild machine rm --force")
 			if err := Forget(&held, true, at(3)); err != nil {
 				t.Errorf("Forget by force = %v", err)
 			}

@@ -18,7 +18,8 @@ const (
 	fetching               // claimed by the worker that brings it
 	landing                // its bytes are on their way to the disk
 	written                // on the disk, or in its cache, or held in memory
-	proving                // being read back while others still arrive, or found wrong
+	proving                // being read back, and before that perhaps written again
+	wrong                  // read back other than written
 	verified               // read from the medium and found right
 	owned                  // written to by the system that runs from the disk
 )
@@ -48,14 +49,14 @@ type chunkMap struct {
 	absent  int   // no absent data chunk lies before it
 	zero    int   // no absent chunk of zeros lies before it
 	look    int   // no unknown chunk lies before it
-	landed  int   // chunks written and not yet taken to be proved
 	zeroed  bool  // no zeroing is under way or to come
 	brought bool  // all that was to be fetched has been claimed
 
+	proof // proof.go
+
 	// What a system that runs from the disk does to it: overwrite.go.
 	over  map[int]*overwrite
-	hurry []int  // to be proved now: a write waits for that
-	early bitmap // proved while something was still being zeroed
+	hurry []int  // to be proved now: somebody waits for that
 	seen  bitmap // found right when the system read it, and not proved yet
 	sees  bitmap // being looked at for that
 }
@@ -63,7 +64,7 @@ type chunkMap struct {
 // newChunkMap starts with everything absent, but for held chunks of zeros:
 // those are zero in memory already.
 func newChunkMap(t *golden.Table, held *heldChunks) *chunkMap {
-	m := &chunkMap{table: t, held: held, state: make([]state, t.Len()), over: map[int]*overwrite{}, early: newBitmap(t.Len()), seen: newBitmap(t.Len()), sees: newBitmap(t.Len())}
+	m := &chunkMap{table: t, held: held, state: make([]state, t.Len()), over: map[int]*overwrite{}, proof: newProof(t.Len()), seen: newBitmap(t.Len()), sees: newBitmap(t.Len())}
 	m.changed.L = &m.mu
 	for i := range m.state {
 		m.state[i] = absent
@@ -271,8 +272,11 @@ func (m *chunkMap) set(i int, s state) {
 
 // put is set for those who hold m.mu.
 func (m *chunkMap) put(i int, s state) {
-	if m.state[i] == unknown || m.state[i] == examining {
+	switch m.state[i] {
+	case unknown, examining:
 		m.open--
+	case proving:
+		m.proofs--
 	}
 	if s >= verified {
 		s = m.settleOverwrite(i, s)
@@ -284,6 +288,8 @@ func (m *chunkMap) put(i int, s state) {
 		m.absent = min(m.absent, i)
 	case written:
 		m.landed++
+	case wrong:
+		m.bad = append(m.bad, i)
 	case verified:
 		m.early.put(i, !m.zeroed)
 	}
@@ -294,32 +300,6 @@ func (m *chunkMap) get(i int) state {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state[i]
-}
-
-// isProved reports whether chunk i was proved for good.
-func (m *chunkMap) isProved(i int) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.state[i] == verified && !m.early.has(i)
-}
-
-// landing takes the chunks that were written, held ones aside, to be proved,
-// as soon as there are least of them. None is taken while there is zeroing: see
-// writeAll.
-func (m *chunkMap) landing(least int) (chunks []int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.landed < least || !m.zeroed {
-		return nil
-	}
-	m.landed = 0
-	for i, s := range m.state {
-		if s == written && !m.held.holds(i) {
-			m.state[i] = proving
-			chunks = append(chunks, i)
-		}
-	}
-	return chunks
 }
 
 // demand puts chunk i before all others and waits until it is on the disk, or
@@ -337,7 +317,8 @@ func (m *chunkMap) demand(ctx context.Context, i int) error {
 	})
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.urgent = slices.DeleteFunc(m.urgent, func(k int) bool { return k == i })
+	at := slices.Index(m.urgent, i) // others may wait for it too
+	m.urgent = slices.Delete(m.urgent, at, at+1)
 	if !done {
 		return context.Cause(ctx)
 	}

@@ -23,7 +23,6 @@ type Flight struct {
 	chunks  *chunkMap
 	held    *heldChunks
 	survey  *survey
-	wrong   wrongChunks
 	source  *patientSource
 	disk    *watchedDisk // what Job.Disk is from now on
 	meter   *meter
@@ -37,9 +36,10 @@ type Flight struct {
 	ready  chan struct{} // closed when live is set
 	over   chan struct{} // closed when Run ends
 	fail   context.CancelCauseFunc
-	astray atomic.Bool // a write was found to have gone wrong before the read-back
 	lately *lately
 	demand pressure
+	// serving are those who prove and mend what the system waits for.
+	serving errgroup.Group
 }
 
 // New prepares a flight and touches nothing. It returns an ErrUnfit when disk

@@ -48,7 +48,7 @@ func (f *Flight) follow(ctx context.Context, landed <-chan struct{}) error {
 		if f.busy() {
 			side = 1
 		}
-		if err := f.examine(ctx, chunks, side, f.proved); err != nil {
+		if err := f.examine(ctx, chunks, side, f.chunks.beginProof, f.proved); err != nil {
 			return err
 		}
 	}

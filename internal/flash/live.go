@@ -58,11 +58,8 @@ func (f *Flight) goLive(ctx context.Context) error {
 	}
 	f.demand.begin(time.Now())
 	f.live = &Live{Flight: f, ctx: ctx, medium: medium, held: held}
-	go func() {
-		if err := f.proveHurried(ctx); err != nil && ctx.Err() == nil {
-			f.fail(err)
-		}
-	}()
+	f.serve(ctx, f.proveHurried)
+	f.serve(ctx, f.mendAtOnce)
 	close(f.ready)
 	return nil
 }
@@ -280,14 +277,26 @@ func (f *Flight) layAround(i int, raw []byte, own *bitmap) error {
 			return err
 		}
 		f.meter.repaired.Add(1)
-		f.astray.Store(true)
+		f.chunks.strayed()
 		parts = wrong
 	}
 	return fmt.Errorf("byte %d and following of the disk read back other than written, twice: %w", parts[0].off, ErrMedium)
 }
 
-// proveHurried proves chunks that writes of the system wait for, until ctx is
-// done.
+// serve runs do beside the flight, until the system has moved: what do does the
+// system waits for.
+func (f *Flight) serve(ctx context.Context, do func(context.Context) error) {
+	f.serving.Go(func() error {
+		err := do(ctx)
+		if err != nil && ctx.Err() == nil {
+			f.fail(err)
+		}
+		return err
+	})
+}
+
+// proveHurried proves chunks that somebody waits for. It needs nobody but the
+// disk, and is not held up by a chunk that has to be fetched again.
 func (f *Flight) proveHurried(ctx context.Context) error {
 	for {
 		chunks := f.chunks.hurried(ctx)
@@ -297,18 +306,21 @@ func (f *Flight) proveHurried(ctx context.Context) error {
 		if err := f.Disk.Flush(); err != nil {
 			return fmt.Errorf("flushing data to be read back: %w", err)
 		}
-		if err := f.examine(ctx, chunks, readers, f.proved); err != nil {
+		if err := f.examine(ctx, chunks, readers, f.chunks.beginProof, f.proved); err != nil {
 			return err
 		}
-		for wrong := f.wrong.take(); len(wrong) > 0; wrong = f.wrong.take() {
-			f.meter.repaired.Add(int64(len(wrong)))
-			f.astray.Store(true)
-			if err := f.rewrite(ctx, wrong); err != nil {
-				return err
-			}
-			if err := f.examine(ctx, wrong, readers, f.proved); err != nil {
-				return err
-			}
+	}
+}
+
+// mendAtOnce mends what reads back wrong, whoever has found it.
+func (f *Flight) mendAtOnce(ctx context.Context) error {
+	for {
+		claimed := f.chunks.claimWrong(ctx, true)
+		if len(claimed) == 0 {
+			return context.Cause(ctx)
+		}
+		if err := f.mend(ctx, claimed); err != nil {
+			return err
 		}
 	}
 }
@@ -336,6 +348,14 @@ func (l *Live) settle(ctx context.Context) error {
 	l.settling.Lock()
 	defer l.settling.Unlock()
 	l.settled = true
+	// Nobody waits for a proof any more, and none may be under way in the seal.
+	l.chunks.dismiss()
+	if err := l.serving.Wait(); err != nil {
+		return err
+	}
+	if err := l.mendAll(ctx); err != nil {
+		return err
+	}
 	extents := slices.Clone(l.held)
 	sector := l.SectorSize()
 	extents[0] = extent{int64(sector), extents[0].data[sector:]}

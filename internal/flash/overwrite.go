@@ -3,7 +3,6 @@ package flash
 import (
 	"context"
 	"math/bits"
-	"slices"
 )
 
 // A system that runs from the disk while the image still arrives sees it as if
@@ -62,10 +61,7 @@ func (m *chunkMap) beginWrite(ctx context.Context, i, sectors int, trusting bool
 		case s >= verified || trusting && s == written:
 			m.state[i] = owned
 		case s >= written:
-			if !slices.Contains(m.hurry, i) {
-				m.hurry = append(m.hurry, i)
-				m.changed.Broadcast()
-			}
+			m.hasten(i)
 			return false
 		case s == landing:
 			return false
@@ -152,41 +148,6 @@ func (m *chunkMap) settleOverwrite(i int, s state) state {
 	return owned
 }
 
-// hurried returns chunks that a write waits for, now proving, with some of
-// those that follow each: where one was written to, the next often is too.
-func (m *chunkMap) hurried(ctx context.Context) (chunks []int) {
-	const follow = 32
-	m.await(ctx, func() bool {
-		for _, first := range m.hurry {
-			for i := first; i < min(first+follow, len(m.state)); i++ {
-				if m.state[i] == written && !m.held.holds(i) {
-					m.state[i] = proving
-					chunks = append(chunks, i)
-				}
-			}
-		}
-		m.hurry = m.hurry[:0]
-		return len(chunks) > 0
-	})
-	return chunks
-}
-
-// proved takes note of what chunk i read back as. It reports whether that
-// counts: of a chunk that a system has written to since, nothing can be told.
-func (m *chunkMap) proved(i int, right bool) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case m.state[i] == owned:
-		return false
-	case right:
-		m.put(i, verified)
-	default:
-		m.put(i, proving)
-	}
-	return true
-}
-
 // beginLook lets one reader at a time look at chunk i, which has landed. It
 // reports false when the chunk has come further meanwhile, or ctx is done;
 // otherwise endLook must follow.
@@ -214,22 +175,6 @@ func (m *chunkMap) endLook(i int, right bool) {
 	m.sees.put(i, false)
 	m.seen.put(i, right && (m.state[i] == written || m.state[i] == proving))
 	m.changed.Broadcast()
-}
-
-// waitProved waits until chunk i was proved.
-func (m *chunkMap) waitProved(ctx context.Context, i int) error {
-	done := false
-	m.await(ctx, func() bool {
-		if done = m.state[i] >= verified; !done && !slices.Contains(m.hurry, i) {
-			m.hurry = append(m.hurry, i)
-			m.changed.Broadcast()
-		}
-		return done
-	})
-	if !done {
-		return context.Cause(ctx)
-	}
-	return nil
 }
 
 // bitmap is a set of the numbers below n.

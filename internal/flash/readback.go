@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,13 +24,7 @@ func (f *Flight) readBack(ctx context.Context) error {
 	if err := f.prove(ctx, f.toReadBack()); err != nil {
 		return err
 	}
-	if err := f.mend(ctx); err != nil {
-		return err
-	}
-	if f.astray.Load() {
-		return f.proveAll(ctx)
-	}
-	return nil
+	return f.mendAll(ctx)
 }
 
 // toReadBack lists what Verify asks for. Held chunks are not on the disk yet,
@@ -40,7 +33,7 @@ func (f *Flight) readBack(ctx context.Context) error {
 func (f *Flight) toReadBack() []int {
 	var chunks []int
 	for _, i := range f.onDisk() {
-		if f.chunks.isProved(i) || f.wrong.has(i) {
+		if f.chunks.isProved(i) {
 			continue
 		}
 		if f.Verify == VerifyFull || f.Verify == VerifySample && i%sampleEvery == 0 {
@@ -50,39 +43,57 @@ func (f *Flight) toReadBack() []int {
 	return chunks
 }
 
-// prove reads the chunks back and notes which are wrong.
+// prove reads the chunks back, those that were proved before once more. What is
+// wrong is then to be mended.
 func (f *Flight) prove(ctx context.Context, chunks []int) error {
 	f.meter.expect(f.bytesOf(chunks))
-	return f.examine(ctx, chunks, readers, func(i int, right bool) error {
+	begin := func(i int) bool {
 		_, length := f.table.Extent(i)
 		f.meter.done.Add(length)
-		return f.proved(i, right)
-	})
+		return f.chunks.beginProofAgain(i)
+	}
+	return f.examine(ctx, chunks, readers, begin, f.proved)
 }
 
 // proved takes note of what chunk i reads back as.
 func (f *Flight) proved(i int, right bool) error {
-	if f.chunks.proved(i, right) && !right {
+	if f.chunks.proved(i, right) {
 		off, length := f.table.Extent(i)
-		return f.wrong.add(i, off, length)
+		return fmt.Errorf("%d bytes at byte %d of the disk read back other than written, twice: %w", length, off, ErrMedium)
 	}
 	return nil
 }
 
-// mend writes again what was read back wrong: disks do remap a bad sector on
-// the second write. Where a write went astray it may have hit a chunk that was
-// proved before, so every chunk is read back after that, whatever Verify says.
-func (f *Flight) mend(ctx context.Context) error {
-	for wrong := f.wrong.take(); len(wrong) > 0; wrong = f.wrong.take() {
-		f.meter.repaired.Add(int64(len(wrong)))
-		if err := f.rewrite(ctx, wrong); err != nil {
-			return err
+// mend writes chunks again that read back wrong, and reads them back: disks do
+// remap a bad sector on the second write.
+func (f *Flight) mend(ctx context.Context, claimed []int) error {
+	f.meter.repaired.Add(int64(len(claimed)))
+	if err := f.rewrite(ctx, claimed); err != nil {
+		return err
+	}
+	return f.examine(ctx, claimed, readers, anyChunk, f.proved)
+}
+
+// mendAll mends until nothing is wrong. Where a write went astray it may have
+// hit a chunk that was proved before, so every chunk is read back after that,
+// whatever Verify says.
+func (f *Flight) mendAll(ctx context.Context) error {
+	for {
+		for claimed := f.chunks.claimWrong(ctx, false); len(claimed) > 0; claimed = f.chunks.claimWrong(ctx, false) {
+			if err := f.mend(ctx, claimed); err != nil {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !f.chunks.takeAstray() {
+			return nil
 		}
 		if err := f.prove(ctx, f.onDisk()); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // proveAll reads back whatever the disk should hold, and mends it.
@@ -90,7 +101,7 @@ func (f *Flight) proveAll(ctx context.Context) error {
 	if err := f.prove(ctx, f.onDisk()); err != nil {
 		return err
 	}
-	return f.mend(ctx)
+	return f.mendAll(ctx)
 }
 
 // onDisk lists the chunks that the disk should hold by now: all but those that
@@ -136,9 +147,12 @@ func (f *Flight) rewrite(ctx context.Context, chunks []int) error {
 	return nil
 }
 
-// examine reads chunks from the medium, so many side by side, and tells of each
-// whether it is what the image says.
-func (f *Flight) examine(ctx context.Context, chunks []int, side int, tell func(i int, right bool) error) error {
+// anyChunk begins with every chunk.
+func anyChunk(int) bool { return true }
+
+// examine reads those chunks from the medium that begin reports true for, so
+// many side by side, and tells of each whether it is what the image says.
+func (f *Flight) examine(ctx context.Context, chunks []int, side int, begin func(i int) bool, tell func(i int, right bool) error) error {
 	if len(chunks) == 0 {
 		return nil
 	}
@@ -156,6 +170,9 @@ func (f *Flight) examine(ctx context.Context, chunks []int, side int, tell func(
 			for i, ok := next(); ok; i, ok = next() {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
+				}
+				if !begin(i) {
+					continue
 				}
 				right, err := f.holds(medium, i, buf)
 				if err == nil {
@@ -240,41 +257,3 @@ func counter(values []int) func() (int, bool) {
 // ErrMedium is wrapped by the errors that Run returns when bytes read back other
 // than they were written, and did so again when they were written once more.
 var ErrMedium = errors.New("replace the disk")
-
-// wrongChunks are the chunks that read back other than written.
-type wrongChunks struct {
-	mu    sync.Mutex
-	found []int
-	ever  map[int]bool
-}
-
-// add takes note of chunk i. That one chunk is wrong a second time is the
-// disk's last word.
-func (w *wrongChunks) add(i int, off, length int64) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.ever[i] {
-		return fmt.Errorf("%d bytes at byte %d of the disk read back other than written, twice: %w", length, off, ErrMedium)
-	}
-	if w.ever == nil {
-		w.ever = map[int]bool{}
-	}
-	w.ever[i] = true
-	w.found = append(w.found, i)
-	return nil
-}
-
-func (w *wrongChunks) has(i int) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.ever[i]
-}
-
-// take returns those not taken before.
-func (w *wrongChunks) take() []int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	found := w.found
-	w.found = nil
-	return found
-}

@@ -20,7 +20,11 @@ func (s *simulation) meanwhile() {
 
 // step is one thing that happens.
 func (s *simulation) step() {
-	switch s.rnd.IntN(9) {
+	if s.serving {
+		s.serves()
+		return
+	}
+	switch s.rnd.IntN(10) {
 	case 0, 1:
 		s.systemReads()
 	case 2, 3:
@@ -28,12 +32,32 @@ func (s *simulation) step() {
 	case 4:
 		s.fetches()
 	case 5:
-		s.zeroes()
-	case 6:
 		s.looks()
-	case 7:
-		s.proves()
-	case 8:
+	case 6:
+		s.proves(s.f.chunks.landing(1))
+	default:
+		s.serves()
+	}
+}
+
+// serves is one thing that happens for those who wait, whatever else does not
+// come on: the bringing of what is demanded, zeros, proofs and mending, and work
+// that was begun.
+func (s *simulation) serves() {
+	switch s.rnd.IntN(7) {
+	case 0:
+		s.errand()
+	case 1:
+		s.zeroes()
+	case 2:
+		s.proves(s.f.chunks.hurried(s.ctx))
+	case 3:
+		s.mends()
+	case 4:
+		s.systemReads()
+	case 5:
+		s.systemWrites()
+	default:
 		s.resumes()
 	}
 }
@@ -52,19 +76,19 @@ func (s *simulation) resumes() {
 }
 
 func (s *simulation) fetches() {
-	if s.rnd.IntN(2) == 0 {
-		span, look := s.f.chunks.claimUrgent(s.ctx)
-		for _, i := range span {
-			if look {
-				s.looksAt(i)
-			} else {
-				s.parked = append(s.parked, func() bool { return s.lands(i) })
-			}
-		}
-		return
-	}
 	for _, i := range s.f.chunks.claim(s.ctx, int64(s.rnd.IntN(300))) {
 		s.parked = append(s.parked, func() bool { return s.lands(i) })
+	}
+}
+
+func (s *simulation) errand() {
+	span, look := s.f.chunks.claimUrgent(s.ctx)
+	for _, i := range span {
+		if look {
+			s.looksAt(i)
+		} else {
+			s.parked = append(s.parked, func() bool { return s.lands(i) })
+		}
 	}
 }
 
@@ -111,35 +135,34 @@ func (s *simulation) looksAt(i int) {
 	})
 }
 
-func (s *simulation) proves() {
-	var chunks []int
-	switch {
-	case s.f.Verify == VerifyOff:
+// proves reads chunks back that were listed for that.
+func (s *simulation) proves(chunks []int) {
+	if s.f.Verify == VerifyOff {
 		return
-	case s.rnd.IntN(2) == 0:
-		chunks = s.f.chunks.landing(1)
-	default:
-		chunks = s.f.chunks.hurried(s.ctx)
 	}
 	_ = s.f.Disk.Flush()
 	for _, i := range chunks {
-		s.parked = append(s.parked, func() bool { return s.proof(i) })
+		s.parked = append(s.parked, func() bool { return !s.f.chunks.beginProof(i) || s.proof(i) })
 	}
 }
 
-// proof reads a chunk back, and mends it when it is wrong.
+// proof reads back a chunk that was claimed for that.
 func (s *simulation) proof(i int) bool {
 	right, _ := s.f.holds(simReader{s.disk}, i, make([]byte, simChunk))
-	if !s.came(s.f.proved(i, right)) || s.broken {
-		return true
+	return s.came(s.f.proved(i, right)) || s.broken
+}
+
+// mends writes again what was read back wrong.
+func (s *simulation) mends() {
+	for _, i := range s.f.chunks.claimWrong(s.ctx, false) {
+		s.parked = append(s.parked, func() bool {
+			off, n := s.table.Extent(i)
+			_, _ = s.disk.WriteAt(s.image[off:off+n], off)
+			_ = s.disk.Flush()
+			s.parked = append(s.parked, func() bool { return s.proof(i) })
+			return true
+		})
 	}
-	for _, i := range s.f.wrong.take() {
-		s.f.astray.Store(true) // as proveHurried does
-		off, n := s.table.Extent(i)
-		_, _ = s.disk.WriteAt(s.image[off:off+n], off)
-		s.parked = append(s.parked, func() bool { return s.proof(i) })
-	}
-	return true
 }
 
 // span is a random range of whole sectors within one chunk.
@@ -168,7 +191,10 @@ func (s *simulation) systemReads() {
 	s.reads = append(s.reads, under)
 	defer func() { s.reads = slices.DeleteFunc(s.reads, func(r *reading) bool { return r == under }) }()
 	s.mine++ // no lies that nobody could find
-	_, err := s.l.ReadAt(got, int64(off))
+	err := s.uses(func(l *Live) error {
+		_, err := l.ReadAt(got, int64(off))
+		return err
+	})
 	s.mine--
 	s.seen.reads++
 	if err == nil && len(s.strayed) == 0 && !mixed(got, want, s.model[off:off+n]) {
@@ -204,7 +230,10 @@ func (s *simulation) systemWrites() {
 	p := bytes.Repeat([]byte{s.tag}, n)
 	s.busy = append(s.busy, extent{int64(off), p})
 	s.mine++
-	_, err := s.l.WriteAt(p, int64(off))
+	err := s.uses(func(l *Live) error {
+		_, err := l.WriteAt(p, int64(off))
+		return err
+	})
 	s.mine--
 	s.busy = slices.DeleteFunc(s.busy, func(e extent) bool { return int(e.off) == off })
 	if err == nil {

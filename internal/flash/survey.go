@@ -32,7 +32,7 @@ func (f *Flight) scan(ctx context.Context) error {
 	f.chunks.doubt()
 	chosen := f.probes()
 	f.meter.expect(f.bytesOf(chosen))
-	err := f.examine(ctx, chosen, readers, func(i int, right bool) error {
+	err := f.examine(ctx, chosen, readers, anyChunk, func(i int, right bool) error {
 		f.found(i, right)
 		_, length := f.table.Extent(i)
 		f.meter.done.Add(length)

@@ -65,8 +65,9 @@ func mutations() []mutation {
 		{"what was zeroed is not read back", flashDir + "prepare.go", "return f.writeProven(ctx, zeros, func() error { return nil })", "return ctx.Err()"},
 		{"what reads back wrong passes", flashDir + "readback.go", "return f.table.Hash.Sum(raw) == f.table.Chunk(i).Hash, nil", "return true, nil"},
 		{"zeros that read back wrong pass", flashDir + "readback.go", "return allZero(raw), nil", "return true, nil"},
-		{"wrong twice passes", flashDir + "readback.go", "if w.ever[i] {", "if false {"},
-		{"what else a stray write hit is not looked for", flashDir + "readback.go", "f.prove(ctx, f.onDisk()); err != nil {\n\t\t\treturn err\n\t\t}\n\t}", "f.prove(ctx, wrong); err != nil {\n\t\t\treturn err\n\t\t}\n\t}"},
+		{"wrong twice passes", flashDir + "proof.go", "again = m.ever.has(i)", "again = false"},
+		{"what is being proved is proved by another too", flashDir + "proof.go", "case s != written:", "case s < written || s > proving:"},
+		{"what else a stray write hit is not looked for", flashDir + "readback.go", "if !f.chunks.takeAstray() {", "if f.chunks.takeAstray(); true {"},
 		{"what a stray write of the head hit is not looked for", flashDir + "seal.go", "f.writeProven(ctx, p, func() error { return f.proveAll(ctx) })", "f.writeProven(ctx, p, func() error { return nil })"},
 		{"what a stray LBA 0 hit is not looked for", flashDir + "seal.go", "if err := f.proveAll(ctx); err != nil {", "if err := error(nil); err != nil {"},
 		{"what is there already is written again", flashDir + "seal.go", "\t\t\twrong = append(wrong, e)\n\t\t}", "\t\t\twrong = extents\n\t\t}"},
@@ -85,7 +86,6 @@ func mutations() []mutation {
 		{"the image lands while a system writes", flashDir + "overwrite.go", "if over != nil && over.writing > 0 {\n\t\t\tover.closed", "if over != nil && false {\n\t\t\tover.closed"},
 		{"a system writes while the image lands", flashDir + "overwrite.go", "case s == landing:\n\t\t\treturn false", "case false:\n\t\t\treturn false"},
 		{"a system writes to what was not proved", flashDir + "overwrite.go", "case s >= verified || trusting && s == written:\n\t\t\tm.state[i]", "case s >= written:\n\t\t\tm.state[i]"},
-		{"what a system wrote to counts as proved wrong", flashDir + "overwrite.go", "case m.state[i] == owned:\n\t\treturn false", "case false:\n\t\treturn false"},
 		{"a system reads what was not proved", flashDir + "overwrite.go", "case s >= verified || trusting && s == written:\n\t\treturn", "case s >= written:\n\t\treturn"},
 		{"a system reads what was seen to be wrong", flashDir + "overwrite.go", "m.seen.put(i, right && (", "m.seen.put(i, (right || true) && ("},
 		{"what was seen right is right for ever", flashDir + "chunkmap.go", "m.seen.put(i, false)\n", "\n"},
@@ -93,7 +93,7 @@ func mutations() []mutation {
 		{"what a system overwrote is proved as the image's", flashDir + "chunkmap.go", "s = m.settleOverwrite(i, s)", "_ = s"},
 		flush("of what was laid around", "live.go", fail2+" the rest of chunk"),
 		{"what was laid around is not read back", flashDir + "live.go", "if f.Verify == VerifyOff || len(parts) == 0 {", "if f.Verify != 9 || len(parts) == 0 {"},
-		{"what a stray write around a system's hit is not looked for", flashDir + "live.go", "f.meter.repaired.Add(1)\n\t\tf.astray.Store(true)", "f.meter.repaired.Add(1)"},
+		{"what a stray write around a system's hit is not looked for", flashDir + "live.go", "f.meter.repaired.Add(1)\n\t\tf.chunks.strayed()", "f.meter.repaired.Add(1)"},
 		flush("of what a write waits for", "live.go", fail2+" data to be read back"),
 		{"a system writes past its move", flashDir + "live.go", "if l.settled {", "if false {"},
 		{"a live disk is sealed without its head", flashDir + "live.go", "if !f.live.settled {", "if false {"},
@@ -102,6 +102,9 @@ func mutations() []mutation {
 		{"a live disk's LBA 0 is not read back", flashDir + "live.go", "f.writeProven(ctx, gate, func() error { return f.closeGate(ctx) })", "writeFull(f.Disk, gate[0].data, 0)"},
 		{"a live disk's LBA 0 stays when it cannot be proved", flashDir + "live.go", "errors.Join(err, f.closeGate(ctx))", "err"},
 		{"what a stray write of a live disk's head hit is not looked for", flashDir + "live.go", "l.writeProven(ctx, extents, func() error { return l.proveAll(ctx) })", "l.writeProven(ctx, extents, func() error { return nil })"},
+		{"what a system waits for is mended in the end only", flashDir + "live.go", "f.serve(ctx, f.mendAtOnce)", "_ = f.mendAtOnce"},
+		{"what a system waits for is proved in the end only", flashDir + "proof.go", "m.hurry = append(m.hurry, i)\n", "_ = i\n"},
+		{"who gives up waiting takes the others' turn", flashDir + "chunkmap.go", "m.urgent = slices.Delete(m.urgent, at, at+1)", "m.urgent = slices.DeleteFunc(m.urgent[:len(m.urgent):len(m.urgent)], func(k int) bool { return k == m.urgent[at] })"},
 		{"a running system's source is given up", flashDir + "live.go", "job.Retry.Patience = -1", "_ = job"},
 		{"a running system's chunk is given up", flashDir + "worker.go", "n < attempts || w.Move != nil", "n < attempts"},
 
@@ -195,7 +198,7 @@ func (m mutation) likely() [][]string {
 	switch {
 	case strings.HasPrefix(m.file, goldenDir):
 		return [][]string{{"./" + goldenDir}}
-	case m.file == flashDir+"live.go", m.file == flashDir+"overwrite.go":
+	case m.file == flashDir+"live.go", m.file == flashDir+"overwrite.go", m.file == flashDir+"proof.go":
 		return [][]string{append(engine(), "-run", "Live")}
 	}
 	return nil

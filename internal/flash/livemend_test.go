@@ -1,0 +1,138 @@
+package flash
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+// withheld is a source that keeps back a frame of the blob until it is let go.
+type withheld struct {
+	*testImage
+	frame golden.Chunk
+	let   chan struct{}
+}
+
+func (s withheld) ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error) {
+	time.Sleep(50 * time.Millisecond) // it is what the engine waits for
+	if off < s.frame.Offset+s.frame.Length && s.frame.Offset < off+length {
+		select {
+		case <-s.let:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return s.testImage.ReadRange(ctx, off, length)
+}
+
+// A chunk that was found wrong while others still arrive is mended for the
+// system that waits for it, and not only when all have arrived.
+func TestLiveMendsForWhoWaits(t *testing.T) {
+	for _, writes := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			const size = 56 * mib
+			im := newGPTImage(t, size)
+			at, _ := im.Table.Extent(dataChunk(im, 20*mib))
+			want := flashed(t, make([]byte, size), im)
+			source := withheld{im, im.Table.Chunk(dataChunk(im, size-3*mib)), make(chan struct{})}
+			d := &lossyDisk{forgetfulDisk: forgetfulDisk{now: make([]byte, size), about: func(int64, int64) bool { return false }}, at: at}
+			f, err := New(Job{Image: im.Image, Source: source, Disk: d, Move: func(_ context.Context, settle func() error) error { return settle() }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := takeOff(ctx, f)
+			l, err := f.Live(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * startsFor) // all is there that comes, and was read back
+			if !d.lost {
+				t.Fatal("the disk has lost nothing: the test shows nothing")
+			}
+			served := make(chan error, 1)
+			go func() {
+				if writes {
+					copy(want[at:], bytes.Repeat([]byte{7}, sector))
+					_, err := l.WriteAt(want[at:at+sector], at)
+					served <- err
+					return
+				}
+				p := make([]byte, sector)
+				_, err := l.ReadAt(p, at)
+				if !bytes.Equal(p, want[at:at+sector]) {
+					t.Error("the system read other bytes than it should")
+				}
+				served <- err
+			}()
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			select {
+			case err := <-served:
+				if err != nil {
+					t.Error(err)
+				}
+			default:
+				t.Errorf("the system (writing: %v) still waits for a chunk that reads back wrong", writes)
+			}
+			close(source.let)
+			if err := <-ended; err != nil || !bytes.Equal(d.now, want) {
+				t.Errorf("Run() = %v; want nil, and the disk that the system saw", err)
+			}
+		})
+	}
+}
+
+// lossyDisk loses the first write of the chunk at one place.
+type lossyDisk struct {
+	forgetfulDisk
+	at   int64
+	lost bool
+}
+
+func (d *lossyDisk) WriteAt(p []byte, off int64) (int, error) {
+	if off == d.at && len(p) == golden.MinChunkSize && !d.lost {
+		d.lost = true
+		return len(p), nil
+	}
+	return d.forgetfulDisk.WriteAt(p, off)
+}
+
+// dataChunk is the first chunk from a byte on that is not zeros.
+func dataChunk(im *testImage, from int64) int {
+	i := int(from / im.Table.ChunkSize)
+	for im.Table.Zero(i) {
+		i++
+	}
+	return i
+}
+
+// Who gives up waiting for a chunk leaves it urgent for the others.
+func TestWhoGivesUpTakesNobodysTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		im := newTestImage(t, randomDisk(2, 4*mib), "none")
+		m := newChunkMap(im.Table, newHeldChunks(im.Table, sector))
+		i := dataChunk(im, 2*mib)
+		served := make(chan error, 1)
+		go func() { served <- m.demand(t.Context(), i) }()
+		synctest.Wait()
+		hasty, giveUp := context.WithCancel(t.Context())
+		giveUp()
+		if err := m.demand(hasty, i); err == nil {
+			t.Error("demand() = nil for one that has given up")
+		}
+		if span, _ := m.claimUrgent(hasty); len(span) != 1 || span[0] != i {
+			t.Errorf("claimUrgent() = %v; want chunk %d, which the other waits for", span, i)
+		}
+		m.set(i, written)
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,58 @@
+package flash
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// simPatience is how many things may happen for a system that waits until it
+// has to be served. There are few chunks, and each needs few steps.
+const simPatience = 20_000
+
+// uses is a call of the system. What would have to wait is mostly given up.
+// Where nothing else is under way, the system may wait: then it must be served
+// by those who serve waiters, though nothing else arrives.
+func (s *simulation) uses(call func(*Live) error) error {
+	if s.depth > 0 || len(s.busy) > 1 || len(s.reads) > 1 || s.rnd.IntN(4) > 0 {
+		return call(s.l)
+	}
+	ctx, giveUp := context.WithCancel(context.Background())
+	defer giveUp()
+	w := &simWait{s: s, mu: &s.f.chunks.mu, giveUp: giveUp}
+	s.f.chunks.changed.L = w
+	defer func() { s.f.chunks.changed.L = &s.f.chunks.mu }()
+	err := call(&Live{Flight: s.f, ctx: ctx, medium: s.l.medium, held: s.l.held})
+	if err != nil && !s.broken {
+		panic(fmt.Sprintf("the system waits for ever: %v; states %v", err, s.f.chunks.state))
+	}
+	if w.steps > 0 {
+		s.seen.waits++
+	}
+	return err
+}
+
+// simWait is the lock of the chunk map while somebody may wait for a change of
+// it: who gives it up to wait has others act meanwhile.
+type simWait struct {
+	s      *simulation
+	mu     *sync.Mutex
+	steps  int
+	giveUp context.CancelFunc
+}
+
+func (w *simWait) Lock() { w.mu.Lock() }
+
+func (w *simWait) Unlock() {
+	w.mu.Unlock()
+	s := w.s
+	if w.steps++; s.broken || w.steps > simPatience {
+		w.giveUp()
+	} else {
+		mine := s.mine
+		s.mine, s.serving, s.depth = 0, true, s.depth+1
+		s.serves()
+		s.mine, s.serving, s.depth = mine, false, s.depth-1
+	}
+	s.f.chunks.changed.Broadcast()
+}

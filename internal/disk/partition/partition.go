@@ -134,28 +134,6 @@ func ReadBehind(r io.ReaderAt, size int64, sector int) (*Table, error) {
 	return g.table(), nil
 }
 
-// DetectSectorSize finds the logical sector size that a GPT was written with, 512 or 4096, and
-// reports false when there is no GPT with a right checksum. An MBR does not tell its sector size.
-func DetectSectorSize(r io.ReaderAt, size int64) (sector int, ok bool) {
-	// 4096 goes first: a new 512-byte table overwrites a stale header at byte 4096 with its entries,
-	// while a new 4096-byte table may leave a stale header at byte 512, inside its LBA 0.
-	for _, sector := range []int{4096, 512} {
-		if d, err := newDisk(r, size, sector); err == nil {
-			if _, err := readHeader(d, 1); err == nil {
-				return sector, true
-			}
-		}
-	}
-	for _, sector := range []int{4096, 512} {
-		if d, err := newDisk(r, size, sector); err == nil {
-			if _, err := readHeader(d, d.sectors-1); err == nil {
-				return sector, true
-			}
-		}
-	}
-	return 0, false
-}
-
 // disk reads whole sectors of a disk and refuses what lies outside.
 type disk struct {
 	r       io.ReaderAt

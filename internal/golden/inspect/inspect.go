@@ -110,9 +110,16 @@ func (l *look) decide(what, format string, args ...any) {
 
 // table reads the partition table.
 func (l *look) table(size int64) {
-	sector, ok := partition.DetectSectorSize(l.disk, size)
-	if !ok {
-		sector = 512 // an MBR does not tell; almost every disk has these
+	sector := 512 // an MBR does not tell; almost every disk has these
+	switch sizes, sure := partition.SectorSizes(l.disk, size); {
+	case len(sizes) > 0 && !sure:
+		l.doubt(golden.Doubt{
+			About: "the sector size", Alternatives: []string{fmt.Sprintf("%d bytes", sizes[1])},
+			Why: fmt.Sprintf("there is a sound GPT for each of two, and the one of %d bytes is taken", sizes[0]),
+		})
+		fallthrough
+	case len(sizes) > 0:
+		sector = sizes[0]
 	}
 	l.found.Disk = golden.Disk{Size: size, SectorSize: sector, Scheme: string(partition.None)}
 	t, err := partition.Read(l.disk, size, sector)

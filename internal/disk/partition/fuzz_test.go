@@ -100,5 +100,8 @@ func FuzzDetectSectorSize(f *testing.F) {
 		if ok && len(b) < 2*sector {
 			t.Fatalf("DetectSectorSize() = %d on %d bytes", sector, len(b))
 		}
+		if end, ok := End(b); end < 0 || ok != (end > 0) {
+			t.Fatalf("End() = %d, %v", end, ok)
+		}
 	})
 }

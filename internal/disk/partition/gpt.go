@@ -101,7 +101,13 @@ func readHeader(d disk, lba uint64) (header, error) {
 		return nil, fmt.Errorf("%d entries: not between 1 and %d", count, maxEntries)
 	}
 	first, last := h.u64(hdrFirstUsable), h.u64(hdrLastUsable)
-	if first < 2 || last >= d.sectors || first > last+1 {
+	// An image may end behind its last partition, without the backup and with a primary header that
+	// speaks of a larger disk: on whatever disk it is written to, the backup is made anew.
+	end := d.sectors
+	if lba == 1 {
+		end = max(end, h.u64(hdrAlternate))
+	}
+	if first < 2 || last >= end || first > last+1 {
 		return nil, fmt.Errorf("usable sectors %d to %d of a disk with %d sectors", first, last, d.sectors)
 	}
 	return h, nil
@@ -160,6 +166,10 @@ func readGPT(d disk) (*gpt, error) {
 		g.fromBackup = true
 		g.warnings = append(g.warnings, fmt.Sprintf("the primary GPT is damaged (%v): read from the backup", primary))
 	}
+	if last := g.header.u64(hdrLastUsable); last >= g.sectors {
+		g.warnings = append(g.warnings, fmt.Sprintf("the GPT was made for a disk of %d sectors, and its backup is not in this one of %d",
+			g.header.u64(hdrAlternate)+1, g.sectors))
+	}
 	return g, g.check()
 }
 
@@ -207,6 +217,9 @@ func (g *gpt) check() error {
 		first, last := entryRange(g.entry(i))
 		if first > last {
 			return fmt.Errorf("GPT partition %d: first sector %d is behind its last sector %d", i+1, first, last)
+		}
+		if last >= g.sectors {
+			return fmt.Errorf("GPT partition %d: sectors %d to %d end behind the disk of %d sectors", i+1, first, last, g.sectors)
 		}
 		if first < lo || last > hi {
 			return fmt.Errorf("GPT partition %d: sectors %d to %d are outside the usable sectors %d to %d", i+1, first, last, lo, hi)

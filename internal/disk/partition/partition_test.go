@@ -186,10 +186,10 @@ func TestReadRefuses(t *testing.T) {
 		{"first usable 0", gpt(set64(hdrFirstUsable, 0)), "usable sectors"},
 		{"header elsewhere", gpt(set64(hdrMyLBA, 5)), "sector 5"},
 		{"first behind last", gpt(nil, rawEntry{1, 50, 49}), "first sector 50"},
-		{"past the end", gpt(nil, rawEntry{1, 50, 1 << 63}), "outside the usable"},
+		{"past the end", gpt(nil, rawEntry{1, 50, 1 << 63}), "end behind the disk"},
 		{"on the header", gpt(nil, rawEntry{1, 1, 50}), "outside the usable"},
 		{"overlap", gpt(nil, rawEntry{1, 50, 60}, rawEntry{2, 40, 50}), "overlap"},
-		{"disk of two sectors", gpt(nil)[:1024], "usable sectors"},
+		{"disk of two sectors", gpt(nil)[:1024], "collide"},
 		{"protective MBR alone", gpt(nil)[:512], "primary GPT"},
 	} {
 		// Without its own backup's help: where the spoiled field is in both, both must be refused.

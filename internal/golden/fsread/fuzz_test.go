@@ -17,6 +17,7 @@ import (
 
 // visit reads everything that can be reached. It has to end, whatever the bytes say.
 func visit(r io.ReaderAt, size int64) {
+	_, _ = fsread.Length(r, size)
 	fsys, err := fsread.Open(r, size)
 	if err != nil {
 		return

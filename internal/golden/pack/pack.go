@@ -167,14 +167,22 @@ func (a *assembly) addDisk(ctx context.Context, job Job) (*golden.Table, error) 
 	}
 	a.drafts = append(a.drafts, d)
 	first.blob = d
-	first.table, err = cutter{job.Hash, first.level, maxChunks, job.Progress}.cut(ctx, job.Disk, d)
+	disk := &tailed{disk: job.Disk}
+	first.table, err = cutter{job.Hash, first.level, maxChunks, job.Progress}.cut(ctx, disk, d)
 	if err != nil {
 		return nil, err
 	}
 	if first.table.DiskSize == 0 {
 		return nil, &InputError{errors.New("the image is empty")}
 	}
-	free, err := a.lookForFree(ctx, job, first)
+	reader, err := golden.NewReader(first.table, first.blob)
+	if err != nil {
+		return nil, err
+	}
+	if a.notes, err = disk.missing(reader); err != nil {
+		return nil, &InputError{err}
+	}
+	free, err := a.lookForFree(ctx, job, reader)
 	if err != nil {
 		return nil, err
 	}
@@ -192,16 +200,12 @@ func (a *assembly) addDisk(ctx context.Context, job Job) (*golden.Table, error) 
 }
 
 // lookForFree finds what may be dropped of the draft.
-func (a *assembly) lookForFree(ctx context.Context, job Job, from draft) (freeSpace, error) {
+func (a *assembly) lookForFree(ctx context.Context, job Job, disk *golden.Reader) (freeSpace, error) {
 	if job.KeepFree {
 		return nil, nil
 	}
-	reader, err := golden.NewReader(from.table, from.blob)
-	if err != nil {
-		return nil, err
-	}
-	free, notes, err := lookForFree(ctx, reader, from.table.DiskSize)
-	a.notes = notes
+	free, notes, err := lookForFree(ctx, disk, disk.Size())
+	a.notes = append(a.notes, notes...)
 	return free, err
 }
 

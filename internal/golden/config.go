@@ -56,8 +56,8 @@ type Boot struct {
 	Cmdline       string   `json:"cmdline"`           // the image's own, without BOOT_IMAGE and initrd
 	CmdlineFrom   string   `json:"cmdlineFrom,omitempty"`
 	Root          Root     `json:"root"`
-	// Initramfs is how an initramfs for this kernel must be packed: "zstd", or
-	// "gzip" for kernels that cannot unpack that.
+	// Initramfs is how an initramfs for this kernel must be packed: "zstd",
+	// "gzip" for kernels that cannot unpack that, or "none".
 	Initramfs string `json:"initramfs"`
 	// Init is the absolute path of the first program, usually /sbin/init;
 	// empty when the root, which could be read, has none.

@@ -194,19 +194,36 @@ func TestWriteModulesBudget(t *testing.T) {
 }
 
 func TestCompressionFor(t *testing.T) {
-	for config, want := range map[string]Compression{
-		"CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n":            Zstd,
-		"CONFIG_RD_GZIP=y\n# CONFIG_RD_ZSTD is not set\n": Gzip,
-		"CONFIG_RD_GZIP=y\nCONFIG_RD_XZ=y\n":              Gzip,
-		"CONFIG_RD_ZSTD=m\nXCONFIG_RD_ZSTD=y\n":           Gzip,
-		"CONFIG_RD_ZSTD=y":                                Zstd,
+	for _, tt := range []struct {
+		config, release string
+		want            Compression
+	}{
+		{"CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n", "4.18.0", Zstd},
+		{"CONFIG_RD_GZIP=y\n# CONFIG_RD_ZSTD is not set\n", "6.1.0", Gzip},
+		{"CONFIG_RD_GZIP=y\nCONFIG_RD_XZ=y\n", "6.1.0", Gzip},
+		{"CONFIG_RD_ZSTD=m\nXCONFIG_RD_ZSTD=y\n", "6.1.0", Gzip},
+		{"CONFIG_RD_ZSTD=y", "", Zstd},
+		{"# CONFIG_RD_GZIP is not set\nCONFIG_RD_XZ=y\n", "6.1.0", None},
+		{"# CONFIG_RD_GZIP is not set\nCONFIG_RD_ZSTD=y\n", "6.1.0", Zstd},
+		{"", "5.8.18-300.fc33.x86_64", Gzip},
+		{"", "5.9.0", Zstd},
+		{"", "6.1.0-18-amd64", Zstd},
+		{"", "5.10", Zstd},
+		{"", "4.18.0-553.el8_10.x86_64", Gzip},
+		{"", "10.0", Zstd},
+		{"", "", Gzip},
+		{"", "next-20240101", Gzip},
 	} {
-		if got := CompressionFor([]byte(config)); got != want {
-			t.Errorf("CompressionFor(%q) = %s; want %s", config, got, want)
+		config := []byte(tt.config)
+		if tt.config == "" {
+			config = nil
+		}
+		if got, err := CompressionFor(config, tt.release); got != tt.want || err != nil {
+			t.Errorf("CompressionFor(%q, %q) = %s, %v; want %s", tt.config, tt.release, got, err, tt.want)
 		}
 	}
-	if got := CompressionFor(nil); got != Zstd {
-		t.Errorf("CompressionFor(nil) = %s; want %s", got, Zstd)
+	if _, err := CompressionFor([]byte("# CONFIG_BLK_DEV_INITRD is not set\n"), "6.1.0"); err == nil {
+		t.Error("a kernel that takes no initramfs is given one")
 	}
 }
 

@@ -1,6 +1,7 @@
 package bootcfg
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -15,12 +16,12 @@ type Mount struct {
 	Pass    int      // order of fsck; 0 means never
 }
 
-// Fstab reads the lines of an fstab. White space within a field is written in octal, as \040.
-func Fstab(data []byte) ([]Mount, error) {
+// Fstab reads the lines of an fstab. White space within a field is written in octal, as \040. A line that mount(8) and
+// systemd would leave out is left out here too, and told; the others keep their meaning.
+func Fstab(data []byte) (mounts []Mount, odd []error) {
 	if len(data) > maxConfig {
-		return nil, fmt.Errorf("parse fstab: larger than %d bytes", maxConfig)
+		return nil, []error{fmt.Errorf("parse fstab: larger than %d bytes", maxConfig)}
 	}
-	var mounts []Mount
 	number := 0
 	for line := range strings.Lines(string(data)) {
 		number++
@@ -28,29 +29,49 @@ func Fstab(data []byte) ([]Mount, error) {
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
-		if len(fields) < 2 {
-			return nil, fmt.Errorf("parse fstab: line %d has one field only", number)
-		}
-		if len(mounts) >= maxEntries {
-			return nil, fmt.Errorf("parse fstab: more than %d mounts", maxEntries)
-		}
-		m := Mount{Spec: unquote(unescape(fields[0])), File: unescape(fields[1]), Type: "auto", Options: []string{"defaults"}}
-		if len(fields) > 2 {
-			m.Type = fields[2]
-		}
-		if len(fields) > 3 {
-			m.Options = strings.Split(unescape(fields[3]), ",")
-		}
-		if len(fields) > 5 && !strings.HasPrefix(fields[5], "#") {
-			pass, err := strconv.Atoi(fields[5])
-			if err != nil {
-				return nil, fmt.Errorf("parse fstab: line %d: pass %q is no number", number, fields[5])
+		m, err := fstabLine(fields)
+		switch {
+		case err != nil:
+			if len(odd) < maxOdd {
+				odd = append(odd, fmt.Errorf("line %d is left out, as mount leaves it out: %w", number, err))
 			}
-			m.Pass = pass
+			continue
+		case len(mounts) >= maxEntries:
+			return mounts, append(odd, fmt.Errorf("more than %d mounts: the rest is left out", maxEntries))
 		}
 		mounts = append(mounts, m)
 	}
-	return mounts, nil
+	return mounts, odd
+}
+
+// maxOdd is how many lines are told; a file with more is no fstab.
+const maxOdd = 8
+
+// fstabLine reads the fields of one line (libmount, mnt_table_parse_stream).
+func fstabLine(fields []string) (Mount, error) {
+	if len(fields) < 2 {
+		return Mount{}, errors.New("it has one field only")
+	}
+	m := Mount{Spec: unquote(unescape(fields[0])), File: unescape(fields[1]), Type: "auto", Options: []string{"defaults"}}
+	if len(fields) > 2 {
+		m.Type = fields[2]
+	}
+	if len(fields) > 3 {
+		m.Options = strings.Split(unescape(fields[3]), ",")
+	}
+	for i, name := range []string{"dump frequency", "pass"} {
+		if len(fields) <= 4+i || strings.HasPrefix(fields[4+i], "#") {
+			break
+		}
+		n, err := strconv.Atoi(fields[4+i])
+		if err != nil {
+			return Mount{}, fmt.Errorf("%s %.20q is no number: are there blanks between its options?", name, printable(fields[4+i]))
+		}
+		if i == 1 {
+			m.Pass = n
+		}
+	}
+	return m, nil
 }
 
 // unescape replaces a backslash with three octal digits by the byte they name.

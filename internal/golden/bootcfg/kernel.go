@@ -2,7 +2,6 @@ package bootcfg
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,8 +16,8 @@ const maxKernel = 256 << 20
 var ErrNotKernel = errors.New("not a Linux kernel")
 
 // KernelRelease tells what uname -r would say, and the architecture as GOARCH has it ("amd64", "386", "arm64"). It reads
-// the x86 setup header, and the banner in an arm64 Image, plain, gzip-compressed or as an EFI zboot image with gzip. The
-// release is empty, without an error, where the file hides it (zboot with zstd): /lib/modules knows then.
+// the x86 setup header, and the banner in an arm64 Image, plain, packed as a whole or as an EFI zboot image. The release
+// is empty, without an error, where the file hides it (a packing that is not read): its name and /lib/modules know then.
 func KernelRelease(r io.ReaderAt) (release, arch string, err error) {
 	head := make([]byte, 0x250)
 	n, err := r.ReadAt(head, 0)
@@ -29,15 +28,13 @@ func KernelRelease(r io.ReaderAt) (release, arch string, err error) {
 	switch {
 	case len(head) >= 0x238 && string(head[0x202:0x206]) == "HdrS":
 		return x86Release(r, head)
-	case len(head) >= 64 && string(head[0x38:0x3c]) == "ARM\x64":
+	case isARM64(head):
 		release, err := banner(io.NewSectionReader(r, 0, maxKernel))
 		return release, "arm64", err
 	case len(head) >= 64 && string(head[4:8]) == "zimg":
 		return zbootRelease(r, head)
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		return gzipRelease(io.NewSectionReader(r, 0, maxKernel))
 	}
-	return "", "", ErrNotKernel
+	return packedRelease(r, 0, maxKernel)
 }
 
 // x86Release follows the kernel_version pointer (Documentation/arch/x86/boot.rst).
@@ -63,8 +60,8 @@ func x86Release(r io.ReaderAt, head []byte) (release, arch string, err error) {
 func zbootRelease(r io.ReaderAt, head []byte) (release, arch string, err error) {
 	at, size := binary.LittleEndian.Uint32(head[8:]), binary.LittleEndian.Uint32(head[12:])
 	method, _, _ := bytes.Cut(head[24:56], []byte{0})
-	if string(method) == "gzip" {
-		return gzipRelease(io.NewSectionReader(r, int64(at), int64(size)))
+	if release, arch, err := packedRelease(r, int64(at), int64(size)); err == nil {
+		return release, arch, nil
 	}
 	// The machine of the PE header behind it says for what.
 	arch = map[uint16]string{0xaa64: "arm64", 0x8664: "amd64"}[peMachine(r, head)]
@@ -83,19 +80,27 @@ func peMachine(r io.ReaderAt, head []byte) uint16 {
 	return binary.LittleEndian.Uint16(b[4:])
 }
 
-func gzipRelease(r io.Reader) (release, arch string, err error) {
-	z, err := gzip.NewReader(r)
+// packedRelease reads an arm64 Image that is packed as a whole.
+func packedRelease(r io.ReaderAt, at, size int64) (release, arch string, err error) {
+	packed, err := io.ReadAll(io.NewSectionReader(r, at, min(size, maxKernel)))
 	if err != nil {
-		return "", "", fmt.Errorf("unpack kernel: %w", err)
+		return "", "", fmt.Errorf("read kernel: %w", err)
+	}
+	plain, err := unpack(packed)
+	if errors.Is(err, errPacked) {
+		return "", "", ErrNotKernel
+	}
+	if err != nil {
+		return "", "", err
 	}
 	head := make([]byte, 64)
-	if _, err := io.ReadFull(z, head); err != nil {
+	if _, err := io.ReadFull(plain, head); err != nil {
 		return "", "", fmt.Errorf("unpack kernel: %w", err)
 	}
-	if string(head[0x38:0x3c]) != "ARM\x64" {
+	if !isARM64(head) {
 		return "", "", fmt.Errorf("unpacked: %w", ErrNotKernel)
 	}
-	release, err = banner(io.LimitReader(z, maxKernel))
+	release, err = banner(lenient{plain})
 	return release, "arm64", err
 }
 

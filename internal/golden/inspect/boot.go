@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"io/fs"
 	"slices"
@@ -75,15 +74,6 @@ func readKernel(tree fs.FS, e bootcfg.Entry) ([]byte, error) {
 		return nil, err
 	}
 	return io.ReadAll(section)
-}
-
-// onlyRelease returns the one kernel release that the tree has modules of.
-func onlyRelease(tree fs.FS) (string, error) {
-	dirs, err := fs.ReadDir(tree, "lib/modules")
-	if err != nil || len(dirs) != 1 {
-		return "", fmt.Errorf("/lib/modules does not tell it either: it has %d releases", len(dirs))
-	}
-	return dirs[0].Name(), nil
 }
 
 // init returns the first program of the system, or nothing where it can be

@@ -8,15 +8,12 @@
 package inspect
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
 
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden"
-	"github.com/gild-dev/gild/internal/golden/bootcfg"
-	"github.com/gild-dev/gild/internal/initramfs"
 	"github.com/gild-dev/gild/internal/initramfs/pick"
 )
 
@@ -151,43 +148,13 @@ func (l *look) enter() {
 	if boot == nil {
 		return
 	}
-	boot.Root = golden.Root{Partition: root.number, FileSystem: root.kind, UUID: root.uuid, Options: rootOptions(tree)}
+	boot.Root = golden.Root{Partition: root.number, FileSystem: root.kind, UUID: root.uuid, Options: rootOptions(tree, boot.Cmdline)}
 	boot.Init = l.init(tree, boot.Cmdline)
-	boot.Initramfs = string(initramfs.CompressionFor(readOptional(tree, "boot/config-"+boot.KernelRelease)))
+	boot.Initramfs = l.packing(tree, boot, kernel)
+	l.servable(boot)
 	l.found.Boot, l.found.Kernel = boot, kernel
 	l.modules(tree, boot)
 	boot.Instant, boot.Handoff = l.instant(tree, boot), l.given.Handoff
-}
-
-// kernel reads the kernel that the entry names, or takes the given one.
-func (l *look) kernel(tree fs.FS, entry bootcfg.Entry) ([]byte, *golden.Boot) {
-	boot := &golden.Boot{Cmdline: entry.Cmdline, CmdlineFrom: entry.Source, Initrds: entry.Initrds}
-	kernel := l.given.Kernel
-	if kernel == nil {
-		if entry.Kernel == "" {
-			return nil, nil // entry has said so
-		}
-		var err error
-		if kernel, err = readKernel(tree, entry); err != nil {
-			l.note("--kernel", "the kernel %s, named by %s, cannot be read: %v", entry.Kernel, entry.Source, err)
-			return nil, nil
-		}
-		boot.Kernel = entry.Kernel
-	}
-	release, arch, err := bootcfg.KernelRelease(bytes.NewReader(kernel))
-	if err == nil && release == "" {
-		release, err = onlyRelease(tree)
-	}
-	switch {
-	case err != nil && l.given.Kernel != nil:
-		l.refuse("--kernel", "what release it is cannot be told: %w", err)
-		return nil, nil
-	case err != nil:
-		l.note("--kernel", "the kernel does not tell its release: %v", err)
-		return nil, nil
-	}
-	boot.KernelRelease, boot.Arch = release, arch
-	return kernel, boot
 }
 
 // modules chooses what the initramfs needs.

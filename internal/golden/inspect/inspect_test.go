@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"encoding/binary"
 	"os"
 	"slices"
 	"strings"
@@ -326,4 +327,96 @@ func TestDamagedTables(t *testing.T) {
 		}
 	}
 	t.Log(found.Notes)
+}
+
+// What the kernel can unpack is known from its configuration, wherever that is
+// kept, then from its release; of a kernel from a file nothing is known.
+func TestInitramfsIsPackedForTheKernel(t *testing.T) {
+	with := func(release string, more files) files {
+		return etc.with(files{
+			"boot/vmlinuz-" + release: kernel(release),
+			"boot/grub/grub.cfg":      "menuentry 'a' {\n\tlinux /boot/vmlinuz-" + release + " root=UUID=" + rootUUID + "\n}\n",
+		}).with(more)
+	}
+	const old, young = "4.18.0-553.el8_10.x86_64", "6.1.0-18-amd64"
+	const gzip, zstd = "# CONFIG_RD_ZSTD is not set\nCONFIG_RD_GZIP=y\n", "CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n"
+	modules := fstest.MapFS{"lib/modules/" + young + "/modules.dep": {Data: []byte("kernel/drivers/ata/a.ko:\n")}, "lib/modules/" + young + "/modules.builtin": {Data: []byte("kernel/drivers/block/virtio_blk.ko\n")}}
+	for name, tt := range map[string]struct {
+		tree  files
+		given Given
+		want  string
+	}{
+		"no configuration, old":                   {with(old, nil), Given{}, "gzip"},
+		"no configuration, young":                 {with(young, nil), Given{}, "zstd"},
+		"/boot":                                   {with(young, files{"boot/config-" + young: gzip}), Given{}, "gzip"},
+		"beside the modules":                      {with(young, files{"usr/lib/modules/" + young + "/config": gzip}), Given{}, "gzip"},
+		"beside the modules, for more":            {with(old, files{"lib/modules/" + old + "/config": zstd}), Given{}, "zstd"},
+		"the build tree":                          {with(young, files{"usr/src/linux-headers-" + young + "/.config": gzip}), Given{}, "gzip"},
+		"nothing that is packed":                  {with(young, files{"boot/config-" + young: "# CONFIG_RD_GZIP is not set\nCONFIG_RD_LZ4=y\n"}), Given{}, "none"},
+		"a kernel from a file":                    {with(young, files{"boot/config-" + young: zstd}), Given{Kernel: []byte(kernel(young))}, "gzip"},
+		"a kernel from a file, with its modules":  {with(young, nil), Given{Kernel: []byte(kernel(young)), Modules: modules}, "gzip"},
+		"a kernel from a file, with its settings": {with(old, nil), Given{Kernel: []byte(kernel(young)), Modules: join(modules, fstest.MapFS{"boot/config-" + young: {Data: []byte(zstd)}})}, "zstd"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found := lookAt(t, makeDisk(t, "gpt", ext4(tt.tree)), tt.given)
+			if found.Boot == nil || found.Boot.Initramfs != tt.want {
+				t.Errorf("Boot = %+v; want an initramfs packed with %s; notes %v", found.Boot, tt.want, found.Notes)
+			}
+		})
+	}
+}
+
+func join(a, b fstest.MapFS) fstest.MapFS {
+	all := fstest.MapFS{}
+	for _, m := range []fstest.MapFS{a, b} {
+		for name, f := range m {
+			all[name] = f
+		}
+	}
+	return all
+}
+
+// What will keep every server from booting a machine with the image is said
+// while it is stored.
+func TestLookSaysWhatNoServerCanServe(t *testing.T) {
+	old := []byte(kernel(release))
+	binary.LittleEndian.PutUint16(old[0x206:], 0x20a) // before 64 bit could be told
+	for name, tt := range map[string]struct {
+		given Given
+		want  string
+	}{
+		"a dollar":      {Given{Cmdline: "root=/dev/sda1 memmap=16M$0x10000000"}, "boot script*--cmdline"},
+		"a long line":   {Given{Cmdline: strings.Repeat("word ", 500)}, "2499 bytes*--cmdline"},
+		"an old kernel": {Given{Kernel: old}, "no agent for that*--kernel"},
+		"no initramfs": {Given{Kernel: []byte(kernel(release)), Modules: fstest.MapFS{
+			"lib/modules/" + release + "/modules.dep":     {},
+			"lib/modules/" + release + "/modules.builtin": {Data: []byte("kernel/drivers/ata/ahci.ko\nkernel/drivers/block/virtio_blk.ko\n")},
+			"boot/config-" + release:                      {Data: []byte("# CONFIG_BLK_DEV_INITRD is not set\n")},
+		}}, "takes no initramfs*--kernel"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found := lookAt(t, makeDisk(t, "gpt", ext4(system(t))), tt.given)
+			what, flag, _ := strings.Cut(tt.want, "*")
+			if !slices.ContainsFunc(found.Doubts, func(d golden.Doubt) bool { return strings.Contains(d.Why, what) && d.Settle == flag }) {
+				t.Errorf("doubts are %v; want one with %q that %s settles", found.Doubts, what, flag)
+			}
+		})
+	}
+}
+
+// rootflags of the command line count at the first mount only, and that is ours.
+func TestRootOptions(t *testing.T) {
+	tree := fstest.MapFS{"etc/fstab": {Data: []byte("/dev/sda1 / xfs defaults,noatime 0 1\n")}}
+	for cmdline, want := range map[string]string{
+		"root=/dev/sda1 ro":                              "defaults,noatime",
+		"root=/dev/sda1 rootflags=prjquota":              "noatime,prjquota",
+		"rootflags=a rootflags=prjquota,noatime ro":      "noatime,prjquota",
+		"rootflags=logbufs=8,logbsize=64k,noatime quiet": "noatime,logbufs=8,logbsize=64k",
+	} {
+		if got := rootOptions(tree, cmdline); got != want {
+			t.Errorf("rootOptions(%q) = %q; want %q", cmdline, got, want)
+		}
+	}
 }

@@ -85,10 +85,7 @@ var virtual = []string{
 // instantMounts asks that whatever else the system mounts is found by what is
 // on it: the partitions have other names than they will have after a restart.
 func instantMounts(tree fs.FS) error {
-	mounts, err := bootcfg.Fstab(readOptional(tree, "etc/fstab"))
-	if err != nil {
-		return fmt.Errorf("its /etc/fstab cannot be understood: %w", err)
-	}
+	mounts, _ := bootcfg.Fstab(readOptional(tree, "etc/fstab"))
 	more := false
 	for _, m := range mounts {
 		if m.File == "/" || slices.Contains(virtual, m.Type) || slices.Contains(m.Options, "noauto") || slices.Contains(m.Options, "bind") {

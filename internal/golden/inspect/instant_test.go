@@ -52,7 +52,6 @@ func TestInstant(t *testing.T) {
 		"by name, not mounted": {tree: with("etc/fstab", fstab("/dev/vda2 /mnt ext4 noauto\n"))},
 		"from the network":     {tree: with("etc/fstab", fstab("server:/home /home nfs\ntmpfs /tmp tmpfs\n"))},
 		"by link":              {tree: with("etc/fstab", fstab("/dev/disk/by-partuuid/1-2 /srv ext4\nLABEL=swap none swap\n"))},
-		"no fstab that reads":  {tree: with("etc/fstab", fstab("/dev/vda2\n")), lacking: "understood"},
 		"no rules":             {tree: with("lib/udev/rules.d/60-persistent-storage-dm.rules", nil), lacking: "no rules"},
 		"other rules":          {tree: with("usr/lib/udev/rules.d/13-dm-disk.rules", rules)},
 		"no rules needed":      {tree: fstest.MapFS{"sbin/init": good["sbin/init"], "etc/fstab": fstab("")}},

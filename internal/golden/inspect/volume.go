@@ -235,9 +235,9 @@ func (l *look) join(root volume) fs.FS {
 		return emptyFS{}
 	}
 	tree := fsread.NewTree(root.fs)
-	mounts, err := bootcfg.Fstab(readOptional(root.fs, "etc/fstab"))
-	if err != nil {
-		l.note("", "/etc/fstab cannot be understood: %v", err)
+	mounts, odd := bootcfg.Fstab(readOptional(root.fs, "etc/fstab"))
+	for _, err := range odd {
+		l.note("", "/etc/fstab: %v", err)
 	}
 	joined := map[int]bool{root.number: true}
 	for _, m := range mounts {
@@ -285,18 +285,27 @@ func (l *look) discover(tree *fsread.Tree, joined map[int]bool) {
 	}
 }
 
-// rootOptions returns the options that fstab has for /.
-func rootOptions(tree fs.FS) string {
-	mounts, err := bootcfg.Fstab(readOptional(tree, "etc/fstab"))
-	if err != nil {
-		return ""
-	}
+// rootOptions returns the options that the system's own boot gives to /: those
+// of fstab, and rootflags= of the command line, of which some, such as quotas,
+// count at the first mount only.
+func rootOptions(tree fs.FS, cmdline string) string {
+	var options []string
+	mounts, _ := bootcfg.Fstab(readOptional(tree, "etc/fstab"))
 	for _, m := range mounts {
 		if m.File == "/" {
-			return strings.Join(m.Options, ",")
+			options = m.Options
+			break
 		}
 	}
-	return ""
+	if flags, ok := argument(cmdline, "rootflags"); ok {
+		options = slices.DeleteFunc(slices.Clone(options), func(o string) bool { return o == "defaults" })
+		for flag := range strings.SplitSeq(strings.Trim(flags, `"`), ",") {
+			if flag != "" && !slices.Contains(options, flag) {
+				options = append(options, flag)
+			}
+		}
+	}
+	return strings.Join(options, ",")
 }
 
 // emptyFS is the tree of an image whose root cannot be read.

@@ -1,0 +1,124 @@
+package bootcfg_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gild-dev/gild/internal/golden/bootcfg"
+)
+
+// pack gives p to a foreign packer.
+func pack(t testing.TB, p []byte, program string, args ...string) []byte {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		t.Skipf("%s is not installed", program)
+	}
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Stdin = bytes.NewReader(p)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", program, err)
+	}
+	return out
+}
+
+// image is an arm64 Image that tells its release and carries its configuration.
+func image(release, config string) []byte {
+	b := make([]byte, 64<<10)
+	copy(b, "MZ")
+	copy(b[0x38:], "ARM\x64")
+	copy(b[4096:], "Linux version "+release+" (build@host) #1 SMP\x00")
+	var z bytes.Buffer
+	w := gzip.NewWriter(&z)
+	_, _ = io.WriteString(w, config)
+	_ = w.Close()
+	copy(b[8192:], "IKCFG_ST"+z.String()+"IKCFG_ED")
+	return b
+}
+
+// zboot wraps a packed Image as the kernel's EFI stub does (include/linux/efi.h).
+func zboot(packed []byte, method string) []byte {
+	b := make([]byte, 1024, 1024+len(packed))
+	copy(b, "MZ")
+	copy(b[4:], "zimg")
+	binary.LittleEndian.PutUint32(b[8:], 1024)
+	binary.LittleEndian.PutUint32(b[12:], uint32(len(packed)))
+	copy(b[24:56], method)
+	binary.LittleEndian.PutUint32(b[0x3c:], 0x80)
+	copy(b[0x80:], "PE\x00\x00\x64\xaa")
+	return append(b, packed...)
+}
+
+// packedBzImage has its kernel packed behind the setup sectors.
+func packedBzImage(packed []byte) []byte {
+	b := make([]byte, 2*512, 2*512+16+len(packed))
+	b[0x1f1] = 1
+	copy(b[0x202:], "HdrS")
+	binary.LittleEndian.PutUint16(b[0x206:], 0x20f)
+	b[0x236] = 1
+	binary.LittleEndian.PutUint32(b[0x248:], 16)
+	binary.LittleEndian.PutUint32(b[0x24c:], uint32(len(packed)))
+	return append(append(b, make([]byte, 16)...), packed...)
+}
+
+// A kernel tells its release and its configuration whatever it is packed with, and one that firmware cannot start is
+// unpacked.
+func TestPackedKernels(t *testing.T) {
+	const release, config = "6.1.0-18-arm64", "CONFIG_RD_GZIP=y\n"
+	plain := image(release, config)
+	packers := map[string][]string{
+		"gzip": {"gzip"}, "xz": {"xz", "--check=crc32"}, "zstd": {"zstd", "-q"}, "lzma": {"xz", "--format=lzma"}, "bzip2": {"bzip2"},
+	}
+	for name, args := range packers {
+		t.Run(name, func(t *testing.T) {
+			whole := pack(t, plain, args[0], args[1:]...)
+			packed := append(slices.Clone(whole), 0, 0, 1, 0) // the size, as the kernel's build appends it
+			for form, k := range map[string][]byte{"zboot": zboot(packed, name), "as a whole": whole} {
+				if got, arch, err := bootcfg.KernelRelease(bytes.NewReader(k)); got != release || arch != "arm64" || err != nil {
+					t.Errorf("%s: KernelRelease() = %q, %q, %v; want %q", form, got, arch, err, release)
+				}
+				if got := bootcfg.KernelConfig(k); string(got) != config {
+					t.Errorf("%s: KernelConfig() = %q; want %q", form, got, config)
+				}
+				want := plain
+				if form == "zboot" {
+					want = k
+				}
+				if got, err := bootcfg.UnpackImage(k); !bytes.Equal(got, want) || err != nil {
+					t.Errorf("%s: UnpackImage() gives %d bytes, %v; want %d", form, len(got), err, len(want))
+				}
+			}
+			if got := bootcfg.KernelConfig(packedBzImage(packed)); string(got) != config {
+				t.Errorf("bzImage: KernelConfig() = %q; want %q", got, config)
+			}
+		})
+	}
+	if got, arch, err := bootcfg.KernelRelease(bytes.NewReader(zboot([]byte("\x04\x22\x4d\x18"), "lz4"))); got != "" || arch != "arm64" || err != nil {
+		t.Errorf("a packing that is not read: KernelRelease() = %q, %q, %v; want no release", got, arch, err)
+	}
+	if got := bootcfg.KernelConfig(plain); string(got) != config {
+		t.Errorf("plain: KernelConfig() = %q; want %q", got, config)
+	}
+}
+
+func FuzzKernel(f *testing.F) {
+	plain := image("6.1.0", "CONFIG_RD_GZIP=y\n")[:16<<10]
+	f.Add(plain)
+	f.Add(zboot([]byte("\x28\xb5\x2f\xfd"), "zstd"))
+	f.Add(packedBzImage([]byte("\x1f\x8b\x08")))
+	f.Fuzz(func(t *testing.T, k []byte) {
+		if release, _, err := bootcfg.KernelRelease(bytes.NewReader(k)); err == nil && strings.ContainsAny(release, "/ \n") {
+			t.Errorf("release %q", release)
+		}
+		bootcfg.KernelConfig(k)
+		if _, err := bootcfg.UnpackImage(k); err != nil && err.Error() == "" {
+			t.Error("an error that says nothing")
+		}
+	})
+}

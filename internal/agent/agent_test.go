@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -189,6 +190,27 @@ func TestQueueIsBoundedAndKeepsTheLatest(t *testing.T) {
 	}
 	if q.flush(t.Context(), 20*time.Millisecond) {
 		t.Error("flush() = true with nobody sending; want false")
+	}
+}
+
+// A report is one that the server takes, however long its sentences are.
+func TestBatchFitsAReport(t *testing.T) {
+	q := newQueue()
+	const n = 3 * maxBatch
+	for i := range n {
+		q.add(api.Event{Time: time.Now(), Step: fmt.Sprint(i), State: api.StateFailed, Message: strings.Repeat("\x01", 100+i*5)})
+	}
+	for sent := 0; sent < n; {
+		_, events := q.batch()
+		p, err := json.Marshal(api.Report{Session: strings.Repeat("s", 64), MAC: "52:54:00:00:00:01", Plan: strings.Repeat("p", 64), Events: events})
+		if err != nil || len(p) > api.MaxReport || len(events) == 0 || len(events) > api.MaxEvents {
+			t.Fatalf("after %d events: a report of %d, %d bytes, %v; want at most %d", sent, len(events), len(p), err, api.MaxReport)
+		}
+		if last := events[len(events)-1].Seq; last != uint64(sent+len(events)) {
+			t.Fatalf("the last of a report has number %d; want %d", last, sent+len(events))
+		}
+		sent += len(events)
+		q.sent()
 	}
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync"
 	"time"
@@ -11,11 +12,13 @@ import (
 	"github.com/gild-dev/gild/internal/api/client"
 )
 
-// Bounds of the report channel, in events. A server that is away for an hour
-// costs a few kilobytes.
+// Bounds of the report channel. A server that is away for an hour costs a few
+// kilobytes.
 const (
-	maxQueue = 512
-	maxBatch = 64
+	maxQueue = 512           // events
+	maxBatch = api.MaxEvents // events
+	// batchBytes leaves room for what is around the events in a report.
+	batchBytes = api.MaxReport - 1<<10
 )
 
 // queue holds events until the server has them. Nothing waits for it: a flash
@@ -84,9 +87,14 @@ func (q *queue) batch() (plan string, events []api.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.sending == 0 {
+		size := 0
 		for q.sending < min(len(q.events), maxBatch) && q.events[q.sending].plan == q.events[0].plan {
+			e := &q.events[q.sending].Event
+			if size += encodedSize(e); size > batchBytes && q.sending > 0 {
+				break
+			}
 			q.seq++
-			q.events[q.sending].Seq = q.seq
+			e.Seq = q.seq
 			q.sending++
 		}
 	}
@@ -94,6 +102,16 @@ func (q *queue) batch() (plan string, events []api.Event) {
 		plan, events = e.plan, append(events, e.Event)
 	}
 	return plan, events
+}
+
+// encodedSize is what an event takes in a report, in bytes, with a number yet
+// to come.
+func encodedSize(e *api.Event) int {
+	p, err := json.Marshal(e)
+	if err != nil {
+		return 0 // plain data: it can be written
+	}
+	return len(p) + len(`,"seq":18446744073709551615`)
 }
 
 // sent forgets the batch.

@@ -14,7 +14,7 @@ import "time"
 // stale initramfs is cached somewhere.
 const Version = 1
 
-// Paths of the agent API. Bodies are JSON, at most MaxBody bytes.
+// Paths of the agent API. Bodies are JSON, at most MaxHello and MaxReport bytes.
 const (
 	PathHello  = "/agent/v1/hello"  // POST Hello -> Answer
 	PathEvents = "/agent/v1/events" // POST Report -> 204; 409: the plan is lost, write nothing more
@@ -27,8 +27,15 @@ const (
 	PathBeacon = "/agent/v1/running/{beacon}"
 )
 
-// MaxBody bounds every JSON body in bytes.
-const MaxBody = 1 << 20
+// Bounds of JSON bodies in bytes: of a hello, of a report, of anything else.
+const (
+	MaxHello  = 256 << 10
+	MaxReport = 64 << 10
+	MaxBody   = 1 << 20
+)
+
+// MaxEvents bounds the events of one report.
+const MaxEvents = 64
 
 // Hello is what an agent says first, and again whenever it was told to wait.
 type Hello struct {

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
 )
 
 func (a *app) machineCmd() *cobra.Command {
@@ -180,21 +183,26 @@ func pairsText(m map[string]string) string {
 
 func (a *app) machineRmCmd() *cobra.Command {
 	var force bool
+	var selector string
 	cmd := &cobra.Command{
-		Use:   "rm MACHINE...",
+		Use:   "rm MACHINE... | -l SELECTOR",
 		Short: "forget machines",
 		Long: `Forget machines: their records, what they told, and their arms. Nothing on them
 changes; one that boots from the network again is discovered anew. What operators
 and the server did with them, and the receipts, stay in 'gild events --audit'.
+-l state=discovered forgets all that were seen and never registered.
 
 One whose disk is being written is not forgotten. With --force it is: its agent
 is told at its next word, within ten seconds, and stops, and the disk does not
 boot until it is flashed again.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			op, err := a.operator()
 			if err != nil {
 				return err
+			}
+			if selector != "" || len(names) == 0 {
+				return a.forgetSelected(cmd.Context(), op, names, selector, force)
 			}
 			return joined(each(names, func(_ int, name string) error {
 				return a.reached(of(name, op.Delete(cmd.Context(), name, force)))
@@ -202,5 +210,28 @@ boot until it is flashed again.`,
 		},
 	}
 	forceFlag(cmd, &force)
+	selectorFlag(cmd, &selector)
 	return cmd
+}
+
+// forgetSelected forgets every machine that a selector picks. One that is gone
+// by the time that it is its turn is forgotten as well.
+func (a *app) forgetSelected(ctx context.Context, op *client.Operator, names []string, selector string, force bool) error {
+	machines, err := a.targets(ctx, op, names, selector)
+	if err != nil {
+		return err
+	}
+	var forgotten atomic.Int64
+	errs := each(machines, func(_ int, m api.Machine) error {
+		err := op.Delete(ctx, m.ID, force)
+		if said, ok := errors.AsType[*client.ProblemError](err); ok && said.Status == http.StatusNotFound {
+			return nil
+		}
+		if err == nil {
+			forgotten.Add(1)
+		}
+		return a.reached(of(display(&m), err))
+	})
+	fmt.Fprintf(a.Stdout, "%d forgotten\n", forgotten.Load())
+	return joined(errs)
 }

@@ -217,6 +217,11 @@ func TestCancel(t *testing.T) {
 	if got := f.run(t, "machine", "rm", "web-2"); got.code != ExitRefused || len(f.machines) < 3 {
 		t.Errorf("rm in mid-write: %+v; want it refused", got)
 	}
+	for _, args := range [][]string{{"machine", "rm"}, {"machine", "rm", "web-2", "-l", "state=discovered"}} {
+		if got := f.run(t, args...); got.code != ExitUsage || len(f.machines) < 3 {
+			t.Errorf("%q: exit %d, %d machines left; want exit %d and all", args, got.code, len(f.machines), ExitUsage)
+		}
+	}
 	if got := f.run(t, "machine", "rm", "--force", "web-2"); got.code != ExitOK || slices.ContainsFunc(f.machines, func(m api.Machine) bool { return m.Spec.Name == "web-2" }) {
 		t.Errorf("rm by force: %+v; want it gone", got)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 )
@@ -79,8 +80,8 @@ func (s *Machines) Apply(ctx context.Context, actor string, want api.Fleet, dryR
 		if err != nil {
 			return diff, err
 		}
-		if n := len(have.Machines) + len(plan.Machines); n > maxMachines {
-			return diff, &fleet.InvalidError{Problem: fmt.Sprintf("%d machines would be known, at most %d are kept", n, maxMachines), Help: "gild machine rm makes room"}
+		if n := known(have.Machines, plan); n > budget.Machines {
+			return diff, &fleet.InvalidError{Problem: fmt.Sprintf("%d machines would be known, at most %d are kept", n, budget.Machines), Help: "gild machine rm makes room"}
 		}
 		if try == 1 {
 			diff.Changes = append(diff.Changes, plan.Changes...)
@@ -92,6 +93,21 @@ func (s *Machines) Apply(ctx context.Context, actor string, want api.Fleet, dryR
 			return diff, err
 		}
 	}
+}
+
+// known counts the machines that the operator knows when a plan is carried
+// out. What anybody can make up does not count against them.
+func known(machines []api.Machine, plan fleet.Application) int {
+	ids := map[string]bool{}
+	for i := range machines {
+		if m := &machines[i]; !fleet.Stranger(m) && !slices.Contains(plan.RemoveMachines, m.ID) {
+			ids[m.ID] = true
+		}
+	}
+	for _, m := range plan.Machines {
+		ids[m.ID] = true
+	}
+	return len(ids)
 }
 
 // checkImages refuses names that mean another image here than in the files.

@@ -57,7 +57,7 @@ func Prefix(prefix string) string {
 
 // NewStore is the store of a room of machines: its keys begin with prefix.
 func NewStore(client *clientv3.Client, prefix string) *state.Store {
-	return &state.Store{Client: client, Prefix: Prefix(prefix), Aliases: fleet.Labels}
+	return &state.Store{Client: client, Prefix: Prefix(prefix), Aliases: fleet.Labels, Kept: fleet.KeptEvents}
 }
 
 // peers knows the servers of the cluster, with no more than a glance at etcd

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -51,6 +51,7 @@ type Machines struct {
 	// between servers.
 	registering sync.Mutex
 	room        room
+	inventories inventoryPace
 }
 
 var (
@@ -66,10 +67,6 @@ func (s *Machines) now() time.Time {
 }
 
 func (s *Machines) log() *slog.Logger { return cmp.Or(s.Logger, slog.New(slog.DiscardHandler)) }
-
-// maxMachines bounds the records, so that a host that makes up addresses
-// cannot fill the database and stop everything else with it.
-const maxMachines = 20_000
 
 type (
 	// rule changes a machine and says what happened.
@@ -116,12 +113,8 @@ func planOf(m *api.Machine) string {
 // update changes the record of a machine that the network named.
 func (s *Machines) update(ctx context.Context, f fleet.Found, r rule) (api.Machine, error) {
 	if !f.Known {
-		n, err := s.Store.Count(ctx)
-		if err != nil {
+		if err := s.admit(f.ID); err != nil {
 			return api.Machine{}, err
-		}
-		if n >= maxMachines {
-			return api.Machine{}, fmt.Errorf("machine %s is not recorded: there are %d already; gild machine rm makes room", f.ID, n)
 		}
 	}
 	return s.change(ctx, f.ID, r)
@@ -159,25 +152,40 @@ func (s *Machines) Seen(ctx context.Context, sight fleet.Sighting) error {
 	_, err = s.update(ctx, f, func(m *api.Machine) ([]api.Event, error) {
 		return fleet.Seen(m, sight, s.now()), nil
 	})
+	if stranger, full := errors.AsType[*strangerError](err); full {
+		s.log().Debug("not written down", "machine", sight.MAC, "why", stranger.Why)
+		return nil
+	}
 	return err
 }
 
-// Boot decides what a machine boots.
+// Boot decides what a machine boots. An error means that it is not known
+// whether the machine is armed.
 func (s *Machines) Boot(ctx context.Context, who api.Inventory) (fleet.Decision, error) {
+	d, said, err := s.boot(ctx, who)
+	if err != nil && ctx.Err() == nil {
+		return s.unarmed(who, said, err)
+	}
+	return d, err
+}
+
+// boot decides by the record; said is what it saw, also when the record could
+// not be written.
+func (s *Machines) boot(ctx context.Context, who api.Inventory) (d fleet.Decision, said *ruling, err error) {
 	f, err := s.locate(ctx, fleet.ShownBy(&who))
 	if ambiguous, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
-		return fleet.Decision{ID: who.MAC, Why: ambiguous.Error() + ": booting the local disk"}, nil
+		return fleet.Decision{ID: who.MAC, Why: ambiguous.Error() + ": booting the local disk"}, nil, nil
 	}
 	if err != nil {
-		return fleet.Decision{}, err
+		return d, nil, err
 	}
 	discover := s.discover(ctx)
-	var d fleet.Decision
 	_, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
+		said = &ruling{armed: m.Armed != nil}
 		d, events = fleet.Boot(m, who, discover, s.now())
 		return events, nil
 	})
-	return d, err
+	return d, said, err
 }
 
 // discover is the image that unknown machines boot from, nil for none.
@@ -234,11 +242,27 @@ func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.A
 		return a, m, err
 	}
 	m, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
+		before := m.Inventory
 		a, events = fleet.Hello(m, h, from, s.Discover != "", s.now())
+		s.steady(m, before)
 		return events, nil
 	})
+	if stranger, full := errors.AsType[*strangerError](err); full {
+		return s.turnedAway(stranger), m, nil
+	}
 	a.Name = m.Spec.Name
 	return a, m, err
+}
+
+// steady keeps an inventory that differs from being written down at every word:
+// it is most of a record. What firmware says of itself gives way at once.
+func (s *Machines) steady(m *api.Machine, before *api.Inventory) {
+	if before == nil || before.Kernel == "" || reflect.DeepEqual(before, m.Inventory) {
+		return
+	}
+	if !s.inventories.Allow(m.ID, s.now()) {
+		m.Inventory = before
+	}
 }
 
 // bySession finds the record of a machine whose agent speaks. An agent is

@@ -20,7 +20,7 @@ func newMachines(t *testing.T) *Machines {
 	}
 	t.Cleanup(func() { db.Close() })
 	return &Machines{
-		Store:  &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.Labels},
+		Store:  &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.Labels, Kept: fleet.KeptEvents},
 		Images: oneImage{golden.DigestOf([]byte("manifest"))},
 	}
 }

@@ -3,10 +3,12 @@ package server
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // room is this server's view of all machines, which follows the store: what is
@@ -18,6 +20,9 @@ type room struct {
 	machines map[string]api.Machine
 	bells    map[string]chan struct{} // closed at the next change of a machine
 	samples  map[string]planSamples
+	synced   bool // machines holds all of them, as they were not long ago
+
+	strangers strangers
 }
 
 // planSamples are the throughput of the newest flash of a machine.
@@ -34,7 +39,7 @@ func (s *Machines) followRoom(ctx context.Context) error {
 	s.room.start()
 	defer s.room.stop()
 	for ctx.Err() == nil {
-		err := s.follow(ctx, place{}, func(_ place, c api.Change) error { s.room.take(c); return nil })
+		err := s.follow(ctx, place{}, s.room.takeAt)
 		if ctx.Err() == nil {
 			s.log().Warn("following the machines: beginning anew", "err", err)
 		}
@@ -63,6 +68,17 @@ func (r *room) stop() {
 	}
 }
 
+// takeAt notes one change, and with a place that all before it are noted.
+func (r *room) takeAt(at place, c api.Change) error {
+	r.take(c)
+	if at.revision != 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.synced = true
+	}
+	return nil
+}
+
 // take notes one change.
 func (r *room) take(c api.Change) {
 	r.mu.Lock()
@@ -70,12 +86,16 @@ func (r *room) take(c api.Change) {
 	switch c.Kind {
 	case api.ChangeReset:
 		clear(r.machines)
+		r.strangers.reset()
+		r.synced = false
 	case api.ChangeRemoved:
 		delete(r.machines, c.ID)
 		delete(r.samples, c.ID)
+		r.strangers.take(&api.Machine{ID: c.ID}, true)
 		r.ring(c.ID)
 	case api.ChangeMachine:
 		r.machines[c.ID] = *c.Machine
+		r.strangers.take(c.Machine, false)
 		r.sample(*c.Machine)
 		r.ring(c.ID)
 	}
@@ -100,6 +120,22 @@ func (r *room) bell(id string) (bell <-chan struct{}, running bool) {
 		r.bells[id] = make(chan struct{})
 	}
 	return r.bells[id], true
+}
+
+// mayBeArmed reports whether a machine with one of the labels is armed as far
+// as this server remembers, or that it does not remember.
+func (r *room) mayBeArmed(labels []string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.synced {
+		return true
+	}
+	for _, m := range r.machines {
+		if m.Armed != nil && slices.ContainsFunc(append(fleet.Labels(&m), m.ID), func(l string) bool { return slices.Contains(labels, l) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // all returns every machine. What its pointers lead to is not to be changed.

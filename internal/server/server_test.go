@@ -205,8 +205,8 @@ func TestMetrics(t *testing.T) {
 	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
 	text := get(t, "http://"+r.Operator+"/metrics")
 	for _, want := range []string{
-		`gild_machines{state="booting local disk"} 1`,
-		`gild_transitions_total{actor="machine",state="booting local disk"} 1`,
+		`gild_machines{state="discovered"} 1`,
+		`gild_transitions_total{actor="machine",state="discovered"} 1`,
 		`gild_http_requests_total{code="200",listener="boot",route="GET /machine.ipxe"} 1`,
 	} {
 		if !strings.Contains(text, want+"\n") {

@@ -40,6 +40,9 @@ func (s *Machines) sweep(ctx context.Context, log *slog.Logger) {
 				log.Warn("looking for identities of plans that have ended", "err", err)
 			}
 		case <-tick.C:
+			if err := s.forgetStrangers(ctx); err != nil && ctx.Err() == nil {
+				log.Warn("forgetting machines that were only seen", "err", err)
+			}
 			if err := s.sweepOnce(ctx); err != nil && ctx.Err() == nil {
 				log.Warn("looking for machines that are overdue", "err", err)
 			}

@@ -7,13 +7,15 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/gild-dev/gild/internal/api"
 )
 
 // Of one word from the boot network, in bytes.
 const (
-	HelloBody  = 256 << 10 // as it is sent
-	Inventory  = 64 << 10  // as it is kept, in JSON: the rest is cut away
-	ReportBody = 64 << 10
+	HelloBody  = api.MaxHello // as it is sent
+	Inventory  = 64 << 10     // as it is kept, in JSON: the rest is cut away
+	ReportBody = api.MaxReport
 	SmallBody  = 4 << 10 // a question of an agent that tells nothing
 	Label      = 128     // one word of hardware: a serial number, a model
 	Text       = 1 << 10 // one sentence of an event
@@ -21,9 +23,9 @@ const (
 
 // Of one machine.
 const (
-	ReportEvents = 64   // in one report
-	Events       = 1000 // kept of a machine that the operator knows
-	EventsSeen   = 64   // kept of one that only the network speaks of
+	ReportEvents = api.MaxEvents // in one report
+	Events       = 1000          // kept of a machine that the operator knows
+	EventsSeen   = 64            // kept of one that only the network speaks of
 	// InventoryBurst inventories that differ are written down at once, then
 	// one in InventoryEvery.
 	InventoryBurst = 4

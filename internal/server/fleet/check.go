@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -9,17 +10,16 @@ import (
 	"unicode"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/budget"
 )
 
 // Bounds on what an agent may say. What only people read is cut to fit, what
 // rules depend on is refused.
 const (
 	maxSession = 64
-	maxText    = 1024 // bytes of one message or inventory string
 	maxDisks   = 512
 	maxNICs    = 256
-	maxEvents  = 1000 // in one report
-	maxList    = 64   // entries of small lists
+	maxList    = 64 // entries of small lists
 
 	maxPartitions = 128 // of one disk
 	maxSamples    = 120 // of one receipt
@@ -42,7 +42,7 @@ func CheckHello(h *api.Hello) error {
 		return errors.New("inventory: negative number of CPUs or bytes of memory")
 	}
 	for _, s := range []*string{&h.Build, &inv.UUID, &inv.Serial, &inv.Vendor, &inv.Product, &inv.Firmware, &inv.Kernel, &inv.Arch, &inv.CPU} {
-		*s = Clean(*s)
+		*s = word(*s)
 	}
 	inv.Disks = inv.Disks[:min(len(inv.Disks), maxDisks)]
 	for i := range inv.Disks {
@@ -53,11 +53,38 @@ func CheckHello(h *api.Hello) error {
 	inv.NICs = inv.NICs[:min(len(inv.NICs), maxNICs)]
 	for i := range inv.NICs {
 		n := &inv.NICs[i]
-		n.Name, n.Driver = Clean(n.Name), Clean(n.Driver)
+		n.Name, n.Driver = word(n.Name), word(n.Driver)
 		// Not every interface has an Ethernet address; one without recognises nothing.
 		n.MAC, _ = ParseMAC(n.MAC)
 	}
+	fit(inv)
 	return nil
+}
+
+// fit leaves out of an inventory what is over its budget: what is on the disks
+// before the disks, the last of them first. The agent goes by its own look.
+func fit(inv *api.Inventory) {
+	over := jsonSize(inv) - budget.Inventory
+	for i := len(inv.Disks) - 1; i >= 0 && over > 0; i-- {
+		d := &inv.Disks[i]
+		whole := jsonSize(d)
+		d.Partitions = nil
+		over -= whole - jsonSize(d)
+	}
+	for over > 0 && len(inv.Disks) > 0 {
+		last := len(inv.Disks) - 1
+		over -= jsonSize(&inv.Disks[last]) + 1
+		inv.Disks = inv.Disks[:last]
+	}
+}
+
+// jsonSize is how many bytes a value takes where it is stored.
+func jsonSize(v any) int {
+	p, err := json.Marshal(v)
+	if err != nil {
+		return 0 // plain data: it can be written
+	}
+	return len(p)
 }
 
 // CheckReport does for a report what CheckHello does for a hello. now takes
@@ -74,8 +101,8 @@ func CheckReport(r *api.Report, now time.Time) error {
 	if len(r.Plan) > maxSession {
 		return errors.New("plan: too long")
 	}
-	if len(r.Events) > maxEvents {
-		return fmt.Errorf("%d events, at most %d are accepted in one report", len(r.Events), maxEvents)
+	if len(r.Events) > budget.ReportEvents {
+		return fmt.Errorf("%d events, at most %d are accepted in one report", len(r.Events), budget.ReportEvents)
 	}
 	var last uint64
 	for i := range r.Events {
@@ -129,7 +156,7 @@ func checkEvent(e *api.Event, now time.Time) error {
 	if !finite(e.Uptime) {
 		return errors.New("uptime is not a positive number")
 	}
-	e.Step, e.Message, e.Cause = Clean(e.Step), Clean(e.Message), Clean(e.Cause)
+	e.Step, e.Message, e.Cause = word(e.Step), Clean(e.Message), word(e.Cause)
 	// These are the server's to say.
 	e.Actor, e.To, e.Plan, e.Image, e.Identity = api.ActorAgent, "", "", nil, ""
 	switch e.State {
@@ -181,9 +208,10 @@ func checkDisk(d *api.Disk) error {
 	if d.Size < 0 || d.SectorSize < 0 {
 		return fmt.Errorf("disk %.40q has a negative size", d.Name)
 	}
-	for _, s := range []*string{&d.Name, &d.Model, &d.Serial, &d.WWN, &d.Path, &d.Transport, &d.TableID, &d.Damaged, &d.FileSystem, &d.FSLabel} {
-		*s = Clean(*s)
+	for _, s := range []*string{&d.Name, &d.Model, &d.Serial, &d.WWN, &d.Path, &d.Transport, &d.TableID, &d.FileSystem, &d.FSLabel} {
+		*s = word(*s)
 	}
+	d.Damaged = Clean(d.Damaged)
 	d.Holds = d.Holds[:min(len(d.Holds), maxList)]
 	d.Claims = d.Claims[:min(len(d.Claims), maxList)]
 	cleanAll(d.Holds)
@@ -195,7 +223,7 @@ func checkDisk(d *api.Disk) error {
 			return fmt.Errorf("disk %.40q has a partition of %d bytes at %d", d.Name, p.Size, p.Start)
 		}
 		for _, s := range []*string{&p.Type, &p.Label, &p.FileSystem, &p.FSLabel, &p.UUID} {
-			*s = Clean(*s)
+			*s = word(*s)
 		}
 		p.Claims = p.Claims[:min(len(p.Claims), maxList)]
 		cleanAll(p.Claims)
@@ -215,9 +243,14 @@ func finite(f float64) bool { return f >= 0 && !math.IsInf(f, 1) }
 // Clean makes text from a machine fit to be shown: bounded, and without the
 // characters that drive a terminal or turn the direction of writing (category
 // C: controls, formats, surrogates, private use).
-func Clean(s string) string {
-	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "")
+func Clean(s string) string { return clean(s, budget.Text) }
+
+// word is Clean for what names something: a serial number, a model, a step.
+func word(s string) string { return clean(s, budget.Label) }
+
+func clean(s string, most int) string {
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "")
 	}
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.Is(unicode.C, r) || r == unicode.ReplacementChar {

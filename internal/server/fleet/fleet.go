@@ -173,6 +173,8 @@ func (t *turn) localDisk(why string) {
 		t.note(e)
 	case m.State == api.MachineFailed:
 		t.note(e)
+	case Stranger(m):
+		t.enter(api.MachineDiscovered, e) // what it is to the operator has not changed
 	default:
 		t.enter(api.MachineLocalDisk, e)
 	}

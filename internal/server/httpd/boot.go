@@ -15,6 +15,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
@@ -43,12 +44,15 @@ type Boot struct {
 	// Rescue asks agents for a rescue shell.
 	Rescue bool
 	Log    *slog.Logger // nil: discard
+
+	words *words
 }
 
 // Handler returns the handler of the boot network.
 func (b *Boot) Handler() http.Handler {
 	s := *b
 	s.Log = cmp.Or(s.Log, slog.New(slog.DiscardHandler))
+	s.words = newWords()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+PathFirstScript, s.firstScript)
 	mux.HandleFunc("GET "+PathScript, s.script)
@@ -232,9 +236,12 @@ func (b *Boot) nbp(w http.ResponseWriter, r *http.Request) {
 
 func (b *Boot) hello(w http.ResponseWriter, r *http.Request) {
 	var h api.Hello
-	err := readJSON(w, r, &h)
+	err := readJSON(w, r, budget.HelloBody, &h)
 	if err == nil {
 		err = fleet.CheckHello(&h)
+	}
+	if err == nil {
+		err = b.words.heard(r, h.Inventory.MAC)
 	}
 	if err != nil {
 		b.refuse(w, r, err)
@@ -252,9 +259,12 @@ func (b *Boot) hello(w http.ResponseWriter, r *http.Request) {
 
 func (b *Boot) events(w http.ResponseWriter, r *http.Request) {
 	var report api.Report
-	err := readJSON(w, r, &report)
+	err := readJSON(w, r, budget.ReportBody, &report)
 	if err == nil {
 		err = fleet.CheckReport(&report, time.Now())
+	}
+	if err == nil {
+		err = b.words.heard(r, report.MAC)
 	}
 	if err != nil {
 		b.refuse(w, r, err)
@@ -287,7 +297,7 @@ func (b *Boot) lost(w http.ResponseWriter, r *http.Request, log *slog.Logger, er
 
 func (b *Boot) identity(w http.ResponseWriter, r *http.Request) {
 	var req api.IdentityRequest
-	err := readJSON(w, r, &req)
+	err := readJSON(w, r, budget.SmallBody, &req)
 	if err == nil {
 		err = fleet.CheckIdentityRequest(&req)
 	}
@@ -352,6 +362,12 @@ func (b *Boot) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if e, ok := errors.AsType[*requestError](err); ok {
 		status = e.status
 	}
-	b.Log.Warn("request refused", "path", r.URL.Path, "client", r.RemoteAddr, "err", err)
+	if status == http.StatusTooManyRequests {
+		// One line for each would be as good as a flood of the log.
+		b.Log.Debug("asked to wait", "path", r.URL.Path, "client", r.RemoteAddr)
+		w.Header().Set("Retry-After", retryAfter)
+	} else {
+		b.Log.Warn("request refused", "path", r.URL.Path, "client", r.RemoteAddr, "err", err)
+	}
 	writeProblem(w, status, err.Error())
 }

@@ -9,8 +9,6 @@ import (
 	"mime"
 	"net/http"
 	"unicode/utf8"
-
-	"github.com/gild-dev/gild/internal/api"
 )
 
 // maxDepth is how deep JSON from a machine may be nested; what it has to say
@@ -26,18 +24,18 @@ type requestError struct {
 func (e *requestError) Error() string { return e.err.Error() }
 func (e *requestError) Unwrap() error { return e.err }
 
-// readJSON reads the one JSON value of a request into v. Errors are
-// *requestError.
-func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+// readJSON reads the one JSON value of a request, of at most limit bytes, into
+// v. Errors are *requestError.
+func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	if r.Header.Get("Content-Encoding") != "" {
 		return &requestError{http.StatusUnsupportedMediaType, errors.New("body: no content encoding is accepted")}
 	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return &requestError{http.StatusUnsupportedMediaType, errors.New("body: want Content-Type application/json")}
 	}
-	p, err := io.ReadAll(http.MaxBytesReader(w, r.Body, api.MaxBody))
+	p, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return &requestError{http.StatusRequestEntityTooLarge, fmt.Errorf("body: more than %d bytes", api.MaxBody)}
+		return &requestError{http.StatusRequestEntityTooLarge, fmt.Errorf("body: more than %d bytes", limit)}
 	}
 	if err != nil {
 		return &requestError{http.StatusBadRequest, fmt.Errorf("body: %w", err)}

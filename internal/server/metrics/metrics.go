@@ -43,6 +43,8 @@ type Metrics struct {
 	took        *prometheus.HistogramVec
 	underway    *prometheus.GaugeVec
 	shed        *prometheus.CounterVec
+	strangers   *prometheus.CounterVec
+	unrecorded  prometheus.Counter
 
 	causes words
 	steps  words
@@ -66,13 +68,17 @@ func New(version string, machines func(context.Context) ([]api.Machine, error)) 
 		sent:       counters("gild_http_sent_bytes_total", "Bytes of HTTP bodies sent.", "listener", "route"),
 		took: histogram("gild_http_request_seconds", "Time from request to the end of the answer.",
 			[]float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 100}, "listener", "route"),
-		underway: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gild_http_requests_underway", Help: "HTTP requests being answered now."}, []string{"listener"}),
-		shed:     counters("gild_http_connections_shed_total", "HTTP connections closed to make room for others.", "listener"),
+		underway:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gild_http_requests_underway", Help: "HTTP requests being answered now."}, []string{"listener"}),
+		strangers: counters("gild_strangers_total", "Machines that nobody has registered: written down, turned away for want of room, forgotten.", "outcome"),
+		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "gild_boots_unrecorded_total", Help: "Machines that are not armed and booted their disks although their record could not be changed.",
+		}),
+		shed: counters("gild_http_connections_shed_total", "HTTP connections closed to make room for others.", "listener"),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gild_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
 	m.registry.MustRegister(m.transitions, m.failures, m.phases, m.bytes, m.dhcp, m.tftp, m.tftpBytes, m.tftpResent,
-		m.requests, m.sent, m.took, m.underway, m.shed, build, &room{machines},
+		m.requests, m.sent, m.took, m.underway, m.shed, m.strangers, m.unrecorded, build, &room{machines},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -113,6 +119,21 @@ func (m *Metrics) Event(e api.Event) {
 	}
 	for kind, n := range map[string]int64{"written": r.Written, "zeroed": r.Zeroed, "kept": r.Kept, "wire": r.Wire} {
 		m.bytes.WithLabelValues(kind).Add(float64(max(n, 0)))
+	}
+}
+
+// Stranger counts what became of a machine that nobody has registered.
+func (m *Metrics) Stranger(outcome string) {
+	if m != nil {
+		m.strangers.WithLabelValues(outcome).Inc()
+	}
+}
+
+// Unrecorded counts a machine that booted its disk although its record could
+// not be changed.
+func (m *Metrics) Unrecorded() {
+	if m != nil {
+		m.unrecorded.Inc()
 	}
 }
 

@@ -11,10 +11,11 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/budget"
 )
 
-// KeptEvents is how many events are kept of each machine.
-const KeptEvents = 1000
+// KeptEvents is how many events are kept of a machine at most.
+const KeptEvents = budget.Events
 
 // Bounds of what a join carries over: it goes into one value.
 const (
@@ -49,10 +50,17 @@ func (s *Store) eventOps(id string, r *record, events []api.Event) ([]clientv3.O
 		clientv3.OpPut(s.eventKey(id, r.NextEvent), p),
 		clientv3.OpPut(s.key("log", fmt.Sprintf("%016x-%s", s.now().UnixNano(), id)), at),
 	}
-	if r.NextEvent > KeptEvents {
-		ops = append(ops, clientv3.OpDelete(s.eventKey(id, 0), clientv3.WithRange(s.eventKey(id, r.NextEvent-KeptEvents))))
+	if kept := s.keptOf(&r.Machine); r.NextEvent > kept {
+		ops = append(ops, clientv3.OpDelete(s.eventKey(id, 0), clientv3.WithRange(s.eventKey(id, r.NextEvent-kept))))
 	}
 	return ops, nil
+}
+
+func (s *Store) keptOf(m *api.Machine) uint64 {
+	if s.Kept == nil {
+		return KeptEvents
+	}
+	return uint64(min(max(s.Kept(m), 1), KeptEvents))
 }
 
 // Events returns what is kept of a machine's past, oldest first.

@@ -60,7 +60,10 @@ type Store struct {
 	// they are, others with their kind before them ("uuid/...", "name/...").
 	// What counts most goes first: only MaxAliases are kept. nil: only the ID.
 	Aliases func(*api.Machine) []string
-	Now     func() time.Time // nil: time.Now
+	// Kept is how many events are kept of a machine, at most KeptEvents; nil:
+	// as many of each.
+	Kept func(*api.Machine) int
+	Now  func() time.Time // nil: time.Now
 
 	kept logTrim
 }

@@ -48,7 +48,7 @@ test: ## every test, whole boots in virtual machines included (asks for root)
 	@scripts/as-root $(GO) test -p 1 -timeout 70m -v ./test/...
 
 race: agent ## the race detector on what runs side by side in a machine; needs a C compiler
-	@CGO_ENABLED=1 $(GO) test -race -short -timeout 15m ./internal/agent ./internal/agent/netif ./internal/disk/nbd ./internal/api/client
+	@CGO_ENABLED=1 $(GO) test -race -timeout 15m ./internal/agent ./internal/agent/netif ./internal/disk/nbd ./internal/api/client
 	@CGO_ENABLED=1 $(GO) test -race -short -timeout 15m -run Live ./internal/flash -simulations 2000 -livelies 4
 
 check: agent ## the quick loop: build, vet, lint, unit tests; no root

@@ -20,15 +20,14 @@ import (
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/server/ipxe"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // TestCrash kills a whole gild serve in the midst of what several operators
 // ask of it, again and again. What it had acknowledged is there afterwards,
 // and what it had not is there whole or not at all.
 func TestCrash(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a server six times")
-	}
+	tier.Slow(t, "starts a server six times")
 	if _, err := ipxe.Find(); err != nil {
 		t.Skipf("gild serve needs iPXE: %v", err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // tool runs a foreign program, also where an unprivileged PATH does not look.
@@ -66,9 +67,7 @@ func gptDisk(t *testing.T) string {
 // loop gives a loop device of its own over a file.
 func loop(t *testing.T, file string) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("a loop device needs root")
-	}
+	tier.Root(t, "a loop device needs root")
 	out, err := exec.CommandContext(t.Context(), "losetup", "--find", "--show", file).Output()
 	if err != nil {
 		t.Skipf("no loop device here: %v", err)
@@ -234,9 +233,7 @@ func TestInterruptLeavesNothing(t *testing.T) {
 
 // A full store is not the input's fault.
 func TestFullStore(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("mounting a small tmpfs needs root")
-	}
+	tier.Root(t, "mounting a small tmpfs needs root")
 	data := t.TempDir()
 	if err := unix.Mount("tmpfs", data, "tmpfs", 0, "size=4m,mode=755"); err != nil {
 		t.Skipf("no tmpfs here: %v", err)

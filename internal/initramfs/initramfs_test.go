@@ -16,6 +16,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/initramfs/kmod/kmodtest"
 	"github.com/gild-dev/gild/internal/initramfs/pick"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // noise is data that does not compress, the same for the same seed.
@@ -271,9 +272,7 @@ func TestForeignTools(t *testing.T) {
 // TestGenericSize holds the promise on size with a distribution's kernel.
 func TestGenericSize(t *testing.T) {
 	root, release := kmodtest.Kernel(t)
-	if testing.Short() {
-		t.Skip("compresses 80 MB at the highest level")
-	}
+	tier.Slow(t, "compresses 80 MB at the highest level")
 	sel, err := pick.Select(os.DirFS(root), release, pick.Generic())
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // answerWithin is how long any answer may take while the state is out of
@@ -26,9 +27,7 @@ const answerWithin = 8 * time.Second
 // A server whose cluster has lost its majority says so to everybody, soon, and
 // works on when the majority is back.
 func TestLostQuorum(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts an etcd of three members")
-	}
+	tier.Slow(t, "starts an etcd of three members")
 	members := etcdtest.Start(t, 3)
 	s := newServer(t, t.TempDir())
 	s.Etcd = &state.Cluster{Endpoints: etcdtest.Endpoints(members)}

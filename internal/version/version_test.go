@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"runtime/debug"
 	"testing"
+
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 func TestName(t *testing.T) {
@@ -32,9 +34,7 @@ func TestName(t *testing.T) {
 // The linker silently ignores a variable that is not there, so the Makefile's
 // word for it is tried out: on the agent, which is the quicker to link.
 func TestMakefileSetsTheVersion(t *testing.T) {
-	if testing.Short() {
-		t.Skip("links a program")
-	}
+	tier.Slow(t, "links a program")
 	makefile, err := os.ReadFile("../../Makefile")
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 var (
@@ -59,12 +61,7 @@ func inside() int {
 // needRoom skips where the room cannot be built.
 func needRoom(t *testing.T) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("a room of machines takes a minute: not with -short")
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("a network namespace needs root")
-	}
+	tier.Root(t, "a network namespace needs root")
 	if out, err := exec.CommandContext(t.Context(), "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		t.Fatalf("ip link set lo up: %v: %s", err, out)
 	}

@@ -11,15 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // image makes a root with what a distribution would have there. Names that end
 // in "/" are directories.
 func image(t *testing.T, files map[string]string) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("files of other owners need root")
-	}
+	tier.Root(t, "files of other owners need root")
 	dir := t.TempDir()
 	base := map[string]string{
 		"etc/passwd":                   "root:x:0:0:root:/root:/bin/bash\nops:x:1000:1001::/home/ops:/bin/sh\nbroken\nlost:x:12:12::/nowhere:\n",

@@ -13,15 +13,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // inNamespace runs do on a thread with a mount namespace of its own, which
 // goes when the thread does: nothing is left mounted, whatever happens.
 func inNamespace(t *testing.T, do func() error) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	tier.Root(t, "mounting needs root")
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // inside says that this process is the child that TestNetwork started in a
@@ -22,9 +24,7 @@ const inside = "GILD_TEST_IN_NETNS"
 // TestNetwork runs the tests below, which need links of their own, in a child
 // process with its own network namespace.
 func TestNetwork(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a network namespace needs root")
-	}
+	tier.Root(t, "a network namespace needs root")
 	for _, tool := range []string{"dnsmasq", "ip", "nsenter"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 const (
@@ -72,9 +73,7 @@ type bench struct {
 // kind and the command that makes it, to which the file is added.
 func newBench(t *testing.T, script string, made map[int][]string) *bench {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("loop devices and mounts need root")
-	}
+	tier.Root(t, "loop devices and mounts need root")
 	mounttest.Private(t)
 	b := &bench{t: t, path: filepath.Join(t.TempDir(), "disk.img"), dir: filepath.Join(t.TempDir(), "mnt"), esp: t.TempDir()}
 	must(t, os.Mkdir(b.dir, 0o755))

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 const mib = 1 << 20
@@ -59,9 +61,7 @@ func diskFile(t testing.TB, content []byte) string {
 // loop attaches path to a loop device for the time of the test.
 func loop(t testing.TB, path string, args ...string) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("loop devices need root")
-	}
+	tier.Root(t, "loop devices need root")
 	out, err := exec.Command(tool(t, "losetup"), append([]string{"--find", "--show"}, append(args, path)...)...).Output()
 	if err != nil {
 		t.Skipf("no loop device to be had: %v", err)

@@ -13,15 +13,14 @@ import (
 
 	"github.com/gild-dev/gild/internal/disk/busy"
 	"github.com/gild-dev/gild/internal/disk/mounttest"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // held mounts a file system and has another process hold a file of it, as a child between fork and exec does; it
 // returns how to make an end of that.
 func held(t *testing.T) (dir string, release func()) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	tier.Root(t, "mounting needs root")
 	mounttest.Private(t)
 	dir = t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
@@ -95,9 +94,7 @@ func TestEndOfTheContext(t *testing.T) {
 
 // Other goroutines start programs all the while, so that there is nearly always a child that has the descriptors.
 func TestBesideForks(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	tier.Root(t, "mounting needs root")
 	mounttest.Private(t)
 	stop := make(chan struct{})
 	forks := make(chan error)

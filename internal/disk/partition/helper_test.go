@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 const mib = 1 << 20
@@ -54,9 +56,7 @@ func sparse(t testing.TB, size int64) string {
 // loop4096 attaches path as a disk with 4096-byte sectors.
 func loop4096(t testing.TB, path string) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("a disk with 4096-byte sectors needs a loop device, which needs root")
-	}
+	tier.Root(t, "a disk with 4096-byte sectors needs a loop device, which needs root")
 	out, err := exec.Command(tool(t, "losetup"), "--find", "--show", "-b", "4096", path).Output()
 	if err != nil {
 		t.Skipf("no loop device with 4096-byte sectors: %v", err)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // free is everything that Free yields, held to its contract.
@@ -42,9 +43,7 @@ func free(t testing.TB, fsys *fsread.FS, size int64) ([]fsread.Extent, error) {
 // many pieces.
 func age(t testing.TB, image string, files, repeat int) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	tier.Root(t, "mounting needs root")
 	dir := t.TempDir()
 	mounttest.Private(t)
 	run(t, "mount", "-o", "loop", image, dir)
@@ -256,9 +255,7 @@ func xfsDBFree(t testing.TB, image string) (list []fsread.Extent, reserved int64
 
 // TestFreeIsNotBelievedWhileMounted copies file systems that are in use.
 func TestFreeIsNotBelievedWhileMounted(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	tier.Root(t, "mounting needs root")
 	for name, mkfs := range map[string][]string{
 		"ext2": {"mke2fs", "-q", "-F", "-t", "ext2"},
 		"ext4": {"mke2fs", "-q", "-F", "-t", "ext4"},

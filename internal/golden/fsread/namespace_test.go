@@ -11,6 +11,7 @@ import (
 	"testing/fstest"
 
 	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // TestLinks follows links inside the root and nowhere else.
@@ -120,9 +121,7 @@ func TestTree(t *testing.T) {
 // chunk for each call.
 func TestReadCount(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("makes a file system of four thousand files")
-	}
+	tier.Slow(t, "makes a file system of four thousand files")
 	source := t.TempDir()
 	for i := range 4000 {
 		p := filepath.Join(source, fmt.Sprintf("lib/modules/6.1/kernel/drivers/d%03d/module-%04d.ko", i/20, i))

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // checkBlkid holds what was read against util-linux.
@@ -31,9 +32,7 @@ func checkBlkid(t *testing.T, image, kind, uuid, label string) {
 // pvcreate is for block devices only.
 func TestProbeLVM(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("a loop device needs root")
-	}
+	tier.Root(t, "a loop device needs root")
 	image := blank(t, 128<<20)
 	device := strings.TrimSpace(run(t, "losetup", "--find", "--show", image))
 	t.Cleanup(func() { _ = exec.Command("losetup", "-d", device).Run() })

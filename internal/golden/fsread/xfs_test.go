@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/disk/mounttest"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // TestXFS reads what mkfs.xfs makes of a tree, in every layout that changes where things are.
@@ -124,12 +125,7 @@ func TestExtMounted(t *testing.T) {
 // mount mounts an image over a loop device that goes away with the mount.
 func mount(t *testing.T, image, dir string) (unmount func()) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("the kernel writes hundreds of megabytes")
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount")
-	}
+	tier.Root(t, "needs root to mount")
 	mounttest.Private(t)
 	if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
 		t.Skipf("this machine does not mount loop devices: %v: %s", err, out)

@@ -17,6 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // tool runs a foreign program that must succeed.
@@ -45,9 +46,7 @@ var secret = []byte("a key that was deleted")
 // mounted does something in a mounted file system.
 func mounted(t testing.TB, partition string, do func(dir string)) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	tier.Root(t, "mounting needs root")
 	dir := t.TempDir()
 	mounttest.Do(t, func() {
 		tool(t, "mount", "-o", "loop", partition, dir)

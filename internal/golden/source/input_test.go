@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 func TestRefused(t *testing.T) {
@@ -191,9 +193,7 @@ func TestPipe(t *testing.T) {
 // TestBlockDevice reads a loop device, read-only so that nothing can change.
 func TestBlockDevice(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("a loop device needs root")
-	}
+	tier.Root(t, "a loop device needs root")
 	disk := testDisk(3<<20 + 512)
 	path := writeFile(t, disk)
 	out, err := exec.CommandContext(t.Context(), "losetup", "--find", "--show", "--read-only", path).Output()

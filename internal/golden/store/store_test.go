@@ -20,6 +20,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // put stores a small image whose content is the given byte, over and over.
@@ -452,9 +453,7 @@ func TestFailedCommitLeavesNothing(t *testing.T) {
 // A file system that becomes full at any byte leaves the store as it was, and
 // the error says what to do.
 func TestFullFileSystemLeavesNothing(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("mounting a small tmpfs needs root")
-	}
+	tier.Root(t, "mounting a small tmpfs needs root")
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k,mode=755"); err != nil {
 		t.Skipf("no tmpfs here: %v", err)

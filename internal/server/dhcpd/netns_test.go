@@ -17,6 +17,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // lab is a server, a client and another server's host, each in a namespace of its own, on a bridge
@@ -25,9 +27,7 @@ type lab struct{ server, client, other string }
 
 func newLab(t *testing.T) lab {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	tier.Root(t, "network namespaces need root")
 	base := fmt.Sprintf("gt-%d-%d", os.Getpid(), time.Now().UnixNano()%1e6)
 	l := lab{base + "-s", base + "-c", base + "-o"}
 	ip := func(args string) {

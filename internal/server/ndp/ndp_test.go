@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 var machine = net.HardwareAddr{0x52, 0x54, 0, 0x67, 0x69, 0x6c}
@@ -61,9 +63,7 @@ func TestExpect(t *testing.T) {
 // TestForeignClient has rdisc6 of the ndisc6 tools solicit, from a host of its own, before and after its address is
 // one of a machine that boots.
 func TestForeignClient(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	tier.Root(t, "network namespaces need root")
 	for _, tool := range []string{"ip", "rdisc6"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("needs %s (iproute2, ndisc6)", tool)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // connect waits for a cluster that has just been started.
@@ -43,9 +44,7 @@ func foreign(t *testing.T, members []*etcdtest.Member) *Store {
 
 // TestForeignStore runs the table of TestStore on a cluster of the operator's.
 func TestForeignStore(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts an etcd of three members")
-	}
+	tier.Slow(t, "starts an etcd of three members")
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			s := foreign(t, etcdtest.Start(t, n))
@@ -56,9 +55,7 @@ func TestForeignStore(t *testing.T) {
 
 // TestLostMembers kills members of three in the middle of work.
 func TestLostMembers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts an etcd of three members")
-	}
+	tier.Slow(t, "starts an etcd of three members")
 	all := etcdtest.Start(t, 3)
 	s := foreign(t, all)
 	acked := uint64(0)

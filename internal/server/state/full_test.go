@@ -9,13 +9,12 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/disk/mounttest"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // A data directory on a file system without room, then without write access.
 func TestFullAndReadOnly(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("mounting a small file system needs root")
-	}
+	tier.Root(t, "mounting a small file system needs root")
 	dir := t.TempDir()
 	if err := syscall.Mount("gild-test", dir, "tmpfs", 0, "size=8m"); err != nil {
 		t.Skipf("cannot mount a tmpfs: %v", err)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // authority signs certificates for the length of a test.
@@ -88,9 +89,7 @@ func secured(t *testing.T, a *authority) string {
 // user who may do no more than is needed, and refuses without them in words
 // that help and hold no secret.
 func TestSecuredCluster(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts an etcd")
-	}
+	tier.Slow(t, "starts an etcd")
 	a := newAuthority(t)
 	good := Cluster{Endpoints: []string{secured(t, a)}, CA: a.file("ca.pem"), Cert: a.file("client.pem"), Key: a.file("client.key")}
 	admin := connect(t, good)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"io/fs"
 	"strconv"
 	"strings"
 )
@@ -42,7 +41,7 @@ func (r *refusal) Error() string { return r.text }
 
 // request is a read request with the options that this server honours; zero means not asked for.
 type request struct {
-	name       string
+	name       string // as it was asked for
 	blksize    int
 	windowsize int
 	timeout    int // seconds
@@ -78,6 +77,7 @@ func parseRequest(b []byte) (request, error) {
 		return r, &refusal{codeIllegal, "malformed request"}
 	}
 	fields = fields[:len(fields)-1]
+	r.name = string(fields[0])
 
 	switch strings.ToLower(string(fields[1])) {
 	case "octet", "netascii":
@@ -85,22 +85,7 @@ func parseRequest(b []byte) (request, error) {
 	default:
 		return r, &refusal{codeIllegal, "transfer mode must be octet"}
 	}
-	var err error
-	if r.name, err = cleanName(string(fields[0])); err != nil {
-		return r, err
-	}
 	return r, r.options(fields[2:])
-}
-
-// cleanName gives the name to look up: no leading slash, and valid by [fs.ValidPath], so that it
-// has no "..", no empty and no absolute part. Backslashes and control characters have no place.
-func cleanName(s string) (string, error) {
-	s = strings.TrimPrefix(s, "/")
-	bad := func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' || r == '\ufffd' }
-	if s == "." || !fs.ValidPath(s) || strings.ContainsFunc(s, bad) {
-		return "", &refusal{codeNotFound, "no such file"}
-	}
-	return s, nil
 }
 
 // options reads name and value pairs. An option that is unknown or out of range is left out of the

@@ -9,7 +9,7 @@
 //   - Boot ROMs cannot put IP fragments together although some ask for large blocks: blocks are
 //     kept within one Ethernet frame.
 //   - Block numbers are 16 bits wide; for files over 65,535 blocks they go on with 0.
-//   - Some firmware names files with a leading slash, and some pads requests with NULs.
+//   - Some firmware pads requests with NULs, and spells names in its own ways: see spellings.
 package tftpd
 
 import (
@@ -36,6 +36,9 @@ const (
 	// DefaultTimeout is the first wait for an acknowledgement; each further one is twice as long.
 	DefaultTimeout = time.Second
 
+	// DefaultMaxPerClient is how many transfers one address may have: a machine has one, a host of virtual ones some.
+	DefaultMaxPerClient = 16
+
 	maxWindow = 64 // blocks; a larger window overruns the receive rings of boot NICs
 )
 
@@ -59,7 +62,7 @@ func (o Outcome) String() string {
 type Event struct {
 	Time    time.Time
 	Client  netip.AddrPort
-	File    string // as looked up; the client's bytes
+	File    string // as it was asked for, cut to 128 bytes; the client's bytes
 	Outcome Outcome
 	Size    int64 // of the file, bytes
 	Acked   int64 // bytes that the client has acknowledged
@@ -71,28 +74,25 @@ type Event struct {
 // Server sends files to whoever asks. Open must be set; the zero values of the rest are useful.
 // A Server serves one connection; its fields must not change while it does.
 type Server struct {
-	Open         Opener
+	Open Opener
+	// Serves says whether an address is answered; nil: all are. An answer is larger than a request, and goes to whoever
+	// the request pretends to be from.
+	Serves       func(netip.Addr) bool
 	Log          *slog.Logger  // nil: discarded
 	Events       func(Event)   // nil: none; called from several goroutines, must not block
 	MaxBlock     int           // bytes; 0: DefaultMaxBlock
 	MaxTransfers int           // at once; 0: DefaultMaxTransfers
+	MaxPerClient int           // of one address at once; 0: DefaultMaxPerClient
 	Timeout      time.Duration // 0: DefaultTimeout
 
 	// listen opens the socket of a transfer on the server's own address; nil: UDP.
 	listen func(local net.Addr) (net.PacketConn, error)
 
-	mu    sync.Mutex
-	live  map[netip.AddrPort]*entry
-	fresh list.List // of *entry: never acknowledged, oldest first; shed when the table is full
-}
-
-// entry is a live transfer as the dispatcher sees it.
-type entry struct {
-	peer   netip.AddrPort
-	req    request
-	cancel context.CancelCauseFunc
-	place  *list.Element // in fresh, nil once the client has acknowledged
-	moved  time.Time     // when the client last made progress
+	mu     sync.Mutex
+	live   map[netip.AddrPort]*entry
+	places map[netip.Addr]int // transfers of each address
+	fresh  list.List          // of *entry: never acknowledged, oldest first; shed when the table is full
+	warned time.Time          // of strangers
 }
 
 // Listen opens the socket that [Server.Serve] answers on, at a UDP address such as "10.0.0.1:69".
@@ -129,7 +129,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 
 	s.mu.Lock()
-	s.live = map[netip.AddrPort]*entry{}
+	s.live, s.places = map[netip.AddrPort]*entry{}, map[netip.Addr]int{}
 	s.fresh.Init()
 	s.mu.Unlock()
 
@@ -143,7 +143,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 			return fmt.Errorf("receiving: %w", err)
 		}
 		peer := addrPort(from)
-		if !answerable(peer) {
+		if !answerable(peer) || !s.serves(peer) {
 			continue
 		}
 		req, err := parseRequest(buf[:n])
@@ -152,7 +152,7 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 		}
 		if r, ok := errors.AsType[*refusal](err); ok {
 			_, _ = conn.WriteTo(appendERROR(nil, r), from)
-			s.report(Event{Time: time.Now(), Client: peer, File: req.name, Outcome: Refused, Err: r})
+			s.report(Event{Time: time.Now(), Client: peer, File: shown(req.name), Outcome: Refused, Err: r})
 			continue
 		}
 		if e, tctx := s.admit(ctx, peer, req); e != nil {
@@ -172,68 +172,22 @@ func answerable(p netip.AddrPort) bool {
 		a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// admit registers a transfer, or returns nil when the request repeats one that is running, or there
-// is no place. A full table sheds the oldest client that has never answered: real ones answer within
-// milliseconds, spoofed ones never.
-func (s *Server) admit(ctx context.Context, peer netip.AddrPort, req request) (*entry, context.Context) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	if old := s.live[peer]; old != nil {
-		// The same request again is most often one whose answer was lost or is under way: the transfer
-		// already sends it again, and a new one would have another port. If the client got somewhere
-		// and then stopped, it is a machine that starts anew.
-		if old.req == req && (old.place != nil || now.Sub(old.moved) < 3*s.timeout()) {
-			return nil, nil
-		}
-		s.drop(old, errReplaced)
+// serves tells whether an address is one of this server's network. Strangers are told of now and then.
+func (s *Server) serves(p netip.AddrPort) bool {
+	if s.Serves == nil || s.Serves(p.Addr()) {
+		return true
 	}
-	limit := s.MaxTransfers
-	if limit == 0 {
-		limit = DefaultMaxTransfers
+	if now := time.Now(); now.Sub(s.warned) > time.Minute {
+		s.warned = now
+		s.log().Warn("TFTP request from another network is not answered", "client", p, "hint", "name its network with --networks")
 	}
-	if len(s.live) >= limit {
-		oldest := s.fresh.Front()
-		if oldest == nil {
-			s.log().Warn("TFTP request dropped: too many transfers", "client", peer, "limit", limit)
-			return nil, nil
-		}
-		s.drop(oldest.Value.(*entry), errShed)
-	}
-	tctx, cancel := context.WithCancelCause(ctx)
-	e := &entry{peer: peer, req: req, cancel: cancel, moved: now}
-	e.place = s.fresh.PushBack(e)
-	s.live[peer] = e
-	return e, tctx
-}
-
-// drop ends a transfer and forgets it; the caller holds mu.
-func (s *Server) drop(e *entry, why error) {
-	e.cancel(why)
-	if s.live[e.peer] == e {
-		delete(s.live, e.peer)
-	}
-	s.settle(e)
-}
-
-// settle takes e from the clients that have not answered yet; the caller holds mu.
-func (s *Server) settle(e *entry) {
-	if e.place != nil {
-		s.fresh.Remove(e.place)
-		e.place = nil
-	}
-}
-
-func (s *Server) leave(e *entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.drop(e, nil)
+	return false
 }
 
 // transfer opens the file and a socket of its own, and sends.
 func (s *Server) transfer(ctx context.Context, e *entry, local, to net.Addr) {
 	start := time.Now()
-	ev := Event{Time: start, Client: e.peer, File: e.req.name}
+	ev := Event{Time: start, Client: e.peer, File: shown(e.req.name)}
 	defer func() {
 		ev.Took = time.Since(start)
 		s.report(ev)
@@ -247,9 +201,9 @@ func (s *Server) transfer(ctx context.Context, e *entry, local, to net.Addr) {
 	// Wakes a read that waits for an acknowledgement.
 	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
 
-	content, size, err := s.Open(e.req.name)
+	content, size, err := s.find(e.req.name)
 	if err != nil {
-		ev.Outcome, ev.Err = Refused, fmt.Errorf("opening %q: %w", e.req.name, err)
+		ev.Outcome, ev.Err = Refused, err
 		r := &refusal{codeUndefined, "cannot read the file"}
 		if errors.Is(err, fs.ErrNotExist) {
 			r = &refusal{codeNotFound, "no such file"}
@@ -262,12 +216,32 @@ func (s *Server) transfer(ctx context.Context, e *entry, local, to net.Addr) {
 	}
 	t := &transfer{conn: conn, peer: e.peer, to: to, content: content, size: size}
 	t.proven = func() { s.mu.Lock(); s.settle(e); s.mu.Unlock() }
-	t.moved = func() { s.mu.Lock(); e.moved = time.Now(); s.mu.Unlock() }
+	t.moved = func() { s.mu.Lock(); e.moved, e.acked = time.Now(), t.acked*t.blksize; s.mu.Unlock() }
 	t.negotiate(e.req, s.maxBlock(), s.timeout())
+	s.mu.Lock()
+	e.again = t.repeat
+	s.mu.Unlock()
 	err = t.run(ctx)
 	ev.Size, ev.Acked, ev.Resent = size, min(t.acked*t.blksize, size), t.resent
 	ev.Outcome, ev.Err = outcome(err, e.req, t.acked)
 }
+
+// find opens the file that a client means.
+func (s *Server) find(asked string) (content io.ReaderAt, size int64, err error) {
+	err = fs.ErrNotExist
+	for _, name := range spellings(asked) {
+		if content, size, err = s.Open(name); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("opening %q: %w", shown(asked), err)
+	}
+	return content, size, nil
+}
+
+// shown is a name as it is told of.
+func shown(name string) string { return name[:min(len(name), 128)] }
 
 // outcome sorts the end of a transfer. A client that leaves before the first block, having asked for
 // the size, wanted the size.

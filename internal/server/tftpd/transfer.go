@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,14 +16,19 @@ import (
 const transferLimit = 30 * time.Minute
 
 // resends is how often one window is sent again before the transfer is given up. To an address that
-// has not acknowledged anything it is one fewer: there the sum, five, bounds what a spoofed request
-// can make this server send to a victim.
+// has not acknowledged anything nothing is sent twice but what it asks for twice: a spoofed request
+// gets its victim one packet.
 const resends = 5
+
+// patience is how long an address that has not acknowledged anything may take to do so.
+const patience = 31 * time.Second
 
 var (
 	errNoAnswer = errors.New("client stopped answering")
 	errReplaced = errors.New("client asked again from the same port")
 	errShed     = errors.New("client had not answered when others needed the place")
+	errSlow     = errors.New("client was the slowest when others needed the place")
+	errRepeat   = errors.New("client asked again")
 )
 
 // clientError is an ERROR packet from the client.
@@ -48,6 +54,10 @@ type transfer struct {
 	fixed   bool          // the client chose the timeout: no backoff
 	proven  func()        // called at the first valid ACK: the address is no spoofed one
 	moved   func()        // called whenever the client made progress
+
+	opened time.Time
+	asked  atomic.Bool  // for the first packet again
+	sent   atomic.Int64 // when the last packet was, Unix time in nanoseconds
 
 	acked   int64 // blocks acknowledged; block numbers count from 1 and do not wrap here
 	high    int64 // highest block sent, 0 for the OACK, -1 for nothing
@@ -82,7 +92,8 @@ func (t *transfer) run(ctx context.Context) error {
 	t.packet = make([]byte, 4+t.blksize)
 	t.scratch = make([]byte, 512)
 	t.high = -1
-	end := time.Now().Add(transferLimit)
+	t.opened = time.Now()
+	end := t.opened.Add(transferLimit)
 	if len(t.opts) > 0 {
 		if err := t.exchange(ctx, end, t.sendOACK, 0, 0); err != nil {
 			return err
@@ -111,22 +122,22 @@ func (t *transfer) exchange(ctx context.Context, end time.Time, send func() erro
 			return err
 		}
 		deadline := time.Now().Add(wait)
+		if !t.heard {
+			deadline = t.opened.Add(patience)
+		}
 		if deadline.After(end) {
 			return fmt.Errorf("transfer took longer than %v", transferLimit)
 		}
 		n, err := t.await(ctx, deadline, first, upto)
-		if err == nil {
+		switch {
+		case err == nil:
 			t.acked = n
 			return nil
-		}
-		if !errors.Is(err, errNoAnswer) {
-			return err
-		}
-		limit := resends
-		if !t.heard {
-			limit--
-		}
-		if try == limit {
+		case errors.Is(err, errRepeat) && try < resends:
+			continue
+		case errors.Is(err, errRepeat):
+			return errNoAnswer
+		case !errors.Is(err, errNoAnswer) || !t.heard || try == resends:
 			return err
 		}
 		if !t.fixed {
@@ -148,6 +159,9 @@ func (t *transfer) await(ctx context.Context, deadline time.Time, first, upto in
 	if ctx.Err() != nil { // else its end, which comes after this deadline was set, wakes the read
 		return 0, context.Cause(ctx)
 	}
+	if !t.heard && t.asked.Swap(false) {
+		return 0, errRepeat
+	}
 	best := int64(-1)
 	for {
 		n, from, err := t.conn.ReadFrom(t.scratch)
@@ -161,6 +175,8 @@ func (t *transfer) await(ctx context.Context, deadline time.Time, first, upto in
 				return 0, fmt.Errorf("receiving: %w", err)
 			case best >= 0:
 				return best, nil
+			case !t.heard && t.asked.Swap(false):
+				return 0, errRepeat
 			}
 			return 0, errNoAnswer
 		}
@@ -198,6 +214,16 @@ func (t *transfer) await(ctx context.Context, deadline time.Time, first, upto in
 	}
 }
 
+// repeat has the first packet sent again: the client has asked for the file again, and not by a packet that the network
+// has doubled. It may be called by others than the transfer's goroutine, until the client has acknowledged something.
+func (t *transfer) repeat() {
+	if time.Since(time.Unix(0, t.sent.Load())) < t.wait/2 {
+		return
+	}
+	t.asked.Store(true)
+	_ = t.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
 // write sends the packet of a block, 0 for the OACK. What the kernel would not send is as good as
 // lost: it is sent again, until the limit.
 func (t *transfer) write(b []byte, block int64) {
@@ -206,6 +232,7 @@ func (t *transfer) write(b []byte, block int64) {
 	} else {
 		t.resent++
 	}
+	t.sent.Store(time.Now().UnixNano())
 	_, _ = t.conn.WriteTo(b, t.to)
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -26,7 +27,11 @@ func rrq(name string, opts ...string) []byte {
 // fetch is a client that acknowledges every packet again that it gets again, the habit that makes
 // a careless server double its data. It checks each byte and returns the packets received.
 func fetch(ctx context.Context, n *memNet, server net.Addr, name string, size, blksize, window int64) (packets int64, err error) {
-	c := n.listen(net.IPv4(10, 0, 0, 2).To4(), 0)
+	return fetchAs(ctx, net.IPv4(10, 0, 0, 2), n, server, name, size, blksize, window)
+}
+
+func fetchAs(ctx context.Context, as net.IP, n *memNet, server net.Addr, name string, size, blksize, window int64) (packets int64, err error) {
+	c := n.listen(as.To4(), 0)
 	defer c.Close()
 	req := rrq(name, "blksize", strconv.FormatInt(blksize, 10), "windowsize", strconv.FormatInt(window, 10), "tsize", "0")
 	var peer net.Addr
@@ -172,14 +177,15 @@ func TestSorcerersApprentice(t *testing.T) {
 	}
 }
 
-// What a spoofed request costs its victim: five packets, with or without a window.
+// What a spoofed request costs its victim: one packet, with or without a window, and whatever its patience.
 func TestReflectionIsBounded(t *testing.T) {
 	for _, tt := range []struct {
 		req  []byte
 		want int64
 	}{
-		{rrq("f"), 5 * 516},
-		{rrq("f", "blksize", "65464", "windowsize", "65535"), 5 * 33},
+		{rrq("f"), 516},
+		{rrq("f", "timeout", "1"), 20},
+		{rrq("f", "blksize", "65464", "windowsize", "65535"), 33},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			n := newMemNet(0, 0, 1)
@@ -196,6 +202,85 @@ func TestReflectionIsBounded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client whose first answer was lost gets another one when it asks again, and no transfer more.
+func TestFirstPacketLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newMemNet(0, 0, 1)
+		server, events := startMem(t, n, map[string]int64{"f": 100}, &Server{})
+		c := n.listen(net.IPv4(10, 0, 0, 2).To4(), 2070)
+		defer c.Close()
+		buf := make([]byte, 600)
+		var peers []string
+		var peer net.Addr
+		for range 3 {
+			_, _ = c.WriteTo(rrq("f"), server)
+			_, peer, _ = c.ReadFrom(buf)
+			peers = append(peers, peer.String())
+			time.Sleep(2 * time.Second)
+		}
+		_, _ = c.WriteTo([]byte{0, opACK, 0, 1}, peer)
+		synctest.Wait()
+		if ev := events(); len(ev) != 1 || ev[0].Outcome != Sent || ev[0].Resent != 2 || len(slices.Compact(peers)) != 1 {
+			t.Errorf("events %+v, answers from %v; want one file sent, its packet three times from one port", ev, peers)
+		}
+	})
+}
+
+// One host that asks from thousands of ports, acknowledges once and then sleeps keeps nobody out.
+func TestSlowHostKeepsNobodyOut(t *testing.T) {
+	for name, host := range map[string]func(i int) net.IP{
+		"one host":   func(int) net.IP { return net.IPv4(10, 0, 0, 66) },
+		"many hosts": func(i int) net.IP { return net.IPv4(10, 3, byte(i>>8), byte(i)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newMemNet(0, 0, 1)
+				s := &Server{MaxTransfers: 64}
+				server, _ := startMem(t, n, map[string]int64{"f": 7000}, s)
+				buf := make([]byte, 600)
+				for i := range 200 {
+					c := n.listen(host(i).To4(), 0)
+					defer c.Close()
+					_, _ = c.WriteTo(rrq("f", "blksize", "8", "timeout", "255"), server)
+					_ = c.SetReadDeadline(time.Now().Add(time.Second))
+					if _, peer, err := c.ReadFrom(buf); err == nil {
+						_, _ = c.WriteTo([]byte{0, opACK, 0, 0}, peer)
+					}
+				}
+				time.Sleep(youngest)
+				s.mu.Lock()
+				held := len(s.live)
+				s.mu.Unlock()
+				if name == "one host" && held > DefaultMaxPerClient {
+					t.Errorf("one host holds %d places; want at most %d", held, DefaultMaxPerClient)
+				}
+				for i := range 8 {
+					if _, err := fetchAs(t.Context(), net.IPv4(10, 0, 1, byte(i)), n, server, "f", 7000, 512, 1); err != nil {
+						t.Errorf("real client: %v", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Requests from elsewhere are not answered.
+func TestOtherNetworks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newMemNet(0, 0, 1)
+		server, _ := startMem(t, n, map[string]int64{"f": 100}, &Server{Serves: netip.MustParsePrefix("10.0.0.0/24").Contains})
+		for ip, want := range map[string]bool{"10.0.0.9": true, "10.0.1.9": false} {
+			c := n.listen(net.ParseIP(ip).To4(), 0)
+			defer c.Close()
+			_, _ = c.WriteTo(rrq("f"), server)
+			_ = c.SetReadDeadline(time.Now().Add(time.Second))
+			if _, _, err := c.ReadFrom(make([]byte, 600)); (err == nil) != want {
+				t.Errorf("%s is answered: %v; want %v", ip, err == nil, want)
+			}
+		}
+	})
 }
 
 // A client that has acknowledged something and then falls silent gets five more sends of a window.
@@ -261,9 +346,9 @@ func TestHerd(t *testing.T) {
 		n := newMemNet(0.02, 0.02, 1)
 		server, _ := startMem(t, n, map[string]int64{"f": 15_000}, &Server{})
 		var wg sync.WaitGroup
-		for range 1000 {
+		for i := range 1000 {
 			wg.Go(func() {
-				if _, err := fetch(t.Context(), n, server, "f", 15_000, 1468, 4); err != nil {
+				if _, err := fetchAs(t.Context(), net.IPv4(10, 2, byte(i>>8), byte(i)), n, server, "f", 15_000, 1468, 4); err != nil {
 					t.Error(err)
 				}
 			})

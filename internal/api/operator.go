@@ -299,6 +299,7 @@ type Server struct {
 	BaseURL string    `json:"baseURL"` // where machines boot from
 	Version string    `json:"version"`
 	Since   time.Time `json:"since"`
+	Alarms  []Alarm   `json:"alarms,omitempty"` // what is wrong with it now
 }
 
 // StateUsage is how full the database of the state is, in bytes.
@@ -319,6 +320,21 @@ func (u StateUsage) Percent() int {
 
 // StateNearlyFull is the percentage from which people are told.
 const StateNearlyFull = 75
+
+// Alarm is something that is wrong with a server and that it goes on with.
+type Alarm struct {
+	Kind  string    `json:"kind"` // stable: see the Alarm constants
+	Text  string    `json:"text"` // what, and what to do about it
+	Since time.Time `json:"since"`
+}
+
+// Kinds of alarms.
+const (
+	AlarmInterface = "interface"  // the boot interface is gone or has no carrier
+	AlarmAddress   = "address"    // the server's address is not on it any more
+	AlarmDHCP      = "dhcp"       // DHCP requests are not heard
+	AlarmOtherDHCP = "other-dhcp" // another server leases addresses on the boot network
+)
 
 // Names of the messages on the event stream. Each carries a Change; the
 // message's id is given back as Last-Event-ID to go on after a cut.

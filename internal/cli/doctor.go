@@ -34,6 +34,7 @@ first start or while it runs. Exit code 1 means that no machine would boot.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.iface, "interface", "", "network `interface` that faces the machines")
+	f.StringVar(&o.address, "address", "", "`address` of the interface for the server")
 	f.StringVar(&o.dhcp, "dhcp", "auto", "auto, server, proxy or off")
 	f.IntVar(&o.port, "port", defaultBootPort, "TCP `port` for boot HTTP")
 	f.StringVar(&o.operator, "operator", defaultOperatorAddr, "`address` of the operator API")
@@ -86,12 +87,24 @@ func (a *app) patient(o serveOptions) (*doctor.Patient, error) {
 	if !ok {
 		return nil, usageError{fmt.Errorf("--dhcp %.20q is not auto, server, proxy or off", o.dhcp)}
 	}
+	address, err := o.ownAddress()
+	if err != nil {
+		return nil, usageError{err}
+	}
 	p := &doctor.Patient{
+		Address: address,
 		DataDir: a.data, Interface: o.iface, Mode: mode, Auto: o.dhcp == "auto", Port: o.port, Operator: o.operator, Advertise: o.advertise, IPXEDirs: o.ipxeDirs,
 		Images:   func() ([]api.Image, error) { return nil, nil },
 		Bootable: func(string) error { return nil },
 		State:    a.stateUsage,
 		Answers:  a.answers,
+		Servers: func(ctx context.Context) ([]api.Server, error) {
+			op, err := a.operator()
+			if err != nil {
+				return nil, err
+			}
+			return op.Servers(ctx)
+		},
 	}
 	// Opening the store would make it.
 	if _, err := os.Stat(a.data); err != nil {

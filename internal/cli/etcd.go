@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 
@@ -62,6 +64,19 @@ func (o *etcdOptions) cluster() (*state.Cluster, error) {
 		return nil, usageError{hinted{errors.New("--etcd-user has no password"), "name a file with --etcd-password-file, or set " + etcdPassword}}
 	}
 	return c, nil
+}
+
+// addrs are the addresses of the cluster's members, of those that are named by
+// one.
+func (o *etcdOptions) addrs() (all []netip.Addr) {
+	for _, e := range o.endpoints {
+		if u, err := url.Parse(e); err == nil {
+			if a, err := netip.ParseAddr(u.Hostname()); err == nil {
+				all = append(all, a)
+			}
+		}
+	}
+	return all
 }
 
 // keys is what all keys begin with, as the server has it.

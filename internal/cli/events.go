@@ -267,6 +267,11 @@ func (a *app) serversCmd() *cobra.Command {
 				rows = append(rows, []string{printable(s.Name), printable(s.BaseURL), printable(s.Version), ago(time.Now(), s.Since)})
 			}
 			a.printTable("SERVER | MACHINES BOOT FROM | VERSION | STARTED", rows)
+			for _, s := range servers {
+				for _, alarm := range s.Alarms {
+					fmt.Fprintf(a.Stdout, "%s, for %s: %s\n", printable(s.Name), strings.TrimSuffix(ago(time.Now(), alarm.Since), " ago"), printable(alarm.Text))
+				}
+			}
 			return nil
 		},
 	}

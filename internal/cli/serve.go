@@ -18,6 +18,7 @@ import (
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/ipxe"
+	"github.com/gild-dev/gild/internal/server/segment"
 	"github.com/gild-dev/gild/internal/version"
 )
 
@@ -44,8 +45,11 @@ has the last word. It is read strictly:
 // serveOptions are the flags of gild serve.
 type serveOptions struct {
 	iface     string
+	address   string
 	dhcp      string
 	leases    string
+	exclude   []string
+	networks  []string
 	lease     time.Duration
 	router    string
 	dns       []string
@@ -80,8 +84,11 @@ func (a *app) serveCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&config, "config", "", "`file` with settings (default: gild.yaml in the data directory, if there)")
 	f.StringVar(&o.iface, "interface", "", "network `interface` that faces the machines (required)")
+	f.StringVar(&o.address, "address", "", "`address` of the interface that machines reach this server by (default: the first that is not link-local; it is followed when it changes)")
 	f.StringVar(&o.dhcp, "dhcp", "auto", "auto, server, proxy or off")
 	f.StringVar(&o.leases, "range", "", "addresses to lease, `FIRST-LAST` (default: the upper half of the subnet)")
+	f.StringSliceVar(&o.exclude, "exclude", nil, "`addresses` of the range that are never leased: one, FIRST-LAST, or a network; may be repeated")
+	f.StringSliceVar(&o.networks, "networks", nil, "further `network` of machines, behind a router: its TFTP requests are answered, and its DHCP relays beside another server; may be repeated")
 	f.DurationVar(&o.lease, "lease", time.Hour, "how long a lease lasts")
 	f.StringVar(&o.router, "router", "", "router `address` for leases")
 	f.StringSliceVar(&o.dns, "dns", nil, "name server `address` for leases; may be repeated")
@@ -105,6 +112,17 @@ func (a *app) runServe(ctx context.Context, o serveOptions) error {
 		return usageError{hinted{errors.New("--interface is missing"), "name the network interface that faces the machines; `ip -br address` lists them"}}
 	}
 	log := a.logger(o.verbose)
+	for {
+		err := a.serve(ctx, o, log)
+		if !errors.Is(err, segment.ErrMoved) || ctx.Err() != nil {
+			return err
+		}
+		// The interface has another address now, which everything names.
+	}
+}
+
+// serve runs the server until ctx ends or its address has changed.
+func (a *app) serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	network, why, err := o.network(ctx, log)
 	if err != nil {
 		return err
@@ -171,9 +189,17 @@ func (a *app) logger(verbose bool) *slog.Logger {
 
 // network decides how the boot network is answered; why says so to a person.
 func (o serveOptions) network(ctx context.Context, log *slog.Logger) (n server.Network, why string, err error) {
-	n = server.Network{Interface: o.iface, Domain: o.domain, Lease: o.lease, Log: log}
-	if n.Address, err = server.InterfaceAddr(o.iface); err != nil {
+	n = server.Network{Interface: o.iface, Auto: o.dhcp == "auto", Stay: o.address != "", Domain: o.domain, Lease: o.lease, Log: log}
+	want, err := o.ownAddress()
+	if err != nil {
+		return n, "", usageError{err}
+	}
+	if n.Address, err = server.InterfaceAddr(o.iface, want); err != nil {
 		return n, "", err
+	}
+	if n.Address.Addr().IsLinkLocalUnicast() {
+		log.Warn("the boot interface has only a link-local address: give it a real one, or machines that have another cannot reach this server",
+			"interface", o.iface, "address", n.Address)
 	}
 	host := cmp.Or(o.advertise, n.Address.Addr().String())
 	if strings.ContainsAny(host, "/: ") {
@@ -183,7 +209,7 @@ func (o serveOptions) network(ctx context.Context, log *slog.Logger) (n server.N
 	if n.NBPs, err = ipxe.Find(o.ipxeDirs...); err != nil {
 		return n, "", err
 	}
-	if err := o.addresses(&n); err != nil {
+	if err := o.leased(&n); err != nil {
 		return n, "", usageError{err}
 	}
 	if n.Mode, why, err = o.mode(ctx); err != nil {
@@ -193,6 +219,18 @@ func (o serveOptions) network(ctx context.Context, log *slog.Logger) (n server.N
 		return n, "", usageError{err}
 	}
 	return n, why, nil
+}
+
+// ownAddress reads --address; zero: by the rule.
+func (o serveOptions) ownAddress() (netip.Addr, error) {
+	if o.address == "" {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(o.address)
+	if err != nil || !a.Is4() {
+		return netip.Addr{}, fmt.Errorf("--address %.60q is no IPv4 address", o.address)
+	}
+	return a, nil
 }
 
 func (o serveOptions) mode(ctx context.Context) (dhcpd.Mode, string, error) {
@@ -212,17 +250,29 @@ func (o serveOptions) mode(ctx context.Context) (dhcpd.Mode, string, error) {
 	return dhcpd.Off, "", usageError{fmt.Errorf("--dhcp %.20q is not auto, server, proxy or off", o.dhcp)}
 }
 
-// addresses reads the flags that hold addresses.
-func (o serveOptions) addresses(n *server.Network) error {
+// leased reads the flags that say what is leased, and what never is.
+func (o serveOptions) leased(n *server.Network) error {
 	n.First, n.Last = server.DefaultRange(n.Address)
 	if o.leases != "" {
-		first, last, ok := strings.Cut(o.leases, "-")
-		var err1, err2 error
-		n.First, err1 = netip.ParseAddr(first)
-		n.Last, err2 = netip.ParseAddr(last)
-		if !ok || err1 != nil || err2 != nil {
+		r, err := dhcpd.ParseRange(o.leases)
+		if err != nil || !strings.Contains(o.leases, "-") {
 			return fmt.Errorf("--range %.60q is not of the form 192.168.1.100-192.168.1.200", o.leases)
 		}
+		n.First, n.Last, n.OwnRange = r.First, r.Last, true
+	}
+	for _, s := range o.exclude {
+		r, err := dhcpd.ParseRange(s)
+		if err != nil {
+			return fmt.Errorf("--exclude: %w", err)
+		}
+		n.Exclude = append(n.Exclude, r)
+	}
+	for _, s := range o.networks {
+		p, err := netip.ParsePrefix(s)
+		if err != nil || !p.Addr().Is4() {
+			return fmt.Errorf("--networks %.60q is no IPv4 network, such as 192.168.1.0/24", s)
+		}
+		n.Networks = append(n.Networks, p.Masked())
 	}
 	if o.router != "" {
 		router, err := netip.ParseAddr(o.router)
@@ -237,6 +287,10 @@ func (o serveOptions) addresses(n *server.Network) error {
 			return fmt.Errorf("--dns: %w", err)
 		}
 		n.DNS = append(n.DNS, dns)
+	}
+	n.Servers = o.etcd.addrs()
+	if a, err := netip.ParseAddr(o.advertise); err == nil {
+		n.Servers = append(n.Servers, a)
 	}
 	return nil
 }

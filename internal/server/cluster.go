@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -98,12 +100,32 @@ func (p *peers) list(ctx context.Context) []string {
 	return append([]string{p.self}, p.known...)
 }
 
+// addrs are the other servers' addresses, of those that are named by one.
+func (p *peers) addrs(ctx context.Context) (all []netip.Addr) {
+	for _, base := range p.list(ctx)[1:] {
+		u, err := url.Parse(base)
+		if err != nil {
+			continue
+		}
+		if a, err := netip.ParseAddr(u.Hostname()); err == nil {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
 // announce is the service that names this server to the others.
-func (p *peers) announce(version string) Service {
+func (p *peers) announce(version string, a *alarms) Service {
 	host, err := os.Hostname()
 	if err != nil {
 		host = p.self
 	}
 	self := api.Server{Name: host, BaseURL: p.self, Version: version, Since: time.Now()}
-	return serviceFunc(func(ctx context.Context) error { return p.store.Announce(ctx, self) })
+	return serviceFunc(func(ctx context.Context) error {
+		return p.store.Announce(ctx, func() (api.Server, <-chan struct{}) {
+			now, changed := self, (<-chan struct{})(nil)
+			now.Alarms, changed = a.list()
+			return now, changed
+		})
+	})
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/gild-dev/gild/internal/server/link"
 )
 
 // SetupError says what of the surroundings keeps the server from starting.
@@ -67,22 +69,28 @@ func ListenError(name, network, addr string, err error) error {
 	return e
 }
 
-// InterfaceAddr returns the first IPv4 address of a network interface with
-// the length of its network. An absent interface or one without an address is
-// a *SetupError that lists those that would do.
-func InterfaceAddr(name string) (netip.Prefix, error) {
-	ifi, err := net.InterfaceByName(name)
-	if err != nil {
+// InterfaceAddr returns the IPv4 address that a server on a network interface
+// is reached by, with the length of its network: the wanted one; without a
+// wish the first that is not link-local, else the first. An absent interface or
+// one without such an address is a *SetupError that lists those that would do.
+func InterfaceAddr(name string, want netip.Addr) (netip.Prefix, error) {
+	st := link.Look(name)
+	if st.Index == 0 {
 		return netip.Prefix{}, &SetupError{Problem: fmt.Sprintf("no network interface %.40q", name), Help: describeInterfaces()}
 	}
-	addrs, err := ifi.Addrs()
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("addresses of %s: %w", name, err)
-	}
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
-			return p, nil
+	if want.IsValid() {
+		for _, p := range st.Addrs {
+			if p.Addr() == want {
+				return p, nil
+			}
 		}
+		return netip.Prefix{}, &SetupError{
+			Problem: fmt.Sprintf("network interface %s has not the address %v", name, want),
+			Help:    fmt.Sprintf("%s has: %v; %s", name, st, describeInterfaces()),
+		}
+	}
+	if p, ok := st.Address(); ok {
+		return p, nil
 	}
 	return netip.Prefix{}, &SetupError{
 		Problem: fmt.Sprintf("network interface %s has no IPv4 address", name),

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"slices"
 	"sync"
@@ -52,6 +53,11 @@ type Machines struct {
 	registering sync.Mutex
 	room        room
 	inventories inventoryPace
+	addresses   addresses // who is to have which, for DHCP
+	alarms      *alarms
+	// peerAddrs returns the addresses of the other servers of the cluster; nil:
+	// there are none.
+	peerAddrs func(context.Context) []netip.Addr
 }
 
 var (

@@ -9,18 +9,19 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/insomniacslk/dhcp/iana"
 
-	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
-	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/ipxe"
-	"github.com/gild-dev/gild/internal/server/ndp"
+	"github.com/gild-dev/gild/internal/server/link"
+	"github.com/gild-dev/gild/internal/server/segment"
 	"github.com/gild-dev/gild/internal/server/tftpd"
 )
 
@@ -29,9 +30,20 @@ type Network struct {
 	Interface string
 	Address   netip.Prefix // of the interface, with the length of its network
 	BaseURL   string       // of the boot HTTP handler, no slash at the end
-	Mode      dhcpd.Mode
-	// Of dhcpd.Full only; zero values have defaults, see dhcpd.Config.
+	// Mode is what DHCP begins with; Auto lets the server choose anew by who else leases addresses.
+	Mode dhcpd.Mode
+	Auto bool
+	// Stay keeps the server at Address whatever the interface has; else it follows.
+	Stay bool
+	// Networks are further ones of machines, behind routers: their requests for
+	// files are answered, and their relays beside another DHCP server.
+	Networks []netip.Prefix
+	// Of dhcpd.Full only; zero values have defaults, see dhcpd.Config. OwnRange
+	// says that First and Last are the operator's, not the subnet's default.
 	First, Last netip.Addr
+	OwnRange    bool
+	Exclude     []dhcpd.Range
+	Servers     []netip.Addr
 	Router      netip.Addr
 	DNS         []netip.Addr
 	Domain      string
@@ -42,8 +54,16 @@ type Network struct {
 
 // ChooseMode listens for other DHCP servers for a few seconds, and says what
 // it chose and why: beside another server a proxy, else a server of our own.
+// The silence of a link without a carrier says nothing: it listens on.
 func ChooseMode(ctx context.Context, iface string) (dhcpd.Mode, string, error) {
+	dead := fmt.Sprintf("%s has no carrier: DHCP waits for one, and then listens for other servers", iface)
+	if st := link.Look(iface); st.Index != 0 && !st.Carrier {
+		return dhcpd.Listening, dead, nil
+	}
 	others, err := dhcpd.Probe(ctx, iface)
+	if errors.Is(err, syscall.ENETDOWN) || errors.Is(err, syscall.ENOBUFS) {
+		return dhcpd.Listening, dead, nil // what a link says that has just gone down
+	}
 	if err != nil {
 		return dhcpd.Off, "", err
 	}
@@ -51,6 +71,9 @@ func ChooseMode(ctx context.Context, iface string) (dhcpd.Mode, string, error) {
 		if !o.Proxy {
 			return dhcpd.Proxy, fmt.Sprintf("DHCP server %v answers on %s: adding boot files to its leases (proxy)", o.Addr, iface), nil
 		}
+	}
+	if !link.Look(iface).Carrier {
+		return dhcpd.Listening, dead, nil
 	}
 	return dhcpd.Full, fmt.Sprintf("no DHCP server answers on %s: leasing addresses (server)", iface), nil
 }
@@ -69,13 +92,16 @@ func DefaultRange(subnet netip.Prefix) (first, last netip.Addr) {
 	return addr(from), addr(base + size - 2)
 }
 
+// bootNetwork is what the protocols of a network share.
+type bootNetwork struct {
+	Network
+	who func(netip.Addr) net.HardwareAddr // has an address; nil: nobody knows
+}
+
 // Protocols are DHCP and TFTP on this network.
 func (n Network) Protocols() []Opener {
-	tftp := Opener{Name: "TFTP", Open: n.openTFTP}
-	if n.Mode == dhcpd.Off {
-		return []Opener{tftp}
-	}
-	return []Opener{{Name: "DHCP", Open: n.openDHCP}, tftp}
+	b := &bootNetwork{Network: n}
+	return []Opener{{Name: "DHCP", Open: b.openDHCP}, {Name: "TFTP", Open: b.openTFTP}}
 }
 
 // Check reports what is wrong with the network's settings, before anything
@@ -85,74 +111,89 @@ func (n Network) Check() error { return n.dhcp().Validate() }
 func (n Network) dhcp() dhcpd.Config {
 	return dhcpd.Config{
 		Mode: n.Mode, Interface: n.Interface, ServerIP: n.Address.Addr(), Subnet: n.Address.Masked(),
-		First: n.First, Last: n.Last, LeaseTime: n.Lease, Router: n.Router, DNS: n.DNS, Domain: n.Domain,
+		First: n.First, Last: n.Last, Exclude: n.Exclude, Servers: n.Servers, Networks: n.Networks,
+		LeaseTime: n.Lease, Router: n.Router, DNS: n.DNS, Domain: n.Domain,
 		Script:   n.BaseURL + httpd.PathFirstScript,
 		HTTPBase: strings.TrimSuffix(n.BaseURL+httpd.PathNBP, "/"),
 		NBP:      func(a iana.Arch) (string, error) { return n.NBPs.NBP(ipxe.Arch(a)) },
 	}
 }
 
-func (n Network) openDHCP(ctx context.Context, m *Machines) (Service, func() error, error) {
-	sights, v6 := newSightings(m, n.Log), &ndp.Server{Log: n.Log}
-	s := &dhcpd.Server{Responder: dhcpd.Responder{Config: n.dhcp()}, Log: n.Log, Events: func(e dhcpd.Event) {
-		if e.Client == dhcpd.IPXE {
-			v6.Expect(e.MAC, time.Now())
-		}
-		m.Metrics.DHCP(e)
-		sights.dhcp(e)
-	}}
-	if n.Mode == dhcpd.Full && n.First.IsValid() {
-		s.Leases = &dhcpd.Shared{
-			Memory: dhcpd.NewMemory(n.First, n.Last, n.Address.Addr()),
-			Claim: func(a netip.Addr, client string, now, until time.Time) (time.Time, error) {
-				return m.Store.ClaimAddress(ctx, a, client, now, until)
-			},
-		}
+func (n *bootNetwork) openDHCP(ctx context.Context, m *Machines) (Service, func() error, error) {
+	sights := newSightings(m, n.Log)
+	s := &segment.Segment{
+		Config: n.dhcp(), Auto: n.Auto, Alarms: m.alarms, Log: n.Log,
+		Peers: m.peerAddrs,
+		Events: func(e dhcpd.Event) {
+			m.Metrics.DHCP(e)
+			sights.dhcp(e)
+		},
 	}
-	dhcp, pxe, err := dhcpd.Listen(ctx, n.Interface)
+	if !n.Stay {
+		s.Move = n.at
+	}
+	var follow func(context.Context)
+	if n.First.IsValid() && (n.Mode == dhcpd.Full || n.Auto) {
+		l := &leases{store: m.Store, pool: dhcpd.NewPool(n.First, n.Last), log: n.Log}
+		l.pool.Claims, l.pool.Registry = l, &m.addresses
+		if err := errors.Join(m.loadAddresses(ctx, n.Address), l.load(ctx)); err != nil {
+			return nil, nil, err
+		}
+		s.Pool, follow = l.pool, l.follow
+	}
+	n.who = s.Who
+	sockets, err := s.Open(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	answerV6, closeV6 := n.openNDP(ctx, v6)
 	run := func(ctx context.Context) error {
 		ctx, stop := context.WithCancel(ctx)
 		var beside sync.WaitGroup
 		defer beside.Wait()
 		defer stop()
-		beside.Go(func() { answerV6(ctx) })
-		return withSightings(ctx, sights, func(ctx context.Context) error { return s.Serve(ctx, dhcp, pxe) })
-	}
-	return serviceFunc(run), func() error { return errors.Join(dhcp.Close(), pxe.Close(), closeV6()) }, nil
-}
-
-// openNDP opens what answers iPXE's search for IPv6 until its context ends. Where that cannot be, iPXE finds out by
-// itself, so nothing of it is an error.
-func (n Network) openNDP(ctx context.Context, v6 *ndp.Server) (run func(context.Context), closeConn func() error) {
-	conn, err := ndp.Listen(ctx, n.Interface)
-	if err != nil {
-		n.Log.Debug("iPXE will wait for an IPv6 router", "err", err)
-		return func(context.Context) {}, func() error { return nil }
-	}
-	run = func(ctx context.Context) {
-		if err := v6.Serve(ctx, conn); err != nil {
-			n.Log.Warn("iPXE will wait for an IPv6 router", "err", err)
+		if follow != nil {
+			beside.Go(func() { follow(ctx) })
 		}
+		return withSightings(ctx, sights, func(ctx context.Context) error { return s.Run(ctx, sockets) })
 	}
-	return run, conn.Close
+	return serviceFunc(run), sockets.Close, nil
 }
 
-func (n Network) openTFTP(ctx context.Context, m *Machines) (Service, func() error, error) {
+// at says why the server cannot go on with its settings at another address.
+func (n Network) at(address netip.Prefix) error {
+	n.Address = address
+	if !n.OwnRange {
+		n.First, n.Last = DefaultRange(address)
+	}
+	return n.Check()
+}
+
+func (n *bootNetwork) openTFTP(ctx context.Context, m *Machines) (Service, func() error, error) {
 	paths := map[string]string{}
 	for _, name := range n.NBPs.Names() {
 		paths[name], _ = n.NBPs.Path(name)
 	}
-	s := &tftpd.Server{Open: tftpd.Table(paths), Events: m.Metrics.TFTP, Log: n.Log}
+	sights := newSightings(m, n.Log)
+	s := &tftpd.Server{Open: tftpd.Table(paths), Serves: n.serves, Log: n.Log, Events: func(e tftpd.Event) {
+		m.Metrics.TFTP(e)
+		if e.Outcome == tftpd.Refused {
+			sights.refused(e, n.who)
+		}
+	}}
 	conn, err := tftpd.Listen(ctx, net.JoinHostPort(n.Address.Addr().String(), "69"))
 	if err != nil {
 		return nil, nil, err
 	}
-	run := func(ctx context.Context) error { return s.Serve(ctx, conn) }
+	run := func(ctx context.Context) error {
+		return withSightings(ctx, sights, func(ctx context.Context) error { return s.Serve(ctx, conn) })
+	}
 	return serviceFunc(run), conn.Close, nil
+}
+
+// serves says whether a client of an address may be one of the network's. An
+// address without a network says nothing of who is there.
+func (n Network) serves(a netip.Addr) bool {
+	return n.Address.Bits() > 30 || n.Address.Contains(a) || slices.ContainsFunc(n.Networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 type serviceFunc func(context.Context) error
@@ -181,73 +222,4 @@ func scripts() httpd.Scripts {
 			}.Script()
 		},
 	}
-}
-
-// sightings carries what DHCP sees to the machines' records. DHCP must not
-// wait for the disk: what does not fit is dropped, the machine will ask again.
-type sightings struct {
-	machines *Machines
-	log      *slog.Logger
-	queue    chan fleet.Sighting
-}
-
-func newSightings(m *Machines, log *slog.Logger) *sightings {
-	return &sightings{machines: m, log: log, queue: make(chan fleet.Sighting, 1024)}
-}
-
-// dhcp takes an event of dhcpd.
-func (s *sightings) dhcp(e dhcpd.Event) {
-	seen, worth := sighting(e)
-	if !worth {
-		return
-	}
-	select {
-	case s.queue <- seen:
-	default:
-	}
-}
-
-// sighting says what a DHCP exchange tells of a machine, and whether it is
-// worth a record: the first packet of a boot, and a refusal.
-func sighting(e dhcpd.Event) (fleet.Sighting, bool) {
-	s := fleet.Sighting{MAC: e.MAC.String()}
-	switch e.Client {
-	case dhcpd.PXE, dhcpd.HTTP:
-		s.Source = fleet.FromFirmware
-	case dhcpd.IPXE:
-		s.Source = fleet.FromIPXE
-	}
-	if e.Client != dhcpd.System {
-		s.Firmware = ipxe.Arch(e.Arch).String()
-	}
-	switch {
-	case e.Client != dhcpd.System && e.File == "" && e.Why != "":
-		s.Message, s.Cause = "no boot file: "+e.Why, api.CauseNoBootFile
-	case e.File != "":
-		s.Message = fmt.Sprintf("DHCP %v: %s", e.Answer, e.File)
-	}
-	return s, s.MAC != "" && (s.Message != "" || s.Source != fleet.FromOther)
-}
-
-// withSightings runs a service and, beside it, the queue of what it saw.
-func withSightings(ctx context.Context, s *sightings, run func(context.Context) error) error {
-	done := make(chan struct{})
-	stop, cancel := context.WithCancel(ctx)
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case seen := <-s.queue:
-				if err := s.machines.Seen(stop, seen); err != nil && stop.Err() == nil {
-					s.log.Warn("noting a machine", "mac", seen.MAC, "err", err)
-				}
-			case <-stop.Done():
-				return
-			}
-		}
-	}()
-	err := run(ctx)
-	cancel()
-	<-done
-	return err
 }

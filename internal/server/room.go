@@ -39,7 +39,10 @@ func (s *Machines) followRoom(ctx context.Context) error {
 	s.room.start()
 	defer s.room.stop()
 	for ctx.Err() == nil {
-		err := s.follow(ctx, place{}, s.room.takeAt)
+		err := s.follow(ctx, place{}, func(at place, c api.Change) error {
+			s.addresses.take(c)
+			return s.room.takeAt(at, c)
+		})
 		if ctx.Err() == nil {
 			s.log().Warn("following the machines: beginning anew", "err", err)
 		}

@@ -119,10 +119,17 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Discover: s.Discover,
 		Expires:  s.ArmExpires,
 		Logger:   log,
+		alarms:   newAlarms(log),
 	}
 	counts := metrics.New(s.Version, func(ctx context.Context) ([]api.Machine, error) { return machines.Machines(ctx, "") })
 	counts.State(machines.StateUsage)
+	counts.Alarms(func() []api.Alarm {
+		raised, _ := machines.alarms.list()
+		return raised
+	})
 	machines.Metrics = counts
+	others := &peers{store: machines.Store, self: machines.BaseURL}
+	machines.Peers, machines.peerAddrs = others.list, others.addrs
 	services, closeAll, err := s.openProtocols(ctx, machines)
 	if err != nil {
 		return err
@@ -133,8 +140,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	boot.Machines = machines
 	boot.BaseURL = machines.BaseURL
 	boot.Log = cmp.Or(boot.Log, log)
-	others := &peers{store: machines.Store, self: boot.BaseURL}
-	boot.Servers, machines.Peers = others.list, others.list
+	boot.Servers = others.list
 	operator, token, err := s.operator(ctx, machines, l.operator, log)
 	if err != nil {
 		return err
@@ -142,7 +148,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	services = append(services,
 		named{"boot HTTP", &httpService{server: bounded(counts, "boot", httpd.BootGate(), boot.Handler(), log), listener: l.boot, drain: true}},
 		named{"operator API", &httpService{server: bounded(counts, "operator", httpd.OperatorGate(httpd.IsLoopback(l.operator.Addr())), operator, log), listener: s.secured(l.operator)}},
-		named{"announcement", others.announce(s.Version)},
+		named{"announcement", others.announce(s.Version, machines.alarms)},
 		named{"local control", s.control(machines.Store, log)},
 		named{"state", serviceFunc(db.stopped)})
 	if s.Ready != nil {

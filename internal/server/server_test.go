@@ -343,11 +343,11 @@ func TestSetupErrors(t *testing.T) {
 }
 
 func TestInterfaceAddr(t *testing.T) {
-	p, err := InterfaceAddr("lo")
+	p, err := InterfaceAddr("lo", netip.Addr{})
 	if err != nil || p != netip.MustParsePrefix("127.0.0.1/8") {
 		t.Errorf("InterfaceAddr(lo) = %v, %v; want 127.0.0.1/8", p, err)
 	}
-	_, err = InterfaceAddr("gone0")
+	_, err = InterfaceAddr("gone0", netip.Addr{})
 	if e, ok := errors.AsType[*SetupError](err); !ok || !strings.Contains(e.Hint(), "lo 127.0.0.1/8") {
 		t.Errorf("InterfaceAddr(gone0) = %v; want an error whose hint lists lo", err)
 	}

@@ -7,6 +7,7 @@ package doctor
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
@@ -33,6 +34,7 @@ type Finding struct {
 type Patient struct {
 	DataDir   string
 	Interface string     // empty: what hangs on it is left out, and said so
+	Address   netip.Addr // of the interface, for the server; zero: by the rule of gild serve
 	Mode      dhcpd.Mode // as it is to be served
 	Auto      bool       // Mode is chosen at the start, by who else answers
 	Port      int        // boot HTTP
@@ -45,6 +47,9 @@ type Patient struct {
 	// State tells how full the state of the running server is; an error when
 	// none runs.
 	State func(context.Context) (api.StateUsage, error)
+	// Servers lists the servers that run, with what is wrong with them; nil:
+	// nobody can be asked.
+	Servers func(ctx context.Context) ([]api.Server, error)
 	// Answers reports whether a gild server answers at a base URL, and the
 	// time by its clock.
 	Answers func(ctx context.Context, url string) (time.Time, error)
@@ -68,6 +73,7 @@ var checks = []check{
 	{"ports", ports},
 	{"firewall", firewall},
 	{"other DHCP servers", otherDHCP},
+	{"alarms", alarms},
 	{"clock", clock},
 }
 

@@ -23,7 +23,7 @@ func networkInterface(_ context.Context, p *Patient) []Finding {
 	if p.Interface == "" {
 		return one(Unknown, "none is named: what hangs on it is left out", noInterface)
 	}
-	addr, err := server.InterfaceAddr(p.Interface)
+	addr, err := p.interfaceAddr()
 	if err != nil {
 		return one(Problem, err.Error(), hint(err))
 	}
@@ -39,18 +39,22 @@ func networkInterface(_ context.Context, p *Patient) []Finding {
 	case ifi.Flags&net.FlagRunning == 0:
 		return one(Problem, p.Interface+" has no carrier", "look at cable and switch port")
 	case addr.Addr().IsLinkLocalUnicast():
-		return one(Warning, fmt.Sprintf("%s has the link-local address %v: its DHCP client got no answer", p.Interface, addr), "give it a fixed address")
+		return one(Warning, fmt.Sprintf("%s has only the link-local address %v: its DHCP client got no answer", p.Interface, addr), "give it a fixed address")
 	case addr.Bits() > 30 && p.Mode != dhcpd.Off:
 		return one(Problem, fmt.Sprintf("%s has %v: there is no address left for a machine", p.Interface, addr), "give it a larger network, such as /24")
 	}
 	return one(OK, fmt.Sprintf("%s has %v", p.Interface, addr), "")
 }
 
+func (p *Patient) interfaceAddr() (netip.Prefix, error) {
+	return server.InterfaceAddr(p.Interface, p.Address)
+}
+
 // baseURL is where machines boot from; empty when that is not known.
 func (p *Patient) baseURL() string {
 	host := p.Advertise
 	if host == "" {
-		addr, err := server.InterfaceAddr(p.Interface)
+		addr, err := p.interfaceAddr()
 		if err != nil {
 			return ""
 		}
@@ -62,7 +66,7 @@ func (p *Patient) baseURL() string {
 // address looks at the name that agents are sent to: a name that leads
 // elsewhere boots no machine, and every machine alike.
 func address(ctx context.Context, p *Patient) []Finding {
-	mine, err := server.InterfaceAddr(p.Interface)
+	mine, err := p.interfaceAddr()
 	if p.Interface == "" || err != nil {
 		return nil // told by the interface's own check
 	}
@@ -96,7 +100,7 @@ type port struct {
 
 func (p *Patient) ports() []port {
 	list := []port{}
-	if addr, err := server.InterfaceAddr(p.Interface); err == nil {
+	if addr, err := p.interfaceAddr(); err == nil {
 		list = append(list, port{"tcp", addr.Addr().String(), p.Port, "boot HTTP"}, port{"udp", addr.Addr().String(), 69, "TFTP"})
 	}
 	if p.Mode != dhcpd.Off {
@@ -181,7 +185,7 @@ func otherDHCP(ctx context.Context, p *Patient) []Finding {
 		return one(Unknown, err.Error(), "")
 	}
 	mine := netip.Addr{}
-	if addr, err := server.InterfaceAddr(p.Interface); err == nil {
+	if addr, err := p.interfaceAddr(); err == nil {
 		mine = addr.Addr()
 	}
 	var found []Finding
@@ -231,4 +235,25 @@ func (p *Patient) judge(o dhcpd.OtherServer) (Finding, bool) {
 		}, true
 	}
 	return Finding{}, false
+}
+
+// alarms asks the servers that run what is wrong with them.
+func alarms(ctx context.Context, p *Patient) []Finding {
+	if p.Servers == nil {
+		return nil
+	}
+	servers, err := p.Servers(ctx)
+	if err != nil {
+		return nil // none runs, which is no fault before the first start
+	}
+	var found []Finding
+	for _, s := range servers {
+		for _, a := range s.Alarms {
+			found = append(found, Finding{Level: Problem, Says: fmt.Sprintf("%s says: %s", s.Name, a.Text), Remedy: "see docs/operations.md, alarm " + a.Kind})
+		}
+	}
+	if len(found) == 0 && len(servers) > 0 {
+		found = one(OK, "the running server has no alarm", "")
+	}
+	return found
 }

@@ -23,8 +23,9 @@ type roomView struct {
 	Keys         []string // labels that can be grouped by
 	Rate         float64  // bytes a second, of all flashes
 	Servers      int
-	StateFull    int  // percent of the state database; 0: it has room
-	StateClosed  bool // it takes no changes
+	Alarms       []alarm // of the servers
+	StateFull    int     // percent of the state database; 0: it has room
+	StateClosed  bool    // it takes no changes
 }
 
 type count struct {
@@ -68,7 +69,7 @@ func (d *Dashboard) room(r *http.Request) (string, frame, error) {
 	if err != nil {
 		return "", frame{}, err
 	}
-	v.Total, v.Servers = len(machines), len(servers)
+	v.Total, v.Servers, v.Alarms = len(machines), len(servers), alarmsOf(servers)
 	// That it cannot be told is no reason for no page.
 	if usage, err := d.Room.StateUsage(r.Context()); err == nil && (usage.Full || usage.Percent() >= api.StateNearlyFull) {
 		v.StateFull, v.StateClosed = usage.Percent(), usage.Full
@@ -104,6 +105,18 @@ func (d *Dashboard) room(r *http.Request) (string, frame, error) {
 	}
 	slices.Sort(v.Keys)
 	return "room", frame{Title: "Room", Section: "room", Live: "machine removed reset", Body: v}, nil
+}
+
+// alarm is something that is wrong with a server.
+type alarm struct{ Name, Message string }
+
+func alarmsOf(servers []api.Server) (all []alarm) {
+	for _, s := range servers {
+		for _, a := range s.Alarms {
+			all = append(all, alarm{cut(40, s.Name), cut(400, a.Text)})
+		}
+	}
+	return all
 }
 
 // matches looks for the text in what a machine is known by.

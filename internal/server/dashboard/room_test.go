@@ -196,7 +196,11 @@ func (r *fakeRoom) Log(_ context.Context, limit int) ([]api.LogEntry, error) {
 func (r *fakeRoom) StateUsage(context.Context) (api.StateUsage, error) { return r.usage, nil }
 
 func (r *fakeRoom) Servers(context.Context) ([]api.Server, error) {
-	return []api.Server{{Name: "a"}, {Name: "b"}}, nil
+	b := api.Server{Name: "b" + r.canary}
+	if r.canary != "" {
+		b.Alarms = []api.Alarm{{Kind: api.AlarmInterface, Text: "network interface eth1 is gone" + r.canary}}
+	}
+	return []api.Server{{Name: "a"}, b}, nil
 }
 
 func (r *fakeRoom) List(context.Context) ([]api.Image, error) {

@@ -28,7 +28,7 @@ func (c Client) String() string {
 
 // clientOf tells what asks. iPXE comes first: it also sends option 60 "PXEClient".
 func clientOf(req *dhcpv4.DHCPv4) Client {
-	user := req.Options.Get(dhcpv4.OptionUserClassInformation)
+	user := bytes.TrimRight(req.Options.Get(dhcpv4.OptionUserClassInformation), "\x00")
 	if bytes.Equal(user, []byte("iPXE")) || slices.Contains(req.UserClass(), "iPXE") || req.Options.Has(dhcpv4.OptionEtherboot) {
 		return IPXE
 	}
@@ -42,7 +42,8 @@ func clientOf(req *dhcpv4.DHCPv4) Client {
 }
 
 // archOf reads option 93, a list of which the first is the one that runs (RFC 4578 section 2.1).
-// Without it the class identifier says the same as text: "PXEClient:Arch:00007:UNDI:003016".
+// Without it the class identifier says the same as text: "PXEClient:Arch:00007:UNDI:003016". A plain "PXEClient" is a
+// ROM from before there were others than BIOS.
 func archOf(req *dhcpv4.DHCPv4) (iana.Arch, error) {
 	if b := req.Options.Get(dhcpv4.OptionClientSystemArchitectureType); b != nil {
 		if len(b) < 2 || len(b)%2 != 0 {
@@ -50,7 +51,11 @@ func archOf(req *dhcpv4.DHCPv4) (iana.Arch, error) {
 		}
 		return iana.Arch(uint16(b[0])<<8 | uint16(b[1])), nil
 	}
-	_, rest, _ := strings.Cut(req.ClassIdentifier(), ":Arch:")
+	class := strings.TrimRight(req.ClassIdentifier(), "\x00")
+	if class == "PXEClient" {
+		return iana.INTEL_X86PC, nil
+	}
+	_, rest, _ := strings.Cut(class, ":Arch:")
 	var n uint16
 	if len(rest) < 5 {
 		return 0, fmt.Errorf("the firmware does not name its architecture (option 93)")
@@ -94,7 +99,7 @@ func (c Config) addBoot(reply, req *dhcpv4.DHCPv4, client Client) (file string, 
 	if client == HTTP {
 		file = c.HTTPBase + "/" + file
 	}
-	if len(file) > maxURL {
+	if len(file) >= maxURL && client == PXE || len(file) > maxURL {
 		return "", fmt.Errorf("boot file name of %d bytes, option 67 holds %d", len(file), maxURL)
 	}
 	if client == HTTP {
@@ -104,6 +109,10 @@ func (c Config) addBoot(reply, req *dhcpv4.DHCPv4, client Client) (file string, 
 		reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionVendorSpecificInformation, []byte{6, 1, 8, 255}))
 	}
 	c.setFile(reply, file)
+	if client == PXE {
+		// ROMs of 2005 to 2015 read the name up to a NUL, past the end of the option.
+		reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionBootfileName, append([]byte(file), 0)))
+	}
 	if id := req.Options.Get(dhcpv4.OptionClientMachineIdentifier); len(id) == 17 {
 		reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionClientMachineIdentifier, id))
 	}

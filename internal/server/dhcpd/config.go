@@ -21,8 +21,10 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
 )
 
@@ -31,9 +33,10 @@ type Mode int
 
 // The modes.
 const (
-	Off   Mode = iota // nothing
-	Proxy             // boot files only, beside another DHCP server
-	Full              // addresses and boot files
+	Off       Mode = iota // nothing
+	Proxy                 // boot files only, beside another DHCP server
+	Full                  // addresses and boot files
+	Listening             // nothing yet: whether another server is there is not known
 )
 
 func (m Mode) String() string {
@@ -44,6 +47,8 @@ func (m Mode) String() string {
 		return "proxy"
 	case Full:
 		return "server"
+	case Listening:
+		return "listening"
 	}
 	return fmt.Sprintf("mode %d", int(m))
 }
@@ -51,7 +56,7 @@ func (m Mode) String() string {
 const (
 	defaultLease = time.Hour
 	minLease     = time.Minute
-	maxRange     = 1 << 16 // addresses; bounds the memory of [Memory]
+	maxRange     = 1 << 16 // addresses; bounds the memory of [Pool]
 	maxURL       = 255     // bytes; what one option 67 holds, and firmware does not join split ones
 )
 
@@ -63,9 +68,13 @@ type Config struct {
 
 	// Subnet is needed by Full; with it, a Proxy does not answer to addresses outside of it.
 	Subnet netip.Prefix
+	// Networks are further ones of machines, whose relays a Proxy answers.
+	Networks []netip.Prefix
 
 	// Of Full only.
-	First, Last netip.Addr    // range of addresses, inclusive; this server's own is left out
+	First, Last netip.Addr    // range of addresses, inclusive
+	Exclude     []Range       // of addresses in it that are not leased
+	Servers     []netip.Addr  // further hosts whose addresses are not leased
 	LeaseTime   time.Duration // 0: one hour
 	Router      netip.Addr    // zero: none
 	DNS         []netip.Addr
@@ -86,7 +95,7 @@ func (c Config) Validate() error {
 	}
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if c.Mode != Proxy && c.Mode != Full {
+	if c.Mode != Proxy && c.Mode != Full && c.Mode != Listening {
 		bad("unknown %v: choose proxy, server or off", c.Mode)
 	}
 	if c.Interface == "" {
@@ -103,7 +112,7 @@ func (c Config) Validate() error {
 			bad("%s %q is no http URL of at most %d bytes", what, u, maxURL)
 		}
 	}
-	if c.Mode == Full {
+	if c.Mode == Full || c.Mode == Listening { // which becomes one of the two
 		errs = append(errs, c.validateRange()...)
 	}
 	return errors.Join(errs...)
@@ -129,8 +138,8 @@ func (c Config) validateRange() (errs []error) {
 		bad("range %v-%v is empty: give the lower address first", c.First, c.Last)
 	case n > maxRange:
 		bad("range %v-%v has %d addresses: at most %d are possible", c.First, c.Last, n, maxRange)
-	case n == 1 && c.First == c.ServerIP:
-		bad("range %v-%v holds only this server's own address: widen it", c.First, c.Last)
+	case !c.leasable():
+		bad("range %v-%v holds no address to lease: they are this server's own, the router's, a name server's or excluded; widen it", c.First, c.Last)
 	}
 	if c.First == c.Subnet.Masked().Addr() || c.Last == broadcast(c.Subnet) {
 		bad("range %v-%v holds the network or broadcast address of %v: leave them out", c.First, c.Last, c.Subnet.Masked())
@@ -150,6 +159,22 @@ func (c Config) validateRange() (errs []error) {
 		bad("domain of %d bytes: at most 255", len(c.Domain))
 	}
 	return errs
+}
+
+// foreignRelay says why a request came by a relay that is not to be answered, "" when it did not: an answer goes to
+// whatever address a request names as its relay.
+func (c Config) foreignRelay(req *dhcpv4.DHCPv4) string {
+	relay := address(req.GatewayIPAddr)
+	within := func(p netip.Prefix) bool { return p.Contains(relay) }
+	switch {
+	case !relay.IsValid() || relay.IsUnspecified() || !c.Subnet.IsValid() || c.Subnet.Contains(relay):
+		return ""
+	case c.Mode == Proxy && slices.ContainsFunc(c.Networks, within):
+		return ""
+	case c.Mode == Proxy:
+		return fmt.Sprintf("relayed from %v, which is neither in subnet %v nor in a network of --networks", relay, c.Subnet.Masked())
+	}
+	return fmt.Sprintf("relayed from %v, which is not in subnet %v", relay, c.Subnet.Masked())
 }
 
 func (c Config) leaseTime() time.Duration {

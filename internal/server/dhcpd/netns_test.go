@@ -9,68 +9,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/sys/unix"
 
-	"github.com/gild-dev/gild/internal/tier"
+	"github.com/gild-dev/gild/internal/server/netlab"
 )
 
-// lab is a server, a client and another server's host, each in a namespace of its own, on a bridge
-// in the server's.
-type lab struct{ server, client, other string }
+// lab is a network of a server, a client and another server's host.
+type lab struct{ netlab.Lab }
 
-func newLab(t *testing.T) lab {
-	t.Helper()
-	tier.Root(t, "network namespaces need root")
-	base := fmt.Sprintf("gt-%d-%d", os.Getpid(), time.Now().UnixNano()%1e6)
-	l := lab{base + "-s", base + "-c", base + "-o"}
-	ip := func(args string) {
-		t.Helper()
-		if out, err := exec.CommandContext(t.Context(), "ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", args, err, out)
-		}
-	}
-	for _, ns := range []string{l.server, l.client, l.other} {
-		ip("netns add " + ns)
-		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", ns).Run() })
-		ip("-n " + ns + " link set lo up")
-	}
-	ip("-n " + l.server + " link add br0 type bridge forward_delay 0")
-	for ns, nic := range map[string]string{l.client: "c0", l.other: "o0"} {
-		ip("-n " + l.server + " link add p-" + nic + " type veth peer name " + nic + " netns " + ns)
-		ip("-n " + l.server + " link set p-" + nic + " master br0 up")
-		ip("-n " + ns + " link set " + nic + " up")
-	}
-	ip("-n " + l.server + " addr add 10.77.0.1/24 dev br0")
-	ip("-n " + l.server + " link set br0 up")
-	ip("-n " + l.other + " addr add 10.77.0.2/24 dev o0")
-	return l
-}
-
-// in runs f on a thread of its own in a namespace; sockets that f opens stay there.
-func in(t *testing.T, ns string, f func() error) error {
-	t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		fd, err := os.Open("/run/netns/" + ns)
-		if err == nil {
-			err = unix.Setns(int(fd.Fd()), unix.CLONE_NEWNET)
-			fd.Close()
-		}
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	return <-done
-}
+func newLab(t *testing.T) lab { return lab{netlab.New(t)} }
 
 // serve runs a server on the lab's bridge until the test ends.
 func (l lab) serve(t *testing.T, mode Mode) (events func() []Event) {
@@ -81,7 +33,7 @@ func (l lab) serve(t *testing.T, mode Mode) (events func() []Event) {
 	c.Interface = "br0"
 	s := &Server{Responder: Responder{Config: c}, Events: func(e Event) { mu.Lock(); got = append(got, e); mu.Unlock() }}
 	var dhcp, pxe net.PacketConn
-	err := in(t, l.server, func() (err error) {
+	err := netlab.In(t, l.Server, func() (err error) {
 		if dhcp, err = listen(t.Context(), "br0", portDHCP); err == nil {
 			pxe, err = listen(t.Context(), "br0", portPXE)
 		}
@@ -110,7 +62,7 @@ func (l lab) run(t *testing.T, name string, args ...string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", l.client, name}, args...)...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", l.Client, name}, args...)...).CombinedOutput()
 	return string(out), err
 }
 
@@ -173,7 +125,7 @@ func TestDhclient(t *testing.T) {
 	if _, err := exec.LookPath("dhclient"); err != nil {
 		t.Skip(err)
 	}
-	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", l.client, "dhclient"}, args...)...)
+	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", l.Client, "dhclient"}, args...)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -197,7 +149,7 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 	l := newLab(t)
 	events := l.serve(t, Proxy)
 	probe := func() (found []OtherServer) {
-		if err := in(t, l.client, func() (err error) { found, err = Probe(t.Context(), "c0"); return err }); err != nil {
+		if err := netlab.In(t, l.Client, func() (err error) { found, err = Probe(t.Context(), "c0"); return err }); err != nil {
 			t.Fatal(err)
 		}
 		return found
@@ -208,7 +160,7 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 	if _, err := exec.LookPath("dnsmasq"); err != nil {
 		t.Skip(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", l.other, "dnsmasq", "-k", "-C", "/dev/null", "-p", "0", "-i", "o0",
+	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", l.Other, "dnsmasq", "-k", "-C", "/dev/null", "-p", "0", "-i", "o0",
 		"--bind-interfaces", "--dhcp-range=10.77.0.50,10.77.0.90,1h", "--user=root", "--pid-file=",
 		"--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"))
 	if err := cmd.Start(); err != nil {
@@ -246,7 +198,7 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 func TestPort4011Socket(t *testing.T) {
 	l := newLab(t)
 	l.serve(t, Proxy)
-	err := in(t, l.other, func() error {
+	err := netlab.In(t, l.Other, func() error {
 		conn, err := net.ListenUDP("udp4", &net.UDPAddr{Port: portPXE})
 		if err != nil {
 			return err
@@ -280,7 +232,7 @@ func TestBadDatagrams(t *testing.T) {
 	good := packet(t, dhcpv4.MessageTypeDiscover, asUEFI...).ToBytes()
 	set := func(at int, v byte) []byte { b := bytes.Clone(good); b[at] = v; return b }
 	opts := func(o ...byte) []byte { return append(bytes.Clone(good[:240]), o...) }
-	err := in(t, l.other, func() error {
+	err := netlab.In(t, l.Other, func() error {
 		conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IP{10, 77, 0, 2}, Port: portClient})
 		if err != nil {
 			return err
@@ -324,7 +276,7 @@ func TestListenNamesTheRemedy(t *testing.T) {
 		"there is no such interface": func() error { _, err := listen(t.Context(), "absent0", portDHCP); return err },
 		"absent0":                    func() error { _, err := Probe(t.Context(), "absent0"); return err },
 	} {
-		if err := in(t, l.server, run); err == nil || !strings.Contains(err.Error(), want) {
+		if err := netlab.In(t, l.Server, run); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v; want %q", err, want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -84,18 +85,25 @@ func collect(ctx context.Context, conn net.PacketConn, ask *dhcpv4.DHCPv4) ([]Ot
 		if err != nil || offer.MessageType() != dhcpv4.MessageTypeOffer || offer.TransactionID != ask.TransactionID {
 			continue
 		}
-		o := OtherServer{Addr: address(offer.ServerIdentifier()), BootFile: offer.BootFileNameOption()}
-		if u, ok := from.(*net.UDPAddr); ok && !o.Addr.IsValid() {
-			o.Addr = address(u.IP)
-		}
-		if o.BootFile == "" {
-			o.BootFile = offer.BootFileName
-		}
-		mine := address(offer.YourIPAddr)
-		o.Proxy = !mine.IsValid() || mine.IsUnspecified()
+		o := otherServer(offer, from)
 		if len(found) < 16 && !seen[o.Addr] {
 			seen[o.Addr] = true
 			found = append(found, o)
 		}
 	}
+}
+
+// otherServer reads who sent an offer or an acknowledgement.
+func otherServer(p *dhcpv4.DHCPv4, from net.Addr) OtherServer {
+	o := OtherServer{Addr: address(p.ServerIdentifier()), BootFile: p.BootFileNameOption()}
+	if u, ok := from.(*net.UDPAddr); ok && !o.Addr.IsValid() {
+		o.Addr = address(u.IP)
+	}
+	if o.BootFile == "" {
+		o.BootFile = p.BootFileName
+	}
+	o.BootFile = strings.TrimRight(o.BootFile, "\x00") // which some servers send for old ROMs, gild among them
+	mine := address(p.YourIPAddr)
+	o.Proxy = !mine.IsValid() || mine.IsUnspecified()
+	return o
 }

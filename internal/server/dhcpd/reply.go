@@ -1,6 +1,8 @@
 package dhcpd
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -17,9 +19,6 @@ const (
 	portPXE    = 4011
 )
 
-// quarantine is how long a declined address is left alone.
-const quarantine = 10 * time.Minute
-
 // maxHops is where RFC 1542 section 4.1.1 lets a request be discarded.
 const maxHops = 16
 
@@ -35,13 +34,24 @@ type Event struct {
 	Addr   netip.Addr         // offered or leased
 	File   string             // boot file or script given
 	Why    string             // why there was silence, a NAK, or no file for a machine that boots
+	// Conflicts are addresses of the range that a host without a lease was found to use.
+	Conflicts []Conflict
 }
 
-// Responder decides on answers. It does no I/O; its fields must not change while it is used.
+// Conflict is an address that somebody uses who has no lease of it.
+type Conflict struct {
+	Addr netip.Addr
+	By   net.HardwareAddr
+}
+
+// Responder decides on answers. It does no I/O but by its fields, which must not change while it is used.
 type Responder struct {
 	Config Config
-	Leases Leases           // used in Full only
+	Leases *Pool            // used in Full only
 	Now    func() time.Time // nil: time.Now
+	// Used asks the link which host has an address, nil for none; it may wait for a moment. An error says why that
+	// cannot be known now. nil: nobody is asked.
+	Used func(a netip.Addr, now time.Time) (net.HardwareAddr, error)
 }
 
 // Reply answers a request that arrived on a port (67 or 4011), or gives nil for silence. It never
@@ -64,6 +74,8 @@ func (r *Responder) Reply(req *dhcpv4.DHCPv4, port int) (*dhcpv4.DHCPv4, Event) 
 		reply = r.boot(req, port, &ev)
 	case r.Config.Mode == Full:
 		reply = r.lease(req, &ev)
+	case r.Config.Mode == Listening:
+		ev.Why = "listening for other DHCP servers first"
 	default:
 		ev.Why = "DHCP is off"
 	}
@@ -95,6 +107,9 @@ func (r *Responder) boot(req *dhcpv4.DHCPv4, port int, ev *Event) *dhcpv4.DHCPv4
 		ev.Why = "does not boot from the network"
 		return nil
 	}
+	if ev.Why = r.Config.foreignRelay(req); ev.Why != "" {
+		return nil
+	}
 	answer := dhcpv4.MessageTypeAck
 	switch {
 	case ev.Asked == dhcpv4.MessageTypeDiscover && port == portDHCP:
@@ -118,8 +133,7 @@ func (r *Responder) boot(req *dhcpv4.DHCPv4, port int, ev *Event) *dhcpv4.DHCPv4
 
 // lease answers as the server of the network.
 func (r *Responder) lease(req *dhcpv4.DHCPv4, ev *Event) *dhcpv4.DHCPv4 {
-	if relay := address(req.GatewayIPAddr); !relay.IsUnspecified() && !r.Config.Subnet.Contains(relay) {
-		ev.Why = fmt.Sprintf("relayed from %v, which is not in subnet %v", relay, r.Config.Subnet.Masked())
+	if ev.Why = r.Config.foreignRelay(req); ev.Why != "" {
 		return nil
 	}
 	server := address(req.ServerIdentifier())
@@ -143,7 +157,7 @@ func (r *Responder) lease(req *dhcpv4.DHCPv4, ev *Event) *dhcpv4.DHCPv4 {
 		if !other {
 			ev.Addr = address(req.RequestedIPAddress())
 			ev.Why = fmt.Sprintf("address %v is in use by another host", ev.Addr)
-			r.Leases.Decline(client, ev.Addr, ev.Time.Add(quarantine))
+			r.Leases.Decline(client, ev.Addr, ev.Time)
 		}
 	case dhcpv4.MessageTypeRelease:
 		if !other {
@@ -156,17 +170,74 @@ func (r *Responder) lease(req *dhcpv4.DHCPv4, ev *Event) *dhcpv4.DHCPv4 {
 	return nil
 }
 
+// maxLooks bounds how many addresses are looked at for one offer, maxReclaims how many holders are asked for one that
+// is left behind.
+const (
+	maxLooks    = 16
+	maxReclaims = 8
+)
+
 func (r *Responder) offer(req *dhcpv4.DHCPv4, client string, ev *Event) *dhcpv4.DHCPv4 {
-	a, ok := r.Leases.Offer(client, address(req.RequestedIPAddress()), ev.Time)
-	if !ok {
-		ev.Why = fmt.Sprintf("every address from %v to %v is leased: widen the range", r.Config.First, r.Config.Last)
-		return nil
+	var a netip.Addr
+	for look := 0; ; look++ {
+		var err error
+		a, err = r.Leases.Offer(client, address(req.RequestedIPAddress()), ev.Time)
+		if err != nil && look < maxLooks && r.reclaim(ev) {
+			continue
+		}
+		if err == nil && look == maxLooks {
+			err = fmt.Errorf("%d addresses from %v to %v are used by hosts that have no lease: exclude them, or choose another range", look, r.Config.First, r.Config.Last)
+		}
+		if err != nil {
+			ev.Why = err.Error()
+			return nil
+		}
+		used, err := r.used(client, a, ev)
+		if err != nil {
+			ev.Why = err.Error()
+			return nil
+		}
+		if !used {
+			break
+		}
 	}
 	ev.Addr = a
 	reply := r.start(req, dhcpv4.MessageTypeOffer)
 	r.configure(reply, req, ev)
-	r.setLease(reply, a)
+	r.setLease(reply, a, r.Config.leaseTime())
 	return reply
+}
+
+// used reports whether another host than the client uses an address that the client does not have yet. Then it is left
+// alone for a while.
+func (r *Responder) used(client string, a netip.Addr, ev *Event) (bool, error) {
+	if r.Used == nil || !a.IsValid() || r.Leases.Holds(client, a, ev.Time) {
+		return false, nil
+	}
+	by, err := r.Used(a, ev.Time)
+	if err != nil || by == nil || bytes.Equal(by, ev.MAC) {
+		return false, err
+	}
+	r.Leases.Occupied(a, ev.Time.Add(quarantine))
+	ev.Conflicts = append(ev.Conflicts, Conflict{a, by})
+	return true, nil
+}
+
+// reclaim takes an address back that a newcomer has leased and left behind, when there is no other: nobody answers
+// there any more, or never did. A flood of made-up clients cannot answer, a machine that boots does.
+func (r *Responder) reclaim(ev *Event) bool {
+	if r.Used == nil {
+		return false
+	}
+	for _, c := range r.Leases.Trials(maxReclaims, ev.Time) {
+		if by, err := r.Used(c.Addr, ev.Time); err != nil {
+			return false
+		} else if by == nil {
+			r.Leases.Release(c.Client, c.Addr)
+			return true
+		}
+	}
+	return false
 }
 
 // grant answers a REQUEST in each state of RFC 2131 section 4.3.2. Without a record a server should be
@@ -177,17 +248,31 @@ func (r *Responder) grant(req *dhcpv4.DHCPv4, client string, chosen bool, ev *Ev
 		a = address(req.ClientIPAddr) // RENEWING and REBINDING
 	}
 	ev.Addr = a
-	if r.Leases.Take(client, a, ev.Time, ev.Time.Add(r.Config.leaseTime())) {
+	d, err := time.Duration(0), ErrTaken
+	used := false
+	if r.Leases.Mine(client, a) {
+		if used, err = r.used(client, a, ev); err == nil && !used {
+			d, err = r.Leases.Take(client, a, ev.Time, r.Config.leaseTime())
+		}
+	}
+	if err == nil && !used {
 		reply := r.start(req, dhcpv4.MessageTypeAck)
 		r.configure(reply, req, ev)
-		r.setLease(reply, a)
+		r.setLease(reply, a, d)
 		reply.ClientIPAddr = req.ClientIPAddr
 		return reply
+	}
+	if err != nil && !errors.Is(err, ErrTaken) {
+		// A NAK would take its address from a system that may well have it.
+		ev.Why = err.Error()
+		return nil
 	}
 	inRange := a.IsValid() && a.Compare(r.Config.First) >= 0 && a.Compare(r.Config.Last) <= 0
 	switch {
 	case !r.Config.Subnet.Contains(a):
 		ev.Why = fmt.Sprintf("address %v is not in subnet %v", a, r.Config.Subnet.Masked())
+	case r.Leases.Barred != nil && inRange && r.Leases.Barred(a) != "":
+		ev.Why = fmt.Sprintf("address %v is %s", a, r.Leases.Barred(a))
 	case inRange:
 		ev.Why = fmt.Sprintf("address %v is not free", a)
 	case chosen:
@@ -246,19 +331,21 @@ func (r *Responder) configure(reply, req *dhcpv4.DHCPv4, ev *Event) {
 	}
 }
 
-func (r *Responder) setLease(reply *dhcpv4.DHCPv4, a netip.Addr) {
-	t := r.Config.leaseTime()
+func (r *Responder) setLease(reply *dhcpv4.DHCPv4, a netip.Addr, t time.Duration) {
 	reply.YourIPAddr = ip(a)
 	reply.UpdateOption(dhcpv4.OptIPAddressLeaseTime(t))
 	reply.UpdateOption(dhcpv4.OptRenewTimeValue(t / 2))
 	reply.UpdateOption(dhcpv4.OptRebindingTimeValue(t * 7 / 8))
 }
 
+// ClientKey names a machine as a client of leases, by its Ethernet address.
+func ClientKey(mac net.HardwareAddr) string { return "mac:" + string(mac) }
+
 // clientKey names a client for its lease: by MAC when it has a usable one, else by what RFC 2131
 // prefers, its client identifier. See the package comment for why.
 func clientKey(req *dhcpv4.DHCPv4) string {
 	if req.HWType == iana.HWTypeEthernet && len(req.ClientHWAddr) == 6 && req.ClientHWAddr.String() != "00:00:00:00:00:00" {
-		return "mac:" + string(req.ClientHWAddr)
+		return ClientKey(req.ClientHWAddr)
 	}
 	if id := req.Options.Get(dhcpv4.OptionClientIdentifier); len(id) > 0 {
 		return "id:" + string(id)

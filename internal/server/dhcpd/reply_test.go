@@ -34,10 +34,16 @@ func testConfig(mode Mode) Config {
 	}
 }
 
+func testPool(c Config) *Pool {
+	p := NewPool(c.First, c.Last)
+	p.Barred = c.Barred
+	return p
+}
+
 func newResponder(mode Mode) (*Responder, *time.Time) {
 	c := testConfig(mode)
 	now := start
-	return &Responder{Config: c, Leases: NewMemory(c.First, c.Last, c.ServerIP), Now: func() time.Time { return now }}, &now
+	return &Responder{Config: c, Leases: testPool(c), Now: func() time.Time { return now }}, &now
 }
 
 func packet(t *testing.T, kind dhcpv4.MessageType, mods ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
@@ -88,8 +94,9 @@ func TestBootFile(t *testing.T) {
 		"HTTP":               {mods: asHTTP, file: url, class: "HTTPClient"},
 		"IA32":               {mods: asIA32, why: "EFI IA32"},
 		"odd option 93":      {mods: []dhcpv4.Modifier{class("PXEClient"), opt(93, 0, 7, 0)}, why: "3 bytes"},
-		"empty option 93":    {mods: []dhcpv4.Modifier{class("PXEClient"), opt(93)}, why: "option 93"},
-		"no arch at all":     {mods: []dhcpv4.Modifier{class("PXEClient")}, why: "option 93"},
+		"empty option 93":    {mods: []dhcpv4.Modifier{class("PXEClient:Arch"), opt(93)}, why: "option 93"},
+		"no arch at all":     {mods: []dhcpv4.Modifier{class("PXEClient")}, file: "undionly.kpxe", class: "PXEClient", o43: "\x06\x01\x08\xff"},
+		"iPXE and a NUL":     {mods: []dhcpv4.Modifier{class("PXEClient"), opt(77, []byte("iPXE\x00")...)}, file: script, class: "PXEClient"},
 		"hostile class":      {mods: []dhcpv4.Modifier{class("PXEClient:Arch:%s\n\x00\xff")}, why: "option 93"},
 		"unknown arch":       {mods: []dhcpv4.Modifier{class("PXEClient"), opt(93, 0xff, 0xff)}, why: "unknown"},
 	} {
@@ -110,8 +117,12 @@ func TestBootFile(t *testing.T) {
 				if got.MessageType() != dhcpv4.MessageTypeOffer || (mode == Full) == got.YourIPAddr.IsUnspecified() {
 					t.Errorf("%v with address %v in mode %v", got.MessageType(), got.YourIPAddr, mode)
 				}
-				if got.BootFileName != tt.file || got.BootFileNameOption() != tt.file {
-					t.Errorf("boot file %q, option 67 %q; want %q", got.BootFileName, got.BootFileNameOption(), tt.file)
+				want67 := tt.file
+				if ev.Client == PXE && tt.file != "" {
+					want67 += "\x00" // for ROMs that read on to the next one
+				}
+				if o := string(got.Options.Get(dhcpv4.OptionBootfileName)); got.BootFileName != tt.file || o != want67 {
+					t.Errorf("boot file %q, option 67 %q; want %q", got.BootFileName, o, want67)
 				}
 				wantClass := tt.class
 				if mode == Full && ev.Client == IPXE {
@@ -293,7 +304,7 @@ func TestValidate(t *testing.T) {
 		"serve the subnet of the interface":   func(c *Config) { c.ServerIP = a("10.78.0.1") },
 		"is outside of subnet":                func(c *Config) { c.Last = a("10.78.0.9") },
 		"is empty":                            func(c *Config) { c.First, c.Last = c.Last, c.First },
-		"only this server's own":              func(c *Config) { c.First, c.Last = c.ServerIP, c.ServerIP },
+		"holds no address to lease":           func(c *Config) { c.First, c.Last = c.ServerIP, c.ServerIP },
 		"network or broadcast":                func(c *Config) { c.Last = a("10.77.0.255") },
 		"router":                              func(c *Config) { c.Router = a("10.78.0.1") },
 		"DNS":                                 func(c *Config) { c.DNS = []netip.Addr{a("::1")} },
@@ -310,61 +321,6 @@ func TestValidate(t *testing.T) {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate() = %v; want %q", err, want)
 		}
-	}
-}
-
-// A thousand machines at once, twice, the second time by a server that forgot everything.
-func TestHerdAndRestart(t *testing.T) {
-	first, last := netip.MustParseAddr("10.77.0.0"), netip.MustParseAddr("10.77.3.255")
-	now := start
-	got := map[netip.Addr]string{}
-	m := NewMemory(first, last, netip.Addr{})
-	for i := range 1000 {
-		client := fmt.Sprint("mac:", i)
-		a, ok := m.Offer(client, netip.Addr{}, now)
-		if !ok || got[a] != "" {
-			t.Fatalf("offer %d = %v, %v; taken by %q", i, a, ok, got[a])
-		}
-		got[a] = client
-	}
-	m = NewMemory(first, last, netip.Addr{})
-	for a, client := range got {
-		if !m.Take(client, a, now, now.Add(time.Hour)) {
-			t.Errorf("after a restart %v was refused to %s", a, client)
-		}
-	}
-	one := NewMemory(first, last, netip.Addr{})
-	two := NewMemory(first, last, netip.Addr{})
-	a, _ := one.Offer("mac:x", netip.Addr{}, now)
-	if b, _ := two.Offer("mac:x", netip.Addr{}, now); a != b {
-		t.Errorf("two servers without state offer %v and %v; want the same", a, b)
-	}
-}
-
-// DISCOVERs alone, however many, leave the memory bounded and the range usable.
-func TestDiscoverFlood(t *testing.T) {
-	c := testConfig(Full)
-	m := NewMemory(c.First, c.Last, c.ServerIP)
-	for i := range 3_000 {
-		if _, ok := m.Offer(fmt.Sprint("flood:", i), netip.Addr{}, start); !ok {
-			t.Fatal("an offer took an address for good")
-		}
-	}
-	if len(m.slots) > 100 || len(m.clients) > 100 {
-		t.Errorf("%d slots, %d clients; want at most the range's 100", len(m.slots), len(m.clients))
-	}
-	for i := range 100 {
-		client := fmt.Sprint("real:", i)
-		a, ok := m.Offer(client, netip.Addr{}, start)
-		if !ok || !m.Take(client, a, start, start.Add(time.Hour)) {
-			t.Fatalf("client %d got no address after the flood", i)
-		}
-	}
-	if _, ok := m.Offer("late", netip.Addr{}, start); ok {
-		t.Error("an offer although every address is leased")
-	}
-	if a, ok := m.Offer("late", netip.Addr{}, start.Add(2*time.Hour)); !ok {
-		t.Errorf("no offer after the leases expired: %v", a)
 	}
 }
 
@@ -410,6 +366,117 @@ func FuzzReply(f *testing.F) {
 					t.Fatalf("mode %v gave address %v", mode, a)
 				}
 			}
+		}
+	})
+}
+
+// An address that a host uses without a lease is given to nobody, and the host is named.
+func TestUsedAddresses(t *testing.T) {
+	r, _ := newResponder(Full)
+	stranger := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	used := map[netip.Addr]net.HardwareAddr{at("10.77.0.150"): stranger, at("10.77.0.151"): {0x52, 0x54, 0, 0, 0, 1}}
+	asked := 0
+	r.Used = func(a netip.Addr, _ time.Time) (net.HardwareAddr, error) { asked++; return used[a], nil }
+	want := func(a string) dhcpv4.Modifier {
+		return dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.ParseIP(a).To4()))
+	}
+	reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, want("10.77.0.150")), 67)
+	if reply == nil || ev.Addr == at("10.77.0.150") || len(ev.Conflicts) != 1 || ev.Conflicts[0].By.String() != stranger.String() {
+		t.Fatalf("offer %v, conflicts %v; want another address than the stranger's, and the stranger", ev.Addr, ev.Conflicts)
+	}
+	// A system that was leased it by a server that has forgotten.
+	if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeRequest, want("10.77.0.150")), 67); reply == nil || ev.Answer != dhcpv4.MessageTypeNak {
+		t.Errorf("a request for a used address is answered %v; want NAK", ev.Answer)
+	}
+	if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeRequest, want("10.77.0.151")), 67); reply == nil || ev.Answer != dhcpv4.MessageTypeAck {
+		t.Errorf("the host that uses the address itself is answered %v: %s", ev.Answer, ev.Why)
+	}
+	asked = 0
+	for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeDiscover, dhcpv4.MessageTypeRequest} {
+		if _, ev := r.Reply(packet(t, kind, want("10.77.0.151")), 67); ev.Addr != at("10.77.0.151") || asked != 0 {
+			t.Errorf("%v of a holder: %v, %d questions; want its address and none", kind, ev.Addr, asked)
+		}
+	}
+}
+
+// A range full of leases that nobody answers for is no reason to send a machine away.
+func TestMadeUpClientsDoNotKeepMachinesOut(t *testing.T) {
+	r, now := newResponder(Full)
+	r.Leases.Registry = registry{}
+	alive := map[netip.Addr]net.HardwareAddr{}
+	r.Used = func(a netip.Addr, _ time.Time) (net.HardwareAddr, error) { return alive[a], nil }
+	lease := func(i int) (a netip.Addr) {
+		mac := net.HardwareAddr{2, 0, 0, 0, byte(i >> 8), byte(i)}
+		if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, dhcpv4.WithHwAddr(mac)), 67); reply != nil {
+			ask := dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(ip(ev.Addr)))
+			if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeRequest, dhcpv4.WithHwAddr(mac), ask), 67); reply != nil && ev.Answer == dhcpv4.MessageTypeAck {
+				return ev.Addr
+			}
+		}
+		return a
+	}
+	for i := range 10 { // real ones, which answer
+		alive[lease(i)] = net.HardwareAddr{2, 0, 0, 0, 0, byte(i)}
+	}
+	for i := range 1000 {
+		lease(1000 + i)
+	}
+	*now = now.Add(time.Minute)
+	for i := range 10 {
+		if a := lease(5000 + i); !a.IsValid() {
+			t.Fatalf("machine %d got no address", i)
+		} else if alive[a] != nil {
+			t.Fatalf("machine %d got %v, which another one uses", i, a)
+		}
+	}
+}
+
+// An answer goes to the address that a request names as its relay: only where relays are.
+func TestRelays(t *testing.T) {
+	via := func(a string) dhcpv4.Modifier { return dhcpv4.WithGatewayIP(net.ParseIP(a).To4()) }
+	for _, tt := range []struct {
+		mode  Mode
+		relay string
+		want  bool
+	}{
+		{Full, "10.77.0.254", true},
+		{Full, "198.51.100.9", false},
+		{Proxy, "10.77.0.254", true},
+		{Proxy, "198.51.100.9", false},
+		{Proxy, "10.88.0.254", true},
+	} {
+		r, _ := newResponder(tt.mode)
+		r.Config.Networks = []netip.Prefix{netip.MustParsePrefix("10.88.0.0/16")}
+		reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, append(asUEFI[:2:2], via(tt.relay))...), 67)
+		if (reply != nil) != tt.want || reply == nil && !strings.Contains(ev.Why, "relayed from") {
+			t.Errorf("%v by relay %s: %v, %q; want an answer: %v", tt.mode, tt.relay, reply, ev.Why, tt.want)
+		}
+	}
+}
+
+func TestParseRange(t *testing.T) {
+	for s, want := range map[string]Range{
+		"10.0.0.5":            {at("10.0.0.5"), at("10.0.0.5")},
+		"10.0.0.5-10.0.0.9":   {at("10.0.0.5"), at("10.0.0.9")},
+		"10.0.0.5 - 10.0.0.9": {at("10.0.0.5"), at("10.0.0.9")},
+		"10.0.0.9/30":         {at("10.0.0.8"), at("10.0.0.11")},
+	} {
+		if got, err := ParseRange(s); got != want || err != nil {
+			t.Errorf("ParseRange(%q) = %v, %v; want %v", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "x", "10.0.0.9-10.0.0.5", "10.0.0.5-", "fd00::1", "10.0.0.5-fd00::1", "10.0.0.5/33"} {
+		if got, err := ParseRange(s); err == nil {
+			t.Errorf("ParseRange(%q) = %v; want an error", s, got)
+		}
+	}
+}
+
+func FuzzARP(f *testing.F) {
+	f.Add(appendARP(nil, net.HardwareAddr{1, 2, 3, 4, 5, 6}, at("10.0.0.1")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if a, by, ok := parseARP(b); ok && (!a.Is4() || len(by) != 6) {
+			t.Fatalf("parseARP = %v, %v", a, by)
 		}
 	})
 }

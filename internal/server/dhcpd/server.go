@@ -1,12 +1,14 @@
 package dhcpd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"syscall"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -16,9 +18,14 @@ import (
 // Server answers DHCP on one interface.
 type Server struct {
 	Responder
-	Events func(Event)  // nil: none; called from up to two goroutines, must not block
+	Mode   func() Mode  // what is answered just now; nil: always Config.Mode
+	Events func(Event)  // nil: none; called from several goroutines, must not block
 	Log    *slog.Logger // nil: discarded
 }
+
+// maxAtOnce bounds the requests under way: one may wait for a neighbour's answer or for a disk. What comes beyond is
+// dropped, and asks again.
+const maxAtOnce = 4096
 
 // Listen opens the two sockets that [Server.Serve] answers on, ports 67 and
 // 4011 of an interface. The caller closes them if it does not call Serve.
@@ -68,15 +75,19 @@ func listen(ctx context.Context, iface string, port int) (net.PacketConn, error)
 // Leases it keeps them in memory.
 func (s *Server) Serve(ctx context.Context, dhcp, pxe net.PacketConn) error {
 	if s.Leases == nil && s.Config.Mode == Full {
-		s.Leases = NewMemory(s.Config.First, s.Config.Last, s.Config.ServerIP)
+		s.Leases = NewPool(s.Config.First, s.Config.Last)
+		s.Leases.Barred = s.Config.Barred
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { dhcp.Close(); pxe.Close() })
 	defer stop()
+	var all sync.WaitGroup
+	defer all.Wait()
+	slots := make(chan struct{}, maxAtOnce)
 	failed := make(chan error, 2)
-	go func() { failed <- s.loop(ctx, dhcp, portDHCP) }()
-	go func() { failed <- s.loop(ctx, pxe, portPXE) }()
+	go func() { failed <- s.loop(ctx, dhcp, portDHCP, slots, &all) }()
+	go func() { failed <- s.loop(ctx, pxe, portPXE, slots, &all) }()
 	err := <-failed
 	cancel()
 	dhcp.Close()
@@ -85,7 +96,7 @@ func (s *Server) Serve(ctx context.Context, dhcp, pxe net.PacketConn) error {
 	return err
 }
 
-func (s *Server) loop(ctx context.Context, conn net.PacketConn, port int) error {
+func (s *Server) loop(ctx context.Context, conn net.PacketConn, port int, slots chan struct{}, all *sync.WaitGroup) error {
 	buf := make([]byte, 4096)
 	for {
 		n, from, err := conn.ReadFrom(buf)
@@ -95,10 +106,20 @@ func (s *Server) loop(ctx context.Context, conn net.PacketConn, port int) error 
 		if err != nil {
 			return fmt.Errorf("receiving: %w", err)
 		}
-		// A datagram that fills the buffer was cut; no DHCP message is that long.
-		if u, ok := from.(*net.UDPAddr); ok && n < len(buf) {
-			s.handle(conn, buf[:n], u.AddrPort(), port)
+		u, ok := from.(*net.UDPAddr)
+		if !ok || n == len(buf) {
+			continue // a datagram that fills the buffer was cut; no DHCP message is that long
 		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			continue
+		}
+		b := bytes.Clone(buf[:n])
+		all.Go(func() {
+			defer func() { <-slots }()
+			s.handle(conn, b, u.AddrPort(), port)
+		})
 	}
 }
 
@@ -108,7 +129,11 @@ func (s *Server) handle(conn net.PacketConn, b []byte, from netip.AddrPort, port
 		s.log().Debug("DHCP packet dropped", "from", from, "err", err)
 		return
 	}
-	reply, ev := s.Reply(req, port)
+	r := s.Responder
+	if s.Mode != nil {
+		r.Config.Mode = s.Mode()
+	}
+	reply, ev := r.Reply(req, port)
 	if reply != nil {
 		to := s.Config.destination(reply, from, port)
 		if _, err := conn.WriteTo(reply.ToBytes(), net.UDPAddrFromAddrPort(to)); err != nil {

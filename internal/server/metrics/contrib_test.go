@@ -26,6 +26,7 @@ func TestContribNamesAreServed(t *testing.T) {
 	m.DHCP(dhcpd.Event{Asked: dhcpv4.MessageTypeDiscover})
 	m.TFTP(tftpd.Event{})
 	m.State(func(context.Context) (api.StateUsage, error) { return api.StateUsage{}, nil })
+	m.Alarms(func() []api.Alarm { return []api.Alarm{{Kind: api.AlarmDHCP}} })
 	m.requests.WithLabelValues("boot", "GET /", "200").Inc()
 	m.sent.WithLabelValues("boot", "GET /").Inc()
 	m.took.WithLabelValues("boot", "GET /").Observe(1)

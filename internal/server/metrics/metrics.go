@@ -191,6 +191,11 @@ func (m *Metrics) State(usage func(context.Context) (api.StateUsage, error)) {
 	m.registry.MustRegister(&stateUsage{usage})
 }
 
+// Alarms reads at each scrape what is wrong with this server, by the kinds of api.
+func (m *Metrics) Alarms(raised func() []api.Alarm) {
+	m.registry.MustRegister(alarms(raised))
+}
+
 // words bounds the values of a label that come from machines, which could
 // make up as many as they like.
 type words struct {

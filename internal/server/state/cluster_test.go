@@ -98,7 +98,7 @@ func TestLostMembers(t *testing.T) {
 		t.Errorf("Update without a quorum = %v after %v; want an UnavailableError within %v", err, time.Since(begin), 2*callTimeout)
 	}
 	t.Logf("two of three killed: %v (%v)", err, time.Since(begin).Round(time.Millisecond))
-	if _, err := s.ClaimAddress(t.Context(), netip.MustParseAddr("10.0.0.9"), "x", time.Now(), time.Now().Add(time.Hour)); err == nil {
+	if _, _, err := s.ClaimAddress(t.Context(), netip.MustParseAddr("10.0.0.9"), AddressLease{Client: []byte("x"), Until: time.Now().Add(time.Hour)}, time.Now()); err == nil {
 		t.Error("ClaimAddress without a quorum = nil; want an error")
 	}
 	all[0].Start(t)
@@ -176,7 +176,11 @@ func TestUnavailable(t *testing.T) {
 func testServers(t *testing.T, s *Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- s.Announce(ctx, api.Server{Name: "a", BaseURL: "http://10.0.0.1:8080"}) }()
+	go func() {
+		done <- s.Announce(ctx, func() (api.Server, <-chan struct{}) {
+			return api.Server{Name: "a", BaseURL: "http://10.0.0.1:8080"}, nil
+		})
+	}()
 	named := func(want int) {
 		t.Helper()
 		var got []api.Server

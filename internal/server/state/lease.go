@@ -2,10 +2,12 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -16,43 +18,121 @@ const claimWithin = 2 * time.Second
 // takes a lease of the other for over.
 const clockSlack = time.Minute
 
-type addressLease struct {
+// AddressLease is who has an address by DHCP.
+type AddressLease struct {
 	Client []byte    `json:"client"` // may be any bytes
 	Until  time.Time `json:"until"`
+	// Trial marks the first lease of a client that nobody has registered.
+	Trial bool `json:"trial,omitempty"`
 }
 
-// ClaimAddress leases an address to a client of DHCP until a time, or tells
-// until when another client has it, by whichever server.
-func (s *Store) ClaimAddress(ctx context.Context, a netip.Addr, client string, now, until time.Time) (taken time.Time, err error) {
+// Ends is when another client may have the address, by whichever server's
+// clock.
+func (l AddressLease) Ends() time.Time { return l.Until.Add(clockSlack) }
+
+// ClaimAddress leases an address to a client of DHCP, or returns the lease by
+// which another client has it, from whichever server; held says that.
+func (s *Store) ClaimAddress(ctx context.Context, a netip.Addr, l AddressLease, now time.Time) (holder AddressLease, held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, claimWithin)
 	defer cancel()
 	key := s.key("lease", a.String())
+	p, err := encode(l)
+	if err != nil {
+		return holder, false, err
+	}
 	for {
 		resp, err := s.get(ctx, key)
 		if err != nil {
-			return time.Time{}, fmt.Errorf("leasing %v: %w", a, err)
+			return holder, false, fmt.Errorf("leasing %v: %w", a, err)
 		}
 		rev := int64(0)
 		if len(resp.Kvs) > 0 {
-			var l addressLease
-			if err := decodeKey(resp.Kvs[0].Key, resp.Kvs[0].Value, &l); err != nil {
-				return time.Time{}, err
+			if err := decodeKey(resp.Kvs[0].Key, resp.Kvs[0].Value, &holder); err != nil {
+				return holder, false, err
 			}
-			if end := l.Until.Add(clockSlack); string(l.Client) != client && end.After(now) {
-				return end, nil
+			if string(holder.Client) != string(l.Client) && holder.Ends().After(now) {
+				return holder, true, nil
 			}
 			rev = resp.Kvs[0].ModRevision
 		}
-		p, err := encode(addressLease{[]byte(client), until})
-		if err != nil {
-			return time.Time{}, err
-		}
 		done, err := s.txn(ctx, []clientv3.Cmp{unchanged(key, rev)}, clientv3.OpPut(key, p))
 		if err != nil {
-			return time.Time{}, fmt.Errorf("leasing %v: %w", a, err)
+			return holder, false, fmt.Errorf("leasing %v: %w", a, err)
 		}
 		if done.Succeeded {
-			return time.Time{}, nil
+			return AddressLease{}, false, nil
 		}
 	}
+}
+
+// ReleaseAddress ends a client's lease of an address; of anything else it is
+// ignored.
+func (s *Store) ReleaseAddress(ctx context.Context, a netip.Addr, client []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, claimWithin)
+	defer cancel()
+	key := s.key("lease", a.String())
+	resp, err := s.get(ctx, key)
+	if err != nil || len(resp.Kvs) == 0 {
+		return err
+	}
+	var l AddressLease
+	if err := decodeKey(resp.Kvs[0].Key, resp.Kvs[0].Value, &l); err != nil || string(l.Client) != string(client) {
+		return err
+	}
+	_, err = s.txn(ctx, []clientv3.Cmp{unchanged(key, resp.Kvs[0].ModRevision)}, clientv3.OpDelete(key))
+	return err
+}
+
+// AddressLeases calls each with every lease there is, whether it still runs or
+// not, and returns the revision at which they were so.
+func (s *Store) AddressLeases(ctx context.Context, each func(netip.Addr, AddressLease)) (revision int64, err error) {
+	resp, err := s.get(ctx, s.under("lease"), clientv3.WithPrefix())
+	if err != nil {
+		return 0, fmt.Errorf("reading the leases: %w", err)
+	}
+	for _, kv := range resp.Kvs {
+		if err := eachLease(kv, each); err != nil {
+			return 0, err
+		}
+	}
+	return resp.Header.Revision, nil
+}
+
+// WatchAddressLeases calls each with every lease that is made or renewed after
+// a revision, and with an empty one when it has ended before its time, until
+// ctx ends. [ErrCompacted] means that they must be read anew.
+func (s *Store) WatchAddressLeases(ctx context.Context, after int64, each func(netip.Addr, AddressLease)) error {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	for resp := range s.Client.Watch(ctx, s.under("lease"), clientv3.WithPrefix(), clientv3.WithRev(after+1)) {
+		if err := resp.Err(); err != nil {
+			return watchError(err)
+		}
+		for _, e := range resp.Events {
+			kv := e.Kv
+			if e.Type != mvccpb.Event_PUT {
+				kv = &mvccpb.KeyValue{Key: kv.Key, Value: []byte("{}")}
+			}
+			if err := eachLease(kv, each); err != nil {
+				return err
+			}
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return errors.New("watching the leases: etcd has stopped")
+}
+
+func eachLease(kv *mvccpb.KeyValue, each func(netip.Addr, AddressLease)) error {
+	a, err := netip.ParseAddr(lastPart(kv.Key))
+	if err != nil {
+		return nil //nolint:nilerr // not one of ours
+	}
+	var l AddressLease
+	if err := decodeKey(kv.Key, kv.Value, &l); err != nil {
+		return err
+	}
+	each(a, l)
+	return nil
 }

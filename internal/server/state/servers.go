@@ -18,15 +18,12 @@ const (
 )
 
 // Announce makes a server known to the others until ctx ends, through losses
-// of the cluster and of its lease, and then takes it back. It returns ctx's
+// of the cluster and of its lease, and then takes it back. self says what it is
+// like, and closes a channel when that has changed. Announce returns ctx's
 // error.
-func (s *Store) Announce(ctx context.Context, self api.Server) error {
-	p, err := encode(self)
-	if err != nil {
-		return fmt.Errorf("announcing this server: %w", err)
-	}
+func (s *Store) Announce(ctx context.Context, self func() (api.Server, <-chan struct{})) error {
 	for ctx.Err() == nil {
-		lease := s.announce(ctx, s.key("server", self.BaseURL), p)
+		lease := s.announce(ctx, self)
 		if ctx.Err() != nil && lease != clientv3.NoLease {
 			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			_, _ = s.Client.Revoke(stop, lease)
@@ -41,23 +38,45 @@ func (s *Store) Announce(ctx context.Context, self api.Server) error {
 }
 
 // announce holds the announcement for as long as its lease lives.
-func (s *Store) announce(ctx context.Context, key, value string) clientv3.LeaseID {
+func (s *Store) announce(ctx context.Context, self func() (api.Server, <-chan struct{})) clientv3.LeaseID {
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	grant, err := s.Client.Grant(call, int64(announceFor/time.Second))
 	if err != nil {
 		return clientv3.NoLease
 	}
-	if _, err := s.Client.Put(call, key, value, clientv3.WithLease(grant.ID)); err != nil {
+	changed, err := s.announceOnce(ctx, self, grant.ID)
+	if err != nil {
 		return grant.ID
 	}
 	alive, err := s.Client.KeepAlive(ctx, grant.ID)
 	if err != nil {
 		return grant.ID
 	}
-	for range alive { // ends with the lease or the context
+	for {
+		select {
+		case _, lives := <-alive: // ends with the lease or the context
+			if !lives {
+				return grant.ID
+			}
+		case <-changed:
+			if changed, err = s.announceOnce(ctx, self, grant.ID); err != nil {
+				return grant.ID
+			}
+		}
 	}
-	return grant.ID
+}
+
+func (s *Store) announceOnce(ctx context.Context, self func() (api.Server, <-chan struct{}), lease clientv3.LeaseID) (<-chan struct{}, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	server, changed := self()
+	p, err := encode(server)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.Client.Put(ctx, s.key("server", server.BaseURL), p, clientv3.WithLease(lease))
+	return changed, err
 }
 
 // Servers returns every server that is announced, sorted by base URL.

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+// leases keeps the addresses that DHCP has leased in the state, where every
+// server of the cluster sees them and this one finds them after a restart.
+type leases struct {
+	store    *state.Store
+	pool     *dhcpd.Pool
+	log      *slog.Logger
+	revision int64 // up to which the pool has learnt
+}
+
+// learn tells the pool of a lease.
+func (l *leases) learn(a netip.Addr, lease state.AddressLease) {
+	known := dhcpd.Lease{Client: string(lease.Client), Trial: lease.Trial}
+	if known.Client != "" {
+		known.Until = lease.Ends()
+	}
+	l.pool.Learn(a, known)
+}
+
+func (l *leases) load(ctx context.Context) (err error) {
+	l.revision, err = l.store.AddressLeases(ctx, l.learn)
+	return err
+}
+
+// leasesAgain is the wait after the store was lost.
+const leasesAgain = time.Second
+
+// follow learns what other servers lease until ctx ends.
+func (l *leases) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := l.store.WatchAddressLeases(ctx, l.revision, l.learn)
+		if ctx.Err() != nil {
+			return
+		}
+		l.log.Warn("following the leases of other servers: beginning anew", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(leasesAgain):
+		}
+		// What has ended meanwhile stays with its client until its time, which
+		// wastes an address for a while and gives none away twice.
+		if err := l.load(ctx); err != nil && ctx.Err() == nil {
+			l.log.Warn("reading the leases", "err", err)
+		}
+	}
+}
+
+// Claim implements dhcpd.Claims.
+func (l *leases) Claim(a netip.Addr, lease dhcpd.Lease, now time.Time) (dhcpd.Lease, bool, error) {
+	holder, held, err := l.store.ClaimAddress(context.Background(), a,
+		state.AddressLease{Client: []byte(lease.Client), Until: lease.Until, Trial: lease.Trial}, now)
+	if err != nil {
+		return dhcpd.Lease{}, false, err
+	}
+	if held {
+		return dhcpd.Lease{Client: string(holder.Client), Until: holder.Ends(), Trial: holder.Trial}, false, nil
+	}
+	return lease, true, nil
+}
+
+// Release implements dhcpd.Claims.
+func (l *leases) Release(a netip.Addr, client string) {
+	if err := l.store.ReleaseAddress(context.Background(), a, []byte(client)); err != nil {
+		l.log.Warn("an address stays leased until its time, although it is free", "address", a, "err", err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/disk/mounttest"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 const mib = 1 << 20
@@ -151,6 +152,7 @@ func TestChange(t *testing.T) {
 				mounted(t, path, tt.kind, fill(t))
 			}
 			if tt.load != nil && tt.name == "ext4 that was given a seed while mounted" {
+				tier.Root(t, "mounting needs root")
 				mounted(t, path, tt.kind, func(dir string) {
 					run(t, tt.load[0], append(tt.load[1:], run(t, "findmnt", "-n", "-o", "SOURCE", dir))...)
 				})

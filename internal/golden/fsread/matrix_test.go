@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // matrixSize is what every format below fits on, in bytes.
@@ -226,9 +227,7 @@ func verdict(t *testing.T, image string) string {
 // is dropped with their program, and holds what is found against libblkid: whatever that sees is seen, what it calls
 // ambivalent is not taken for one of the two, and what it is sure of is called the same.
 func TestEveryPairOfFormats(t *testing.T) {
-	if testing.Short() {
-		t.Skip("some 1100 images")
-	}
+	tier.Slow(t, "some 1100 images")
 	tool(t, "wipefs")
 	rows, holds := 0, map[string][]marking{}
 	for _, f := range formats {

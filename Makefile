@@ -2,7 +2,9 @@
 
 GO        ?= go
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS    = -s -w -X github.com/gild-dev/gild/internal/version.linked=$(VERSION)
+# The commit's own time: two builds of one commit are the same.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+LDFLAGS    = -s -w -X github.com/gild-dev/gild/internal/version.linked=$(VERSION) -X github.com/gild-dev/gild/internal/version.epoch=$(SOURCE_DATE_EPOCH)
 GOBUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
 # HTTP/2 would cost the agent a megabyte, and a plain-text server never speaks it.
 # Inlining in these costs another 250 kB compressed, and makes nothing faster that a flash waits for.
@@ -33,7 +35,7 @@ agent: ## build the agent for every architecture
 	done
 
 man: ## write the man pages to bin/man
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run ./cmd/gild man bin/man
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(GO) run ./cmd/gild man bin/man
 
 demo: ## flash one empty virtual machine over the network, three together, and one that does not wait for its disk
 	@scripts/deps demo

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"testing"
+	"time"
 
 	"github.com/gild-dev/gild/internal/tier"
 )
@@ -31,6 +32,26 @@ func TestName(t *testing.T) {
 	}
 }
 
+func TestCommitted(t *testing.T) {
+	vcs := &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.time", Value: "2026-11-30T18:00:00Z"}}}
+	for _, tt := range []struct {
+		epoch string
+		info  *debug.BuildInfo
+		want  string
+	}{
+		{"1796061600", vcs, "2026-11-30T18:00:00Z"},
+		{"1796061601", nil, "2026-11-30T18:00:01Z"},
+		{"", vcs, "2026-11-30T18:00:00Z"},
+		{"0", vcs, "2026-11-30T18:00:00Z"},
+		{"soon", nil, "0001-01-01T00:00:00Z"},
+		{"", &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.time", Value: "soon"}}}, "0001-01-01T00:00:00Z"},
+	} {
+		if got := committed(tt.epoch, tt.info).Format(time.RFC3339); got != tt.want {
+			t.Errorf("committed(%q, %+v) = %s; want %s", tt.epoch, tt.info, got, tt.want)
+		}
+	}
+}
+
 // The linker silently ignores a variable that is not there, so the Makefile's
 // word for it is tried out: on the agent, which is the quicker to link.
 func TestMakefileSetsTheVersion(t *testing.T) {
@@ -39,13 +60,18 @@ func TestMakefileSetsTheVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	variable := regexp.MustCompile(`-X (\S+)=`).FindSubmatch(makefile)
-	if variable == nil {
-		t.Fatal("the Makefile sets no version")
+	// Name and time, each of which is a variable of this package.
+	variables := regexp.MustCompile(`-X (\S+)=`).FindAllSubmatch(makefile, -1)
+	if len(variables) != 2 {
+		t.Fatalf("the Makefile sets %d variables; want version and time", len(variables))
+	}
+	values, flags := []string{"v9.8.7-test", "4102444801"}, ""
+	for i, v := range variables {
+		flags += "-X " + string(v[1]) + "=" + values[i] + " "
 	}
 	file := filepath.Join(t.TempDir(), "gild-init")
 	// With -trimpath the flags are not part of the program themselves.
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-X "+string(variable[1])+"=v9.8.7-test", "-o", file, "../../cmd/gild-init")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", file, "../../cmd/gild-init")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -54,7 +80,9 @@ func TestMakefileSetsTheVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(program, []byte("v9.8.7-test")) {
-		t.Errorf("the agent does not know the version that the Makefile sets as %s", variable[1])
+	for i, v := range variables {
+		if !bytes.Contains(program, []byte(values[i])) {
+			t.Errorf("the agent does not know what the Makefile sets as %s", v[1])
+		}
 	}
 }

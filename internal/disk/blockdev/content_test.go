@@ -21,7 +21,7 @@ func TestClaimsAgainstMakers(t *testing.T) {
 		size        int64
 		loop        bool // the program wants a block device
 		in          string
-		make        []string // the file goes last
+		make        []string // what makes it; FILE is the file, which goes last where it is not named
 	}{
 		{"crypto_LUKS", "luks", 32 * mib, false, "pass", []string{"cryptsetup", "luksFormat", "-q", "--type", "luks1", "--pbkdf-force-iterations", "1000", "--key-file=-"}},
 		{"crypto_LUKS", "luks", 32 * mib, false, "pass", []string{"cryptsetup", "luksFormat", "-q", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file=-"}},
@@ -29,8 +29,8 @@ func TestClaimsAgainstMakers(t *testing.T) {
 		{"gfs2", "cluster", 300 * mib, false, "", []string{"mkfs.gfs2", "-q", "-O", "-p", "lock_nolock"}},
 		{"bcache", "bcache", 8 * mib, false, "", []string{"make-bcache", "-B"}},
 		{"LVM2_member", "lvm", 32 * mib, true, "", []string{"pvcreate", "-qq", "-f", "--config", "devices{use_devicesfile=0}"}},
-		{"drbd", "cluster", 32 * mib, true, "yes\nyes\nyes\n", []string{"sh", "-c", `exec drbdmeta --force 0 v08 "$0" internal create-md`}},
-		{"drbd", "cluster", 32 * mib, true, "yes\nyes\nyes\n", []string{"sh", "-c", `exec drbdmeta --force 0 v09 "$0" internal create-md 1`}},
+		{"drbd", "cluster", 32 * mib, true, "yes\nyes\nyes\n", []string{"drbdmeta", "--force", "0", "v08", "FILE", "internal", "create-md"}},
+		{"drbd", "cluster", 32 * mib, true, "yes\nyes\nyes\n", []string{"drbdmeta", "--force", "0", "v09", "FILE", "internal", "create-md", "1"}},
 	} {
 		t.Run(strings.Join(tc.make[:min(5, len(tc.make))], " "), func(t *testing.T) {
 			path := diskFile(t, nil)
@@ -41,7 +41,12 @@ func TestClaimsAgainstMakers(t *testing.T) {
 			if tc.loop {
 				made = loop(t, path)
 			}
-			run(t, tc.in, tc.make[0], append(tc.make[1:], made)...)
+			args := append(slices.Clone(tc.make[1:]), made)
+			if at := slices.Index(args, "FILE"); at >= 0 {
+				args = slices.Delete(args, len(args)-1, len(args))
+				args[at] = made
+			}
+			run(t, tc.in, tc.make[0], args...)
 			if got := strings.TrimSpace(run(t, "", "blkid", "-p", "-o", "value", "-s", "TYPE", path)); got != tc.blkid {
 				t.Fatalf("blkid says %q; want %q", got, tc.blkid)
 			}

@@ -64,10 +64,10 @@ type Agent struct {
 	ids       *newids.Change // of that flash; nil before there is one
 	result    flashed
 
-	stopReports   func() // set by startReports, as is the next
-	resumeReports func()
-	parts         map[int]livePart // of a disk that is used while it is written
-	without       []string         // why there was no instant handoff
+	reports service
+	lease   service
+	parts   map[int]livePart // of a disk that is used while it is written
+	without []string         // why there was no instant handoff
 }
 
 // Run is the program. As PID 1 it becomes the new system's init, or restarts
@@ -162,18 +162,12 @@ func logLevel(debug bool) slog.Level {
 	return slog.LevelInfo
 }
 
-// buildTime is when the agent's source was committed: no clock that is right
-// shows an earlier time.
+// buildTime is when the agent's source was committed, or a time before that: no
+// clock that is right shows an earlier one.
 func buildTime() time.Time {
 	floor := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.time" {
-				if t, err := time.Parse(time.RFC3339, s.Value); err == nil && t.After(floor) {
-					return t
-				}
-			}
-		}
+	if t := version.Time(); t.After(floor) {
+		return t
 	}
 	return floor
 }

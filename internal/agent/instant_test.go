@@ -79,11 +79,11 @@ func TestReportsOutlastTheStep(t *testing.T) {
 	r, _, _ := testRunner(t)
 	a := &Agent{runner: r, client: c, conn: &netif.Conn{MAC: "m"}}
 	a.startReports(t.Context())
-	defer func() { a.stopReports() }()
+	defer func() { a.reports.stop() }()
 	a.walk(t.Context(), []step{
 		{name: "flash", run: a.permitted(func(context.Context) (string, error) {
-			a.stopReports() // the keeper's task now
-			a.takeBack()
+			a.reports.stop() // the keeper's task now
+			a.takeBack(&keeperProc{briefed: true})
 			return "", nil
 		})},
 		{name: "handoff", run: func(context.Context) (string, error) { return "", nil }},

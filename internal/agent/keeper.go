@@ -66,6 +66,9 @@ func keep() error {
 	signal.Ignore(unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
 	stay()
 	k := &keeper{said: json.NewDecoder(os.Stdin), answer: json.NewEncoder(os.Stdout)}
+	if err := k.answer.Encode(reply{}); err != nil {
+		return fmt.Errorf("answering PID 1: %w", err)
+	}
 	if err := k.said.Decode(&k.brief); err != nil {
 		return fmt.Errorf("hearing what to do: %w", err)
 	}
@@ -81,12 +84,15 @@ func keep() error {
 		plan: k.brief.Plan, disk: k.brief.Disk, result: flashed{times: map[string]float64{}},
 	}
 	k.hunger.log = k.log
+	k.queue.goOn(k.brief.Queue)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	err := k.run(ctx)
 	if err != nil {
 		// To PID 1 if it still listens, to the server otherwise.
-		_ = k.answer.Encode(reply{Error: err.Error()})
+		k.reports.stop()
+		rest := k.queue.take()
+		_ = k.answer.Encode(reply{Error: err.Error(), Queue: &rest})
 		k.log.Error("the disk is not complete", "error", err)
 	}
 	return err
@@ -112,7 +118,6 @@ func (k *keeper) run(ctx context.Context) error {
 	if err := k.takeImage(os.NewFile(tableFD, "chunks")); err != nil {
 		return err
 	}
-	k.queue.goOn(k.brief.Queue)
 	k.permit.grant(k.plan.ID)
 	k.queue.under(k.plan.ID)
 	k.startReports(ctx)
@@ -239,8 +244,8 @@ func (k *keeper) listen() (left bool, err error) {
 // complete waits until the disk is, and lets the system have it.
 func (k *keeper) complete(ctx context.Context, start time.Time) error {
 	k.event(api.Event{Step: "handoff", State: api.StateDone, Live: true, Message: "runs the new system; its disk is completed underneath"})
-	k.guard("link", func() { netif.Tend(ctx, k.brief.Link, k.client.Addresses(), k.client.Reset, k.log) })
-	k.guard("link name", func() { netif.Name(ctx, k.brief.Link, systemRoot, k.log) })
+	k.guard("link", func() { netif.Tend(ctx, k.parting.Link, k.client.Addresses(), k.client.Reset, k.log) })
+	k.guard("link name", func() { netif.Name(ctx, k.parting.Link, systemRoot, k.log) })
 	o := <-k.flown
 	if o.err != nil {
 		k.event(api.Event{

@@ -147,21 +147,27 @@ func (q *queue) take() backlog {
 	return b
 }
 
-// goOn fills a new queue with a backlog.
+// goOn goes on with a backlog, ahead of what came since. Nobody may be
+// delivering.
 func (q *queue) goOn(b backlog) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.sending, q.seq = b.Sending, b.Seq
+	since := q.events
+	q.events = nil
 	for _, e := range b.Events {
 		q.events = append(q.events, queued{e.Event, e.Plan})
 	}
+	q.events = append(q.events, since...)
+	q.sending, q.seq = b.Sending, b.Seq
 }
 
-// skip leaves out the next n numbers, which another has used.
+// skip leaves out the next n numbers, which another has used. Nobody may be
+// delivering.
 func (q *queue) skip(n uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.seq += n
+	q.sending = 0 // theirs are among them
 }
 
 func (q *queue) empty() bool {

@@ -112,6 +112,46 @@ func (r *runner) guard(name string, do func()) {
 	}()
 }
 
+// service is something that runs beside the steps. It can be stopped, and
+// resumed, until the end of the context that it was begun with. The zero service
+// is none.
+type service struct {
+	begin func() (end func())
+	end   func() // nil while it is stopped
+}
+
+// serve begins a service. Its run ends with its context.
+func (r *runner) serve(ctx context.Context, name string, run func(context.Context)) service {
+	s := service{begin: func() func() {
+		running, stop := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		r.guard(name, func() {
+			defer close(ended)
+			run(running)
+		})
+		return func() {
+			stop()
+			<-ended
+		}
+	}}
+	s.resume()
+	return s
+}
+
+// stop returns when the service has ended.
+func (s *service) stop() {
+	if s.end != nil {
+		s.end()
+		s.end = nil
+	}
+}
+
+func (s *service) resume() {
+	if s.end == nil && s.begin != nil {
+		s.end = s.begin()
+	}
+}
+
 // event tells of e: to the consoles, the kernel log and the server.
 func (r *runner) event(e api.Event) {
 	e.Time = time.Now().UTC()

@@ -97,29 +97,21 @@ func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
 	said := fmt.Sprintf("%s (%s) has %v", conn.Link, conn.MAC, conn.Lease)
 	mac := conn.MAC
 	a.console.plate.link(mac)
-	a.guard("lease", func() { conn.Keep(ctx) })
+	a.lease = a.serve(ctx, "lease", conn.Keep)
 	if a.client != nil {
 		a.startReports(ctx)
 	}
 	return said, nil
 }
 
-// startReports begins to deliver the queue's events, until stopReports or the
-// end of ctx, which must outlast all steps. resumeReports begins anew.
+// startReports begins to deliver the queue's events, until the end of ctx, which
+// must outlast all steps.
 func (a *Agent) startReports(ctx context.Context) {
-	a.resumeReports = func() { a.startReports(ctx) }
-	telling, stop := context.WithCancel(ctx)
-	stopped := make(chan struct{})
-	a.guard("report", func() {
-		defer close(stopped)
-		a.queue.deliver(telling, func(ctx context.Context, plan string, events []api.Event) error {
+	a.reports = a.serve(ctx, "report", func(ctx context.Context) {
+		a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
 			return a.send(ctx, a.conn.MAC, plan, events)
 		})
 	})
-	a.stopReports = func() {
-		stop()
-		<-stopped
-	}
 }
 
 // rescuePatience is how long a rescue shell waits for the network.

@@ -45,6 +45,7 @@ type Conn struct {
 	link netlink.Link
 	raw  *nclient4.Lease
 	got  time.Time
+	kept sync.Mutex // held by Keep, whose the lease is as long as it runs
 }
 
 const (
@@ -268,6 +269,8 @@ func (c *Conn) configure() error {
 // lease. Where the server gives another address, or forgot the lease, the
 // link is configured anew.
 func (c *Conn) Keep(ctx context.Context) {
+	c.kept.Lock()
+	defer c.kept.Unlock()
 	for {
 		due := c.got.Add(c.Lease.Renew)
 		if c.Lease.Length == 0 {

@@ -141,6 +141,37 @@ func TestInsideRenewal(t *testing.T) {
 	}
 }
 
+// A link is given away with the lease that it has in the end, not in the midst
+// of a renewal.
+func TestInsideHandedAfterTheLastRenewal(t *testing.T) {
+	skipOutside(t)
+	dnsmasq(t, peer(t, "card0"), "2m")
+	c, err := Up(t.Context(), Config{Patience: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c.got = time.Now().Add(-c.Lease.Renew) // it is due
+	begun, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		close(begun)
+		c.Keep(ctx)
+	}()
+	<-begun
+	given := make(chan Handed)
+	go func() {
+		time.AfterFunc(10*time.Millisecond, cancel)
+		given <- c.Handed()
+	}()
+	h := <-given
+	<-ended
+	if got := h.Lease.Addr; got != c.Lease.Addr || h.Lease.Renew != c.Lease.Renew {
+		t.Errorf("Handed() = %+v; want the lease %+v", h.Lease, c.Lease)
+	}
+}
+
 func TestInsideErrorNamesEachLink(t *testing.T) {
 	skipOutside(t)
 	peer(t, "deaf0")

@@ -21,8 +21,13 @@ type Handed struct {
 	Lease Lease
 }
 
-// Handed gives the link away. Keep must have ended.
-func (c *Conn) Handed() Handed { return Handed{c.link.Attrs().Index, c.Lease} }
+// Handed gives the link away, with the lease as it is then. It waits until Keep
+// has ended, which its caller sees to.
+func (c *Conn) Handed() Handed {
+	c.kept.Lock()
+	defer c.kept.Unlock()
+	return Handed{c.link.Attrs().Index, c.Lease}
+}
 
 const (
 	tendEvery = 500 * time.Millisecond

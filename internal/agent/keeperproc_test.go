@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+// hearsay is a server that takes reports, and knows what it was told.
+type hearsay struct {
+	mu   sync.Mutex
+	told []string
+	seqs []uint64
+	news chan struct{}
+}
+
+func (h *hearsay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var report api.Report
+	_ = json.NewDecoder(r.Body).Decode(&report)
+	h.mu.Lock()
+	for _, e := range report.Events {
+		h.told, h.seqs = append(h.told, e.Step), append(h.seqs, e.Seq)
+	}
+	h.mu.Unlock()
+	select {
+	case h.news <- struct{}{}:
+	default:
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// hears waits until the server was told of a step, and returns all it was told.
+func (h *hearsay) hears(t *testing.T, step string) []string {
+	t.Helper()
+	for late := time.After(10 * time.Second); ; {
+		h.mu.Lock()
+		told := slices.Clone(h.told)
+		h.mu.Unlock()
+		if slices.Contains(told, step) {
+			return told
+		}
+		select {
+		case <-h.news:
+		case <-late:
+			t.Fatalf("the server heard %q; want %s among it", told, step)
+		}
+	}
+}
+
+// A keeper that dies, hangs or gives up at any moment of the hand-over is told
+// apart from one that serves, in bounded time; and whatever it does, the reports
+// go on: a server that hears of no receipt has the machine flashed again.
+func TestKeeperThatDoesNotKeep(t *testing.T) {
+	long := strings.Repeat("long ", 40_000) // more than a pipe holds
+	for _, tt := range []struct {
+		name   string
+		script string
+		repo   string // makes the brief long
+		err    string
+		told   []string
+	}{
+		{"dies at once", "exit 1", "", "has ended", []string{"before", "after"}},
+		{"dies at once, the brief is long", "exit 1", long, "has ended", []string{"before", "after"}},
+		{"says nothing", "exec sleep 100", "", "waiting for the keeper", []string{"before", "after"}},
+		{"dies before a short brief", "echo {}; exec <&-; exit 1", "", "keeper of the disk", nil},
+		{"dies before a long brief", "echo {}; exit 1", long, "talking to the keeper", []string{"before", "after"}},
+		{"dies within a long brief", "echo {}; head -c 100 >/dev/null; exit 1", long, "talking to the keeper", []string{"before", "after"}},
+		{"does not listen to a long brief", "echo {}; exec sleep 100", long, "talking to the keeper", []string{"before", "after"}},
+		{"hears all and dies", "echo {}; head -n 1 >/dev/null; exit 1", "", "has ended", []string{"after"}},
+		{"hears all, hangs, and says nothing", "echo {}; head -n 1 >/dev/null; exec sleep 100", "", "waiting for the keeper", []string{"after"}},
+		{
+			"gives up", `echo {}; head -n 1 >/dev/null; echo '{"Error":"no nbd","Queue":{"Seq":40,"Events":[{"Plan":"p","Event":{"step":"kept"}}]}}'`, "", "no nbd",
+			[]string{"kept", "after"},
+		},
+		{
+			"gives up when it is dismissed", `echo {}; cat >/dev/null; echo '{"Error":"end","Queue":{"Seq":40,"Events":[{"Plan":"p","Event":{"step":"kept"}}]}}'`, "", "waiting for the keeper",
+			[]string{"kept", "after"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			heard := &hearsay{news: make(chan struct{}, 1)}
+			srv := httptest.NewServer(heard)
+			defer srv.Close()
+			c, err := client.New(srv.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, _, _ := testRunner(t)
+			a := &Agent{
+				runner: r, client: c, conn: &netif.Conn{MAC: "m"}, kids: newChildren(), session: "s",
+				plan:  &api.Plan{ID: "p", Image: api.PlanImage{Repository: tt.repo}},
+				image: &golden.Image{Config: &golden.Config{}},
+			}
+			a.queue.add(api.Event{Step: "early"})
+			a.startReports(t.Context())
+			heard.hears(t, "early")
+			if !a.queue.flush(t.Context(), 10*time.Second) {
+				t.Fatal("the first report was not taken")
+			}
+			a.reports.stop()
+			a.queue.add(api.Event{Step: "before"}) // not reported yet when it is handed over
+
+			k, err := a.talkTo(func(in, out *os.File) (*os.Process, error) {
+				return a.kids.start("/bin/sh", []string{"sh", "-c", tt.script}, &os.ProcAttr{Files: []*os.File{in, out, nil}})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			const patience = 300 * time.Millisecond
+			if k.tellPatience, k.endPatience = patience, patience; tt.name == "says nothing" {
+				k.startPatience = patience
+			}
+			if err = a.handOver(t.Context(), k); err == nil {
+				_, err = k.await(t.Context(), patience)
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("the keeper is taken for a good one, or the error is %v; want %q in it", err, tt.err)
+			}
+			_ = k.dismiss()
+			a.takeBack(k)
+			defer a.reports.stop()
+			a.queue.add(api.Event{Step: "after"})
+			told := heard.hears(t, "after")
+			if tt.told != nil && !slices.Equal(told[1:], tt.told) {
+				t.Errorf("the server heard %q after the hand-over; want %q", told[1:], tt.told)
+			}
+			heard.mu.Lock()
+			defer heard.mu.Unlock()
+			if s := slices.Clone(heard.seqs); len(slices.Compact(slices.Sorted(slices.Values(s)))) != len(s) {
+				t.Errorf("two events have one number: %v", heard.seqs)
+			}
+		})
+	}
+}

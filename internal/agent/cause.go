@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/diskloss"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
+	"github.com/gild-dev/gild/internal/evidence"
 	"github.com/gild-dev/gild/internal/flash"
 	"github.com/gild-dev/gild/internal/golden"
 )
@@ -31,6 +32,9 @@ func cause(step string, err error) string {
 
 // causeOfDisk is of what is wrong with the disk, or with writing to it.
 func causeOfDisk(err error) string {
+	if e, ok := errors.AsType[*evidence.Contradiction](err); ok {
+		return e.Cause
+	}
 	switch rule, isRule := errors.AsType[*diskrule.Error](err); {
 	case isRule && len(rule.Matches) == 0:
 		return api.CauseDiskNone

@@ -12,7 +12,6 @@ import (
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/newids"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -101,7 +100,7 @@ func (a *Agent) writeWithNewIDs(ctx context.Context, id api.Identity) error {
 	if a.ids == nil {
 		a.ids = newids.New(newids.Job{
 			Plan: a.plan.ID, Image: a.image.Config, Preserved: a.preserved, Dir: newRoot,
-			Open: func() (*blockdev.Device, error) { return a.host.open(a.disk.Name) },
+			Open: a.open,
 			Mount: func(ctx context.Context, p golden.Partition, writable bool) error {
 				return a.mountForeign(ctx, p, newRoot, writable)
 			},
@@ -111,7 +110,7 @@ func (a *Agent) writeWithNewIDs(ctx context.Context, id api.Identity) error {
 	if err := a.ids.Run(ctx, func() error { return a.writeRoot(id, newRoot) }); err != nil {
 		return err
 	}
-	device, err := a.host.open(a.disk.Name)
+	device, err := a.open()
 	if err != nil {
 		return err
 	}

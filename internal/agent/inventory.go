@@ -29,12 +29,10 @@ const (
 // inventory gathers everything. What cannot be read is left out: a hello with
 // half an inventory is better than none.
 func (m machine) inventory(mac string) api.Inventory {
-	inv := api.Inventory{
-		MAC: mac, UUID: strings.ToLower(m.dmi("product_uuid")), Serial: m.dmi("product_serial"),
-		Vendor: m.dmi("sys_vendor"), Product: m.dmi("product_name"),
-		Firmware: "bios", Kernel: release(), Arch: runtime.GOARCH,
-		Disks: m.disks(), NICs: m.nics(),
-	}
+	inv := m.labels(mac)
+	inv.Vendor, inv.Product = m.dmi("sys_vendor"), m.dmi("product_name")
+	inv.Firmware, inv.Kernel, inv.Arch = "bios", release(), runtime.GOARCH
+	inv.Disks = m.disks()
 	if _, err := os.Stat(filepath.Join(m.sys, "firmware/efi")); err == nil {
 		inv.Firmware = "uefi"
 	}
@@ -46,6 +44,10 @@ func (m machine) inventory(mac string) api.Inventory {
 	inv.CPU, inv.CPUs = m.cpu()
 	inv.Memory = m.memory()
 	return inv
+}
+
+func (m machine) labels(mac string) api.Inventory {
+	return api.Inventory{MAC: mac, UUID: strings.ToLower(m.dmi("product_uuid")), Serial: m.dmi("product_serial"), NICs: m.nics()}
 }
 
 // nameplate is the part of an inventory that a person knows a machine by. It

@@ -172,11 +172,8 @@ func (k *keeper) takeOff(ctx, step context.Context) error {
 	if err != nil {
 		return err
 	}
-	if k.device, err = k.host.open(k.disk.Name); err != nil {
+	if k.device, err = k.open(); err != nil {
 		return err
-	}
-	if k.device.Size() != k.disk.Size {
-		return fmt.Errorf("%s is another disk than a moment ago: %w", k.disk.Name, errUnfit)
 	}
 	kept, err := k.keep(k.device)
 	if err != nil {

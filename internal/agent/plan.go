@@ -35,9 +35,11 @@ func (a *Agent) askPlan(ctx context.Context) (string, error) {
 		if a.console.plate.called(answer.Name) {
 			a.show(a.uptime(), "name: "+a.console.plate.argument())
 		}
-		switch answer.Action {
-		case api.ActionFlash:
+		if answer.Action == api.ActionFlash {
 			return a.accept(answer)
+		}
+		a.queue.under("") // of a plan that was refused or is lost
+		switch answer.Action {
 		case api.ActionLocalDisk:
 			return "", a.bootLocal(ctx, answer.Message)
 		case api.ActionWait:
@@ -56,7 +58,9 @@ func (a *Agent) askPlan(ctx context.Context) (string, error) {
 }
 
 func (a *Agent) hello() api.Hello {
-	return api.Hello{Version: api.Version, Session: a.session, Build: version.String(), Inventory: a.host.inventory(a.conn.MAC)}
+	return api.Hello{
+		Version: api.Version, Session: a.session, Build: version.String(), Inventory: a.host.inventory(a.conn.MAC), Ticket: a.settings.Ticket,
+	}
 }
 
 // accept checks a plan before anything is done about it.
@@ -77,12 +81,16 @@ func (a *Agent) accept(answer api.Answer) (string, error) {
 	if _, err := parseVerify(p.ReadBack); err != nil {
 		return "", fmt.Errorf("plan %.80q: %w", p.ID, err)
 	}
+	// What follows is told of this plan, also that it is not for this machine.
+	a.queue.under(p.ID)
+	if err := a.isThisMachine(p); err != nil {
+		return "", err
+	}
 	if a.plan == nil || a.plan.ID != p.ID || a.plan.Image != p.Image {
 		a.image, a.source = nil, nil
 	}
 	a.plan = p
 	a.permit.grant(p.ID)
-	a.queue.under(p.ID)
 	return fmt.Sprintf("image %.100s (%s)", p.Image.Name, golden.Digest(p.Image.Digest).Short()), nil
 }
 

@@ -7,13 +7,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
 func TestAccept(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("a", 64)
-	good := api.Plan{ID: "p", Image: api.PlanImage{Name: "d", Repository: "golden/debian-12", Digest: digest}, ReadBack: "full", Handoff: "auto"}
+	good := api.Plan{ID: "p", Image: api.PlanImage{Name: "d", Repository: "golden/debian-12", Digest: digest}, ReadBack: "full", Handoff: "auto", Agreed: agreedOnce()}
 	for name, spoil := range map[string]func(*api.Plan){
 		"":                   func(*api.Plan) {},
 		"no id":              func(p *api.Plan) { p.ID = "" },
@@ -23,7 +24,7 @@ func TestAccept(t *testing.T) {
 		"handoff":            func(p *api.Plan) { p.Handoff = "jump" },
 		"read-back":          func(p *api.Plan) { p.ReadBack = "maybe" },
 	} {
-		a := &Agent{runner: runner{queue: newQueue()}}
+		a := &Agent{runner: runner{queue: newQueue()}, host: &stage{Rehearsal: Rehearsal{Inventory: theMachine()}}, conn: &netif.Conn{MAC: oneMAC}}
 		plan := good
 		spoil(&plan)
 		_, err := a.accept(api.Answer{Action: api.ActionFlash, Plan: &plan})
@@ -37,8 +38,8 @@ func TestAccept(t *testing.T) {
 }
 
 func TestAcceptKeepsTheImageOfTheSamePlan(t *testing.T) {
-	plan := api.Plan{ID: "p", Image: api.PlanImage{Repository: "g", Digest: "sha256:" + strings.Repeat("a", 64)}}
-	a := &Agent{runner: runner{queue: newQueue()}, plan: &plan, image: &golden.Image{}}
+	plan := api.Plan{ID: "p", Image: api.PlanImage{Repository: "g", Digest: "sha256:" + strings.Repeat("a", 64)}, Agreed: agreedOnce()}
+	a := &Agent{runner: runner{queue: newQueue()}, plan: &plan, image: &golden.Image{}, host: &stage{Rehearsal: Rehearsal{Inventory: theMachine()}}, conn: &netif.Conn{MAC: oneMAC}}
 	same, other := plan, plan
 	other.ID = "q"
 	if _, err := a.accept(api.Answer{Plan: &same}); err != nil || a.image == nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gild-dev/gild/internal/agent/cmdline"
 	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/api"
@@ -21,6 +22,7 @@ import (
 // process, with a file for its disk.
 type Rehearsal struct {
 	Servers   string        // base URLs, as gild.server= has them
+	Ticket    string        // gild.ticket=, empty for none
 	Inventory api.Inventory // all but Disks; MAC must be set
 	// Disk is the file that is the machine's only disk, and Drive what it
 	// claims to be: Name, Serial, Model, Transport.
@@ -58,7 +60,7 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 	}
 	a := &Agent{
 		runner:  runner{console: screen, kmsg: &kmsg{}, queue: newQueue(), uptime: uptime, log: slog.New(slog.DiscardHandler)},
-		console: screen, client: c, conn: &netif.Conn{MAC: r.Inventory.MAC}, host: &stage{r, end}, session: rand.Text(),
+		console: screen, settings: cmdline.Settings{Server: r.Servers, Ticket: r.Ticket}, client: c, conn: &netif.Conn{MAC: r.Inventory.MAC}, host: &stage{r, end}, session: rand.Text(),
 	}
 	a.introduce(r.Inventory, r.Servers)
 	screen.plate.link(r.Inventory.MAC)
@@ -120,8 +122,14 @@ type stage struct {
 }
 
 func (s *stage) inventory(mac string) api.Inventory {
+	inv := s.labels(mac)
+	inv.Disks = s.disks()
+	return inv
+}
+
+func (s *stage) labels(mac string) api.Inventory {
 	inv := s.Inventory
-	inv.MAC, inv.Disks = mac, s.disks()
+	inv.MAC, inv.Disks = mac, nil
 	return inv
 }
 
@@ -144,6 +152,12 @@ func (s *stage) disks() []api.Disk {
 
 func (s *stage) open(string) (*blockdev.Device, error) {
 	return blockdev.Open(s.Disk, blockdev.Options{AllowFile: true})
+}
+
+func (s *stage) identify(device *blockdev.Device) (api.Disk, error) {
+	d := s.Drive
+	d.Size, d.SectorSize = device.Size(), device.SectorSize()
+	return d, nil
 }
 
 // setClock leaves the clock alone: it is that of whoever plays.

@@ -49,6 +49,9 @@ func (a *Agent) chooseDisk(context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := a.isAgreed(disk); err != nil {
+		return "", err
+	}
 	if err := fits(disk, a.image.Config.Disk); err != nil {
 		return "", err
 	}
@@ -149,14 +152,11 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	device, err := a.host.open(a.disk.Name)
+	device, err := a.open()
 	if err != nil {
 		return "", err
 	}
 	defer device.Close()
-	if device.Size() != a.disk.Size {
-		return "", fmt.Errorf("%s is another disk than a moment ago: %w", a.disk.Name, errUnfit)
-	}
 	keep, err := a.keep(device)
 	if err != nil {
 		return "", err
@@ -233,7 +233,7 @@ func (a *Agent) grow(ctx context.Context) (string, error) {
 }
 
 func (a *Agent) growPartition(ctx context.Context) (note string, err error) {
-	device, err := a.host.open(a.disk.Name)
+	device, err := a.open()
 	if err != nil {
 		return "", err
 	}

@@ -80,6 +80,7 @@ func (l Line) ReadOnlyRoot() bool {
 // Settings are the words that are meant for the agent.
 type Settings struct {
 	Server string // gild.server=http://host:port
+	Ticket string // gild.ticket=TOKEN: what the hello presents, from the server's boot script
 	Rescue bool   // gild.rescue: a shell on the console, no flash
 	Debug  bool   // gild.debug: say more, show the kernel's log
 }
@@ -95,6 +96,12 @@ func (l Line) Settings() (s Settings, warnings []string) {
 		switch name {
 		case "server":
 			s.Server = w.Value
+		case "ticket":
+			s.Ticket = w.Value
+			if !isTicket(s.Ticket) {
+				s.Ticket = ""
+				warnings = append(warnings, "gild.ticket on the kernel command line is none that a server gave: was the boot script edited?")
+			}
 		case "rescue":
 			s.Rescue = truth(w)
 		case "debug":
@@ -105,6 +112,16 @@ func (l Line) Settings() (s Settings, warnings []string) {
 	}
 	return s, warnings
 }
+
+// isTicket reports whether s can be a ticket: whether it is known to the server
+// is the server's to say.
+func isTicket(s string) bool {
+	const chars = "abcdefghijklmnopqrstuvwxyz0123456789"
+	return len(s) > 0 && len(s) <= maxTicket && strings.Trim(s, chars) == ""
+}
+
+// maxTicket is the longest ticket in bytes. Those of this version have 26.
+const maxTicket = 64
 
 // truth reads a switch: "gild.rescue", "gild.rescue=1", "gild.rescue=no".
 func truth(w Word) bool {

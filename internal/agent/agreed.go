@@ -1,0 +1,59 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/disk/diskrule"
+	"github.com/gild-dev/gild/internal/evidence"
+)
+
+// A plan carries the machine and the disk that the operator was shown when the
+// machine was armed. Servers go by what machines say of themselves and can be
+// wrong about who is who; so the agent holds the machine that it runs on, and
+// the disk, against that before it writes anything.
+
+// isThisMachine holds the machine against a plan.
+func (a *Agent) isThisMachine(p *api.Plan) error {
+	labels := a.host.labels(a.conn.MAC)
+	return evidence.OtherMachine(p.Agreed, &labels)
+}
+
+// isAgreed holds a disk against the plan.
+func (a *Agent) isAgreed(disk api.Disk) error {
+	if err := evidence.OtherDisk(a.plan.Agreed.Disk, &disk); err != nil {
+		return fmt.Errorf("%s: %w", diskrule.Describe(disk), err)
+	}
+	return nil
+}
+
+// open takes the chosen disk to be written to, by whatever step. What is open is
+// what counts: since the disk was chosen, its name may have become another's.
+func (a *Agent) open() (_ *blockdev.Device, err error) {
+	if err := a.isThisMachine(a.plan); err != nil {
+		return nil, err
+	}
+	device, err := a.host.open(a.disk.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, device.Close())
+		}
+	}()
+	disk, err := a.host.identify(device)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.isAgreed(disk); err != nil {
+		return nil, err
+	}
+	chosen := api.AgreedDisk{Name: a.disk.Name, Serial: a.disk.Serial, WWN: a.disk.WWN, Path: a.disk.Path, Size: a.disk.Size, Model: a.disk.Model}
+	if err := evidence.OtherDisk(&chosen, &disk); err != nil {
+		return nil, fmt.Errorf("%s is another disk than a moment ago (%w): %w", a.disk.Name, err, errUnfit)
+	}
+	return device, nil
+}

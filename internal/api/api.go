@@ -16,8 +16,10 @@ const Version = 1
 
 // Paths of the agent API. Bodies are JSON, at most MaxHello and MaxReport bytes.
 const (
-	PathHello  = "/agent/v1/hello"  // POST Hello -> Answer
-	PathEvents = "/agent/v1/events" // POST Report -> 204; 409: the plan is lost, write nothing more
+	PathHello = "/agent/v1/hello" // POST Hello -> Answer
+	// PathEvents takes what happens: POST Report -> 204; 409: the plan is lost,
+	// write nothing more; 425: say hello first, then send it again.
+	PathEvents = "/agent/v1/events"
 	// PathIdentity gives what the clone is to be: POST IdentityRequest ->
 	// Identity, or 204 when the plan has none. Only the session that is bound
 	// to the plan gets it; any other is refused with 409.

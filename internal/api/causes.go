@@ -44,6 +44,7 @@ const (
 	CauseVersion      = "agent-version"   // an agent of another protocol
 	CauseConflict     = "second-agent"    // two live agents claim to be one machine
 	CauseOtherMachine = "other-machine"   // not the one that was agreed to, or came in another's place
+	CauseSession      = "session-changed" // another agent took over after the identity was given
 	CauseSilent       = "silent"          // an agent that should speak does not
 	CauseBootFailed   = "boot-failed"     // the new system came to the network boot again and again
 	CauseNoSign       = "no-sign-of-life" // the new system was not heard of in time
@@ -143,6 +144,8 @@ func serverAdvice(cause string) string {
 		return "Find the second machine and the address that it shares with this one: two network cards with one MAC, or a copied virtual machine. After a restart of one machine, wait a minute."
 	case CauseOtherMachine:
 		return "Nothing was written. See what came: `gild machine show {}`. If its board was replaced or its adapter changed, run `gild cancel {}`, correct what it is known by (`gild machine edit {}`), and arm it again. If not, look where its adapter is plugged in."
+	case CauseSession:
+		return "If the machine was restarted in the middle of its flash, all is well. If not, somebody on the boot network spoke for it: what its identity holds that is secret is to be changed, and the boot network looked at."
 	case CauseSilent:
 		return "Look at the machine's screen, its power and its network link. If it was restarted, its next network boot goes on."
 	case CauseBootFailed:

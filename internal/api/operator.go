@@ -68,6 +68,23 @@ type Machine struct {
 	// ConflictSeen is when it last did.
 	Conflict     string    `json:"conflict,omitempty"`
 	ConflictSeen time.Time `json:"conflictSeen,omitzero"`
+	// NotBooted says what came in this machine's place, or as itself but
+	// unlike what was agreed to, and was not given its plan; NotBootedSeen is
+	// when it last did. Empty: nothing since it was armed or had its plan.
+	NotBooted     string    `json:"notBooted,omitempty"`
+	NotBootedSeen time.Time `json:"notBootedSeen,omitzero"`
+	// SharedMACs are addresses of this machine that another one was seen with:
+	// they identify neither.
+	SharedMACs []string `json:"sharedMACs,omitempty"`
+	// Joined is the ID of the record that this one turned out to be the same
+	// machine as; empty: it stands for itself.
+	Joined string `json:"joined,omitempty"`
+	// Tickets are those of the boot scripts that were given not long ago, never
+	// shown to operators.
+	Tickets []Ticket `json:"tickets,omitempty"`
+	// Asked is when firmware or iPXE first showed this machine's address after
+	// Session had last spoken: if Session speaks again, it was not this machine.
+	Asked time.Time `json:"asked,omitzero"`
 	// Writing is set from the first write of the armed flash to its receipt:
 	// the disk is then neither what it was nor what it will be.
 	Writing bool `json:"writing,omitempty"`
@@ -89,12 +106,15 @@ type Machine struct {
 // label to recognise the machine by. What a flash of it needs and is not said
 // here comes from the groups whose selectors match its labels.
 type Spec struct {
-	Name   string            `json:"name,omitempty" maxLength:"63" doc:"name for people, unique: letters, digits, hyphens, dots"`
-	MACs   []string          `json:"macs,omitempty" maxItems:"32"`
-	UUID   string            `json:"uuid,omitempty" maxLength:"36" doc:"SMBIOS UUID"`
-	Serial string            `json:"serial,omitempty" maxLength:"128" doc:"SMBIOS serial number"`
-	Labels map[string]string `json:"labels,omitempty" doc:"anything to select by, such as rack: b7"`
-	Flash  Defaults          `json:"flash,omitzero"`
+	Name   string   `json:"name,omitempty" maxLength:"63" doc:"name for people, unique: letters, digits, hyphens, dots"`
+	MACs   []string `json:"macs,omitempty" maxItems:"32"`
+	UUID   string   `json:"uuid,omitempty" maxLength:"36" doc:"SMBIOS UUID"`
+	Serial string   `json:"serial,omitempty" maxLength:"128" doc:"SMBIOS serial number"`
+	// SharedMACs are addresses that it boots by and that other machines use too:
+	// an adapter that goes from one to the next.
+	SharedMACs []string          `json:"sharedMACs,omitempty" maxItems:"32" doc:"addresses that identify nothing, as several machines use them"`
+	Labels     map[string]string `json:"labels,omitempty" doc:"anything to select by, such as rack: b7"`
+	Flash      Defaults          `json:"flash,omitzero"`
 	// Values are for the templates of its identity: address, role, ...
 	Values map[string]string `json:"values,omitempty"`
 }
@@ -130,8 +150,10 @@ type Awaited struct {
 	Beacon string    `json:"beacon,omitempty"` // its secret part, never shown to operators
 	Probe  string    `json:"probe,omitempty"`
 	Until  time.Time `json:"until"`
-	Boots  int       `json:"boots"` // network boots since the handoff
-	Limit  int       `json:"limit"` // boots that are taken for a failure; 0: none are
+	Boots  int       `json:"boots"` // network boots since the handoff, at most one a minute
+	// Counted is when the last of them was.
+	Counted time.Time `json:"counted,omitzero"`
+	Limit   int       `json:"limit"` // boots that are taken for a failure; 0: none are
 }
 
 // Armed is the operator's permission for exactly one flash.
@@ -145,6 +167,22 @@ type Armed struct {
 	// Beacon is the secret part of the address that the new system calls,
 	// never shown to operators; empty: the identity sets up no beacon.
 	Beacon string `json:"beacon,omitempty"`
+	// IdentityTo is the session that the identity was given to, never shown to
+	// operators.
+	IdentityTo string `json:"identityTo,omitempty"`
+}
+
+// Ticket ties an agent to the decision of the boot script that booted it.
+type Ticket struct {
+	Hash   string    `json:"hash"` // SHA-256 of the ticket, hex
+	Issued time.Time `json:"issued"`
+	Plan   string    `json:"plan,omitempty"` // that the script was given for; empty: to see what the machine is
+	// What the machine showed.
+	MAC    string `json:"mac"`
+	UUID   string `json:"uuid,omitempty"`
+	Serial string `json:"serial,omitempty"`
+	// Session is the agent that presented it; empty: none did yet.
+	Session string `json:"session,omitempty"`
 }
 
 // FlashRequest arms a machine. What is empty is taken from the machine's spec

@@ -16,7 +16,8 @@ import (
 // given change anything; an empty text takes a setting back.
 type specFlags struct {
 	name, uuid, serial    string
-	macs, keep            []string
+	macs, sharedMACs      []string
+	keep                  []string
 	labels, values        []string
 	image, disk, identity string
 	readBack, handoff     string
@@ -34,6 +35,7 @@ func (s *specFlags) register(cmd *cobra.Command, naming bool) {
 		f.StringVar(&s.name, "name", "", "`name` for people: letters, digits, hyphens, dots")
 	}
 	f.StringSliceVar(&s.macs, "mac", nil, "`address` of a network interface; repeat for all of them")
+	f.StringSliceVar(&s.sharedMACs, "shared-mac", nil, "`address` of an adapter that other machines use too: it identifies none of them")
 	f.StringVar(&s.uuid, "uuid", "", "SMBIOS `UUID`")
 	f.StringVar(&s.serial, "serial", "", "SMBIOS serial `number`")
 	f.StringArrayVar(&s.labels, "label", nil, "set a label, `KEY=VALUE`, or remove one, KEY-; may be repeated")
@@ -46,7 +48,7 @@ func (s *specFlags) register(cmd *cobra.Command, naming bool) {
 	f.BoolVar(&s.holdReboot, "hold-reboot", false, "after an instant handoff: an orderly reboot waits until the disk is complete")
 	f.StringSliceVar(&s.keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")
 	confirmFlags(cmd, &s.probe, &s.within)
-	s.forOne = []string{"name", "mac", "uuid", "serial"}
+	s.forOne = []string{"name", "mac", "shared-mac", "uuid", "serial"}
 	s.forAny = []string{"label", "value", "image", "disk", "identity", "read-back", "handoff", "hold-reboot", "keep", "confirm", "within"}
 }
 
@@ -86,6 +88,9 @@ func (s *specFlags) apply(spec *api.Spec) error {
 	}
 	if s.given("mac") {
 		spec.MACs = withoutEmpty(s.macs)
+	}
+	if s.given("shared-mac") {
+		spec.SharedMACs = withoutEmpty(s.sharedMACs)
 	}
 	if s.given("keep") {
 		spec.Flash.Keep = withoutEmpty(s.keep)

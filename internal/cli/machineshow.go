@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,11 +75,17 @@ func (a *app) printMachine(m *api.Machine) {
 	if m.Cause != "" || m.Conflict != "" {
 		line("because", "%s", lastText(m))
 	}
+	if m.NotBooted != "" {
+		line("not booted", "%s (%s)", m.NotBooted, ago(time.Now(), m.NotBootedSeen))
+	}
 	if text := adviceText(m); text != "" {
 		line("what to do", "%s", text)
 	}
 	if !m.Stuck.IsZero() {
 		line("stuck", "nothing heard since %s", m.Stuck.Local().Format(time.DateTime))
+	}
+	if shared := append(slices.Clone(m.Spec.SharedMACs), m.SharedMACs...); len(shared) > 0 {
+		line("shared", "%s: in several machines, identifies none", strings.Join(shared, ", "))
 	}
 	if m.Progress != nil {
 		line("done", "%s", progressText(m.Progress))
@@ -125,6 +132,9 @@ func adviceText(m *api.Machine) string {
 		return api.Advice(api.CauseConflict, display(m))
 	case !m.Stuck.IsZero():
 		return api.Advice(api.CauseSilent, display(m))
+	}
+	if m.Cause == "" && m.NotBooted != "" {
+		return api.Advice(api.CauseOtherMachine, display(m))
 	}
 	return api.Advice(m.Cause, display(m))
 }

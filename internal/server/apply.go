@@ -47,6 +47,7 @@ func (s *Machines) stored(ctx context.Context) (have fleet.Stored, err error) {
 	if have.Machines, _, err = s.Store.List(ctx); err != nil {
 		return have, err
 	}
+	have.Machines = slices.DeleteFunc(have.Machines, func(m api.Machine) bool { return m.Joined != "" })
 	if have.Groups, err = state.ListDocs[api.Group](ctx, s.Store, kindGroup); err != nil {
 		return have, err
 	}

@@ -201,6 +201,7 @@ func (s *Machines) arm(m *api.Machine, o order, armed api.Armed) ([]api.Event, e
 			return nil, &fleet.InvalidError{Problem: err.Error(), Help: "gild machine show lists the partitions"}
 		}
 	}
+	armed.Plan.Agreed = fleet.Agree(m, v.Disk, o.request.Unseen)
 	if p.Request.Expires > 0 {
 		armed.Expires = now.Add(time.Duration(p.Request.Expires) * time.Second)
 	}

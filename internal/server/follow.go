@@ -46,6 +46,9 @@ func (p place) String() string {
 // Follow sends changes as they happen.
 func (s *Machines) Follow(ctx context.Context, after string, send func(string, api.Change) error) error {
 	return s.follow(ctx, parsePlace(after), func(at place, c api.Change) error {
+		if c.Machine != nil && c.Machine.Joined != "" {
+			c = api.Change{Kind: api.ChangeRemoved, ID: c.ID}
+		}
 		if c.Machine != nil {
 			m := fleet.Public(*c.Machine, s.now())
 			c.Machine = &m

@@ -15,6 +15,7 @@ import (
 type leases struct {
 	store    *state.Store
 	pool     *dhcpd.Pool
+	cards    *cards // is told, too; nil: nobody is
 	log      *slog.Logger
 	revision int64 // up to which the pool has learnt
 }
@@ -26,6 +27,7 @@ func (l *leases) learn(a netip.Addr, lease state.AddressLease) {
 		known.Until = lease.Ends()
 	}
 	l.pool.Learn(a, known)
+	l.bind(a, string(lease.Client), lease.Until)
 }
 
 func (l *leases) load(ctx context.Context) (err error) {
@@ -67,11 +69,20 @@ func (l *leases) Claim(a netip.Addr, lease dhcpd.Lease, now time.Time) (dhcpd.Le
 	if held {
 		return dhcpd.Lease{Client: string(holder.Client), Until: holder.Ends(), Trial: holder.Trial}, false, nil
 	}
+	l.bind(a, lease.Client, lease.Until)
 	return lease, true, nil
+}
+
+// bind tells whose card has an address.
+func (l *leases) bind(a netip.Addr, client string, until time.Time) {
+	if l.cards != nil {
+		l.cards.leased(client, a, until)
+	}
 }
 
 // Release implements dhcpd.Claims.
 func (l *leases) Release(a netip.Addr, client string) {
+	l.bind(a, "", time.Time{})
 	if err := l.store.ReleaseAddress(context.Background(), a, []byte(client)); err != nil {
 		l.log.Warn("an address stays leased until its time, although it is free", "address", a, "err", err)
 	}

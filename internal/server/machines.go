@@ -58,6 +58,7 @@ type Machines struct {
 	// peerAddrs returns the addresses of the other servers of the cluster; nil:
 	// there are none.
 	peerAddrs func(context.Context) []netip.Addr
+	cards     cards
 }
 
 var (
@@ -126,32 +127,12 @@ func (s *Machines) update(ctx context.Context, f fleet.Found, r rule) (api.Machi
 	return s.change(ctx, f.ID, r)
 }
 
-// locate finds the record of a machine by what it shows. A record that was
-// made before the machine had shown as much is folded in.
-func (s *Machines) locate(ctx context.Context, shown fleet.Shown) (fleet.Found, error) {
-	candidates, err := s.Store.Find(ctx, shown.Labels())
-	if err != nil {
-		return fleet.Found{}, err
-	}
-	f, err := fleet.Match(candidates, shown)
-	if err != nil || f.From == "" {
-		return f, err
-	}
-	_, err = s.Store.Join(ctx, f.ID, f.From, func(into, from *api.Machine) ([]api.Event, error) {
-		return fleet.Join(into, from, s.now())
-	})
-	if err != nil {
-		// Another server may have done it, and the next word tries again.
-		s.log().Warn("two records of one machine stay apart", "machine", f.ID, "other", f.From, "err", err)
-		return f, ctx.Err()
-	}
-	s.log().Info("two records are one machine", "machine", f.ID, "other", f.From)
-	return f, nil
-}
-
 // Seen notes a machine that dhcpd, tftpd or httpd met.
 func (s *Machines) Seen(ctx context.Context, sight fleet.Sighting) error {
-	f, err := s.locate(ctx, fleet.Shown{MACs: []string{sight.MAC}})
+	f, err := s.locate(ctx, fleet.Shown{MACs: []string{sight.MAC}, UUID: sight.UUID})
+	if _, ambiguous := errors.AsType[*fleet.AmbiguousError](err); ambiguous {
+		return nil
+	}
 	if err != nil || !f.Known && !sight.Records() {
 		return err
 	}
@@ -165,9 +146,13 @@ func (s *Machines) Seen(ctx context.Context, sight fleet.Sighting) error {
 	return err
 }
 
-// Boot decides what a machine boots. An error means that it is not known
-// whether the machine is armed.
-func (s *Machines) Boot(ctx context.Context, who api.Inventory) (fleet.Decision, error) {
+// Boot decides what a machine boots that asks from an IP address. An error
+// means that it is not known whether the machine is armed.
+func (s *Machines) Boot(ctx context.Context, who api.Inventory, from string) (fleet.Decision, error) {
+	if err := s.cards.fits(who.MAC, from, s.now()); err != nil {
+		s.log().Warn("boot script refused", "machine", who.MAC, "client", from, "err", err)
+		return fleet.Decision{ID: who.MAC, Why: err.Error() + ": booting the local disk"}, nil
+	}
 	d, said, err := s.boot(ctx, who)
 	if err != nil && ctx.Err() == nil {
 		return s.unarmed(who, said, err)
@@ -189,6 +174,10 @@ func (s *Machines) boot(ctx context.Context, who api.Inventory) (d fleet.Decisio
 	_, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
 		said = &ruling{armed: m.Armed != nil}
 		d, events = fleet.Boot(m, who, discover, s.now())
+		if d.Image != nil {
+			d.Ticket = newTicket()
+			fleet.Issue(m, d.Ticket, who, s.now())
+		}
 		return events, nil
 	})
 	return d, said, err
@@ -240,16 +229,28 @@ func (s *Machines) Hello(ctx context.Context, h api.Hello, from string) (api.Ans
 }
 
 func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.Answer, m api.Machine, err error) {
-	f, err := s.locate(ctx, fleet.ShownBy(&h.Inventory))
+	if err := s.cards.fits(h.Inventory.MAC, from, s.now()); err != nil {
+		s.log().Warn("agent refused", "machine", h.Inventory.MAC, "client", from, "err", err)
+		return api.Answer{Action: api.ActionWait, Retry: 30, Message: err.Error()}, m, nil
+	}
+	f, foreign, err := s.locateAgent(ctx, &h)
 	if ambiguous, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
 		return api.Answer{Action: api.ActionWait, Retry: 30, Message: ambiguous.Error() + ": " + ambiguous.Hint()}, m, nil
+	}
+	if refused, ok := errors.AsType[*fleet.TicketError](err); ok {
+		return s.refuse(ctx, f, refused)
 	}
 	if err != nil {
 		return a, m, err
 	}
 	m, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
 		before := m.Inventory
-		a, events = fleet.Hello(m, h, from, s.Discover != "", s.now())
+		if f.Doubt != "" {
+			a, events = fleet.Doubted(m, h, f.Doubt, s.now())
+		} else {
+			a, events = fleet.Hello(m, h, from, s.Discover != "", s.now())
+			events = append(events, fleet.Disclaim(m, foreign, s.now())...)
+		}
 		s.steady(m, before)
 		return events, nil
 	})
@@ -261,9 +262,13 @@ func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.A
 }
 
 // steady keeps an inventory that differs from being written down at every word:
-// it is most of a record. What firmware says of itself gives way at once.
+// it is most of a record. What firmware says of itself gives way at once, and
+// what the machine is known by is noted at once.
 func (s *Machines) steady(m *api.Machine, before *api.Inventory) {
 	if before == nil || before.Kernel == "" || reflect.DeepEqual(before, m.Inventory) {
+		return
+	}
+	if before.UUID != m.Inventory.UUID || before.Serial != m.Inventory.Serial {
 		return
 	}
 	if !s.inventories.Allow(m.ID, s.now()) {
@@ -271,31 +276,36 @@ func (s *Machines) steady(m *api.Machine, before *api.Inventory) {
 	}
 }
 
-// bySession finds the record of a machine whose agent speaks. An agent is
-// bound by its hello, which may have come by another NIC than the report, so
-// its session goes before addresses.
-func (s *Machines) bySession(ctx context.Context, mac, session string) (fleet.Found, error) {
+// bySession finds the record of the machine whose agent speaks: the one that
+// its hello has bound it to, whatever the address; that of a flash which has
+// its receipt may say so again. An agent that no machine is bound to is a
+// *fleet.EarlyError, one that speaks of a plan a *fleet.SessionError.
+func (s *Machines) bySession(ctx context.Context, mac, session, plan string) (id string, err error) {
 	found, err := s.Store.Find(ctx, []string{mac})
 	if err != nil {
-		return fleet.Found{}, err
+		return "", err
 	}
 	if i := slices.IndexFunc(found, func(m api.Machine) bool { return m.Session == session }); i >= 0 {
-		return fleet.Found{ID: found[i].ID, Known: true}, nil
+		return found[i].ID, nil
 	}
-	f, err := fleet.Match(found, fleet.Shown{MACs: []string{mac}})
-	if err != nil {
-		return f, &fleet.SessionError{MAC: mac, Why: err.Error()}
+	if i := slices.IndexFunc(found, func(m api.Machine) bool {
+		return plan != "" && (planOf(&m) == plan || m.Receipt != nil && m.Receipt.Plan == plan)
+	}); i >= 0 {
+		return found[i].ID, nil
 	}
-	return f, nil
+	if plan == "" {
+		return "", &fleet.EarlyError{MAC: mac}
+	}
+	return "", &fleet.SessionError{MAC: mac, Why: "no machine is bound to this agent"}
 }
 
 // Report takes an agent's events.
 func (s *Machines) Report(ctx context.Context, r api.Report, from string) error {
-	f, err := s.bySession(ctx, r.MAC, r.Session)
+	id, err := s.bySession(ctx, r.MAC, r.Session, r.Plan)
 	if err != nil {
 		return err
 	}
-	_, err = s.update(ctx, f, func(m *api.Machine) ([]api.Event, error) {
+	_, err = s.change(ctx, id, func(m *api.Machine) ([]api.Event, error) {
 		return fleet.Report(m, r, from, s.now())
 	})
 	return err
@@ -324,20 +334,19 @@ func (s *Machines) Beacon(ctx context.Context, token, from string) (bool, error)
 
 // Identity gives the agent that holds a plan what its clone is to be; false:
 // the plan has no identity. Any other agent gets a *fleet.SessionError.
-func (s *Machines) Identity(ctx context.Context, r api.IdentityRequest) (identity api.Identity, has bool, err error) {
-	f, err := s.bySession(ctx, r.MAC, r.Session)
+func (s *Machines) Identity(ctx context.Context, r api.IdentityRequest, from string) (identity api.Identity, has bool, err error) {
+	if err := s.cards.fits(r.MAC, from, s.now()); err != nil {
+		return identity, false, &fleet.SessionError{MAC: r.MAC, Why: err.Error()}
+	}
+	id, err := s.bySession(ctx, r.MAC, r.Session, r.Plan)
 	if err != nil {
 		return identity, false, err
 	}
-	m, err := s.Store.Get(ctx, f.ID)
-	if err != nil && !errors.Is(err, state.ErrNotFound) {
+	m, err := s.change(ctx, id, func(m *api.Machine) ([]api.Event, error) {
+		return fleet.GiveIdentity(m, r, s.now())
+	})
+	if err != nil || m.Armed.Plan.Identity == "" {
 		return identity, false, err
-	}
-	if r.Plan == "" || planOf(&m) != r.Plan || m.Session != r.Session {
-		return identity, false, &fleet.SessionError{MAC: r.MAC, Why: "it does not hold this plan"}
-	}
-	if m.Armed.Plan.Identity == "" {
-		return identity, false, nil
 	}
 	found, err := s.Store.GetDoc(ctx, kindPlanIdentity, r.Plan, &identity)
 	if err == nil && !found {

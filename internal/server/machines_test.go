@@ -87,25 +87,24 @@ func TestLeasesOfStrangersAreNotRecorded(t *testing.T) {
 	seen(fleet.FromOther, 1)
 }
 
-// Two records that turn out to be one machine, both armed: nobody can say
-// which plan is meant, so nothing is flashed and each can be cancelled.
-func TestOneMachineArmedTwice(t *testing.T) {
+// A machine claims the card of another one: each gets the plan that it is armed
+// with itself, by the address that it uses.
+func TestClaimedCardLeadsNowhere(t *testing.T) {
 	s := newMachines(t)
 	const other = "52:54:00:00:00:02"
+	plans := map[string]string{}
 	for _, m := range []string{mac, other} {
-		if _, err := s.Flash(t.Context(), "", m, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+		armed, err := s.Flash(t.Context(), "", m, api.FlashRequest{Image: "debian", Unseen: true})
+		if err != nil {
 			t.Fatal(err)
 		}
+		plans[m] = armed.Armed.Plan.ID
 	}
-	h := api.Hello{Version: api.Version, Session: "s", Inventory: api.Inventory{MAC: mac, NICs: []api.NIC{{MAC: mac}, {MAC: other}}}}
-	if a, err := s.Hello(t.Context(), h, ""); err != nil || a.Action != api.ActionWait || a.Plan != nil {
-		t.Fatalf("Hello = %+v, %v; want wait", a, err)
-	}
-	if _, err := s.Cancel(t.Context(), "", other, false); err != nil {
-		t.Fatal(err)
-	}
-	if a, err := s.Hello(t.Context(), h, ""); err != nil || a.Plan == nil {
-		t.Fatalf("Hello after the cancel = %+v, %v; want the plan", a, err)
+	for _, own := range []string{mac, other} {
+		h := api.Hello{Version: api.Version, Session: "s" + own[15:], Inventory: api.Inventory{MAC: own, NICs: []api.NIC{{MAC: mac}, {MAC: other}}}}
+		if a, err := s.Hello(t.Context(), h, ""); err != nil || a.Plan == nil || a.Plan.ID != plans[own] {
+			t.Errorf("Hello by %s = %+v, %v; want plan %s", own, a, err, plans[own])
+		}
 	}
 }
 

@@ -134,7 +134,7 @@ func (n *bootNetwork) openDHCP(ctx context.Context, m *Machines) (Service, func(
 	}
 	var follow func(context.Context)
 	if n.First.IsValid() && (n.Mode == dhcpd.Full || n.Auto) {
-		l := &leases{store: m.Store, pool: dhcpd.NewPool(n.First, n.Last), log: n.Log}
+		l := &leases{store: m.Store, cards: &m.cards, pool: dhcpd.NewPool(n.First, n.Last), log: n.Log}
 		l.pool.Claims, l.pool.Registry = l, &m.addresses
 		if err := errors.Join(m.loadAddresses(ctx, n.Address), l.load(ctx)); err != nil {
 			return nil, nil, err

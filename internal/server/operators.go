@@ -19,19 +19,16 @@ const listHelp = "gild machine ls shows the machines that were seen or registere
 // then the MAC, if it is one.
 func (s *Machines) named(ctx context.Context, spelling string) (fleet.Found, error) {
 	spelling = strings.TrimSpace(spelling)
-	if mac, err := fleet.ParseMAC(spelling); err == nil {
+	mac, err := fleet.ParseMAC(spelling)
+	if err == nil {
 		// Its own record goes first, so that each of two records can be acted on.
-		if _, err := s.Store.Get(ctx, mac); !errors.Is(err, state.ErrNotFound) {
-			return fleet.Found{ID: mac, Known: true}, err
+		m, err := s.Store.Get(ctx, mac)
+		if !errors.Is(err, state.ErrNotFound) {
+			return fleet.Found{ID: cmp.Or(m.Joined, mac), Known: true}, err
 		}
-		found, err := s.Store.Find(ctx, []string{mac})
-		if err != nil {
-			return fleet.Found{}, err
-		}
-		return fleet.Match(found, fleet.Shown{MACs: []string{mac}})
 	}
 	var labels []string
-	for _, l := range []string{spelling, fleet.NameLabel(spelling), fleet.UUIDLabel(spelling), fleet.SerialLabel(spelling)} {
+	for _, l := range []string{spelling, mac, fleet.NameLabel(spelling), fleet.UUIDLabel(spelling), fleet.SerialLabel(spelling)} {
 		if l != "" {
 			labels = append(labels, l)
 		}
@@ -45,9 +42,9 @@ func (s *Machines) named(ctx context.Context, spelling string) (fleet.Found, err
 	}
 	switch len(found) {
 	case 0:
-		return fleet.Found{}, nil
+		return fleet.Found{ID: mac}, nil
 	case 1:
-		return fleet.Found{ID: found[0].ID, Known: true}, nil
+		return fleet.Found{ID: cmp.Or(found[0].Joined, found[0].ID), Known: true}, nil
 	}
 	var ids []string
 	for i := range found {
@@ -81,6 +78,9 @@ func (s *Machines) Machines(ctx context.Context, selector string) ([]api.Machine
 	}
 	machines := make([]api.Machine, 0, len(all))
 	for _, m := range all {
+		if m.Joined != "" {
+			continue
+		}
 		m = fleet.Public(m, s.now())
 		if selector == "" || pick.Matches(fleet.Selectable(&m)) {
 			machines = append(machines, m)
@@ -199,8 +199,9 @@ func (s *Machines) Delete(ctx context.Context, actor, spelling string, force boo
 // other label of a machine is meant by it. allowed may refuse.
 func (s *Machines) forget(ctx context.Context, actor, id string, allowed func(*api.Machine) error) error {
 	var plan string
+	var addresses []string
 	err := s.Store.Delete(ctx, id, func(m *api.Machine) error {
-		plan = planOf(m)
+		plan, addresses = planOf(m), fleet.MACs(m)
 		return allowed(m)
 	})
 	if err != nil {
@@ -209,7 +210,27 @@ func (s *Machines) forget(ctx context.Context, actor, id string, allowed func(*a
 	if plan != "" {
 		s.endIdentity(context.WithoutCancel(ctx), plan)
 	}
+	if err := s.deleteJoined(ctx, id, addresses); err != nil {
+		return err
+	}
 	s.log().Info("machine is forgotten", "machine", id, "actor", actor)
+	return nil
+}
+
+// deleteJoined forgets the records that were joined with a machine.
+func (s *Machines) deleteJoined(ctx context.Context, id string, addresses []string) error {
+	found, err := s.Store.Find(ctx, addresses)
+	if err != nil {
+		return err
+	}
+	for i := range found {
+		if found[i].Joined != id {
+			continue
+		}
+		if err := s.Store.Delete(ctx, found[i].ID, func(*api.Machine) error { return nil }); err != nil && !errors.Is(err, state.ErrNotFound) {
+			return err
+		}
+	}
 	return nil
 }
 

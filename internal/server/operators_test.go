@@ -29,7 +29,7 @@ func TestEditOfASeenMachine(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newMachines(t)
-			if _, err := s.Boot(t.Context(), tt.who); err != nil {
+			if _, err := s.Boot(t.Context(), tt.who, ""); err != nil {
 				t.Fatal(err)
 			}
 			m, err := s.Edit(t.Context(), "", tt.by, "", tt.spec)
@@ -146,7 +146,7 @@ func TestArmsLapse(t *testing.T) {
 			t.Errorf("%+v lapses after %d s; want %d", tt, got, tt.want)
 		}
 		now = m.Armed.Expires
-		if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}); err != nil || d.Image != nil {
+		if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}, ""); err != nil || d.Image != nil {
 			t.Errorf("Boot when %+v is over = %+v, %v; want the local disk", tt, d, err)
 		}
 	}

@@ -42,7 +42,8 @@ func hello(session, mac string) api.Hello {
 }
 
 // A machine that is restarted in mid-flash: its PXE ROM is seen by DHCP, iPXE
-// asks for its script, and a new agent says hello. It goes on at once.
+// asks for its script, and a new agent says hello. It goes on as soon as the old
+// agent was silent for two heartbeats.
 func TestRestartInMidFlash(t *testing.T) {
 	s := newMachines(t)
 	now := time.Now()
@@ -60,7 +61,7 @@ func TestRestartInMidFlash(t *testing.T) {
 		t.Helper()
 		must(s.Seen(t.Context(), fleet.Sighting{MAC: mac, Source: fleet.FromFirmware, Message: "DHCP"}))
 		tick()
-		d, err := s.Boot(t.Context(), api.Inventory{MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32", Serial: "X7"})
+		d, err := s.Boot(t.Context(), api.Inventory{MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32", Serial: "X7"}, "")
 		must(err)
 		if d.Image == nil {
 			t.Fatalf("Boot = %+v; want the agent", d)
@@ -68,13 +69,24 @@ func TestRestartInMidFlash(t *testing.T) {
 		tick()
 		// The agent's own lease, and what it has to tell before it asks.
 		must(s.Seen(t.Context(), fleet.Sighting{MAC: mac, Source: fleet.FromOther, Message: "leased"}))
-		must(s.Report(t.Context(), api.Report{Session: session, MAC: mac, Events: []api.Event{{Seq: 1, Time: now, Step: "network", State: api.StateDone}}}, ""))
+		early := api.Report{Session: session, MAC: mac, Events: []api.Event{{Seq: 1, Time: now, Step: "network", State: api.StateDone}}}
+		if _, ok := errors.AsType[*fleet.EarlyError](s.Report(t.Context(), early, "")); !ok {
+			t.Errorf("a report before the hello was not refused as early")
+		}
 		tick()
 		a, err := s.Hello(t.Context(), hello(session, mac), "192.0.2.9")
 		must(err)
-		if a.Plan == nil {
-			t.Fatalf("Hello of %s = %+v; want the plan at once", session, a)
+		if first := session == "s1"; first != (a.Plan != nil) {
+			t.Fatalf("Hello of %s = %+v; want the plan at once only for the first", session, a)
+		} else if !first {
+			now = now.Add(2 * api.HeartbeatEvery * time.Second)
+			a, err = s.Hello(t.Context(), hello(session, mac), "192.0.2.9")
+			must(err)
+			if a.Plan == nil {
+				t.Fatalf("Hello of %s = %+v; want the plan after two heartbeats of silence", session, a)
+			}
 		}
+		must(s.Report(t.Context(), early, ""))
 		tick()
 		must(s.Report(t.Context(), api.Report{Session: session, MAC: mac, Plan: a.Plan.ID, Events: []api.Event{{Seq: 2, Time: now, Step: fleet.StepFlash, State: api.StateStart}}}, ""))
 		tick()
@@ -86,17 +98,20 @@ func TestRestartInMidFlash(t *testing.T) {
 
 func TestRegisteredByUUIDIsJoined(t *testing.T) {
 	s := newMachines(t)
-	if err := s.Seen(t.Context(), fleet.Sighting{MAC: mac, Source: fleet.FromFirmware, Message: "DHCP"}); err != nil {
-		t.Fatal(err)
-	}
 	m, err := s.Register(t.Context(), "", api.Spec{Name: "b7", UUID: "44454C4C-5100-1035-8052-B4C04F4A4C32"})
+	if err == nil {
+		// A server of the cluster that has not heard of it yet notes the machine.
+		_, err = s.Store.Update(t.Context(), mac, func(m *api.Machine) ([]api.Event, error) {
+			return fleet.Seen(m, fleet.Sighting{MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32", Source: fleet.FromFirmware, Message: "DHCP"}, s.now()), nil
+		})
+	}
 	if err != nil || m.State != api.MachineRegistered || m.MAC != "" {
 		t.Fatalf("Register = %+v, %v", m, err)
 	}
 	if _, err := s.Flash(t.Context(), "", "b7", api.FlashRequest{Image: "debian"}); err != nil {
 		t.Fatal(err)
 	}
-	d, err := s.Boot(t.Context(), api.Inventory{MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32"})
+	d, err := s.Boot(t.Context(), api.Inventory{MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32"}, "")
 	if err != nil || d.Image == nil || d.ID != m.ID {
 		t.Fatalf("Boot = %+v, %v; want the image of %s", d, err, m.ID)
 	}

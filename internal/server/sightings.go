@@ -64,7 +64,7 @@ func (s *sightings) refused(e tftpd.Event, who func(netip.Addr) net.HardwareAddr
 // sighting says what a DHCP exchange tells of a machine, and whether it is
 // worth a record: the first packet of a boot, and a refusal.
 func sighting(e dhcpd.Event) (fleet.Sighting, bool) {
-	s := fleet.Sighting{MAC: e.MAC.String()}
+	s := fleet.Sighting{MAC: e.MAC.String(), UUID: e.UUID}
 	switch e.Client {
 	case dhcpd.PXE, dhcpd.HTTP:
 		s.Source = fleet.FromFirmware

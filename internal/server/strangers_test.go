@@ -51,7 +51,7 @@ func TestNoRoomForStrangers(t *testing.T) {
 			}
 			fill(s)
 			const unknown = "52:54:00:00:99:01"
-			d, err := s.Boot(t.Context(), api.Inventory{MAC: unknown})
+			d, err := s.Boot(t.Context(), api.Inventory{MAC: unknown}, "")
 			if err != nil || d.Image != nil || !strings.Contains(d.Why, "booting the local disk") {
 				t.Errorf("Boot of an unknown machine = %+v, %v; want the local disk", d, err)
 			}
@@ -65,7 +65,7 @@ func TestNoRoomForStrangers(t *testing.T) {
 			if all, err := s.Machines(t.Context(), ""); err != nil || len(all) != 1 {
 				t.Errorf("%d records, %v; want the registered one", len(all), err)
 			}
-			if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}); err != nil || !strings.Contains(d.Why, "not armed") {
+			if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}, ""); err != nil || !strings.Contains(d.Why, "not armed") {
 				t.Errorf("Boot of the registered machine = %+v, %v", d, err)
 			}
 			if _, err := s.Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "new", MACs: []string{unknown}}}}, false); err != nil {
@@ -74,7 +74,7 @@ func TestNoRoomForStrangers(t *testing.T) {
 			if _, err := s.Flash(t.Context(), "", unknown, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
 				t.Errorf("Flash = %v; want nil", err)
 			}
-			if d, err := s.Boot(t.Context(), api.Inventory{MAC: unknown}); err != nil || d.Image == nil {
+			if d, err := s.Boot(t.Context(), api.Inventory{MAC: unknown}, ""); err != nil || d.Image == nil {
 				t.Errorf("Boot of the armed machine = %+v, %v; want the agent", d, err)
 			}
 		})
@@ -110,7 +110,7 @@ func TestStrangersAreForgotten(t *testing.T) {
 	s.Now = func() time.Time { return now }
 	withRoom(t, s)
 	for i := range 5 {
-		if _, err := s.Boot(t.Context(), api.Inventory{MAC: madeUp(i)}); err != nil {
+		if _, err := s.Boot(t.Context(), api.Inventory{MAC: madeUp(i)}, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -154,7 +154,7 @@ func TestBootWithoutAStore(t *testing.T) {
 	s.Store.Client.KV = kv
 	broken := kv.broken.Store
 	broken(true)
-	if _, err := s.Boot(t.Context(), api.Inventory{MAC: unarmed}); err == nil {
+	if _, err := s.Boot(t.Context(), api.Inventory{MAC: unarmed}, ""); err == nil {
 		t.Error("a server that knows nothing yet: Boot = nil; want an error")
 	}
 	broken(false)
@@ -164,11 +164,11 @@ func TestBootWithoutAStore(t *testing.T) {
 	}
 	broken(true)
 	for _, mac := range []string{unarmed, unknown} {
-		if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}); err != nil || d.Image != nil || d.Why == "" {
+		if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}, ""); err != nil || d.Image != nil || d.Why == "" {
 			t.Errorf("Boot of %s = %+v, %v; want the local disk", mac, d, err)
 		}
 	}
-	if d, err := s.Boot(t.Context(), api.Inventory{MAC: armed}); err == nil {
+	if d, err := s.Boot(t.Context(), api.Inventory{MAC: armed}, ""); err == nil {
 		t.Errorf("Boot of the armed machine = %+v; want an error", d)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/evidence"
 )
 
 // Seconds after which an agent that has to wait asks again.
@@ -23,6 +24,14 @@ type SessionError struct {
 	Why string
 }
 
+// EarlyError says that a report came before the hello that binds its agent to
+// a machine. It may be sent again.
+type EarlyError struct{ MAC string }
+
+func (e *EarlyError) Error() string {
+	return "report for " + e.MAC + " refused: this machine is bound to no agent that has said hello with it"
+}
+
 func (e *SessionError) Error() string { return fmt.Sprintf("report for %s refused: %s", e.MAC, e.Why) }
 
 // refreshAfter is how old the record of a waiting agent's last word may get
@@ -31,15 +40,29 @@ func (e *SessionError) Error() string { return fmt.Sprintf("report for %s refuse
 const refreshAfter = 30 * time.Second
 
 // Hello answers an agent that speaks from the IP address from. An armed
-// machine's agent gets the plan and is bound to it; the same agent asking
-// again gets the same answer. discover says that agents of unknown machines
+// machine's agent gets the plan and is bound to it, if the machine is the one
+// that was agreed to and the agent's ticket fits; the same agent asking again
+// gets the same answer. discover says that agents of unknown machines
 // are to wait for an arm. The caller has checked h with [CheckHello].
 func Hello(m *api.Machine, h api.Hello, from string, discover bool, now time.Time) (api.Answer, []api.Event) {
 	if quiet(m, h, from, now) {
 		return waitForArm(), nil
 	}
 	known := m.Session == h.Session
-	if !known && claimed(m, now) && !sameHardware(m.Inventory, &h.Inventory) {
+	if m.Armed != nil {
+		if err := fits(m, &h.Inventory); err != nil {
+			return Refused(m, err, now)
+		}
+	}
+	if h.Ticket != "" {
+		if err := redeem(m, &h, now); err != nil {
+			return Refused(m, err, now)
+		}
+	}
+	if !known && claimed(m, now) {
+		if sameHardware(m.Inventory, &h.Inventory) && !m.Asked.After(m.AgentSeen) {
+			m.Asked = now
+		}
 		return conflict(m, h, from, now)
 	}
 	t := touch(m, api.ActorAgent, now)
@@ -51,12 +74,12 @@ func Hello(m *api.Machine, h api.Hello, from string, discover bool, now time.Tim
 		}
 		return api.Answer{Action: api.ActionWait, Retry: retryVersion, Message: msg}, t.events
 	}
-	inventory := h.Inventory
-	m.Inventory, m.MAC = &inventory, cmp.Or(inventory.MAC, m.MAC)
+	m.Inventory, m.MAC = carry(m.Inventory, h.Inventory), cmp.Or(h.Inventory.MAC, m.MAC)
 	t.spoke(h.Session, from)
 	switch {
 	case m.Armed != nil:
 		m.Waiting = false
+		t.booted()
 		if !known || m.State != api.MachineFlashing {
 			m.Cause = ""
 			t.enter(api.MachineFlashing, done(StepHello, "has its plan: "+m.Armed.Plan.Image.Name))
@@ -80,7 +103,7 @@ func waitForArm() api.Answer {
 // Waits reports whether the answer may be held back until the machine's record
 // changes, which saves the agent from asking.
 func Waits(m *api.Machine, a api.Answer) bool {
-	return a.Action == api.ActionWait && m.Waiting && m.Armed == nil && m.Conflict == ""
+	return a.Action == api.ActionWait && a.Message == waitForArm().Message && m.Waiting && m.Armed == nil && m.Conflict == ""
 }
 
 // quiet reports whether a hello of a waiting agent tells nothing that is worth
@@ -95,13 +118,11 @@ func claimed(m *api.Machine, now time.Time) bool {
 	return (m.Armed != nil || m.Waiting) && alive(m, now)
 }
 
-// sameHardware reports whether two inventories are of one machine beyond
-// doubt: one UUID and the same disks, by serials that are there. There cannot
-// be two live agents in one machine, so the one that was there is gone: the
-// machine was restarted by something that showed no firmware, or the agent has
-// begun anew.
+// sameHardware reports whether two inventories are of one machine as far as
+// labels can tell: one UUID and the same disks. There cannot be two agents in
+// one machine: the one that was there is gone, if it is silent from now on.
 func sameHardware(a, b *api.Inventory) bool {
-	if a == nil || UUIDLabel(a.UUID) == "" || UUIDLabel(a.UUID) != UUIDLabel(b.UUID) || a.MAC != b.MAC {
+	if a == nil || evidence.UUIDs(a.UUID, b.UUID) != evidence.Agrees {
 		return false
 	}
 	x, y := diskSerials(a), diskSerials(b)
@@ -111,8 +132,10 @@ func sameHardware(a, b *api.Inventory) bool {
 func diskSerials(inv *api.Inventory) []string {
 	var out []string
 	for _, d := range inv.Disks {
-		if s := cmp.Or(d.Serial, d.WWN); s != "" {
-			out = append(out, s)
+		if evidence.Serial(d.Serial) != "" {
+			out = append(out, d.Serial)
+		} else if evidence.WWN(d.WWN) != "" {
+			out = append(out, d.WWN)
 		}
 	}
 	slices.Sort(out)
@@ -124,10 +147,16 @@ func (t *turn) spoke(session, from string) {
 	m := t.m
 	if m.Session != session {
 		t.cutShort()
+		if m.Armed != nil && m.Armed.IdentityTo != "" && m.Armed.IdentityTo != session {
+			t.note(api.Event{
+				Step: StepHello, State: api.StateFailed, Cause: api.CauseSession,
+				Message: "another agent, at " + cmp.Or(from, "an unknown address") + ", takes the place of the one that the identity was given to",
+			})
+		}
 		m.Session, m.Seq = session, 0
 		m.Conflict, m.ConflictSeen = "", time.Time{}
 	}
-	m.AgentSeen = t.now
+	m.AgentSeen, m.Asked = t.now, time.Time{}
 	if from != "" {
 		m.Address = from
 	}
@@ -164,7 +193,8 @@ func serial(m *api.Machine) string {
 // Report takes an agent's events into the record and returns those to keep.
 // Events that were taken before are dropped without an error, so a report may
 // be sent again until it is answered. A *SessionError means that the agent
-// has lost its plan. The caller has checked r with [CheckReport].
+// has lost its plan, an *EarlyError that it has said no hello, or was sent away
+// with it. The caller has checked r with [CheckReport].
 func Report(m *api.Machine, r api.Report, from string, now time.Time) ([]api.Event, error) {
 	// The last report of a flash is repeated when its answer was lost, and by
 	// then the machine may be armed again: it is known by its receipt.
@@ -174,10 +204,10 @@ func Report(m *api.Machine, r api.Report, from string, now time.Time) ([]api.Eve
 	if m.Waiting && len(r.Events) == 0 && m.Session == r.Session && now.Sub(m.AgentSeen) < refreshAfter {
 		return nil, nil // a heartbeat of one that waits
 	}
-	t := touch(m, api.ActorAgent, now)
-	if err := holds(m, r, now); err != nil {
+	if err := holds(m, r); err != nil {
 		return nil, err
 	}
+	t := touch(m, api.ActorAgent, now)
 	t.spoke(r.Session, from)
 	for _, e := range r.Events {
 		if e.Seq <= m.Seq {
@@ -185,24 +215,26 @@ func Report(m *api.Machine, r api.Report, from string, now time.Time) ([]api.Eve
 		}
 		m.Seq = e.Seq
 		e.Plan = r.Plan
-		if err := t.take(e); err != nil {
+		if err := t.take(e, r.Plan != ""); err != nil {
 			return nil, err
 		}
 	}
 	return t.events, nil
 }
 
-// holds reports whether the agent may speak for the machine.
-func holds(m *api.Machine, r api.Report, now time.Time) error {
+// holds reports whether the agent may speak for the machine: it has said
+// hello and was not sent away.
+func holds(m *api.Machine, r api.Report) error {
 	switch {
 	case r.Plan != "" && (m.Armed == nil || m.Armed.Plan.ID != r.Plan) && !lastFlash(m, r):
 		return &SessionError{m.MAC, "its plan was cancelled or replaced by the operator"}
-	case m.Session == r.Session:
+	case m.Session != "" && m.Session == r.Session:
 		return nil
-	case r.Plan != "" || claimed(m, now):
-		return &SessionError{m.MAC, "another agent holds the plan of this machine"}
+	case r.Plan == "":
+		return &EarlyError{m.MAC}
+	default:
+		return &SessionError{m.MAC, "it is not the agent that this machine is bound to"}
 	}
-	return nil
 }
 
 // lastFlash reports whether r comes from the agent of the flash that the
@@ -218,10 +250,15 @@ func repeated(m *api.Machine, r api.Report) bool {
 		slices.ContainsFunc(r.Events, func(e api.Event) bool { return e.Receipt != nil })
 }
 
-// take applies one event to the record and keeps it.
-func (t *turn) take(e api.Event) error {
+// take applies one event to the record and keeps it. What moves a flash is
+// only a note when it comes from an agent without a plan.
+func (t *turn) take(e api.Event, plan bool) error {
 	m := t.m
 	switch {
+	case !plan:
+		e.Receipt, e.Live = nil, false
+		t.keep(e)
+		return nil
 	case e.Receipt != nil:
 		return t.finish(e)
 	case e.State == api.StateFailed:
@@ -306,4 +343,22 @@ func withDisk(inv *api.Inventory, d api.Disk) *api.Inventory {
 	now.Disks = slices.Clone(inv.Disks)
 	now.Disks[i] = d
 	return &now
+}
+
+// GiveIdentity reports whether the agent of a session may have the identity of
+// a plan, which it is then bound to: no other has it while this one speaks. An
+// error is a *SessionError.
+func GiveIdentity(m *api.Machine, r api.IdentityRequest, now time.Time) ([]api.Event, error) {
+	if r.Plan == "" || m.Armed == nil || m.Armed.Plan.ID != r.Plan || m.Session == "" || m.Session != r.Session {
+		return nil, &SessionError{r.MAC, "it does not hold this plan"}
+	}
+	if m.Armed.Plan.Identity == "" || m.Armed.IdentityTo == r.Session {
+		return nil, nil
+	}
+	t := begin(m, api.ActorAgent, now)
+	armed := *m.Armed
+	armed.IdentityTo = r.Session
+	m.Armed = &armed
+	t.note(done(StepHello, "was given its identity"))
+	return t.events, nil
 }

@@ -32,6 +32,9 @@ func CheckHello(h *api.Hello) error {
 	if err := checkSession(h.Session); err != nil {
 		return err
 	}
+	if h.Ticket != "" && !IsToken(h.Ticket) {
+		return errors.New("ticket: not one of this server")
+	}
 	inv := &h.Inventory
 	mac, err := ParseMAC(inv.MAC)
 	if err != nil {

@@ -51,6 +51,7 @@ func specFields(s api.Spec) fields {
 	x := fields{}
 	x.put("name", s.Name)
 	x.put("macs", strings.Join(s.MACs, " "))
+	x.put("sharedMACs", strings.Join(s.SharedMACs, " "))
 	x.put("uuid", s.UUID)
 	x.put("serial", s.Serial)
 	for k, v := range s.Labels {

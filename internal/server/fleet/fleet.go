@@ -58,11 +58,12 @@ const (
 // for anything that needs a decision.
 type Sighting struct {
 	MAC      string // in the form that ParseMAC gives
+	UUID     string // of its firmware (DHCP option 97); may be empty
 	Source   Source
 	Firmware string // "BIOS", "UEFI x64", ...; may be empty
 	Step     string // the event's step; empty is StepDiscover
 	Message  string // for people: what was seen or given
-	Cause    string // stable code when it could not go on; an armed machine has then failed
+	Cause    string // stable code when it could not go on
 }
 
 // Records reports whether the sighting makes an unknown machine known. Any
@@ -73,15 +74,22 @@ func (s Sighting) Records() bool { return s.Source != FromOther }
 // Seen notes a sighting and returns the events to keep. A sighting of an
 // unknown machine that did not come from firmware or iPXE is not worth a
 // record: the caller asks [Sighting.Records] first.
+//
+// Anybody can send one for any machine: it only asks. It takes nothing from an
+// agent that goes on speaking, and moves no state.
 func Seen(m *api.Machine, s Sighting, now time.Time) []api.Event {
+	again := m.Message == s.Message && now.Sub(m.LastSeen) < toldEvery
 	t := touch(m, api.ActorMachine, now)
 	if s.Source != FromOther {
-		t.restarted(s.MAC)
+		t.asks(s.MAC)
 	}
 	if s.Firmware != "" {
 		m.Firmware = s.Firmware
 	}
-	if s.Message == "" {
+	if m.Inventory == nil && s.UUID != "" {
+		m.Inventory = &api.Inventory{MAC: s.MAC, UUID: s.UUID}
+	}
+	if s.Message == "" || again {
 		return t.events
 	}
 	e := done(s.Step, s.Message)
@@ -92,23 +100,24 @@ func Seen(m *api.Machine, s Sighting, now time.Time) []api.Event {
 	if s.Cause != "" {
 		e.State, e.Cause = api.StateFailed, s.Cause
 		if m.Armed != nil {
-			m.Cause = s.Cause
-			t.enter(api.MachineFailed, e)
-			return t.events
+			m.NotBooted, m.NotBootedSeen = s.Message, now
 		}
 	}
 	t.note(e)
 	return t.events
 }
 
-// restarted notes that firmware runs in the machine: whatever agent was in it
-// is gone.
-func (t *turn) restarted(mac string) {
+// asks notes that firmware showed the machine's address. If it was its own,
+// whatever agent was in it is gone, and will be silent from now on.
+func (t *turn) asks(mac string) {
 	m := t.m
 	m.FirmwareSeen = t.now
-	m.Waiting = false
-	if mac != "" {
+	if m.Session != "" && !m.Asked.After(m.AgentSeen) {
+		m.Asked = t.now
+	}
+	if mac != "" && !alive(m, t.now) {
 		m.MAC = mac
+		m.Waiting = false
 	}
 }
 
@@ -117,6 +126,8 @@ type Decision struct {
 	ID    string         // of the machine's record
 	Image *api.PlanImage // boot this image's kernel and the agent; nil: the local disk
 	Why   string         // for the console of the machine
+	// Ticket is for the agent to present; the caller makes it: see [Issue].
+	Ticket string
 }
 
 // Boot decides what a machine boots that asks for its script. who is what
@@ -125,17 +136,30 @@ type Decision struct {
 // boot to report what they are; nil: they boot their disk.
 func Boot(m *api.Machine, who api.Inventory, discover *api.PlanImage, now time.Time) (Decision, []api.Event) {
 	t := touch(m, api.ActorMachine, now)
-	t.restarted(who.MAC)
+	own := owns(m, who.MAC) > ownsNot
+	if m.Armed != nil {
+		if err := fits(m, &who); err != nil {
+			t.notBooted(causeOf(err), err.Error())
+			return Decision{ID: m.ID, Why: err.Error() + ": booting the local disk"}, t.events
+		}
+	}
+	t.asks(who.MAC)
 	if m.Inventory == nil || m.Inventory.Kernel == "" {
-		m.Inventory = &who
+		m.Inventory = carry(m.Inventory, who)
 	}
 	switch {
 	case m.Armed != nil:
-		t.cutShort()
 		image := m.Armed.Plan.Image
 		d := Decision{ID: m.ID, Image: &image, Why: "booting the agent for " + image.Name}
-		m.Cause, m.Progress = "", nil
-		t.enter(api.MachineBooting, done(StepBoot, d.Why))
+		if alive(m, now) && m.State != api.MachineBooting {
+			// It has an agent, whose silence will show that it was restarted.
+			e := done(StepBoot, "its boot script was asked for while its agent is at work: if that goes on, somebody else has asked")
+			if !m.Asked.Before(now) {
+				t.note(e)
+			}
+			return d, t.events
+		}
+		t.restarted(d.Why)
 		return d, t.events
 	case discover != nil && !Registered(m):
 		image := *discover
@@ -147,20 +171,41 @@ func Boot(m *api.Machine, who api.Inventory, discover *api.PlanImage, now time.T
 	if awaiting(m) {
 		d.Why = "already flashed: booting the local disk"
 	}
-	t.localDisk(d.Why)
+	if alive(m, now) && m.Waiting {
+		return d, t.events
+	}
+	t.localDisk(d.Why, own)
 	return d, t.events
 }
+
+// restarted notes that an armed machine is on its way to an agent, whatever it
+// had before.
+func (t *turn) restarted(why string) {
+	m := t.m
+	t.cutShort()
+	m.Cause, m.Progress = "", nil
+	t.enter(api.MachineBooting, done(StepBoot, why))
+}
+
+// countEvery is how often a network boot of a machine counts: real ones are
+// further apart.
+const countEvery = time.Minute
 
 // localDisk notes that the machine was sent to its disk. What is not yet known
 // of its new system, and why it failed, is worth more than that: such a
 // machine stays in its state, and each boot without a sign of life counts.
-func (t *turn) localDisk(why string) {
+// own says that it asked by an address that is known to be its.
+func (t *turn) localDisk(why string, own bool) {
 	m := t.m
 	e := done(StepBoot, why)
 	switch {
 	case awaiting(m):
 		w := *m.Awaited
+		if !own || t.now.Sub(w.Counted) < countEvery {
+			return
+		}
 		w.Boots++
+		w.Counted = t.now
 		m.Awaited = &w
 		e.Plan = w.Plan
 		if w.Limit > 0 && w.Boots >= w.Limit {
@@ -183,5 +228,5 @@ func (t *turn) localDisk(why string) {
 // Registered reports whether the operator knows the machine: said something
 // of it, or has armed it once.
 func Registered(m *api.Machine) bool {
-	return m.Spec.Name != "" || len(m.Spec.MACs) > 0 || m.Spec.UUID != "" || m.Spec.Serial != "" || m.Armed != nil
+	return m.Spec.Name != "" || len(m.Spec.SharedMACs) > 0 || len(m.Spec.MACs) > 0 || m.Spec.UUID != "" || m.Spec.Serial != "" || m.Armed != nil
 }

@@ -16,7 +16,10 @@ func at(seconds int) time.Time {
 }
 
 func plan(id string) api.Plan {
-	return api.Plan{ID: id, Image: api.PlanImage{Name: "debian", Repository: "golden/debian", Digest: "sha256:aa"}}
+	return api.Plan{
+		ID: id, Image: api.PlanImage{Name: "debian", Repository: "golden/debian", Digest: "sha256:aa"},
+		Agreed: api.Agreed{MACs: []string{mac}},
+	}
 }
 
 func hello(session string) api.Hello {
@@ -55,7 +58,7 @@ func (s *script) arm(sec int, id string) {
 
 func (s *script) boot(sec int, flash bool) {
 	s.t.Helper()
-	if d, _ := Boot(&s.m, api.Inventory{}, nil, at(sec)); (d.Image != nil) != flash {
+	if d, _ := Boot(&s.m, api.Inventory{MAC: mac}, nil, at(sec)); (d.Image != nil) != flash {
 		s.t.Fatalf("Boot at %d s = %+v; want image: %v", sec, d, flash)
 	}
 }
@@ -79,8 +82,8 @@ func (s *script) report(sec int, ok bool, r api.Report) []api.Event {
 	}
 	if err == nil {
 		s.m = m
-	} else if _, typed := errors.AsType[*SessionError](err); !typed {
-		s.t.Fatalf("Report(%s) at %d s = %T; want a *SessionError", r.Session, sec, err)
+	} else if _, early := errors.AsType[*EarlyError](err); early != (r.Plan == "") {
+		s.t.Fatalf("Report(%s) at %d s = %T; want a *SessionError for one with a plan, else an *EarlyError", r.Session, sec, err)
 	}
 	return events
 }
@@ -156,11 +159,12 @@ func TestPowerCutInMidFlash(t *testing.T) {
 	s.boot(1, true)
 	s.hello(10, "s1", api.ActionFlash)
 	s.report(11, true, report("s1", "p1", event(1, StepFlash, api.StateStart)))
-	s.boot(15, true) // firmware again: s1 is dead
-	if a := s.hello(20, "s2", api.ActionFlash); a.Plan.ID != "p1" {
+	s.boot(15, true) // firmware again: s1 is dead, or somebody lies
+	s.hello(20, "s2", api.ActionWait)
+	if a := s.hello(35, "s2", api.ActionFlash); a.Plan.ID != "p1" {
 		t.Errorf("plan after a power cut = %q; want the same, p1", a.Plan.ID)
 	}
-	s.report(21, true, report("s2", "p1", event(1, StepFlash, api.StateStart)))
+	s.report(36, true, report("s2", "p1", event(1, StepFlash, api.StateStart)))
 }
 
 // The agent's own DHCP, and the installed system's, must not be taken for a restart.
@@ -172,7 +176,50 @@ func TestLeaseOfAgentIsNoRestart(t *testing.T) {
 	Seen(&s.m, Sighting{MAC: mac, Source: FromOther}, at(12))
 	s.hello(13, "s2", api.ActionWait)
 	Seen(&s.m, Sighting{MAC: mac, Source: FromIPXE}, at(14))
-	s.hello(15, "s2", api.ActionFlash)
+	s.hello(33, "s2", api.ActionWait)
+	s.hello(34, "s2", api.ActionFlash)
+}
+
+// Whoever can send a packet can say that a machine was restarted. If its agent
+// goes on speaking, it was not.
+func TestSightingOnlyAsks(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	s.boot(1, true)
+	s.hello(10, "s1", api.ActionFlash)
+	s.report(11, true, report("s1", "p1", event(1, StepFlash, api.StateStart)))
+	for sec := 12; sec < 200; sec += 9 {
+		Seen(&s.m, Sighting{MAC: mac, Source: FromFirmware, Message: "no boot file", Cause: api.CauseNoBootFile}, at(sec))
+		s.boot(sec+1, true)
+		s.state(api.MachineFlashing)
+		s.hello(sec+2, "liar", api.ActionWait)
+		s.report(sec+3, false, report("liar", "p1", event(1, StepFlash, api.StateFailed)))
+		s.report(sec+3, false, report("liar", "", event(1, StepFlash, api.StateFailed)))
+		s.report(sec+4, true, report("s1", "p1"))
+	}
+	s.report(201, true, report("s1", "p1", sealed(2, "p1")))
+	s.state(api.MachineHandingOff)
+}
+
+// Who has said no hello and has no plan moves nothing.
+func TestStrangersReport(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	live := event(1, "handoff", api.StateDone)
+	live.Live = true
+	for _, e := range []api.Event{event(1, StepFlash, api.StateStart), event(1, StepFlash, api.StateFailed), live, sealed(1, "p1")} {
+		s.report(1, false, report("ghost", "", e))
+		s.report(1, false, report("ghost", "p1", e))
+		s.report(1, false, report("", "", e))
+	}
+	if s.m.Writing || s.m.State != api.MachineArmed {
+		t.Errorf("writing %v, state %q; want an armed machine as before", s.m.Writing, s.m.State)
+	}
+	s.hello(2, "s1", api.ActionFlash)
+	s.report(3, true, report("s1", "", event(1, StepFlash, api.StateStart), event(2, StepFlash, api.StateFailed)))
+	if s.m.Writing || s.m.State != api.MachineFlashing {
+		t.Errorf("writing %v, state %q after a report without the plan; want it noted alone", s.m.Writing, s.m.State)
+	}
 }
 
 func TestFailureKeepsTheArm(t *testing.T) {
@@ -201,11 +248,15 @@ func TestBootTrouble(t *testing.T) {
 	s.state(api.MachineDiscovered)
 	s.arm(1, "p1")
 	Seen(&s.m, trouble, at(2))
-	s.state(api.MachineFailed)
+	s.state(api.MachineArmed)
+	if s.m.NotBooted != trouble.Message {
+		t.Errorf("not booted because of %q; want %q", s.m.NotBooted, trouble.Message)
+	}
 	s.boot(3, true)
 	s.state(api.MachineBooting)
-	if s.m.Cause != "" {
-		t.Errorf("cause after a boot = %q; want none", s.m.Cause)
+	s.hello(4, "s1", api.ActionFlash)
+	if s.m.NotBooted != "" {
+		t.Errorf("not booted because of %q, although it has its plan", s.m.NotBooted)
 	}
 }
 

@@ -3,6 +3,7 @@ package fleet
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -16,6 +17,7 @@ const (
 	labelSerial = "serial/"
 	labelName   = "name/"
 	labelBeacon = "beacon/"
+	labelTicket = "ticket/"
 )
 
 // Shown is what a machine shows of itself on the wire: labels by which it is
@@ -24,11 +26,27 @@ type Shown struct {
 	MACs   []string // the one that it is using first
 	UUID   string
 	Serial string
+	Disks  []string // serial numbers or WWNs
 }
 
 // ShownBy reads the labels of an inventory.
 func ShownBy(inv *api.Inventory) Shown {
-	return Shown{MACs: MACs(&api.Machine{MAC: inv.MAC, Inventory: inv}), UUID: inv.UUID, Serial: inv.Serial}
+	return Shown{MACs: MACs(&api.Machine{MAC: inv.MAC, Inventory: inv}), UUID: inv.UUID, Serial: inv.Serial, Disks: diskSerials(inv)}
+}
+
+// text is what identifies the machine, for people.
+func (s Shown) text() string {
+	var out []string
+	if evidence.UUID(s.UUID) != "" {
+		out = append(out, "UUID "+s.UUID)
+	}
+	if evidence.Serial(s.Serial) != "" {
+		out = append(out, fmt.Sprintf("serial %.40q", s.Serial))
+	}
+	if len(out) == 0 {
+		return "no UUID and no serial"
+	}
+	return strings.Join(out, " and ")
 }
 
 // Labels returns every label to look up for a machine that shows s.
@@ -43,11 +61,18 @@ func Labels(m *api.Machine) []string {
 	if m.Awaited != nil && m.Awaited.Beacon != "" {
 		labels = append(labels, BeaconLabel(m.Awaited.Beacon))
 	}
+	if m.Joined != "" {
+		return nil
+	}
+	for _, ticket := range m.Tickets {
+		labels = append(labels, labelTicket+ticket.Hash)
+	}
 	labels = append(labels, UUIDLabel(m.Spec.UUID), SerialLabel(m.Spec.Serial))
 	if m.Inventory != nil {
 		labels = append(labels, UUIDLabel(m.Inventory.UUID), SerialLabel(m.Inventory.Serial))
 	}
-	return compact(append(labels, MACs(m)...))
+	labels = append(append(labels, MACs(m)...), m.SharedMACs...)
+	return compact(append(labels, m.Spec.SharedMACs...))
 }
 
 // compact drops what is empty or there before.
@@ -67,7 +92,9 @@ func MACs(m *api.Machine) []string {
 	macs := append([]string{m.MAC}, m.Spec.MACs...)
 	if m.Inventory != nil {
 		for _, n := range m.Inventory.NICs {
-			macs = append(macs, n.MAC)
+			if !evidence.MadeUp(n.MAC, n.Driver) && !evidence.SharedCard(n.MAC) {
+				macs = append(macs, n.MAC)
+			}
 		}
 	}
 	return compact(macs)
@@ -79,8 +106,7 @@ func NameLabel(name string) string { return label(labelName, name) }
 // BeaconLabel is the label of a beacon's token: its SHA-256, because labels are
 // keys, and etcd writes the keys of a slow request into its log.
 func BeaconLabel(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return labelBeacon + hex.EncodeToString(sum[:])
+	return labelBeacon + hashOf(token)
 }
 
 // SerialLabel is the label of a serial number; empty for one that identifies
@@ -90,6 +116,14 @@ func SerialLabel(serial string) string { return label(labelSerial, evidence.Seri
 // UUIDLabel is the label of an SMBIOS UUID in any spelling, with one form for
 // both byte orders; empty for one that identifies nothing.
 func UUIDLabel(uuid string) string { return label(labelUUID, evidence.UUID(uuid)) }
+
+// TicketLabel is the label of a boot ticket: its hash, as for a beacon.
+func TicketLabel(ticket string) string { return labelTicket + hashOf(ticket) }
+
+func hashOf(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
+}
 
 func label(kind, text string) string {
 	if text == "" {

@@ -82,10 +82,12 @@ func TestBootFailed(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := flashed(t, tt.handoff, tt.confirm, tt.beacon)
 			for i := 1; i < tt.boots || tt.boots == 0 && i < 20; i++ {
-				s.boot(30+i, false)
+				s.boot(60*i, false)
+				s.state(api.MachineHandingOff)
+				s.boot(60*i+59, false) // asked again at once: nobody boots as fast
 				s.state(api.MachineHandingOff)
 			}
-			s.boot(60, false) // not flashed again, whatever it counts
+			s.boot(2000, false) // not flashed again, whatever it counts
 			if tt.boots == 0 {
 				s.state(api.MachineHandingOff)
 				return
@@ -94,9 +96,9 @@ func TestBootFailed(t *testing.T) {
 			if s.m.Cause != api.CauseBootFailed {
 				t.Errorf("cause = %q; want %s", s.m.Cause, api.CauseBootFailed)
 			}
-			s.boot(61, false)
+			s.boot(2061, false)
 			s.state(api.MachineFailed)
-			s.beacon(62, tt.beacon, tt.beacon != "")
+			s.beacon(2062, tt.beacon, tt.beacon != "")
 		})
 	}
 }
@@ -160,24 +162,23 @@ func TestSameHardwareTakesOver(t *testing.T) {
 		return h
 	}
 	for _, tt := range []struct {
-		name, uuid, disk, action string
+		name, uuid, disk, soon, later string
 	}{
-		{"same", uuid1, "D1", api.ActionFlash},
-		{"another disk", uuid1, "D2", api.ActionWait},
-		{"another UUID", uuid2, "D1", api.ActionWait},
+		{"same", uuid1, "D1", api.ActionWait, api.ActionFlash},
+		{"another disk", uuid1, "D2", api.ActionWait, api.ActionWait},
+		{"another UUID", uuid2, "D1", api.ActionWait, api.ActionWait},
+		{"no serial", uuid1, "", api.ActionWait, api.ActionWait},
 	} {
 		s := newScript(t)
 		s.arm(0, "p1")
 		Hello(&s.m, with("s1", uuid1, "D1"), "", false, at(1))
-		if a, _ := Hello(&s.m, with("s2", tt.uuid, tt.disk), "", false, at(2)); a.Action != tt.action {
-			t.Errorf("%s: Hello = %+v; want %s", tt.name, a, tt.action)
+		for sec, action := range map[int]string{2: tt.soon, 22: tt.later} {
+			m := s.m
+			Hello(&m, with("s2", tt.uuid, tt.disk), "", false, at(2))
+			if a, _ := Hello(&m, with("s2", tt.uuid, tt.disk), "", false, at(sec)); a.Action != action {
+				t.Errorf("%s: Hello at %d s = %+v; want %s", tt.name, sec, a, action)
+			}
 		}
-	}
-	s := newScript(t)
-	s.arm(0, "p1")
-	Hello(&s.m, with("s1", uuid1, ""), "", false, at(1))
-	if a, _ := Hello(&s.m, with("s2", uuid1, ""), "", false, at(2)); a.Action != api.ActionWait {
-		t.Errorf("disks without serials: Hello = %+v; want wait", a)
 	}
 }
 

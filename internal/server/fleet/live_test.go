@@ -13,7 +13,7 @@ import (
 // receipt, and is shown as running until and after it.
 func TestLive(t *testing.T) {
 	m, plan := &api.Machine{ID: mac, MAC: mac}, "plan-1"
-	armed := api.Armed{Plan: api.Plan{ID: plan, Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Handoff: "instant"}, Beacon: "secret"}
+	armed := api.Armed{Plan: api.Plan{ID: plan, Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Handoff: "instant", Agreed: api.Agreed{MACs: []string{mac}}}, Beacon: "secret"}
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	if _, err := Arm(m, armed, now); err != nil {
 		t.Fatal(err)
@@ -73,10 +73,13 @@ func TestLive(t *testing.T) {
 	if d, _ := Boot(m, api.Inventory{MAC: mac}, nil, now.Add(time.Second)); d.Image == nil {
 		t.Error("a machine that was restarted too early was sent to its disk")
 	}
-	if m.Live || m.Armed == nil || m.State != api.MachineBooting {
+	if !m.Live || m.Armed == nil {
+		t.Error("whoever asked for the script took the machine from its agent")
+	}
+	hello.Session, now = "s2", now.Add(25*time.Second)
+	if d, _ := Boot(m, api.Inventory{MAC: mac}, nil, now); d.Image == nil || m.Live || m.Armed == nil || m.State != api.MachineBooting {
 		t.Errorf("after a restart: live %v, armed %v, %q; want an armed machine that boots", m.Live, m.Armed != nil, m.State)
 	}
-	hello.Session, now = "s2", now.Add(2*time.Second)
 	if a, _ := Hello(m, hello, "10.0.0.2", false, now); a.Action != api.ActionFlash || a.Plan.ID != plan {
 		t.Errorf("Hello() after a restart = %+v; want the same plan", a)
 	}
@@ -94,7 +97,7 @@ func TestLive(t *testing.T) {
 // Nothing is said to be flashed whose disk is not complete.
 func TestLiveWithoutASign(t *testing.T) {
 	m, now := &api.Machine{ID: mac, MAC: mac}, time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	armed := api.Armed{Plan: api.Plan{ID: "plan-1", Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Handoff: "instant"}}
+	armed := api.Armed{Plan: api.Plan{ID: "plan-1", Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Handoff: "instant", Agreed: api.Agreed{MACs: []string{mac}}}}
 	if _, err := Arm(m, armed, now); err != nil {
 		t.Fatal(err)
 	}

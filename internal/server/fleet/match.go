@@ -3,161 +3,337 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/evidence"
 )
 
-// AmbiguousError says that one machine's addresses lead to several armed
-// records, so that nobody can say which plan is meant.
-type AmbiguousError struct{ MACs []string }
-
-func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("the addresses %s belong to one machine but are armed apart", strings.Join(e.MACs, ", "))
+// AmbiguousError says that what a machine shows leads to several armed
+// records, or to none that could be told from another, so that nobody can say
+// which plan is meant.
+type AmbiguousError struct {
+	Problem string
+	Help    string // what the operator can do
 }
 
+func (e *AmbiguousError) Error() string { return e.Problem }
+
 // Hint says what the operator can do.
-func (e *AmbiguousError) Hint() string { return "delete all of them but one" }
+func (e *AmbiguousError) Hint() string { return e.Help }
 
 // Found says which record a machine belongs to.
 type Found struct {
 	ID    string // of the record, which may be new
 	Known bool   // there is a record
 	// From is a record that was made when the machine was first seen, and that
-	// is to be folded into ID, which the operator registered; empty: none.
+	// is to be marked as one with ID, which the operator registered; empty: none.
 	From string
+	// Doubt says why the machine may be one that is armed, although the evidence
+	// is too weak to give it the plan; empty: there is no such doubt.
+	Doubt string
+	// Others are records of which the machine showed something although it is
+	// not theirs. They are told.
+	Others []Other
+}
+
+// Other is a record that a machine was mistaken for.
+type Other struct {
+	ID     string
+	Why    string // what came, and why it is not that machine, as a sentence without its stop
+	Shared string // the address that two machines are known to show; empty: none
+}
+
+// kin is how a record stands to a machine, by the table in docs/operations.md.
+type kin int
+
+const (
+	stranger kin = iota // nothing that counts is shown of it
+	contrary            // something strong contradicts: another machine, whatever else is shown
+	likely              // UUID or serial agree, but by an address that is not the record's
+	byCard              // the record's address is in use, and nothing contradicts
+	same                // something strong agrees, and so does all else
+)
+
+// weighed is a record with how it stands to a machine.
+type weighed struct {
+	*api.Machine
+	kin  kin
+	owns int // how much the address in use is the record's: see owns
 }
 
 // Match picks the record of a machine that shows labels on the wire.
 // candidates are the records that any of the labels belongs to. A machine that
-// none of them fits is new, under its first MAC. An *AmbiguousError says that
-// nobody can tell which plan is meant.
+// none of them fits is new. An *AmbiguousError says that nobody can tell.
 //
-// A machine may boot by one NIC and be armed by another, so an armed record
-// goes before one that is not, and one that was registered before one that was
-// only seen. A record found by another label than the address in use must not
-// contradict the rest: a USB adapter carries its address to the next machine,
-// which is not to be flashed for it, and so does a copied UUID.
+// A record that something strong contradicts is never the machine's, whatever
+// its address or its arm says. Else UUID and serial count before the address in
+// use, and that before nothing: the other addresses that an inventory claims
+// lead nowhere by themselves, as anybody can claim them.
 func Match(candidates []api.Machine, s Shown) (Found, error) {
-	var byMAC, byLabel []*api.Machine
-	for i := range candidates {
-		m := &candidates[i]
+	all := weigh(candidates, s)
+	best, err := best(all)
+	f := Found{}
+	switch {
+	case err != nil:
+		f.Others = others(all, nil, s)
+		return f, err
+	case best != nil:
+		f.ID, f.Known = best.ID, true
+	default:
+		if f.ID, err = newID(candidates, s); err != nil {
+			f.Others = others(all, nil, s)
+			return f, err
+		}
+	}
+	f.Others = others(all, best, s)
+	for _, w := range all {
 		switch {
-		case m.ID != s.MACs[0] && contradicts(m, s):
-		case m.ID == s.MACs[0] || sharesMAC(m, s):
-			byMAC = append(byMAC, m)
-		case expects(m, s):
-			byLabel = append(byLabel, m)
-		}
-	}
-	// A label that two records have identifies neither, and a machine that is
-	// registered by its address is not also another one; where both are armed,
-	// nobody can tell.
-	if len(byLabel) == 1 {
-		l := byLabel[0]
-		apart := func(m *api.Machine) bool { return Registered(m) && (l.Armed == nil || m.Armed == nil) }
-		if !slices.ContainsFunc(byMAC, apart) {
-			byMAC = append(byMAC, l)
-		}
-	}
-	best, err := best(byMAC, s.MACs[0])
-	if err != nil || best == nil {
-		return Found{ID: s.MACs[0]}, err
-	}
-	f := Found{ID: best.ID, Known: true}
-	for _, m := range byMAC {
-		if m != best && Registered(best) && !Registered(m) && !contradicts(m, s) {
-			f.From = m.ID
-			break // the next one is found at the machine's next word
+		case best != nil && w.Machine == best.Machine:
+		case best != nil && best.kin == same && w.owns > ownsNot && joins(best.Machine, w.Machine):
+			f.From = cmp.Or(f.From, w.ID)
+		case w.kin == likely && w.Armed != nil && (best == nil || best.kin != same || !Registered(best.Machine)):
+			f.Doubt = fmt.Sprintf("UUID or serial are those of %s, which is armed, but its address %s is not", Called(w.Machine), s.MACs[0])
 		}
 	}
 	return f, nil
 }
 
-// best is the record that counts: armed, then registered, then the one under
-// the address in use, then the first by ID.
-func best(records []*api.Machine, first string) (*api.Machine, error) {
+// weigh compares a machine with each record.
+func weigh(candidates []api.Machine, s Shown) []weighed {
+	var all []weighed
+	shared := sharedBy(candidates, s.MACs[0])
+	copied := copied(candidates, s)
+	for i := range candidates {
+		m := &candidates[i]
+		if m.Joined != "" {
+			continue
+		}
+		w := weighed{Machine: m, owns: owns(m, s.MACs[0])}
+		if w.owns < ownsByID && slices.ContainsFunc(candidates, func(o api.Machine) bool { return o.Joined == m.ID && o.ID == s.MACs[0] }) {
+			w.owns = ownsByID
+		}
+		if shared {
+			w.owns = ownsNot
+		}
+		w.kin = kinship(w, s, shared, copied)
+		all = append(all, w)
+	}
+	return all
+}
+
+// kinship weighs the evidence of one record. shared says that the address in
+// use identifies nothing, copied that neither does the UUID.
+func kinship(w weighed, s Shown, shared, copied bool) kin {
+	uuid, serial := strong(w.Machine, s)
+	switch agree := uuid == evidence.Agrees || uuid == evidence.Silent && serial == evidence.Agrees; {
+	case uuid == evidence.Contradicts || serial == evidence.Contradicts:
+		return contrary
+	case agree && w.owns > ownsNot:
+		return same
+	case agree && copied:
+		return likely
+	case agree && (shared || vouched(w.Machine, s) || sameParts(w.Machine, s)):
+		return same
+	case agree:
+		return likely
+	case w.owns > ownsNot:
+		return byCard
+	}
+	return stranger
+}
+
+// strong compares UUID and serial with what is known of a record: what the
+// operator said of it goes before what was seen.
+func strong(m *api.Machine, s Shown) (uuid, serial evidence.Verdict) {
+	known := Knows(m)
+	return evidence.UUIDs(known.UUID, s.UUID), evidence.Serials(known.Serial, s.Serial)
+}
+
+// Knows is what is known of a machine that identifies it: UUID, serial and
+// addresses. What identifies nothing is left out.
+func Knows(m *api.Machine) api.Agreed {
+	seen := cmp.Or(m.Inventory, &api.Inventory{})
+	k := api.Agreed{MACs: MACs(m)}
+	for _, u := range []string{seen.UUID, m.Spec.UUID} {
+		if evidence.UUID(u) != "" {
+			k.UUID = u
+		}
+	}
+	for _, s := range []string{seen.Serial, m.Spec.Serial} {
+		if evidence.Serial(s) != "" {
+			k.Serial = s
+		}
+	}
+	return k
+}
+
+// vouched reports whether the operator registered the record by what the
+// machine shows.
+func vouched(m *api.Machine, s Shown) bool {
+	return evidence.UUIDs(m.Spec.UUID, s.UUID) == evidence.Agrees || evidence.Serials(m.Spec.Serial, s.Serial) == evidence.Agrees
+}
+
+// sameParts reports whether a card or disk that was seen in the record's
+// machine is in this one.
+func sameParts(m *api.Machine, s Shown) bool {
+	if m.Inventory == nil {
+		return false
+	}
+	return slices.ContainsFunc(s.MACs, func(mac string) bool { return slices.Contains(MACs(m), mac) && !shares(m, mac) }) ||
+		slices.ContainsFunc(diskSerials(m.Inventory), func(serial string) bool { return slices.Contains(s.Disks, serial) })
+}
+
+// copied reports whether several machines are known that show the UUID or
+// serial of this one, each by an address of its own: boards of a batch, nodes
+// of a chassis. It tells none of them from another.
+func copied(candidates []api.Machine, s Shown) bool {
+	var seen []*api.Machine
+	for i := range candidates {
+		m := &candidates[i]
+		uuid, serial := evidence.Silent, evidence.Silent
+		if m.Inventory != nil && m.Joined == "" {
+			uuid, serial = evidence.UUIDs(m.Inventory.UUID, s.UUID), evidence.Serials(m.Inventory.Serial, s.Serial)
+		}
+		if m.MAC != "" && uuid != evidence.Contradicts && serial != evidence.Contradicts && (uuid == evidence.Agrees || serial == evidence.Agrees) {
+			seen = append(seen, m)
+		}
+	}
+	return slices.ContainsFunc(seen, func(m *api.Machine) bool { return m.MAC != seen[0].MAC })
+}
+
+// How much an address is a record's.
+const (
+	ownsNot    = iota
+	ownsByUse  // the machine was last seen with it
+	ownsByID   // it was first seen with it
+	ownsBySpec // the operator said so
+)
+
+func owns(m *api.Machine, mac string) int {
+	switch {
+	case slices.Contains(m.Spec.MACs, mac):
+		return ownsBySpec
+	case m.ID == mac:
+		return ownsByID
+	case m.MAC == mac:
+		return ownsByUse
+	}
+	return ownsNot
+}
+
+// shares reports whether an address of the record is known to be in several
+// machines.
+func shares(m *api.Machine, mac string) bool {
+	return slices.Contains(m.SharedMACs, mac) || slices.Contains(m.Spec.SharedMACs, mac)
+}
+
+func sharedBy(candidates []api.Machine, mac string) bool {
+	return evidence.SharedCard(mac) || slices.ContainsFunc(candidates, func(m api.Machine) bool { return shares(&m, mac) })
+}
+
+// best is the record that the evidence says most for. Several that it says as
+// much for are told apart by the operator's word on the address, and are an
+// *AmbiguousError where more than one is armed.
+func best(all []weighed) (*weighed, error) {
+	var top []*weighed
+	for i := range all {
+		w := &all[i]
+		switch {
+		case w.kin < byCard:
+		case len(top) > 0 && top[0].kin > w.kin:
+		case len(top) > 0 && top[0].kin == w.kin:
+			top = append(top, w)
+		default:
+			top = []*weighed{w}
+		}
+	}
+	if len(top) == 0 {
+		return nil, nil
+	}
 	var armed []string
-	for _, m := range records {
-		if m.Armed != nil {
-			armed = append(armed, cmp.Or(m.MAC, m.ID))
+	for _, w := range top {
+		if w.Armed != nil {
+			armed = append(armed, Called(w.Machine))
 		}
 	}
 	if len(armed) > 1 {
 		slices.Sort(armed)
-		return nil, &AmbiguousError{armed}
-	}
-	if len(records) == 0 {
-		return nil, nil
-	}
-	rank := func(m *api.Machine) int {
-		switch {
-		case m.Armed != nil:
-			return 0
-		case Registered(m):
-			return 1
-		case m.ID == first:
-			return 2
+		return nil, &AmbiguousError{
+			Problem: "what this machine shows belongs to several armed ones: " + strings.Join(armed, ", "),
+			Help:    "cancel all of them but one",
 		}
-		return 3
 	}
-	return slices.MinFunc(records, func(a, b *api.Machine) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a.ID, b.ID))
+	registered := func(w *weighed) int {
+		if Registered(w.Machine) {
+			return 1
+		}
+		return 0
+	}
+	return slices.MinFunc(top, func(a, b *weighed) int {
+		return cmp.Or(cmp.Compare(registered(b), registered(a)), cmp.Compare(b.owns, a.owns), strings.Compare(a.ID, b.ID))
 	}), nil
 }
 
-func sharesMAC(m *api.Machine, s Shown) bool {
-	return slices.ContainsFunc(MACs(m), func(mac string) bool { return slices.Contains(s.MACs, mac) })
+// others are the records that are told of a machine which is not theirs.
+func others(all []weighed, best *weighed, s Shown) []Other {
+	var out []Other
+	for _, w := range all {
+		if best != nil && w.Machine == best.Machine {
+			continue
+		}
+		o := Other{ID: w.ID}
+		switch who := s.text(); {
+		case w.kin == contrary && (w.owns > ownsNot || slices.Contains(MACs(w.Machine), s.MACs[0])):
+			o.Why = fmt.Sprintf("a machine with %s came by the address %s, but this one has %s", who, s.MACs[0], Shown{UUID: Knows(w.Machine).UUID, Serial: Knows(w.Machine).Serial}.text())
+			if w.owns > ownsNot {
+				o.Shared = s.MACs[0]
+			}
+		case w.kin == likely && w.Armed != nil:
+			o.Why = fmt.Sprintf("a machine with the same %s came by the address %s, which is not known to be of this one; if it is, say so: gild machine edit %s --mac %s", who, s.MACs[0], Called(w.Machine), s.MACs[0])
+		case w.kin == byCard && best != nil && best.kin == same:
+			o.Why = fmt.Sprintf("its address %s was used by %s, which is known by its %s", s.MACs[0], Called(best.Machine), who)
+		case w.Armed != nil && w.kin == stranger && slices.Contains(MACs(w.Machine), s.MACs[0]):
+			o.Why = fmt.Sprintf("a machine came by the address %s, which is of one of its cards, but nothing confirms that it is this one; if it is, say so: gild machine edit %s --mac %s", s.MACs[0], Called(w.Machine), s.MACs[0])
+		default:
+			continue
+		}
+		out = append(out, o)
+	}
+	return out
 }
 
-// expects reports whether the operator registered the record by a UUID or
-// serial that the machine shows, and no machine was seen for it yet: once one
-// was, its addresses are what it is known by, and another that shows the same
-// label is another machine.
-func expects(m *api.Machine, s Shown) bool {
-	if len(MACs(m)) > 0 {
-		return false
+// newID is what a machine without a record is kept under: its address, unless
+// that is another's or is shared, else the best that it shows.
+func newID(candidates []api.Machine, s Shown) (string, error) {
+	taken := func(id string) bool {
+		return slices.ContainsFunc(candidates, func(m api.Machine) bool { return m.ID == id })
 	}
-	uuid, serial := UUIDLabel(m.Spec.UUID), SerialLabel(m.Spec.Serial)
-	return uuid != "" && uuid == UUIDLabel(s.UUID) || serial != "" && serial == SerialLabel(s.Serial)
+	mac := s.MACs[0]
+	owned := sharedBy(candidates, mac) || slices.ContainsFunc(candidates, func(m api.Machine) bool { return owns(&m, mac) > ownsNot })
+	uuid, serial := "", ""
+	if evidence.UUID(s.UUID) != "" {
+		uuid = strings.ToLower(strings.TrimSpace(s.UUID))
+	}
+	if evidence.Serial(s.Serial) != "" {
+		serial = serialID(s.Serial)
+	}
+	switch {
+	case !owned && !taken(mac):
+		return mac, nil
+	case uuid != "" && !taken(uuid):
+		return uuid, nil
+	case serial != "" && !taken(serial):
+		return serial, nil
+	}
+	return "", &AmbiguousError{
+		Problem: "the address " + mac + " is in several machines, and this one shows nothing else to tell it by",
+		Help:    "start it with a network card of its own, or register it by its UUID or serial",
+	}
 }
 
-// contradicts reports whether what is known of the record cannot be true of
-// the machine.
-func contradicts(m *api.Machine, s Shown) bool {
-	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
-	if m.Inventory != nil && differ(UUIDLabel(m.Inventory.UUID), UUIDLabel(s.UUID)) {
-		return true
-	}
-	return differ(UUIDLabel(m.Spec.UUID), UUIDLabel(s.UUID)) || differ(SerialLabel(m.Spec.Serial), SerialLabel(s.Serial))
-}
-
-// Join folds a record that was made when the machine was first seen into the
-// one that the operator registered for it. It refuses when that is no longer
-// what they are.
-func Join(into, from *api.Machine, now time.Time) ([]api.Event, error) {
-	if !Registered(into) || Registered(from) {
-		return nil, &ConflictError{Problem: "the records " + into.ID + " and " + from.ID + " are not of one machine any more"}
-	}
-	t := begin(into, api.ActorServer, now)
-	if into.FirstSeen.IsZero() || !from.FirstSeen.IsZero() && from.FirstSeen.Before(into.FirstSeen) {
-		into.FirstSeen = from.FirstSeen
-	}
-	if from.LastSeen.After(into.LastSeen) {
-		into.LastSeen, into.MAC, into.Address = from.LastSeen, cmp.Or(from.MAC, into.MAC), cmp.Or(from.Address, into.Address)
-	}
-	if from.FirmwareSeen.After(into.FirmwareSeen) {
-		into.FirmwareSeen = from.FirmwareSeen
-	}
-	into.Firmware = cmp.Or(into.Firmware, from.Firmware)
-	if into.Inventory == nil || into.Inventory.Kernel == "" {
-		into.Inventory = cmp.Or(from.Inventory, into.Inventory)
-	}
-	if into.Session == "" {
-		into.Session, into.Seq, into.AgentSeen, into.Waiting = from.Session, from.Seq, from.AgentSeen, from.Waiting
-	}
-	t.note(done(StepJoin, "joined with the machine seen as "+cmp.Or(from.MAC, from.ID)))
-	return t.events, nil
+func serialID(serial string) string {
+	return "serial-" + url.QueryEscape(strings.ToLower(strings.TrimSpace(serial)))
 }

@@ -35,60 +35,48 @@ func TestMatch(t *testing.T) {
 		serial     string
 		want, from string
 		fails      bool
+		fresh      bool // the record is not there yet
 	}{
 		{name: "new", want: mac},
 		{name: "itself", candidates: list(seen(mac, "")), want: mac},
 		{name: "by another NIC", candidates: list(seen(other, uuid1, mac, other)), uuid: uuid1, want: other},
-		{name: "armed by another NIC", candidates: list(seen(mac, ""), armed(seen(other, "", mac))), want: other, from: mac},
-		{name: "armed twice", candidates: list(armed(seen(mac, "")), armed(seen(other, "", mac))), fails: true},
+		{name: "armed by a card that it only claims", candidates: list(seen(mac, ""), armed(seen(other, "", mac))), want: mac},
+		{name: "both armed, one only claims the card", candidates: list(armed(seen(mac, "")), armed(seen(other, "", mac))), want: mac},
+		{name: "armed by another NIC", candidates: list(armed(seen(other, uuid1, mac, other))), uuid: uuid1, want: other},
 		{name: "adapter moved here", candidates: list(armed(seen(other, uuid1, mac, other))), uuid: uuid2, want: mac},
 		{
 			name: "UUID in the other byte order", candidates: list(armed(seen(other, uuid1, mac, other))),
 			uuid: "33221100-5544-7766-8899-AABBCCDDEEFF", want: other,
 		},
-		{name: "own record stays though the board changed", candidates: list(armed(seen(mac, uuid1, mac))), uuid: uuid2, want: mac},
+		{name: "another board with its address", candidates: list(armed(seen(mac, uuid1, mac))), uuid: uuid2, want: uuid2, fresh: true},
 		{name: "registered by UUID", candidates: list(byUUID(uuid1)), uuid: "33221100-5544-7766-8899-AABBCCDDEEFF", want: uuid1},
 		{name: "registered by serial", candidates: list(bySerial), serial: "x7", want: "serial-x7"},
-		{name: "registered by UUID, seen before", candidates: list(seen(mac, ""), byUUID(uuid1)), uuid: uuid1, want: uuid1, from: mac},
-		{name: "registered by UUID, another has its name", candidates: list(named(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: mac},
-		{name: "registered by UUID, armed before", candidates: list(armed(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: mac},
-		{name: "both armed", candidates: list(armed(seen(mac, "")), armed(byUUID(uuid1))), uuid: uuid1, fails: true},
+		{name: "registered by UUID, seen before", candidates: list(seen(mac, uuid1), byUUID(uuid1)), uuid: uuid1, want: uuid1, from: mac},
+		{name: "registered by UUID, seen without one", candidates: list(seen(mac, ""), byUUID(uuid1)), uuid: uuid1, want: uuid1},
+		{name: "registered by UUID, the adapter is another's", candidates: list(named(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: uuid1},
+		{name: "registered by UUID, the adapter is armed", candidates: list(armed(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: uuid1},
+		{name: "armed by UUID, the adapter is armed", candidates: list(armed(seen(mac, "")), armed(byUUID(uuid1))), uuid: uuid1, want: uuid1},
+		{name: "both registered by what it shows", candidates: list(armed(api.Machine{ID: "a", Spec: api.Spec{UUID: uuid1}}), armed(api.Machine{ID: "b", Spec: api.Spec{Serial: "X7"}})), uuid: uuid1, serial: "X7", fails: true},
 		{name: "copied UUID", candidates: list(named(seen(other, uuid1))), uuid: uuid1, want: mac},
 		{name: "serial fits, UUID does not", candidates: list(api.Machine{ID: "x", Spec: api.Spec{Serial: "X7", UUID: uuid2}}), uuid: uuid1, serial: "X7", want: mac},
 		{
 			name:       "two registrations fit",
-			candidates: list(byUUID(uuid1), bySerial), uuid: uuid1, serial: "X7", want: mac,
+			candidates: list(byUUID(uuid1), bySerial), uuid: uuid1, serial: "X7", want: uuid1,
 		},
 	} {
 		f, err := Match(tt.candidates, Shown{MACs: []string{mac}, UUID: tt.uuid, Serial: tt.serial})
-		if (err != nil) != tt.fails || err == nil && (f.ID != tt.want || f.From != tt.from || f.Known != (tt.want != mac || len(tt.candidates) > 0 && tt.candidates[0].ID == mac)) {
+		if (err != nil) != tt.fails || err == nil && (f.ID != tt.want || f.From != tt.from || f.Known != (!tt.fresh && (tt.want != mac || len(tt.candidates) > 0 && tt.candidates[0].ID == mac))) {
 			t.Errorf("%s: Match = %+v, %v; want %q joined with %q, failure: %v", tt.name, f, err, tt.want, tt.from, tt.fails)
 		}
-	}
-}
-
-func TestWorthlessLabels(t *testing.T) {
-	for _, s := range []string{"", "To be filled by O.E.M.", "Default string", "None", "0", "0000000", "123456789", " xxxxxxx "} {
-		if got := SerialLabel(s); got != "" {
-			t.Errorf("SerialLabel(%q) = %q; want none", s, got)
-		}
-	}
-	for _, s := range []string{"", "x", "00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "00020003-0004-0005-0006-000700080009", uuid1 + "0"} {
-		if got := UUIDLabel(s); got != "" {
-			t.Errorf("UUIDLabel(%q) = %q; want none", s, got)
-		}
-	}
-	if a, b := UUIDLabel(uuid1), UUIDLabel("33221100-5544-7766-8899-AABBCCDDEEFF"); a != b || a == "" {
-		t.Errorf("UUIDLabel in both byte orders = %q, %q; want one", a, b)
 	}
 }
 
 func TestJoin(t *testing.T) {
 	into := api.Machine{ID: uuid1, State: api.MachineArmed, Spec: api.Spec{UUID: uuid1, Name: "b7"}, Armed: &api.Armed{Plan: plan("p1")}}
 	from := api.Machine{ID: mac}
-	Seen(&from, Sighting{MAC: mac, Source: FromFirmware, Firmware: "BIOS", Message: "x"}, at(5))
+	Seen(&from, Sighting{MAC: mac, UUID: uuid1, Source: FromFirmware, Firmware: "BIOS", Message: "x"}, at(5))
 	events, err := Join(&into, &from, at(6))
-	if err != nil || len(events) != 1 || into.MAC != mac || into.FirstSeen != at(5) || into.Firmware != "BIOS" || into.State != api.MachineArmed {
+	if err != nil || len(events) != 1 || into.MAC != mac || into.FirstSeen != at(5) || into.Firmware != "BIOS" || into.State != api.MachineArmed || from.Joined != uuid1 {
 		t.Errorf("Join = %+v, %v; machine %+v", events, err, into)
 	}
 	from.Armed = &api.Armed{}

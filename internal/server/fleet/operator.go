@@ -94,8 +94,8 @@ func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
 	if m.Armed != nil {
 		t.note(cancelled("replaced by another arm"))
 	}
-	if !Registered(m) && m.MAC != "" {
-		m.Spec.MACs = []string{m.MAC}
+	if !Registered(m) {
+		m.Spec = specOf(m)
 	}
 	if !m.Waiting {
 		// A waiting agent stays bound: it is told of the plan at once.
@@ -103,6 +103,7 @@ func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
 	}
 	armed.Since = now
 	m.Armed, m.Awaited = &armed, nil
+	t.booted()
 	m.Writing, m.Live, m.Progress, m.Cause = false, false, nil, ""
 	image := armed.Plan.Image
 	e := done(StepArm, "will be flashed with "+image.Name+" at its next network boot")
@@ -110,6 +111,22 @@ func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
 	m.State = "" // armed anew is news, too
 	t.enter(api.MachineArmed, e)
 	return t.events, nil
+}
+
+// specOf is what a machine that was only seen is known by once it is armed.
+func specOf(m *api.Machine) api.Spec {
+	s, k := m.Spec, Knows(m)
+	switch {
+	case m.MAC != "" && m.MAC == m.ID:
+		s.MACs = []string{m.MAC}
+	case k.UUID != "":
+		s.UUID = k.UUID // its address is another's, or shared
+	case k.Serial != "":
+		s.Serial = k.Serial
+	case m.MAC != "":
+		s.MACs = []string{m.MAC}
+	}
+	return s
 }
 
 func cancelled(why string) api.Event {
@@ -164,8 +181,16 @@ func writing(m *api.Machine, now time.Time) bool {
 	return m.Writing && m.State != api.MachineFailed && alive(m, now)
 }
 
+// askedFor is how long an agent keeps its machine after firmware has shown the
+// machine's address: two heartbeats. If it speaks until then, what showed the
+// address was another.
+const askedFor = 2 * api.HeartbeatEvery * time.Second
+
 // alive reports whether the agent of m.Session can still be at work: it spoke
-// not long ago, and the machine's firmware was not seen since.
+// not long ago, and was not silent since firmware was seen.
 func alive(m *api.Machine, now time.Time) bool {
-	return m.Session != "" && now.Sub(m.AgentSeen) < SilentAfter && !m.FirmwareSeen.After(m.AgentSeen)
+	if m.Session == "" || now.Sub(m.AgentSeen) >= SilentAfter {
+		return false
+	}
+	return !m.Asked.After(m.AgentSeen) || now.Sub(m.Asked) < askedFor
 }

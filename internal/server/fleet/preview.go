@@ -56,6 +56,9 @@ func (p Proposal) warnings(now time.Time) []string {
 	case !seen.IsZero() && now.Sub(seen) > oldInventory:
 		out = append(out, fmt.Sprintf("what is known of its disks is %d days old", int(now.Sub(seen)/(24*time.Hour))))
 	}
+	if weak := Weak(m); weak != "" {
+		out = append(out, weak)
+	}
 	if m.Armed != nil {
 		out = append(out, "it is armed already, with "+m.Armed.Plan.Image.Name+": this arm takes its place")
 	}
@@ -122,12 +125,13 @@ func (p Proposal) disk(v *api.Preview) error {
 }
 
 // parts of a digest, so that what has changed can be told from two of them.
-var digestParts = []string{"the image", "the settings of the flash", "the disk or what is on it"}
+var digestParts = []string{"what the machine is known by, or the image", "the settings of the flash", "the disk or what is on it"}
 
 // digest stands for what a preview shows: one short hash for each of
 // digestParts.
 func digest(v api.Preview) string {
 	v.Request.Expires, v.Request.Unseen = 0, false
+	known := Knows(&v.Machine)
 	var disk any
 	if v.Disk != nil {
 		// Where a disk is called sda today and sdb tomorrow, it is the same.
@@ -135,7 +139,7 @@ func digest(v api.Preview) string {
 	}
 	var out []string
 	for _, part := range []any{
-		[]string{v.Machine.ID, v.Image.Name, v.Image.Digest},
+		[]string{v.Machine.ID, known.UUID, known.Serial, v.Image.Name, v.Image.Digest},
 		v.Request,
 		[]any{disk, v.Lost, v.Kept, v.Refusal},
 	} {

@@ -11,11 +11,12 @@ import (
 // It is the one place where a record is made fit to be shown.
 func Public(m api.Machine, now time.Time) api.Machine {
 	Sweep(&m, now)
+	m.Tickets = nil
 	m.SpecRevision = SpecRevision(m.Spec)
 	m.Session = "" // with the plan's ID it opens the identity
 	if m.Armed != nil {
 		armed := *m.Armed
-		armed.Beacon = ""
+		armed.Beacon, armed.IdentityTo = "", ""
 		m.Armed = &armed
 	}
 	switch {

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,15 +47,17 @@ func checkLabels(s *api.Spec) error {
 			return err
 		}
 	}
-	macs := make([]string, 0, len(s.MACs))
-	for _, text := range s.MACs {
-		mac, err := ParseMAC(text)
-		if err != nil {
-			return &InvalidError{Problem: err.Error(), Help: "give the address as it stands on the machine's label"}
+	for _, list := range []*[]string{&s.MACs, &s.SharedMACs} {
+		macs := make([]string, 0, len(*list))
+		for _, text := range *list {
+			mac, err := ParseMAC(text)
+			if err != nil {
+				return &InvalidError{Problem: err.Error(), Help: "give the address as it stands on the machine's label"}
+			}
+			macs = append(macs, mac)
 		}
-		macs = append(macs, mac)
+		*list = compact(macs)
 	}
-	s.MACs = compact(macs)
 	if s.UUID = strings.ToLower(strings.TrimSpace(s.UUID)); s.UUID != "" {
 		if !evidence.IsUUID(s.UUID) {
 			return &InvalidError{Problem: fmt.Sprintf("UUID %.40q is none", s.UUID), Help: "it looks like 4c4c4544-0051-3510-8052-b4c04f4a4c32"}
@@ -70,7 +71,8 @@ func checkLabels(s *api.Spec) error {
 			return &InvalidError{Problem: fmt.Sprintf("serial %.40q names no machine", s.Serial), Help: "register the machine by its MAC address"}
 		}
 	}
-	if len(s.MACs) == 0 && s.UUID == "" && s.Serial == "" {
+	own := slices.ContainsFunc(s.MACs, func(mac string) bool { return !slices.Contains(s.SharedMACs, mac) })
+	if !own && s.UUID == "" && s.Serial == "" {
 		return &InvalidError{Problem: "nothing to recognise the machine by", Help: "give a MAC address, the SMBIOS UUID or the serial"}
 	}
 	return nil
@@ -167,11 +169,15 @@ func SpecID(s api.Spec) string {
 	case s.UUID != "":
 		return s.UUID
 	}
-	return "serial-" + url.QueryEscape(strings.ToLower(s.Serial))
+	return serialID(s.Serial)
 }
 
 // SpecLabels are the labels that no other machine may have.
-func SpecLabels(s api.Spec) []string { return Labels(&api.Machine{Spec: s}) }
+func SpecLabels(s api.Spec) []string {
+	s.MACs = slices.DeleteFunc(slices.Clone(s.MACs), func(mac string) bool { return slices.Contains(s.SharedMACs, mac) })
+	s.SharedMACs = nil
+	return Labels(&api.Machine{Spec: s})
+}
 
 // SpecRevision tells one spec of a machine from another.
 func SpecRevision(s api.Spec) string {
@@ -206,18 +212,28 @@ func Unread(m *api.Machine, revision string) error {
 // machine is recognised by stays as it is: the arm would move to another. The
 // caller has checked spec with [CheckSpec].
 func SetSpec(m *api.Machine, spec api.Spec, actor string, now time.Time) ([]api.Event, error) {
+	if m.Joined != "" {
+		return nil, &ConflictError{Problem: m.ID + " is the same machine as " + m.Joined, Help: "change that one: gild machine edit " + m.Joined}
+	}
 	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
 	changes := specChanges(m.Spec, spec)
 	known := Registered(m)
 	if known && len(changes) == 0 && m.State != "" {
 		return nil, nil
 	}
-	moved := !slices.Equal(m.Spec.MACs, spec.MACs) || m.Spec.UUID != spec.UUID || m.Spec.Serial != spec.Serial
+	moved := !slices.Equal(m.Spec.MACs, spec.MACs) || !slices.Equal(m.Spec.SharedMACs, spec.SharedMACs) || m.Spec.UUID != spec.UUID || m.Spec.Serial != spec.Serial
 	if m.Armed != nil && moved {
 		return nil, &ConflictError{
 			Problem: Called(m) + " is armed: what it is recognised by cannot change now",
 			Help:    "gild cancel takes the arm back",
 		}
+	}
+	said := Shown{UUID: spec.UUID, Serial: spec.Serial}
+	if uuid, serial := strong(&api.Machine{Inventory: m.Inventory}, said); uuid == evidence.Contradicts || serial == evidence.Contradicts {
+		m.Inventory = nil // what was seen is of another machine
+	}
+	if moved {
+		m.SharedMACs = nil // the operator has looked at it
 	}
 	m.Spec = spec
 	if m.MAC == "" && len(spec.MACs) > 0 {
@@ -298,11 +314,15 @@ func Adopt(found []api.Machine, spec api.Spec) (id string, err error) {
 	var seen []string
 	for i := range found {
 		m := &found[i]
+		uuid, serial := strong(m, want)
+		contradicted := uuid == evidence.Contradicts || serial == evidence.Contradicts
 		switch {
+		case m.ID == id && m.Joined != "":
+			return "", &ConflictError{Problem: id + " is the same machine as " + m.Joined, Help: "change that one: gild machine edit " + m.Joined}
 		case m.ID == id:
 			return id, nil
-		case len(SpecLabels(m.Spec)) > 0: // registered as another
-		case len(spec.MACs) > 0 && sharesMAC(m, want) || len(spec.MACs) == 0 && !contradicts(m, want):
+		case m.Joined != "" || len(SpecLabels(m.Spec)) > 0: // registered as another
+		case slices.ContainsFunc(want.MACs, func(mac string) bool { return owns(m, mac) > ownsNot }) || len(want.MACs) == 0 && !contradicted:
 			seen = append(seen, m.ID)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 // has said nothing of it, and nothing was ever flashed to it. Such a record may
 // be forgotten without a loss.
 func Stranger(m *api.Machine) bool {
-	return !Registered(m) && len(m.Spec.Labels) == 0 && m.System == nil && m.Receipt == nil && m.Awaited == nil && !m.Writing
+	return !Registered(m) && m.Joined == "" && len(m.Spec.Labels) == 0 && m.System == nil && m.Receipt == nil && m.Awaited == nil && !m.Writing
 }
 
 // KeptEvents is how many events are kept of a machine: any host can say as much

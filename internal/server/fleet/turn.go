@@ -109,5 +109,6 @@ func (t *turn) disarm(state string, e api.Event) {
 	m.Writing, m.Live = false, false
 	m.Progress = nil
 	m.Cause = ""
+	t.booted()
 	t.enter(state, e)
 }

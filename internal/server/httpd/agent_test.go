@@ -76,7 +76,8 @@ func TestAgentBadInput(t *testing.T) {
 		{"negative rate", api.PathEvents, event(`,"progress":{"rate":-1}`), 400},
 		{"negative receipt", api.PathEvents, event(`,"receipt":{"written":-1}`), 400},
 		{"many events", api.PathEvents, events(strings.TrimSuffix(strings.Repeat(`{"seq":1},`, 2000), ",")), 400},
-		{"receipt without an arm", api.PathEvents, event(`,"receipt":{"plan":"p"}`), 409},
+		{"no hello before", api.PathEvents, event(``), 425},
+		{"receipt without an arm", api.PathEvents, strings.Replace(event(`,"receipt":{"plan":"p"}`), `"session"`, `"plan":"p","session"`, 1), 409},
 	} {
 		resp, body := request(t, "POST", base+tt.path, tt.body, "Content-Type", "application/json")
 		var p api.Problem

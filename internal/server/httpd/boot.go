@@ -109,7 +109,7 @@ func (b *Boot) script(w http.ResponseWriter, r *http.Request) {
 		writeScript(w, nil)
 		return
 	}
-	d, err := b.Machines.Boot(r.Context(), who)
+	d, err := b.Machines.Boot(r.Context(), who, remoteIP(r))
 	if err != nil {
 		// 503 makes iPXE ask again: an armed machine must not go to its disk
 		// because the server is starting.
@@ -152,7 +152,7 @@ func (b *Boot) bootScript(ctx context.Context, d fleet.Decision) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	cmdline, err := KernelCmdline(own, b.servers(ctx), b.Rescue)
+	cmdline, err := KernelCmdline(own, b.servers(ctx), d.Ticket, b.Rescue)
 	if err != nil {
 		return nil, err
 	}
@@ -287,6 +287,10 @@ func (b *Boot) events(w http.ResponseWriter, r *http.Request) {
 // lost answers an agent that does not hold the plan it speaks of, and any
 // other failure.
 func (b *Boot) lost(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	if early, ok := errors.AsType[*fleet.EarlyError](err); ok {
+		writeProblem(w, http.StatusTooEarly, early.Error())
+		return
+	}
 	if lost, ok := errors.AsType[*fleet.SessionError](err); ok {
 		log.Warn("agent refused", "path", r.URL.Path, "why", lost.Why)
 		writeProblem(w, http.StatusConflict, lost.Error())
@@ -306,7 +310,7 @@ func (b *Boot) identity(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	log := b.Log.With("machine", req.MAC, "client", r.RemoteAddr)
-	identity, has, err := b.Machines.Identity(r.Context(), req)
+	identity, has, err := b.Machines.Identity(r.Context(), req, remoteIP(r))
 	if err != nil {
 		b.lost(w, r, log, err)
 		return

@@ -58,14 +58,15 @@ func TestArmedScript(t *testing.T) {
 	images := newImages(t, []byte("disk"))
 	digest := string(images.names["debian"])
 	m := &memMachines{m: api.Machine{MAC: mac}}
-	plan := api.Plan{ID: "p1", Image: api.PlanImage{Name: "debian", Digest: digest}}
+	plan := api.Plan{ID: "p1", Image: api.PlanImage{Name: "debian", Digest: digest}, Agreed: api.Agreed{MACs: []string{mac}}}
 	if _, err := fleet.Arm(&m.m, api.Armed{Plan: plan}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
+	m.ticket = "tkt"
 	_, body := request(t, "GET", serve(t, m, images)+"/machine.ipxe?mac="+mac+"&serial=%1b[31m&platform=efi", "")
 	want := "http://192.0.2.1/boot/" + digest + "/kernel\n" +
 		"http://192.0.2.1/boot/" + digest + "/initramfs\n" +
-		"gild.server=http://192.0.2.1 root=UUID=1 ro quiet\n" +
+		"gild.server=http://192.0.2.1 gild.ticket=tkt root=UUID=1 ro quiet\n" +
 		"http://192.0.2.1/boot.ipxe"
 	if body != want {
 		t.Errorf("script of an armed machine =\n%s\nwant\n%s", body, want)
@@ -139,12 +140,12 @@ func TestKernelCmdline(t *testing.T) {
 		{"console=ttyS0,115200n8", true, "gild.server=http://s gild.rescue console=ttyS0,115200n8"},
 		{"a=1\nboot", false, "gild.server=http://s a=1 boot"},
 	} {
-		if got, err := KernelCmdline(tt.image, "http://s", tt.rescue); got != tt.want || err != nil {
+		if got, err := KernelCmdline(tt.image, "http://s", "", tt.rescue); got != tt.want || err != nil {
 			t.Errorf("KernelCmdline(%q) = %q, %v; want %q", tt.image, got, err, tt.want)
 		}
 	}
 	for _, bad := range []string{"a=${net0/mac}", "a && b", "a;b", "a|b", "#c", "ü", "a\x00b", strings.Repeat("a ", 1100)} {
-		if got, err := KernelCmdline(bad, "http://s", false); err == nil {
+		if got, err := KernelCmdline(bad, "http://s", "", false); err == nil {
 			t.Errorf("KernelCmdline(%.40q) = %.40q, nil; want an error", bad, got)
 		}
 	}

@@ -23,6 +23,8 @@ const mac = "52:54:00:00:00:01"
 type memMachines struct {
 	mu sync.Mutex
 	m  api.Machine
+
+	ticket string // for the scripts
 }
 
 func (f *memMachines) Seen(_ context.Context, s fleet.Sighting) error {
@@ -32,10 +34,11 @@ func (f *memMachines) Seen(_ context.Context, s fleet.Sighting) error {
 	return nil
 }
 
-func (f *memMachines) Boot(_ context.Context, who api.Inventory) (fleet.Decision, error) {
+func (f *memMachines) Boot(_ context.Context, who api.Inventory, _ string) (fleet.Decision, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	d, _ := fleet.Boot(&f.m, who, nil, time.Now())
+	d.Ticket = f.ticket
 	return d, nil
 }
 
@@ -53,7 +56,7 @@ func (f *memMachines) Report(_ context.Context, r api.Report, from string) error
 	return err
 }
 
-func (f *memMachines) Identity(_ context.Context, r api.IdentityRequest) (api.Identity, bool, error) {
+func (f *memMachines) Identity(_ context.Context, r api.IdentityRequest, _ string) (api.Identity, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.m.Armed == nil || f.m.Armed.Plan.ID != r.Plan || f.m.Session != r.Session {
@@ -76,7 +79,7 @@ const canary = "CANARYCANARYCANARY"
 type brokenMachines struct{}
 
 func (brokenMachines) Seen(context.Context, fleet.Sighting) error { return io.ErrClosedPipe }
-func (brokenMachines) Boot(context.Context, api.Inventory) (fleet.Decision, error) {
+func (brokenMachines) Boot(context.Context, api.Inventory, string) (fleet.Decision, error) {
 	return fleet.Decision{}, io.ErrClosedPipe
 }
 
@@ -84,7 +87,7 @@ func (brokenMachines) Hello(context.Context, api.Hello, string) (api.Answer, err
 	return api.Answer{}, io.ErrClosedPipe
 }
 func (brokenMachines) Report(context.Context, api.Report, string) error { return io.ErrClosedPipe }
-func (brokenMachines) Identity(context.Context, api.IdentityRequest) (api.Identity, bool, error) {
+func (brokenMachines) Identity(context.Context, api.IdentityRequest, string) (api.Identity, bool, error) {
 	return api.Identity{}, false, io.ErrClosedPipe
 }
 

@@ -27,16 +27,18 @@ import (
 type Machines interface {
 	// Seen notes that the machine fetched something.
 	Seen(ctx context.Context, s fleet.Sighting) error
-	// Boot decides what the machine boots that who describes.
-	Boot(ctx context.Context, who api.Inventory) (fleet.Decision, error)
+	// Boot decides what the machine boots that who describes, and that asks from
+	// the IP address from.
+	Boot(ctx context.Context, who api.Inventory, from string) (fleet.Decision, error)
 	// Hello answers an agent that speaks from the IP address from, maybe after
 	// a while.
 	Hello(ctx context.Context, h api.Hello, from string) (api.Answer, error)
-	// Report takes events; a *fleet.SessionError refuses them for good.
+	// Report takes events; a *fleet.SessionError refuses them for good, a
+	// *fleet.EarlyError until its agent has said hello.
 	Report(ctx context.Context, r api.Report, from string) error
 	// Identity gives the agent that holds a plan what its clone is to be,
 	// false when that is nothing. Any other agent gets a *fleet.SessionError.
-	Identity(ctx context.Context, r api.IdentityRequest) (api.Identity, bool, error)
+	Identity(ctx context.Context, r api.IdentityRequest, from string) (api.Identity, bool, error)
 	// Beacon takes the call of a new system; false: nobody waits for it.
 	Beacon(ctx context.Context, token, from string) (bool, error)
 }

@@ -117,8 +117,8 @@ func (s *Store) aliasOps(id string, before, after []string) []clientv3.Op {
 
 // Join makes one record of two that turned out to be one machine: change
 // brings what is worth keeping of from into into, as for [Store.Update], and
-// from is deleted in the same transaction. The events of from are kept in
-// front of those of into. Either record missing is ErrNotFound.
+// marks from, in the same transaction. The events of from are kept in front of
+// those of into, too. Either record missing is ErrNotFound.
 func (s *Store) Join(ctx context.Context, into, from string, change func(into, from *api.Machine) ([]api.Event, error)) (api.Machine, error) {
 	for {
 		records, err := s.load(ctx, into, from)
@@ -140,7 +140,12 @@ func (s *Store) Join(ctx context.Context, into, from string, change func(into, f
 		if err != nil {
 			return api.Machine{}, err
 		}
-		ops := append(s.deleteOps(from, gone), past...)
+		whole, little, err := b.split()
+		if err != nil {
+			return api.Machine{}, err
+		}
+		ops := append(s.aliasOps(from, gone, s.aliasesOf(&b.Machine)), past...)
+		ops = append(ops, clientv3.OpPut(s.key("machine", from), whole), clientv3.OpPut(s.key("live", from), little))
 		done, _, err := s.commit(ctx, into, a, before, events, ops, s.same(from, b))
 		if err != nil {
 			return api.Machine{}, fmt.Errorf("joining %s with %s: %w", into, from, err)

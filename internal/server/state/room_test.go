@@ -54,7 +54,12 @@ func second(s *Store) *Store { return &Store{Client: s.Client, Prefix: s.Prefix,
 func testJoin(t *testing.T, s *Store) {
 	const into, from = "uuid/4c4c4544-0001", "52:54:00:00:07:01"
 	s = second(s)
-	s.Aliases = func(m *api.Machine) []string { return append([]string{"name/" + m.Spec.Name}, m.Spec.MACs...) }
+	s.Aliases = func(m *api.Machine) []string {
+		if m.Joined != "" {
+			return nil
+		}
+		return append([]string{"name/" + m.Spec.Name}, m.Spec.MACs...)
+	}
 	update(t, s, into, say("i1"))
 	update(t, s, from, func(m *api.Machine) ([]api.Event, error) {
 		m.Spec = api.Spec{Name: "old", MACs: []string{from, "52:54:00:00:07:02"}}
@@ -69,16 +74,16 @@ func testJoin(t *testing.T, s *Store) {
 	}
 	_, rev, _ := s.List(t.Context())
 	m, err := s.Join(t.Context(), into, from, func(into, from *api.Machine) ([]api.Event, error) {
-		into.Spec = from.Spec
+		into.Spec, from.Joined = from.Spec, into.ID
 		return []api.Event{{Message: "joined"}}, nil
 	})
 	if err != nil || m.ID != into || m.Spec.Name != "old" {
 		t.Fatalf("Join = %+v, %v; want %s named old", m, err, into)
 	}
-	if _, err := s.Get(t.Context(), from); !errors.Is(err, ErrNotFound) {
-		t.Errorf("Get(%s) after Join = %v; want ErrNotFound", from, err)
+	if m, err := s.Get(t.Context(), from); err != nil || m.Joined != into {
+		t.Errorf("Get(%s) after Join = %+v, %v; want it marked", from, m, err)
 	}
-	for _, label := range []string{"name/old", from, "52:54:00:00:07:02", into} {
+	for _, label := range []string{"name/old", "52:54:00:00:07:02", into} {
 		if got, err := s.Find(t.Context(), []string{label}); len(got) != 1 || got[0].ID != into || err != nil {
 			t.Errorf("Find(%s) = %v, %v; want %s", label, got, err, into)
 		}
@@ -99,7 +104,7 @@ func testJoin(t *testing.T, s *Store) {
 		}
 		return enough
 	})
-	if want := []string{"removed " + from, "event " + into, "machine " + into}; !slices.Equal(kinds, want) {
+	if want := []string{"event " + into, "machine " + from, "machine " + into}; !slices.Equal(kinds, want) {
 		t.Errorf("Watch saw %q; want %q", kinds, want)
 	}
 }

@@ -1,0 +1,118 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+)
+
+// newTicket makes a boot ticket: 26 characters, 130 random bits.
+func newTicket() string { return strings.ToLower(rand.Text()) }
+
+// locate finds the record of a machine by what it shows, tells the records
+// that it was mistaken for, and marks one that was made before the machine had
+// shown as much.
+func (s *Machines) locate(ctx context.Context, shown fleet.Shown) (fleet.Found, error) {
+	candidates, err := s.Store.Find(ctx, shown.Labels())
+	if err != nil {
+		return fleet.Found{}, err
+	}
+	return s.matched(ctx, candidates, shown)
+}
+
+func (s *Machines) matched(ctx context.Context, candidates []api.Machine, shown fleet.Shown) (fleet.Found, error) {
+	f, err := fleet.Match(candidates, shown)
+	for _, o := range f.Others {
+		s.tell(ctx, o)
+	}
+	if err != nil || f.From == "" {
+		return f, err
+	}
+	return f, s.join(ctx, f)
+}
+
+// join marks the record of f.From as one with f.ID.
+func (s *Machines) join(ctx context.Context, f fleet.Found) error {
+	_, err := s.Store.Join(ctx, f.ID, f.From, func(into, from *api.Machine) ([]api.Event, error) {
+		return fleet.Join(into, from, s.now())
+	})
+	if err != nil {
+		// Another server may have done it, and the next word tries again.
+		s.log().Warn("two records of one machine stay apart", "machine", f.ID, "other", f.From, "err", err)
+		return ctx.Err()
+	}
+	s.log().Info("two records are one machine", "machine", f.ID, "other", f.From)
+	return nil
+}
+
+// tell notes at a record that a machine was mistaken for it. That it could not
+// be is only worth a log line: what is decided does not rest on it.
+func (s *Machines) tell(ctx context.Context, o fleet.Other) {
+	_, err := s.change(ctx, o.ID, func(m *api.Machine) ([]api.Event, error) {
+		if m.State == "" { // forgotten in the meantime
+			return nil, errGone
+		}
+		return fleet.Mistaken(m, o, s.now()), nil
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log().Warn("a machine is not told what came in its place", "machine", o.ID, "why", o.Why, "err", err)
+	}
+}
+
+// locateAgent finds the record of a machine whose agent says hello. One with a
+// ticket belongs to the record whose boot script handed it out; a
+// *fleet.TicketError says that none did, with the record that the evidence leads
+// to. foreign are addresses that the inventory claims and that are another
+// record's.
+func (s *Machines) locateAgent(ctx context.Context, h *api.Hello) (f fleet.Found, foreign []string, err error) {
+	shown := fleet.ShownBy(&h.Inventory)
+	labels := shown.Labels()
+	if h.Ticket != "" {
+		labels = append(labels, fleet.TicketLabel(h.Ticket))
+	}
+	candidates, err := s.Store.Find(ctx, labels)
+	if err != nil {
+		return f, nil, err
+	}
+	holder := slices.IndexFunc(candidates, func(m api.Machine) bool { return fleet.HoldsTicket(&m, h.Ticket) })
+	if holder < 0 {
+		f, err = s.matched(ctx, candidates, shown)
+		if err == nil && h.Ticket != "" {
+			err = &fleet.TicketError{Why: "this server did not give it, or has forgotten it; restart the machine"}
+		}
+		return f, fleet.Foreign(candidates, f.ID, shown), err
+	}
+	m := candidates[holder]
+	f = fleet.Found{ID: m.ID, Known: true, From: fleet.SeenAs(candidates, &m, h.Inventory.MAC)}
+	if misfit := fleet.TicketFits(&m, h, s.now()); misfit != nil {
+		s.tell(ctx, fleet.Other{ID: m.ID, Why: misfit.Error()})
+		// The machine that came has a record of its own.
+		if f, err = s.matched(ctx, candidates, shown); err == nil {
+			err = misfit
+		}
+		return f, nil, err
+	}
+	if f.From != "" {
+		err = s.join(ctx, f)
+	}
+	return f, fleet.Foreign(candidates, m.ID, shown), err
+}
+
+// refuse notes at the record of a machine why its agent gets no plan.
+func (s *Machines) refuse(ctx context.Context, f fleet.Found, why error) (a api.Answer, m api.Machine, err error) {
+	m, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
+		a, events = fleet.Refused(m, why, s.now())
+		return events, nil
+	})
+	if _, full := errors.AsType[*strangerError](err); full {
+		a, _ = fleet.Refused(&m, why, s.now())
+		return a, m, nil
+	}
+	a.Name = m.Spec.Name
+	return a, m, err
+}

@@ -149,7 +149,7 @@ func (a *app) printImage(name string, im *golden.Image) {
 		line("root", "partition %d, %s, init %s", b.Root.Partition, b.Root.FileSystem, cmp.Or(b.Init, "not found"))
 	}
 	for _, d := range c.Decided {
-		line("decided", "%s by %s", d.What, d.By)
+		line("decided", "%s: %s", d.What, d.By)
 	}
 	for _, d := range c.Doubts {
 		line("doubt", "%s", d)

@@ -50,6 +50,7 @@ type imageAddOptions struct {
 	cmdline string
 	handoff string
 	initrds []string
+	entry   string
 	hash    string
 	level   string
 
@@ -75,6 +76,7 @@ func (a *app) imageAddCmd() *cobra.Command {
 	f.StringVar(&o.cmdline, "cmdline", "", "kernel command line, instead of the image's own")
 	f.StringVar(&o.handoff, "handoff", "", "how machines enter the system where nothing else says it, such as instant (default: auto)")
 	f.StringSliceVar(&o.initrds, "initrd", nil, "`path` in the image of an initrd for kexec; may be repeated")
+	f.StringVar(&o.entry, "entry", "", "`ID` or title in the image's boot menu, instead of its default; a>b is b in submenu a")
 	f.StringVar(&o.hash, "hash", pack.DefaultHash.String(), "hash of the chunks: sha256 or blake3")
 	f.StringVar(&o.level, "level", pack.Default.String(), "compression: fast, default or best")
 	f.BoolVar(&o.keepFree, "keep-free", false, "store the free blocks of file systems as they are, not as zeros")
@@ -210,7 +212,7 @@ func (a *app) spoolDir() string {
 
 // given reads what the flags supply.
 func (o imageAddOptions) given() (inspect.Given, error) {
-	g := inspect.Given{Root: o.root, Cmdline: o.cmdline, Handoff: o.handoff, Initrds: o.initrds}
+	g := inspect.Given{Root: o.root, Cmdline: o.cmdline, Handoff: o.handoff, Initrds: o.initrds, Entry: o.entry}
 	kernel, modules := o.kernel, o.modules
 	if kernel == "host" {
 		release, err := hostRelease()

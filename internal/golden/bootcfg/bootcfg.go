@@ -1,8 +1,9 @@
-// Package bootcfg finds out how an operating system boots by reading its boot loader's configuration.
+// Package bootcfg finds out how an operating system boots, by doing what its own boot loader would do with its
+// configuration.
 //
-// It reads GRUB's grub.cfg, Boot Loader Specification entries, systemd-boot, extlinux and fstab from an [io/fs] tree of
-// the image, executes nothing, and gives values. Paths in those values have the form of [io/fs]: "boot/vmlinuz-6.1" in
-// the tree that was given, whatever partition the configuration named it from.
+// It reads the file systems of an image: GRUB's scripts (by [grub]), systemd-boot's directories and unified kernel images,
+// extlinux, and fstab. Nothing of an image is run, and what it does not decide is a [golden.Doubt], never a guess in
+// silence.
 package bootcfg
 
 import (
@@ -14,11 +15,13 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden"
 )
 
 const (
 	maxConfig  = 1 << 20 // bytes of one configuration file
-	maxEntries = 1000    // entries in all
+	maxEntries = 1000    // entries of one boot loader
 	maxCmdline = 4096    // bytes; no architecture's COMMAND_LINE_SIZE is larger
 )
 
@@ -29,59 +32,98 @@ const (
 	SourceSystemdBoot = "systemd-boot"
 	SourceUKI         = "UKI"
 	SourceExtlinux    = "extlinux"
-	// The last two are guesses for an image without a boot loader: the newest kernel with the command line that the
-	// next update of the boot loader would take. The second has no root=.
+	// The last three are guesses for an image without a boot loader: the newest kernel with the command line that the
+	// next update of the boot loader would take. Only the first has a root=.
 	SourceKernelCmdline = "etc/kernel/cmdline"
 	SourceDefaultGRUB   = "etc/default/grub"
+	SourceNewest        = "the newest kernel"
 )
 
-// ErrNoEntry is wrapped when nothing tells how the tree boots.
-var ErrNoEntry = errors.New("no boot entry found")
+// SettleEntry is the flag that names the entry, instead of the boot loader's default.
+const SettleEntry = "--entry"
+
+// Disk is what a boot loader finds.
+type Disk struct {
+	Volumes  []Volume // in the order of the partition table
+	BootCode []byte   // the first 512 bytes; empty when nothing is known of them
+	// Root is the index of the volume with the system, and Tree the system with what it mounts.
+	Root int
+	Tree fs.FS
+}
+
+// Volume is a partition, or the whole disk.
+type Volume struct {
+	Number      int    // of the partition; 0 is the whole disk
+	GPT         bool   // the partition is one of a GPT
+	Type        string // of the partition: a GUID, or 0xNN
+	Kind        string // of the file system, as blkid names it
+	UUID, Label string
+	FS          fs.FS // nil when it cannot be read
+	// Mount is where the system has the volume, as io/fs writes paths: "." is the root; empty means nowhere.
+	Mount string
+}
+
+func (v *Volume) place(name string) string {
+	if v.Mount != "" {
+		return path.Join("/", v.Mount, name)
+	}
+	return fmt.Sprintf("%s on partition %d", path.Join("/", name), v.Number)
+}
 
 // Entry is one way to boot.
 type Entry struct {
-	Title   string
-	ID      string
-	Kernel  string   // for a UKI the whole PE file; [UKISection] gives the kernel in it
-	Initrds []string // in the order of the boot loader
+	Title string
+	ID    string
+	// Kernel is the path in the system, such as "boot/vmlinuz-6.1"; empty when the volume that it lies on is not mounted
+	// there. For a UKI it is the whole PE file; [UKISection] gives the kernel in it.
+	Kernel  string
+	Initrds []string // in the order of the boot loader; paths as of Kernel
 	Cmdline string   // without BOOT_IMAGE= and initrd=, which the boot loader adds
 	Source  string   // one of the Source constants
-	Default bool     // what the boot loader takes when nobody chooses; at most one entry
-	Rescue  bool     // single user, recovery, rescue image
+
+	volume *Volume
+	file   string // of the kernel, on volume
+	loose  []string
 }
 
-// Find reads every configuration it knows in fsys, which has the separate /boot and the EFI system partition, if there
-// are any, in their places. The default comes first, guesses last. An entry whose kernel is not in the tree, or whose
-// command line no kernel would take, is left out; if none remains, the error says why.
-func Find(fsys fs.FS) ([]Entry, error) {
-	f := &finder{fsys: fsys}
-	f.grub()
-	f.loader()
-	f.uki()
-	f.extlinux()
-	f.guess()
-	if len(f.entries) == 0 {
-		return nil, errors.Join(append([]error{ErrNoEntry}, f.problems...)...)
-	}
-	first := slices.IndexFunc(f.entries, func(e Entry) bool { return e.Default })
-	if first < 0 {
-		first = max(0, slices.IndexFunc(f.entries, func(e Entry) bool { return !e.Rescue }))
-	}
-	chosen := f.entries[first]
-	chosen.Default = true
-	rest := slices.Delete(f.entries, first, first+1)
-	for i := range rest {
-		rest[i].Default = false
-	}
-	return append([]Entry{chosen}, rest...), nil
+// Open opens the kernel's file, wherever it lies.
+func (e *Entry) Open() (fs.File, error) { return e.volume.FS.Open(e.file) }
+
+// File is the path of the kernel's file on its volume.
+func (e *Entry) File() string { return e.file }
+
+// Place names the kernel's file for an operator.
+func (e *Entry) Place() string { return e.volume.place(e.file) }
+
+// Found is what is known of the way in which an image boots.
+type Found struct {
+	Entry   *Entry // nil when the boot loader would start no Linux that can be read
+	Doubts  []golden.Doubt
+	Decided []golden.Decision
+	// Why tells why there is no entry, where that is no doubt.
+	Why error
 }
 
-// finder collects entries, and the reasons for what it left out.
+// ErrNoEntry is wrapped when nothing tells how the image boots.
+var ErrNoEntry = errors.New("no boot entry found")
+
+// Find says what the image's own boot loader would start. want, if it is not empty, names the entry that is taken instead
+// of its default, as that boot loader would have it.
+func Find(d *Disk, want string) *Found {
+	f := &finder{disk: d, want: want}
+	outcome := f.choose()
+	found := &Found{Entry: outcome.entry, Doubts: outcome.doubts, Decided: outcome.decided}
+	if outcome.entry == nil && len(outcome.doubts) == 0 {
+		found.Why = errors.Join(append([]error{ErrNoEntry}, f.problems...)...)
+	}
+	return found
+}
+
+// finder collects the reasons for what it left out.
 type finder struct {
-	fsys     fs.FS
-	entries  []Entry
+	disk     *Disk
+	want     string
 	problems []error
-	blsDirs  []string // directories of BLS entries that GRUB has shown already
 }
 
 // problem keeps why something was left out; the first few are enough for a message.
@@ -91,93 +133,134 @@ func (f *finder) problem(err error) {
 	}
 }
 
-// add checks entries of one configuration and takes the good ones. The paths in them are as the file has them; bases
-// are the directories of the tree that they may be relative to.
-func (f *finder) add(file string, entries []Entry, bases ...string) {
-	for _, e := range entries {
-		if len(f.entries) >= maxEntries {
-			return
-		}
-		if err := f.complete(&e, bases); err != nil {
-			f.problem(fmt.Errorf("%s: entry %q: %w", file, cmp.Or(e.Title, e.ID), err))
-			continue
-		}
-		f.entries = append(f.entries, e)
-	}
+// outcome is what one boot loader would do.
+type outcome struct {
+	loader  string // its name
+	entry   *Entry // nil: no Linux
+	instead string // what is started when it is no Linux
+	doubts  []golden.Doubt
+	decided []golden.Decision
 }
 
-func (f *finder) complete(e *Entry, bases []string) error {
-	kernel, err := f.resolve(e.Kernel, bases)
+func (o *outcome) decide(what, format string, args ...any) {
+	o.decided = append(o.decided, golden.Decision{What: what, By: short(fmt.Sprintf(format, args...))})
+}
+
+// text is the outcome as an alternative has it.
+func (o *outcome) text() string {
+	if o.entry == nil {
+		return cmp.Or(o.instead, "nothing")
+	}
+	return short(o.entry.Place() + " " + o.entry.Cmdline)
+}
+
+func (o *outcome) same(p *outcome) bool {
+	if o.entry == nil || p.entry == nil {
+		return o.entry == nil && p.entry == nil && o.instead == p.instead
+	}
+	return o.entry.volume == p.entry.volume && o.entry.file == p.entry.file && o.entry.Cmdline == p.entry.Cmdline &&
+		slices.Equal(o.entry.Initrds, p.entry.Initrds)
+}
+
+// nothing says that a boot loader would start no Linux, and why.
+func (o *outcome) nothing(why string, alternatives ...string) {
+	o.instead = short(why)
+	o.doubts = append(o.doubts, golden.Doubt{
+		About: "the default entry", Why: o.loader + " would start " + o.instead + ", so no kernel is taken",
+		Alternatives: alternatives, Settle: SettleEntry,
+	})
+}
+
+// complete turns an entry's paths into those of the system and checks its command line.
+func (f *finder) complete(e *Entry) error {
+	cmdline, err := cleanCmdline(e.Cmdline)
 	if err != nil {
-		return fmt.Errorf("kernel: %w", err)
-	}
-	e.Kernel = kernel
-	initrds := make([]string, 0, len(e.Initrds))
-	for _, name := range e.Initrds {
-		found, err := f.resolve(name, bases)
-		if err != nil {
-			return fmt.Errorf("initrd: %w", err)
-		}
-		initrds = append(initrds, found)
-	}
-	e.Initrds = initrds
-	if e.Cmdline, err = cleanCmdline(e.Cmdline); err != nil {
 		return err
 	}
+	e.Cmdline = cmdline
+	e.Kernel = f.inSystem(e.volume, e.file)
 	e.Title, e.ID = printable(e.Title), printable(e.ID)
-	words := strings.ToLower(e.Title + " " + e.ID + " " + path.Base(e.Kernel))
-	e.Rescue = strings.Contains(words, "rescue") || strings.Contains(words, "recovery") ||
-		slices.Contains(strings.Fields(e.Cmdline), "single")
+	e.Initrds = []string{}
+	for _, name := range e.loose {
+		if p := f.inSystem(e.volume, name); p != "" {
+			e.Initrds = append(e.Initrds, p)
+		}
+	}
 	return nil
 }
 
-// resolve finds the file that a boot loader calls name. It knows its own partition only, and cannot say where that is
-// mounted, so the bases are tried in order.
-func (f *finder) resolve(name string, bases []string) (string, error) {
-	if strings.HasPrefix(name, "(") { // (hd0,gpt2)/vmlinuz, ($root)/vmlinuz
-		_, name, _ = strings.Cut(name, ")")
+// inSystem is the path of a volume's file in the system; empty when it is not there, or another mount hides it.
+func (f *finder) inSystem(v *Volume, name string) string {
+	if v.Mount == "" {
+		return ""
 	}
-	if name == "" {
-		return "", errors.New("none named")
+	p := path.Join(v.Mount, name)
+	here, err := fs.Stat(v.FS, name)
+	there, err2 := fs.Stat(f.disk.Tree, p)
+	if err != nil || err2 != nil || here.Size() != there.Size() || !here.ModTime().Equal(there.ModTime()) {
+		return ""
 	}
-	for _, base := range bases {
-		candidate := strings.TrimPrefix(path.Join("/", base, path.Clean("/"+name)), "/")
-		if !fs.ValidPath(candidate) {
-			continue
-		}
-		if info, err := fs.Stat(f.fsys, candidate); err == nil && info.Mode().IsRegular() {
-			return candidate, nil
-		}
-	}
-	return "", fmt.Errorf("%q: %w", name, fs.ErrNotExist)
+	return p
 }
 
-// read reads a configuration file; one that is absent is none.
-func (f *finder) read(name string) ([]byte, bool) {
-	file, err := f.fsys.Open(name)
+// read reads a configuration file of a volume; one that is absent is none.
+func (f *finder) read(v *Volume, name string) (string, bool) {
+	data, err := readFile(v.FS, name)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			f.problem(err)
+			f.problem(fmt.Errorf("read %s: %w", v.place(name), err))
 		}
-		return nil, false
+		return "", false
+	}
+	return string(data), true
+}
+
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	file, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
-	switch {
-	case err != nil:
-		f.problem(fmt.Errorf("read %s: %w", name, err))
-		return nil, false
-	case len(data) > maxConfig:
-		f.problem(fmt.Errorf("read %s: larger than %d bytes", name, maxConfig))
-		return nil, false
+	if err == nil && len(data) > maxConfig {
+		err = fmt.Errorf("larger than %d bytes", maxConfig)
 	}
-	return data, true
+	return data, err
+}
+
+// isFile reports whether a volume has a regular file of that name.
+func (v *Volume) isFile(name string) bool {
+	if v.FS == nil || !fs.ValidPath(name) {
+		return false
+	}
+	info, err := fs.Stat(v.FS, name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// list are the files of a directory whose names end in suffix, in whatever case, with their paths.
+func (v *Volume) list(dir, suffix string) []string {
+	entries, err := fs.ReadDir(v.FS, dir)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		if n := e.Name(); len(n) > len(suffix) && strings.EqualFold(n[len(n)-len(suffix):], suffix) && len(names) < maxEntries {
+			names = append(names, path.Join(dir, n))
+		}
+	}
+	return names
+}
+
+// onVolume is a path of a configuration as io/fs has it: absolute, and with the separators of firmware turned.
+func onVolume(name string) string {
+	return cmp.Or(strings.TrimPrefix(path.Clean("/"+strings.ReplaceAll(name, `\`, "/")), "/"), ".")
 }
 
 // cleanCmdline drops what the boot loader itself puts on the command line, and refuses what no kernel takes.
 func cleanCmdline(s string) (string, error) {
 	var words []string
-	for _, w := range strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == '\t' }) {
+	for _, w := range cutWords(s) {
 		if !strings.HasPrefix(w, "BOOT_IMAGE=") && !strings.HasPrefix(w, "initrd=") {
 			words = append(words, w)
 		}
@@ -194,16 +277,43 @@ func cleanCmdline(s string) (string, error) {
 	return s, nil
 }
 
+// cutWords cuts a command line at blanks, but not within double quotes (lib/cmdline.c of the kernel).
+func cutWords(s string) []string {
+	var words []string
+	quoted, start := false, -1
+	for i := 0; i <= len(s); i++ {
+		if i == len(s) || !quoted && strings.IndexByte(" \t\n", s[i]) >= 0 {
+			if start >= 0 {
+				words, start = append(words, s[start:i]), -1
+			}
+			continue
+		}
+		if s[i] == '"' && (i == 0 || s[i-1] != '\\') {
+			quoted = !quoted
+		}
+		if start < 0 {
+			start = i
+		}
+	}
+	return words
+}
+
 // printable keeps titles fit for a terminal.
 func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
+	return short(strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return -1
 		}
 		return r
-	}, strings.ToValidUTF8(s, ""))
+	}, strings.ToValidUTF8(s, "")))
+}
+
+// short keeps what an image says within a line or two.
+func short(s string) string {
 	if len(s) > 256 {
-		s = strings.ToValidUTF8(s[:256], "")
+		s = strings.ToValidUTF8(s[:253], "") + "..."
 	}
 	return s
 }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -117,53 +116,46 @@ func peFile(sections ...string) []byte {
 	return b
 }
 
-// TestUKI takes the command line out of a unified kernel image, and leaves one without a kernel alone.
-func TestUKI(t *testing.T) {
-	got, err := bootcfg.Find(fstest.MapFS{
-		"efi/EFI/Linux/os-6.8.efi":  {Data: peFile(".linux", "k", ".cmdline", "root=LABEL=old\n")},
-		"efi/EFI/Linux/os-6.10.efi": {Data: peFile(".linux", "k", ".cmdline", "root=LABEL=new\x00")},
-		"efi/EFI/Linux/shell.efi":   {Data: peFile(".text", "x")},
-	})
-	want := []bootcfg.Entry{
-		{Title: "os-6.10", ID: "os-6.10", Kernel: "efi/EFI/Linux/os-6.10.efi", Initrds: []string{}, Cmdline: "root=LABEL=new", Source: bootcfg.SourceUKI, Default: true},
-		{Title: "os-6.8", ID: "os-6.8", Kernel: "efi/EFI/Linux/os-6.8.efi", Initrds: []string{}, Cmdline: "root=LABEL=old", Source: bootcfg.SourceUKI},
-	}
-	if diff := cmp.Diff(want, got); diff != "" || err != nil {
-		t.Errorf("Find() = %v (-want +got):\n%s", err, diff)
-	}
-}
-
 // fuzzConfig runs Find on one configuration file beside a kernel, and checks what every entry promises.
 func fuzzConfig(f *testing.F, name string, seeds ...string) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		start := time.Now()
-		entries, err := bootcfg.Find(fstest.MapFS{
-			"boot/vmlinuz-6.1.0-18-amd64": {}, "boot/initrd.img-6.1.0-18-amd64": {}, "boot/k": {}, name: {Data: data},
-		})
-		if d := time.Since(start); d > 10*time.Second {
-			t.Fatalf("Find() took %v", d)
+		tree := fstest.MapFS{
+			"boot/vmlinuz-6.1.0-18-amd64": {}, "boot/initrd.img-6.1.0-18-amd64": {}, "boot/k": {}, "efi/k": {}, "efi/a.efi": {Data: peFile(".linux", "k")},
+			"efi/loader/entries/b.conf": {Data: []byte("linux /k\n")}, "boot/grub2/grub.cfg": {Data: []byte("blscfg\n")}, name: {Data: data},
 		}
-		if err == nil && (len(entries) == 0 || !entries[0].Default) {
-			t.Fatalf("Find() = %v; want a default first", entries)
+		mounts := []string{}
+		if strings.HasPrefix(name, "efi/") {
+			mounts = []string{"efi:esp"}
 		}
-		for i, e := range entries {
-			if e.Default != (i == 0) || e.Kernel == "" || len(e.Cmdline) > 4096 || strings.ContainsAny(e.Cmdline, "\x00\n\r\x1b") {
-				t.Fatalf("entry %d = %+v", i, e)
-			}
+		found := bootcfg.Find(mounted(t, tree, mounts...), "")
+		e := found.Entry
+		if e == nil && found.Why == nil && len(found.Doubts) == 0 {
+			t.Fatal("Find() neither found anything nor says why")
+		}
+		if e != nil && (e.Kernel == "" || len(e.Cmdline) > 4096 || strings.ContainsAny(e.Cmdline, "\x00\n\r\x1b") || len(found.Decided) == 0) {
+			t.Fatalf("Find() = %+v, %v", e, found.Decided)
 		}
 	})
 }
 
 func FuzzGrub(f *testing.F) {
-	fuzzConfig(f, "boot/grub/grub.cfg", debian("0", "/boot"), fedoraGrub,
-		"menuentry a --id b { linux /k $x \"a b\" 'c' \\\n d\n}", "if [ -z \"$a\" ]; then submenu x { menuentry y { linux k; } } fi")
+	fuzzConfig(f, "boot/grub/grub.cfg", grubCfg("0", "6.1.0-18-amd64"),
+		"menuentry a --id b { linux /boot/k $x \"a b\" 'c' \\\n d\n}", "if [ -z \"$a\" ]; then submenu x { menuentry y { linux k; } } fi")
 }
 
 func FuzzBLS(f *testing.F) {
-	fuzzConfig(f, "boot/loader/entries/a+3-1.conf", "title a\nlinux /k\noptions a b\nsort-key x\nversion 1~2\n")
+	fuzzConfig(f, "boot/loader/entries/a+3-1.conf", "title a\nlinux /boot/k\noptions a b\nsort-key x\nversion 1~2\n")
+}
+
+func FuzzType1(f *testing.F) {
+	fuzzConfig(f, "efi/loader/entries/a+3-1.conf", "title a\nlinux /k\noptions a b\nsort-key x\nversion 1~2\n", "uki \\a.efi\nprofile 1\n", "efi /k\noptions initrd=\\k\n")
+}
+
+func FuzzLoaderConf(f *testing.F) {
+	fuzzConfig(f, "efi/loader/loader.conf", "default b*\n", "default @saved\npreferred [a-c].conf # x\n", "timeout 3\ndefault \"B.conf\"\r\n")
 }
 
 func FuzzExtlinux(f *testing.F) {
@@ -171,7 +163,8 @@ func FuzzExtlinux(f *testing.F) {
 }
 
 func FuzzUKI(f *testing.F) {
-	fuzzConfig(f, "efi/EFI/Linux/a.efi", string(peFile(".linux", "k", ".cmdline", "ro")))
+	fuzzConfig(f, "efi/EFI/Linux/a.efi", string(peFile(".linux", "k", ".cmdline", "ro")),
+		string(peFile(".linux", "k", ".osrel", "ID=x\nVERSION=1\n", ".profile", "ID=main\n", ".profile", "ID=b\nTITLE=B\n", ".cmdline", "b")))
 }
 
 func FuzzFstab(f *testing.F) {

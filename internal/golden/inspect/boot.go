@@ -2,40 +2,110 @@ package inspect
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 
+	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
 	"github.com/gild-dev/gild/internal/golden/fsread"
 )
 
-// entry decides how the image boots by itself: its boot loader's default.
-func (l *look) entry(tree fs.FS, root volume) bootcfg.Entry {
-	var entry bootcfg.Entry
-	entries, err := bootcfg.Find(tree)
-	if err != nil {
-		if l.given.Kernel == nil {
-			l.note("--kernel", "no kernel was found, so the image is written as it is and handed off by a reboot: %v", err)
+// entry decides how the image boots by itself: what its boot loader would start. It is nil when that is no Linux, or cannot
+// be told.
+func (l *look) entry(tree fs.FS, root volume) (*bootcfg.Entry, *golden.Boot) {
+	found := bootcfg.Find(l.bootDisk(tree, root), l.given.Entry)
+	for _, d := range found.Doubts {
+		if !l.settled(d.Settle) {
+			l.doubt(d)
 		}
-	} else {
-		entry = absolute(entries[0])
+	}
+	l.found.Decided = append(l.found.Decided, found.Decided...)
+	boot := &golden.Boot{}
+	if e := found.Entry; e != nil {
+		boot.Cmdline, boot.CmdlineFrom, boot.Initrds = e.Cmdline, e.Source, absolute(e.Initrds)
+	} else if l.given.Kernel == nil && found.Why != nil {
+		l.note("--kernel", "no kernel was found, so the image is written as it is and handed off by a reboot: %v", found.Why)
 	}
 	if len(l.given.Initrds) > 0 {
-		entry.Initrds = l.givenInitrds(tree)
+		boot.Initrds = l.givenInitrds(tree)
 	}
+	l.cmdline(boot, root, found.Entry)
+	return found.Entry, boot
+}
+
+// settled reports whether the operator has given the flag that settles a doubt.
+func (l *look) settled(flag string) bool {
+	switch flag {
+	case bootcfg.SettleEntry:
+		return l.given.Kernel != nil && l.given.Cmdline != ""
+	case "--cmdline":
+		return l.given.Cmdline != ""
+	case "--initrd":
+		return len(l.given.Initrds) > 0
+	}
+	return false
+}
+
+// cmdline completes the command line: with that of the operator, or with root= where the image's own initrd, which a
+// kexec starts, would have nothing to find the root by.
+func (l *look) cmdline(boot *golden.Boot, root volume, entry *bootcfg.Entry) {
+	_, hasRoot := argument(boot.Cmdline, "root")
 	switch {
 	case l.given.Cmdline != "":
-		entry.Cmdline, entry.Source = l.given.Cmdline, "--cmdline"
-	case entry.Cmdline == "" && root.uuid != "":
-		entry.Cmdline, entry.Source = "root=UUID="+root.uuid+" ro", "the root file system"
-		if entry.Kernel != "" || l.given.Kernel != nil {
-			l.note("--cmdline", "no kernel command line was found, %q is taken", entry.Cmdline)
+		boot.Cmdline, boot.CmdlineFrom = l.given.Cmdline, "--cmdline"
+		return
+	case root.uuid == "":
+	case boot.Cmdline == "":
+		boot.Cmdline, boot.CmdlineFrom = "root=UUID="+root.uuid+" ro", "the root file system"
+		if entry != nil || l.given.Kernel != nil {
+			l.note("--cmdline", "no kernel command line was found, %q is taken", boot.Cmdline)
+		}
+	case !hasRoot && (boot.CmdlineFrom == bootcfg.SourceDefaultGRUB || boot.CmdlineFrom == bootcfg.SourceNewest):
+		boot.Cmdline = "root=UUID=" + root.uuid + " ro " + boot.Cmdline
+	}
+	l.rootAgrees(boot.Cmdline, root)
+}
+
+// rootAgrees says when the command line names a partition of the image that is not the one with the system.
+func (l *look) rootAgrees(cmdline string, root volume) {
+	spec, ok := argument(cmdline, "root")
+	if !ok || root.is(spec) {
+		return
+	}
+	for _, v := range l.volumes {
+		if v.is(spec) {
+			l.doubt(golden.Doubt{
+				About: "the root", Settle: "--root", Alternatives: []string{place(v.number)},
+				Why: fmt.Sprintf("the command line has root=%.80s, and the system was found on %s", spec, place(root.number)),
+			})
+			return
 		}
 	}
-	return entry
+}
+
+// bootDisk is the disk as a boot loader sees it.
+func (l *look) bootDisk(tree fs.FS, root volume) *bootcfg.Disk {
+	d := &bootcfg.Disk{Tree: tree, BootCode: make([]byte, 512)}
+	if _, err := l.disk.ReadAt(d.BootCode, 0); err != nil {
+		d.BootCode = nil
+	}
+	for i, v := range l.volumes {
+		b := bootcfg.Volume{Number: v.number, GPT: l.found.Disk.Scheme == string(partition.GPT), Kind: v.kind, UUID: v.uuid, Label: v.label, Mount: l.mounts[v.number]}
+		if v.fs != nil {
+			b.FS = v.fs
+		}
+		if i < len(l.found.Disk.Partitions) {
+			b.Type = l.found.Disk.Partitions[i].Type
+		}
+		if v.number == root.number {
+			d.Root = i
+		}
+		d.Volumes = append(d.Volumes, b)
+	}
+	return d
 }
 
 // givenInitrds checks what the operator named; what an entry names is there, or
@@ -52,22 +122,31 @@ func (l *look) givenInitrds(tree fs.FS) []string {
 	return initrds
 }
 
-// absolute writes the paths of an entry as the running system has them.
-func absolute(e bootcfg.Entry) bootcfg.Entry {
-	e.Kernel = "/" + e.Kernel
-	e.Initrds = slices.Clone(e.Initrds)
-	for i := range e.Initrds {
-		e.Initrds[i] = "/" + e.Initrds[i]
+// absolute writes paths as the running system has them.
+func absolute(names []string) []string {
+	list := make([]string, 0, len(names))
+	for _, n := range names {
+		list = append(list, "/"+n)
 	}
-	return e
+	return list
 }
 
 // readKernel reads the kernel of an entry; in a unified kernel image it is a
 // section of the file.
-func readKernel(tree fs.FS, e bootcfg.Entry) ([]byte, error) {
-	p, err := readFile(tree, e.Kernel, golden.MaxKernelSize)
-	if err != nil || e.Source != bootcfg.SourceUKI {
-		return p, err
+func readKernel(e *bootcfg.Entry) ([]byte, error) {
+	f, err := e.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	p, err := io.ReadAll(io.LimitReader(f, golden.MaxKernelSize+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(p) > golden.MaxKernelSize:
+		return nil, fsread.ErrTooLarge
+	case e.Source != bootcfg.SourceUKI:
+		return p, nil
 	}
 	section, err := bootcfg.UKISection(bytes.NewReader(p), ".linux")
 	if err != nil {

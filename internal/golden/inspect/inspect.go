@@ -26,6 +26,7 @@ type Given struct {
 	Kernel  []byte   // a kernel from elsewhere
 	Modules fs.FS    // a root that holds lib/modules/RELEASE for that kernel
 	Initrds []string // paths in the image, for kexec
+	Entry   string   // of the boot loader's menu, instead of its default
 }
 
 // Finding is what an image turned out to hold.
@@ -73,8 +74,9 @@ type look struct {
 	given   Given
 	found   *Finding
 	volumes []volume
-	broken  bool  // the partition table cannot be read
-	refused error // the first thing given that cannot be used
+	mounts  map[int]string // of volumes by their numbers, where the root has them
+	broken  bool           // the partition table cannot be read
+	refused error          // the first thing given that cannot be used
 }
 
 // refuse notes that the value of a flag cannot be used. An operator who names
@@ -143,8 +145,8 @@ func (l *look) enter() {
 		return
 	}
 	tree := l.join(root)
-	entry := l.entry(tree, root)
-	kernel, boot := l.kernel(tree, entry)
+	entry, boot := l.entry(tree, root)
+	kernel, boot := l.kernel(tree, entry, boot)
 	if boot == nil {
 		return
 	}

@@ -17,23 +17,26 @@ import (
 
 // kernel reads the kernel that the entry names, or takes the given one. It
 // comes back as firmware can start it.
-func (l *look) kernel(tree fs.FS, entry bootcfg.Entry) ([]byte, *golden.Boot) {
-	boot := &golden.Boot{Cmdline: entry.Cmdline, CmdlineFrom: entry.Source, Initrds: entry.Initrds}
-	kernel := l.given.Kernel
+func (l *look) kernel(tree fs.FS, entry *bootcfg.Entry, boot *golden.Boot) ([]byte, *golden.Boot) {
+	kernel, name := l.given.Kernel, ""
 	if kernel == nil {
-		if entry.Kernel == "" {
-			return nil, nil // entry has said so
+		if entry == nil {
+			return nil, nil // l.entry has said so
 		}
 		var err error
-		if kernel, err = readKernel(tree, entry); err != nil {
-			l.note("--kernel", "the kernel %s, named by %s, cannot be read: %v", entry.Kernel, entry.Source, err)
+		if kernel, err = readKernel(entry); err != nil {
+			l.note("--kernel", "the kernel %s, named by %s, cannot be read: %v", entry.Place(), entry.Source, err)
 			return nil, nil
 		}
-		boot.Kernel = entry.Kernel
+		if name = entry.File(); entry.Kernel == "" {
+			l.note("", "the kernel %s lies where the system does not mount it, so it cannot be started by kexec", entry.Place())
+		} else {
+			boot.Kernel = "/" + entry.Kernel
+		}
 	}
 	release, arch, err := bootcfg.KernelRelease(bytes.NewReader(kernel))
 	if err == nil && release == "" {
-		release, err = releaseByName(tree, entry.Kernel)
+		release, err = releaseByName(tree, name)
 	}
 	if err == nil {
 		kernel, err = bootcfg.UnpackImage(kernel)

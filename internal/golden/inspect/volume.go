@@ -221,19 +221,21 @@ func (l *look) noRoot() {
 
 // firstCmdline returns the command line that the system on v would boot with.
 func (l *look) firstCmdline(v volume) string {
-	entries, err := bootcfg.Find(l.join(v))
-	if err != nil {
-		return ""
+	tree := l.join(v)
+	if found := bootcfg.Find(l.bootDisk(tree, v), l.given.Entry); found.Entry != nil {
+		return found.Entry.Cmdline
 	}
-	return entries[0].Cmdline
+	return ""
 }
 
 // join puts the volumes where the root's fstab has them: boot configuration
 // often lies on a separate /boot or on the EFI system partition.
 func (l *look) join(root volume) fs.FS {
+	l.mounts = map[int]string{}
 	if root.fs == nil {
 		return emptyFS{}
 	}
+	l.mounts[root.number] = "."
 	tree := fsread.NewTree(root.fs)
 	mounts, odd := bootcfg.Fstab(readOptional(root.fs, "etc/fstab"))
 	for _, err := range odd {
@@ -251,7 +253,9 @@ func (l *look) join(root volume) fs.FS {
 			joined[v.number] = true
 			if err := tree.Mount(fsread.Rel(m.File), v.fs); err != nil {
 				l.note("", "%s of fstab cannot be joined: %v", m.File, err)
+				continue
 			}
+			l.mounts[v.number] = fsread.Rel(m.File)
 		}
 	}
 	l.discover(tree, joined)
@@ -279,6 +283,7 @@ func (l *look) discover(tree *fsread.Tree, joined map[int]bool) {
 				continue
 			}
 			if err := tree.Mount(dir, v.fs); err == nil {
+				l.mounts[v.number] = dir
 				break
 			}
 		}

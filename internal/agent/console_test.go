@@ -38,7 +38,7 @@ func TestConsoleNeverBlocks(t *testing.T) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("a console that does not take anything holds up the boot")
 	}
 }

@@ -48,7 +48,7 @@ func TestLostPlanEndsTheFlash(t *testing.T) {
 	}
 	r, screen, _ := testRunner(t)
 	a := &Agent{runner: r, client: c}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	go a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
 		return a.send(ctx, "m", plan, events)

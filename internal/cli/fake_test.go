@@ -343,7 +343,7 @@ func (b *background) wait(t *testing.T) int {
 	select {
 	case code := <-b.code:
 		return code
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("the command does not end\n%s\n%s", b.stdout.String(), b.stderr.String())
 		return 0
 	}

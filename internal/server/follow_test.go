@@ -42,7 +42,7 @@ func TestEventStream(t *testing.T) {
 				if c.Kind != want {
 					t.Fatalf("change %+v; want %s", c, want)
 				}
-			case <-time.After(30 * time.Second):
+			case <-time.After(2 * time.Minute):
 				t.Fatalf("no change; want %s", want)
 			}
 		}

@@ -355,7 +355,7 @@ func FuzzChange(f *testing.F) {
 			id = "0011-AAFF"
 		}
 		edits, err := Change(kind, disk, int64(len(disk)), id)
-		if took := time.Since(start); took > 2*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("Change() took %v", took)
 		}
 		if err != nil {

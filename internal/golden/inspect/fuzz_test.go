@@ -67,7 +67,7 @@ func FuzzLook(f *testing.F) {
 			t.Fatalf("Look with nothing given: %v", err)
 		}
 		// Milliseconds as a rule; the bound leaves room for a busy machine.
-		if took := time.Since(begin); took > 5*time.Second {
+		if took := time.Since(begin); took > 30*time.Second {
 			t.Errorf("Look took %v", took)
 		}
 		if m.read > 64*int64(len(image)) {

@@ -118,7 +118,7 @@ func within[T any](t *testing.T, f func() (T, error)) (T, error) {
 	select {
 	case r := <-done:
 		return r.v, r.err
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("hangs")
 	}
 	panic("not reached")

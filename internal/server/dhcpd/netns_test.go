@@ -60,7 +60,7 @@ func (l lab) run(t *testing.T, name string, args ...string) (string, error) {
 	if _, err := exec.LookPath(name); err != nil {
 		t.Skip(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", l.Client, name}, args...)...).CombinedOutput()
 	return string(out), err
@@ -116,11 +116,11 @@ func TestDhclient(t *testing.T) {
 	hook, saved := script(t)
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "conf")
-	if err := os.WriteFile(conf, []byte("timeout 20;\n"), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte("timeout 100;\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"-4", "-1", "-d", "-sf", hook, "-cf", conf, "-lf", filepath.Join(dir, "leases"), "-pf", filepath.Join(dir, "pid"), "c0"}
-	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if _, err := exec.LookPath("dhclient"); err != nil {
 		t.Skip(err)

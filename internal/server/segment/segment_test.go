@@ -125,7 +125,7 @@ func start(t *testing.T, l netlab.Lab, mode string) *running {
 // says waits for a line that holds a text.
 func (r *running) says(text string) {
 	r.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		r.mu.Lock()
 		more := r.more

@@ -224,7 +224,7 @@ func (b *booter) boot(ctx context.Context, way bootWay) (s sample, err error) {
 	}
 	began := time.Now()
 	m, err := vm.Start(ctx, vm.Config{
-		Accel: b.accel, Memory: bootMemory, CPUs: 2,
+		Accel: b.accel, AllInstructions: true, Memory: bootMemory, CPUs: 2,
 		Disks:  []vm.Disk{{Path: disk, Serial: "gild-bench"}},
 		NICs:   []vm.NIC{{MAC: mac, Tap: "boot0"}},
 		Kernel: b.kernel, Initrd: b.initrds[way.flash != nil], Cmdline: cmdline,

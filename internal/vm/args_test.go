@@ -41,7 +41,7 @@ func TestArgs(t *testing.T) {
 		}},
 		{
 			name: "uefi",
-			cfg:  Config{Firmware: UEFI, Kernel: "/vmlinuz", Initrd: "/initrd", Cmdline: "console=ttyS0 a=b,c"},
+			cfg:  Config{Firmware: UEFI, AllInstructions: true, Kernel: "/vmlinuz", Initrd: "/initrd", Cmdline: "console=ttyS0 a=b,c"},
 			fw:   firmwareFiles{code: "/code.fd", vars: "/vars.fd"},
 		},
 	}

@@ -41,16 +41,24 @@ const (
 	SCSI   Bus = "scsi"
 )
 
+// Steady is for the command line of a Linux kernel that may run without acceleration (kernel-parameters.txt). Its clock
+// interrupts come when the host has time: on a busy one the kernel would take them for broken at its start, and panic.
+// It would also not trust the time stamps of two processors, and ask a device for the time instead, at each look.
+const Steady = "no_timer_check tsc=reliable"
+
 // Config describes a machine. The zero value of every field is usable.
 type Config struct {
-	Binary   string   // QEMU program; "" means qemu-system-x86_64 in PATH
-	Accel    Accel    // "" means TCG, which runs everywhere
-	Memory   int      // MiB; 0 means 1024
-	CPUs     int      // 0 means 2
-	Firmware Firmware // "" means BIOS
-	Vars     string   // UEFI variable store, created when absent; "" means one that ends with the machine
-	Disks    []Disk   // disk0, disk1, ... in BootOrder
-	NICs     []NIC    // nic0, nic1, ... in BootOrder
+	Binary string // QEMU program; "" means qemu-system-x86_64 in PATH
+	Accel  Accel  // "" means TCG, which runs everywhere
+	Memory int    // MiB; 0 means 1024
+	CPUs   int    // 0 means 2
+	// AllInstructions has an emulated processor offer all that QEMU can do. Without it what is slow there is left out,
+	// and x86-64 of the first day remains: systems built for x86-64-v2 or later do not start.
+	AllInstructions bool
+	Firmware        Firmware // "" means BIOS
+	Vars            string   // UEFI variable store, created when absent; "" means one that ends with the machine
+	Disks           []Disk   // disk0, disk1, ... in BootOrder
+	NICs            []NIC    // nic0, nic1, ... in BootOrder
 
 	// BootOrder names the only devices that firmware may boot from, first one first: "nic0", "disk0".
 	// Empty means every disk in order, no NIC.

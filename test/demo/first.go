@@ -40,7 +40,7 @@ func (d *demo) powerOnEmpty(ctx context.Context) (err error) {
 		}
 	}
 	d.machine, err = vm.Start(ctx, vm.Config{
-		Accel: d.accel, Memory: 1024, CPUs: 2,
+		Accel: d.accel, AllInstructions: d.foreign, Memory: 1024, CPUs: 2,
 		Disks:     []vm.Disk{{Path: d.disk, Serial: "gild-demo"}},
 		NICs:      []vm.NIC{{MAC: mac, Tap: d.tap, BootROM: true}},
 		BootOrder: []string{"nic0"},
@@ -82,7 +82,7 @@ func (d *demo) bootAlone(ctx context.Context) (err error) {
 		return err
 	}
 	d.machine, err = vm.Start(ctx, vm.Config{
-		Accel: d.accel, Memory: 1024, CPUs: 2,
+		Accel: d.accel, AllInstructions: d.foreign, Memory: 1024, CPUs: 2,
 		Disks:  []vm.Disk{{Path: d.disk, Serial: "gild-demo"}},
 		Serial: prefixed("machine | "),
 	})

@@ -43,7 +43,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	d := &demo{program: *gild, image: *image, prompt: *prompt, picture: *picture, serverLog: prefixed("server | ")}
+	d := &demo{program: *gild, image: *image, foreign: *image != "", prompt: *prompt, picture: *picture, serverLog: prefixed("server | ")}
 	if err := errors.Join(d.run(ctx), d.cleanUp()); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
@@ -53,6 +53,7 @@ func main() {
 // demo is one run, with what it has to clean up.
 type demo struct {
 	program, image, prompt, picture string
+	foreign                         bool // the image is not the demo's own: it may be for any processor
 
 	dir       string
 	accel     vm.Accel

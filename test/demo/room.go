@@ -79,7 +79,7 @@ func (d *demo) flashTogether(ctx context.Context) error {
 			return err
 		}
 		m.machine, err = vm.Start(ctx, vm.Config{
-			Accel: d.accel, Memory: 768, CPUs: 1,
+			Accel: d.accel, AllInstructions: d.foreign, Memory: 768, CPUs: 1,
 			Disks:     []vm.Disk{{Path: m.disk, Serial: "gild-" + m.name}},
 			NICs:      []vm.NIC{{MAC: m.mac, Tap: tap, BootROM: true}},
 			BootOrder: []string{"nic0"},
@@ -190,7 +190,7 @@ func (d *demo) oneAlone(ctx context.Context) (err error) {
 	}
 	start := time.Now()
 	m.machine, err = vm.Start(ctx, vm.Config{
-		Accel: d.accel, Memory: 768, CPUs: 2,
+		Accel: d.accel, AllInstructions: d.foreign, Memory: 768, CPUs: 2,
 		Disks: []vm.Disk{{Path: m.disk, Serial: "gild-" + m.name}},
 	})
 	if err != nil {

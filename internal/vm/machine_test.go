@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 const bootMessage = "gild boot sector"
@@ -189,9 +191,7 @@ func TestSnapshotKeepsTheImage(t *testing.T) {
 }
 
 func TestNamespace(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to make a network namespace")
-	}
+	tier.Root(t, "needs root, to make a network namespace")
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("needs ip: scripts/deps test installs it")
 	}

@@ -216,6 +216,13 @@ func (m *Monitor) Status(ctx context.Context) (string, error) {
 	return answer.Status, err
 }
 
+// Human runs a command of the monitor that people type at, for what QMP does not tell ("info registers -a"), and returns
+// what it prints.
+func (m *Monitor) Human(ctx context.Context, command string) (said string, err error) {
+	err = m.Execute(ctx, "human-monitor-command", map[string]any{"command-line": command}, &said)
+	return said, err
+}
+
 // Reset presses the reset button.
 func (m *Monitor) Reset(ctx context.Context) error {
 	return m.Execute(ctx, "system_reset", nil, nil)

@@ -9,14 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/tier"
 	"github.com/gild-dev/gild/internal/vm"
 )
 
-// TestGoldenBoots boots each image alone, as what a flashed machine is later compared with.
-func TestGoldenBoots(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds Debian and boots it: minutes")
-	}
+// TestLongGoldenBoots boots each image alone, as what a flashed machine is later compared with.
+func TestLongGoldenBoots(t *testing.T) {
+	tier.Slow(t, "builds Debian and boots it: minutes")
 	b := builder(t)
 	accel, err := b.Accel(t.Context())
 	if err != nil {
@@ -82,9 +81,7 @@ func ask(ctx context.Context, t *testing.T, console *vm.Console, commands ...str
 
 // TestAccel runs the golden kernel, with nothing to boot from, under what was chosen.
 func TestAccel(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds Debian: minutes")
-	}
+	tier.Slow(t, "builds Debian: minutes")
 	b := builder(t)
 	kernel, _, err := b.Kernel(t.Context())
 	if err != nil {
@@ -97,7 +94,7 @@ func TestAccel(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%s: %s", choice.Accel, choice.Reason)
-	m, err := vm.Start(ctx, vm.Config{Accel: choice.Accel, Memory: 512, NoReboot: true, Kernel: kernel, Cmdline: "console=ttyS0 panic=-1"})
+	m, err := vm.Start(ctx, vm.Config{Accel: choice.Accel, Memory: 512, NoReboot: true, Kernel: kernel, Cmdline: "console=ttyS0 panic=-1 " + vm.Steady})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +17,8 @@ const (
 	bootWait = 10 * time.Minute
 	// commandWait is for one command, and for a shutdown.
 	commandWait = 2 * time.Minute
+	// examineWait bounds how long a machine is looked at whose test has failed.
+	examineWait = 3 * time.Minute
 	// requiredMemory is what gild promises to work with, MiB.
 	requiredMemory = 512
 
@@ -45,15 +48,44 @@ func (r *Room) PowerOn(cfg vm.Config) *Guest {
 	if cfg.Memory == 0 {
 		cfg.Memory = requiredMemory
 	}
-	m, err := vm.Start(r.t.Context(), cfg)
+	times, err := os.Create(strings.TrimSuffix(log, ".log") + ".times")
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	stamps := newStamps(times)
+	cfg.Serial = stamps
+	// Not to the end of the test's context: a test that has failed wants to know what its machines do.
+	m, err := vm.Start(context.WithoutCancel(r.t.Context()), cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	stamps.pid.Store(int64(m.Pid()))
+	g := &Guest{m, goldenName, r.t}
 	r.t.Cleanup(func() {
+		if r.t.Failed() {
+			g.examine(strings.TrimSuffix(log, ".log") + ".state")
+		}
 		m.Kill()
 		_ = m.Close()
+		times.Close()
 	})
-	return &Guest{m, goldenName, r.t}
+	return g
+}
+
+// examine writes down what a machine does that still runs when its test has failed.
+func (g *Guest) examine(path string) {
+	ctx, cancel := context.WithTimeout(context.Background(), examineWait)
+	defer cancel()
+	if _, err := g.Monitor.Status(ctx); err != nil {
+		return // it is off
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		g.t.Log(err)
+		return
+	}
+	defer file.Close()
+	g.Examine(ctx, file)
 }
 
 // Expect waits for a text on the console and returns what came before it.

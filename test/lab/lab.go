@@ -12,14 +12,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gild-dev/gild/internal/tier"
 )
 
 // Need skips the test unless it runs as root with these programs in PATH.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: for loop devices, chroot and network namespaces")
-	}
+	tier.Root(t, "needs root: for loop devices, chroot and network namespaces")
 	if err := lookAll(programs); err != nil {
 		t.Skip(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/tier"
 	"github.com/gild-dev/gild/internal/vm"
 )
 
@@ -22,7 +23,7 @@ type Room struct {
 	Net    *Network
 	Server *Server
 	Dir    string // for disks; gone with the test
-	Logs   string // consoles and what the server said; kept with go test -artifacts
+	Logs   string // consoles, what the server said, what came of a failure; kept with go test -artifacts
 
 	Accel vm.Accel
 
@@ -33,9 +34,7 @@ type Room struct {
 // RoomFor makes a room whose server has the image of this layout and is not started yet.
 func RoomFor(t *testing.T, spec Spec) *Room {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("whole boots take minutes: not with -short")
-	}
+	tier.Slow(t, "whole boots take minutes")
 	Need(t, "ip", "qemu-system-x86_64")
 	image, err := Golden(t.Context(), spec)
 	if err != nil {
@@ -50,9 +49,7 @@ func RoomFor(t *testing.T, spec Spec) *Room {
 // bin/gild as make leaves it.
 func NewRoom(t *testing.T) *Room {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("whole boots take minutes: not with -short")
-	}
+	tier.Slow(t, "whole boots take minutes")
 	Need(t, "ip", "qemu-system-x86_64")
 	program, err := gildBinary()
 	if err != nil {
@@ -87,7 +84,7 @@ func NewRoom(t *testing.T) *Room {
 	return r
 }
 
-// tellMachines logs what the server knows of the machines of a test that has failed.
+// tellMachines logs what the server knows of the machines of a test that has failed, and keeps all of their events.
 func (r *Room) tellMachines() {
 	ctx, cancel := context.WithTimeout(context.Background(), commandWait)
 	defer cancel()
@@ -96,12 +93,18 @@ func (r *Room) tellMachines() {
 		said = err.Error() // as good as any: the server may be what failed
 	}
 	r.t.Logf("the machines:\n%s", said)
+	if said, err = r.Server.Gild(ctx, "events", "--lines", "10000"); err != nil {
+		said = err.Error()
+	}
+	if err := os.WriteFile(filepath.Join(r.Logs, "events.log"), []byte(said), 0o644); err != nil {
+		r.t.Log(err)
+	}
 }
 
-// tellLastWords logs how the server's log and the consoles of a test that has failed end, those last: where only a
-// part of a long output is kept, it is the end, and they say why a machine hangs.
+// tellLastWords logs how events, the server's log and the consoles of a test that has failed end, those last: where only
+// a part of a long output is kept, it is the end, and they say why a machine hangs.
 func (r *Room) tellLastWords() {
-	for _, log := range append([]string{filepath.Join(r.Logs, "server.log")}, r.consoles...) {
+	for _, log := range append([]string{filepath.Join(r.Logs, "events.log"), filepath.Join(r.Logs, "server.log")}, r.consoles...) {
 		r.t.Logf("%s ends with:\n%s", filepath.Base(log), fileTail(log, 30))
 	}
 }

@@ -7,14 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/tier"
 	"github.com/gild-dev/gild/internal/vm"
 )
 
 // The premise of what is tested with tiny images: whole they say so with either firmware, and damaged they say that.
 func TestTiny(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots virtual machines: not with -short")
-	}
+	tier.Slow(t, "boots virtual machines")
 	Need(t, "qemu-system-x86_64")
 	cache, err := CacheDir()
 	if err != nil {

@@ -131,7 +131,7 @@ func (d *demo) prepare(ctx context.Context) (err error) {
 	if d.image == "" {
 		say("a golden Debian (debootstrap, systemd, GRUB, XFS root, 2 GiB; made once, kept in %s)", cache)
 		start := time.Now()
-		if d.image, err = builder.Golden(ctx, lab.XFSBIOS()); err != nil {
+		if d.image, err = builder.Golden(ctx, lab.XFSBIOS().Lean()); err != nil {
 			return err
 		}
 		fmt.Printf("%s (%.0f s)\n", d.image, time.Since(start).Seconds())

@@ -61,6 +61,11 @@ func (b *Builder) buildBase(ctx context.Context, root, dst string) error {
 	if err := trim(root); err != nil {
 		return err
 	}
+	return packTree(ctx, root, dst)
+}
+
+// packTree makes a tar archive of the tree at root.
+func packTree(ctx context.Context, root, dst string) error {
 	return run(ctx, nil, nil, "tar", "--create", "--file", dst, "--directory", root, "--one-file-system",
 		"--numeric-owner", "--xattrs", "--sort=name", "--use-compress-program", "zstd -T0 -3", ".")
 }

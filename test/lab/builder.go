@@ -36,16 +36,29 @@ func (b *Builder) Golden(ctx context.Context, spec Spec) (string, error) {
 		return "", fmt.Errorf("golden image %s: %w", spec.Name, err)
 	}
 	path, err := b.keep(ctx, spec.file(), func(ctx context.Context, dst, work string) error {
-		base, err := b.base(ctx)
+		tree := b.base
+		if spec.lean {
+			tree = b.lean
+		}
+		archive, err := tree(ctx)
 		if err != nil {
 			return err
 		}
-		return b.buildImage(ctx, spec, base, dst, work)
+		return b.buildImage(ctx, spec, archive, dst, work)
 	})
 	if err != nil {
 		return "", fmt.Errorf("golden image %s: %w", spec.Name, err)
 	}
 	return path, nil
+}
+
+// Kernel returns the kernel and the initramfs of the golden images, in [CacheDir].
+func Kernel(ctx context.Context) (kernel, initrd string, err error) {
+	cache, err := CacheDir()
+	if err != nil {
+		return "", "", err
+	}
+	return (&Builder{Cache: cache}).Kernel(ctx)
 }
 
 // Kernel returns the kernel and the initramfs of the golden images as files, for booting it directly.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/gild-dev/gild/internal/vm"
 )
@@ -36,23 +37,25 @@ type Spec struct {
 	Firmware vm.Firmware
 	Size     int64  // of the disk, bytes, a multiple of 1 MiB
 	RootUUID string // of the root file system
+
+	lean bool // see [Spec.Lean]
 }
 
 const defaultSize = 2 << 30
 
 // XFSBIOS is BIOS, GPT with a BIOS boot partition, XFS.
 func XFSBIOS() Spec {
-	return Spec{"xfs-bios", GPT, XFS, vm.BIOS, defaultSize, "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0001"}
+	return Spec{Name: "xfs-bios", Scheme: GPT, RootFS: XFS, Firmware: vm.BIOS, Size: defaultSize, RootUUID: "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0001"}
 }
 
 // Ext4MBR is BIOS, MBR with GRUB in the gap before the first partition, ext4.
 func Ext4MBR() Spec {
-	return Spec{"ext4-mbr", MBR, Ext4, vm.BIOS, defaultSize, "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0002"}
+	return Spec{Name: "ext4-mbr", Scheme: MBR, RootFS: Ext4, Firmware: vm.BIOS, Size: defaultSize, RootUUID: "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0002"}
 }
 
 // Ext4UEFI is UEFI, GPT with an EFI system partition, ext4.
 func Ext4UEFI() Spec {
-	return Spec{"ext4-uefi", GPT, Ext4, vm.UEFI, defaultSize, "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0003"}
+	return Spec{Name: "ext4-uefi", Scheme: GPT, RootFS: Ext4, Firmware: vm.UEFI, Size: defaultSize, RootUUID: "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0003"}
 }
 
 // Specs returns every named layout.
@@ -60,7 +63,11 @@ func Specs() []Spec { return []Spec{XFSBIOS(), Ext4MBR(), Ext4UEFI()} }
 
 // file is the image's name in the cache.
 func (s Spec) file() string {
-	return fmt.Sprintf("golden-%s-v%d-%s-%dMiB.raw", suite, recipe, s.Name, s.Size>>20)
+	version := strconv.Itoa(recipe)
+	if s.lean {
+		version = fmt.Sprintf("%d.%d", recipe, leanRecipe)
+	}
+	return fmt.Sprintf("golden-%s-v%s-%s-%dMiB.raw", suite, version, s.Name, s.Size>>20)
 }
 
 const (

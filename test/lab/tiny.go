@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/u-root/u-root/pkg/cpio"
+
+	"github.com/gild-dev/gild/internal/vm"
 )
 
 // TinySpec is a golden system of one kernel and one script, which boots in seconds with BIOS and with UEFI. All
@@ -45,7 +47,7 @@ func (s TinySpec) Broken() string { return s.Name + " BROKEN" }
 const TinySize = 64 << 20
 
 const (
-	tinyRecipe = 3 // as recipe, for tiny images
+	tinyRecipe = 4 // as recipe, for tiny images
 	tinySerial = "61D00009"
 	tinyStart  = coreEndGPT        // of the FAT
 	tinyEnd    = TinySize - 1<<20  // the backup GPT's place follows
@@ -191,7 +193,7 @@ func fillTiny(ctx context.Context, spec TinySpec, parts, disk, work string) erro
 	if err != nil {
 		return err
 	}
-	menu := fmt.Sprintf("echo %q\nlinux /vmlinuz console=ttyS0,115200 quiet panic=-1\ninitrd /initrd\nboot\n", spec.Loaded())
+	menu := fmt.Sprintf("echo %q\nlinux /vmlinuz console=ttyS0,115200 quiet panic=-1 "+vm.Steady+"\ninitrd /initrd\nboot\n", spec.Loaded())
 	if err := errors.Join(
 		os.WriteFile(filepath.Join(work, "lead"), noise(0, spec.Lead), 0o644),
 		os.WriteFile(filepath.Join(work, "fill"), noise(spec.Seed, spec.Fill), 0o644),

@@ -73,7 +73,7 @@ func newRig(t *testing.T) *rig {
 	r.golden = tiny(t, goldenSystem())
 	r.initrd = filepath.Join(r.Dir, "initrd")
 	r.Gild("image", "add", "--root", "2", "--kernel", r.golden.Kernel, "--modules", r.golden.Modules,
-		"--cmdline", "console=ttyS0,115200 quiet", lab.Image, r.golden.Disk)
+		"--cmdline", "console=ttyS0,115200 quiet "+vm.Steady, lab.Image, r.golden.Disk)
 	r.Gild("initramfs", lab.Image, "--output", r.initrd)
 	r.tap = r.Tap("machine")
 	r.Serve("--dhcp", "server")
@@ -102,7 +102,7 @@ func (r *rig) arm() {
 func (r *rig) direct(disk vm.Disk) vm.Config {
 	return vm.Config{
 		Kernel: r.golden.Kernel, Initrd: r.initrd,
-		Cmdline:  fmt.Sprintf("gild.server=http://%s:8080 console=ttyS0,115200 quiet", r.Net.Addr.Addr()),
+		Cmdline:  fmt.Sprintf("gild.server=http://%s:8080 console=ttyS0,115200 quiet "+vm.Steady, r.Net.Addr.Addr()),
 		NoReboot: true,
 		Disks:    []vm.Disk{disk},
 		NICs:     []vm.NIC{{MAC: mac, Tap: r.tap}},

@@ -33,6 +33,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	flags := flag.NewFlagSet("golden", flag.ContinueOnError)
 	name := flags.String("spec", names[0], "layout: "+strings.Join(names, ", "))
+	lean := flags.Bool("lean", false, "without the drivers that no virtual machine needs, as the tests have it")
 	output := flags.String("o", "", "copy the image to this file; without it, only its path in the cache is printed")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -45,6 +46,9 @@ func run(ctx context.Context, args []string) error {
 	for _, spec := range lab.Specs() {
 		if spec.Name != *name {
 			continue
+		}
+		if *lean {
+			spec = spec.Lean()
 		}
 		path, err := builder.Golden(ctx, spec)
 		if err != nil {

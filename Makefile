@@ -17,9 +17,12 @@ AGENTBIN   = internal/initramfs/agentbin
 LINT       = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCHSTAT  = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME  ?= 20s
+# Consoles, server logs and events of the whole boots.
+ARTIFACTS  = $(CURDIR)/bin/artifacts
+SKIP       = -skip '^TestLong'
 
 .DEFAULT_GOAL := build
-.PHONY: help build agent demo man test race check bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
+.PHONY: help build agent demo man test test-all race check bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,18 +45,22 @@ demo: ## flash one empty virtual machine over the network, three together, and o
 	@$(MAKE) --no-print-directory build
 	@scripts/as-root $(GO) run ./test/demo -gild bin/gild $(if $(IMAGE),-image '$(IMAGE)')
 
-test: ## every test, whole boots in virtual machines included (asks for root)
+test: ## every promise is tested, by whole boots in virtual machines where it takes those (asks for root)
 	@scripts/deps test
 	@$(MAKE) --no-print-directory build
 	@scripts/as-root $(GO) test -timeout 20m $(UNITS)
 	@$(MAKE) --no-print-directory race
-	@scripts/as-root $(GO) test -p 1 -timeout 70m -v ./test/...
+	@rm -rf $(ARTIFACTS) && mkdir -p $(ARTIFACTS)
+	@scripts/as-root $(GO) test -p 1 -timeout 70m -v -artifacts -outputdir $(ARTIFACTS) $(SKIP) ./test/...
+
+test-all: ## the same with the rows that take long and prove little more: once before a larger change is done
+	@$(MAKE) --no-print-directory test SKIP=
 
 race: agent ## the race detector on what runs side by side in a machine; needs a C compiler
 	@CGO_ENABLED=1 $(GO) test -race -timeout 15m ./internal/agent ./internal/agent/netif ./internal/disk/nbd ./internal/api/client
 	@CGO_ENABLED=1 $(GO) test -race -short -timeout 15m -run Live ./internal/flash -simulations 2000 -livelies 4
 
-check: agent ## the quick loop: build, vet, lint, unit tests; no root
+check: agent ## the quick loop: build, vet, lint, unit tests; the same for root and for others
 	$(GO) build ./...
 	$(GO) vet ./...
 	$(GO) test -short $(UNITS)

@@ -3,6 +3,8 @@
 package boot
 
 import (
+	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -28,6 +30,24 @@ func netBoot(room *lab.Room, disks ...vm.Disk) vm.Config {
 		Disks:     disks,
 		NICs:      []vm.NIC{{MAC: mac, Tap: room.Tap("machine"), BootROM: true}},
 		BootOrder: []string{"nic0"},
+	}
+}
+
+// directBoot is a machine whose kernel starts without firmware and boot loader, for what does not test those: with what
+// the server would have given to them.
+func directBoot(t *testing.T, room *lab.Room, disks ...vm.Disk) vm.Config {
+	t.Helper()
+	kernel, _, err := lab.Kernel(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	initrd := filepath.Join(room.Dir, "initrd")
+	room.Gild("initramfs", lab.Image, "--output", initrd)
+	return vm.Config{
+		Kernel: kernel, Initrd: initrd,
+		Cmdline: fmt.Sprintf("gild.server=http://%s:8080 %s", room.Net.Addr.Addr(), image(t, room).Config.Boot.Cmdline),
+		Disks:   disks,
+		NICs:    []vm.NIC{{MAC: mac, Tap: room.Tap("machine")}},
 	}
 }
 

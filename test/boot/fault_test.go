@@ -17,16 +17,16 @@ import (
 const outage = 20 * time.Second
 
 // slowPace makes a flash last half a minute, so that faults fall into it on a quick host, too.
-const slowPace = "64mbit"
+const slowPace = "32mbit"
 
 func TestServerKilledThenLinkCut(t *testing.T) {
-	room := lab.RoomFor(t, lab.XFSBIOS())
+	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
 	table := image(t, room).Table
 	needed := dataFrames(table)
 	room.Serve("--dhcp", "server")
 	arm(room, "--read-back", "off")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-5"}
-	machine := netBoot(room, disk)
+	machine := directBoot(t, room, disk)
 	pace(t, room, machine, slowPace)
 	g := room.PowerOn(machine)
 
@@ -60,13 +60,13 @@ func TestServerKilledThenLinkCut(t *testing.T) {
 }
 
 func TestPowerCut(t *testing.T) {
-	room := lab.RoomFor(t, lab.XFSBIOS())
+	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
 	needed := dataFrames(image(t, room).Table)
 	room.Serve("--dhcp", "server")
 	arm(room, "--read-back", "off")
 	plan := room.Machine(mac).Armed.Plan.ID
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-6"}
-	machine := netBoot(room, disk)
+	machine := netBoot(room, disk) // its firmware tells the server that it starts anew
 	pace(t, room, machine, slowPace)
 
 	g := room.PowerOn(machine)
@@ -88,7 +88,7 @@ func TestPowerCut(t *testing.T) {
 
 // What is damaged in the store, or on its way, never becomes a success, and heals as soon as the right bytes come.
 func TestCorruptedChunk(t *testing.T) {
-	room := lab.RoomFor(t, lab.XFSBIOS())
+	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
 	im := image(t, room)
 	blob := filepath.Join(room.Server.Data, "images", "blobs", "sha256", im.Disk.Digest.Hex())
 	at := lastData(im.Table)
@@ -96,7 +96,7 @@ func TestCorruptedChunk(t *testing.T) {
 	room.Serve("--dhcp", "server")
 	arm(room, "--read-back", "off")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-7"}
-	g := room.PowerOn(netBoot(room, disk))
+	g := room.PowerOn(directBoot(t, room, disk))
 
 	m := room.WaitFor(mac, "failure", flashing, failedWith(api.CauseDigestMismatch))
 	t.Logf("the machine says: %s", failure(m, api.CauseDigestMismatch).Message)

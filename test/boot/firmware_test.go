@@ -15,7 +15,7 @@ import (
 // server is away: the disk is written first, as without --handoff instant, by the agent that was about to leave it to
 // another, and what it tells is heard.
 func TestBIOSGPTXFSSATAInstantGivesUp(t *testing.T) {
-	spec := lab.XFSBIOS()
+	spec := lab.XFSBIOS().Lean()
 	room := lab.RoomFor(t, spec)
 	lab.Need(t, "sgdisk", "sfdisk", "xfs_repair")
 	room.Serve("--dhcp", "server")
@@ -69,7 +69,7 @@ func TestBIOSGPTXFSSATAInstantGivesUp(t *testing.T) {
 }
 
 func TestUEFIGPTExt4(t *testing.T) {
-	spec := lab.Ext4UEFI()
+	spec := lab.Ext4UEFI().Lean()
 	room := lab.RoomFor(t, spec)
 	lab.Need(t, "sgdisk", "sfdisk", "e2fsck")
 	room.Serve("--dhcp", "server")

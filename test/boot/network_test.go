@@ -16,7 +16,7 @@ import (
 // the name that the network's own DNS has for it. The machine goes the second way into its system: the running
 // kernel starts the one that is on the disk, with the disk's own initramfs and command line.
 func TestProxyDHCPServerByNameKexec(t *testing.T) {
-	spec := lab.XFSBIOS()
+	spec := lab.XFSBIOS() // all of Debian's modules
 	room := lab.RoomFor(t, spec)
 	lab.Need(t, "dnsmasq")
 	dnsmasq(t, room, "gild.lab")
@@ -63,7 +63,7 @@ func dnsmasq(t *testing.T, room *lab.Room, name string) {
 
 // A rescue shell is on the console of a machine that the server gives the agent to, and nothing is written.
 func TestRescueShell(t *testing.T) {
-	room := lab.RoomFor(t, lab.XFSBIOS())
+	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
 	room.Serve("--dhcp", "server", "--rescue-shell")
 	arm(room)
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-8"}

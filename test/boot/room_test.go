@@ -37,7 +37,7 @@ identities:
 // erased only when that was said. The system that comes up is its own, and
 // says that it runs.
 func TestRoom(t *testing.T) {
-	room := lab.RoomFor(t, lab.XFSBIOS())
+	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
 	lab.Need(t, "pvcreate", "sgdisk", "sfdisk")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-9"}
 	usedForLVM(t, disk.Path)
@@ -144,7 +144,7 @@ func usedForLVM(t *testing.T, path string) {
 // A partition that is to be kept outlives a flash, and the image does not grow
 // into it.
 func TestKept(t *testing.T) {
-	spec := lab.Ext4UEFI()
+	spec := lab.Ext4UEFI().Lean()
 	room := lab.RoomFor(t, spec)
 	lab.Need(t, "sgdisk", "sfdisk", "mkfs.ext4", "debugfs")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-10"}

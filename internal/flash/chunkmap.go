@@ -204,6 +204,15 @@ func (m *chunkMap) nextSpan(most int64) (span []int) {
 	return span
 }
 
+// giveBack leaves claimed chunks, of which nothing was done, to others.
+func (m *chunkMap) giveBack(span []int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, i := range span {
+		m.put(i, absent)
+	}
+}
+
 // claimZeros returns a run of chunks of zeros that are not on the disk yet,
 // now landing: the chunks from first up to but not including next. first ==
 // next means that none is left. There is one caller, and it asks again when it

@@ -89,6 +89,79 @@ func TestLiveMendsForWhoWaits(t *testing.T) {
 	}
 }
 
+// spoilt is a source that damages one frame until it is let go.
+type spoilt struct {
+	*testImage
+	frame golden.Chunk
+	let   chan struct{}
+}
+
+func (s spoilt) ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error) {
+	body, err := s.testImage.ReadRange(ctx, off, length)
+	at := s.frame.Offset + s.frame.Length/2 - off
+	select {
+	case <-s.let:
+		return body, err
+	default:
+		if at < 0 || at >= length {
+			return body, err
+		}
+	}
+	p, err := io.ReadAll(body)
+	p[at] ^= 1
+	return io.NopCloser(bytes.NewReader(p)), err
+}
+
+// A chunk that the source has not got right is waited for by those who want it,
+// not by those who want another that was asked for with it.
+func TestLiveBadFrameHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 16 * mib
+		im := newGPTImage(t, size)
+		want := flashed(t, make([]byte, size), im)
+		bad := dataChunk(im, 6*mib)
+		source := spoilt{im, im.Table.Chunk(bad), make(chan struct{})}
+		d := &forgetfulDisk{now: make([]byte, size), about: func(int64, int64) bool { return false }}
+		f, err := New(Job{Image: im.Image, Source: source, Disk: d, Workers: 1, Move: func(_ context.Context, settle func() error) error { return settle() }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ended := takeOff(ctx, f)
+		l, err := f.Live(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * startsFor)
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			for i := range im.Table.Len() {
+				off, n := im.Table.Extent(i)
+				p := make([]byte, n)
+				if i == bad {
+					continue
+				}
+				if _, err := l.ReadAt(p, off); err != nil || !bytes.Equal(p, want[off:off+n]) {
+					t.Errorf("ReadAt(chunk %d) = %v", i, err)
+				}
+			}
+		}()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		select {
+		case <-served:
+		default:
+			t.Error("the system waits for a chunk that the source has, behind one that it has not got right")
+		}
+		close(source.let)
+		if err := <-ended; err != nil || !bytes.Equal(d.now, want) {
+			t.Errorf("Run() = %v; want nil, and the image on the disk", err)
+		}
+	})
+}
+
 // lossyDisk loses the first write of the chunk at one place.
 type lossyDisk struct {
 	forgetfulDisk

@@ -61,7 +61,7 @@ func (w *worker) bring(ctx context.Context, span []int) error {
 	first, last := w.table.Chunk(span[0]), w.table.Chunk(span[len(span)-1])
 	r := w.source.open(ctx, first.Offset, last.Offset+last.Length)
 	defer r.Close()
-	for _, i := range span {
+	for n, i := range span {
 		start := time.Now()
 		if gap := w.table.Chunk(i).Offset - r.off; gap > 0 {
 			if _, err := io.CopyN(io.Discard, r, gap); err != nil {
@@ -70,6 +70,11 @@ func (w *worker) bring(ctx context.Context, span []int) error {
 		}
 		raw, err := w.read(r, i)
 		if bad := (*golden.ChunkError)(nil); errors.As(err, &bad) {
+			if w.Move != nil {
+				// That may take for ever. Who waits for one of the others must not.
+				w.chunks.giveBack(span[n+1:])
+				span = span[:n+1]
+			}
 			raw, err = w.refetch(ctx, i, badFrames-1)
 		}
 		if err == nil {
@@ -79,6 +84,9 @@ func (w *worker) bring(ctx context.Context, span []int) error {
 			return err
 		}
 		w.survey.fetching.add(int64(len(raw)), time.Since(start))
+		if n+1 == len(span) {
+			break // some were given back
+		}
 	}
 	return nil
 }

@@ -15,8 +15,15 @@ import (
 // wrong about who is who; so the agent holds the machine that it runs on, and
 // the disk, against that before it writes anything.
 
+// errNothingAgreed refuses the plan of a server that does not know of this.
+var errNothingAgreed = errors.New("the plan does not say which machine and disk the operator agreed to: " +
+	"it comes from an older server; cancel it, and arm the machine again with a server of this version")
+
 // isThisMachine holds the machine against a plan.
 func (a *Agent) isThisMachine(p *api.Plan) error {
+	if g := p.Agreed; !g.Unseen && g.Disk == nil && g.UUID == "" && g.Serial == "" && len(g.MACs) == 0 {
+		return errNothingAgreed
+	}
 	labels := a.host.labels(a.conn.MAC)
 	return evidence.OtherMachine(p.Agreed, &labels)
 }

@@ -106,6 +106,7 @@ var agreements = []struct {
 	{"unseen, and its firmware's UUID", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) {
 		*g = api.Agreed{Unseen: true, UUID: otherUUID}
 	}, api.CauseOtherMachine, []string{oneUUID, otherUUID}},
+	{"what an older server says: nothing", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { *g = api.Agreed{} }, api.CausePlan, []string{"older server", "arm the machine again"}},
 }
 
 // The agent writes to what the operator agreed to, and to nothing else,

@@ -99,10 +99,10 @@ func play(role string) int {
 	}
 	ctx := context.Background()
 	beacon := ""
-	servers, err := m.firmware(ctx, true)
+	line, err := m.firmware(ctx, true)
 	if err == nil {
 		err = agent.Rehearse(ctx, agent.Rehearsal{
-			Servers: servers,
+			Servers: line["gild.server"], Ticket: line["gild.ticket"],
 			Inventory: api.Inventory{
 				MAC: m.MAC, UUID: m.UUID, Serial: m.Serial, Vendor: "Room", Product: "Process", Firmware: "uefi",
 				Kernel: "6.1.0", Arch: "amd64", CPUs: 1, Memory: 1 << 30, NICs: []api.NIC{{Name: "eth0", MAC: m.MAC, Carrier: true}},
@@ -165,23 +165,28 @@ var errArmed = errors.New("the server gives it an agent although it was flashed"
 
 // firmware asks for the machine's script as iPXE does, again and again while
 // nobody answers. With patience it goes on until the script boots the agent
-// and returns the servers that its kernel is told of; without, one answer is
-// enough, and it must be the local disk.
-func (m machine) firmware(ctx context.Context, patience bool) (servers string, err error) {
+// and returns the words that its kernel is told; without, one answer is enough,
+// and it must be the local disk.
+func (m machine) firmware(ctx context.Context, patience bool) (line map[string]string, err error) {
 	q := url.Values{
 		"mac": {m.MAC}, "uuid": {m.UUID}, "serial": {m.Serial}, "manufacturer": {"Room"}, "product": {"Process"},
 		"arch": {"x86_64"}, "platform": {"efi"},
 	}.Encode()
 	for i := 0; ; i++ {
 		script, err := get(ctx, m.Servers[i%len(m.Servers)]+"/machine.ipxe?"+q)
-		_, told, armed := strings.Cut(script, " gild.server=")
-		servers, _, _ = strings.Cut(told, " ")
+		line = map[string]string{}
+		for word := range strings.FieldsSeq(script) {
+			if key, value, ok := strings.Cut(word, "="); ok {
+				line[key] = value
+			}
+		}
+		_, armed := line["gild.server"]
 		switch {
 		case err != nil:
 		case armed && !patience:
-			return "", errArmed
+			return nil, errArmed
 		case armed || !patience:
-			return servers, nil
+			return line, nil
 		}
 		time.Sleep(2 * time.Second)
 	}

@@ -99,17 +99,29 @@ func EnsureToken(ctx context.Context, store AccessStore) (string, error) {
 			a.Token = hash(token)
 		}
 	})
+	if err != nil && kept(ctx, store, token) {
+		made, err = true, nil
+	}
 	if err != nil || !made {
 		return "", err
 	}
 	return "gild-" + token, nil
 }
 
+// kept reports whether a token is the one that counts, after a change of which
+// it is not known whether it was made: a token that was made and not told would
+// keep everybody out.
+func kept(ctx context.Context, store AccessStore, token string) bool {
+	now, err := store.LoadAccess(ctx)
+	return err == nil && now.Token == hash(token)
+}
+
 // ReplaceToken makes a new admin token and returns it. The old one and every
 // session end with it.
 func ReplaceToken(ctx context.Context, store AccessStore) (string, error) {
 	token := newSecret()
-	if err := store.ChangeAccess(ctx, func(a *Access) { *a = Access{Token: hash(token)} }); err != nil {
+	err := store.ChangeAccess(ctx, func(a *Access) { *a = Access{Token: hash(token)} })
+	if err != nil && !kept(ctx, store, token) {
 		return "", err
 	}
 	return "gild-" + token, nil

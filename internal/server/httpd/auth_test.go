@@ -3,6 +3,7 @@ package httpd
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -293,6 +294,32 @@ func TestLocalPath(t *testing.T) {
 			t.Errorf("localPath(%q) = %q; want %q", in, got, want)
 		}
 	}
+}
+
+// A token is told also where the store answers too late that it is kept.
+func TestTokenIsToldAfterATimeout(t *testing.T) {
+	for _, made := range []bool{true, false} {
+		for name, do := range map[string]func(context.Context, AccessStore) (string, error){"first": EnsureToken, "new": ReplaceToken} {
+			store := &lateAccess{made: made}
+			token, err := do(t.Context(), store)
+			if told := err == nil && store.a.has(token); told != made {
+				t.Errorf("%s token, kept %v: told %q, %v", name, made, token, err)
+			}
+		}
+	}
+}
+
+// lateAccess fails each change, made or not.
+type lateAccess struct {
+	memAccess
+	made bool
+}
+
+func (l *lateAccess) ChangeAccess(ctx context.Context, change func(*Access)) error {
+	if l.made {
+		_ = l.memAccess.ChangeAccess(ctx, change)
+	}
+	return errors.New("too late")
 }
 
 func TestEnsureTokenOnce(t *testing.T) {

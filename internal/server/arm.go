@@ -174,10 +174,10 @@ func (s *Machines) Flash(ctx context.Context, actor, spelling string, f api.Flas
 			return api.Machine{}, err
 		}
 	}
+	// Where this fails the arm may have been made all the same, by a store that
+	// answered too late or to a caller that is gone. Its identity stays: that of
+	// no arm is found by the next sweep.
 	m, err = s.change(ctx, o.id, func(m *api.Machine) ([]api.Event, error) { return s.arm(m, o, armed) })
-	if err != nil && has {
-		s.endIdentity(context.WithoutCancel(ctx), armed.Plan.ID)
-	}
 	return fleet.Public(m, s.now()), err
 }
 
@@ -270,7 +270,8 @@ func (s *Machines) endIdentity(ctx context.Context, plan string) {
 	}
 }
 
-// sweepIdentities removes those that a crash has left. An identity is stored
+// sweepIdentities removes those of no arm: an arm was refused, or a crash came
+// between. An identity is stored
 // a moment before its arm, maybe by another server: it goes only when it was
 // among the orphans of the last time, too. It returns those of this time.
 func (s *Machines) sweepIdentities(ctx context.Context, before map[string]bool) (map[string]bool, error) {

@@ -192,7 +192,11 @@ func (s *Machines) Delete(ctx context.Context, actor, spelling string, force boo
 	if err != nil {
 		return err
 	}
-	return s.forget(ctx, actor, id, func(m *api.Machine) error { return fleet.Forget(m, force, s.now()) })
+	err = s.forget(ctx, actor, id, func(m *api.Machine) error { return fleet.Forget(m, force, s.now()) })
+	if errors.Is(err, state.ErrNotFound) { // somebody was faster
+		err = &fleet.UnknownError{What: "machine", Name: spelling, Help: listHelp}
+	}
+	return err
 }
 
 // forget removes the record with an ID, which is no spelling: no name and no

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -69,13 +70,40 @@ func (s *Store) commit(ctx context.Context, id string, r *record, before []strin
 		return true, 0, nil
 	}
 	resp, err := s.txn(ctx, append(conditions, s.same(id, r)...), ops...)
-	if err != nil {
+	switch {
+	case err == nil:
+		done, rev = resp.Succeeded, resp.Header.Revision
+	case unknown(err):
+		if rev, done = s.landed(ctx, id, r, whole, little); !done {
+			return false, 0, err
+		}
+	default:
 		return false, 0, err
 	}
 	if len(events) > 0 {
 		s.trimLog(ctx)
 	}
-	return resp.Succeeded, resp.Header.Revision, nil
+	return done, rev, nil
+}
+
+// unknown reports whether a write may have been made all the same: etcd did not
+// answer in time.
+func unknown(err error) bool {
+	_, ok := errors.AsType[*UnavailableError](err)
+	return ok
+}
+
+// landed looks whether a write whose outcome is not known was made: whether the
+// record is what it was to become. That it is not proves nothing, as the write
+// may still be under way.
+func (s *Store) landed(ctx context.Context, id string, before *record, whole, little string) (rev int64, yes bool) {
+	records, err := s.load(ctx, id)
+	if err != nil {
+		return 0, false
+	}
+	now := &records[0]
+	rev = max(now.rev, now.revNow)
+	return rev, now.stored == whole && now.storedNow == little && rev > max(before.rev, before.revNow)
 }
 
 // same holds while nobody else has changed the record.
@@ -173,6 +201,11 @@ func (s *Store) Delete(ctx context.Context, id string, allowed func(*api.Machine
 			return err
 		}
 		resp, err := s.txn(ctx, s.same(id, r), s.deleteOps(id, gone)...)
+		if unknown(err) {
+			if records, again := s.load(ctx, id); again == nil && records[0].rev == 0 {
+				return nil
+			}
+		}
 		if err != nil {
 			return fmt.Errorf("deleting machine %s: %w", id, err)
 		}

@@ -25,7 +25,14 @@ func (s *Store) putDoc(ctx context.Context, kind, name string, v any, conditions
 	if err != nil {
 		return false, fmt.Errorf("storing %s %s: %w", kind, name, err)
 	}
-	resp, err := s.txn(ctx, conditions, clientv3.OpPut(s.key("doc", kind, name), p))
+	key := s.key("doc", kind, name)
+	resp, err := s.txn(ctx, conditions, clientv3.OpPut(key, p))
+	if unknown(err) {
+		// It may have been made: then the document is what it was to become.
+		if now, again := s.get(ctx, key); again == nil && len(now.Kvs) > 0 && string(now.Kvs[0].Value) == p {
+			return true, nil
+		}
+	}
 	if err != nil {
 		return false, fmt.Errorf("storing %s %s: %w", kind, name, err)
 	}

@@ -7,7 +7,10 @@
 // scripts: on loopback, or with the admin token.
 package api
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Version of the agent protocol. Server and agent are built from one commit
 // and meet because the server hands out the agent; a mismatch means that a
@@ -253,16 +256,22 @@ const (
 // Event is one thing that happened on a machine. The console, the kernel log
 // and the server show the same ones.
 type Event struct {
-	Seq     uint64    `json:"seq,omitempty"` // from 1 within a session; 0 for events that the server notes itself
-	Time    time.Time `json:"time"`
-	Uptime  float64   `json:"uptime,omitempty"` // seconds since the kernel started
-	Step    string    `json:"step"`             // a boot step's name: "network", "flash", ...
-	State   string    `json:"state"`
-	Message string    `json:"message,omitempty"`
-	Cause   string    `json:"cause,omitempty"` // stable code of a failure: causes.go
-	Actor   string    `json:"actor,omitempty"` // who made it happen: see the Actor constants
-	To      string    `json:"to,omitempty"`    // state of the machine that it entered by this
-	Plan    string    `json:"plan,omitempty"`  // that it belongs to: Flash.Plan
+	Seq uint64 `json:"seq,omitempty"` // from 1 within a session; 0 for events that the server notes itself
+	// Time is when the server took it. An agent sends its own, which comes to
+	// be Sent: its clock may be wrong.
+	Time time.Time `json:"time"`
+	Sent time.Time `json:"sent,omitzero"`
+	// Number counts the events of a machine in the order in which the server
+	// took them; it fills it in.
+	Number  uint64  `json:"number,omitempty"`
+	Uptime  float64 `json:"uptime,omitempty"` // seconds since the kernel started
+	Step    string  `json:"step"`             // a boot step's name: "network", "flash", ...
+	State   string  `json:"state"`
+	Message string  `json:"message,omitempty"`
+	Cause   string  `json:"cause,omitempty"` // stable code of a failure: causes.go
+	Actor   string  `json:"actor,omitempty"` // who made it happen: see the Actor constants
+	To      string  `json:"to,omitempty"`    // state of the machine that it entered by this
+	Plan    string  `json:"plan,omitempty"`  // that it belongs to: Flash.Plan
 	// Image and Identity are what an arm is for; they stand on its event only.
 	Image    *PlanImage `json:"image,omitempty"`
 	Identity string     `json:"identity,omitempty"` // name
@@ -273,6 +282,17 @@ type Event struct {
 	// Live marks the one event that tells of an instant handoff: the new system
 	// runs from now on, and the agent completes the disk underneath.
 	Live bool `json:"live,omitempty"`
+}
+
+// ByOperator reports whether an operator made it happen.
+func (e *Event) ByOperator() bool {
+	return e.Actor == ActorOperator || strings.HasPrefix(e.Actor, ActorOperator+":")
+}
+
+// Audited reports whether it is what operators or the server did, or a receipt:
+// all that no host on the boot network can make up.
+func (e *Event) Audited() bool {
+	return e.Receipt != nil || e.ByOperator() || e.Actor == ActorServer
 }
 
 // Actors of events. An operator may be more closely named after a colon.

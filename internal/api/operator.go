@@ -13,7 +13,7 @@ const (
 	PathMachineEvents = "/api/v1/machines/{machine}/events"  // GET -> Events
 	PathFlashes       = "/api/v1/machines/{machine}/flashes" // GET -> Flashes
 	PathEventStream   = "/api/v1/events"                     // GET, server-sent events
-	PathEventLog      = "/api/v1/log"                        // GET ?limit= -> Log: the newest events of all machines
+	PathEventLog      = "/api/v1/log"                        // GET ?limit=&audit= -> Log: the newest events of all machines
 	PathImages        = "/api/v1/images"                     // GET -> Images
 	PathFleet         = "/api/v1/fleet"                      // GET -> Applied; PUT Fleet ?dryRun= -> FleetDiff
 	PathServers       = "/api/v1/servers"                    // GET -> Servers of this cluster
@@ -98,8 +98,17 @@ type Machine struct {
 	System *PlanImage `json:"system,omitempty"`
 	// Awaited is what will confirm that the system of the last flash runs.
 	Awaited *Awaited `json:"awaited,omitempty"`
-	Cause   string   `json:"cause,omitempty"`   // why it failed
-	Message string   `json:"message,omitempty"` // the last thing heard of it
+	// Ration is how fast what its agent and firmware say is still kept.
+	Ration  Ration `json:"ration,omitzero"`
+	Cause   string `json:"cause,omitempty"`   // why it failed
+	Message string `json:"message,omitempty"` // the last thing heard of it
+}
+
+// Ration is a token bucket of events: so many at once, and then so many a
+// second.
+type Ration struct {
+	Full    time.Time `json:"full,omitzero"`     // when the bucket is full again
+	Dropped int       `json:"dropped,omitempty"` // events that were not kept since it was
 }
 
 // Spec is what an operator says of a machine. All of it is optional but one
@@ -303,8 +312,9 @@ type Machines struct {
 	Machines []Machine `json:"machines"`
 }
 
-// Events is what is kept of one machine's past, oldest first: about the last
-// thousand events, without those that only tell progress.
+// Events is what is kept of one machine's past, oldest first, without what only
+// tells progress: about the last thousand events that the machine told, five
+// hundred of the server, five hundred of operators, and a hundred receipts.
 type Events struct {
 	Events []Event `json:"events"`
 }

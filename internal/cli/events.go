@@ -19,6 +19,7 @@ type eventsOptions struct {
 	follow  bool
 	machine string
 	limit   int
+	audit   bool
 }
 
 func (a *app) eventsCmd() *cobra.Command {
@@ -28,13 +29,19 @@ func (a *app) eventsCmd() *cobra.Command {
 		Short: "show what happened, and what happens",
 		Long: `Show the newest events, the oldest of them first. With --follow go on with those
 that happen, through restarts of the server, none twice. With --json each is
-one line.`,
+one line.
+
+Times are the server's. What machines tell takes at most half of what is shown
+where operators and the server did as much; with --audit it is left out. What
+operators did, and the receipts, cannot be crowded out by what machines tell, and
+outlive 'gild machine rm'.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runEvents(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on until interrupted")
 	f.StringVar(&o.machine, "machine", "", "events of one `machine` only")
+	f.BoolVar(&o.audit, "audit", false, "only what operators and the server did, and the receipts of flashes")
 	f.IntVarP(&o.limit, "lines", "n", 50, "how many past events to show")
 	return cmd
 }
@@ -50,7 +57,7 @@ func (a *app) runEvents(ctx context.Context, o eventsOptions) error {
 	if err != nil {
 		return err
 	}
-	t := &tail{limit: o.limit, names: map[string]string{}, print: a.printEvent}
+	t := &tail{limit: o.limit, audit: o.audit, names: map[string]string{}, print: a.printEvent}
 	if o.machine != "" {
 		m, err := op.Machine(ctx, o.machine)
 		if err != nil {
@@ -132,6 +139,7 @@ func eventText(e *api.Event) string {
 // reset the log tells what was shown before.
 type tail struct {
 	machine string // ID; empty: all
+	audit   bool   // only what operators and the server did, and receipts
 	limit   int    // events of the past at first
 	print   func(api.LogEntry) error
 	names   map[string]string // by ID
@@ -145,13 +153,13 @@ type tail struct {
 // same in all of this.
 type eventKey struct {
 	machine         string
-	seq             uint64
+	seq, number     uint64
 	time            int64
 	step, state, to string
 }
 
 func keyOf(e *api.LogEntry) eventKey {
-	return eventKey{e.Machine, e.Event.Seq, e.Event.Time.UnixNano(), e.Event.Step, e.Event.State, e.Event.To}
+	return eventKey{e.Machine, e.Event.Seq, e.Event.Number, e.Event.Time.UnixNano(), e.Event.Step, e.Event.State, e.Event.To}
 }
 
 // maxSeen bounds what is remembered: several times what a log can tell again.
@@ -185,11 +193,13 @@ func (t *tail) past(ctx context.Context, op *client.Operator) ([]api.LogEntry, e
 		events, err := op.Events(ctx, t.machine)
 		var entries []api.LogEntry
 		for _, e := range events {
-			entries = append(entries, api.LogEntry{Machine: t.machine, Name: t.names[t.machine], Event: e})
+			if !t.audit || e.Audited() {
+				entries = append(entries, api.LogEntry{Machine: t.machine, Name: t.names[t.machine], Event: e})
+			}
 		}
 		return entries, err
 	}
-	entries, err := op.Log(ctx, logLength)
+	entries, err := op.Log(ctx, logLength, t.audit)
 	for i, j := 0, len(entries)-1; i < j; i, j = i+1, j-1 {
 		entries[i], entries[j] = entries[j], entries[i]
 	}
@@ -197,17 +207,23 @@ func (t *tail) past(ctx context.Context, op *client.Operator) ([]api.LogEntry, e
 }
 
 // gap reports whether nothing of the past was shown before, though something
-// was.
+// was: of what machines told, or of the rest, each of which fills half of it.
 func (t *tail) gap(past []api.LogEntry) bool {
 	if !t.began || len(t.order) == 0 || len(past) < logLength {
 		return false
 	}
+	count, seen := map[bool]int{}, map[bool]bool{}
 	for i := range past {
-		if t.seen[keyOf(&past[i])] {
-			return false
+		audited := past[i].Event.Audited()
+		count[audited]++
+		seen[audited] = seen[audited] || t.seen[keyOf(&past[i])]
+	}
+	for audited, n := range count {
+		if n >= logLength/2 && !seen[audited] {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // show prints what is new of the past: at first its end only.
@@ -237,7 +253,7 @@ func (t *tail) change(c api.Change) error {
 		delete(t.names, c.ID)
 	case c.Kind == api.ChangeEvent && c.Event != nil:
 		e := api.LogEntry{Machine: c.ID, Name: t.names[c.ID], Event: *c.Event}
-		if t.machine != "" && t.machine != c.ID || !t.note(&e) {
+		if t.machine != "" && t.machine != c.ID || t.audit && !c.Event.Audited() || !t.note(&e) {
 			return nil
 		}
 		return t.print(e)

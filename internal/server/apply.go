@@ -199,11 +199,11 @@ func (s *Machines) applyMachines(ctx context.Context, actor string, plan fleet.A
 // prune forgets a machine that the files do not name any more, if it is as it
 // was when that was decided.
 func (s *Machines) prune(ctx context.Context, actor, id string) error {
-	err := s.forget(ctx, actor, id, func(m *api.Machine) error {
+	err := s.forget(ctx, actor, id, func(m *api.Machine) ([]api.Event, error) {
 		if !fleet.Prunable(m, s.now()) {
-			return fmt.Errorf("pruning machine %s: %w", id, state.ErrMoved)
+			return nil, fmt.Errorf("pruning machine %s: %w", id, state.ErrMoved)
 		}
-		return nil
+		return fleet.Forget(m, actor, false, s.now())
 	})
 	if errors.Is(err, state.ErrNotFound) {
 		return nil // somebody was faster

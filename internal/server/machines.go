@@ -92,7 +92,9 @@ func (s *Machines) changeBy(ctx context.Context, by update, id string, r rule) (
 	var events []api.Event
 	m, err := by(ctx, id, func(m *api.Machine) (kept []api.Event, err error) {
 		before = planOf(m)
-		events, err = r(m)
+		if events, err = r(m); err == nil {
+			events = fleet.Ration(m, events, s.now())
+		}
 		return events, err
 	})
 	if err != nil {

@@ -192,7 +192,7 @@ func (s *Machines) Delete(ctx context.Context, actor, spelling string, force boo
 	if err != nil {
 		return err
 	}
-	err = s.forget(ctx, actor, id, func(m *api.Machine) error { return fleet.Forget(m, force, s.now()) })
+	err = s.forget(ctx, actor, id, func(m *api.Machine) ([]api.Event, error) { return fleet.Forget(m, actor, force, s.now()) })
 	if errors.Is(err, state.ErrNotFound) { // somebody was faster
 		err = &fleet.UnknownError{What: "machine", Name: spelling, Help: listHelp}
 	}
@@ -201,10 +201,10 @@ func (s *Machines) Delete(ctx context.Context, actor, spelling string, force boo
 
 // forget removes the record with an ID, which is no spelling: no name and no
 // other label of a machine is meant by it. allowed may refuse.
-func (s *Machines) forget(ctx context.Context, actor, id string, allowed func(*api.Machine) error) error {
+func (s *Machines) forget(ctx context.Context, actor, id string, allowed rule) error {
 	var plan string
 	var addresses []string
-	err := s.Store.Delete(ctx, id, func(m *api.Machine) error {
+	err := s.Store.Delete(ctx, id, func(m *api.Machine) ([]api.Event, error) {
 		plan, addresses = planOf(m), fleet.MACs(m)
 		return allowed(m)
 	})
@@ -227,15 +227,20 @@ func (s *Machines) deleteJoined(ctx context.Context, id string, addresses []stri
 	if err != nil {
 		return err
 	}
+	var failed []error
 	for i := range found {
 		if found[i].Joined != id {
 			continue
 		}
-		if err := s.Store.Delete(ctx, found[i].ID, func(*api.Machine) error { return nil }); err != nil && !errors.Is(err, state.ErrNotFound) {
-			return err
+		err := s.Store.Delete(ctx, found[i].ID, func(*api.Machine) ([]api.Event, error) { return nil, nil })
+		if err != nil && !errors.Is(err, state.ErrNotFound) {
+			failed = append(failed, err)
+		}
+		if away(err) {
+			break
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // Cancel takes an arm back; force: also while the disk is being written.
@@ -282,12 +287,13 @@ func (s *Machines) Flashes(ctx context.Context, spelling string) ([]api.Flash, e
 // maxLog bounds how much of the log one answer has.
 const maxLog = 1000
 
-// Log returns the newest events of all machines, newest first.
-func (s *Machines) Log(ctx context.Context, limit int) ([]api.LogEntry, error) {
+// Log returns the newest events of all machines, newest first; audit: only what
+// operators and the server did, and receipts.
+func (s *Machines) Log(ctx context.Context, limit int, audit bool) ([]api.LogEntry, error) {
 	if limit <= 0 {
 		limit = 100
 	}
-	return s.Store.Recent(ctx, min(limit, maxLog))
+	return s.Store.Recent(ctx, min(limit, maxLog), audit)
 }
 
 // StateUsage tells how full the database is.

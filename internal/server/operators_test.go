@@ -151,3 +151,91 @@ func TestArmsLapse(t *testing.T) {
 		}
 	}
 }
+
+// What one host tells, in one request or in thousands, takes no operator's
+// event and no receipt from anybody, neither from the machine's past nor from
+// the log, and what time it says it was counts for nothing.
+func TestChatterCrowdsOutNothing(t *testing.T) {
+	s := newMachines(t)
+	now := time.Now()
+	s.Now = func() time.Time { return now }
+	if _, err := s.Register(t.Context(), "", api.Spec{Name: "web-1", MACs: []string{mac}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Flash(t.Context(), "", "web-1", api.FlashRequest{Image: "debian"}); err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.Hello(t.Context(), hello("s1", mac), "")
+	if err != nil || a.Plan == nil {
+		t.Fatalf("Hello = %+v, %v; want the plan", a, err)
+	}
+	seq := uint64(0)
+	say := func(plan string, events ...api.Event) {
+		t.Helper()
+		for i := range events {
+			seq++
+			events[i].Seq, events[i].State = seq, api.StateDone
+			if events[i].Time.IsZero() {
+				events[i].Time = now
+			}
+		}
+		r := api.Report{Session: "s1", MAC: mac, Plan: plan, Events: events}
+		if err := fleet.CheckReport(&r, now); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Report(t.Context(), r, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say(a.Plan.ID, api.Event{Step: "seal", Receipt: &api.Receipt{Plan: a.Plan.ID, Image: a.Plan.Image.Digest}})
+	past := time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)
+	for range 60 {
+		chatter := make([]api.Event, 50)
+		for i := range chatter {
+			chatter[i] = api.Event{Step: "x", Time: past, Message: "flashed by someone", Actor: api.ActorOperator}
+		}
+		say("", chatter...)
+		now = now.Add(20 * time.Second) // so that much of it is kept
+	}
+	told, did, got := 0, 0, 0
+	count := func(e *api.Event) {
+		switch {
+		case e.Receipt != nil:
+			got++
+		case e.ByOperator():
+			did++
+		case e.Step == "x":
+			told++
+			if e.Time.Equal(past) || !e.Sent.Equal(past) {
+				t.Fatalf("an event of an agent = %+v; want the server's time, and its own beside it", e)
+			}
+		}
+	}
+	events, err := s.Events(t.Context(), "web-1")
+	for i := range events {
+		count(&events[i])
+	}
+	if err != nil || told < 500 || did != 2 || got != 1 {
+		t.Errorf("%d events told, %d of operators, %d receipts, %v; want both of those and the receipt", told, did, got, err)
+	}
+	told, did, got = 0, 0, 0
+	log, err := s.Log(t.Context(), 0, false)
+	for i := range log {
+		count(&log[i].Event)
+	}
+	if err != nil || told == 0 || did != 2 || got != 1 {
+		t.Errorf("in the log %d told, %d of operators, %d receipts, %v; want both of those and the receipt", told, did, got, err)
+	}
+	flashes, err := s.Flashes(t.Context(), "web-1")
+	if err != nil || len(flashes) != 1 || flashes[0].Receipt == nil {
+		t.Errorf("Flashes = %+v, %v; want the one with its receipt", flashes, err)
+	}
+	// Nor does an end of the machine hide who ended it.
+	if err := s.Delete(t.Context(), "operator:ci", "web-1", false); err != nil {
+		t.Fatal(err)
+	}
+	log, err = s.Log(t.Context(), 1, true)
+	if err != nil || len(log) != 1 || log[0].Name != "web-1" || log[0].Event.Message != "forgotten" || log[0].Event.Actor != "operator:ci" {
+		t.Errorf("Log for audit = %+v, %v; want who forgot it", log, err)
+	}
+}

@@ -219,7 +219,7 @@ func TestSweepAndSamples(t *testing.T) {
 	if m, _ := s.Machine(t.Context(), mac); m.Stuck.IsZero() {
 		t.Error("a silent agent is not shown as stuck")
 	}
-	if log, err := s.Log(t.Context(), 1); err != nil || len(log) != 1 || log[0].Event.Step != fleet.StepStuck {
+	if log, err := s.Log(t.Context(), 1, false); err != nil || len(log) != 1 || log[0].Event.Step != fleet.StepStuck {
 		t.Errorf("Log = %+v, %v; want that it is stuck, once", log, err)
 	}
 }
@@ -415,7 +415,7 @@ func TestRoomOverHTTP(t *testing.T) {
 	if f, err := o.Flashes(ctx, "b7"); err != nil || len(f) != 1 || f[0].Outcome != "cancelled" {
 		t.Errorf("Flashes = %+v, %v; want one that was cancelled", f, err)
 	}
-	if log, err := o.Log(ctx, 10); err != nil || len(log) != 5 || log[0].Name != "b7" || log[0].Event.To != api.MachineRegistered {
+	if log, err := o.Log(ctx, 10, false); err != nil || len(log) != 5 || log[0].Name != "b7" || log[0].Event.To != api.MachineRegistered {
 		t.Errorf("Log = %+v, %v; want five events, the cancel first", log, err)
 	}
 	if _, err := o.Servers(ctx); err != nil {

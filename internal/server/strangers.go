@@ -119,19 +119,24 @@ var errKnown = errors.New("the machine is known")
 // forgetStrangers makes room in the budget of strangers. Every server of a
 // cluster does it.
 func (s *Machines) forgetStrangers(ctx context.Context) error {
+	var failed []error
 	for _, id := range s.room.strangers.surplus(s.now()) {
-		err := s.Store.Delete(ctx, id, func(m *api.Machine) error {
+		err := s.Store.Delete(ctx, id, func(m *api.Machine) ([]api.Event, error) {
 			if !fleet.Stranger(m) {
-				return errKnown
+				return nil, errKnown
 			}
-			return nil
+			return nil, nil
 		})
-		if err != nil && !errors.Is(err, errKnown) && !errors.Is(err, state.ErrNotFound) {
-			return err
+		switch {
+		case err == nil:
+			s.Metrics.Stranger("forgotten")
+		case away(err):
+			return errors.Join(append(failed, err)...)
+		case !errors.Is(err, errKnown) && !errors.Is(err, state.ErrNotFound):
+			failed = append(failed, err)
 		}
-		s.Metrics.Stranger("forgotten")
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // admit refuses a record to a machine that nobody knows, with a *strangerError.

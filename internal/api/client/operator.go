@@ -131,10 +131,15 @@ func (c *Operator) Flashes(ctx context.Context, name string) ([]api.Flash, error
 	return out.Flashes, err
 }
 
-// Log returns the newest events of all machines, newest first.
-func (c *Operator) Log(ctx context.Context, limit int) ([]api.LogEntry, error) {
+// Log returns the newest events of all machines, newest first; audit: only what
+// operators and the server did, and receipts.
+func (c *Operator) Log(ctx context.Context, limit int, audit bool) ([]api.LogEntry, error) {
 	var out api.Log
-	err := c.call(ctx, http.MethodGet, api.PathEventLog+"?limit="+strconv.Itoa(limit), nil, &out)
+	path := api.PathEventLog + "?limit=" + strconv.Itoa(limit)
+	if audit {
+		path += "&audit=true"
+	}
+	err := c.call(ctx, http.MethodGet, path, nil, &out)
 	return out.Entries, err
 }
 

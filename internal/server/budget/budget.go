@@ -24,8 +24,15 @@ const (
 // Of one machine.
 const (
 	ReportEvents = api.MaxEvents // in one report
-	Events       = 1000          // kept of a machine that the operator knows
+	Events       = 1000          // kept of what a machine told that the operator knows
 	EventsSeen   = 64            // kept of one that only the network speaks of
+	Notes        = 500           // kept of what the server did with it
+	Deeds        = 500           // kept of what operators did with it
+	Receipts     = 100
+	// EventBurst events are kept of what a machine tells at once, then one in
+	// EventEvery; of changes of state twice as many.
+	EventBurst = 256
+	EventEvery = 500 * time.Millisecond
 	// InventoryBurst inventories that differ are written down at once, then
 	// one in InventoryEvery.
 	InventoryBurst = 4
@@ -34,7 +41,8 @@ const (
 
 // Of all machines together.
 const (
-	Machines = 20_000 // that the operator knows
+	Machines   = 20_000 // that the operator knows
+	LogEntries = 2000   // kept of each log: told, noted by the server, done by operators
 	// Seen is for machines that only the network speaks of: SeenBytes in all,
 	// SeenRecords of them, for SeenFor after the last word. The one that was
 	// silent longest makes room.
@@ -75,8 +83,11 @@ func Table() []Row {
 		{"one word of hardware, one sentence of an event", fmt.Sprintf("%s, %s", size(Label), size(Text)), "cut"},
 		{"hellos and reports of one agent", fmt.Sprintf("%d at once, then %d a second", SessionBurst, SessionRate), "asked to wait (429)"},
 		{"hellos and reports of one address", fmt.Sprintf("%d at once, then %d a second", WordsBurst, WordsRate), "asked to wait (429)"},
-		{"events of a machine that you know", fmt.Sprintf("%d", Events), "the oldest goes"},
-		{"events of a machine that was only seen", fmt.Sprintf("%d", EventsSeen), "the oldest goes"},
+		{"events that a machine tells", fmt.Sprintf("%d at once, then one in %v", EventBurst, EventEvery), "dropped, counted and told"},
+		{"events that a machine told that you know", fmt.Sprintf("%d", Events), "the oldest goes"},
+		{"events that a machine told that was only seen", fmt.Sprintf("%d", EventsSeen), "the oldest goes"},
+		{"what the server and operators did with a machine, receipts", fmt.Sprintf("%d, %d, %d", Notes, Deeds, Receipts), "the oldest of its kind goes"},
+		{"log of what was told, noted by the server, done by operators", fmt.Sprintf("%d entries each", LogEntries), "the oldest of its kind goes"},
 		{"machines that you know", fmt.Sprintf("%d", Machines), "the next is refused"},
 		{"machines that were only seen", fmt.Sprintf("%d, %s in all, 24 h", SeenRecords, size(SeenBytes)), "the one that was silent longest is forgotten"},
 		{"new machines that were only seen", fmt.Sprintf("%d at once, then %d a second", SeenBurst, SeenRate), "boots its local disk and is not written down"},

@@ -36,7 +36,7 @@ type Room interface {
 	Cancel(ctx context.Context, actor, name string, force bool) (api.Machine, error)
 	Events(ctx context.Context, name string) ([]api.Event, error)
 	Flashes(ctx context.Context, name string) ([]api.Flash, error)
-	Log(ctx context.Context, limit int) ([]api.LogEntry, error)
+	Log(ctx context.Context, limit int, audit bool) ([]api.LogEntry, error)
 	Servers(ctx context.Context) ([]api.Server, error)
 	StateUsage(ctx context.Context) (api.StateUsage, error)
 }

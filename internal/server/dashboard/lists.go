@@ -41,6 +41,7 @@ type logView struct {
 	Entries    []api.LogEntry
 	Text       string
 	Failed     bool
+	Audit      bool // only what operators and the server did, and receipts
 	Page       int
 	Prev, Next string // addresses; empty: there is none
 }
@@ -51,12 +52,12 @@ const (
 )
 
 func (d *Dashboard) log(r *http.Request) (string, frame, error) {
-	entries, err := d.Room.Log(r.Context(), logDepth)
+	q := r.URL.Query()
+	v := logView{Text: cut(100, q.Get("q")), Failed: q.Get("failed") != "", Audit: q.Get("audit") != ""}
+	entries, err := d.Room.Log(r.Context(), logDepth, v.Audit)
 	if err != nil {
 		return "", frame{}, err
 	}
-	q := r.URL.Query()
-	v := logView{Text: cut(100, q.Get("q")), Failed: q.Get("failed") != ""}
 	v.Page, _ = strconv.Atoi(q.Get("page"))
 	v.Page = min(max(v.Page, 1), logDepth/logPage)
 	var found []api.LogEntry
@@ -92,6 +93,9 @@ func logPath(v logView, page int) string {
 	}
 	if v.Failed {
 		q.Set("failed", "1")
+	}
+	if v.Audit {
+		q.Set("audit", "1")
 	}
 	return "/log?" + q.Encode()
 }

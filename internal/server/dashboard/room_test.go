@@ -181,8 +181,11 @@ func (r *fakeRoom) Flashes(context.Context, string) ([]api.Flash, error) {
 	return []api.Flash{f, old}, nil
 }
 
-func (r *fakeRoom) Log(_ context.Context, limit int) ([]api.LogEntry, error) {
+func (r *fakeRoom) Log(_ context.Context, limit int, audit bool) ([]api.LogEntry, error) {
 	var out []api.LogEntry
+	if audit {
+		limit = min(limit, 7)
+	}
 	for i := range min(limit, 450) {
 		events, _ := r.Events(context.Background(), "")
 		e := events[i%len(events)]

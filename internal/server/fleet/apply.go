@@ -231,9 +231,7 @@ func (p *applyPlan) prune(records map[string]*api.Machine) {
 
 // Prunable reports whether a prune may have the machine: it is not armed, and
 // its disk is not being written.
-func Prunable(m *api.Machine, now time.Time) bool {
-	return m.Armed == nil && Forget(m, false, now) == nil
-}
+func Prunable(m *api.Machine, now time.Time) bool { return m.Armed == nil && !writing(m, now) }
 
 // things lists what is done to groups, or to identities.
 func things[T any](p *applyPlan, kind string, have, want map[string]T, say func(T) fields, named []string,

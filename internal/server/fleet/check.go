@@ -153,15 +153,17 @@ func checkSession(s string) error {
 }
 
 func checkEvent(e *api.Event, now time.Time) error {
-	if e.Time.Year() < 2020 || e.Time.After(now.Add(24*time.Hour)) {
-		e.Time = now // no battery behind the clock: arrival is the better guess
+	// Its own clock may be wrong, and anybody can send any time.
+	e.Sent, e.Time = e.Time, now
+	if e.Sent.Year() < 2020 || e.Sent.After(now.Add(24*time.Hour)) {
+		e.Sent = time.Time{} // no battery behind the clock
 	}
 	if !finite(e.Uptime) {
 		return errors.New("uptime is not a positive number")
 	}
 	e.Step, e.Message, e.Cause = word(e.Step), Clean(e.Message), word(e.Cause)
 	// These are the server's to say.
-	e.Actor, e.To, e.Plan, e.Image, e.Identity = api.ActorAgent, "", "", nil, ""
+	e.Actor, e.To, e.Plan, e.Image, e.Identity, e.Number = api.ActorAgent, "", "", nil, "", 0
 	switch e.State {
 	case api.StateStart, api.StateProgress, api.StateDone, api.StateFailed:
 	default:

@@ -37,6 +37,7 @@ const (
 	StepJoin     = "join"     // two records turned out to be one machine
 	StepConfirm  = "confirm"  // the new system was heard of, or was not
 	StepStuck    = "stuck"    // an agent that should speak is silent, or speaks again
+	StepDropped  = "dropped"  // a machine told more than is kept
 )
 
 // StepFlash is the agent's step in which the disk is written. Its start is

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -287,7 +288,7 @@ func TestCancel(t *testing.T) {
 	if _, err := Arm(&s.m, api.Armed{Plan: plan("p4")}, at(12)); err == nil {
 		t.Error("Arm in mid-write = nil; want a BusyError")
 	}
-	if Forget(&s.m, false, at(12)) == nil {
+	if second(Forget(&s.m, "", false, at(12))) == nil {
 		t.Error("Forget in mid-write = nil; want a BusyError")
 	}
 	cancel(71, true) // silent for a minute: the machine is gone
@@ -323,9 +324,9 @@ func TestCancelByForce(t *testing.T) {
 			s.arm(6, "p2")
 			s.report(7, false, report("s1", "p1", event(4, StepFlash, api.StateStart)))
 
-			refused(Forget(&held, false, at(3)), "gild machine rm --force")
-			if err := Forget(&held, true, at(3)); err != nil {
-				t.Errorf("Forget by force = %v", err)
+			refused(second(Forget(&held, "", false, at(3))), "gild machine rm --force")
+			if events, err := Forget(&held, "", true, at(3)); err != nil || !strings.Contains(fmt.Sprint(events), "does not boot until it is flashed again") {
+				t.Errorf("Forget by force = %v, %v; want told what it does to the disk", events, err)
 			}
 		})
 	}
@@ -396,3 +397,5 @@ func TestStaleAgent(t *testing.T) {
 		t.Errorf("Hello of a stale agent again noted %v; want nothing", events)
 	}
 }
+
+func second[T any](_ T, err error) error { return err }

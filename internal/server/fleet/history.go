@@ -28,7 +28,8 @@ const (
 func Flashes(events []api.Event) []api.Flash {
 	var order []*api.Flash
 	byPlan := map[string]*api.Flash{}
-	for _, e := range events {
+	happened := happened(events)
+	for i, e := range events {
 		f := byPlan[e.Plan]
 		if e.Step == StepArm && e.To == api.MachineArmed && e.Plan != "" {
 			f = &api.Flash{Plan: e.Plan, Identity: e.Identity, By: e.Actor, Armed: e.Time, Outcome: outcomeUnderWay}
@@ -40,7 +41,7 @@ func Flashes(events []api.Event) []api.Flash {
 			continue
 		}
 		if f != nil {
-			addEvent(f, e)
+			addEvent(f, e, happened[i])
 		}
 	}
 	slices.Reverse(order)
@@ -52,10 +53,53 @@ func Flashes(events []api.Event) []api.Flash {
 	return flashes
 }
 
-// addEvent takes one event into the flash that it belongs to.
-func addEvent(f *api.Flash, e api.Event) {
-	if e.Actor == api.ActorAgent && e.Seq > 0 {
-		addPhase(f, e)
+// happened tells when things happened, by the server's clock. An agent tells
+// them later, several at once, and its own clock may be wrong; but it counts the
+// seconds since its kernel started, and the word that came with the least delay
+// says when that was.
+func happened(events []api.Event) []time.Time {
+	at := make([]time.Time, len(events))
+	var boot []int // events of one boot
+	var began time.Time
+	place := func() {
+		for _, i := range boot {
+			at[i] = began.Add(sinceStart(&events[i]))
+		}
+		boot, began = nil, time.Time{}
+	}
+	var last uint64
+	for i := range events {
+		e := &events[i]
+		at[i] = e.Time
+		if !byAgent(e) || e.Uptime <= 0 || e.Uptime > maxUptime {
+			continue
+		}
+		if e.Seq <= last {
+			place() // another session: another boot
+		}
+		last = e.Seq
+		if start := e.Time.Add(-sinceStart(e)); began.IsZero() || start.Before(began) {
+			began = start
+		}
+		boot = append(boot, i)
+	}
+	place()
+	return at
+}
+
+// maxUptime is longer than any machine runs an agent, in seconds: more is no
+// uptime.
+const maxUptime = 366 * 24 * 60 * 60
+
+func sinceStart(e *api.Event) time.Duration { return time.Duration(e.Uptime * float64(time.Second)) }
+
+func byAgent(e *api.Event) bool { return e.Actor == api.ActorAgent && e.Seq > 0 }
+
+// addEvent takes one event, which happened at a time, into the flash that it
+// belongs to.
+func addEvent(f *api.Flash, e api.Event, at time.Time) {
+	if byAgent(&e) {
+		addPhase(f, e, at)
 	}
 	if f.Started.IsZero() && e.To == api.MachineFlashing {
 		f.Started = e.Time
@@ -84,19 +128,19 @@ func addEvent(f *api.Flash, e api.Event) {
 
 // addPhase notes when a boot step began and ended. A step that is tried again
 // is a phase of its own.
-func addPhase(f *api.Flash, e api.Event) {
+func addPhase(f *api.Flash, e api.Event, at time.Time) {
 	last := len(f.Phases) - 1
 	open := last >= 0 && f.Phases[last].Step == e.Step && f.Phases[last].End.IsZero()
 	switch {
 	case e.State == api.StateStart || !open && e.State != api.StateProgress:
-		f.Phases = append(f.Phases, api.Phase{Step: e.Step, Start: e.Time, State: e.State})
+		f.Phases = append(f.Phases, api.Phase{Step: e.Step, Start: at, State: e.State})
 		if e.State != api.StateStart {
-			f.Phases[last+1].End = e.Time
+			f.Phases[last+1].End = at
 		}
 	case open:
 		f.Phases[last].State = e.State
 		if e.State != api.StateProgress {
-			f.Phases[last].End = e.Time
+			f.Phases[last].End = at
 		}
 	}
 }

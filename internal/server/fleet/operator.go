@@ -164,13 +164,23 @@ func Cancel(m *api.Machine, actor string, force bool, now time.Time) ([]api.Even
 	return t.events, nil
 }
 
-// Forget reports whether the machine's record may be dropped: force drops it
-// also under a live agent, which is told at its next word and stops.
-func Forget(m *api.Machine, force bool, now time.Time) error {
-	if !force && writing(m, now) {
-		return busy(m, "delete")
+// Forget permits to drop the machine's record, and tells what that ends. force
+// drops it also under a live agent, which is told at its next word and stops.
+func Forget(m *api.Machine, actor string, force bool, now time.Time) ([]api.Event, error) {
+	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
+	live := writing(m, now)
+	if live && !force {
+		return nil, busy(m, "delete")
 	}
-	return nil
+	e := done(StepRegister, "forgotten")
+	switch {
+	case live:
+		e.Message = "forgotten by force while its disk was being written" + howFar(m.Progress) + ": the disk does not boot until it is flashed again"
+	case m.Armed != nil:
+		e.Message = "forgotten, and with it that it was armed with " + m.Armed.Plan.Image.Name
+	}
+	t.note(e)
+	return t.events, nil
 }
 
 // Called is what to call the machine before a person.

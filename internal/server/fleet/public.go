@@ -13,6 +13,9 @@ func Public(m api.Machine, now time.Time) api.Machine {
 	Sweep(&m, now)
 	m.Tickets = nil
 	m.SpecRevision = SpecRevision(m.Spec)
+	if m.Ration.Dropped == 0 {
+		m.Ration = api.Ration{}
+	}
 	m.Session = "" // with the plan's ID it opens the identity
 	if m.Armed != nil {
 		armed := *m.Armed

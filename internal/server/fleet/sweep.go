@@ -26,6 +26,7 @@ func Sweep(m *api.Machine, now time.Time) []api.Event {
 	t.lapse()
 	t.overdue()
 	t.silent()
+	t.rationed()
 	if m.Conflict != "" && now.Sub(m.ConflictSeen) >= conflictFor {
 		t.note(done(StepHello, "is gone: "+m.Conflict))
 		m.Conflict, m.ConflictSeen = "", time.Time{}

@@ -38,7 +38,8 @@ type Control interface {
 	Applied(ctx context.Context) (api.Applied, error)
 	// Apply refuses with a *fleet.BadFilesError, and nothing is changed then.
 	Apply(ctx context.Context, actor string, f api.Fleet, dryRun bool) (api.FleetDiff, error)
-	Log(ctx context.Context, limit int) ([]api.LogEntry, error)
+	// Log has only what operators and the server did, and receipts, for audit.
+	Log(ctx context.Context, limit int, audit bool) ([]api.LogEntry, error)
 	Servers(ctx context.Context) ([]api.Server, error)
 	StateUsage(ctx context.Context) (api.StateUsage, error)
 	// Follow calls send with every change after the one with the given id, in
@@ -89,7 +90,8 @@ type (
 		Selector string `query:"selector" doc:"which machines, such as rack=b7,role!=db; all when it is empty" maxLength:"512"`
 	}
 	logInput struct {
-		Limit int `query:"limit" doc:"how many events at most" minimum:"0" maximum:"1000" default:"100"`
+		Limit int  `query:"limit" doc:"how many events at most" minimum:"0" maximum:"1000" default:"100"`
+		Audit bool `query:"audit" doc:"only what operators and the server did, and receipts: it outlives the machines"`
 	}
 	body[T any] struct{ Body T }
 )
@@ -124,7 +126,7 @@ func (o *Operator) machines(r operations) {
 	o.flashes(r)
 	o.fleet(r)
 	handle(r, http.MethodGet, api.PathEventLog, "list-log", "The newest events of all machines", func(ctx context.Context, in *logInput) (api.Log, error) {
-		entries, err := o.Control.Log(ctx, in.Limit)
+		entries, err := o.Control.Log(ctx, in.Limit, in.Audit)
 		return api.Log{Entries: orEmpty(entries)}, err
 	})
 	handle(r, http.MethodGet, api.PathImages, "list-images", "All stored images", func(ctx context.Context, _ *struct{}) (api.Images, error) {

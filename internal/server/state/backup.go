@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -246,16 +247,21 @@ func Check(r io.Reader) (machines int, problems []string, err error) {
 			refer = append(refer, [2]string{key, id})
 		case "alias":
 			refer = append(refer, [2]string{key, id})
-		case "event":
-			v = &[]api.Event{}
-			refer = append(refer, [2]string{key, eventMachine(rest)})
 		case "past":
 			v = &[]api.Event{}
 			refer = append(refer, [2]string{key, id})
-		case "doc", "log":
+		case "doc":
 			v = new(any)
 		default:
-			bad("%.200q is none of gild's keys", key)
+			switch {
+			case slices.Contains(shelfKinds[:], kind):
+				v = &[]api.Event{}
+				refer = append(refer, [2]string{key, eventMachine(rest)})
+			case slices.Contains(shelfLogs[:], kind):
+				v = new(any)
+			default:
+				bad("%.200q is none of gild's keys", key)
+			}
 		}
 		if v != nil && json.Unmarshal(bytes.TrimSpace(value), v) != nil {
 			bad("%s cannot be read", key)

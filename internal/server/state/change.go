@@ -80,9 +80,7 @@ func (s *Store) commit(ctx context.Context, id string, r *record, before []strin
 	default:
 		return false, 0, err
 	}
-	if len(events) > 0 {
-		s.trimLog(ctx)
-	}
+	s.trimLogs(ctx, events)
 	return done, rev, nil
 }
 
@@ -184,9 +182,10 @@ func (s *Store) Join(ctx context.Context, into, from string, change func(into, f
 	}
 }
 
-// Delete forgets a machine and its past, or returns ErrNotFound. allowed may
-// refuse, with the record as it is at that moment.
-func (s *Store) Delete(ctx context.Context, id string, allowed func(*api.Machine) error) error {
+// Delete forgets a machine and its past, or returns ErrNotFound. last may
+// refuse, with the record as it is at that moment; what it returns is the last
+// that is kept of the machine, in the log.
+func (s *Store) Delete(ctx context.Context, id string, last func(*api.Machine) ([]api.Event, error)) error {
 	for {
 		records, err := s.load(ctx, id)
 		if err != nil {
@@ -197,10 +196,15 @@ func (s *Store) Delete(ctx context.Context, id string, allowed func(*api.Machine
 			return fmt.Errorf("machine %s: %w", id, ErrNotFound)
 		}
 		gone := s.aliases(r)
-		if err := allowed(&r.Machine); err != nil {
+		events, err := last(&r.Machine)
+		if err != nil {
 			return err
 		}
-		resp, err := s.txn(ctx, s.same(id, r), s.deleteOps(id, gone)...)
+		entries, err := s.lastWords(id, r, events)
+		if err != nil {
+			return err
+		}
+		resp, err := s.txn(ctx, s.same(id, r), append(s.deleteOps(id, gone), entries...)...)
 		if unknown(err) {
 			if records, again := s.load(ctx, id); again == nil && records[0].rev == 0 {
 				return nil
@@ -216,9 +220,12 @@ func (s *Store) Delete(ctx context.Context, id string, allowed func(*api.Machine
 }
 
 func (s *Store) deleteOps(id string, aliases []string) []clientv3.Op {
-	return append(s.aliasOps(id, aliases, nil),
+	ops := append(s.aliasOps(id, aliases, nil),
 		clientv3.OpDelete(s.key("machine", id)),
 		clientv3.OpDelete(s.key("live", id)),
-		clientv3.OpDelete(s.key("past", id)),
-		clientv3.OpDelete(s.under("event", id), clientv3.WithPrefix()))
+		clientv3.OpDelete(s.key("past", id)))
+	for _, kind := range shelfKinds {
+		ops = append(ops, clientv3.OpDelete(s.under(kind, id), clientv3.WithPrefix()))
+	}
+	return ops
 }

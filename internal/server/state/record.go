@@ -19,7 +19,7 @@ import (
 // written only when it has changed.
 type record struct {
 	api.Machine
-	NextEvent uint64
+	events counts // on each shelf, so far
 
 	stored    string // how the whole is stored; empty: it is not
 	storedNow string // how the little part is stored
@@ -30,35 +30,46 @@ type record struct {
 // live is the little part.
 type live struct {
 	Seq          uint64        `json:"seq,omitempty"`
-	NextEvent    uint64        `json:"nextEvent,omitempty"`
+	NextEvent    uint64        `json:"nextEvent,omitempty"` // events so far on the first shelf
+	Shelves      []uint64      `json:"shelves,omitempty"`   // on the others
 	LastSeen     time.Time     `json:"lastSeen,omitzero"`
 	AgentSeen    time.Time     `json:"agentSeen,omitzero"`
 	FirmwareSeen time.Time     `json:"firmwareSeen,omitzero"`
 	Address      string        `json:"address,omitempty"`
 	Message      string        `json:"message,omitempty"`
 	Progress     *api.Progress `json:"progress,omitempty"`
+	Ration       api.Ration    `json:"ration,omitzero"`
 }
 
 // split gives both parts of a record as they are stored.
 func (r *record) split() (whole, little string, err error) {
-	m := r.Machine
-	little, err = encode(live{
-		Seq: m.Seq, NextEvent: r.NextEvent, LastSeen: m.LastSeen, AgentSeen: m.AgentSeen,
-		FirmwareSeen: m.FirmwareSeen, Address: m.Address, Message: m.Message, Progress: m.Progress,
-	})
-	if err != nil {
+	if little, err = encode(r.little()); err != nil {
 		return "", "", err
 	}
-	var none live
-	none.onto(&m)
-	whole, err = encode(m)
+	rest := record{Machine: r.Machine}
+	rest.lay(live{})
+	whole, err = encode(rest.Machine)
 	return whole, little, err
 }
 
-// onto lays the little part over the whole.
-func (l *live) onto(m *api.Machine) {
-	m.Seq, m.LastSeen, m.AgentSeen, m.FirmwareSeen = l.Seq, l.LastSeen, l.AgentSeen, l.FirmwareSeen
-	m.Address, m.Message, m.Progress = l.Address, l.Message, l.Progress
+// little is the little part.
+func (r *record) little() live {
+	l := live{
+		Seq: r.Seq, NextEvent: r.events[told], LastSeen: r.LastSeen, AgentSeen: r.AgentSeen,
+		FirmwareSeen: r.FirmwareSeen, Address: r.Address, Message: r.Message, Progress: r.Progress, Ration: r.Ration,
+	}
+	if others := r.events[told+1:]; slices.Max(others) > 0 {
+		l.Shelves = slices.Clone(others)
+	}
+	return l
+}
+
+// lay lays the little part over the whole.
+func (r *record) lay(l live) {
+	r.Seq, r.LastSeen, r.AgentSeen, r.FirmwareSeen = l.Seq, l.LastSeen, l.AgentSeen, l.FirmwareSeen
+	r.Address, r.Message, r.Progress, r.Ration = l.Address, l.Message, l.Progress, l.Ration
+	r.events = counts{told: l.NextEvent}
+	copy(r.events[told+1:], l.Shelves)
 }
 
 // readWhole takes the whole part from its key.
@@ -67,7 +78,7 @@ func (r *record) readWhole(kv *mvccpb.KeyValue) error {
 	old := struct {
 		*api.Machine
 		NextEvent *uint64 `json:"nextEvent"`
-	}{&r.Machine, &r.NextEvent}
+	}{&r.Machine, &r.events[told]}
 	r.stored, r.rev = string(kv.Value), kv.ModRevision
 	return decodeKey(kv.Key, kv.Value, &old)
 }
@@ -78,8 +89,8 @@ func (r *record) readLittle(kv *mvccpb.KeyValue) error {
 	if err := decodeKey(kv.Key, kv.Value, &l); err != nil {
 		return err
 	}
-	r.storedNow, r.revNow, r.NextEvent = string(kv.Value), kv.ModRevision, l.NextEvent
-	l.onto(&r.Machine)
+	r.storedNow, r.revNow = string(kv.Value), kv.ModRevision
+	r.lay(l)
 	return nil
 }
 

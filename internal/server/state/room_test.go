@@ -116,23 +116,23 @@ func testRecent(t *testing.T, s *Store) {
 		update(t, s, a, say(fmt.Sprint("a", i)))
 		update(t, s, b, say(fmt.Sprint("b", i), fmt.Sprint("B", i)))
 	}
-	got, err := s.Recent(t.Context(), 4)
+	got, err := s.Recent(t.Context(), 4, false)
 	want := []api.LogEntry{
-		{Machine: b, Event: api.Event{Message: "B59"}},
-		{Machine: b, Event: api.Event{Message: "b59"}},
-		{Machine: a, Name: "ay", Event: api.Event{Message: "a59"}},
-		{Machine: b, Event: api.Event{Message: "B58"}},
+		{Machine: b, Event: api.Event{Message: "B59", Number: 120}},
+		{Machine: b, Event: api.Event{Message: "b59", Number: 119}},
+		{Machine: a, Name: "ay", Event: api.Event{Message: "a59", Number: 60}},
+		{Machine: b, Event: api.Event{Message: "B58", Number: 118}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("Recent(4), %v (-want +got):\n%s", err, diff)
 	}
-	if got, err := s.Recent(t.Context(), 150); len(got) != 150 || got[149].Event.Message != "B10" && got[149].Event.Message != "b10" && got[149].Event.Message != "a10" {
+	if got, err := s.Recent(t.Context(), 150, false); len(got) != 150 || got[149].Event.Message != "B10" && got[149].Event.Message != "b10" && got[149].Event.Message != "a10" {
 		t.Errorf("Recent(150) = %d entries, the last %v, %v; want 150", len(got), got[len(got)-1], err)
 	}
-	if err := s.Delete(t.Context(), b, func(*api.Machine) error { return nil }); err != nil {
+	if err := s.Delete(t.Context(), b, func(*api.Machine) ([]api.Event, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Recent(t.Context(), 3); err != nil || len(got) == 0 || slices.ContainsFunc(got, func(e api.LogEntry) bool { return e.Machine == b }) {
+	if got, err := s.Recent(t.Context(), 3, false); err != nil || len(got) == 0 || slices.ContainsFunc(got, func(e api.LogEntry) bool { return e.Machine == b }) {
 		t.Errorf("Recent after Delete = %v, %v; want none of %s", got, err, b)
 	}
 }

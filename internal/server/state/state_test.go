@@ -69,7 +69,7 @@ func testAll(t *testing.T, s *Store) {
 		if _, err := s.Get(t.Context(), mac); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Get of an unknown machine = %v; want ErrNotFound", err)
 		}
-		if err := s.Delete(t.Context(), mac, func(*api.Machine) error { return nil }); !errors.Is(err, ErrNotFound) {
+		if err := s.Delete(t.Context(), mac, func(*api.Machine) ([]api.Event, error) { return nil, nil }); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Delete of an unknown machine = %v; want ErrNotFound", err)
 		}
 	})
@@ -81,6 +81,7 @@ func testAll(t *testing.T, s *Store) {
 	t.Run("address leases", func(t *testing.T) { testClaim(t, s) })
 	t.Run("join", func(t *testing.T) { testJoin(t, s) })
 	t.Run("recent", func(t *testing.T) { testRecent(t, s) })
+	t.Run("shelves", func(t *testing.T) { testShelves(t, s) })
 	t.Run("servers", func(t *testing.T) { testServers(t, s) })
 	t.Run("live part", func(t *testing.T) { testLive(t, s) })
 	t.Run("watch", func(t *testing.T) { testWatch(t, s) })
@@ -100,13 +101,13 @@ func testUpdate(t *testing.T, s *Store) {
 		t.Errorf("Get = %+v, %v; want message two", m, err)
 	}
 	events, err := s.Events(t.Context(), mac)
-	if diff := cmp.Diff([]api.Event{{Message: "<one>"}, {Message: "two"}}, events); diff != "" || err != nil {
+	if diff := cmp.Diff([]api.Event{{Message: "<one>", Number: 1}, {Message: "two", Number: 2}}, events); diff != "" || err != nil {
 		t.Errorf("Events (-want +got), %v:\n%s", err, diff)
 	}
-	if err := s.Delete(t.Context(), mac, func(*api.Machine) error { return refused }); !errors.Is(err, refused) {
+	if err := s.Delete(t.Context(), mac, func(*api.Machine) ([]api.Event, error) { return nil, refused }); !errors.Is(err, refused) {
 		t.Errorf("Delete = %v; want the refusal", err)
 	}
-	if err := s.Delete(t.Context(), mac, func(*api.Machine) error { return nil }); err != nil {
+	if err := s.Delete(t.Context(), mac, func(*api.Machine) ([]api.Event, error) { return nil, nil }); err != nil {
 		t.Errorf("Delete = %v; want nil", err)
 	}
 	if events, _ := s.Events(t.Context(), mac); len(events) != 0 {
@@ -162,7 +163,7 @@ func testAliases(t *testing.T, s *Store) {
 	nics(a, c)
 	find(b, 0)
 	find(c, 1)
-	if err := s.Delete(t.Context(), a, func(*api.Machine) error { return nil }); err != nil {
+	if err := s.Delete(t.Context(), a, func(*api.Machine) ([]api.Event, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
 	find(c, 0)
@@ -191,7 +192,7 @@ func testWatch(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	update(t, s, other, say("hello"))
-	if err := s.Delete(t.Context(), other, func(*api.Machine) error { return nil }); err != nil {
+	if err := s.Delete(t.Context(), other, func(*api.Machine) ([]api.Event, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
 	enough := errors.New("enough")

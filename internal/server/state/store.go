@@ -39,7 +39,7 @@ import (
 // MaxAliases is how many labels one machine may be found by beside its ID.
 // The largest transaction, a join, takes three times as many operations and a
 // few more; a cluster that is configured by default takes 128.
-const MaxAliases = 36
+const MaxAliases = 34
 
 // Bounds of one request to etcd, so that a lost cluster is an error and not a
 // hang. A write may wait for a disk; a read does not.

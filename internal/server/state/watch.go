@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,18 +80,19 @@ type watcher struct {
 func (w *watcher) change(ctx context.Context, events []*clientv3.Event) (Change, error) {
 	c := Change{Revision: events[0].Kv.ModRevision}
 	var changed []string
+	var happened []api.Change
 	for _, e := range events {
 		kind, rest, _ := strings.Cut(strings.TrimPrefix(string(e.Kv.Key), w.Prefix), "/")
 		id := lastPart(e.Kv.Key)
 		put := e.Type == mvccpb.Event_PUT
 		switch {
-		case kind == "event" && put:
+		case put && slices.Contains(shelfKinds[:], kind):
 			group, err := groups([]*mvccpb.KeyValue{e.Kv})
 			if err != nil {
 				return c, err
 			}
 			for i := range group {
-				c.Changes = append(c.Changes, api.Change{Kind: api.ChangeEvent, ID: eventMachine(rest), Event: &group[i]})
+				happened = append(happened, api.Change{Kind: api.ChangeEvent, ID: eventMachine(rest), Event: &group[i]})
 			}
 		case kind == "machine" && !put:
 			delete(w.records, id)
@@ -104,6 +106,9 @@ func (w *watcher) change(ctx context.Context, events []*clientv3.Event) (Change,
 			}
 		}
 	}
+	// One transaction is told in its order, whatever shelves it went to.
+	slices.SortStableFunc(happened, func(a, b api.Change) int { return cmp.Compare(a.Event.Number, b.Event.Number) })
+	c.Changes = append(c.Changes, happened...)
 	for _, id := range changed {
 		m := w.records[id].Machine
 		c.Changes = append(c.Changes, api.Change{Kind: api.ChangeMachine, ID: id, Machine: &m})
@@ -123,8 +128,7 @@ func (w *watcher) take(ctx context.Context, id string, whole bool, kv *mvccpb.Ke
 			return err
 		}
 		// What follows every second comes from the little part alone.
-		l := live{r.Seq, r.NextEvent, r.LastSeen, r.AgentSeen, r.FirmwareSeen, r.Address, r.Message, r.Progress}
-		l.onto(&next.Machine)
+		next.lay(r.little())
 		*r = next
 		return nil
 	}

@@ -1,0 +1,261 @@
+package state
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/budget"
+)
+
+// keptLog is how many entries each log keeps at least; each is of one or more
+// events.
+const keptLog = budget.LogEntries
+
+// logged is an entry of the log of what operators and the server did. It is
+// whole, so that it outlives the machine.
+type logged struct {
+	Machine string      `json:"machine"`
+	Name    string      `json:"name,omitempty"`
+	Events  []api.Event `json:"events"`
+}
+
+// place is an entry of the log of what machines told: where their past has it.
+type place struct {
+	Machine string `json:"machine"`
+	Number  uint64 `json:"number"`
+}
+
+// logOp enters the events of one shelf into its log; number is that of the last
+// on the shelf.
+func (s *Store) logOp(on shelf, id, name string, number uint64, events []api.Event) (clientv3.Op, error) {
+	at := fmt.Sprintf("%016x-%s", s.now().UnixNano(), id)
+	var entry any = place{Machine: id, Number: number}
+	if on != told {
+		at += "-" + shelfKinds[on]
+		entry = logged{id, name, withoutSamples(events)}
+	}
+	p, err := encode(entry)
+	return clientv3.OpPut(s.key(shelfLogs[on], at), p), err
+}
+
+// lastWords enters what is told of a machine that goes.
+func (s *Store) lastWords(id string, r *record, events []api.Event) (ops []clientv3.Op, err error) {
+	if len(events) == 0 {
+		return nil, nil
+	}
+	for i := range events {
+		events[i].Number = r.events.sum() + uint64(i) + 1
+	}
+	entry, err := s.logOp(shelfOf(&events[0]), id, r.Spec.Name, 0, events)
+	return []clientv3.Op{entry}, err
+}
+
+// withoutSamples leaves the throughput over time to the machine's own past.
+func withoutSamples(events []api.Event) []api.Event {
+	events = slices.Clone(events)
+	for i := range events {
+		if r := events[i].Receipt; r != nil {
+			short := *r
+			short.Samples = nil
+			events[i].Receipt = &short
+		}
+	}
+	return events
+}
+
+// stamped is an event of a log with the moment of its entry, which sorts as
+// text.
+type stamped struct {
+	at string
+	api.LogEntry
+}
+
+// Recent returns the newest events of all machines, newest first, at most
+// limit. What machines told takes no more than half of it where operators and
+// the server did as much; audit leaves it out. What was told by machines that
+// were deleted or joined since is left out, too.
+func (s *Store) Recent(ctx context.Context, limit int, audit bool) ([]api.LogEntry, error) {
+	limit = min(limit, keptLog)
+	if limit <= 0 {
+		return nil, nil
+	}
+	done, err := s.recentWhole(ctx, shelfLogs[deeds], limit)
+	if err != nil {
+		return nil, err
+	}
+	noted, err := s.recentWhole(ctx, shelfLogs[notes], limit)
+	if err != nil {
+		return nil, err
+	}
+	all := fair(done, noted, limit)
+	if !audit {
+		said, err := s.recentTold(ctx, limit)
+		if err != nil {
+			return nil, err
+		}
+		all = fair(all, said, limit)
+	}
+	entries := make([]api.LogEntry, len(all))
+	for i := range all {
+		entries[i] = all[i].LogEntry
+	}
+	return entries, nil
+}
+
+// newer says which of two events comes first in a list, newest first.
+func newer(x, y stamped) int {
+	return cmp.Or(cmp.Compare(y.at, x.at), cmp.Compare(y.Event.Number, x.Event.Number))
+}
+
+// fair merges two lists, newest first, into at most limit entries, of which
+// each has half if it has that many.
+func fair(a, b []stamped, limit int) []stamped {
+	i, j := 0, 0
+	for i+j < limit && i+j < len(a)+len(b) {
+		if j == len(b) || i < len(a) && newer(a[i], b[j]) <= 0 {
+			i++
+		} else {
+			j++
+		}
+	}
+	if half := limit / 2; i < half {
+		i = min(len(a), half)
+		j = min(j, limit-i)
+	} else if j < half {
+		j = min(len(b), half)
+		i = min(i, limit-j)
+	}
+	all := slices.Concat(a[:i], b[:j])
+	slices.SortStableFunc(all, newer)
+	return all
+}
+
+// recentWhole reads the newest of a log whose entries are whole.
+func (s *Store) recentWhole(ctx context.Context, log string, limit int) ([]stamped, error) {
+	kvs, err := s.newestOf(ctx, log, limit)
+	if err != nil {
+		return nil, err
+	}
+	var out []stamped
+	for _, kv := range kvs {
+		var l logged
+		if err := decodeKey(kv.Key, kv.Value, &l); err != nil {
+			return nil, err
+		}
+		out = appendNewest(out, kv, l)
+	}
+	return out[:min(limit, len(out))], nil
+}
+
+// appendNewest takes an entry apart.
+func appendNewest(out []stamped, kv *mvccpb.KeyValue, l logged) []stamped {
+	at, _, _ := strings.Cut(lastPart(kv.Key), "-")
+	for _, e := range slices.Backward(l.Events) {
+		out = append(out, stamped{at, api.LogEntry{Machine: l.Machine, Name: l.Name, Event: e}})
+	}
+	return out
+}
+
+func (s *Store) newestOf(ctx context.Context, log string, limit int, opts ...clientv3.OpOption) ([]*mvccpb.KeyValue, error) {
+	opts = append(opts, clientv3.WithPrefix(), clientv3.WithLimit(int64(limit)), clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend))
+	resp, err := s.get(ctx, s.under(log), opts...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the log: %w", err)
+	}
+	return resp.Kvs, nil
+}
+
+// recentTold reads the newest of what machines told.
+func (s *Store) recentTold(ctx context.Context, limit int) ([]stamped, error) {
+	kvs, err := s.newestOf(ctx, shelfLogs[told], limit)
+	if err != nil {
+		return nil, err
+	}
+	var out []stamped
+	names := map[string]string{}
+	for some := range slices.Chunk(kvs, opsAtOnce/2) {
+		if len(out) >= limit {
+			break
+		}
+		found, err := s.follow(ctx, some, names)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+	}
+	return out[:min(limit, len(out))], nil
+}
+
+// follow follows places to their events, at most opsAtOnce/2.
+func (s *Store) follow(ctx context.Context, places []*mvccpb.KeyValue, names map[string]string) ([]stamped, error) {
+	at := make([]place, len(places))
+	var ops []clientv3.Op
+	for i, kv := range places {
+		if err := decodeKey(kv.Key, kv.Value, &at[i]); err != nil {
+			return nil, err
+		}
+		ops = append(ops, clientv3.OpGet(s.shelfKey(told, at[i].Machine, at[i].Number)))
+		if _, known := names[at[i].Machine]; !known {
+			names[at[i].Machine] = ""
+			ops = append(ops, clientv3.OpGet(s.key("machine", at[i].Machine)))
+		}
+	}
+	resp, err := s.txn(ctx, nil, ops...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the log: %w", err)
+	}
+	events := map[string][]api.Event{}
+	for i := range ops {
+		for _, kv := range ranged(resp, i) {
+			if strings.HasPrefix(string(kv.Key), s.under("machine")) {
+				var r record
+				if err := r.readWhole(kv); err != nil {
+					return nil, err
+				}
+				names[r.ID] = r.Spec.Name
+				continue
+			}
+			if events[string(kv.Key)], err = groups([]*mvccpb.KeyValue{kv}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var out []stamped
+	for i, p := range at {
+		out = appendNewest(out, places[i], logged{p.Machine, names[p.Machine], events[s.shelfKey(told, p.Machine, p.Number)]})
+	}
+	return out, nil
+}
+
+// logTrim counts entries of each log towards the next time that it is cut.
+type logTrim [shelves]atomic.Int64
+
+// trimLogs cuts the logs now and then. That it fails, or that two servers do it
+// at once, is harmless: the next time is near.
+func (s *Store) trimLogs(ctx context.Context, events []api.Event) {
+	var of [shelves]bool
+	for i := range events {
+		of[shelfOf(&events[i])] = true
+	}
+	for on := range shelves {
+		if of[on] && s.kept[on].Add(1)%(keptLog/4) == 0 {
+			s.trimLog(ctx, shelfLogs[on])
+		}
+	}
+}
+
+func (s *Store) trimLog(ctx context.Context, log string) {
+	kvs, err := s.newestOf(ctx, log, keptLog, clientv3.WithKeysOnly())
+	if err != nil || len(kvs) < keptLog {
+		return
+	}
+	_, _ = s.txn(ctx, nil, clientv3.OpDelete(s.under(log), clientv3.WithRange(string(kvs[len(kvs)-1].Key))))
+}

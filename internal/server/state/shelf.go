@@ -1,0 +1,125 @@
+package state
+
+import (
+	"fmt"
+	"slices"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/budget"
+)
+
+// The past of a machine stands on shelves, each with a bound of its own, so
+// that who talks without end crowds out only what was said like it. Anybody on
+// the boot network can fill the first, and can make the server note this and
+// that; nobody there makes an operator's deed, or the receipt of a flash that
+// no operator armed.
+type shelf int
+
+const (
+	told     shelf = iota // by agents, firmware and systems
+	notes                 // of the server
+	deeds                 // of operators
+	receipts              // of flashes
+	shelves               // how many there are
+)
+
+var (
+	// shelfKinds are the kinds of their keys.
+	shelfKinds = [shelves]string{"event", "note", "deed", "receipt"}
+	// shelfLogs are the kinds of the logs of all machines.
+	shelfLogs = [shelves]string{"log", "log-note", "log-deed", "log-deed"}
+	// keptOn is how many events are kept of one machine at most.
+	keptOn = [shelves]uint64{budget.Events, budget.Notes, budget.Deeds, budget.Receipts}
+)
+
+// shelfOf says where an event belongs.
+func shelfOf(e *api.Event) shelf {
+	switch {
+	case e.Receipt != nil:
+		return receipts
+	case e.ByOperator():
+		return deeds
+	case e.Actor == api.ActorServer:
+		return notes
+	}
+	return told
+}
+
+// counts are how many events each shelf of a machine had so far.
+type counts [shelves]uint64
+
+func (c *counts) sum() (n uint64) {
+	for _, x := range c {
+		n += x
+	}
+	return n
+}
+
+func (s *Store) shelfKey(on shelf, id string, n uint64) string {
+	return fmt.Sprintf("%s%016x", s.under(shelfKinds[on], id), n)
+}
+
+// eventOps appends events to a machine's past and to the log, and drops what is
+// too much. They are numbered in the order in which they are given.
+func (s *Store) eventOps(id string, r *record, events []api.Event) ([]clientv3.Op, error) {
+	var by [shelves][]api.Event
+	number := r.events.sum()
+	for _, e := range events {
+		number++
+		e.Number = number
+		on := shelfOf(&e)
+		by[on] = append(by[on], e)
+	}
+	var ops []clientv3.Op
+	for on := range shelves {
+		if len(by[on]) == 0 {
+			continue
+		}
+		p, err := encode(by[on])
+		if err != nil {
+			return nil, err
+		}
+		// Named by the last of them, so that none is dropped before its time.
+		r.events[on] += uint64(len(by[on]))
+		last := r.events[on]
+		ops = append(ops, clientv3.OpPut(s.shelfKey(on, id, last), p))
+		if kept := s.keptOf(on, &r.Machine); last > kept {
+			ops = append(ops, clientv3.OpDelete(s.shelfKey(on, id, 0), clientv3.WithRange(s.shelfKey(on, id, last-kept))))
+		}
+		entry, err := s.logOp(on, id, r.Spec.Name, last, by[on])
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, entry)
+	}
+	return ops, nil
+}
+
+// keptOf is how much is kept of a machine: less where nobody but the network
+// speaks of it, and has made the server note things.
+func (s *Store) keptOf(on shelf, m *api.Machine) uint64 {
+	if s.Kept == nil || on != told && on != notes {
+		return keptOn[on]
+	}
+	return min(uint64(max(s.Kept(m), 1)), keptOn[on])
+}
+
+// shelved reads all shelves of a machine, in the order of its events.
+func shelved(all [shelves][]api.Event) []api.Event {
+	var events []api.Event
+	for on, some := range all {
+		events = append(events, some[max(0, len(some)-int(keptOn[on])):]...)
+	}
+	slices.SortStableFunc(events, func(a, b api.Event) int {
+		switch {
+		case a.Number < b.Number:
+			return -1
+		case a.Number > b.Number:
+			return 1
+		}
+		return 0
+	})
+	return events
+}

@@ -26,7 +26,9 @@ func TestRation(t *testing.T) {
 		return told, rest
 	}
 	own := []api.Event{
-		{Actor: api.ActorOperator, Step: StepArm}, {Actor: "operator:ci", Step: StepArm}, {Actor: api.ActorServer, Step: StepStuck},
+		{Actor: api.ActorOperator, Step: StepArm},
+		{Actor: "operator:ci", Step: StepArm},
+		{Actor: api.ActorServer, Step: StepStuck},
 		{Actor: api.ActorAgent, Step: "seal", Receipt: &api.Receipt{}},
 	}
 	told, rest := count(Ration(&m, slices.Concat(said(1000), own), at(0)))

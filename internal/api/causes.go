@@ -51,6 +51,7 @@ const (
 	CauseLapsed       = "lapsed"          // the permission expired
 	CauseCancelled    = "cancelled"
 	CauseRestored     = "state-restored" // a backup taken in mid-flash was restored
+	CauseRecord       = "record-damaged" // what is stored of the machine cannot be read
 )
 
 // Advice says what a person does about a failure, in one to three sentences
@@ -156,6 +157,8 @@ func serverAdvice(cause string) string {
 		return "Arm it again, with a longer --expires; never lets it stand until it is cancelled."
 	case CauseCancelled:
 		return "Arm it again when it is to be flashed."
+	case CauseRecord:
+		return "Nothing is known of it any more, and it is not flashed. `gild machine rm {}` and register it anew, or restore a backup of the state."
 	case CauseRestored:
 		return "Its disk may hold half an image, which does not boot. Arm it again."
 	}

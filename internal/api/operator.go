@@ -104,6 +104,10 @@ type Machine struct {
 	Message string `json:"message,omitempty"` // the last thing heard of it
 }
 
+// Damaged reports whether the machine stands for a record that cannot be read:
+// what was known of it, and whether it was armed, is not known any more.
+func (m *Machine) Damaged() bool { return m.Cause == CauseRecord && m.Since.IsZero() }
+
 // Ration is a token bucket of events: so many at once, and then so many a
 // second.
 type Ration struct {

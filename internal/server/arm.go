@@ -284,6 +284,9 @@ func (s *Machines) sweepIdentities(ctx context.Context, before map[string]bool) 
 		return nil, err
 	}
 	for i := range machines {
+		if machines[i].Damaged() {
+			return nil, fmt.Errorf("machine %s: %s: no identity is let go while that is so", machines[i].ID, machines[i].Message)
+		}
 		delete(docs, planOf(&machines[i]))
 	}
 	orphans := map[string]bool{}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -44,6 +45,9 @@ func (s *Machines) KeepPins(ctx context.Context) error {
 	var images []golden.Digest
 	for i := range machines {
 		m := &machines[i]
+		if m.Damaged() {
+			return fmt.Errorf("machine %s: %s: no image is let go while that is so", m.ID, m.Message)
+		}
 		fleet.Lapse(m, s.now())
 		if m.Armed != nil {
 			images = append(images, golden.Digest(m.Armed.Plan.Image.Digest))

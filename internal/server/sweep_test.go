@@ -1,11 +1,13 @@
 package server
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
@@ -80,3 +82,55 @@ func TestPruneMeansAnID(t *testing.T) {
 		t.Errorf("Get = %+v, %v; want the machine", found, err)
 	}
 }
+
+// One record that cannot be read is shown, can be forgotten, and keeps nothing
+// from the others; what it may need is not let go.
+func TestDamagedRecord(t *testing.T) {
+	s := newMachines(t)
+	s.Pins = &pinList{}
+	macs := []string{"52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03"}
+	for _, mac := range macs {
+		if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spoil(t, s, macs[1])
+	list, err := s.Machines(t.Context(), "")
+	if err == nil && len(list) == 3 && fleet.Stranger(&list[1]) {
+		t.Error("a record that cannot be read may be forgotten to make room")
+	}
+	if err != nil || len(list) != 3 || list[1].ID != macs[1] || list[1].Cause != api.CauseRecord || !strings.Contains(list[1].Message, "cannot be read") {
+		t.Errorf("Machines = %+v, %v; want all, and what is wrong with one", list, err)
+	}
+	withRoom(t, s)
+	if err := s.KeepPins(t.Context()); err == nil {
+		t.Error("KeepPins = nil; want that it lets nothing go")
+	}
+	if _, err := s.sweepIdentities(t.Context(), nil); err != nil {
+		t.Errorf("sweepIdentities with nothing to sweep = %v", err)
+	}
+	if _, err := s.Edit(t.Context(), "", macs[1], "", api.Spec{Name: "x", MACs: macs[1:2]}); err == nil {
+		t.Error("a record that cannot be read was changed")
+	}
+	if a, err := s.Hello(t.Context(), hello("s1", macs[2]), ""); err != nil || a.Plan == nil {
+		t.Errorf("Hello of another machine = %+v, %v; want its plan", a, err)
+	}
+	if _, err := s.Cancel(t.Context(), "", macs[0], false); err != nil {
+		t.Errorf("Cancel of another machine = %v", err)
+	}
+	if err := s.Delete(t.Context(), "", macs[1], false); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.KeepPins(t.Context()); err != nil {
+		t.Errorf("KeepPins once it is gone = %v", err)
+	}
+	if _, err := s.Flash(t.Context(), "", macs[1], api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+		t.Errorf("Flash once it is gone = %v", err)
+	}
+}
+
+// pinList takes every pin.
+type pinList struct{}
+
+func (pinList) Pin(context.Context, golden.Digest) error        { return nil }
+func (pinList) KeepPins(context.Context, []golden.Digest) error { return nil }

@@ -33,6 +33,9 @@ func (s *Store) tryUpdate(ctx context.Context, id string, change func(*api.Machi
 		return m, false, 0, err
 	}
 	r := &records[0]
+	if r.damage != nil {
+		return m, false, 0, fmt.Errorf("changing machine %s: %w", id, r.damage)
+	}
 	before := s.aliases(r)
 	events, err := change(&r.Machine)
 	if err != nil {
@@ -154,6 +157,9 @@ func (s *Store) Join(ctx context.Context, into, from string, change func(into, f
 		for i, id := range []string{into, from} {
 			if records[i].rev == 0 {
 				return api.Machine{}, fmt.Errorf("joining %s with %s: machine %s: %w", into, from, id, ErrNotFound)
+			}
+			if err := records[i].damage; err != nil {
+				return api.Machine{}, fmt.Errorf("joining %s with %s: %w", into, from, err)
 			}
 		}
 		a, b := &records[0], &records[1]

@@ -40,29 +40,30 @@ func (s *Store) past(ctx context.Context, id string) (joined, own []api.Event, e
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the events of %s: %w", id, err)
 	}
-	if joined, err = groups(ranged(resp, 0)); err != nil {
-		return nil, nil, err
-	}
 	var all [shelves][]api.Event
 	for on := range all {
-		if all[on], err = groups(ranged(resp, 1+on)); err != nil {
-			return nil, nil, err
-		}
+		all[on] = groups(ranged(resp, 1+on))
 	}
-	return joined, shelved(all), nil
+	return groups(ranged(resp, 0)), shelved(all), nil
 }
 
-func groups(kvs []*mvccpb.KeyValue) ([]api.Event, error) {
+// groups reads events that were stored together. One that tells of it stands
+// for those that cannot be read.
+func groups(kvs []*mvccpb.KeyValue) []api.Event {
 	events := make([]api.Event, 0, len(kvs))
 	for _, kv := range kvs {
 		var group []api.Event
 		if err := decodeKey(kv.Key, kv.Value, &group); err != nil {
-			return nil, err
+			group = unread(err)
 		}
 		number(kv.Key, group)
 		events = append(events, group...)
 	}
-	return events, nil
+	return events
+}
+
+func unread(err error) []api.Event {
+	return []api.Event{{Step: "state", State: api.StateFailed, Cause: api.CauseRecord, Actor: api.ActorServer, Message: err.Error()}}
 }
 
 // number gives events their numbers that were stored before they had any: then

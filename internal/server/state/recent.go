@@ -148,7 +148,7 @@ func (s *Store) recentWhole(ctx context.Context, log string, limit int) ([]stamp
 	for _, kv := range kvs {
 		var l logged
 		if err := decodeKey(kv.Key, kv.Value, &l); err != nil {
-			return nil, err
+			l.Events = unread(err)
 		}
 		out = appendNewest(out, kv, l)
 	}
@@ -199,8 +199,8 @@ func (s *Store) follow(ctx context.Context, places []*mvccpb.KeyValue, names map
 	at := make([]place, len(places))
 	var ops []clientv3.Op
 	for i, kv := range places {
-		if err := decodeKey(kv.Key, kv.Value, &at[i]); err != nil {
-			return nil, err
+		if decodeKey(kv.Key, kv.Value, &at[i]) != nil {
+			at[i] = place{} // leads nowhere
 		}
 		ops = append(ops, clientv3.OpGet(s.shelfKey(told, at[i].Machine, at[i].Number)))
 		if _, known := names[at[i].Machine]; !known {
@@ -217,15 +217,11 @@ func (s *Store) follow(ctx context.Context, places []*mvccpb.KeyValue, names map
 		for _, kv := range ranged(resp, i) {
 			if strings.HasPrefix(string(kv.Key), s.under("machine")) {
 				var r record
-				if err := r.readWhole(kv); err != nil {
-					return nil, err
-				}
+				r.readWhole(kv)
 				names[r.ID] = r.Spec.Name
 				continue
 			}
-			if events[string(kv.Key)], err = groups([]*mvccpb.KeyValue{kv}); err != nil {
-				return nil, err
-			}
+			events[string(kv.Key)] = groups([]*mvccpb.KeyValue{kv})
 		}
 	}
 	var out []stamped

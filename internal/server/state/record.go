@@ -21,6 +21,10 @@ type record struct {
 	api.Machine
 	events counts // on each shelf, so far
 
+	// damage is why it cannot be read; the machine is then only what stands for
+	// it, and is not changed.
+	damage error
+
 	stored    string // how the whole is stored; empty: it is not
 	storedNow string // how the little part is stored
 	rev       int64  // of the whole, 0: there is none
@@ -73,25 +77,36 @@ func (r *record) lay(l live) {
 }
 
 // readWhole takes the whole part from its key.
-func (r *record) readWhole(kv *mvccpb.KeyValue) error {
+func (r *record) readWhole(kv *mvccpb.KeyValue) {
+	r.stored, r.rev = string(kv.Value), kv.ModRevision
 	// The number of events was part of it once.
 	old := struct {
 		*api.Machine
 		NextEvent *uint64 `json:"nextEvent"`
 	}{&r.Machine, &r.events[told]}
-	r.stored, r.rev = string(kv.Value), kv.ModRevision
-	return decodeKey(kv.Key, kv.Value, &old)
+	if err := decodeKey(kv.Key, kv.Value, &old); err != nil {
+		r.broken(lastPart(kv.Key), err)
+	}
 }
 
 // readLittle takes the little part from its key.
-func (r *record) readLittle(kv *mvccpb.KeyValue) error {
+func (r *record) readLittle(kv *mvccpb.KeyValue) {
+	r.storedNow, r.revNow = string(kv.Value), kv.ModRevision
 	var l live
 	if err := decodeKey(kv.Key, kv.Value, &l); err != nil {
-		return err
+		r.broken(lastPart(kv.Key), err)
+	} else if r.damage == nil {
+		r.lay(l)
 	}
-	r.storedNow, r.revNow = string(kv.Value), kv.ModRevision
-	r.lay(l)
-	return nil
+}
+
+// broken lets a failed machine stand for a record that cannot be read, so that
+// it is seen, and all others are as they were.
+func (r *record) broken(id string, err error) {
+	r.damage = err
+	r.Machine = fresh(id).Machine
+	r.State, r.Cause = api.MachineFailed, api.CauseRecord
+	r.Message = "its record cannot be read: " + err.Error()
 }
 
 // fresh is the record of a machine that has none.
@@ -103,7 +118,9 @@ func fresh(id string) record {
 	return r
 }
 
-// Get returns the record of a machine, or ErrNotFound.
+// Get returns the record of a machine, or ErrNotFound. For one that cannot be
+// read a failed machine stands, of cause api.CauseRecord, here and in all that
+// lists machines; it cannot be changed, only deleted.
 func (s *Store) Get(ctx context.Context, id string) (api.Machine, error) {
 	r, err := s.load(ctx, id)
 	if err == nil && r[0].rev == 0 {
@@ -133,14 +150,10 @@ func (s *Store) load(ctx context.Context, ids ...string) ([]record, error) {
 	for i, id := range ids {
 		r := fresh(id)
 		if kvs := ranged(resp, 2*i); len(kvs) > 0 {
-			if err := r.readWhole(kvs[0]); err != nil {
-				return nil, err
-			}
+			r.readWhole(kvs[0])
 		}
 		if kvs := ranged(resp, 2*i+1); len(kvs) > 0 {
-			if err := r.readLittle(kvs[0]); err != nil {
-				return nil, err
-			}
+			r.readLittle(kvs[0])
 		}
 		records[i] = r
 	}
@@ -171,13 +184,9 @@ func (s *Store) List(ctx context.Context) ([]api.Machine, int64, error) {
 	machines := make([]api.Machine, 0, len(ranged(resp, 0)))
 	for _, kv := range ranged(resp, 0) {
 		var r record
-		if err := r.readWhole(kv); err != nil {
-			return nil, 0, err
-		}
+		r.readWhole(kv)
 		if kv := little[lastPart(kv.Key)]; kv != nil {
-			if err := r.readLittle(kv); err != nil {
-				return nil, 0, err
-			}
+			r.readLittle(kv)
 		}
 		machines = append(machines, r.Machine)
 	}

@@ -87,10 +87,7 @@ func (w *watcher) change(ctx context.Context, events []*clientv3.Event) (Change,
 		put := e.Type == mvccpb.Event_PUT
 		switch {
 		case put && slices.Contains(shelfKinds[:], kind):
-			group, err := groups([]*mvccpb.KeyValue{e.Kv})
-			if err != nil {
-				return c, err
-			}
+			group := groups([]*mvccpb.KeyValue{e.Kv})
 			for i := range group {
 				happened = append(happened, api.Change{Kind: api.ChangeEvent, ID: eventMachine(rest), Event: &group[i]})
 			}
@@ -121,14 +118,15 @@ func (w *watcher) change(ctx context.Context, events []*clientv3.Event) (Change,
 func (w *watcher) take(ctx context.Context, id string, whole bool, kv *mvccpb.KeyValue) error {
 	if r := w.records[id]; r != nil {
 		if !whole {
-			return r.readLittle(kv)
+			r.readLittle(kv)
+			return nil
 		}
 		next := record{}
-		if err := next.readWhole(kv); err != nil {
-			return err
-		}
+		next.readWhole(kv)
 		// What follows every second comes from the little part alone.
-		next.lay(r.little())
+		if next.damage == nil && r.damage == nil {
+			next.lay(r.little())
+		}
 		*r = next
 		return nil
 	}
@@ -141,12 +139,10 @@ func (w *watcher) take(ctx context.Context, id string, whole bool, kv *mvccpb.Ke
 		if len(resp.Kvs) == 0 {
 			continue
 		}
-		read := r.readWhole
 		if kind == "live" {
-			read = r.readLittle
-		}
-		if err := read(resp.Kvs[0]); err != nil {
-			return err
+			r.readLittle(resp.Kvs[0])
+		} else {
+			r.readWhole(resp.Kvs[0])
 		}
 	}
 	w.records[id] = &r

@@ -34,6 +34,7 @@ func (r *unsureRoom) insist(what string, do func() error) {
 			r.t.Fatalf("%s, try %d: %v", what, try+1, err)
 		}
 		r.tries++
+		r.t.Logf("%s: %v", what, err)
 	}
 }
 
@@ -53,8 +54,9 @@ func TestUnknownOutcomes(t *testing.T) {
 			client := *db.Client()
 			client.KV = kv
 			r := &unsureRoom{t: t, kv: kv, Machines: &Machines{
-				Store:  &state.Store{Client: &client, Prefix: "/" + name + "/", Aliases: fleet.Labels},
-				Images: oneImage{golden.DigestOf([]byte("manifest"))},
+				Store:   &state.Store{Client: &client, Prefix: "/" + name + "/", Aliases: fleet.Labels},
+				Images:  oneImage{golden.DigestOf([]byte("manifest"))},
+				BaseURL: "http://192.0.2.1",
 			}}
 			r.life()
 			writes = kv.Writes()
@@ -137,8 +139,35 @@ func (r *unsureRoom) life() {
 	report(api.Event{Seq: 2, Time: now, Step: "seal", State: api.StateDone, Receipt: &api.Receipt{
 		Plan: a.Plan.ID, Image: a.Plan.Image.Digest, ReadBack: "full", Handoff: "switch_root", Identity: a.Plan.Identity,
 	}})
+	stored, err := r.Store.Get(ctx, mac)
+	if err != nil || stored.Awaited == nil {
+		t.Fatalf("Get = %+v, %v; want a machine whose system is awaited", stored, err)
+	}
+	r.insist("beacon", func() error {
+		known, err := r.Beacon(ctx, stored.Awaited.Beacon, "192.0.2.9")
+		if err == nil && !known {
+			t.Fatal("the beacon is not known")
+		}
+		return err
+	})
+	r.insist("seen", func() error {
+		return r.Seen(ctx, fleet.Sighting{MAC: "52:54:00:00:00:0a", Source: fleet.FromFirmware, Message: "DHCP"})
+	})
+	r.insist("register", func() error {
+		_, err := r.Register(ctx, "", api.Spec{Name: "c", MACs: []string{"52:54:00:00:00:0c"}})
+		if m, again := r.Machine(ctx, "c"); again == nil && m.Spec.Name == "c" {
+			return nil // who looks finds it
+		}
+		return err
+	})
+	r.insist("prune", func() error { // a is not one of the files any more
+		_, err := r.Apply(ctx, "", api.Fleet{Prune: true, Machines: []api.Spec{
+			{Name: "b", MACs: []string{mac}, Labels: map[string]string{"rack": "b7"}}, {Name: "c", MACs: []string{"52:54:00:00:00:0c"}},
+		}}, false)
+		return err
+	})
 	r.insist("rm", func() error {
-		err := r.Delete(ctx, "", "a", false)
+		err := r.Delete(ctx, "", "c", false)
 		if _, gone := errors.AsType[*fleet.UnknownError](err); gone {
 			return nil
 		}
@@ -152,7 +181,7 @@ func (r *unsureRoom) end() {
 	t, ctx := r.t, r.t.Context()
 	t.Helper()
 	m, err := r.Machine(ctx, "b")
-	if err != nil || m.Armed != nil || m.Receipt == nil || m.State != api.MachineHandingOff || m.Spec.Labels["rack"] != "b7" {
+	if err != nil || m.Armed != nil || m.Receipt == nil || m.State != api.MachineRunning || m.Spec.Labels["rack"] != "b7" {
 		t.Errorf("in the end = %+v, %v; want it flashed", m, err)
 	}
 	events, err := r.Events(ctx, "b")

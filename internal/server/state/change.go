@@ -94,6 +94,16 @@ func unknown(err error) bool {
 	return ok
 }
 
+// holds looks whether a key has the value that it was to have; empty: that it is
+// not there.
+func (s *Store) holds(ctx context.Context, key, value string) bool {
+	resp, err := s.get(ctx, key)
+	if err != nil || len(resp.Kvs) == 0 {
+		return err == nil && value == ""
+	}
+	return string(resp.Kvs[0].Value) == value
+}
+
 // landed looks whether a write whose outcome is not known was made: whether the
 // record is what it was to become. That it is not proves nothing, as the write
 // may still be under way.

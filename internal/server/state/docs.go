@@ -27,11 +27,8 @@ func (s *Store) putDoc(ctx context.Context, kind, name string, v any, conditions
 	}
 	key := s.key("doc", kind, name)
 	resp, err := s.txn(ctx, conditions, clientv3.OpPut(key, p))
-	if unknown(err) {
-		// It may have been made: then the document is what it was to become.
-		if now, again := s.get(ctx, key); again == nil && len(now.Kvs) > 0 && string(now.Kvs[0].Value) == p {
-			return true, nil
-		}
+	if unknown(err) && s.holds(ctx, key, p) {
+		return true, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("storing %s %s: %w", kind, name, err)
@@ -80,7 +77,12 @@ func UpdateDoc[T any](ctx context.Context, s *Store, kind, name string, change f
 
 // DeleteDoc removes a document; that there is none is no error.
 func (s *Store) DeleteDoc(ctx context.Context, kind, name string) error {
-	if _, err := s.txn(ctx, nil, clientv3.OpDelete(s.key("doc", kind, name))); err != nil {
+	key := s.key("doc", kind, name)
+	_, err := s.txn(ctx, nil, clientv3.OpDelete(key))
+	if unknown(err) && s.holds(ctx, key, "") {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("removing %s %s: %w", kind, name, err)
 	}
 	return nil

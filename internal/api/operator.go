@@ -330,7 +330,7 @@ type Log struct {
 
 // LogEntry is one event with whose it is.
 type LogEntry struct {
-	Machine string `json:"machine"`        // ID
+	Machine string `json:"machine"`        // ID; empty: of no one machine
 	Name    string `json:"name,omitempty"` // Spec.Name
 	Event   Event  `json:"event"`
 }

@@ -112,7 +112,7 @@ func (a *app) printEvent(e api.LogEntry) error {
 	}
 	name := e.Name
 	if name == "" {
-		name = e.Machine
+		name = orDash(e.Machine)
 	}
 	_, err := fmt.Fprintf(a.Stdout, "%s  %-17s  %s\n", timeText(e.Event.Time), printable(name), eventText(&e.Event))
 	return err

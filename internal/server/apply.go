@@ -148,6 +148,11 @@ func (s *Machines) apply(ctx context.Context, actor string, have fleet.Stored, p
 	if err := s.applyMachines(ctx, actor, plan, guard); err != nil {
 		return err
 	}
+	if e, changed := fleet.Applied(plan, actor, s.now()); changed {
+		if err := s.Store.Note(ctx, e); err != nil {
+			return err
+		}
+	}
 	for kind, names := range map[string][]string{kindGroup: plan.RemoveGroups, kindIdentity: plan.RemoveIdentities} {
 		for _, name := range names {
 			if err := s.Store.DeleteDoc(ctx, kind, name); err != nil {

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,15 @@ func TestApply(t *testing.T) {
 	}
 	if diff, err = r.operator.Apply(t.Context(), f, false); err != nil || len(diff.Changes) != 0 {
 		t.Errorf("applied again: %v, %v; want no change", diff.Changes, err)
+	}
+
+	// What is of no one machine is in the log of what operators did.
+	log, err := r.operator.Log(t.Context(), 1000, true)
+	noted := slices.ContainsFunc(log, func(e api.LogEntry) bool {
+		return e.Machine == "" && e.Event.ByOperator() && e.Event.Message == "group web: add, identity node: add"
+	})
+	if err != nil || !noted {
+		t.Errorf("the log for audit does not tell of the group and the identity: %v", err)
 	}
 
 	// Groups and identities take part in an arm, by their names.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"time"
 
+	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/local"
 	"github.com/gild-dev/gild/internal/server/state"
@@ -20,7 +22,7 @@ func (s *Server) control(store *state.Store, log *slog.Logger) Service {
 			return err
 		},
 		NewToken: func(ctx context.Context) (string, error) {
-			token, err := httpd.ReplaceToken(ctx, storedAccess{store})
+			token, err := replaceToken(ctx, store)
 			if err == nil {
 				log.Info("the admin token is replaced: the old one and every login have ended")
 			}
@@ -69,5 +71,18 @@ func (s *Server) NewToken(ctx context.Context) (token string, err error) {
 		return "", err
 	}
 	defer db.close() //nolint:errcheck // what was written is on disk already
-	return httpd.ReplaceToken(ctx, storedAccess{NewStore(db.client, s.Prefix)})
+	return replaceToken(ctx, NewStore(db.client, s.Prefix))
+}
+
+// replaceToken makes a new admin token and enters that into the log. The token
+// is told whatever becomes of the entry: nobody could learn it later.
+func replaceToken(ctx context.Context, store *state.Store) (string, error) {
+	token, err := httpd.ReplaceToken(ctx, storedAccess{store})
+	if err == nil {
+		_ = store.Note(ctx, api.Event{
+			Time: time.Now(), Step: "token", State: api.StateDone, Actor: api.ActorOperator,
+			Message: "a new admin token was made: the old one and every session have ended",
+		})
+	}
+	return token, err
 }

@@ -270,6 +270,23 @@ func sorted(names []string) []string {
 	return slices.Compact(names)
 }
 
+// Applied tells what an apply changes that is of no one machine; each machine's
+// own past tells the rest.
+func Applied(plan Application, actor string, now time.Time) (e api.Event, changed bool) {
+	var did []string
+	for _, c := range plan.Changes {
+		if one := c.Kind + " " + c.Name + ": " + c.Do; c.Kind != kindMachine && !slices.Contains(did, one) {
+			did = append(did, one)
+		}
+	}
+	if len(did) == 0 {
+		return e, false
+	}
+	e = done(StepApply, Clean(strings.Join(did, ", ")))
+	e.Time, e.Actor = now, cmp.Or(actor, api.ActorOperator)
+	return e, true
+}
+
 // And is everything that either names.
 func (n Named) And(o Named) Named {
 	both := func(a, b []string) []string { return sorted(slices.Concat(a, b)) }

@@ -34,6 +34,7 @@ const (
 	StepHello    = "hello"    // an agent asked for its plan
 	StepArm      = "arm"      // armed, cancelled, lapsed
 	StepRegister = "register" // what the operator says of it was changed
+	StepApply    = "apply"    // groups or identities were changed
 	StepJoin     = "join"     // two records turned out to be one machine
 	StepConfirm  = "confirm"  // the new system was heard of, or was not
 	StepStuck    = "stuck"    // an agent that should speak is silent, or speaks again

@@ -58,6 +58,22 @@ func (s *Store) lastWords(id string, r *record, events []api.Event) (ops []clien
 	return []clientv3.Op{entry}, err
 }
 
+// Note enters into the log what an operator did that is of no one machine.
+func (s *Store) Note(ctx context.Context, e api.Event) error {
+	op, err := s.logOp(deeds, "", "", 0, []api.Event{e})
+	if err == nil {
+		_, err = s.txn(ctx, nil, op)
+	}
+	if unknown(err) && s.holds(ctx, string(op.KeyBytes()), string(op.ValueBytes())) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("entering %q into the log: %w", e.Message, err)
+	}
+	s.trimLogs(ctx, []api.Event{e})
+	return nil
+}
+
 // withoutSamples leaves the throughput over time to the machine's own past.
 func withoutSamples(events []api.Event) []api.Event {
 	events = slices.Clone(events)

@@ -119,9 +119,14 @@ func (r *crowd) judgeLog(t *testing.T, m machine, f *figures) (kept []api.Event)
 	return kept
 }
 
-// ofAgent is the part of a past that the agent told.
+// ofAgent is the part of a past that the agent told, with the times that it
+// sent.
 func ofAgent(past []api.Event) []api.Event {
-	return slices.DeleteFunc(slices.Clone(past), func(e api.Event) bool { return e.Seq == 0 })
+	said := slices.DeleteFunc(slices.Clone(past), func(e api.Event) bool { return e.Seq == 0 })
+	for i := range said {
+		said[i].Time = said[i].Sent
+	}
+	return said
 }
 
 // heard waits a while for the follower, who is told later than the record.

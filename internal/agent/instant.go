@@ -70,7 +70,7 @@ type livePart struct {
 
 // Bounds of the talk with the keeper.
 const (
-	startPatience = 30 * time.Second
+	startPatience = time.Minute
 	readyPatience = 2 * time.Minute // for the first chunks
 	leavePatience = 30 * time.Second
 	endPatience   = 15 * time.Second

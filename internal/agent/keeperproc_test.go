@@ -17,6 +17,16 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 )
 
+// TestMain lets the tests start a keeper: the program of the tests, by a
+// keeper's name.
+func TestMain(m *testing.M) {
+	if os.Args[0] == keeperName {
+		_ = Run() // it tells how that went
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
 // hearsay is a server that takes reports, and knows what it was told.
 type hearsay struct {
 	mu   sync.Mutex
@@ -141,5 +151,63 @@ func TestKeeperThatDoesNotKeep(t *testing.T) {
 				t.Errorf("two events have one number: %v", heard.seqs)
 			}
 		})
+	}
+}
+
+// A real keeper says that it is there, hears what to do, and gives back what it
+// could not report when it gives up.
+func TestKeeperGivesBackItsReports(t *testing.T) {
+	deaf := httptest.NewServer(http.NotFoundHandler())
+	deaf.Close()
+	c, err := client.New(deaf.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := golden.NewTable(golden.MinChunkSize, golden.BLAKE3)
+	if err == nil {
+		err = table.Append(golden.MinChunkSize, golden.Chunk{Length: 100})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _, _ := testRunner(t)
+	const digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	a := &Agent{
+		runner: r, client: c, conn: &netif.Conn{MAC: "m"}, kids: newChildren(), session: "s", disk: api.Disk{Name: "no-such-disk"},
+		plan:  &api.Plan{ID: "p", Image: api.PlanImage{Repository: "golden/x", Digest: digest}, Agreed: api.Agreed{Unseen: true}},
+		image: &golden.Image{Config: &golden.Config{}, Table: table},
+	}
+	a.queue.under("p")
+	a.queue.add(api.Event{Step: "before"})
+	chunks, err := tableFile(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer chunks.Close()
+	k, err := a.talkTo(func(in, out *os.File) (*os.Process, error) {
+		return a.kids.start(self, []string{keeperName}, &os.ProcAttr{Files: []*os.File{in, out, os.Stderr, chunks}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.handOver(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	if !a.queue.empty() {
+		t.Error("what was handed over is still PID 1's")
+	}
+	if _, err := k.await(t.Context(), readyPatience); err == nil || !strings.Contains(err.Error(), "no-such-disk") {
+		t.Errorf("the keeper of a disk that is not there says %v", err)
+	}
+	if err := k.dismiss(); err != nil {
+		t.Error(err)
+	}
+	a.takeBack(k)
+	if plan, events := a.queue.batch(); plan != "p" || len(events) == 0 || events[0].Step != "before" {
+		t.Errorf("PID 1 goes on with %v of plan %q; want what it had handed over", events, plan)
 	}
 }

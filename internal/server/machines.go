@@ -175,6 +175,10 @@ func (s *Machines) boot(ctx context.Context, who api.Inventory) (d fleet.Decisio
 	discover := s.discover(ctx)
 	_, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
 		said = &ruling{armed: m.Armed != nil}
+		if f.Doubt != "" && f.Known {
+			d, events = fleet.DoubtedBoot(m, who, f, s.now())
+			return events, nil
+		}
 		d, events = fleet.Boot(m, who, discover, s.now())
 		if d.Image != nil {
 			d.Ticket = newTicket()
@@ -235,7 +239,7 @@ func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.A
 		s.log().Warn("agent refused", "machine", h.Inventory.MAC, "client", from, "err", err)
 		return api.Answer{Action: api.ActionWait, Retry: 30, Message: err.Error()}, m, nil
 	}
-	f, foreign, err := s.locateAgent(ctx, &h)
+	f, err := s.locateAgent(ctx, &h)
 	if ambiguous, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
 		return api.Answer{Action: api.ActionWait, Retry: 30, Message: ambiguous.Error() + ": " + ambiguous.Hint()}, m, nil
 	}
@@ -248,10 +252,10 @@ func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.A
 	m, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
 		before := m.Inventory
 		if f.Doubt != "" {
-			a, events = fleet.Doubted(m, h, f.Doubt, s.now())
+			a, events = fleet.Doubted(m, h, f, s.now())
 		} else {
 			a, events = fleet.Hello(m, h, from, s.Discover != "", s.now())
-			events = append(events, fleet.Disclaim(m, foreign, s.now())...)
+			events = append(events, fleet.Disclaim(m, f.Foreign, s.now())...)
 		}
 		s.steady(m, before)
 		return events, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api"
@@ -22,11 +21,26 @@ func (s *Machines) locate(ctx context.Context, shown fleet.Shown) (fleet.Found, 
 	if err != nil {
 		return fleet.Found{}, err
 	}
-	return s.matched(ctx, candidates, shown)
+	f, err := fleet.Match(candidates, shown)
+	return s.follows(ctx, f, err)
 }
 
-func (s *Machines) matched(ctx context.Context, candidates []api.Machine, shown fleet.Shown) (fleet.Found, error) {
-	f, err := fleet.Match(candidates, shown)
+// locateAgent does the same for a machine whose agent says hello.
+func (s *Machines) locateAgent(ctx context.Context, h *api.Hello) (fleet.Found, error) {
+	labels := fleet.ShownBy(&h.Inventory).Labels()
+	if h.Ticket != "" {
+		labels = append(labels, fleet.TicketLabel(h.Ticket))
+	}
+	candidates, err := s.Store.Find(ctx, labels)
+	if err != nil {
+		return fleet.Found{}, err
+	}
+	f, err := fleet.MatchAgent(candidates, h, s.now())
+	return s.follows(ctx, f, err)
+}
+
+// follows does what follows from where a machine was found.
+func (s *Machines) follows(ctx context.Context, f fleet.Found, err error) (fleet.Found, error) {
 	for _, o := range f.Others {
 		s.tell(ctx, o)
 	}
@@ -62,45 +76,6 @@ func (s *Machines) tell(ctx context.Context, o fleet.Other) {
 	if err != nil && ctx.Err() == nil {
 		s.log().Warn("a machine is not told what came in its place", "machine", o.ID, "why", o.Why, "err", err)
 	}
-}
-
-// locateAgent finds the record of a machine whose agent says hello. One with a
-// ticket belongs to the record whose boot script handed it out; a
-// *fleet.TicketError says that none did, with the record that the evidence leads
-// to. foreign are addresses that the inventory claims and that are another
-// record's.
-func (s *Machines) locateAgent(ctx context.Context, h *api.Hello) (f fleet.Found, foreign []string, err error) {
-	shown := fleet.ShownBy(&h.Inventory)
-	labels := shown.Labels()
-	if h.Ticket != "" {
-		labels = append(labels, fleet.TicketLabel(h.Ticket))
-	}
-	candidates, err := s.Store.Find(ctx, labels)
-	if err != nil {
-		return f, nil, err
-	}
-	holder := slices.IndexFunc(candidates, func(m api.Machine) bool { return fleet.HoldsTicket(&m, h.Ticket) })
-	if holder < 0 {
-		f, err = s.matched(ctx, candidates, shown)
-		if err == nil && h.Ticket != "" {
-			err = &fleet.TicketError{Why: "this server did not give it, or has forgotten it; restart the machine"}
-		}
-		return f, fleet.Foreign(candidates, f.ID, shown), err
-	}
-	m := candidates[holder]
-	f = fleet.Found{ID: m.ID, Known: true, From: fleet.SeenAs(candidates, &m, h.Inventory.MAC)}
-	if misfit := fleet.TicketFits(&m, h, s.now()); misfit != nil {
-		s.tell(ctx, fleet.Other{ID: m.ID, Why: misfit.Error()})
-		// The machine that came has a record of its own.
-		if f, err = s.matched(ctx, candidates, shown); err == nil {
-			err = misfit
-		}
-		return f, nil, err
-	}
-	if f.From != "" {
-		err = s.join(ctx, f)
-	}
-	return f, fleet.Foreign(candidates, m.ID, shown), err
 }
 
 // refuse notes at the record of a machine why its agent gets no plan.

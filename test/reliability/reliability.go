@@ -28,11 +28,12 @@ const (
 	Resume        = "Resume"
 	Guest         = "In a real guest"
 	Room          = "A room of machines"
+	Fleet         = "The right machine"
 )
 
 // Groups lists them.
 func Groups() []string {
-	return []string{PowerCuts, Instant, LyingDisk, HostileSource, Faults, Resume, Guest, Room}
+	return []string{PowerCuts, Instant, LyingDisk, HostileSource, Faults, Resume, Guest, Room, Fleet}
 }
 
 // Row is one line of the table.

@@ -77,12 +77,30 @@ func Mistaken(m *api.Machine, o Other, now time.Time) []api.Event {
 	return t.events
 }
 
-// Doubted notes a machine that waits, because it may be one that is armed.
-func Doubted(m *api.Machine, h api.Hello, why string, now time.Time) (api.Answer, []api.Event) {
+// Doubted answers an agent in a machine of which f.Doubt says that it may not
+// be the record's.
+func Doubted(m *api.Machine, h api.Hello, f Found, now time.Time) (api.Answer, []api.Event) {
 	t := touch(m, api.ActorAgent, now)
-	m.Inventory, m.MAC = carry(m.Inventory, h.Inventory), h.Inventory.MAC
-	t.notBooted(api.CauseOtherMachine, why)
-	return refused(why), t.events
+	t.doubted(f, &h.Inventory)
+	if !f.Holds {
+		return api.Answer{Action: api.ActionLocalDisk, Message: f.Doubt}, t.events
+	}
+	return refused(f.Doubt), t.events
+}
+
+// DoubtedBoot does the same for its boot script.
+func DoubtedBoot(m *api.Machine, who api.Inventory, f Found, now time.Time) (Decision, []api.Event) {
+	t := touch(m, api.ActorMachine, now)
+	t.doubted(f, &who)
+	return Decision{ID: m.ID, Why: f.Doubt + ": booting the local disk"}, t.events
+}
+
+// doubted tells the record, which learns nothing unless it is new.
+func (t *turn) doubted(f Found, inv *api.Inventory) {
+	if !f.Known {
+		t.m.Inventory, t.m.MAC = carry(t.m.Inventory, *inv), inv.MAC
+	}
+	t.notBooted(api.CauseOtherMachine, "a machine came by its address "+inv.MAC+": "+f.Doubt)
 }
 
 // retryRefused is after how many seconds an agent whose machine does not fit

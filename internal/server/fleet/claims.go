@@ -8,10 +8,10 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// Foreign are the addresses that an inventory of the machine with the ID claims
+// foreign are the addresses that an inventory of the machine with the ID claims
 // and that are another record's: first seen with it, registered for it, or last
 // used by it.
-func Foreign(candidates []api.Machine, id string, s Shown) []string {
+func foreign(candidates []api.Machine, id string, s Shown) []string {
 	return slices.DeleteFunc(slices.Clone(s.MACs[1:]), func(mac string) bool {
 		return !slices.ContainsFunc(candidates, func(m api.Machine) bool {
 			return m.ID != id && m.Joined != id && owns(&m, mac) > ownsNot

@@ -23,10 +23,10 @@ func joins(into, from *api.Machine) bool {
 	return uuid == evidence.Agrees || evidence.UUID(a.UUID) == "" && evidence.UUID(b.UUID) == "" && serial == evidence.Agrees
 }
 
-// SeenAs is the record that was made of a machine for the address that it has
+// seenAs is the record that was made of a machine for the address that it has
 // now, before its boot ticket told that it is the one registered as into;
 // empty: there is none.
-func SeenAs(candidates []api.Machine, into *api.Machine, mac string) string {
+func seenAs(candidates []api.Machine, into *api.Machine, mac string) string {
 	for i := range candidates {
 		if c := &candidates[i]; c.ID != into.ID && owns(c, mac) > ownsNot && joins(into, c) {
 			return c.ID

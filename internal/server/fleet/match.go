@@ -31,12 +31,18 @@ type Found struct {
 	// From is a record that was made when the machine was first seen, and that
 	// is to be marked as one with ID, which the operator registered; empty: none.
 	From string
-	// Doubt says why the machine may be one that is armed, although the evidence
-	// is too weak to give it the plan; empty: there is no such doubt.
+	// Doubt says why the machine may be another than that of the record, although
+	// the evidence is too weak to say so: it gets no plan, and the record learns
+	// nothing from it. Empty: there is no such doubt. Holds says that one of them
+	// is armed: an agent is to wait until a person has looked.
 	Doubt string
+	Holds bool
 	// Others are records of which the machine showed something although it is
 	// not theirs. They are told.
 	Others []Other
+	// Foreign are addresses that the inventory claims and that are another
+	// record's: see [Disclaim].
+	Foreign []string
 }
 
 // Other is a record that a machine was mistaken for.
@@ -94,11 +100,24 @@ func Match(candidates []api.Machine, s Shown) (Found, error) {
 		case best != nil && w.Machine == best.Machine:
 		case best != nil && best.kin == same && w.owns > ownsNot && joins(best.Machine, w.Machine):
 			f.From = cmp.Or(f.From, w.ID)
-		case w.kin == likely && w.Armed != nil && (best == nil || best.kin != same || !Registered(best.Machine)):
-			f.Doubt = fmt.Sprintf("UUID or serial are those of %s, which is armed, but its address %s is not", Called(w.Machine), s.MACs[0])
+		case w.kin == likely && doubts(w, best):
+			f.Doubt = fmt.Sprintf("its UUID or serial are those of %s, but its address %s is not", Called(w.Machine), s.MACs[0])
+			f.Holds = f.Holds || w.Armed != nil || best != nil && best.Armed != nil
 		}
 	}
 	return f, nil
+}
+
+// doubts reports whether a record that UUID or serial speak for throws doubt on
+// the one that was found; nil: none was.
+func doubts(w weighed, best *weighed) bool {
+	switch {
+	case best == nil:
+		return w.Armed != nil
+	case best.kin == same:
+		return w.Armed != nil && !Registered(best.Machine)
+	}
+	return w.Armed != nil || Registered(w.Machine)
 }
 
 // weigh compares a machine with each record.

@@ -37,13 +37,44 @@ type TicketError struct {
 
 func (e *TicketError) Error() string { return "boot ticket refused: " + e.Why }
 
+// MatchAgent picks the record of a machine whose agent says hello. One with a
+// ticket belongs to the record whose boot script handed it out, by whatever card
+// it speaks; a *TicketError says that none did, with the record that the
+// evidence leads to. Any other is found as by [Match].
+func MatchAgent(candidates []api.Machine, h *api.Hello, now time.Time) (Found, error) {
+	shown := ShownBy(&h.Inventory)
+	if i := slices.IndexFunc(candidates, func(m api.Machine) bool { return holdsTicket(&m, h.Ticket) }); i >= 0 {
+		holder := &candidates[i]
+		misfit := TicketFits(holder, h, now)
+		if misfit == nil {
+			f := Found{ID: holder.ID, Known: true, From: seenAs(candidates, holder, h.Inventory.MAC)}
+			f.Foreign = foreign(candidates, f.ID, shown)
+			return f, nil
+		}
+		f, err := Match(candidates, shown)
+		f.Others = append(slices.DeleteFunc(f.Others, func(o Other) bool { return o.ID == holder.ID }), Other{ID: holder.ID, Why: misfit.Error()})
+		if err == nil {
+			err = misfit
+		}
+		return f, err
+	}
+	f, err := Match(candidates, shown)
+	f.Foreign = foreign(candidates, f.ID, shown)
+	if err == nil && h.Ticket != "" {
+		err = errNoTicket
+	}
+	return f, err
+}
+
+var errNoTicket = &TicketError{"this server did not give it, or has forgotten it; restart the machine"}
+
 // TicketFits reports whether an agent may use its ticket: the machine's boot
 // script handed it out, nobody or the same session has used it, and the machine
 // shows nothing else than it did then. An error is a *TicketError.
 func TicketFits(m *api.Machine, h *api.Hello, now time.Time) error {
 	i := slices.IndexFunc(m.Tickets, func(t api.Ticket) bool { return t.Hash == hashOf(h.Ticket) })
 	if i < 0 {
-		return &TicketError{"this server did not give it, or has forgotten it; restart the machine"}
+		return errNoTicket
 	}
 	t := m.Tickets[i]
 	switch {
@@ -77,8 +108,8 @@ func redeem(m *api.Machine, h *api.Hello, now time.Time) error {
 	return nil
 }
 
-// HoldsTicket reports whether the boot script that handed out a ticket was
+// holdsTicket reports whether the boot script that handed out a ticket was
 // this machine's.
-func HoldsTicket(m *api.Machine, ticket string) bool {
+func holdsTicket(m *api.Machine, ticket string) bool {
 	return ticket != "" && slices.ContainsFunc(m.Tickets, func(t api.Ticket) bool { return t.Hash == hashOf(ticket) })
 }

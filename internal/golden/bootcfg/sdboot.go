@@ -21,7 +21,8 @@ type bootEntry struct {
 	title                       string
 	sortKey, machineID, version string
 	profile                     int
-	left, done                  int // boot counting; left is -1 without it
+	suffix                      string // of the id, for a profile but the first
+	left, done                  int    // boot counting; left is -1 without it
 
 	volume  *Volume
 	base    string // directory of the volume that paths start at; "." but where /boot is no partition
@@ -186,8 +187,8 @@ func compareEntries(a, b bootEntry) int {
 		c = cmp.Or(strings.Compare(a.sortKey, b.sortKey), strings.Compare(a.machineID, b.machineID), vercmp.UAPI(b.version, a.version))
 	}
 	if c == 0 {
-		aID, _, _ := cutCounter(a.id)
-		bID, _, _ := cutCounter(b.id)
+		aID, _, _ := cutCounter(strings.TrimSuffix(a.id, a.suffix))
+		bID, _, _ := cutCounter(strings.TrimSuffix(b.id, b.suffix))
 		c = cmp.Or(vercmp.UAPI(bID, aID), cmp.Compare(a.profile, b.profile))
 	}
 	if c == 0 && a.left >= 0 && b.left >= 0 {
@@ -354,7 +355,8 @@ func (f *finder) type2(v *Volume, dir, name string) []bootEntry {
 		}
 		_, e.left, e.done = cutCounter(e.id)
 		if i > 0 {
-			e.id += "@" + strings.ToLower(cmp.Or(p.id, strconv.Itoa(i)))
+			e.suffix = "@" + strings.ToLower(cmp.Or(p.id, strconv.Itoa(i)))
+			e.id += e.suffix
 		}
 		f.addons(&e, p)
 		entries = append(entries, e)

@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api"
 )
 
 // network writes the settings in the form that the system's own network
-// manager reads. What the image came with under names of its own stays.
+// manager reads, and sees to it that what the image brings for the same manager
+// does not win over them: such files are set aside, and a note names them.
 func (w *writer) network() error {
 	id := &w.Identity
 	if len(id.Network) == 0 {
@@ -26,6 +28,9 @@ func (w *writer) network() error {
 			l.MAC = w.MAC
 		}
 		links[i] = l
+	}
+	if err := w.noOtherSource(); err != nil {
+		return err
 	}
 	switch {
 	case w.exists("/etc/netplan") && w.firstOf("/usr/sbin/netplan", "/usr/bin/netplan") != "":
@@ -66,8 +71,29 @@ func (w *writer) enable(unit, target string) error {
 	return fmt.Errorf("the image has no unit %s", unit)
 }
 
-// networkd writes systemd.network(5) files.
+// networkd writes systemd.network(5) files. The first that matches a link is
+// the link's, in the order of their names.
 func (w *writer) networkd(links []api.Link) error {
+	if err := w.setAside("/etc/systemd/network", func(name string) bool {
+		return own(name) || strings.HasSuffix(name, ".network") && name < networkdFile(0) && !w.masks("/etc/systemd/network/"+name)
+	}); err != nil {
+		return err
+	}
+	for _, dir := range []string{"/usr/lib/systemd/network", "/usr/local/lib/systemd/network"} {
+		names, err := w.list(dir)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, ".network") && name < networkdFile(0) && !w.masked(name) {
+				// Links of this name in /etc stand for those in /usr.
+				if err := w.link("/dev/null", "/etc/systemd/network/"+name); err != nil {
+					return err
+				}
+				w.note("network: %s/%s does not count any more: it would go before the identity's settings", dir, name)
+			}
+		}
+	}
 	for i, l := range links {
 		var b strings.Builder
 		b.WriteString("[Match]\n")
@@ -80,14 +106,19 @@ func (w *writer) networkd(links []api.Link) error {
 		for _, a := range l.Addresses {
 			line(&b, "Address", a)
 		}
-		line(&b, "Gateway", l.Gateway)
+		if !onLink(l) {
+			line(&b, "Gateway", l.Gateway)
+		}
 		if i == 0 {
 			for _, d := range w.Identity.DNS {
 				line(&b, "DNS", d)
 			}
 			line(&b, "Domains", strings.Join(w.Identity.Search, " "))
 		}
-		if err := w.write(fmt.Sprintf("/etc/systemd/network/10-gild-%d.network", i), b.String(), 0o644, root); err != nil {
+		if onLink(l) {
+			b.WriteString("\n[Route]\nGateway=" + l.Gateway + "\nGatewayOnLink=yes\n")
+		}
+		if err := w.write("/etc/systemd/network/"+networkdFile(i), b.String(), 0o644, root); err != nil {
 			return err
 		}
 	}
@@ -95,6 +126,43 @@ func (w *writer) networkd(links []api.Link) error {
 		return nil
 	}
 	return w.enable("systemd-networkd.service", "multi-user.target")
+}
+
+// masks reports whether a file stands for another one of its name and says
+// nothing: it is empty, or a link to /dev/null.
+func (w *writer) masks(name string) bool {
+	text, err := w.text(name)
+	return err != nil || text == ""
+}
+
+// masked reports whether a file below /usr is masked already.
+func (w *writer) masked(name string) bool {
+	names, err := w.list("/etc/systemd/network")
+	return err == nil && slices.Contains(names, name) && w.masks("/etc/systemd/network/"+name)
+}
+
+// networkdFile names the settings of a link. Few files go before it.
+func networkdFile(i int) string { return fmt.Sprintf("00-gild-%d.network", i) }
+
+// onLink reports whether a gateway lies outside of every network that the
+// link's addresses are in, as with a /32: it must then be said that it is on
+// the link all the same. Addresses of other families say nothing of it.
+func onLink(l api.Link) bool {
+	gateway, err := netip.ParseAddr(l.Gateway)
+	if err != nil || gateway.IsLinkLocalUnicast() {
+		return false
+	}
+	same := 0
+	for _, text := range l.Addresses {
+		p, err := netip.ParsePrefix(text)
+		if err != nil || p.Addr().Is4() != gateway.Is4() {
+			continue
+		}
+		if same++; p.Contains(gateway) {
+			return false
+		}
+	}
+	return same > 0
 }
 
 func line(b *strings.Builder, key, value string) {
@@ -110,8 +178,13 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-// netplan writes one file. JSON is YAML, and quotes what must be quoted.
+// netplan writes one file. JSON is YAML, and quotes what must be quoted. Two
+// files that mean one link by two names make two settings of it, of which the
+// one with the lower name is taken.
 func (w *writer) netplan(links []api.Link) error {
+	if err := w.setAside("/etc/netplan", func(name string) bool { return strings.HasSuffix(name, ".yaml") }); err != nil {
+		return err
+	}
 	ethernets := map[string]any{}
 	for i, l := range links {
 		e := map[string]any{"dhcp4": l.DHCP}
@@ -128,7 +201,11 @@ func (w *writer) netplan(links []api.Link) error {
 			if strings.Contains(l.Gateway, ":") {
 				to = "::/0"
 			}
-			e["routes"] = []map[string]string{{"to": to, "via": l.Gateway}}
+			route := map[string]any{"to": to, "via": l.Gateway}
+			if onLink(l) {
+				route["on-link"] = true
+			}
+			e["routes"] = []any{route}
 		}
 		if l.MTU > 0 {
 			e["mtu"] = l.MTU
@@ -146,11 +223,20 @@ func (w *writer) netplan(links []api.Link) error {
 	return w.write("/etc/netplan/90-gild.yaml", string(text)+"\n", 0o600, root)
 }
 
-// networkManager writes keyfiles (nm-settings-keyfile(5)).
+// networkManager writes keyfiles (nm-settings-keyfile(5)). Of several profiles
+// for one link the one with the highest priority is taken; 999 is the highest
+// there is. What interfaces(5) names is not its business where it reads that.
 func (w *writer) networkManager(links []api.Link) error {
+	if err := w.onlyLoopback(); err != nil {
+		return err
+	}
+	if err := w.setAside("/etc/NetworkManager/system-connections", own); err != nil {
+		return err
+	}
+	w.unmanaged()
 	for i, l := range links {
 		var b strings.Builder
-		fmt.Fprintf(&b, "[connection]\nid=gild-%d\ntype=ethernet\nautoconnect-priority=10\n", i)
+		fmt.Fprintf(&b, "[connection]\nid=gild-%d\ntype=ethernet\nautoconnect-priority=999\n", i)
 		line(&b, "interface-name", l.Name)
 		b.WriteString("\n[ethernet]\n")
 		line(&b, "mac-address", strings.ToUpper(l.MAC))
@@ -207,6 +293,9 @@ func (w *writer) keyfileFamily(l api.Link, family string, first bool) string {
 // ifupdown writes interfaces(5). It knows interfaces by name only, so one that
 // is given by its address gets a name from systemd.link(5).
 func (w *writer) ifupdown(links []api.Link) error {
+	if err := w.setAside("/etc/network/interfaces.d", func(name string) bool { return w.defines("/etc/network/interfaces.d/" + name) }); err != nil {
+		return err
+	}
 	text := "# Written by gild.\nauto lo\niface lo inet loopback\n"
 	for i, l := range links {
 		name := l.Name

@@ -34,14 +34,14 @@ func TestNetworkManagers(t *testing.T) {
 		{
 			"networkd",
 			map[string]string{"lib/systemd/systemd-networkd": "", "lib/systemd/system/systemd-networkd.service": ""},
-			"etc/systemd/network/10-gild-0.network",
+			"etc/systemd/network/00-gild-0.network",
 			"[Match]\nPermanentMACAddress=52:54:00:00:00:01\n\n[Link]\nMTUBytes=9000\n\n[Network]\nDHCP=no\nAddress=10.0.0.5/24\nAddress=fd00::5/64\nGateway=10.0.0.1\nDNS=10.0.0.2\nDomains=example.org\n",
 		},
 		{
 			"NetworkManager",
 			map[string]string{"usr/sbin/NetworkManager": "", "etc/systemd/system/multi-user.target.wants/NetworkManager.service": ""},
 			"etc/NetworkManager/system-connections/gild-0.nmconnection",
-			"[connection]\nid=gild-0\ntype=ethernet\nautoconnect-priority=10\n\n[ethernet]\nmac-address=52:54:00:00:00:01\nmtu=9000\n\n" +
+			"[connection]\nid=gild-0\ntype=ethernet\nautoconnect-priority=999\n\n[ethernet]\nmac-address=52:54:00:00:00:01\nmtu=9000\n\n" +
 				"[ipv4]\nmethod=manual\naddress1=10.0.0.5/24\ngateway=10.0.0.1\ndns=10.0.0.2\ndns-search=example.org\n\n" +
 				"[ipv6]\nmethod=manual\naddress1=fd00::5/64\ndns-search=example.org\n",
 		},

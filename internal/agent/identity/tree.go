@@ -202,6 +202,20 @@ func (t *tree) remove(name string) error {
 	return nil
 }
 
+// rename gives a file of a directory another name there.
+func (t *tree) rename(dir, from, to string) error {
+	parent, err := t.dir(dir)
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	fd := int(parent.Fd())
+	if err := unix.Renameat(fd, from, fd, to); err != nil {
+		return &fs.PathError{Op: "rename", Path: path.Join(dir, from), Err: err}
+	}
+	return nil
+}
+
 // list returns the names in a directory; none when there is no such one.
 func (t *tree) list(name string) ([]string, error) {
 	f, err := t.open(name, unix.O_RDONLY|unix.O_DIRECTORY)
@@ -212,7 +226,11 @@ func (t *tree) list(name string) ([]string, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return f.Readdirnames(10_000)
+	names, err := f.Readdirnames(10_000)
+	if errors.Is(err, io.EOF) { // it is empty
+		err = nil
+	}
+	return names, err
 }
 
 // selinux is where SELinux keeps a file's label.

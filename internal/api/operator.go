@@ -147,7 +147,8 @@ type Defaults struct {
 
 // Confirm says how it is known that the new system runs.
 type Confirm struct {
-	// Probe is "tcp:22" or "ping", to the address that the agent had; empty:
+	// Probe is "tcp:22" or "ping", to the addresses that the identity gives the
+	// new system, else to the one that the agent had; empty:
 	// only the beacon that the identity sets up.
 	Probe string `json:"probe,omitempty" maxLength:"32"`
 	// Within is how long to wait, in seconds; 0 is 600.
@@ -162,6 +163,7 @@ type Awaited struct {
 	Plan   string    `json:"plan"`
 	Beacon string    `json:"beacon,omitempty"` // its secret part, never shown to operators
 	Probe  string    `json:"probe,omitempty"`
+	Reach  Reach     `json:"reach,omitzero"` // where the probe asks
 	Until  time.Time `json:"until"`
 	Boots  int       `json:"boots"` // network boots since the handoff, at most one a minute
 	// Counted is when the last of them was.
@@ -183,6 +185,8 @@ type Armed struct {
 	// IdentityTo is the session that the identity was given to, never shown to
 	// operators.
 	IdentityTo string `json:"identityTo,omitempty"`
+	// Reach is where the new system will be.
+	Reach Reach `json:"reach,omitzero"`
 }
 
 // Ticket ties an agent to the decision of the boot script that booted it.
@@ -196,6 +200,15 @@ type Ticket struct {
 	Serial string `json:"serial,omitempty"`
 	// Session is the agent that presented it; empty: none did yet.
 	Session string `json:"session,omitempty"`
+}
+
+// Reach is where a new system can be asked whether it lives.
+type Reach struct {
+	// Addresses are those that its identity gives it; none: the one that the
+	// agent had.
+	Addresses []string `json:"addresses,omitempty"`
+	// Leased says that it asks DHCP too, and then has what the agent had.
+	Leased bool `json:"leased,omitempty"`
 }
 
 // FlashRequest arms a machine. What is empty is taken from the machine's spec

@@ -169,7 +169,7 @@ func (s *Machines) Flash(ctx context.Context, actor, spelling string, f api.Flas
 		armed.Beacon = ""
 	}
 	if has {
-		armed.Plan.Identity = identity.Digest()
+		armed.Plan.Identity, armed.Reach = identity.Digest(), reach(identity)
 		if err := s.Store.PutDoc(ctx, kindPlanIdentity, armed.Plan.ID, identity); err != nil {
 			return api.Machine{}, err
 		}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -61,13 +62,45 @@ func (s *Machines) probes(ctx context.Context, log *slog.Logger) {
 // probeDue reports whether the machine waits for an answer to a probe.
 func probeDue(m api.Machine, now time.Time) bool {
 	w := m.Awaited
-	return w != nil && w.Probe != "" && m.Address != "" && m.Armed == nil && now.Sub(m.AgentSeen) >= probeAfter &&
+	return w != nil && w.Probe != "" && m.Armed == nil && now.Sub(m.AgentSeen) >= probeAfter && len(probedAt(m)) > 0 &&
 		(m.State == api.MachineHandingOff || m.State == api.MachineUnconfirmed)
 }
 
-// probeOne asks one machine once.
+// reach says where a system with an identity can be asked.
+func reach(id api.Identity) (r api.Reach) {
+	for _, l := range id.Network {
+		r.Leased = r.Leased || l.DHCP
+		for _, text := range l.Addresses {
+			if p, err := netip.ParsePrefix(text); err == nil && !p.Addr().IsLinkLocalUnicast() && len(r.Addresses) < maxProbed {
+				r.Addresses = append(r.Addresses, p.Addr().String())
+			}
+		}
+	}
+	return r
+}
+
+// maxProbed bounds the addresses that one machine is asked at.
+const maxProbed = 8
+
+// probedAt lists where to ask the new system of a machine. What the agent had
+// is somebody else's by now when the system does not ask for it.
+func probedAt(m api.Machine) []string {
+	all := m.Awaited.Reach.Addresses
+	if m.Address != "" && (len(all) == 0 || m.Awaited.Reach.Leased) {
+		all = append(all[:len(all):len(all)], m.Address)
+	}
+	return all
+}
+
+// probeOne asks one machine once, at each of its addresses.
 func (s *Machines) probeOne(ctx context.Context, m api.Machine, log *slog.Logger, cannot *sync.Once) {
-	err := probe(ctx, m.Awaited.Probe, m.Address)
+	var err error
+	for _, address := range probedAt(m) {
+		if err = probe(ctx, m.Awaited.Probe, address); err == nil {
+			break
+		}
+		log.Debug("probe", "machine", m.ID, "probe", m.Awaited.Probe, "address", address, "err", err)
+	}
 	if errors.Is(err, fs.ErrPermission) {
 		cannot.Do(func() {
 			log.Warn("this server may not send pings: machines to be confirmed by one stay unconfirmed", "err", err,
@@ -75,7 +108,6 @@ func (s *Machines) probeOne(ctx context.Context, m api.Machine, log *slog.Logger
 		})
 	}
 	if err != nil {
-		log.Debug("probe", "machine", m.ID, "probe", m.Awaited.Probe, "address", m.Address, "err", err)
 		return
 	}
 	plan := m.Awaited.Plan

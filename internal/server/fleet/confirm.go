@@ -21,7 +21,7 @@ const (
 func await(armed api.Armed, plan string, reboots bool, now time.Time) *api.Awaited {
 	c := armed.Confirm
 	w := &api.Awaited{
-		Plan: plan, Beacon: armed.Beacon, Probe: c.Probe, Limit: c.Boots,
+		Plan: plan, Beacon: armed.Beacon, Probe: c.Probe, Reach: armed.Reach, Limit: c.Boots,
 		Until: now.Add(time.Duration(cmp.Or(c.Within, confirmWithin)) * time.Second),
 	}
 	if w.Limit == 0 && (w.Beacon != "" || w.Probe != "") {

@@ -48,6 +48,15 @@ func (l *lines) Write(p []byte) (int, error) {
 	}
 }
 
+// when is the moment of an event by the clock of the machine, which is that of
+// this host: an agent tells the server later.
+func when(e *api.Event) time.Time {
+	if e.Sent.IsZero() {
+		return e.Time
+	}
+	return e.Sent
+}
+
 // printPhases shows where the time went, as the server recorded it.
 func (d *demo) printPhases(ctx context.Context, powerOn time.Time) error {
 	login := time.Now()
@@ -61,8 +70,8 @@ func (d *demo) printPhases(ctx context.Context, powerOn time.Time) error {
 		fmt.Printf("%8.1f  %-10s %s\n", at.Sub(powerOn).Seconds(), step, text)
 	}
 	for _, e := range m.Events {
-		if e.State == api.StateDone && e.Time.After(powerOn) {
-			row(e.Time, e.Step, e.Message)
+		if at := when(&e); e.State == api.StateDone && at.After(powerOn) {
+			row(at, e.Step, e.Message)
 		}
 	}
 	row(login, "login", d.prompt)

@@ -171,8 +171,8 @@ func (d *demo) proveRoom(ctx context.Context) error {
 func (d *demo) since(events []api.Event, step string) string {
 	at := "-"
 	for _, e := range events {
-		if e.Step == step && e.State == api.StateDone && e.Time.After(d.on) {
-			at = fmt.Sprintf("%.1f", e.Time.Sub(d.on).Seconds())
+		if t := when(&e); e.Step == step && e.State == api.StateDone && t.After(d.on) {
+			at = fmt.Sprintf("%.1f", t.Sub(d.on).Seconds())
 		}
 	}
 	return at

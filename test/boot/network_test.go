@@ -17,7 +17,12 @@ import (
 // kernel starts the one that is on the disk, with the disk's own initramfs and command line.
 func TestProxyDHCPServerByNameKexec(t *testing.T) {
 	spec := lab.XFSBIOS() // all of Debian's modules
-	room := lab.RoomFor(t, spec)
+	room := lab.NewRoom(t)
+	golden, err := lab.Golden(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	room.Gild("image", "add", lab.Image, golden, "--cmdline", "root=UUID="+spec.RootUUID+" ro console=tty0 console=ttyS0,115200 "+vm.Steady)
 	lab.Need(t, "dnsmasq")
 	dnsmasq(t, room, "gild.lab")
 	room.Serve("--dhcp", "auto", "--advertise", "gild.lab")

@@ -244,7 +244,7 @@ func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.A
 		return api.Answer{Action: api.ActionWait, Retry: 30, Message: ambiguous.Error() + ": " + ambiguous.Hint()}, m, nil
 	}
 	if refused, ok := errors.AsType[*fleet.TicketError](err); ok {
-		return s.refuse(ctx, f, refused)
+		return s.refuse(ctx, f, h.Inventory, refused)
 	}
 	if err != nil {
 		return a, m, err

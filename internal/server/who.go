@@ -79,13 +79,13 @@ func (s *Machines) tell(ctx context.Context, o fleet.Other) {
 }
 
 // refuse notes at the record of a machine why its agent gets no plan.
-func (s *Machines) refuse(ctx context.Context, f fleet.Found, why error) (a api.Answer, m api.Machine, err error) {
+func (s *Machines) refuse(ctx context.Context, f fleet.Found, inv api.Inventory, why error) (a api.Answer, m api.Machine, err error) {
 	m, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
-		a, events = fleet.Refused(m, why, s.now())
+		a, events = fleet.Refused(m, inv, why, s.now())
 		return events, nil
 	})
 	if _, full := errors.AsType[*strangerError](err); full {
-		a, _ = fleet.Refused(&m, why, s.now())
+		a, _ = fleet.Refused(&m, inv, why, s.now())
 		return a, m, nil
 	}
 	a.Name = m.Spec.Name

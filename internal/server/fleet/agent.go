@@ -51,12 +51,12 @@ func Hello(m *api.Machine, h api.Hello, from string, discover bool, now time.Tim
 	known := m.Session == h.Session
 	if m.Armed != nil {
 		if err := fits(m, &h.Inventory); err != nil {
-			return Refused(m, err, now)
+			return Refused(m, h.Inventory, err, now)
 		}
 	}
 	if h.Ticket != "" {
 		if err := redeem(m, &h, now); err != nil {
-			return Refused(m, err, now)
+			return Refused(m, h.Inventory, err, now)
 		}
 	}
 	if !known && claimed(m, now) {

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"errors"
-	"reflect"
 	"slices"
 	"time"
 
@@ -19,7 +18,7 @@ var errOldArm = errors.New("it was armed by an older gild, which did not note wh
 // here. The agent looks again before its first write.
 func fits(m *api.Machine, inv *api.Inventory) error {
 	agreed := m.Armed.Plan.Agreed
-	if reflect.DeepEqual(agreed, api.Agreed{}) {
+	if agreed.UUID == "" && agreed.Serial == "" && len(agreed.MACs) == 0 {
 		return errOldArm
 	}
 	if err := evidence.OtherMachine(agreed, inv); err != nil {
@@ -112,9 +111,13 @@ func refused(why string) api.Answer {
 }
 
 // Refused is the answer to an agent that gets no plan, and the event at the
-// record that it came as.
-func Refused(m *api.Machine, why error, now time.Time) (api.Answer, []api.Event) {
+// record that it came as. A record that is new learns what came.
+func Refused(m *api.Machine, inv api.Inventory, why error, now time.Time) (api.Answer, []api.Event) {
 	t := begin(m, api.ActorAgent, now)
+	if m.State == "" {
+		t = touch(m, api.ActorAgent, now)
+		m.Inventory, m.MAC = carry(m.Inventory, inv), inv.MAC
+	}
 	t.notBooted(causeOf(why), why.Error())
 	return refused(why.Error()), t.events
 }

@@ -169,7 +169,7 @@ func (h *herd) hello(session, ticket string, inv api.Inventory) (api.Answer, str
 	h.follows(f)
 	var a api.Answer
 	if misfit, ok := errors.AsType[*TicketError](err); ok {
-		a, _ = Refused(h.record(f.ID), misfit, h.now)
+		a, _ = Refused(h.record(f.ID), inv, misfit, h.now)
 		return a, f.ID
 	}
 	if err != nil {

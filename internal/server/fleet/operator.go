@@ -94,6 +94,12 @@ func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
 	if m.Armed != nil {
 		t.note(cancelled("replaced by another arm"))
 	}
+	if k := Knows(m); k.UUID == "" && k.Serial == "" && len(k.MACs) == 0 {
+		return nil, &ConflictError{
+			Problem: "nothing is known that " + Called(m) + " could be recognised by",
+			Help:    "register its UUID, serial or MAC address (gild machine edit), or let it boot once",
+		}
+	}
 	if !Registered(m) {
 		m.Spec = specOf(m)
 	}

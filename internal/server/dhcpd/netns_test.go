@@ -225,6 +225,17 @@ func TestPort4011Socket(t *testing.T) {
 	}
 }
 
+// perfdhcp of Kea: two hundred four-way exchanges a second, of which none is lost and no two get one address.
+func TestPerfdhcp(t *testing.T) {
+	l := newLab(t)
+	l.serve(t, Full)
+	out, err := netlab.Command(t, l.Other, "perfdhcp", "-4", "-r", "200", "-p", "3", "-R", "90", "-W", "1000000", "-l", "o0", "10.77.0.1").CombinedOutput()
+	text := string(out)
+	if err != nil || strings.Count(text, "drops: 0\n") != 2 || strings.Count(text, "non unique addresses: 0\n") != 2 {
+		t.Errorf("perfdhcp: %v\n%s", err, text)
+	}
+}
+
 // Bad datagrams of every kind; afterwards a good one is still answered.
 func TestBadDatagrams(t *testing.T) {
 	l := newLab(t)

@@ -95,6 +95,9 @@ func (a *Agent) prepareSwitch(ctx context.Context) (_ jump, err error) {
 	if a.plan.Handoff != handoff.SwitchRoot && a.staleLine() {
 		return nil, errStale
 	}
+	if undone := a.undone(); a.plan.Handoff != handoff.SwitchRoot && len(undone) > 0 {
+		return nil, fmt.Errorf("the image's modprobe.d has a command for %s that only its own initrd runs", strings.Join(undone, ", "))
+	}
 	flags, data := mount.Options(boot.Root.Options)
 	// As the kernel does it for a boot from the disk; the new system's init
 	// makes the root writable when it has checked it.
@@ -127,6 +130,14 @@ var errStale = errors.New("the running kernel's command line names a UUID that h
 
 func (a *Agent) staleLine() bool {
 	return a.ids != nil && slices.ContainsFunc(a.line, func(w cmdline.Word) bool { return a.ids.Replace(w.Value) != w.Value })
+}
+
+// undone are the loaded modules whose command in modprobe.d nobody has run.
+func (a *Agent) undone() []string {
+	if a.modules == nil {
+		return nil
+	}
+	return a.modules.Undone()
 }
 
 // ownKernel is the release of the kernel on the image's own disk, whose

@@ -44,6 +44,7 @@ func (a *Agent) loadDrivers(ctx context.Context) (string, error) {
 		return "", err
 	}
 	modules.Sys, modules.Log = "/sys", a.log
+	modules.Obey(a.line)
 	a.modules = modules
 	late, err := modules.Listen()
 	if err != nil {

@@ -147,6 +147,9 @@ func (a *app) printImage(name string, im *golden.Image) {
 		line("kernel", "%s %s, %s", b.KernelRelease, b.Arch, cmp.Or(b.Kernel, "not the image's own"))
 		line("cmdline", "%s (from %s)", b.Cmdline, b.CmdlineFrom)
 		line("root", "partition %d, %s, init %s", b.Root.Partition, b.Root.FileSystem, cmp.Or(b.Init, "not found"))
+		if len(b.Undone) > 0 {
+			line("  by kexec", "where one of these is loaded, for modprobe.d has commands for them: %s", strings.Join(b.Undone, ", "))
+		}
 	}
 	for _, d := range c.Decided {
 		line("decided", "%s: %s", d.What, d.By)

@@ -65,6 +65,10 @@ type Boot struct {
 	// Instant is InstantReady when the system can be entered while its disk is
 	// still being written, or why it cannot; empty: stored before that was asked.
 	Instant string `json:"instant,omitempty"`
+	// Undone are modules for which the image's modprobe.d has a command that does
+	// more than load modules. A machine that loads one of them is not switched to
+	// its system but enters it by kexec, whose initrd runs the command.
+	Undone []string `json:"undone,omitempty"`
 	// Handoff is how machines enter the system where no plan says otherwise:
 	// what the operator wanted when the image was stored.
 	Handoff string `json:"handoff,omitempty"`

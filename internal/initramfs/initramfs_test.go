@@ -273,7 +273,7 @@ func TestForeignTools(t *testing.T) {
 func TestGenericSize(t *testing.T) {
 	root, release := kmodtest.Kernel(t)
 	tier.Slow(t, "compresses 80 MB at the highest level")
-	sel, err := pick.Select(os.DirFS(root), release, pick.Generic())
+	sel, err := pick.Select(os.DirFS(root), release, pick.Generic(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,11 +10,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/agent/cmdline"
 	"github.com/gild-dev/gild/internal/initramfs/kmod"
 )
 
@@ -29,12 +31,14 @@ type Loader struct {
 	// is silent.
 	Log *slog.Logger
 
-	dir   string
-	index *kmod.Index
+	dir    string
+	index  *kmod.Index
+	config *kmod.Config
 
 	mu     sync.Mutex
 	tried  map[string]*attempt // by module name
 	loaded int
+	undone []string // see Undone
 }
 
 // attempt is the one try to load a module.
@@ -43,10 +47,14 @@ type attempt struct {
 	err  error         // nil: the module is in the kernel
 }
 
-// New reads the module index in dir, lib/modules/RELEASE. A directory that
-// does not exist is a kernel with everything built in: nothing to load.
+// New reads the module index in dir, lib/modules/RELEASE, and the modprobe.d(5)
+// of the image, as its own initrd would obey it. A directory that does not
+// exist is a kernel with everything built in: nothing to load.
 func New(dir string) (*Loader, error) {
-	l := &Loader{dir: dir, tried: map[string]*attempt{}}
+	l := &Loader{dir: dir, tried: map[string]*attempt{}, config: &kmod.Config{}}
+	if text, err := os.ReadFile(filepath.Join(l.root(), kmod.ConfigFile)); err == nil {
+		l.config.Parse(text)
+	}
 	index, err := kmod.Load(os.DirFS(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil
@@ -54,8 +62,25 @@ func New(dir string) (*Loader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("modules in %s: %w", dir, err)
 	}
+	index.Use(l.config)
 	l.index = index
 	return l, nil
+}
+
+// Obey takes the words of the kernel's command line that modprobe takes: what
+// they say counts over modprobe.d. It is for before the first module.
+func (l *Loader) Obey(line cmdline.Line) {
+	for _, w := range line {
+		l.config.AddWord(w.Key, w.Value)
+	}
+}
+
+// Undone names the loaded modules for which modprobe.d has a command that does
+// more than load modules: the image's own initrd would have run it.
+func (l *Loader) Undone() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.undone)
 }
 
 // Loaded returns how many modules were loaded so far.
@@ -93,12 +118,16 @@ func (l *Loader) Coldplug(ctx context.Context) (devices int, err error) {
 	return devices, nil
 }
 
-// Alias loads what serves a modalias or another alias, if this kernel has it.
+// Alias loads what serves a modalias or another alias, if this kernel has it
+// and nobody has blacklisted it.
 func (l *Loader) Alias(alias string) {
 	if l.index == nil {
 		return
 	}
 	for _, name := range l.index.Resolve(alias) {
+		if l.config.Blacklisted(name) {
+			continue
+		}
 		if err := l.Load(name); err != nil {
 			l.log().Warn("a driver did not load", "alias", alias, "error", err)
 		}
@@ -110,8 +139,9 @@ func (l *Loader) Alias(alias string) {
 // index, whose drivers are all built in.
 func (l *Loader) Load(name string) error { return l.LoadWith(name, "") }
 
-// LoadWith is Load with parameters for the module itself. One that is in the
-// kernel already keeps those that it has.
+// LoadWith is Load with parameters for the module itself, behind those that
+// modprobe.d and the command line have for it. One that is in the kernel
+// already keeps those that it has.
 func (l *Loader) LoadWith(name, params string) error {
 	if l.index == nil {
 		return nil
@@ -124,15 +154,19 @@ func (l *Loader) LoadWith(name, params string) error {
 	if err != nil {
 		return err
 	}
+	wanted := kmod.CanonicalName(names[0])
+	if install, ok := l.config.InstallOf(wanted); ok && install.Understood && !slices.Contains(install.Loads, wanted) {
+		l.log().Info("a module is kept out, or replaced, by modprobe.d", "module", wanted, "install", install.Line)
+	}
 	for _, m := range order {
-		own := ""
-		if m.Name == kmod.CanonicalName(names[0]) {
-			own = params
+		own := l.config.Options(m.Name)
+		if m.Name == wanted {
+			own = strings.TrimSpace(own + " " + params)
 		}
 		if err := l.insert(m, own); err != nil {
 			// What is only wished for (a soft dependency) must not stop what
 			// was asked for; what is needed will be missed by the kernel.
-			if m.Name == kmod.CanonicalName(names[0]) {
+			if m.Name == wanted {
 				return err
 			}
 			l.log().Debug("a module did not load", "module", m.Name, "for", name, "error", err)
@@ -182,6 +216,9 @@ func (l *Loader) insert(m kmod.Module, params string) error {
 	case err == nil:
 		l.mu.Lock()
 		l.loaded++
+		if install, ok := l.config.InstallOf(m.Name); ok && !install.Understood {
+			l.undone = append(l.undone, m.Name)
+		}
 		l.mu.Unlock()
 		l.log().Debug("module loaded", "module", m.Name)
 	case !errors.Is(err, unix.EEXIST):

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/agent/cmdline"
 	"github.com/gild-dev/gild/internal/initramfs/kmod"
 )
 
@@ -211,4 +212,57 @@ func FuzzParseUevent(f *testing.F) {
 			t.Fatalf("ParseUevent of %+v written again = %+v, %v", u, again, err)
 		}
 	})
+}
+
+// What the image's modprobe.d and the command line say counts as it does for
+// modprobe in the image's own initrd.
+func TestTheImagesOwnWordsCount(t *testing.T) {
+	dir := release(t)
+	config := filepath.Join(dir, "../../..", kmod.ConfigFile)
+	if err := os.MkdirAll(filepath.Dir(config), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	err := os.WriteFile(config, []byte("options failover a=1\noptions virtio_net csum=0\nblacklist crc32c_generic\n"+
+		"install libcrc32c /usr/bin/setup; /sbin/modprobe -i libcrc32c\ninstall xfs /bin/false\nalias cards virtio_net\n"), 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inserted := func(line string, load func(*Loader)) map[string]string {
+		l, err := New(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		l.Insert = func(path, params string) error {
+			got[strings.TrimSuffix(filepath.Base(path), ".ko")] = params
+			return nil
+		}
+		l.Obey(cmdline.Parse(line))
+		load(l)
+		if undone := l.Undone(); len(undone) > 0 {
+			got["undone"] = strings.Join(undone, " ")
+		}
+		return got
+	}
+	for name, tt := range map[string]struct {
+		line string
+		load func(*Loader)
+		want map[string]string
+	}{
+		"options of all that is loaded": {"", func(l *Loader) { l.Alias("virtio:d00000001v00001AF4") }, map[string]string{"failover": "a=1", "net_failover": "", "virtio_net": "csum=0"}},
+		"a parameter of the command line": {"virtio-net.csum=1 failover.b", func(l *Loader) { l.Alias("virtio:d00000001v00001AF4") }, map[string]string{
+			"failover": "a=1 b", "net_failover": "", "virtio_net": "csum=0 csum=1",
+		}},
+		"parameters of the caller come last": {"", func(l *Loader) { _ = l.LoadWith("virtio_net", "csum=2") }, map[string]string{"failover": "a=1", "net_failover": "", "virtio_net": "csum=0 csum=2"}},
+		"a blacklisted one, by its alias":    {"", func(l *Loader) { l.Alias("crypto-crc32c") }, map[string]string{}},
+		"a blacklisted one, by its name":     {"", func(l *Loader) { _ = l.Load("crc32c_generic") }, map[string]string{"crc32c_generic": ""}},
+		"blacklisted by the command line":    {"modprobe.blacklist=virtio-net", func(l *Loader) { l.Alias("virtio:d00000001v00001AF4") }, map[string]string{}},
+		"kept out":                           {"", func(l *Loader) { _ = l.Load("xfs") }, map[string]string{"crc32c_generic": "", "libcrc32c": "", "undone": "libcrc32c"}},
+		"a command that nobody runs":         {"", func(l *Loader) { _ = l.Load("libcrc32c") }, map[string]string{"libcrc32c": "", "undone": "libcrc32c"}},
+		"an alias":                           {"", func(l *Loader) { l.Alias("cards") }, map[string]string{"failover": "a=1", "net_failover": "", "virtio_net": "csum=0"}},
+	} {
+		if diff := cmp.Diff(tt.want, inserted(tt.line, tt.load)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
 }

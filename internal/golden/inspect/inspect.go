@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/initramfs/kmod"
 	"github.com/gild-dev/gild/internal/initramfs/pick"
 )
 
@@ -165,7 +167,11 @@ func (l *look) modules(tree fs.FS, boot *golden.Boot) {
 	if l.given.Modules != nil {
 		from = l.given.Modules
 	}
-	sel, err := pick.Select(from, boot.KernelRelease, pick.Generic())
+	config, odd := kmod.LoadConfig(tree)
+	for _, err := range odd {
+		l.note("", "a part of modprobe.d is not obeyed: %v", err)
+	}
+	sel, err := pick.Select(from, boot.KernelRelease, pick.Generic(), config)
 	switch {
 	case err != nil && l.given.Modules != nil:
 		l.refuse("--modules", "%w", err)
@@ -174,5 +180,8 @@ func (l *look) modules(tree fs.FS, boot *golden.Boot) {
 		l.note("--modules", "no modules for kernel %s: the machine can only use drivers that are built in: %v", boot.KernelRelease, err)
 		return
 	}
-	l.found.Modules = sel
+	l.found.Modules, boot.Undone = sel, sel.Report.Undone
+	if len(boot.Undone) > 0 {
+		l.note("", "modprobe.d has commands for %s that only the image's own initrd runs: a machine that loads one of them is entered by kexec", strings.Join(boot.Undone, ", "))
+	}
 }

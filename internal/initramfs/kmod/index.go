@@ -23,6 +23,7 @@ type Index struct {
 	softdeps map[string]Softdep
 	aliases  buckets // of loadable modules
 	inKernel buckets // of built-in ones
+	config   *Config // nil: none
 }
 
 // Load reads the index from release, a file system whose root is lib/modules/RELEASE. modules.dep must
@@ -80,6 +81,17 @@ func (x *Index) addBuiltin(text []byte) error {
 	return err
 }
 
+// Use makes what modprobe.d(5) says count for all that is resolved and ordered from now on: its aliases, soft dependencies
+// and install lines. Options and blacklists are for whoever loads.
+func (x *Index) Use(c *Config) {
+	x.config = c
+	for _, s := range c.softdeps {
+		sum := x.softdeps[s.Module]
+		sum.Module, sum.Pre, sum.Post = s.Module, slices.Concat(sum.Pre, s.Pre), slices.Concat(sum.Post, s.Post)
+		x.softdeps[s.Module] = sum
+	}
+}
+
 // Deps returns every loadable module with its needs, in the order of modules.dep. The caller must not
 // change it.
 func (x *Index) Deps() []Dep { return x.deps }
@@ -108,6 +120,11 @@ func (x *Index) Softdep(name string) (Softdep, bool) {
 // beginning goes first, equal ones in the order of modules.alias, built-in modules last. Nil means that
 // this kernel has nothing for it.
 func (x *Index) Resolve(modalias string) []string {
+	if x.config != nil {
+		if names := x.config.resolve(modalias); names != nil {
+			return names
+		}
+	}
 	name := CanonicalName(modalias)
 	if _, ok := x.byName[name]; ok || x.builtin[name] {
 		return []string{name}
@@ -163,10 +180,31 @@ func (o *order) visit(name string, depth int) (err error) {
 		}
 	}
 	soft := o.index.softdeps[name]
+	before, after, itself := o.installed(name)
 	o.visitSoft(soft.Pre, depth)
-	o.modules = append(o.modules, d.Module)
+	o.visitSoft(before, depth)
+	if itself {
+		o.modules = append(o.modules, d.Module)
+	}
+	o.visitSoft(after, depth)
 	o.visitSoft(soft.Post, depth)
 	return nil
+}
+
+// installed is what an install line makes of loading a module: others in front and behind, or in its place.
+func (o *order) installed(name string) (before, after []string, itself bool) {
+	if o.index.config == nil {
+		return nil, nil, true
+	}
+	install, ok := o.index.config.InstallOf(name)
+	if !ok || !install.Understood {
+		return nil, nil, true
+	}
+	at := slices.Index(install.Loads, name)
+	if at < 0 {
+		return install.Loads, nil, false
+	}
+	return install.Loads[:at], install.Loads[at+1:], true
 }
 
 // visitSoft follows wishes: each word is a name or an alias. What one needs may stay in the order even

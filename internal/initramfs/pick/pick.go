@@ -45,13 +45,15 @@ type Report struct {
 	Broken        []string `json:"broken,omitempty"`          // taken by a rule but unusable, each with the reason
 	FirmwareLacks []string `json:"firmwareLacks,omitempty"`   // named by a module, not in the image
 	FirmwareLeft  []string `json:"firmwareDropped,omitempty"` // in the image, left out to keep the archive small
+	Foreign       []string `json:"foreign,omitempty"`         // taken from outside of the kernel's own modules, by their aliases
+	Undone        []string `json:"undone,omitempty"`          // chosen modules whose install line in modprobe.d does more than load
 }
 
-// Select chooses modules of one kernel release from root, the file system of an installed Linux. Its
-// modules are in lib/modules/RELEASE or, with a merged /usr that root does not follow, below usr/. The
+// Select chooses modules of one kernel release from root, the file system of an installed Linux, and
+// carries the modprobe.d that is to count for them; config may be nil. Its modules are in lib/modules/RELEASE or, with a merged /usr that root does not follow, below usr/. The
 // error wraps [fs.ErrNotExist] when there are none for that release. Modules that cannot be read or
 // lack a need are left out and reported; not one network or disk driver at all is an error.
-func Select(root fs.FS, release string, rules Rules) (*Selection, error) {
+func Select(root fs.FS, release string, rules Rules, config *kmod.Config) (*Selection, error) {
 	if !fs.ValidPath(release) || strings.Contains(release, "/") || release == "." {
 		return nil, fmt.Errorf("choose modules: %q is not a kernel release", release)
 	}
@@ -64,10 +66,13 @@ func Select(root fs.FS, release string, rules Rules) (*Selection, error) {
 	if p.index, err = kmod.Load(dir); err != nil {
 		return nil, fmt.Errorf("choose modules of kernel %s: %w", release, err)
 	}
+	if config != nil {
+		p.index.Use(config)
+	}
 	if p.order, err = readOrder(dir); err != nil {
 		return nil, fmt.Errorf("choose modules of kernel %s: %w", release, err)
 	}
-	names := p.byRule(rules)
+	names := append(p.byRule(rules), p.foreign()...)
 	firmware, err := p.readModules(names)
 	if err != nil {
 		return nil, fmt.Errorf("choose modules of kernel %s: %w", release, err)
@@ -78,6 +83,7 @@ func Select(root fs.FS, release string, rules Rules) (*Selection, error) {
 	if err := p.writeIndex(); err != nil {
 		return nil, fmt.Errorf("choose modules of kernel %s: %w", release, err)
 	}
+	p.carry(config)
 	if err := p.readFirmware(firmware); err != nil {
 		return nil, fmt.Errorf("choose firmware for kernel %s: %w", release, err)
 	}

@@ -104,7 +104,7 @@ kernel/drivers/ata/torn.ko.xz:
 
 func TestSelect(t *testing.T) {
 	for _, base := range []string{"", "usr/"} {
-		sel, err := Select(system(t, base), release, Generic())
+		sel, err := Select(system(t, base), release, Generic(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,15 +154,15 @@ func TestSelect(t *testing.T) {
 
 func TestSelectRefuses(t *testing.T) {
 	for _, bad := range []string{"", ".", "..", "../6.1", "a/b", "6.2.0"} {
-		if _, err := Select(system(t, ""), bad, Generic()); err == nil {
+		if _, err := Select(system(t, ""), bad, Generic(), nil); err == nil {
 			t.Errorf("Select(%q) = nil; want an error", bad)
 		}
 	}
-	if _, err := Select(fstest.MapFS{}, release, Generic()); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Select(fstest.MapFS{}, release, Generic(), nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Select() of an empty system = %v; want %v", err, fs.ErrNotExist)
 	}
 	empty := fstest.MapFS{"lib/modules/" + release + "/modules.dep": {}}
-	if _, err := Select(empty, release, Generic()); err == nil {
+	if _, err := Select(empty, release, Generic(), nil); err == nil {
 		t.Error("Select() without one driver = nil; want an error")
 	}
 }
@@ -171,7 +171,7 @@ func TestSelectRefuses(t *testing.T) {
 // there) and drives what people have.
 func TestGenericOnRealKernel(t *testing.T) {
 	root, release := kmodtest.Kernel(t)
-	sel, err := Select(os.DirFS(root), release, Generic())
+	sel, err := Select(os.DirFS(root), release, Generic(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,4 +259,58 @@ func FuzzDecompress(f *testing.F) {
 			t.Errorf("decompress gives %d bytes", len(got))
 		}
 	})
+}
+
+// TestForeignModules takes what came from outside of the kernel by what its aliases say.
+func TestForeignModules(t *testing.T) {
+	root := fstest.MapFS{}
+	dir := "lib/modules/" + release + "/"
+	dep, alias := "", ""
+	for name, m := range map[string]struct{ alias, needs string }{
+		"kernel/drivers/net/ethernet/x/card.ko": {"pci:v00000001d*", ""},
+		"kernel/net/wireless/cfg80211.ko":       {"", ""},
+		"updates/dkms/r8125.ko":                 {"pci:v000010ECd00008125sv*sd*bc*sc*i*", ""},
+		"weak-updates/vraid/vraid.ko":           {"pci:v00001000d000010E1sv*sd*bc01sc04i*", "extra/vlib.ko"},
+		"extra/vlib.ko":                         {"", ""},
+		"extra/nvidia.ko":                       {"pci:v000010DEd*sv*sd*bc03sc00i00*", ""},
+		"updates/rtl8821.ko":                    {"usb:v0BDApC811d*dc*dsc*dp*icFFiscFFipFFin*", "kernel/net/wireless/cfg80211.ko"},
+		"updates/usbnic.ko":                     {"usb:v0BDAp8156d*dc*dsc*dp*ic*isc*ip*in*", ""},
+		"extra/zfs.ko":                          {"devname:zfs", ""},
+		"updates/card.ko.dkms/none.ko":          {"", ""},
+	} {
+		root[dir+name] = &fstest.MapFile{Data: kmodtest.Module{Info: []string{"name=" + strings.TrimSuffix(path.Base(name), ".ko")}}.ELF()}
+		dep += name + ": " + m.needs + "\n"
+		if m.alias != "" {
+			alias += "alias " + m.alias + " " + strings.TrimSuffix(path.Base(name), ".ko") + "\n"
+		}
+	}
+	root[dir+"modules.dep"] = &fstest.MapFile{Data: []byte(dep)}
+	root[dir+"modules.alias"] = &fstest.MapFile{Data: []byte(alias)}
+	root[dir+"modules.order"] = &fstest.MapFile{Data: []byte("kernel/drivers/net/ethernet/x/card.ko\nkernel/net/wireless/cfg80211.ko\n")}
+	config := &kmod.Config{}
+	config.Parse([]byte("options r8125 aspm=0\ninstall vlib /usr/bin/setup\ninstall absent /usr/bin/setup\n"))
+	sel, err := Select(root, release, Generic(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range sel.Modules {
+		if path.Ext(f.Name) == ".ko" {
+			got = append(got, path.Base(f.Name))
+		}
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"card.ko", "r8125.ko", "usbnic.ko", "vlib.ko", "vraid.ko"}, got); diff != "" {
+		t.Errorf("modules (-want +got):\n%s", diff)
+	}
+	if sel.Modules[0].Name != kmod.ConfigFile || !strings.Contains(string(sel.Modules[0].Data), "options r8125 aspm=0\n") {
+		t.Errorf("the first file is %s; want modprobe.d", sel.Modules[0].Name)
+	}
+	if !slices.Equal(sel.Report.Undone, []string{"vlib"}) {
+		t.Errorf("undone are %v; want vlib alone", sel.Report.Undone)
+	}
+	slices.Sort(sel.Report.Foreign)
+	if !slices.Equal(sel.Report.Foreign, []string{"r8125", "usbnic", "vraid"}) {
+		t.Errorf("foreign are %v", sel.Report.Foreign)
+	}
 }

@@ -24,8 +24,9 @@ import (
 
 const imageAddLong = `Store a golden image under a name.
 
-SOURCE is a file, - for standard input, or an http(s) URL: a raw disk, qcow2, or
-either of them packed with gzip, bzip2, xz or zstd, recognised by its content.
+SOURCE is a file, - for standard input, or an http(s) URL: a raw disk, qcow2,
+VMDK, VHD or VHDX, packed with gzip, bzip2, xz, zstd or lz4 or not, or a tar, OVA
+or zip archive that holds one of them; all recognised by content.
 Kernel, command line and modules are taken from inside the image; the flags
 supply what cannot be found there.
 
@@ -128,6 +129,9 @@ func (a *app) runImageAdd(ctx context.Context, name, from string, o imageAddOpti
 	result, err := a.pack(ctx, disk, pack.Job{Store: st, Name: name, Given: given, Hash: hash, Level: level, KeepFree: o.keepFree, Strict: o.strict})
 	if err != nil {
 		return err
+	}
+	for _, n := range disk.Notes() {
+		result.Notes = append(result.Notes, inspect.Note{What: n})
 	}
 	if a.json {
 		added := addedImage{name, string(result.Digest), disk.Format(), result.Config.Disk.Size, result.Stored, result.Dropped, []string{}, []golden.Doubt{}}

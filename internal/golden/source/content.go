@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/golden/source/qcow2"
+	"github.com/gild-dev/gild/internal/golden/source/virtual"
 )
 
 // content is the disk inside a source. readChunk fills p as
@@ -70,17 +71,14 @@ func newRawFile(f *os.File, size int64) *rawFile {
 	return &rawFile{f: f, length: size}
 }
 
-// checkLast refuses a fixed VHD, a raw disk with a footer of one sector, before
-// anything is read.
-func (r *rawFile) checkLast() error {
+// isVHD reports whether the file ends as a fixed VHD does: a raw disk with a
+// footer of one sector.
+func (r *rawFile) isVHD() (bool, error) {
 	b := make([]byte, len(vhdMagic))
 	if _, err := r.f.ReadAt(b, r.length-SectorSize); err != nil {
-		return fmt.Errorf("read the last sector: %w", bare(err))
+		return false, fmt.Errorf("read the last sector: %w", bare(err))
 	}
-	if string(b) == vhdMagic {
-		return errFixedVHD
-	}
-	return nil
+	return string(b) == vhdMagic, nil
 }
 
 func (r *rawFile) readChunk(p []byte) (int, bool, error) {
@@ -144,22 +142,45 @@ func (r *rawFile) size() int64 { return r.length }
 // Close leaves the file to its input.
 func (r *rawFile) Close() error { return nil }
 
-// qcowDisk is the disk in a qcow2 file.
-type qcowDisk struct {
-	image *qcow2.Image
+// image is a disk in a file that has to be read at any place.
+type image interface {
+	io.ReaderAt
+	Size() int64
+	// IsZero reports whether n bytes at off are known to be zero unread.
+	IsZero(off, n int64) (bool, error)
+	Close()
+}
+
+// openImage opens the disk in a file of size bytes.
+func openImage(f format, file *os.File, size int64) (*imageDisk, error) {
+	var m image
+	var err error
+	switch f {
+	case formatQcow2:
+		m, err = qcow2.New(file, size)
+	case formatVMDK:
+		m, err = virtual.OpenVMDK(file, size)
+	case formatVHD:
+		m, err = virtual.OpenVHD(file, size)
+	case formatVHDX:
+		m, err = virtual.OpenVHDX(file, size)
+	default:
+		err = fmt.Errorf("no reader for %s", f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &imageDisk{image: m}, nil
+}
+
+// imageDisk reads an image front to back.
+type imageDisk struct {
+	image image
 	pos   int64
 	spool *os.File // owned; nil when the file is the input's
 }
 
-func newQcowDisk(f *os.File, size int64) (*qcowDisk, error) {
-	image, err := qcow2.New(f, size)
-	if err != nil {
-		return nil, err
-	}
-	return &qcowDisk{image: image}, nil
-}
-
-func (q *qcowDisk) readChunk(p []byte) (int, bool, error) {
+func (q *imageDisk) readChunk(p []byte) (int, bool, error) {
 	n := min(int64(len(p)), q.image.Size()-q.pos)
 	if n <= 0 {
 		return 0, false, io.EOF
@@ -175,9 +196,9 @@ func (q *qcowDisk) readChunk(p []byte) (int, bool, error) {
 	return int(n), zero, nil
 }
 
-func (q *qcowDisk) size() int64 { return q.image.Size() }
+func (q *imageDisk) size() int64 { return q.image.Size() }
 
-func (q *qcowDisk) Close() error {
+func (q *imageDisk) Close() error {
 	q.image.Close()
 	if q.spool == nil {
 		return nil
@@ -202,7 +223,7 @@ func spool(ctx context.Context, r io.Reader, opts Options, progress func()) (*os
 		n, readErr := r.Read(buf)
 		if _, err := f.Write(buf[:n]); err != nil {
 			f.Close()
-			return nil, 0, fmt.Errorf("keep the image in a temporary file (qcow2 cannot be read as a stream; name another directory when this one is full): %w", err)
+			return nil, 0, fmt.Errorf("keep the image in a temporary file (an image of this kind cannot be read as a stream; name another directory when this one is full): %w", err)
 		}
 		size += int64(n)
 		progress()

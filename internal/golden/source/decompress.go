@@ -2,6 +2,7 @@ package source
 
 import (
 	"bufio"
+	"bytes"
 	"compress/bzip2"
 	"context"
 	"errors"
@@ -29,7 +30,9 @@ func newDecoder(ctx context.Context, f format, in *input, packed *bufio.Reader, 
 	var err error
 	switch f {
 	case formatGzip:
-		d.r = io.NopCloser(&members{r: packed})
+		d.r = &members{r: packed}
+	case formatLZ4:
+		d.r = newLZ4(packed)
 	case formatBzip2:
 		// The standard decoder takes joined streams and refuses anything else
 		// behind them.
@@ -86,13 +89,18 @@ func (d *decoder) explain(err error) error {
 
 // members reads a sequence of gzip members one by one, because the library's
 // own way takes a cut inside the header of a further member for the end.
-// Zero bytes after a member are refused like any garbage: RFC 1952 knows no
-// padding, and a preallocated download that stopped between two members looks
-// just like it.
+//
+// What follows a whole member and begins no other is left out, as gzip does:
+// the metadata of a router's image, or the padding of a tape. It may be zeros
+// of any length or little else; more was joined by mistake.
 type members struct {
-	r  *bufio.Reader
-	gz *gzip.Reader // the member being read; nil before the first
+	r      *bufio.Reader
+	gz     *gzip.Reader // the member being read; nil before the first
+	behind int64        // bytes behind the last member
 }
+
+// maxBehind is how much that is not zero may follow the last member, in bytes.
+const maxBehind = 64 << 10
 
 func (m *members) Read(p []byte) (int, error) {
 	if m.gz == nil {
@@ -117,17 +125,40 @@ func (m *members) Read(p []byte) (int, error) {
 	}
 }
 
+// Close does nothing: the source is the caller's.
+func (m *members) Close() error { return nil }
+
 // next opens the member that follows; io.EOF if there is none.
 func (m *members) next() error {
-	if _, err := m.r.Peek(1); err != nil {
+	begin, err := m.r.Peek(2)
+	switch {
+	case len(begin) == 0:
 		return err
+	case begin[0] != 0x1f || len(begin) == 2 && begin[1] != 0x8b:
+		return m.leaveOut()
 	}
-	err := m.gz.Reset(m.r)
+	err = m.gz.Reset(m.r)
 	m.gz.Multistream(false)
 	if errors.Is(err, gzip.ErrHeader) {
 		return errTrailing
 	}
 	return noEOF(err)
+}
+
+// leaveOut reads what is behind the last member.
+func (m *members) leaveOut() error {
+	buf := make([]byte, 32<<10)
+	other := 0
+	for {
+		n, err := m.r.Read(buf)
+		m.behind += int64(n)
+		if other += n - bytes.Count(buf[:n], []byte{0}); other > maxBehind {
+			return errTrailing
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func noEOF(err error) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 
@@ -20,9 +21,28 @@ const (
 	formatBzip2 format = "bzip2"
 	formatXZ    format = "xz"
 	formatZstd  format = "zstd"
+	formatLZ4   format = "lz4"
+
+	formatTar format = "tar"
+	formatZip format = "zip"
+
+	formatVMDK format = "vmdk"
+	formatVHD  format = "vhd"
+	formatVHDX format = "vhdx"
 )
 
-func (f format) compressed() bool { return f != formatRaw && f != formatQcow2 }
+// compressed is a layer around anything but another of its kind.
+func (f format) compressed() bool {
+	return slices.Contains([]format{formatGzip, formatBzip2, formatXZ, formatZstd, formatLZ4}, f)
+}
+
+// archive is a layer around a disk, itself perhaps compressed.
+func (f format) archive() bool { return f == formatTar || f == formatZip }
+
+// image is a disk that has to be read at any place.
+func (f format) image() bool {
+	return slices.Contains([]format{formatQcow2, formatVMDK, formatVHD, formatVHDX}, f)
+}
 
 // headSize is how many bytes [detect] wants: up to the ISO 9660 volume
 // descriptor behind 16 sectors of 2 KiB.
@@ -40,7 +60,7 @@ const (
 const (
 	hintConvert  = "convert it first: qemu-img convert -O raw IMAGE disk.raw"
 	hintUnpack   = "unpack it first and give the disk image inside"
-	hintCompress = "decompress it first, or compress with zstd, xz, gzip or bzip2"
+	hintCompress = "decompress it first, or compress with zstd, xz, gzip, lz4 or bzip2"
 )
 
 // accepted and refused are the magic bytes of the formats that one meets where
@@ -62,6 +82,11 @@ var accepted = []struct {
 	{"BZh9", formatBzip2},
 	{"\xfd7zXZ\x00", formatXZ},
 	{"\x28\xb5\x2f\xfd", formatZstd},
+	{lz4Magic, formatLZ4},
+	{zipLocal, formatZip},
+	{"KDMV", formatVMDK},
+	{vhdMagic, formatVHD},
+	{"vhdxfile", formatVHDX},
 }
 
 var refused = []struct {
@@ -69,12 +94,9 @@ var refused = []struct {
 	magic       string
 	what, remed string
 }{
-	{0, "KDMV", "a VMDK image", hintConvert},
 	{0, "COWD", "a VMDK image", hintConvert},
 	{0, "# Disk DescriptorFile", "the descriptor of a VMDK image", hintConvert},
 	{64, "\x7f\x10\xda\xbe", "a VDI image", hintConvert},
-	{0, vhdMagic, "a VHD image", hintConvert},
-	{0, "vhdxfile", "a VHDX image", hintConvert},
 	{0, "QED\x00", "a QED image", hintConvert},
 	{0, "WithoutFreeSpace", "a Parallels image", hintConvert},
 	{0, "WithouFreSpacExt", "a Parallels image", hintConvert},
@@ -82,19 +104,22 @@ var refused = []struct {
 	{0, "\x3a\xff\x26\xed", "an Android sparse image", "convert it first: simg2img IMAGE disk.raw"},
 	{0, "MSWIM\x00", "a Windows WIM archive", hintUnpack},
 	{0, "hsqs", "a squashfs file system", "give a complete disk image"},
-	{0, "PK\x03\x04", "a zip archive", hintUnpack},
 	{0, "7z\xbc\xaf\x27\x1c", "a 7z archive", hintUnpack},
 	{0, "Rar!\x1a\x07", "a RAR archive", hintUnpack},
-	{257, "ustar", "a tar archive", hintUnpack},
 	{0, "070701", "a cpio archive", hintUnpack},
 	{0, "!<arch>\n", "an ar archive or Debian package", "give a complete disk image"},
 	{0, "\xed\xab\xee\xdb", "an RPM package", "give a complete disk image"},
 	{0, "\x7fELF", "an ELF program", "give a complete disk image"},
-	{0, "\x04\x22\x4d\x18", "an lz4 file", hintCompress},
 	{0, "LZIP", "an lzip file", hintCompress},
 	{0, "\x89LZO", "an lzop file", hintCompress},
 	{0, "\x5d\x00\x00\x80\x00\xff\xff\xff\xff\xff\xff\xff\xff", "an lzma file", hintCompress},
 }
+
+// tarMagic stands in the header of the first file, POSIX's and GNU's.
+const (
+	tarMagic   = "ustar"
+	tarMagicAt = 257
+)
 
 // vhdMagic begins a dynamic VHD, and the last sector of a fixed one.
 const vhdMagic = "conectix"
@@ -114,6 +139,9 @@ func detect(head []byte) (format, error) {
 	}
 	if isSkippableFrame(head) {
 		return formatZstd, nil
+	}
+	if len(head) >= tarMagicAt+len(tarMagic) && string(head[tarMagicAt:tarMagicAt+len(tarMagic)]) == tarMagic {
+		return formatTar, nil
 	}
 	for _, r := range refused {
 		if len(head) >= r.offset && bytes.HasPrefix(head[r.offset:], []byte(r.magic)) {

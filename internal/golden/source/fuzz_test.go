@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
@@ -40,6 +41,9 @@ func FuzzOpen(f *testing.F) {
 	f.Add(zs.Bytes())
 	f.Add([]byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x16\x00\x00\x00"))
 	f.Add([]byte("BZh91AY&SY"))
+	f.Add([]byte("PK\x03\x04\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x86\xa6\x10\x36\x05\x00\x00\x00\x05\x00\x00\x00\x01\x00\x00\x00ahelloPK\x05\x06" + strings.Repeat("\x00", 18)))
+	f.Add([]byte("\x04\x22\x4d\x18\x64\x40\xa7\x05\x00\x00\x80hello\x00\x00\x00\x00\x05\x3f\x1c\xd5"))
+	f.Add(append([]byte("a.img"+strings.Repeat("\x00", 252)+"ustar"), make([]byte, 2048)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := Open(t.Context(), "-", Options{Stdin: bytes.NewReader(b), TempDir: t.TempDir(), NoXZProgram: true})
 		if err != nil {

@@ -1,9 +1,10 @@
 // Package source turns any golden image (a file, a stream, a URL, compressed
 // or not) into a disk that is read once, front to back.
 //
-// What a source is shows in its first bytes, never in its name: qcow2, gzip,
-// bzip2, xz, zstd, else raw. Inside one layer of compression there may be a
-// qcow2 image or a raw disk. Memory does not grow with the size of the disk
+// What a source is shows in its first bytes, never in its name: qcow2, VMDK,
+// VHD, VHDX, gzip, bzip2, xz, zstd, lz4, tar, zip, else raw. Inside one layer
+// of compression there may be an image or a raw disk, or an archive that holds
+// one, as an OVA does. Memory does not grow with the size of the disk
 // or of the source. The end of a disk is reported only after everything that
 // can prove the source whole has been checked.
 //
@@ -25,6 +26,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -49,7 +52,7 @@ type Options struct {
 	// CheckRedirect is replaced: at most 3 redirects, never away from https.
 	HTTPClient *http.Client
 
-	// TempDir holds a qcow2 image that comes as a stream, as long as its disk is
+	// TempDir holds a qcow2 or other image that comes as a stream, as long as its disk is
 	// open; "" means the system's directory for temporary files.
 	TempDir string
 
@@ -60,7 +63,7 @@ type Options struct {
 	// program xz is installed.
 	NoXZProgram bool
 
-	// Spooling, if not nil, is called from Open while a qcow2 image is copied to
+	// Spooling, if not nil, is called from Open while such an image is copied to
 	// TempDir, with the bytes of the source read and its size (-1: unknown).
 	Spooling func(read, size int64)
 }
@@ -74,14 +77,36 @@ type Disk struct {
 	content content
 	format  string
 
+	left     leftovers
 	pos      atomic.Int64
 	fixedVHD bool // the last sector read so far is the footer of a fixed VHD
 	err      error
 }
 
+// leftovers is what around the disk was read and is no part of it.
+type leftovers struct {
+	decoder *decoder
+	archive member
+}
+
+// Notes tells what of the source is not stored, a sentence each. It is whole
+// when ReadChunk has returned io.EOF.
+func (d *Disk) Notes() []string {
+	var notes []string
+	if d.left.archive != nil {
+		notes = append(notes, fmt.Sprintf("the disk is %.100q in the archive", d.left.archive.name()))
+	}
+	if d.left.decoder != nil {
+		if m, ok := d.left.decoder.r.(*members); ok && m.behind > 0 {
+			notes = append(notes, fmt.Sprintf("%d bytes behind the gzip data are no part of the disk and are left out", m.behind))
+		}
+	}
+	return notes
+}
+
 // Open finds out what name is: "-" for opts.Stdin, an http or https URL, or
 // the path of a file, pipe or block device. The source may be read until ctx
-// ends. Where a qcow2 image comes as a stream, Open reads all of it.
+// ends. Where an image comes as a stream, Open reads all of it.
 func Open(ctx context.Context, name string, opts Options) (*Disk, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	in, err := openInput(ctx, name, opts)
@@ -98,50 +123,64 @@ func Open(ctx context.Context, name string, opts Options) (*Disk, error) {
 }
 
 func (d *Disk) open(opts Options) error {
-	packed := bufio.NewReaderSize(d.in, bufferSize)
-	outer, err := peekFormat(packed)
-	if err != nil {
-		return err
-	}
-	if !outer.compressed() {
-		d.format = string(outer)
-		return d.openPlain(outer, packed, opts)
-	}
-
-	dec, err := newDecoder(d.ctx, outer, d.in, packed, opts)
-	if err != nil {
-		return err
-	}
-	plain := bufio.NewReaderSize(dec, bufferSize)
-	inner, err := peekFormat(plain)
-	if err == nil && inner.compressed() {
-		err = errors.New("only one layer of compression is read: decompress it once first")
-	}
-	if err != nil {
-		_ = dec.Close()
-		return fmt.Errorf("inside the %s data: %w", outer, err)
-	}
-	d.format = string(outer) + ", " + string(inner)
-	if inner == formatQcow2 {
-		defer dec.Close()
-		return d.openSpooled(plain, opts)
-	}
-	d.content = &stream{r: plain, length: -1, close: dec.Close}
-	return nil
-}
-
-// openPlain opens a source that is not compressed.
-func (d *Disk) openPlain(f format, r *bufio.Reader, opts Options) error {
-	if f == formatQcow2 {
-		if d.in.file == nil {
-			return d.openSpooled(r, opts)
+	var r io.Reader = d.in
+	var layers []string
+	closer := func() error { return nil }
+	outside := ""
+	for {
+		buffered := bufio.NewReaderSize(r, bufferSize)
+		f, err := peekFormat(buffered)
+		if err == nil && f.compressed() && len(layers) > 0 {
+			err = errors.New("only one layer of compression is read: decompress it once first")
 		}
-		q, err := newQcowDisk(d.in.file, d.in.size)
+		if err == nil && f.archive() && d.left.archive != nil {
+			err = errors.New("it is an archive again: unpack it once first")
+		}
+		switch {
+		case err != nil:
+		case f.compressed():
+			var dec *decoder
+			if dec, err = newDecoder(d.ctx, f, d.in, buffered, opts); err == nil {
+				d.left.decoder, closer, r = dec, dec.Close, dec
+			}
+		case f.archive():
+			d.left.archive, err = newMember(f, buffered)
+			r = d.left.archive
+		default:
+			layers = append(layers, string(f))
+			d.format = strings.Join(layers, ", ")
+			if len(layers) == 1 {
+				return d.openPlain(f, buffered, opts)
+			}
+			if f.image() {
+				if err = d.openSpooled(f, buffered, opts); err == nil {
+					return closer() // all of it is in a file of its own
+				}
+			} else {
+				d.content = &stream{r: buffered, length: -1, close: closer}
+			}
+		}
 		if err != nil {
+			_ = closer()
+			if outside != "" {
+				return fmt.Errorf("inside the %s data: %w", outside, err)
+			}
 			return err
 		}
-		d.content = q
-		return nil
+		if d.content != nil {
+			return nil
+		}
+		layers, outside = append(layers, string(f)), string(f)
+	}
+}
+
+// openPlain opens a source that is neither compressed nor an archive.
+func (d *Disk) openPlain(f format, r *bufio.Reader, opts Options) error {
+	if f.image() {
+		if d.in.file == nil {
+			return d.openSpooled(f, r, opts)
+		}
+		return d.openImage(f, d.in.file, d.in.size, nil)
 	}
 	if d.in.size%SectorSize != 0 && d.in.size >= 0 {
 		return sizeError(d.in.size)
@@ -151,15 +190,37 @@ func (d *Disk) openPlain(f format, r *bufio.Reader, opts Options) error {
 		return nil
 	}
 	raw := newRawFile(d.in.file, d.in.size)
+	switch vhd, err := raw.isVHD(); {
+	case err != nil:
+		return err
+	case vhd:
+		d.format = string(formatVHD)
+		return d.openImage(formatVHD, d.in.file, d.in.size, nil)
+	}
 	d.content = raw
-	return raw.checkLast()
+	return nil
 }
 
-// openSpooled copies a qcow2 stream to a temporary file and opens that.
-func (d *Disk) openSpooled(r *bufio.Reader, opts Options) error {
-	head, _ := r.Peek(qcow2.HeaderSize)
-	if err := qcow2.CheckHeader(head); err != nil {
-		return fmt.Errorf("qcow2 image: %w", err)
+// openImage opens an image in a file; spool is that file where it is the disk's
+// own.
+func (d *Disk) openImage(f format, file *os.File, size int64, spool *os.File) error {
+	m, err := openImage(f, file, size)
+	if err != nil {
+		return err
+	}
+	m.spool = spool
+	d.content = m
+	return nil
+}
+
+// openSpooled copies an image that comes as a stream to a temporary file and
+// opens that.
+func (d *Disk) openSpooled(f format, r *bufio.Reader, opts Options) error {
+	if f == formatQcow2 {
+		head, _ := r.Peek(qcow2.HeaderSize)
+		if err := qcow2.CheckHeader(head); err != nil {
+			return fmt.Errorf("qcow2 image: %w", err)
+		}
 	}
 	file, size, err := spool(d.ctx, r, opts, func() {
 		if opts.Spooling != nil {
@@ -169,13 +230,10 @@ func (d *Disk) openSpooled(r *bufio.Reader, opts Options) error {
 	if err != nil {
 		return err
 	}
-	q, err := newQcowDisk(file, size)
-	if err != nil {
+	if err := d.openImage(f, file, size, file); err != nil {
 		file.Close()
 		return err
 	}
-	q.spool = file
-	d.content = q
 	return nil
 }
 

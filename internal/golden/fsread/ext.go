@@ -36,6 +36,7 @@ const (
 type extVolume struct {
 	dev           *pageCache
 	dirty         bool
+	journalInode  uint32
 	compat        uint32
 	incompat      uint32
 	roCompat      uint32
@@ -91,6 +92,9 @@ func openExt(dev *pageCache) (*extVolume, error) {
 	if v.incompat&extIncompat64Bit != 0 {
 		v.blocks |= int64(le32(sb, 0x150)) << 32
 		v.descSize = int64(le16(sb, 0xfe))
+	}
+	if v.compat&extCompatJournal != 0 {
+		v.journalInode = le32(sb, 0xe0)
 	}
 	state := le16(sb, 0x3a)
 	v.dirty = v.incompat&extIncompatRecover != 0 || state&extStateClean == 0 || state&extStateError != 0

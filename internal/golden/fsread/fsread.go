@@ -1,6 +1,6 @@
 // Package fsread reads ext2, ext3, ext4, XFS and FAT file systems out of an [io.ReaderAt], without mounting them.
 //
-// A golden image is foreign: mounting it would hand its bytes to the host's kernel, need root, and replay its journal.
+// A golden image is foreign: mounting it would hand its bytes to the host's kernel, need root, and write its journal's blocks.
 // Everything here is bounded by the size of the partition, so a hostile image can cost an error but neither a panic nor
 // memory. An [FS] is one file system; a [Tree] joins several at mount points so that a symbolic link may cross them.
 //
@@ -53,6 +53,8 @@ type FS struct {
 	vol   volume
 	dirty func() bool
 	dirs  dirCache
+
+	replayed bool
 }
 
 // Open recognises the file system in the first size bytes of r and reads its superblock. What it recognises but cannot
@@ -72,6 +74,9 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 			return nil, fmt.Errorf("open %s: %w", sig.Kind, err)
 		}
 		f.vol, f.dirty = v, func() bool { return v.dirty }
+		if after, ok := v.recovered(r, size); ok {
+			f.vol, f.replayed = after, true
+		}
 	case "xfs":
 		v, err := openXFS(cached)
 		if err != nil {
@@ -102,9 +107,13 @@ func (f *FS) UUID() string { return f.sig.UUID }
 // Label is the volume label as blkid prints it; empty when it has none.
 func (f *FS) Label() string { return f.sig.Label }
 
-// Dirty reports that the file system was not cleanly unmounted, or that this cannot be told: its journal may hold
-// changes which are not replayed here, so that what is read may be older than what a mount would show.
+// Dirty reports that the file system was not cleanly unmounted, or that this cannot be told: unless it was [FS.Replayed],
+// its journal may hold changes, so that what is read may be older than what a mount would show.
 func (f *FS) Dirty() bool { return f.dirty() }
+
+// Replayed reports that the journal of a [FS.Dirty] file system was replayed, in memory only: what is read is what a mount
+// would show. Its maps of free space are not believed all the same, for what is stored is the device as it is.
+func (f *FS) Replayed() bool { return f.replayed }
 
 // Rel turns an absolute path, as configuration files hold it, into the form that [io/fs] takes. It never leaves the root.
 func Rel(abs string) string {

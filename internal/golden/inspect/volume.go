@@ -59,7 +59,23 @@ func (l *look) open(r io.ReaderAt, p golden.Partition) volume {
 	v := volume{kind: sig.Kind, uuid: sig.UUID, label: sig.Label}
 	v.fs, v.unreadable = fsread.Open(r, p.Size)
 	l.settle(&v, sig, p)
+	l.replayed(&v, p)
 	return v
+}
+
+// replayed says how far what is read can be trusted of a file system that was
+// not cleanly unmounted. FAT has no journal, and says that of itself often.
+func (l *look) replayed(v *volume, p golden.Partition) {
+	switch {
+	case v.fs == nil || v.fs.Kind() == "vfat" || !v.fs.Dirty():
+	case v.fs.Replayed():
+		l.note("", "%s (%s) was not cleanly unmounted: it is read as its journal leaves it", place(p.Number), v.fs.Kind())
+	default:
+		l.doubt(golden.Doubt{
+			About: place(p.Number),
+			Why:   "its " + v.fs.Kind() + " was not cleanly unmounted, and its journal is not replayed: what a boot would find in it may be newer than what was read",
+		})
+	}
 }
 
 // settle decides what a volume is whose signatures contradict each other: by what the operator says, else by the type of

@@ -127,8 +127,9 @@ type budget struct{ steps, bytes int }
 
 // Decide runs the machine's configuration in all ways that it does not decide by itself. The first is the one in which no
 // key is pressed and no firmware is asked.
-func Decide(m *Machine) Result {
-	left := &budget{maxSteps, maxBytes}
+func Decide(m *Machine) Result { return decideWithin(m, &budget{maxSteps, maxBytes}) }
+
+func decideWithin(m *Machine, left *budget) Result {
 	first := run(m, nil, left)
 	result := Result{Outcome: first.outcome, Menu: first.shown, Read: first.reads, Chosen: first.chosen}
 	todo := alternatives(nil, first)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
@@ -45,7 +46,8 @@ func (s *sightings) note(seen func() (fleet.Sighting, bool)) {
 // refused takes an event of tftpd: a machine that asked for a file in vain. Its
 // record says so, and it fails nothing: any host can ask for any name.
 func (s *sightings) refused(e tftpd.Event, who func(netip.Addr) net.HardwareAddr) {
-	if who == nil {
+	// Newer iPXE looks for a script of this name at each start, and needs none.
+	if who == nil || strings.HasSuffix(e.File, "autoexec.ipxe") {
 		return
 	}
 	s.note(func() (fleet.Sighting, bool) {

@@ -55,9 +55,9 @@ func (s storedImages) Describe(_ context.Context, name string) (api.Image, error
 	return Summary(name, im), nil
 }
 
-// Blob opens any stored content.
+// Blob opens what an image is made of.
 func (s storedImages) Blob(_ context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
-	return s.store.OpenBlob(d)
+	return s.store.OpenNamed(d)
 }
 
 // Summary is what a list shows of a stored image.

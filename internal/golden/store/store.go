@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -28,7 +29,15 @@ import (
 // Store is an image-layout directory. Its methods are safe for concurrent
 // use, also by several processes.
 type Store struct {
-	dir string
+	dir   string
+	named namedBlobs
+}
+
+// namedBlobs remembers what the manifests of one state of the index name.
+type namedBlobs struct {
+	mu      sync.Mutex
+	index   os.FileInfo
+	digests map[golden.Digest]bool
 }
 
 // ErrNotFound is wrapped by the error for a name or digest that the store
@@ -220,7 +229,7 @@ func (s *Store) OpenBlob(d golden.Digest) (*os.File, error) {
 	if _, err := golden.ParseDigest(string(d)); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(filepath.Join(s.blobDir(), d.Hex()))
+	f, err := s.open(ocispec.ImageBlobsDir, "sha256", d.Hex())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("blob %s: %w", d.Short(), ErrNotFound)
 	}

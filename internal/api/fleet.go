@@ -41,6 +41,8 @@ type Group struct {
 type FleetDiff struct {
 	Changes []FleetChange `json:"changes"` // empty: nothing
 	DryRun  bool          `json:"dryRun"`
+	// Files went into it by the tag !file: the client says so of its own.
+	Files []string `json:"files,omitempty"`
 }
 
 // FleetChange is one difference.

@@ -40,10 +40,14 @@ machine that is armed stays even then.
     web: sha256:...                 # refused when another one is stored
 
 A text with the tag !file is the content of that file, by a path relative to
-the one that names it. So secrets need not lie where the files do.`
+the one that names it. It must lie below the directory that -f names, or that of
+the file. With --files-from DIR such paths are relative to DIR and lie below it:
+so secrets need not lie where the files do. The difference names every file that
+was read.`
 
 func (a *app) applyCmd() *cobra.Command {
 	var files []string
+	var from string
 	var dryRun, prune bool
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
@@ -56,17 +60,18 @@ func (a *app) applyCmd() *cobra.Command {
 			if len(files) == 0 {
 				return usageError{hinted{errors.New("no file is named"), "name files or directories with -f; -f - is standard input"}}
 			}
-			return a.runApply(cmd.Context(), files, dryRun, prune)
+			return a.runApply(cmd.Context(), files, from, dryRun, prune)
 		},
 	}
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "`file`, directory of .yaml files, or - for standard input; may be repeated")
+	cmd.Flags().StringVar(&from, "files-from", "", "`directory` that the paths of !file are relative to, and must lie in (default: where the files are)")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only show what would change")
 	cmd.Flags().BoolVar(&prune, "prune", false, "remove what earlier applies named and these files do not")
 	return cmd
 }
 
-func (a *app) runApply(ctx context.Context, files []string, dryRun, prune bool) error {
-	fleet, err := fleetfile.Load(files, a.Stdin)
+func (a *app) runApply(ctx context.Context, files []string, from string, dryRun, prune bool) error {
+	fleet, err := fleetfile.Loader{FilesFrom: from}.Load(files, a.Stdin)
 	if errors.Is(err, fs.ErrNotExist) {
 		return notFound{err}
 	}
@@ -82,6 +87,7 @@ func (a *app) runApply(ctx context.Context, files []string, dryRun, prune bool) 
 	if err != nil {
 		return a.reached(placed(fleet, err))
 	}
+	diff.Files = fleet.Files
 	if a.json {
 		return a.printJSON(diff)
 	}
@@ -115,6 +121,9 @@ func (a *app) printDiff(diff api.FleetDiff) {
 		style
 	}{"add": {"+", green}, "change": {"~", yellow}, "remove": {"-", red}, "keep": {"!", yellow}}
 	p := a.palette(a.Stdout)
+	for _, name := range diff.Files {
+		fmt.Fprintf(a.Stdout, "< file %s\n", printable(name))
+	}
 	for _, c := range diff.Changes {
 		m := marks[c.Do]
 		line := fmt.Sprintf("%s %s %s", m.mark, printable(c.Kind), printable(c.Name))

@@ -17,8 +17,8 @@
 //
 // Several files, and several documents in one, add up. The keys are those of
 // api.Fleet in JSON. A text with the tag !file is the content of that file,
-// whose path is relative to the one that names it: what is secret need not be
-// under version control.
+// whose path is relative to the one that names it, and which lies below the
+// directory that is read: see [Loader].
 package fleetfile
 
 import (
@@ -29,7 +29,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"unicode/utf8"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/strictyaml"
@@ -44,6 +43,8 @@ type Source struct {
 // Fleet is what files say, and where.
 type Fleet struct {
 	api.Fleet
+	// Files were read because a text names them with !file, sorted.
+	Files   []string
 	decoder *strictyaml.Decoder
 }
 
@@ -56,9 +57,22 @@ func (f *Fleet) At(path string) string {
 	return ""
 }
 
+// Loader reads fleet files.
+type Loader struct {
+	// FilesFrom is the directory that paths of !file are relative to, and lie
+	// in; empty: they are relative to the file that names them, and lie in the
+	// directory that is read, or in that of the file that is.
+	FilesFrom string
+}
+
+// Load reads with the zero Loader.
+func Load(paths []string, stdin io.Reader) (*Fleet, error) { return Loader{}.Load(paths, stdin) }
+
 // Load reads a file, all *.yaml and *.yml of a directory in the order of their
-// names, or stdin when the path is "-".
-func Load(paths []string, stdin io.Reader) (*Fleet, error) {
+// names, or stdin when the path is "-". Standard input lies in the working
+// directory.
+func (l Loader) Load(paths []string, stdin io.Reader) (*Fleet, error) {
+	named := &beside{from: l.FilesFrom, below: map[string]string{"-": "."}}
 	var sources []Source
 	for _, path := range paths {
 		if path == "-" {
@@ -69,7 +83,7 @@ func Load(paths []string, stdin io.Reader) (*Fleet, error) {
 			sources = append(sources, Source{"-", text})
 			continue
 		}
-		names, err := filesOf(path)
+		names, dir, err := filesOf(path)
 		if err != nil {
 			return nil, err
 		}
@@ -79,42 +93,36 @@ func Load(paths []string, stdin io.Reader) (*Fleet, error) {
 				return nil, err
 			}
 			sources = append(sources, Source{name, text})
+			named.below[name] = dir
 		}
 	}
-	return Decode(sources, readBeside)
+	f, err := Decode(sources, named.open)
+	if err == nil {
+		f.Files = named.files()
+	}
+	return f, err
 }
 
-func filesOf(path string) ([]string, error) {
+// filesOf lists the files that a path of -f means, and the directory that what
+// they name lies in.
+func filesOf(path string) (names []string, dir string, err error) {
 	info, err := os.Stat(path)
 	if err != nil || !info.IsDir() {
-		return []string{path}, err
+		return []string{path}, filepath.Dir(path), err
 	}
 	entries, err := os.ReadDir(path) // sorted
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	var names []string
 	for _, e := range entries {
 		if ext := filepath.Ext(e.Name()); !e.IsDir() && (ext == ".yaml" || ext == ".yml") && e.Name()[0] != '.' {
 			names = append(names, filepath.Join(path, e.Name()))
 		}
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("directory %s holds no .yaml file", path)
+		return nil, "", fmt.Errorf("directory %s holds no .yaml file", path)
 	}
-	return names, nil
-}
-
-// readBeside reads what a file names with !file.
-func readBeside(from, name string) ([]byte, error) {
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(filepath.Dir(from), name)
-	}
-	text, err := readText(name)
-	if err == nil && !utf8.Valid(text) {
-		err = fmt.Errorf("%s is not UTF-8", name)
-	}
-	return text, err
+	return names, path, nil
 }
 
 // readText reads a file up to strictyaml.MaxSize; a longer one, and what has no
@@ -128,11 +136,7 @@ func readText(name string) ([]byte, error) {
 	if info, err := f.Stat(); err != nil || info.IsDir() {
 		return nil, cmp.Or(err, fmt.Errorf("%s is a directory", name))
 	}
-	text, err := io.ReadAll(io.LimitReader(f, strictyaml.MaxSize+1))
-	if err == nil && len(text) > strictyaml.MaxSize {
-		err = fmt.Errorf("%s has more than %d bytes", name, strictyaml.MaxSize)
-	}
-	return text, err
+	return readAll(f, name)
 }
 
 // Decode reads sources. Errors are joined *strictyaml.Error. What the words

@@ -94,7 +94,7 @@ func (a *app) root() *cobra.Command {
 	})
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.data, "data", a.defaultData(), "data `directory` (GILD_DATA)")
-	flags.StringVar(&a.server, "server", a.defaultServer(), "operator API of the running server, a `URL` (GILD_SERVER)")
+	flags.StringVar(&a.server, "server", a.Getenv("GILD_SERVER"), "operator API of a running server, a `URL` (GILD_SERVER; default: the socket in --data, else http://"+defaultOperatorAddr+")")
 	flags.StringVar(&a.tokenFile, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
 	flags.StringVar(&a.ca, "ca", "", "`file` with the certificates that an https server is to be known by")
 	flags.BoolVar(&a.json, "json", false, "print JSON")
@@ -141,13 +141,6 @@ func (a *app) defaultData() string {
 		return filepath.Join(dir, "gild")
 	}
 	return filepath.Join(a.Getenv("HOME"), ".local", "share", "gild")
-}
-
-func (a *app) defaultServer() string {
-	if u := a.Getenv("GILD_SERVER"); u != "" {
-		return u
-	}
-	return "http://" + defaultOperatorAddr
 }
 
 func (a *app) openStore() (*store.Store, error) {

@@ -1,17 +1,21 @@
 package cli
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/server/local"
 )
 
 // connection is how the operator API of a server is reached.
@@ -27,8 +31,21 @@ const (
 	maxCAFile    = 1 << 20
 )
 
-// operator talks to the running server.
+// operator talks to the running server: by the socket in the data directory,
+// where it knows who comes, unless a URL is given.
 func (a *app) operator() (*client.Operator, error) {
+	if a.server == "" {
+		at := local.Client{Dir: a.data}
+		err := at.Answers(context.Background())
+		switch {
+		case err == nil:
+			a.server = "the socket in " + a.data
+			return &client.Operator{BaseURL: local.Operator, HTTP: at.HTTP()}, nil
+		case !errors.Is(err, local.ErrNoServer) && !errors.Is(err, fs.ErrPermission):
+			return nil, err
+		}
+		a.server = "http://" + defaultOperatorAddr
+	}
 	base, err := url.Parse(a.server)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return nil, usageError{hinted{fmt.Errorf("--server %.100q is no URL of a server", a.server), "give it as http://127.0.0.1:8081 or https://HOST:PORT"}}
@@ -37,11 +54,23 @@ func (a *app) operator() (*client.Operator, error) {
 	if err != nil {
 		return nil, err
 	}
+	if token != "" && base.Scheme == "http" && !loopback(base.Hostname()) {
+		return nil, usageError{hinted{
+			fmt.Errorf("the admin token would cross the network in the clear to %s", a.server),
+			"use https (gild serve --operator-cert), or a tunnel: ssh -L 8081:127.0.0.1:8081 SERVER",
+		}}
+	}
 	hc, err := a.operatorHTTP()
 	if err != nil {
 		return nil, err
 	}
 	return &client.Operator{BaseURL: strings.TrimSuffix(a.server, "/"), Token: token, HTTP: hc}, nil
+}
+
+// loopback reports whether a host is this one for certain.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // operatorHTTP gives a client that follows no redirect: whoever answers with
@@ -65,7 +94,7 @@ func (a *app) operatorHTTP() (*http.Client, error) {
 	}, nil
 }
 
-// token finds the admin token; empty: none is given, and loopback asks for none.
+// token finds the admin token; empty: none is given.
 func (a *app) token() (string, error) {
 	if path := a.tokenFile; path != "" {
 		return readToken(path)

@@ -20,6 +20,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/server/ipxe"
+	"github.com/gild-dev/gild/internal/server/local"
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -100,7 +101,8 @@ func newProcess(t *testing.T) *process {
 	if err := os.Symlink(self, s.program); err != nil {
 		t.Fatal(err)
 	}
-	s.operator = &client.Operator{BaseURL: "http://" + s.operatorAddr, HTTP: &http.Client{Timeout: 20 * time.Second}}
+	s.operator = &client.Operator{BaseURL: local.Operator, HTTP: local.Client{Dir: s.data}.HTTP()}
+	s.operator.HTTP.Timeout = 20 * time.Second
 	t.Cleanup(func() {
 		s.kill()
 		if p, _ := os.ReadFile(s.log); t.Failed() {

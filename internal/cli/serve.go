@@ -94,7 +94,7 @@ func (a *app) serveCmd() *cobra.Command {
 	f.StringSliceVar(&o.dns, "dns", nil, "name server `address` for leases; may be repeated")
 	f.StringVar(&o.domain, "domain", "", "domain `name` for leases")
 	f.IntVar(&o.port, "port", defaultBootPort, "TCP `port` for boot HTTP")
-	f.StringVar(&o.operator, "operator", defaultOperatorAddr, "`address` of the operator API and the dashboard; anywhere but on loopback they ask for the admin token")
+	f.StringVar(&o.operator, "operator", defaultOperatorAddr, "`address` of the operator API and the dashboard, which ask for the admin token; commands on this host use the socket in --data")
 	f.StringVar(&o.cert, "operator-cert", "", "`file` with the TLS certificate chain of the operator API, PEM")
 	f.StringVar(&o.key, "operator-key", "", "`file` with its private key, PEM")
 	f.StringVar(&o.advertise, "advertise", "", "`host` name or address by which agents reach this server (default: the interface's address)")
@@ -167,7 +167,7 @@ func (a *app) serve(ctx context.Context, o serveOptions, log *slog.Logger) error
 			}
 			fmt.Fprintf(a.Stderr, "machines boot from %s, the operator API and the dashboard are at %s://%s\n", addrs.BaseURL, scheme, addrs.Operator)
 			if addrs.NewToken != "" {
-				fmt.Fprintf(a.Stderr, "admin token, shown this once and needed off loopback: %s\n", addrs.NewToken)
+				fmt.Fprintf(a.Stderr, "admin token, shown this once; the dashboard and --server ask for it: %s\n", addrs.NewToken)
 			}
 			fmt.Fprintln(a.Stderr, "ready: `gild flash MAC --image NAME` arms a machine, `gild machine ls` shows who was seen")
 		},

@@ -44,9 +44,7 @@ func TestRealServer(t *testing.T) {
 		served <- Main(ctx, []string{"serve", "--interface", "lo", "--dhcp", "off", "--port", freePort(t), "--operator", operator, "--data", data},
 			Surroundings{&bytes.Buffer{}, &log, &log, func(string) string { return "" }})
 	}()
-	run := func(args ...string) outcome {
-		return gild(t, t.TempDir(), nil, append([]string{"--server", "http://" + operator}, args...)...)
-	}
+	run := func(args ...string) outcome { return gild(t, data, nil, args...) } // by the socket
 	for start := time.Now(); run("servers").code == ExitNoServer; time.Sleep(50 * time.Millisecond) {
 		if time.Since(start) > 2*time.Minute {
 			t.Fatalf("no server comes up: %s", log.String())

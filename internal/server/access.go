@@ -39,28 +39,29 @@ func (a storedAccess) ChangeAccess(ctx context.Context, change func(*httpd.Acces
 	return err
 }
 
-// operator makes the handler of the operator's listener. On any listener but
-// a loopback one it asks for the admin token; made is that token when this is
+// operator makes the handler of the operator's listener, and that of the socket
+// in the data directory, which asks nobody. made is the admin token when this is
 // the first start.
-func (s *Server) operator(ctx context.Context, m *Machines, listener net.Listener, log *slog.Logger) (h http.Handler, made string, err error) {
+func (s *Server) operator(ctx context.Context, m *Machines, listener net.Listener, log *slog.Logger) (h, atHome http.Handler, made string, err error) {
 	o := httpd.Operator{Control: m, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Metrics: m.Metrics.Handler(), Log: log}
 	pages := &dashboard.Dashboard{Room: m, Images: s.Boot.Images, Version: s.Version, Log: log}
 	access := storedAccess{m.Store}
 	if made, err = httpd.EnsureToken(ctx, access); err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
-	if !httpd.IsLoopback(listener.Addr()) {
-		if s.OperatorTLS == nil {
-			log.Warn("the operator API is plain HTTP on an address that others reach: the admin token can be read on the way; give --operator-cert and --operator-key",
-				"address", listener.Addr())
-		}
+	o.Loopback = httpd.IsLoopback(listener.Addr())
+	if !o.Loopback && s.OperatorTLS == nil {
+		log.Warn("the operator API is plain HTTP on an address that others reach: the admin token can be read on the way; give --operator-cert and --operator-key",
+			"address", listener.Addr())
+	}
+	if !o.Loopback || s.AskAll {
 		pages.Guarded = true
 		o.Guard = &httpd.Guard{Store: access, LoginPage: pages.LoginPage, Log: log}
 	}
 	if o.Pages == nil {
 		o.Pages = pages.Handler()
 	}
-	return o.Handler(), made, nil
+	return o.Handler(), o.Unguarded(), made, nil
 }
 
 // secured puts TLS on the operator's listener when there is a certificate.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/server/local"
 )
 
 // Anywhere but on loopback nothing is told without the admin token, which is
@@ -65,5 +66,40 @@ func TestOperatorOffLoopback(t *testing.T) {
 		case tt.want != 0 && (!refused || said.Status != tt.want):
 			t.Errorf("%s: Machines = %v; want %d", name, err, tt.want)
 		}
+	}
+}
+
+// As gild serve runs it, loopback asks for the token too: any user of the host
+// comes from there. The socket in the data directory asks nobody.
+func TestLoopbackAsks(t *testing.T) {
+	s := newServer(t, t.TempDir())
+	s.AskAll = true
+	r := start(t, s)
+	for name, tt := range map[string]struct {
+		op  client.Operator
+		let bool
+	}{
+		"nobody": {client.Operator{BaseURL: "http://" + r.Operator}, false},
+		"token":  {client.Operator{BaseURL: "http://" + r.Operator, Token: r.NewToken}, true},
+		"socket": {client.Operator{BaseURL: local.Operator, HTTP: local.Client{Dir: s.DataDir}.HTTP()}, true},
+	} {
+		_, err := tt.op.Machines(t.Context(), "")
+		if said, refused := errors.AsType[*client.ProblemError](err); tt.let != (err == nil) || !tt.let && (!refused || said.Status != http.StatusUnauthorized) {
+			t.Errorf("%s: Machines = %v; want let in %v", name, err, tt.let)
+		}
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.Operator+api.PathMachines, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+r.NewToken)
+	req.Host = "evil.example"
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("a rebound name with the token = %d; want 421", resp.StatusCode)
 	}
 }

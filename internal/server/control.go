@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
@@ -15,8 +16,11 @@ import (
 
 // control answers the commands that work on the data directory while this
 // server has its state open. A server without that is better than none.
-func (s *Server) control(store *state.Store, log *slog.Logger) Service {
+//
+// The socket is there when it returns: commands that come next find it.
+func (s *Server) control(ctx context.Context, store *state.Store, operator http.Handler, log *slog.Logger) Service {
 	c := local.Control{
+		Operator: operator,
 		Backup: func(ctx context.Context, w io.Writer) error {
 			_, err := store.Backup(ctx, w)
 			return err
@@ -29,9 +33,13 @@ func (s *Server) control(store *state.Store, log *slog.Logger) Service {
 			return token, err
 		},
 	}
+	l, err := local.Listen(ctx, s.DataDir)
 	return serviceFunc(func(ctx context.Context) error {
-		if err := c.Serve(ctx, s.DataDir); ctx.Err() == nil {
-			log.Warn("gild state backup and gild token new have to wait until the server is stopped", "err", err)
+		if err == nil {
+			err = c.ServeOn(ctx, l)
+		}
+		if ctx.Err() == nil {
+			log.Warn("commands on this host need the admin token, and gild state backup and gild token new have to wait until the server is stopped", "err", err)
 		}
 		<-ctx.Done()
 		return ctx.Err()

@@ -46,6 +46,7 @@ func New(c Config) *Server {
 		BootAddr:     c.BootAddr,
 		OperatorAddr: c.OperatorAddr,
 		OperatorTLS:  c.OperatorTLS,
+		AskAll:       true,
 		Boot: httpd.Boot{
 			BaseURL: c.Network.BaseURL,
 			Images:  storedImages{c.Store, log},

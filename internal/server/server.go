@@ -57,6 +57,10 @@ type Server struct {
 	OperatorAddr string
 	// OperatorTLS holds the certificate of that listener; nil: plain HTTP.
 	OperatorTLS *tls.Config
+	// AskAll asks for the admin token on loopback too, where any user of this
+	// host comes from, and whatever forwards to it. Commands of the server's own
+	// user reach it by the socket in DataDir.
+	AskAll bool
 	// Boot is the handler of the boot network. Run fills in its Machines,
 	// and its BaseURL when that is empty.
 	Boot httpd.Boot
@@ -141,7 +145,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	boot.BaseURL = machines.BaseURL
 	boot.Log = cmp.Or(boot.Log, log)
 	boot.Servers = others.list
-	operator, token, err := s.operator(ctx, machines, l.operator, log)
+	operator, atHome, token, err := s.operator(ctx, machines, l.operator, log)
 	if err != nil {
 		return err
 	}
@@ -149,7 +153,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		named{"boot HTTP", &httpService{server: bounded(counts, "boot", httpd.BootGate(), boot.Handler(), log), listener: l.boot, drain: true}},
 		named{"operator API", &httpService{server: bounded(counts, "operator", httpd.OperatorGate(httpd.IsLoopback(l.operator.Addr())), operator, log), listener: s.secured(l.operator)}},
 		named{"announcement", others.announce(s.Version, machines.alarms)},
-		named{"local control", s.control(machines.Store, log)},
+		named{"local control", s.control(ctx, machines.Store, atHome, log)},
 		named{"state", serviceFunc(db.stopped)})
 	if s.Ready != nil {
 		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL, NewToken: token})

@@ -284,6 +284,14 @@ func TestOperatorRefusesWebPages(t *testing.T) {
 		{"GET", "Origin", "null", 403},
 		{"GET", "Origin", "http://" + r.Operator, 200},
 		{"POST", "Sec-Fetch-Site", "cross-site", 403},
+		{"GET", "Sec-Fetch-Site", "cross-site", 403}, // an image or a script of another site
+		{"GET", "Sec-Fetch-Site", "same-site", 403},
+		{"GET", "Sec-Fetch-Site", "same-origin", 200},
+		{"GET", "Sec-Fetch-Site", "none", 200},
+		{"GET", "X-Forwarded-For", "203.0.113.9", 403}, // a proxy in front
+		{"GET", "Forwarded", "for=203.0.113.9", 403},
+		{"GET", "Via", "1.1 proxy", 403},
+		{"GET", "X-Real-IP", "203.0.113.9", 403},
 		{"GET", "X-Plain", "curl", 200},
 	} {
 		path := api.PathMachines

@@ -16,11 +16,9 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
-)
 
-// operatorAddr is where the server has its operator API and dashboard: on
-// loopback inside its network.
-const operatorAddr = "127.0.0.1:8081"
+	"github.com/gild-dev/gild/internal/server/local"
+)
 
 // openDashboard makes the server's dashboard reachable from the host, which no
 // packet from its network reaches, and returns the address of the rack's page.
@@ -32,23 +30,14 @@ func (d *demo) openDashboard(ctx context.Context) (string, error) {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			// The request's own Host stays: the server compares it with the origin.
-			r.Out.URL.Scheme, r.Out.URL.Host = "http", operatorAddr
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", r.In.Host
 		},
-		Transport: &http.Transport{DialContext: d.dialInside},
+		Transport: local.Client{Dir: d.server.Data}.HTTP().Transport,
 		ErrorLog:  log.New(io.Discard, "", 0), // a page that is left cuts its stream
 	}
 	d.dashboard = &http.Server{Handler: proxy, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = d.dashboard.Serve(listener) }() // ends with Close
 	return "http://" + listener.Addr().String() + "/?l=" + url.QueryEscape(rack), nil
-}
-
-// dialInside connects from within the demo's network.
-func (d *demo) dialInside(ctx context.Context, network, addr string) (c net.Conn, err error) {
-	err = d.network.Do(func() (err error) {
-		c, err = (&net.Dialer{}).DialContext(ctx, network, addr)
-		return err
-	})
-	return c, err
 }
 
 // takePicture says in a line what became of the picture: the demo goes on

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/server/local"
 )
 
 // server is a `gild serve` as a process of its own.
@@ -87,7 +88,7 @@ func (s *server) operatorAddr() string {
 }
 
 func (s *server) operator() *client.Operator {
-	return &client.Operator{BaseURL: "http://" + s.operatorAddr()}
+	return &client.Operator{BaseURL: local.Operator, HTTP: local.Client{Dir: s.data}.HTTP()}
 }
 
 // gild runs a command on the server's data.

@@ -149,29 +149,17 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 	mux.Handle("GET "+PathStatic, next)
 	mux.Handle("POST "+PathLogout, g.admit(http.HandlerFunc(g.logout)))
 	mux.Handle("/", g.admit(next))
-	return ownOrigin(mux)
-}
-
-// ownOrigin keeps pages of other sites from acting through, or reading with,
-// the browser of somebody who has logged in.
-func ownOrigin(next http.Handler) http.Handler {
-	cross := http.NewCrossOriginProtection()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		origin := r.Header.Get("Origin")
-		// Reading needs a guard too: a page that can read knows the fleet.
-		if origin != "" && !sameOrigin(origin, r.Host) || cross.Check(r) != nil {
-			writeProblem(w, http.StatusForbidden, "requests from web pages of other origins are refused")
-			return
-		}
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		next.ServeHTTP(w, r)
-	})
+	return mux
 }
 
 // admit lets pass who has the token or a session.
 func (g *Guard) admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ok, status := g.admitted(r)
+		right, ok := g.shown(r)
+		status := http.StatusUnauthorized
+		if ok {
+			ok, status = g.try(r, right)
+		}
 		if !ok {
 			g.refuse(w, r, status)
 			return
@@ -179,25 +167,48 @@ func (g *Guard) admit(next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store")
 		ctx, cancel := context.WithTimeout(r.Context(), admittedFor)
 		defer cancel()
+		defer g.lookAgain(ctx, right, cancel)()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
-func (g *Guard) admitted(r *http.Request) (ok bool, status int) {
-	bearer, hasBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	cookies := r.CookiesNamed(cookieName)
-	right := func(a *Access) bool { return a.has(bearer) }
-	switch {
-	case hasBearer:
-	case len(cookies) > 0:
-		// Another host of the domain can have planted one beside ours.
-		right = func(a *Access) bool {
-			return slices.ContainsFunc(cookies, func(c *http.Cookie) bool { return a.session(c.Value, g.now()) })
-		}
-	default:
-		return false, http.StatusUnauthorized
+// shown is what tells whether what a request shows is right; false: it shows
+// nothing.
+func (g *Guard) shown(r *http.Request) (right func(*Access) bool, ok bool) {
+	if bearer, has := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); has {
+		return func(a *Access) bool { return a.has(bearer) }, true
 	}
-	return g.try(r, right)
+	// Another host of the domain can have planted one beside ours.
+	cookies := r.CookiesNamed(sessionName(r))
+	return func(a *Access) bool {
+		return slices.ContainsFunc(cookies, func(c *http.Cookie) bool { return a.session(c.Value, g.now()) })
+	}, len(cookies) > 0
+}
+
+// lookEvery is how soon a stream ends with the session that it was opened by,
+// whichever server of a cluster ended that.
+const lookEvery = 5 * time.Second
+
+// lookAgain ends a request that goes on when what it has shown is right no
+// more. The caller calls stop.
+func (g *Guard) lookAgain(ctx context.Context, right func(*Access) bool, end context.CancelFunc) (stop func()) {
+	var again *time.Timer
+	var mu sync.Mutex
+	mu.Lock()
+	defer mu.Unlock()
+	again = time.AfterFunc(lookEvery, func() {
+		access, err := g.loadRecent(ctx)
+		if err == nil && !right(&access) {
+			end()
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() == nil {
+			again.Reset(lookEvery)
+		}
+	})
+	return func() { again.Stop() }
 }
 
 // try tells whether who asks is right. A wrong try is counted, and who was
@@ -317,7 +328,7 @@ func (a *Access) open(secret string, now time.Time) {
 }
 
 func (g *Guard) logout(w http.ResponseWriter, r *http.Request) {
-	if cookie, err := r.Cookie(cookieName); err == nil {
+	if cookie, err := r.Cookie(sessionName(r)); err == nil {
 		h := hash(cookie.Value)
 		err := g.Store.ChangeAccess(r.Context(), func(a *Access) {
 			var rest []Session
@@ -337,11 +348,20 @@ func (g *Guard) logout(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, PathLogin, http.StatusSeeOther)
 }
 
+// sessionName is the name of the cookie. Under TLS its prefix keeps other hosts
+// of the domain from planting one (RFC 6265bis, 4.1.3.2).
+func sessionName(r *http.Request) string {
+	if r.TLS != nil {
+		return "__Host-" + cookieName
+	}
+	return cookieName
+}
+
 // sessionCookie is for this host only, for no script, and for no request that
 // another site began.
 func sessionCookie(r *http.Request, value string, maxAge int) *http.Cookie {
 	return &http.Cookie{
-		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge,
+		Name: sessionName(r), Value: value, Path: "/", MaxAge: maxAge,
 		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
 	}
 }

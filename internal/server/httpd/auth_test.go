@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -345,4 +346,94 @@ func TestEnsureTokenOnce(t *testing.T) {
 	if a := store.a; !a.has(token) || strings.Contains(a.Token, token) || len(token) != len("gild-")+43 {
 		t.Errorf("token %q is not the one that is kept as %q", token, a.Token)
 	}
+}
+
+// A navigation to a page is let pass whatever site it came from: a link in a
+// chat. What a page loads as its own part is not.
+func TestNavigation(t *testing.T) {
+	r := guarded(t)
+	link := []string{"Authorization", "Bearer " + r.token, "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest"}
+	for dest, want := range map[string]int{"document": 200, "iframe": 403, "image": 403, "": 403} {
+		if resp, _ := request(t, "GET", r.url+"/", "", append(link, dest)...); resp.StatusCode != want {
+			t.Errorf("a page that is loaded as %q: %d; want %d", dest, resp.StatusCode, want)
+		}
+	}
+}
+
+// Under TLS the cookie has the prefix that keeps other hosts from planting one.
+func TestCookieOfHost(t *testing.T) {
+	access := &memAccess{}
+	token, err := EnsureToken(t.Context(), access)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &Guard{Store: access, LoginPage: func(w http.ResponseWriter, status int, _, _ string) { w.WriteHeader(status) }}
+	o := Operator{Images: newImages(t, nil), Guard: g}
+	srv := httptest.NewTLSServer(o.Handler())
+	defer srv.Close()
+	hc := srv.Client()
+	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	form := strings.NewReader(url.Values{"token": {token}}.Encode())
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+PathLogin, form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := hc.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if len(resp.Cookies()) != 1 || !strings.HasPrefix(resp.Cookies()[0].Name, "__Host-") || !resp.Cookies()[0].Secure {
+		t.Fatalf("login gives %v; want one cookie of this host", resp.Cookies())
+	}
+	for prefix, want := range map[string]int{"": http.StatusOK, "planted": http.StatusUnauthorized} {
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+"/openapi.json", nil)
+		c := *resp.Cookies()[0]
+		if prefix != "" {
+			c.Name = cookieName // another host of the domain can set this one
+		}
+		req.AddCookie(&c)
+		resp, err := hc.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("a session under the name %s: %d; want %d", c.Name, resp.StatusCode, want)
+		}
+	}
+}
+
+// A stream ends soon after the session that it was opened by.
+func TestStreamEndsWithItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		access := &memAccess{}
+		token, err := EnsureToken(t.Context(), access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := &Guard{Store: access}
+		ended := make(chan time.Duration, 1)
+		h := g.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			start := time.Now()
+			<-r.Context().Done()
+			ended <- time.Since(start)
+		}))
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/stream", nil)
+		req.Header.Set("Authorization", "Bearer "+token)
+		go h.ServeHTTP(httptest.NewRecorder(), req)
+		time.Sleep(time.Minute)
+		select {
+		case after := <-ended:
+			t.Fatalf("the stream of a good token ended after %v", after)
+		default:
+		}
+		if _, err := ReplaceToken(t.Context(), access); err != nil {
+			t.Fatal(err)
+		}
+		if after := <-ended; after > time.Minute+2*lookEvery {
+			t.Errorf("the stream ended %v after the token; want at most %v", after-time.Minute, 2*lookEvery)
+		}
+	})
 }

@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -63,9 +61,12 @@ type Operator struct {
 	Pages http.Handler
 	// Metrics answers a scrape at /metrics; nil: not found.
 	Metrics http.Handler
-	// Guard asks who it is; nil: the listener is loopback.
+	// Guard asks who it is; nil: nobody does, and the listener is loopback.
 	Guard *Guard
-	Log   *slog.Logger // nil: discard
+	// Loopback says that only this machine reaches the listener. What comes
+	// there for another, or was forwarded by a program, is refused.
+	Loopback bool
+	Log      *slog.Logger // nil: discard
 }
 
 type (
@@ -99,6 +100,19 @@ type (
 // Handler returns the handler of the operator API, with the document that
 // describes it at /openapi.json.
 func (o *Operator) Handler() http.Handler {
+	h := o.Unguarded()
+	if o.Guard != nil {
+		h = o.Guard.Wrap(h)
+	}
+	if o.Guard == nil || o.Loopback {
+		h = loopbackOnly(h)
+	}
+	return ownOrigin(h)
+}
+
+// Unguarded is the handler for a listener that lets in nobody who may not do
+// all of it.
+func (o *Operator) Unguarded() http.Handler {
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("gild operator API", cmp.Or(o.Version, "dev"))
 	// The page for reading the document loads scripts from elsewhere, and
@@ -115,10 +129,7 @@ func (o *Operator) Handler() http.Handler {
 	if o.Pages != nil {
 		mux.Handle("/", o.Pages)
 	}
-	if o.Guard != nil {
-		return o.Guard.Wrap(mux)
-	}
-	return loopbackOnly(mux)
+	return mux
 }
 
 func (o *Operator) machines(r operations) {
@@ -267,48 +278,4 @@ func spellOut(_ huma.Context, _ string, v any) (any, error) {
 		}
 	}
 	return v, nil
-}
-
-// loopbackOnly keeps the pages of other sites out, which a browser on this
-// machine would let reach a loopback address: a Host that is not loopback is
-// a rebound DNS name, an Origin that is not ours is a foreign page.
-func loopbackOnly(next http.Handler) http.Handler {
-	cross := http.NewCrossOriginProtection()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !loopbackHost(r.Host) {
-			writeProblem(w, http.StatusMisdirectedRequest, "the operator API answers to loopback addresses and localhost only")
-			return
-		}
-		// Reading needs a guard too: a page that can read knows the fleet.
-		if origin := r.Header.Get("Origin"); origin != "" && !sameOrigin(origin, r.Host) {
-			writeProblem(w, http.StatusForbidden, "requests from web pages of other origins are refused")
-			return
-		}
-		if err := cross.Check(r); err != nil {
-			writeProblem(w, http.StatusForbidden, "requests from web pages of other origins are refused")
-			return
-		}
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		next.ServeHTTP(w, r)
-	})
-}
-
-func sameOrigin(origin, host string) bool {
-	u, err := url.Parse(origin)
-	return err == nil && u.Host == host
-}
-
-func loopbackHost(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	if host == "localhost" {
-		return true
-	}
-	if len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {
-		host = host[1 : len(host)-1]
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }

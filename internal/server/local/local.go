@@ -2,7 +2,8 @@
 // that runs there: HTTP on a socket in its data directory.
 //
 // Whoever may change the data directory may do to it what a running server
-// does, and nobody else may: the socket is its owner's and root's.
+// does, and nobody else may: the socket is its owner's and root's. So the
+// operator API asks for no token there.
 package local
 
 import (
@@ -49,15 +50,31 @@ type Control struct {
 	Backup func(ctx context.Context, w io.Writer) error
 	// NewToken replaces the admin token and returns the new one.
 	NewToken func(ctx context.Context) (string, error)
+	// Operator answers everything else: the operator API; nil: not found.
+	Operator http.Handler
 }
 
-// Serve answers in a data directory until ctx ends, and returns its error. A
-// socket that a killed server left is replaced.
-func (c *Control) Serve(ctx context.Context, dir string) error {
+// Listen makes the socket of a data directory, from when on commands wait for
+// an answer there. One that a killed server left is replaced.
+func Listen(ctx context.Context, dir string) (net.Listener, error) {
 	l, err := listen(ctx, dir)
 	if err != nil {
-		return fmt.Errorf("listening in data directory %s: %w", dir, err)
+		return nil, fmt.Errorf("listening in data directory %s: %w", dir, err)
 	}
+	return l, nil
+}
+
+// Serve answers in a data directory until ctx ends, and returns its error.
+func (c *Control) Serve(ctx context.Context, dir string) error {
+	l, err := Listen(ctx, dir)
+	if err != nil {
+		return err
+	}
+	return c.ServeOn(ctx, l)
+}
+
+// ServeOn is Serve on a socket that is there already.
+func (c *Control) ServeOn(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler:           c.handler(),
 		ReadHeaderTimeout: callWithin,
@@ -65,7 +82,7 @@ func (c *Control) Serve(ctx context.Context, dir string) error {
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	if err := server.Serve(owners{l}); ctx.Err() == nil {
-		return fmt.Errorf("answering in data directory %s: %w", dir, err)
+		return fmt.Errorf("answering in the data directory: %w", err)
 	}
 	return ctx.Err()
 }
@@ -91,6 +108,9 @@ func (c *Control) handler() http.Handler {
 		}
 		_, _ = io.WriteString(w, token+"\n")
 	})
+	if c.Operator != nil {
+		mux.Handle("/", c.Operator)
+	}
 	return mux
 }
 
@@ -162,6 +182,25 @@ func peer(conn net.Conn) (uid uint32, err error) {
 // Client asks the server that runs on a data directory. Its calls return
 // ErrNoServer, and have done nothing, when none does.
 type Client struct{ Dir string }
+
+// Operator is what BaseURL of the operator API's client is on the socket.
+const Operator = "http://gild.local"
+
+// HTTP is a client of the operator API: whatever host it is asked for, it
+// reaches the socket. Its errors are ErrNoServer when nobody answers there.
+func (c Client) HTTP() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: c.dial, MaxIdleConnsPerHost: 16}}
+}
+
+// Answers reports whether a server listens in the data directory; ErrNoServer
+// when none does.
+func (c Client) Answers(ctx context.Context) error {
+	conn, err := c.dial(ctx, "", "")
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
 
 // Backup writes the server's backup to w.
 func (c Client) Backup(ctx context.Context, w io.Writer) error {

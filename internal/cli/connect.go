@@ -154,7 +154,7 @@ func (a *app) reached(err error) error {
 	}
 	switch {
 	case said.Status == http.StatusUnauthorized, said.Status == http.StatusForbidden:
-		return denied{hinted{err, "give the admin token that `gild serve` showed at its first start: --token-file FILE, GILD_TOKEN_FILE or GILD_TOKEN; `gild token new` makes another"}}
+		return denied{hinted{err, "on the server itself run it as root; elsewhere give the admin token that `gild serve` showed at its first start: --token-file FILE, GILD_TOKEN_FILE or GILD_TOKEN; `gild token new` makes another"}}
 	case said.Status == http.StatusNotFound:
 		return notFound{err}
 	case said.Status == http.StatusConflict:

@@ -148,8 +148,9 @@ func (t *turn) spoke(session, from string) {
 	if m.Session != session {
 		t.cutShort()
 		if m.Armed != nil && m.Armed.IdentityTo != "" && m.Armed.IdentityTo != session {
+			// The server's own word: no chatter before it crowds it out.
 			t.note(api.Event{
-				Step: StepHello, State: api.StateFailed, Cause: api.CauseSession,
+				Step: StepHello, State: api.StateFailed, Cause: api.CauseSession, Actor: api.ActorServer,
 				Message: "another agent, at " + cmp.Or(from, "an unknown address") + ", takes the place of the one that the identity was given to",
 			})
 		}
@@ -355,7 +356,8 @@ func GiveIdentity(m *api.Machine, r api.IdentityRequest, now time.Time) ([]api.E
 	if m.Armed.Plan.Identity == "" || m.Armed.IdentityTo == r.Session {
 		return nil, nil
 	}
-	t := begin(m, api.ActorAgent, now)
+	// That the server gave it away is kept whatever the agent tells beside.
+	t := begin(m, api.ActorServer, now)
 	armed := *m.Armed
 	armed.IdentityTo = r.Session
 	m.Armed = &armed

@@ -66,6 +66,34 @@ func TestRation(t *testing.T) {
 	}
 }
 
+// To whom an identity went, and that it changed hands, is kept however much is
+// told before it: a host that takes a machine over could hide it in chatter.
+func TestRationKeepsWhoHasTheIdentity(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	s.m.Armed.Plan.Identity = "x"
+	kept := func(events []api.Event, sec int) []api.Event { return Ration(&s.m, events, at(sec)) }
+	given := func(session string, sec int) []api.Event {
+		events, err := GiveIdentity(&s.m, api.IdentityRequest{Session: session, MAC: mac, Plan: "p1"}, at(sec))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kept(events, sec)
+	}
+	s.hello(1, "s1", api.ActionFlash)
+	if got := given("s1", 1); len(got) != 1 {
+		t.Errorf("events of the first identity = %+v; want one", got)
+	}
+	kept(slices.Repeat([]api.Event{{Actor: api.ActorAgent, Step: "x", State: api.StateDone}}, 1000), 100)
+	_, events := Hello(&s.m, hello("s2"), "192.0.2.66", false, at(100))
+	if !slices.ContainsFunc(kept(events, 100), func(e api.Event) bool { return e.Cause == api.CauseSession }) {
+		t.Error("that another agent took over was lost in chatter")
+	}
+	if got := given("s2", 100); len(got) != 1 {
+		t.Errorf("events of the second identity = %+v; want one", got)
+	}
+}
+
 // Phases have the times at which they were, whatever the agent's clock says and
 // however late it tells of them.
 func TestPhasesOfALateAgent(t *testing.T) {

@@ -13,7 +13,8 @@ const (
 	// ticketFor is how long a boot ticket is good for: a kernel and an initramfs
 	// over a slow link, and a card that takes its time.
 	ticketFor = 20 * time.Minute
-	// maxTickets bounds those of one machine; the oldest goes first.
+	// maxTickets bounds those of one machine; the oldest goes first, but never
+	// that of the agent at work.
 	maxTickets = 4
 )
 
@@ -24,9 +25,15 @@ func Issue(m *api.Machine, ticket string, who api.Inventory, now time.Time) {
 	if m.Armed != nil {
 		t.Plan = m.Armed.Plan.ID
 	}
-	live := slices.DeleteFunc(slices.Clone(m.Tickets), func(t api.Ticket) bool { return now.Sub(t.Issued) >= ticketFor && t.Session != m.Session })
-	live = append(live, t)
-	m.Tickets = live[max(0, len(live)-maxTickets):]
+	atWork := func(t api.Ticket) bool { return t.Session != "" && t.Session == m.Session }
+	live := slices.DeleteFunc(slices.Clone(m.Tickets), func(t api.Ticket) bool { return now.Sub(t.Issued) >= ticketFor && !atWork(t) })
+	// Anybody can ask for scripts. The agent that has its plan may have to say
+	// hello again, and is to be known then.
+	for len(live) >= maxTickets {
+		i := max(0, slices.IndexFunc(live, func(t api.Ticket) bool { return !atWork(t) }))
+		live = slices.Delete(live, i, i+1)
+	}
+	m.Tickets = append(live, t)
 }
 
 // TicketError says that an agent's ticket does not fit it. Nothing is to be

@@ -37,8 +37,15 @@ func (s *Machines) named(ctx context.Context, spelling string) (fleet.Found, err
 	if err != nil {
 		return fleet.Found{}, err
 	}
-	if i := slices.IndexFunc(found, func(m api.Machine) bool { return strings.EqualFold(m.Spec.Name, spelling) }); i >= 0 {
-		found = found[i : i+1]
+	// A name goes before an ID, which a host can choose, and both before labels,
+	// so that whatever is listed can be acted on.
+	for _, only := range []func(m api.Machine) string{
+		func(m api.Machine) string { return m.Spec.Name },
+		func(m api.Machine) string { return m.ID },
+	} {
+		if i := slices.IndexFunc(found, func(m api.Machine) bool { return strings.EqualFold(only(m), spelling) }); i >= 0 {
+			found = found[i : i+1]
+		}
 	}
 	switch len(found) {
 	case 0:
@@ -52,7 +59,7 @@ func (s *Machines) named(ctx context.Context, spelling string) (fleet.Found, err
 	}
 	return fleet.Found{}, &fleet.ConflictError{
 		Problem: spelling + " is a label of several machines: " + strings.Join(ids, ", "),
-		Help:    "name one of them by its MAC address",
+		Help:    "name one of them as it stands here",
 	}
 }
 

@@ -58,6 +58,39 @@ func TestEditOfASeenMachine(t *testing.T) {
 	}
 }
 
+// However many records show one label, each is found by the ID that it is
+// listed under: an operator must be able to remove what a host has made up.
+// A name goes first.
+func TestEachRecordIsFoundByItsID(t *testing.T) {
+	const uuid, other = "4c4c4544-0051-3510-8052-b4c04f4a4c32", "52:54:00:00:00:02"
+	s := newMachines(t)
+	for _, m := range []api.Machine{
+		{ID: mac, MAC: mac, Inventory: &api.Inventory{MAC: mac, UUID: uuid, Serial: "X7"}},
+		{ID: uuid, MAC: mac, Inventory: &api.Inventory{MAC: mac, UUID: uuid, Serial: "X7"}},
+		{ID: "serial-x7", MAC: mac, Inventory: &api.Inventory{MAC: mac, UUID: uuid, Serial: "X7"}},
+		{ID: "serial-x8", MAC: mac, Inventory: &api.Inventory{MAC: mac, Serial: "X8"}},
+		{ID: other, MAC: other, Spec: api.Spec{Name: "serial-x8", MACs: []string{other}}},
+	} {
+		_, err := s.Store.Update(t.Context(), m.ID, func(kept *api.Machine) ([]api.Event, error) {
+			*kept = m
+			return nil, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for spelling, want := range map[string]string{
+		mac: mac, uuid: uuid, strings.ToUpper(uuid): uuid, "serial-x7": "serial-x7", "serial-x8": other, "X8": "serial-x8",
+	} {
+		if f, err := s.named(t.Context(), spelling); err != nil || f.ID != want {
+			t.Errorf("named(%s) = %s, %v; want %s", spelling, f.ID, err, want)
+		}
+	}
+	if _, err := s.named(t.Context(), "X7"); err == nil {
+		t.Error("a serial that three records show names one of them")
+	}
+}
+
 // The operator is rid of a machine in mid-flash, and its agent is told at its
 // next word; what was armed instead is what it gets then.
 func TestForce(t *testing.T) {

@@ -28,6 +28,7 @@ type machine struct {
 	Servers                 []string // base URLs; the firmware asks them in turn
 	Disk                    string   // file
 	Log                     string   // of what its agent said, one line of JSON each
+	Idle                    bool     // it is not armed: see idle
 }
 
 func newMachine(i int, dir string, servers ...string) machine {
@@ -41,9 +42,22 @@ func newMachine(i int, dir string, servers ...string) machine {
 	}
 }
 
+// inventory is what an agent finds in the machine, without its disk.
+func (m machine) inventory() api.Inventory {
+	return api.Inventory{
+		MAC: m.MAC, UUID: m.UUID, Serial: m.Serial, Vendor: "Room", Product: "Process", Firmware: "uefi",
+		Kernel: "6.1.0", Arch: "amd64", CPUs: 1, Memory: 1 << 30, NICs: []api.NIC{{Name: "eth0", MAC: m.MAC, Carrier: true}},
+	}
+}
+
+// drive is what its disk claims to be.
+func (m machine) drive() api.Disk {
+	return api.Disk{Name: "sda", Serial: "D" + m.Serial, Model: "FILE", Transport: "sata"}
+}
+
 // said is one line of a machine's log.
 type said struct {
-	Kind   string      `json:"kind"` // "report", "end", "after", "running"
+	Kind   string      `json:"kind"` // "report", "end", "after", "running", "idle"
 	Took   float64     `json:"took,omitempty"`
 	Err    string      `json:"err,omitempty"`
 	Report *api.Report `json:"report,omitempty"`
@@ -98,16 +112,16 @@ func play(role string) int {
 		_ = lines.Encode(s) // what is missing there the judge misses
 	}
 	ctx := context.Background()
+	if m.Idle {
+		m.idle(ctx, screen, tell)
+		return 0
+	}
 	beacon := ""
-	line, err := m.firmware(ctx, true)
+	line, err := m.firmware(ctx, screen, true)
 	if err == nil {
 		err = agent.Rehearse(ctx, agent.Rehearsal{
 			Servers: line["gild.server"], Ticket: line["gild.ticket"],
-			Inventory: api.Inventory{
-				MAC: m.MAC, UUID: m.UUID, Serial: m.Serial, Vendor: "Room", Product: "Process", Firmware: "uefi",
-				Kernel: "6.1.0", Arch: "amd64", CPUs: 1, Memory: 1 << 30, NICs: []api.NIC{{Name: "eth0", MAC: m.MAC, Carrier: true}},
-			},
-			Disk: m.Disk, Drive: api.Disk{Name: "sda", Serial: "D" + m.Serial, Model: "FILE", Transport: "sata"},
+			Inventory: m.inventory(), Disk: m.Disk, Drive: m.drive(),
 			Console: screen,
 			Became:  func(id api.Identity) { beacon = id.BeaconURL },
 			Reported: func(r api.Report, took time.Duration, err error) {
@@ -120,12 +134,30 @@ func play(role string) int {
 		return 1
 	}
 	// The machine restarts, and must not be flashed again.
-	_, err = m.firmware(ctx, false)
+	_, err = m.firmware(ctx, screen, false)
 	tell(said{Kind: "after", Err: text(err)})
 	if beacon != "" {
 		tell(said{Kind: "running", Err: text(call(ctx, beacon))})
 	}
 	return 0
+}
+
+// idle is a machine that nobody armed, in which somebody has started an agent
+// by other means: again and again it asks, and is to be sent to its disk.
+func (m machine) idle(ctx context.Context, screen io.Writer, tell func(said)) {
+	for {
+		_, err := m.firmware(ctx, screen, false)
+		if err == nil {
+			err = agent.Rehearse(ctx, agent.Rehearsal{
+				Servers: strings.Join(m.Servers, ","), Inventory: m.inventory(), Disk: m.Disk, Drive: m.drive(), Console: screen,
+			})
+			if err == nil {
+				err = errFlashed
+			}
+		}
+		tell(said{Kind: "idle", Err: text(err)})
+		time.Sleep(time.Second)
+	}
 }
 
 // call is what the unit of a new system does: it says that it runs, again and
@@ -161,19 +193,23 @@ func text(err error) string {
 	return err.Error()
 }
 
-var errArmed = errors.New("the server gives it an agent although it was flashed")
+var (
+	errArmed   = errors.New("the server gives it an agent although it is not armed, or was flashed")
+	errFlashed = errors.New("it was flashed although nobody armed it")
+)
 
 // firmware asks for the machine's script as iPXE does, again and again while
 // nobody answers. With patience it goes on until the script boots the agent
 // and returns the words that its kernel is told; without, one answer is enough,
 // and it must be the local disk.
-func (m machine) firmware(ctx context.Context, patience bool) (line map[string]string, err error) {
+func (m machine) firmware(ctx context.Context, screen io.Writer, patience bool) (line map[string]string, err error) {
 	q := url.Values{
 		"mac": {m.MAC}, "uuid": {m.UUID}, "serial": {m.Serial}, "manufacturer": {"Room"}, "product": {"Process"},
 		"arch": {"x86_64"}, "platform": {"efi"},
 	}.Encode()
 	for i := 0; ; i++ {
 		script, err := get(ctx, m.Servers[i%len(m.Servers)]+"/machine.ipxe?"+q)
+		_, _ = io.WriteString(screen, script) // not run: it says why
 		line = map[string]string{}
 		for word := range strings.FieldsSeq(script) {
 			if key, value, ok := strings.Cut(word, "="); ok {

@@ -15,7 +15,10 @@ import (
 var (
 	agents = flag.Int("agents", 200, "machines that are armed at once")
 	kills  = flag.Int("kills", 5, "times that the server is killed meanwhile")
-	seed   = flag.Uint64("seed", 1, "of the moments of the kills")
+	seed   = flag.Uint64("seed", 1, "of the moments of the kills, and of the lies")
+
+	deceived = flag.Int("deceived", 12, "machines that are flashed while a liar speaks for them")
+	lies     = flag.Int("lies", 1500, "that it tells")
 )
 
 // Environment of this binary when it is started again: as a machine, as the

@@ -183,6 +183,12 @@ func (r *crowd) arm(t *testing.T) {
 	if _, err := r.operator.Apply(t.Context(), fleet, false); err != nil {
 		t.Fatal(err)
 	}
+	r.armEach(t)
+}
+
+// armEach arms the machines as they are shown.
+func (r *crowd) armEach(t *testing.T) {
+	t.Helper()
 	request := api.FlashRequest{Image: "golden", Identity: identity, Handoff: "reboot", NoGrow: true}
 	r.each(t, func(ctx context.Context, m machine) error {
 		p, err := r.operator.Preview(ctx, m.Name, request)

@@ -130,6 +130,21 @@ func gildBinary() (string, error) {
 	return program, nil
 }
 
+// AddTiny gives the server a tiny image, under the name [Image].
+func (r *Room) AddTiny(spec TinySpec) {
+	r.t.Helper()
+	cache, err := CacheDir()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	tiny, err := (&Builder{Cache: cache}).Tiny(r.t.Context(), spec)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.Gild("image", "add", "--root", "2", "--kernel", tiny.Kernel, "--modules", tiny.Modules,
+		"--cmdline", "console=ttyS0,115200 quiet "+vm.Steady, Image, tiny.Disk)
+}
+
 // Serve starts the server with further arguments.
 func (r *Room) Serve(args ...string) {
 	r.t.Helper()

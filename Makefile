@@ -22,7 +22,7 @@ ARTIFACTS  = $(CURDIR)/bin/artifacts
 SKIP       = -skip '^TestLong'
 
 .DEFAULT_GOAL := build
-.PHONY: help build agent demo man test test-all race check bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
+.PHONY: help build agent demo man test test-all race check house bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +47,7 @@ demo: ## flash one empty virtual machine over the network, three together, and o
 
 test: ## every promise is tested, by whole boots in virtual machines where it takes those (asks for root)
 	@scripts/deps test
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory build house
 	@scripts/as-root $(GO) test -timeout 20m $(UNITS)
 	@$(MAKE) --no-print-directory race
 	@rm -rf $(ARTIFACTS) && mkdir -p $(ARTIFACTS)
@@ -60,11 +60,14 @@ race: agent ## the race detector on what runs side by side in a machine; needs a
 	@CGO_ENABLED=1 $(GO) test -race -timeout 15m ./internal/agent ./internal/agent/netif ./internal/disk/nbd ./internal/api/client
 	@CGO_ENABLED=1 $(GO) test -race -short -timeout 15m -run Live ./internal/flash -simulations 2000 -livelies 4
 
-check: agent ## the quick loop: build, vet, lint, unit tests; the same for root and for others
+check: agent ## the quick loop: build, vet, unit tests, sizes, lint; the same for root and for others
 	$(GO) build ./...
 	$(GO) vet ./...
 	$(GO) test -short $(UNITS)
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory house lint
+
+house: ## sizes of types, packages and files, directions of imports
+	$(GO) run ./scripts/house
 
 lint: ## golangci-lint with the linters of .golangci.yml
 	$(GO) run $(LINT) run ./...

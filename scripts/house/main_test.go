@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// house makes a tree of the files, each a package clause and more.
+func house(t *testing.T, files map[string]string) []finding {
+	t.Helper()
+	root := fstest.MapFS{}
+	for name, text := range files {
+		root[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	tree, err := read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree.over()
+}
+
+func methods(n int, receiver string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "func (%s) m%d() {}\n", receiver, i)
+	}
+	return b.String()
+}
+
+func TestOver(t *testing.T) {
+	const doc = "// Package a is one idea.\npackage a\n"
+	imports := func(to string) string { return doc + "import _ \"" + module + to + "\"\n" }
+	for name, tt := range map[string]struct {
+		files map[string]string
+		want  []finding
+	}{
+		"as it should be": {
+			files: map[string]string{"internal/cli/a.go": imports("internal/server"), "internal/server/a.go": doc, "internal/server/a_test.go": methods(99, "T")},
+		},
+		"methods, over files and by pointer": {
+			files: map[string]string{"internal/cli/a.go": doc + methods(13, "T"), "internal/cli/b.go": doc + methods(13, "*T"), "internal/cli/c.go": doc + methods(13, "U[int]")},
+			want:  []finding{{ruleMethods, "internal/cli.T", 26}},
+		},
+		"lines": {
+			files: map[string]string{"internal/cli/a.go": doc + strings.Repeat("\n", 2600)},
+			want:  []finding{{ruleLines, "internal/cli", 2602}, {ruleFile, "internal/cli/a.go", 2602}},
+		},
+		"long with a reason": {
+			files: map[string]string{"internal/cli/a.go": "// Long because it is a table.\n\n" + doc + strings.Repeat("\n", 500)},
+		},
+		"up":                {files: map[string]string{"internal/disk/nbd/a.go": imports("internal/api")}, want: []finding{{ruleArrow, "internal/disk/nbd->internal/api", 1}}},
+		"across":            {files: map[string]string{"internal/agent/a.go": imports("internal/server/fleet")}, want: []finding{{ruleArrow, "internal/agent->internal/server/fleet", 1}}},
+		"to the root":       {files: map[string]string{"internal/server/fleet/a.go": imports("internal/server")}, want: []finding{{ruleArrow, "internal/server/fleet->internal/server", 1}}},
+		"to a root's value": {files: map[string]string{"internal/golden/pack/a.go": imports("internal/golden")}},
+		"within a wing":     {files: map[string]string{"internal/server/httpd/a.go": imports("internal/server/fleet")}},
+		"a new wing":        {files: map[string]string{"internal/cli/a.go": imports("internal/cellar")}, want: []finding{{ruleArrow, "internal/cli->internal/cellar", 1}}},
+		"two ideas":         {files: map[string]string{"internal/cli/a.go": "// Package a is one idea and\n// another.\npackage a\n"}, want: []finding{{ruleComment, "internal/cli", 2}}},
+		"two sentences":     {files: map[string]string{"internal/cli/a.go": "// Package a is v1.2 of it. It is more.\npackage a\n"}, want: []finding{{ruleComment, "internal/cli", 2}}},
+		"two paragraphs":    {files: map[string]string{"internal/cli/a.go": "// Package a is handy.\n//\n// This and that. More.\npackage a\n"}},
+		"no comment":        {files: map[string]string{"internal/cli/a.go": "package a\n"}, want: []finding{{ruleComment, "internal/cli", 2}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, house(t, tt.files), cmp.AllowUnexported(finding{})); diff != "" {
+				t.Errorf("over its limit (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSeventeenFiles(t *testing.T) {
+	files := map[string]string{}
+	for i := range 17 {
+		files[fmt.Sprintf("internal/cli/f%d.go", i)] = "// Package a is one idea.\npackage a\n"
+	}
+	if got := house(t, files); len(got) != 1 || got[0] != (finding{ruleFiles, "internal/cli", 17}) {
+		t.Errorf("over its limit: %v; want the files of internal/cli", got)
+	}
+}
+
+func TestKnownMayOnlyShrink(t *testing.T) {
+	k, err := parseKnown([]byte("# text\nlines internal/a 2600\nlines internal/b 2600\nlines internal/c 2600\nlines internal/d 2600\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := []finding{{ruleLines, "internal/a", 2600}, {ruleLines, "internal/b", 2601}, {ruleLines, "internal/c", 2599}, {ruleLines, "internal/e", 2501}}
+	want := []string{
+		"lines internal/b: 2601, was 2600 and may only shrink",
+		"lines internal/c: 2599, known as 2600: lower it (go run ./scripts/house -lower)",
+		"lines internal/d: within its limit now: take its line out (go run ./scripts/house -lower)",
+		"lines internal/e: 2501, at most 2500 lines a package",
+	}
+	if diff := cmp.Diff(want, k.compare(over)); diff != "" {
+		t.Errorf("complaints (-want +got):\n%s", diff)
+	}
+	after := knownHead + "lines internal/a 2600\nlines internal/b 2600\nlines internal/c 2599\n"
+	if got := string(k.lowered(over).bytes()); got != after {
+		t.Errorf("lowered:\n%s\nwant\n%s", got, after)
+	}
+	for _, text := range []string{"lines internal/a", "lines internal/a x", "width internal/a 3", "lines a 1\nlines a 1"} {
+		if _, err := parseKnown([]byte(text)); err == nil {
+			t.Errorf("%q is read; want an error", text)
+		}
+	}
+}

@@ -332,10 +332,13 @@ type Receipt struct {
 	Demanded   int                `json:"demanded,omitempty"`  // chunks that a system waited for, which ran from the disk meanwhile
 	Waited     float64            `json:"waited,omitempty"`    // how long it waited for them, all waits added up, seconds
 	Memory     int64              `json:"memory,omitempty"`    // bytes that the agent had resident at most
-	PhaseTimes map[string]float64 `json:"phaseTimes"`          // seconds by phase
+	PhaseTimes map[string]float64 `json:"phaseTimes"`          // seconds by the words of Phases
 	Identity   string             `json:"identity,omitempty"`  // digest of the identity that was written
 	Preserved  []string           `json:"preserved,omitempty"` // partitions that were kept: "4 (data)"
 	// Samples are the throughput over time, at most 120. They are kept with
 	// the event, not in the machine's record.
 	Samples []Sample `json:"samples,omitempty"`
 }
+
+// Phases are the parts of a flash that have times of their own, in their order.
+var Phases = []string{"prepare", "scan", "write", "read back", "seal", "live", "grow", "identity", "handoff"}

@@ -54,6 +54,17 @@ const (
 	CauseRecord       = "record-damaged" // what is stored of the machine cannot be read
 )
 
+// Causes lists them all. An agent of another gild may give others.
+var Causes = []string{
+	CauseDiskNone, CauseDiskAmbiguous, CauseDiskClaimed, CauseKeepRefused, CauseDiskBusy, CauseDiskTooSmall,
+	CauseOtherDisk, CauseDiskUnfit, CauseDiskError, CauseDiskSilent, CauseDigestMismatch, CauseUnreachable,
+	CauseRefused, CauseTimedOut, CauseMount, CauseNoDriver, CauseEarlyMount, CauseDrivers,
+	CauseNetwork, CausePlan, CauseImage, CauseDisk, CauseFlash, CauseGrow,
+	CauseIdentity, CauseHandoff, CauseRescue, CauseNoBootFile, CauseImageBoot, CauseVersion,
+	CauseConflict, CauseOtherMachine, CauseSession, CauseSilent, CauseBootFailed, CauseNoSign,
+	CauseLapsed, CauseCancelled, CauseRestored, CauseRecord,
+}
+
 // Advice says what a person does about a failure, in one to three sentences
 // that fit below it. The commands in it name the machine as given, or MACHINE
 // for an empty one. A cause that it does not know has no advice: "".

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,6 +39,9 @@ func TestEveryCauseHasAdvice(t *testing.T) {
 	all := causes(t)
 	if len(all) < 30 {
 		t.Fatalf("only %d causes are read", len(all))
+	}
+	if !slices.Equal(all, Causes) {
+		t.Errorf("Causes lists %q, the constants are %q", Causes, all)
 	}
 	for _, c := range all {
 		text := Advice(c, "web-17")

@@ -64,7 +64,7 @@ func New(base string) (*Client, error) {
 		MaxIdleConnsPerHost:   connections,
 		IdleConnTimeout:       time.Minute,
 		DisableCompression:    true,
-	}}}, nil
+	}, CheckRedirect: follow}}, nil
 }
 
 func parseBase(base string) (*url.URL, error) {
@@ -120,13 +120,14 @@ func (e *StatusError) Error() string {
 }
 
 // Permanent reports that the same request will fail the same way: a refusal
-// (4xx) other than those that ask for patience.
+// (4xx) other than those that ask for patience, or a redirect that is not
+// followed.
 func (e *StatusError) Permanent() bool {
 	switch e.Status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return false
 	}
-	return e.Status >= 400 && e.Status < 500
+	return e.Status >= 300 && e.Status < 500
 }
 
 // Hello says hello. date is the server's clock as it told it, zero if it did
@@ -230,7 +231,13 @@ func (c *Client) do(req *http.Request, want ...int) (*http.Response, error) {
 	if resp.StatusCode >= http.StatusInternalServerError {
 		c.servers.failed(req.URL)
 	}
-	return nil, &StatusError{Op: op, Status: resp.StatusCode, Detail: detail(resp), RetryAfter: retryAfter(resp.Header)}
+	e := &StatusError{Op: op, Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header)}
+	if to := resp.Header.Get("Location"); to != "" {
+		e.Detail = fmt.Sprintf("it leads to %.200q, which is not followed: name that server itself if it is the right one", to)
+	} else {
+		e.Detail = detail(resp)
+	}
+	return nil, e
 }
 
 // detail finds the words of an error body: RFC 9457, or the OCI distribution

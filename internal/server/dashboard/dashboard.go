@@ -85,11 +85,20 @@ func (d *Dashboard) Handler() http.Handler {
 	for pattern, h := range d.Routes() {
 		mux.HandleFunc(pattern, h)
 	}
-	static, _ := fs.Sub(files, "static") // embedded: it is there
-	mux.Handle("GET /static/", http.StripPrefix("/static/", http.FileServerFS(static)))
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+	none := func(w http.ResponseWriter, _ *http.Request) {
 		d.problem(w, http.StatusNotFound, "There is no such page.")
+	}
+	static, _ := fs.Sub(files, "static") // embedded: it is there
+	loaded := http.StripPrefix("/static/", http.FileServerFS(static))
+	mux.HandleFunc("GET /static/{file}", func(w http.ResponseWriter, r *http.Request) {
+		// Files by their names, and nothing else: no list of them.
+		if info, err := fs.Stat(static, r.PathValue("file")); err != nil || !info.Mode().IsRegular() {
+			none(w, r)
+			return
+		}
+		loaded.ServeHTTP(w, r)
 	})
+	mux.HandleFunc("/", none)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w)
 		mux.ServeHTTP(w, r)

@@ -70,6 +70,23 @@ func TestNothingForeignIsMarkup(t *testing.T) {
 	}
 }
 
+// What a page loads is there by its name; what there is, is told to nobody.
+func TestStaticFiles(t *testing.T) {
+	h := dashboardOf(newRoom(0, "")).Handler()
+	for path, want := range map[string]int{
+		"/static/gild.css": 200, "/static/gild.js": 200, "/static/icon.svg": 200,
+		"/static/": 404, "/static": 404, "/static/.": 404, "/static/nosuch": 404, "/static/%2e": 404, "/static/gild.css/": 404, "/static/index.html": 404,
+	} {
+		w := get(t, h, path)
+		if w.Code >= 300 && w.Code < 400 {
+			w = get(t, h, w.Header().Get("Location"))
+		}
+		if w.Code != want {
+			t.Errorf("GET %s = %d; want %d", path, w.Code, want)
+		}
+	}
+}
+
 func TestEveryPageIsGuarded(t *testing.T) {
 	d := dashboardOf(newRoom(60, ""))
 	h := d.Handler()

@@ -216,3 +216,20 @@ func (l *oneListener) Close() error {
 }
 
 func (l *oneListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// What is asked of the server as a whole goes to the handler like anything
+// else: nothing is answered past the guard.
+func TestGeneralOptions(t *testing.T) {
+	refused := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	for _, at := range []string{"*", "/", "/api/v1/machines"} {
+		c := dial(t, behind(t, OperatorGate(true), refused), "127.0.0.1", "OPTIONS "+at+" HTTP/1.1\r\nHost: a\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("OPTIONS %s = %d; want the handler's 401", at, resp.StatusCode)
+		}
+	}
+}

@@ -149,5 +149,7 @@ func NewServer(h http.Handler, gate *Gate, log *slog.Logger) *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		ConnState:         gate.State,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		// `OPTIONS *` is for the handler to refuse, as anything else.
+		DisableGeneralOptionsHandler: true,
 	}
 }

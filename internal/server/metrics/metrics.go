@@ -9,10 +9,11 @@ package metrics
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
-	"sync"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -45,9 +46,6 @@ type Metrics struct {
 	shed        *prometheus.CounterVec
 	strangers   *prometheus.CounterVec
 	unrecorded  prometheus.Counter
-
-	causes words
-	steps  words
 }
 
 // New makes the metrics of a server of a version. machines gives the records
@@ -77,6 +75,9 @@ func New(version string, machines func(context.Context) ([]api.Machine, error)) 
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gild_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
+	for _, cause := range append([]string{"none", "other"}, api.Causes...) {
+		m.failures.WithLabelValues(cause) // an increase is seen from the first one on
+	}
 	m.registry.MustRegister(m.transitions, m.failures, m.phases, m.bytes, m.dhcp, m.tftp, m.tftpBytes, m.tftpResent,
 		m.requests, m.sent, m.took, m.underway, m.shed, m.strangers, m.unrecorded, build, &room{machines},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -108,14 +109,14 @@ func (m *Metrics) Event(e api.Event) {
 		m.transitions.WithLabelValues(e.To, e.Actor).Inc()
 	}
 	if e.State == api.StateFailed {
-		m.failures.WithLabelValues(m.causes.bounded(e.Cause)).Inc()
+		m.failures.WithLabelValues(word(api.Causes, e.Cause)).Inc()
 	}
 	r := e.Receipt
 	if r == nil {
 		return
 	}
 	for phase, seconds := range r.PhaseTimes {
-		m.phases.WithLabelValues(m.steps.bounded(phase)).Observe(seconds)
+		m.phases.WithLabelValues(word(api.Phases, phase)).Observe(seconds)
 	}
 	for kind, n := range map[string]int64{"written": r.Written, "zeroed": r.Zeroed, "kept": r.Kept, "wire": r.Wire} {
 		m.bytes.WithLabelValues(kind).Add(float64(max(n, 0)))
@@ -142,7 +143,7 @@ func (m *Metrics) DHCP(e dhcpd.Event) {
 	if m == nil {
 		return
 	}
-	m.dhcp.WithLabelValues(e.Client.String(), e.Asked.String(), e.Answer.String()).Inc()
+	m.dhcp.WithLabelValues(e.Client.String(), word(asked, e.Asked.String()), e.Answer.String()).Inc()
 }
 
 // TFTP counts a transfer.
@@ -196,38 +197,20 @@ func (m *Metrics) Alarms(raised func() []api.Alarm) {
 	m.registry.MustRegister(alarms(raised))
 }
 
-// words bounds the values of a label that come from machines, which could
-// make up as many as they like.
-type words struct {
-	mu   sync.Mutex
-	seen map[string]bool
+// word keeps the values of a label that come from machines to those that gild
+// knows: what a machine makes up is "other", and takes no real one's place.
+func word(known []string, w string) string {
+	switch {
+	case w == "":
+		return "none"
+	case slices.Contains(known, w):
+		return w
+	}
+	return "other"
 }
 
-// maxWords is how many values of one label are told apart.
-const maxWords = 64
-
-// bounded returns w, "none" for an empty one, or "other" for one that is no
-// plain word or one too many.
-func (s *words) bounded(w string) string {
-	if w == "" {
-		return "none"
-	}
-	if len(w) > 40 {
-		return "other"
-	}
-	for _, c := range []byte(w) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != ' ' {
-			return "other"
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.seen == nil {
-		s.seen = map[string]bool{}
-	}
-	if !s.seen[w] && len(s.seen) >= maxWords {
-		return "other"
-	}
-	s.seen[w] = true
-	return w
+// asked are the kinds of DHCP packets that clients send (RFC 2132, 9.6).
+var asked = []string{
+	dhcpv4.MessageTypeDiscover.String(), dhcpv4.MessageTypeRequest.String(), dhcpv4.MessageTypeInform.String(),
+	dhcpv4.MessageTypeDecline.String(), dhcpv4.MessageTypeRelease.String(),
 }

@@ -11,7 +11,9 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/fleetfile"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 const applyLong = `Make the fleet what files say: machines, groups, identities, images.
@@ -58,7 +60,7 @@ func (a *app) applyCmd() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(files) == 0 {
-				return usageError{hinted{errors.New("no file is named"), "name files or directories with -f; -f - is standard input"}}
+				return exit.Usage(exit.Hint(errors.New("no file is named"), "name files or directories with -f; -f - is standard input"))
 			}
 			return a.runApply(cmd.Context(), files, from, dryRun, prune)
 		},
@@ -73,10 +75,10 @@ func (a *app) applyCmd() *cobra.Command {
 func (a *app) runApply(ctx context.Context, files []string, from string, dryRun, prune bool) error {
 	fleet, err := fleetfile.Loader{FilesFrom: from}.Load(files, a.Stdin)
 	if errors.Is(err, fs.ErrNotExist) {
-		return notFound{err}
+		return exit.NotFound(err)
 	}
 	if err != nil {
-		return inputError{err}
+		return exit.Input(err)
 	}
 	fleet.Prune = prune
 	op, err := a.operator()
@@ -88,8 +90,8 @@ func (a *app) runApply(ctx context.Context, files []string, from string, dryRun,
 		return a.reached(placed(fleet, err))
 	}
 	diff.Files = fleet.Files
-	if a.json {
-		return a.printJSON(diff)
+	if a.JSON {
+		return a.PrintJSON(diff)
 	}
 	a.printDiff(diff)
 	return nil
@@ -111,29 +113,29 @@ func placed(fleet *fleetfile.Fleet, err error) error {
 		}
 		errs = append(errs, errors.New(line))
 	}
-	return inputError{errors.Join(errs...)}
+	return exit.Input(errors.Join(errs...))
 }
 
 // printDiff writes a line for each difference, marked as diff(1) marks them.
 func (a *app) printDiff(diff api.FleetDiff) {
 	marks := map[string]struct {
-		mark string
-		style
-	}{"add": {"+", green}, "change": {"~", yellow}, "remove": {"-", red}, "keep": {"!", yellow}}
-	p := a.palette(a.Stdout)
+		mark  string
+		style term.Style
+	}{"add": {"+", term.Green}, "change": {"~", term.Yellow}, "remove": {"-", term.Red}, "keep": {"!", term.Yellow}}
+	p := a.Palette(a.Stdout)
 	for _, name := range diff.Files {
-		fmt.Fprintf(a.Stdout, "< file %s\n", printable(name))
+		fmt.Fprintf(a.Stdout, "< file %s\n", term.Printable(name))
 	}
 	for _, c := range diff.Changes {
 		m := marks[c.Do]
-		line := fmt.Sprintf("%s %s %s", m.mark, printable(c.Kind), printable(c.Name))
+		line := fmt.Sprintf("%s %s %s", m.mark, term.Printable(c.Kind), term.Printable(c.Name))
 		switch c.Do {
 		case "change":
-			line += fmt.Sprintf(": %s %s -> %s", printable(c.Field), shownOr(c.Old), shownOr(c.New))
+			line += fmt.Sprintf(": %s %s -> %s", term.Printable(c.Field), shownOr(c.Old), shownOr(c.New))
 		case "keep":
 			line += ": is armed, and stays"
 		}
-		fmt.Fprintln(a.Stdout, p.paint(m.style, line))
+		fmt.Fprintln(a.Stdout, p.Paint(m.style, line))
 	}
 	switch n := len(diff.Changes); {
 	case n == 0:
@@ -149,5 +151,5 @@ func shownOr(text string) string {
 	if text == "" {
 		return "(none)"
 	}
-	return printable(text)
+	return term.Printable(text)
 }

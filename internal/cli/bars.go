@@ -9,6 +9,8 @@ import (
 	"github.com/mattn/go-runewidth"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 // bars shows a room on a terminal: the machines that are under way, as many
@@ -16,7 +18,7 @@ import (
 // leaves its line above and makes room.
 type bars struct {
 	out      io.Writer
-	palette  palette
+	palette  term.Palette
 	progress *mpb.Progress
 	slots    []*mpb.Bar
 	sums     *mpb.Bar // the last line
@@ -33,13 +35,13 @@ const maxSlots = 40
 // redraw is how often the terminal is drawn.
 const redraw = 200 * time.Millisecond
 
-func newBars(out io.Writer, p palette) *bars {
+func newBars(out io.Writer, p term.Palette) *bars {
 	b := &bars{out: out, palette: p, sum: "waiting for the server"}
 	b.progress = mpb.New(mpb.WithOutput(out), mpb.WithRefreshRate(redraw))
 	b.sums = b.progress.MustAdd(0, mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		_, err := io.WriteString(w, p.paint(bold, runewidth.Truncate(b.sum, s.AvailableWidth-1, "…")))
+		_, err := io.WriteString(w, p.Paint(term.Bold, runewidth.Truncate(b.sum, s.AvailableWidth-1, "…")))
 		return err
 	}), mpb.BarPriority(maxSlots+1))
 	return b
@@ -64,7 +66,7 @@ func (b *bars) changed(w *watched) {
 		return
 	}
 	// Whole lines above the bars stay when those are drawn anew.
-	fmt.Fprintln(b.progress, w.line(max(terminalWidth(b.out)-1, narrowest), widestName, b.palette))
+	fmt.Fprintln(b.progress, w.line(max(term.Width(b.out)-1, term.Narrowest), widestName, b.palette))
 }
 
 func (b *bars) note(text string) { fmt.Fprintln(b.progress, text) }
@@ -82,7 +84,7 @@ func (b *bars) tick(r *room, _ time.Time) {
 		sum = fmt.Sprintf("and %d more; all: %s", n, sum)
 	}
 	b.mu.Lock()
-	b.shown, b.sum, b.names = shown, sum, narrowest
+	b.shown, b.sum, b.names = shown, sum, term.Narrowest
 	for i := range shown {
 		b.names = max(b.names, runewidth.StringWidth(display(&shown[i].Machine)))
 	}
@@ -99,7 +101,7 @@ func (b *bars) tick(r *room, _ time.Time) {
 
 // height is how many machines there is room for beside the sums.
 func (b *bars) height() int {
-	_, rows := terminalSize(b.out)
+	_, rows := term.Size(b.out)
 	return min(max(rows-2, 1), maxSlots)
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/server"
 )
 
@@ -40,5 +41,5 @@ func findBusybox() (*server.Busybox, error) {
 		}
 		return b, nil
 	}
-	return nil, hinted{errors.New("no static busybox found for the rescue shell"), "apt-get install busybox-static"}
+	return nil, exit.Hint(errors.New("no static busybox found for the rescue shell"), "apt-get install busybox-static")
 }

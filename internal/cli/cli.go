@@ -5,7 +5,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +16,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/version"
 )
@@ -41,24 +42,26 @@ func Main(ctx context.Context, args []string, s Surroundings) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	app := &app{Surroundings: s}
+	app := &app{Getenv: s.Getenv, Console: term.Console{
+		Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, Mono: s.Getenv("NO_COLOR") != "" || s.Getenv("TERM") == "dumb",
+	}}
 	root := app.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
-		return ExitOK
+		return exit.CodeOK
 	}
-	code := exitCode(ctx, err)
+	code := exit.Code(ctx, err)
 	app.explain(err, code)
 	return code
 }
 
 // app is what all commands share.
 type app struct {
-	Surroundings
+	term.Console
 	connection
-	data string
-	json bool
+	Getenv func(string) string
+	data   string
 }
 
 const rootLong = `gild writes golden disk images to bare machines over the network and boots
@@ -90,14 +93,14 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
+		return exit.Usage(fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath()))
 	})
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.data, "data", a.defaultData(), "data `directory` (GILD_DATA)")
 	flags.StringVar(&a.server, "server", a.Getenv("GILD_SERVER"), "operator API of a running server, a `URL` (GILD_SERVER; default: the socket in --data, else http://"+defaultOperatorAddr+")")
 	flags.StringVar(&a.tokenFile, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
 	flags.StringVar(&a.ca, "ca", "", "`file` with the certificates that an https server is to be known by")
-	flags.BoolVar(&a.json, "json", false, "print JSON")
+	flags.BoolVar(&a.JSON, "json", false, "print JSON")
 	root.AddCommand(a.imageCmd(), a.serveCmd(), a.stateCmd(), a.machineCmd(), a.flashCmd(), a.cancelCmd(), a.applyCmd(), a.writeCmd(), a.initramfsCmd(), a.doctorCmd())
 	root.AddCommand(a.watchCmd(), a.eventsCmd(), a.serversCmd(), a.tokenCmd(), a.manCmd())
 	root.AddCommand(topics()...)
@@ -122,7 +125,7 @@ func allCommands(c *cobra.Command) []*cobra.Command {
 func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
+			return exit.Usage(fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath()))
 		}
 		return nil
 	}
@@ -152,19 +155,18 @@ func (a *app) httpClient() *http.Client { return &http.Client{} }
 // explain tells a person what went wrong. Errors may quote what an image or a
 // server holds.
 func (a *app) explain(err error, code int) {
-	var h interface{ Hint() string }
-	hasHint := errors.As(err, &h) && h.Hint() != ""
+	hint := exit.HintOf(err)
 	switch {
-	case code == ExitInterrupted && hasHint:
+	case code == exit.CodeInterrupted && hint != "":
 		fmt.Fprintln(a.Stderr, "gild: interrupted")
-	case code == ExitInterrupted:
+	case code == exit.CodeInterrupted:
 		fmt.Fprintln(a.Stderr, "gild: interrupted; nothing half done was left behind")
 	default:
 		for line := range strings.Lines(err.Error()) {
-			fmt.Fprintf(a.Stderr, "gild: %s\n", printable(strings.TrimSuffix(line, "\n")))
+			fmt.Fprintf(a.Stderr, "gild: %s\n", term.Printable(strings.TrimSuffix(line, "\n")))
 		}
 	}
-	if hasHint {
-		fmt.Fprintf(a.Stderr, "hint: %s\n", h.Hint())
+	if hint != "" {
+		fmt.Fprintf(a.Stderr, "hint: %s\n", hint)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/strictyaml"
 )
 
@@ -43,7 +44,7 @@ func (a *app) readConfig(path string, flags *pflag.FlagSet) error {
 		}
 	}
 	if err := d.Err(); err != nil {
-		return inputError{err}
+		return exit.Input(err)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/server/local"
 )
 
@@ -48,17 +49,17 @@ func (a *app) operator() (*client.Operator, error) {
 	}
 	base, err := url.Parse(a.server)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return nil, usageError{hinted{fmt.Errorf("--server %.100q is no URL of a server", a.server), "give it as http://127.0.0.1:8081 or https://HOST:PORT"}}
+		return nil, exit.Usage(exit.Hint(fmt.Errorf("--server %.100q is no URL of a server", a.server), "give it as http://127.0.0.1:8081 or https://HOST:PORT"))
 	}
 	token, err := a.token()
 	if err != nil {
 		return nil, err
 	}
 	if token != "" && base.Scheme == "http" && !loopback(base.Hostname()) {
-		return nil, usageError{hinted{
+		return nil, exit.Usage(exit.Hint(
 			fmt.Errorf("the admin token would cross the network in the clear to %s", a.server),
 			"use https (gild serve --operator-cert), or a tunnel: ssh -L 8081:127.0.0.1:8081 SERVER",
-		}}
+		))
 	}
 	hc, err := a.operatorHTTP()
 	if err != nil {
@@ -84,7 +85,7 @@ func (a *app) operatorHTTP() (*http.Client, error) {
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(pem) {
-			return nil, inputError{fmt.Errorf("--ca %s holds no PEM certificate", a.ca)}
+			return nil, exit.Input(fmt.Errorf("--ca %s holds no PEM certificate", a.ca))
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: roots}
 	}
@@ -121,7 +122,7 @@ func readToken(path string) (string, error) {
 func checkToken(from, token string) (string, error) {
 	token = strings.TrimSpace(token)
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", inputError{fmt.Errorf("%s holds no token: one line of letters and digits is expected", from)}
+		return "", exit.Input(fmt.Errorf("%s holds no token: one line of letters and digits is expected", from))
 	}
 	return token, nil
 }
@@ -134,7 +135,7 @@ func readSmall(path string, limit int64) ([]byte, error) {
 	defer f.Close()
 	p, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(p)) > limit {
-		err = inputError{fmt.Errorf("%s has more than %d bytes", path, limit)}
+		err = exit.Input(fmt.Errorf("%s has more than %d bytes", path, limit))
 	}
 	return p, err
 }
@@ -148,19 +149,19 @@ func (a *app) reached(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &transport):
-		return unreachable{hinted{fmt.Errorf("no server answers at %s: %w", a.server, err), "start one with `gild serve`, or name it with --server"}}
+		return exit.NoServer(exit.Hint(fmt.Errorf("no server answers at %s: %w", a.server, err), "start one with `gild serve`, or name it with --server"))
 	case !errors.As(err, &said):
 		return err
 	}
 	switch {
 	case said.Status == http.StatusUnauthorized, said.Status == http.StatusForbidden:
-		return denied{hinted{err, "on the server itself run it as root; elsewhere give the admin token that `gild serve` showed at its first start: --token-file FILE, GILD_TOKEN_FILE or GILD_TOKEN; `gild token new` makes another"}}
+		return exit.Denied(exit.Hint(err, "on the server itself run it as root; elsewhere give the admin token that `gild serve` showed at its first start: --token-file FILE, GILD_TOKEN_FILE or GILD_TOKEN; `gild token new` makes another"))
 	case said.Status == http.StatusNotFound:
-		return notFound{err}
+		return exit.NotFound(err)
 	case said.Status == http.StatusConflict:
-		return refusal{err}
+		return exit.Refused(err)
 	case said.Status/100 == 4:
-		return usageError{err}
+		return exit.Usage(err)
 	}
 	return err
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gild-dev/gild/internal/cli/exit"
 )
 
 // The admin token crosses a network by TLS or not at all; to this host it may
@@ -15,17 +17,17 @@ func TestTokenIsNotSentInTheClear(t *testing.T) {
 		t.Fatal(err)
 	}
 	for url, want := range map[string]int{
-		"http://192.0.2.1:8081":      ExitUsage,
-		"http://gild.example:8081":   ExitUsage,
-		"http://localhost.evil:8081": ExitUsage,
-		"http://[2001:db8::1]:8081":  ExitUsage,
-		"http://127.0.0.1:1":         ExitNoServer,
-		"http://localhost:1":         ExitNoServer,
-		"http://[::1]:1":             ExitNoServer,
-		"https://127.0.0.1:1":        ExitNoServer,
+		"http://192.0.2.1:8081":      exit.CodeUsage,
+		"http://gild.example:8081":   exit.CodeUsage,
+		"http://localhost.evil:8081": exit.CodeUsage,
+		"http://[2001:db8::1]:8081":  exit.CodeUsage,
+		"http://127.0.0.1:1":         exit.CodeNoServer,
+		"http://localhost:1":         exit.CodeNoServer,
+		"http://[::1]:1":             exit.CodeNoServer,
+		"https://127.0.0.1:1":        exit.CodeNoServer,
 	} {
 		got := gild(t, t.TempDir(), nil, "--server", url, "--token-file", file, "machine", "ls")
-		if got.code != want || want == ExitUsage && !strings.Contains(got.stderr, "in the clear") || strings.Contains(got.stderr, "secret") {
+		if got.code != want || want == exit.CodeUsage && !strings.Contains(got.stderr, "in the clear") || strings.Contains(got.stderr, "secret") {
 			t.Errorf("%s: %+v; want exit %d", url, got, want)
 		}
 	}

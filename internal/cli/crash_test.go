@@ -18,6 +18,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/server/ipxe"
 	"github.com/gild-dev/gild/internal/server/local"
@@ -36,7 +37,7 @@ func TestCrash(t *testing.T) {
 		t.Skipf("gild serve needs the agent: %v", err)
 	}
 	s := newProcess(t)
-	if got := gild(t, s.data, nil, "image", "add", "web", rootDisk(t), "--kernel", kernelFile(t)); got.code != ExitOK {
+	if got := gild(t, s.data, nil, "image", "add", "web", rootDisk(t), "--kernel", kernelFile(t)); got.code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	seed := uint64(time.Now().UnixNano())
@@ -75,7 +76,7 @@ func TestCrash(t *testing.T) {
 	if done < 50 {
 		t.Errorf("%d changes acknowledged in all; want enough to be cut off in the midst of some", done)
 	}
-	if got := gild(t, s.data, nil, "state", "check"); got.code != ExitOK {
+	if got := gild(t, s.data, nil, "state", "check"); got.code != exit.CodeOK {
 		t.Errorf("state check: %+v; want nothing to complain of", got)
 	}
 }

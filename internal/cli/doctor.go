@@ -14,6 +14,8 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/doctor"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server"
@@ -56,15 +58,15 @@ func (a *app) runDoctor(ctx context.Context, o serveOptions) error {
 	doctor.Examine(ctx, p, func(f doctor.Finding) {
 		sick = sick || f.Level == doctor.Problem
 		all = append(all, f)
-		if !a.json {
+		if !a.JSON {
 			a.printFinding(f)
 		}
 	})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if a.json {
-		if err := a.printJSON(all); err != nil {
+	if a.JSON {
+		if err := a.PrintJSON(all); err != nil {
 			return err
 		}
 	}
@@ -75,9 +77,9 @@ func (a *app) runDoctor(ctx context.Context, o serveOptions) error {
 }
 
 func (a *app) printFinding(f doctor.Finding) {
-	fmt.Fprintf(a.Stdout, "%-8s %-19s %s\n", f.Level, f.Check, printable(f.Says))
+	fmt.Fprintf(a.Stdout, "%-8s %-19s %s\n", f.Level, f.Check, term.Printable(f.Says))
 	if f.Remedy != "" {
-		fmt.Fprintf(a.Stdout, "%-8s %-19s -> %s\n", "", "", printable(f.Remedy))
+		fmt.Fprintf(a.Stdout, "%-8s %-19s -> %s\n", "", "", term.Printable(f.Remedy))
 	}
 }
 
@@ -85,11 +87,11 @@ func (a *app) patient(o serveOptions) (*doctor.Patient, error) {
 	modes := map[string]dhcpd.Mode{"auto": dhcpd.Full, "server": dhcpd.Full, "proxy": dhcpd.Proxy, "off": dhcpd.Off}
 	mode, ok := modes[o.dhcp]
 	if !ok {
-		return nil, usageError{fmt.Errorf("--dhcp %.20q is not auto, server, proxy or off", o.dhcp)}
+		return nil, exit.Usage(fmt.Errorf("--dhcp %.20q is not auto, server, proxy or off", o.dhcp))
 	}
 	address, err := o.ownAddress()
 	if err != nil {
-		return nil, usageError{err}
+		return nil, exit.Usage(err)
 	}
 	p := &doctor.Patient{
 		Address: address,

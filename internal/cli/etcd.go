@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/state"
 )
@@ -41,14 +42,14 @@ func (o *etcdOptions) flags(f *pflag.FlagSet) {
 func (o *etcdOptions) cluster() (*state.Cluster, error) {
 	if len(o.endpoints) == 0 {
 		if o.ca+o.cert+o.key+o.user+o.secret != "" {
-			return nil, usageError{errors.New("--etcd-... says how to reach an etcd, but --etcd names none")}
+			return nil, exit.Usage(errors.New("--etcd-... says how to reach an etcd, but --etcd names none"))
 		}
 		return nil, nil
 	}
 	c := &state.Cluster{Endpoints: o.endpoints, CA: o.ca, Cert: o.cert, Key: o.key, User: o.user}
 	switch {
 	case o.user == "" && o.secret != "":
-		return nil, usageError{errors.New("--etcd-password-file is given without --etcd-user")}
+		return nil, exit.Usage(errors.New("--etcd-password-file is given without --etcd-user"))
 	case o.user == "":
 		return c, nil
 	case o.secret == "":
@@ -61,7 +62,7 @@ func (o *etcdOptions) cluster() (*state.Cluster, error) {
 		c.Password = strings.TrimRight(string(p), "\r\n")
 	}
 	if c.Password == "" {
-		return nil, usageError{hinted{errors.New("--etcd-user has no password"), "name a file with --etcd-password-file, or set " + etcdPassword}}
+		return nil, exit.Usage(exit.Hint(errors.New("--etcd-user has no password"), "name a file with --etcd-password-file, or set "+etcdPassword))
 	}
 	return c, nil
 }

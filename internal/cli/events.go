@@ -12,6 +12,8 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 // eventsOptions are the flags of gild events.
@@ -51,7 +53,7 @@ const logLength = 1000
 
 func (a *app) runEvents(ctx context.Context, o eventsOptions) error {
 	if o.limit < 0 || o.limit > logLength {
-		return usageError{fmt.Errorf("--lines %d is not 0 to %d", o.limit, logLength)}
+		return exit.Usage(fmt.Errorf("--lines %d is not 0 to %d", o.limit, logLength))
 	}
 	op, err := a.operator()
 	if err != nil {
@@ -84,7 +86,7 @@ func (a *app) runEvents(ctx context.Context, o eventsOptions) error {
 		return t.change(c)
 	})
 	if errors.Is(err, context.Canceled) {
-		return hinted{err, "`gild events` shows the newest again"}
+		return exit.Hint(err, "`gild events` shows the newest again")
 	}
 	return a.reached(err)
 }
@@ -107,14 +109,14 @@ func (a *app) catchUp(ctx context.Context, op *client.Operator, t *tail) error {
 
 // printEvent prints one event as a line.
 func (a *app) printEvent(e api.LogEntry) error {
-	if a.json {
+	if a.JSON {
 		return json.NewEncoder(a.Stdout).Encode(e)
 	}
 	name := e.Name
 	if name == "" {
-		name = orDash(e.Machine)
+		name = term.OrDash(e.Machine)
 	}
-	_, err := fmt.Fprintf(a.Stdout, "%s  %-17s  %s\n", timeText(e.Event.Time), printable(name), eventText(&e.Event))
+	_, err := fmt.Fprintf(a.Stdout, "%s  %-17s  %s\n", term.Time(e.Event.Time), term.Printable(name), eventText(&e.Event))
 	return err
 }
 
@@ -131,7 +133,7 @@ func eventText(e *api.Event) string {
 	if e.Actor != "" && e.Actor != api.ActorAgent {
 		words = append(words, "("+e.Actor+")")
 	}
-	return printable(strings.Join(strings.Fields(strings.Join(words, " ")), " "))
+	return term.Printable(strings.Join(strings.Fields(strings.Join(words, " ")), " "))
 }
 
 // tail shows every event once, whether it comes by the log or by the stream:
@@ -275,17 +277,17 @@ func (a *app) serversCmd() *cobra.Command {
 			if err != nil {
 				return a.reached(err)
 			}
-			if a.json {
-				return a.printJSON(nonNil(servers))
+			if a.JSON {
+				return a.PrintJSON(term.NonNil(servers))
 			}
 			var rows [][]string
 			for _, s := range servers {
-				rows = append(rows, []string{printable(s.Name), printable(s.BaseURL), printable(s.Version), ago(time.Now(), s.Since)})
+				rows = append(rows, []string{term.Printable(s.Name), term.Printable(s.BaseURL), term.Printable(s.Version), term.Ago(time.Now(), s.Since)})
 			}
-			a.printTable("SERVER | MACHINES BOOT FROM | VERSION | STARTED", rows)
+			a.PrintTable("SERVER | MACHINES BOOT FROM | VERSION | STARTED", rows)
 			for _, s := range servers {
 				for _, alarm := range s.Alarms {
-					fmt.Fprintf(a.Stdout, "%s, for %s: %s\n", printable(s.Name), strings.TrimSuffix(ago(time.Now(), alarm.Since), " ago"), printable(alarm.Text))
+					fmt.Fprintf(a.Stdout, "%s, for %s: %s\n", term.Printable(s.Name), strings.TrimSuffix(term.Ago(time.Now(), alarm.Since), " ago"), term.Printable(alarm.Text))
 				}
 			}
 			return nil

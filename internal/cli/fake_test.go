@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 // fakeServer speaks the operator API over real HTTP, as a test wants it to.
@@ -166,7 +167,7 @@ func (f *fakeServer) machineRoutes(mux *http.ServeMux) {
 		answer(w, out)
 	}))
 	mux.HandleFunc("GET "+api.PathFlashes, find(func(w http.ResponseWriter, _ *http.Request, _ *api.Machine) {
-		answer(w, api.Flashes{Flashes: nonNil(f.flashes)})
+		answer(w, api.Flashes{Flashes: term.NonNil(f.flashes)})
 	}))
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 // flashOptions are the flags of gild flash.
@@ -94,7 +96,7 @@ func (a *app) runFlash(ctx context.Context, names []string, o flashOptions) erro
 	if o.dryRun {
 		return errors.Join(err, a.printDryRun(targets))
 	}
-	if !a.json || !o.yes {
+	if !a.JSON || !o.yes {
 		a.printPreviews(a.Stderr, targets)
 	}
 	var ready []*target
@@ -143,7 +145,7 @@ func (a *app) previews(ctx context.Context, op *client.Operator, names []string,
 		seen[p.Machine.ID] = true
 		t := &target{preview: p}
 		if p.Refusal != "" {
-			t.err = refusal{of(t.name(), errors.New(p.Refusal))}
+			t.err = exit.Refused(of(t.name(), errors.New(p.Refusal)))
 		}
 		targets = append(targets, t)
 	}
@@ -156,8 +158,8 @@ func (a *app) agree(ctx context.Context, n int, yes bool) error {
 	if yes {
 		return nil
 	}
-	if !a.interactive() {
-		return refusal{hinted{errors.New("not arming anything without being told to"), "add --yes"}}
+	if !a.Interactive() {
+		return exit.Refused(exit.Hint(errors.New("not arming anything without being told to"), "add --yes"))
 	}
 	want := "yes"
 	if n > 1 {
@@ -166,8 +168,8 @@ func (a *app) agree(ctx context.Context, n int, yes bool) error {
 	} else {
 		fmt.Fprint(a.Stderr, "\nthis will be lost. Type yes to arm the machine: ")
 	}
-	if a.ask(ctx) != want {
-		return refusal{errors.New("not confirmed; nothing was armed")}
+	if a.Ask(ctx) != want {
+		return exit.Refused(errors.New("not confirmed; nothing was armed"))
 	}
 	return nil
 }
@@ -214,12 +216,12 @@ func (a *app) printArmed(targets []*target) error {
 		}
 		outcomes = append(outcomes, o)
 	}
-	if a.json {
-		return a.printJSON(outcomes)
+	if a.JSON {
+		return a.PrintJSON(outcomes)
 	}
 	for _, t := range targets {
 		if t.err == nil {
-			fmt.Fprintf(a.Stdout, "%s is armed with %s: %s\n", t.name(), printable(t.preview.Image.Name), whenFlashed(&t.preview.Machine))
+			fmt.Fprintf(a.Stdout, "%s is armed with %s: %s\n", t.name(), term.Printable(t.preview.Image.Name), whenFlashed(&t.preview.Machine))
 		}
 	}
 	if len(targets) > 1 {
@@ -290,13 +292,13 @@ func (a *app) runCancel(ctx context.Context, names []string, selector string, fo
 		}
 	}
 	errs = append(errs, err)
-	if a.json {
-		return errors.Join(a.printJSON(done), joined(errs))
+	if a.JSON {
+		return errors.Join(a.PrintJSON(done), joined(errs))
 	}
 	for _, m := range done {
 		fmt.Fprintf(a.Stdout, "%s is not armed any more\n", display(&m))
 		if force && m.Message != "" { // what it did to the disk
-			fmt.Fprintf(a.Stdout, "  %s\n", printable(m.Message))
+			fmt.Fprintf(a.Stdout, "  %s\n", term.Printable(m.Message))
 		}
 	}
 	if len(machines) == 0 && err == nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/tier"
@@ -84,7 +84,7 @@ func loop(t *testing.T, file string) string {
 // The backup GPT moves to the end of whatever the image is written to.
 func TestWriteMovesTheBackupGPT(t *testing.T) {
 	data := t.TempDir()
-	if got := gild(t, data, nil, "image", "add", "a", gptDisk(t)); got.code != ExitOK {
+	if got := gild(t, data, nil, "image", "add", "a", gptDisk(t)); got.code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	targets := map[string]func(t *testing.T) string{
@@ -95,7 +95,7 @@ func TestWriteMovesTheBackupGPT(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			target := target(t)
 			got := gild(t, data, nil, "write", "a", target, "--yes", "--json")
-			if got.code != ExitOK {
+			if got.code != exit.CodeOK {
 				t.Fatalf("write: %+v", got)
 			}
 			if out := tool(t, "", "sgdisk", "-v", target); !strings.Contains(out, "No problems found") {
@@ -128,12 +128,12 @@ func TestWriteRefusesAMountedDisk(t *testing.T) {
 		t.Skipf("cannot mount here: %v", err)
 	}
 	t.Cleanup(func() { mounttest.Unmount(t, dir) })
-	if got := gild(t, data, nil, "image", "add", "a", gptDisk(t)); got.code != ExitOK {
+	if got := gild(t, data, nil, "image", "add", "a", gptDisk(t)); got.code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	got := gild(t, data, nil, "write", "a", dev, "--yes")
-	if got.code != ExitRefused || !strings.Contains(got.stderr, dir) {
-		t.Errorf("write to a mounted disk: %+v; want exit code %d and %s", got, ExitRefused, dir)
+	if got.code != exit.CodeRefused || !strings.Contains(got.stderr, dir) {
+		t.Errorf("write to a mounted disk: %+v; want exit code %d and %s", got, exit.CodeRefused, dir)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "still"), []byte("alive"), 0o644); err != nil {
 		t.Errorf("the mounted file system: %v", err)
@@ -145,7 +145,7 @@ func TestWriteShowsWhatADiskHolds(t *testing.T) {
 	data := t.TempDir()
 	file := sparse(t, 24<<20)
 	tool(t, "", "mkfs.ext4", "-q", "-F", "-L", "holiday", file)
-	if got := gild(t, data, nil, "image", "add", "a", gptDisk(t)); got.code != ExitOK {
+	if got := gild(t, data, nil, "image", "add", "a", gptDisk(t)); got.code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	before, err := os.ReadFile(file)
@@ -153,27 +153,11 @@ func TestWriteShowsWhatADiskHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := gild(t, data, []byte("yes\n"), "write", "a", file)
-	if got.code != ExitRefused || !strings.Contains(got.stderr, "ext4") || !strings.Contains(got.stderr, "--yes") {
-		t.Errorf("write: %+v; want exit code %d, what is there and --yes", got, ExitRefused)
+	if got.code != exit.CodeRefused || !strings.Contains(got.stderr, "ext4") || !strings.Contains(got.stderr, "--yes") {
+		t.Errorf("write: %+v; want exit code %d, what is there and --yes", got, exit.CodeRefused)
 	}
 	if after, err := os.ReadFile(file); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the target changed, %v", err)
-	}
-}
-
-// A question on a terminal ends with the first Ctrl-C.
-func TestQuestionEndsWithTheContext(t *testing.T) {
-	r, w := io.Pipe()
-	defer w.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
-	if got := (&app{Surroundings: Surroundings{Stdin: r}}).ask(ctx); got != "" {
-		t.Errorf("ask = %q; want nothing", got)
-	}
-	for in, want := range map[string]string{"yes\n": "yes", " yes \r\n": "yes", "yes": "", "no\n": "no", "": ""} {
-		if got := (&app{Surroundings: Surroundings{Stdin: strings.NewReader(in)}}).ask(t.Context()); got != want {
-			t.Errorf("ask, answered %q = %q; want %q", in, got, want)
-		}
 	}
 }
 
@@ -186,7 +170,7 @@ func TestInterruptLeavesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			data, dir := t.TempDir(), t.TempDir()
-			if got := gild(t, data, testDisk(1<<20), "image", "add", "a", "-"); got.code != ExitOK {
+			if got := gild(t, data, testDisk(1<<20), "image", "add", "a", "-"); got.code != exit.CodeOK {
 				t.Fatalf("%+v", got)
 			}
 			before := listing(data)
@@ -214,8 +198,8 @@ func TestInterruptLeavesNothing(t *testing.T) {
 			}
 			// Wait would close the pipe first, which is an end of the source.
 			state, err := child.Process.Wait()
-			if err != nil || state.ExitCode() != ExitInterrupted {
-				t.Errorf("gild %s, interrupted = %v, %v; want exit code %d", name, state, err, ExitInterrupted)
+			if err != nil || state.ExitCode() != exit.CodeInterrupted {
+				t.Errorf("gild %s, interrupted = %v, %v; want exit code %d", name, state, err, exit.CodeInterrupted)
 			}
 			_ = child.Wait()
 			if !strings.Contains(stderr.String(), "interrupted") {
@@ -239,18 +223,18 @@ func TestFullStore(t *testing.T) {
 		t.Skipf("no tmpfs here: %v", err)
 	}
 	t.Cleanup(func() { mounttest.Unmount(t, data) })
-	if got := gild(t, data, testDisk(1<<20), "image", "add", "a", "-"); got.code != ExitOK {
+	if got := gild(t, data, testDisk(1<<20), "image", "add", "a", "-"); got.code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	before := listing(data)
 	got := gild(t, data, testDisk(20<<20), "image", "add", "b", "-")
-	if got.code != ExitFailed || !strings.Contains(got.stderr, "no space left") || !strings.Contains(got.stderr, "--data") {
-		t.Errorf("add to a full store: %+v; want exit code %d and what to do", got, ExitFailed)
+	if got.code != exit.CodeFailed || !strings.Contains(got.stderr, "no space left") || !strings.Contains(got.stderr, "--data") {
+		t.Errorf("add to a full store: %+v; want exit code %d and what to do", got, exit.CodeFailed)
 	}
 	if diff := cmp.Diff(before, listing(data)); diff != "" {
 		t.Errorf("data directory (-before +after):\n%s", diff)
 	}
-	if got := gild(t, data, nil, "image", "verify", "a"); got.code != ExitOK {
+	if got := gild(t, data, nil, "image", "verify", "a"); got.code != exit.CodeOK {
 		t.Errorf("verify of the image before: %+v", got)
 	}
 }
@@ -290,12 +274,12 @@ func TestInitramfsWithoutTheAgentSaysMake(t *testing.T) {
 		t.Skip("this build has the agent")
 	}
 	data, out := t.TempDir(), filepath.Join(t.TempDir(), "initramfs")
-	if got := gild(t, data, nil, "image", "add", "a", rootDisk(t), "--kernel", kernelFile(t)); got.code != ExitOK || !strings.Contains(got.stdout, "6.1.0-golden") {
+	if got := gild(t, data, nil, "image", "add", "a", rootDisk(t), "--kernel", kernelFile(t)); got.code != exit.CodeOK || !strings.Contains(got.stdout, "6.1.0-golden") {
 		t.Fatalf("add: %+v", got)
 	}
 	got := gild(t, data, nil, "initramfs", "a", "-o", out)
-	if got.code != ExitFailed || !strings.Contains(got.stderr, "`make`") {
-		t.Errorf("initramfs: %+v; want exit code %d and make", got, ExitFailed)
+	if got.code != exit.CodeFailed || !strings.Contains(got.stderr, "`make`") {
+		t.Errorf("initramfs: %+v; want exit code %d and make", got, exit.CodeFailed)
 	}
 	if left := listing(filepath.Dir(out)); strings.Count(left, "\n") != 1 {
 		t.Errorf("left behind:\n%s", left)
@@ -313,10 +297,10 @@ func TestUselessFlagsStoreNothing(t *testing.T) {
 		args []string
 		code int
 	}{
-		{[]string{"--root", "7"}, ExitInput},
-		{[]string{"--kernel", bad}, ExitInput},
-		{[]string{"--kernel", kernelFile(t), "--initrd", "/none"}, ExitInput},
-		{[]string{"--kernel", kernelFile(t), "--modules", t.TempDir()}, ExitNotFound},
+		{[]string{"--root", "7"}, exit.CodeInput},
+		{[]string{"--kernel", bad}, exit.CodeInput},
+		{[]string{"--kernel", kernelFile(t), "--initrd", "/none"}, exit.CodeInput},
+		{[]string{"--kernel", kernelFile(t), "--modules", t.TempDir()}, exit.CodeNotFound},
 	} {
 		got := gild(t, data, nil, append([]string{"image", "add", "a", disk}, tt.args...)...)
 		if flag := tt.args[len(tt.args)-2]; got.code != tt.code || !strings.Contains(got.stderr, flag) {

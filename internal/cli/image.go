@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server"
@@ -55,21 +56,14 @@ func (a *app) runImageLs() error {
 		}
 		s := server.Summary(n.Name, im)
 		images = append(images, s)
-		rows = append(rows, []string{s.Name, im.Digest.Short(), bytesText(s.Size), bytesText(s.Stored), orDash(s.Arch), orDash(printable(s.Release))})
+		rows = append(rows, []string{s.Name, im.Digest.Short(), term.Bytes(s.Size), term.Bytes(s.Stored), term.OrDash(s.Arch), term.OrDash(term.Printable(s.Release))})
 	}
-	if a.json {
-		err = a.printJSON(images)
+	if a.JSON {
+		err = a.PrintJSON(images)
 	} else {
-		a.printTable("NAME | DIGEST | RAW | STORED | ARCH | KERNEL", rows)
+		a.PrintTable("NAME | DIGEST | RAW | STORED | ARCH | KERNEL", rows)
 	}
 	return errors.Join(append(damaged, err)...)
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }
 
 func (a *app) imageShowCmd() *cobra.Command {
@@ -101,17 +95,17 @@ func (a *app) runImageShow(ref string) error {
 		return err
 	}
 	way, reason := im.Config.Handoff()
-	if a.json {
+	if a.JSON {
 		parts := map[string]int64{}
 		for _, l := range im.Manifest.Layers {
 			parts[l.MediaType] = l.Size
 		}
-		return a.printJSON(shownImage{server.Summary(ref, im), im.Table.DataSize(), im.Config, parts, way, reason})
+		return a.PrintJSON(shownImage{server.Summary(ref, im), im.Table.DataSize(), im.Config, parts, way, reason})
 	}
 	a.printImage(ref, im)
 	fmt.Fprintf(a.Stdout, "handoff      %s: %s\n", way, reason)
 	if b := im.Config.Boot; b != nil {
-		fmt.Fprintf(a.Stdout, "instant      %s\n", printable(instantText(b.Instant)))
+		fmt.Fprintf(a.Stdout, "instant      %s\n", term.Printable(instantText(b.Instant)))
 	}
 	return nil
 }
@@ -129,20 +123,18 @@ func instantText(instant string) string {
 
 // printImage prints everything that is known of an image but its handoff.
 func (a *app) printImage(name string, im *golden.Image) {
-	line := func(key, format string, args ...any) {
-		fmt.Fprintf(a.Stdout, "%-12s %s\n", key, printable(fmt.Sprintf(format, args...)))
-	}
+	line := a.Fact
 	c := im.Config
 	line("name", "%s", name)
 	line("digest", "%s", im.Digest)
-	line("raw", "%s (%d bytes, sectors of %d)", bytesText(c.Disk.Size), c.Disk.Size, c.Disk.SectorSize)
-	line("data", "%s in %d chunks of %s", bytesText(im.Table.DataSize()), dataChunks(im.Table), bytesText(im.Table.ChunkSize))
-	line("stored", "%s", bytesText(server.Summary(name, im).Stored))
+	line("raw", "%s (%d bytes, sectors of %d)", term.Bytes(c.Disk.Size), c.Disk.Size, c.Disk.SectorSize)
+	line("data", "%s in %d chunks of %s", term.Bytes(im.Table.DataSize()), dataChunks(im.Table), term.Bytes(im.Table.ChunkSize))
+	line("stored", "%s", term.Bytes(server.Summary(name, im).Stored))
 	line("table", "%s %s", c.Disk.Scheme, c.Disk.ID)
 	for _, p := range c.Disk.Partitions {
-		line(fmt.Sprintf("  %d", p.Number), "%10s at %-10s %-20s %s %s", bytesText(p.Size), bytesText(p.Start), p.TypeName, orDash(p.FileSystem), p.FSUUID)
+		line(fmt.Sprintf("  %d", p.Number), "%10s at %-10s %-20s %s %s", term.Bytes(p.Size), term.Bytes(p.Start), p.TypeName, term.OrDash(p.FileSystem), p.FSUUID)
 	}
-	line("firmware", "%s", orDash(strings.Join(c.Firmware, ", ")))
+	line("firmware", "%s", term.OrDash(strings.Join(c.Firmware, ", ")))
 	if b := c.Boot; b != nil {
 		line("kernel", "%s %s, %s", b.KernelRelease, b.Arch, cmp.Or(b.Kernel, "not the image's own"))
 		line("cmdline", "%s (from %s)", b.Cmdline, b.CmdlineFrom)
@@ -159,7 +151,7 @@ func (a *app) printImage(name string, im *golden.Image) {
 	}
 	for _, part := range []struct{ name, mediaType string }{{"  kernel", golden.MediaTypeKernel}, {"  modules", golden.MediaTypeModules}} {
 		if l, err := im.Manifest.Layer(part.mediaType); err == nil {
-			line(part.name, "%s stored", bytesText(l.Size))
+			line(part.name, "%s stored", term.Bytes(l.Size))
 		}
 	}
 }

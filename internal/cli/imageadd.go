@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/inspect"
 	"github.com/gild-dev/gild/internal/golden/pack"
@@ -100,18 +102,18 @@ type addedImage struct {
 
 func (a *app) runImageAdd(ctx context.Context, name, from string, o imageAddOptions) error {
 	if err := store.CheckName(name); err != nil {
-		return usageError{err}
+		return exit.Usage(err)
 	}
 	hash, err := golden.ParseAlgorithm(o.hash)
 	if err != nil {
-		return usageError{err}
+		return exit.Usage(err)
 	}
 	level, err := pack.ParseLevel(o.level)
 	if err != nil {
-		return usageError{err}
+		return exit.Usage(err)
 	}
 	if err := fleet.CheckDefaults(api.Defaults{Handoff: o.handoff}); err != nil {
-		return usageError{err}
+		return exit.Usage(err)
 	}
 	given, err := o.given()
 	if err != nil {
@@ -133,18 +135,18 @@ func (a *app) runImageAdd(ctx context.Context, name, from string, o imageAddOpti
 	for _, n := range disk.Notes() {
 		result.Notes = append(result.Notes, inspect.Note{What: n})
 	}
-	if a.json {
+	if a.JSON {
 		added := addedImage{name, string(result.Digest), disk.Format(), result.Config.Disk.Size, result.Stored, result.Dropped, []string{}, []golden.Doubt{}}
 		added.Doubts = append(added.Doubts, result.Config.Doubts...)
 		for _, n := range result.Notes {
 			added.Notes = append(added.Notes, n.String())
 		}
-		return a.printJSON(added)
+		return a.PrintJSON(added)
 	}
 	fmt.Fprintf(a.Stdout, "%s is %s: %s of %s stored in %s\n",
-		name, result.Digest.Short(), bytesText(result.Config.Disk.Size), disk.Format(), bytesText(result.Stored))
+		name, result.Digest.Short(), term.Bytes(result.Config.Disk.Size), disk.Format(), term.Bytes(result.Stored))
 	if result.Dropped > 0 {
-		fmt.Fprintf(a.Stdout, "%s of free space dropped (--keep-free keeps it)\n", bytesText(result.Dropped))
+		fmt.Fprintf(a.Stdout, "%s of free space dropped (--keep-free keeps it)\n", term.Bytes(result.Dropped))
 	}
 	a.printFindings(result)
 	return nil
@@ -153,21 +155,21 @@ func (a *app) runImageAdd(ctx context.Context, name, from string, o imageAddOpti
 // pack does a job on a disk, with a progress bar for a person: one for each
 // pass.
 func (a *app) pack(ctx context.Context, disk *source.Disk, job pack.Job) (*pack.Result, error) {
-	bar := a.newBar("storing "+job.Name, disk.SourceSize())
-	defer func() { bar.done() }()
-	tell := func(raw, stored int64) { bar.note(bytesText(raw) + " raw, " + bytesText(stored) + " stored") }
+	bar := a.Bar("storing "+job.Name, disk.SourceSize())
+	defer func() { bar.Done() }()
+	tell := func(raw, stored int64) { bar.Note(term.Bytes(raw) + " raw, " + term.Bytes(stored) + " stored") }
 	job.Disk = disk
 	job.Progress = func(raw, stored int64) {
-		bar.set(disk.Read())
+		bar.Set(disk.Read())
 		tell(raw, stored)
 	}
 	again := false
 	job.Again = func(raw, stored, size int64) {
 		if !again {
-			bar.done()
-			bar, again = a.newBar("packing "+job.Name, size), true
+			bar.Done()
+			bar, again = a.Bar("packing "+job.Name, size), true
 		}
-		bar.set(raw)
+		bar.Set(raw)
 		tell(raw, stored)
 	}
 	return pack.Add(ctx, job)
@@ -177,21 +179,21 @@ func (a *app) pack(ctx context.Context, disk *source.Disk, job pack.Job) (*pack.
 func (a *app) printFindings(r *pack.Result) {
 	way, reason := r.Config.Handoff()
 	if b := r.Config.Boot; b != nil {
-		fmt.Fprintf(a.Stdout, "kernel %s (%s), root on partition %d (%s)\n", printable(b.KernelRelease), b.Arch, b.Root.Partition, b.Root.FileSystem)
-		fmt.Fprintf(a.Stdout, "command line: %s\n", printable(b.Cmdline))
+		fmt.Fprintf(a.Stdout, "kernel %s (%s), root on partition %d (%s)\n", term.Printable(b.KernelRelease), b.Arch, b.Root.Partition, b.Root.FileSystem)
+		fmt.Fprintf(a.Stdout, "command line: %s\n", term.Printable(b.Cmdline))
 	}
 	if m := r.Modules; m != nil {
-		fmt.Fprintf(a.Stdout, "%d modules (%s), %d firmware files; %d more are built in\n", m.Modules, bytesText(m.ModuleBytes), m.Firmware, m.Builtin)
+		fmt.Fprintf(a.Stdout, "%d modules (%s), %d firmware files; %d more are built in\n", m.Modules, term.Bytes(m.ModuleBytes), m.Firmware, m.Builtin)
 	}
 	fmt.Fprintf(a.Stdout, "handoff by %s: %s\n", way, reason)
 	if b := r.Config.Boot; b != nil {
-		fmt.Fprintf(a.Stdout, "instant handoff: %s\n", printable(instantText(b.Instant)))
+		fmt.Fprintf(a.Stdout, "instant handoff: %s\n", term.Printable(instantText(b.Instant)))
 	}
 	for _, d := range r.Config.Doubts {
-		fmt.Fprintf(a.Stderr, "doubt: %s\n", printable(d.String()))
+		fmt.Fprintf(a.Stderr, "doubt: %s\n", term.Printable(d.String()))
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(a.Stderr, "note: %s\n", printable(n.String()))
+		fmt.Fprintf(a.Stderr, "note: %s\n", term.Printable(n.String()))
 	}
 }
 
@@ -199,7 +201,7 @@ func (a *app) printFindings(r *pack.Result) {
 func (a *app) openSource(ctx context.Context, from string) (*source.Disk, error) {
 	disk, err := source.Open(ctx, from, source.Options{Stdin: a.Stdin, HTTPClient: a.httpClient(), TempDir: a.spoolDir()})
 	if err != nil {
-		return nil, inputError{err}
+		return nil, exit.Input(err)
 	}
 	return disk, nil
 }
@@ -229,10 +231,10 @@ func (o imageAddOptions) given() (inspect.Given, error) {
 	if kernel != "" {
 		p, err := readKernel(kernel)
 		if errors.Is(err, fs.ErrNotExist) && o.kernel == "host" {
-			return g, inputError{fmt.Errorf("this machine's own kernel is not in /boot: %w", err)}
+			return g, exit.Input(fmt.Errorf("this machine's own kernel is not in /boot: %w", err))
 		}
 		if err != nil {
-			return g, inputError{fmt.Errorf("reading the kernel: %w", err)}
+			return g, exit.Input(fmt.Errorf("reading the kernel: %w", err))
 		}
 		g.Kernel = p
 	}
@@ -242,7 +244,7 @@ func (o imageAddOptions) given() (inspect.Given, error) {
 			return g, fmt.Errorf("looking for modules: %w", err)
 		}
 		if !info.IsDir() {
-			return g, usageError{fmt.Errorf("--modules %s is no directory", modules)}
+			return g, exit.Usage(fmt.Errorf("--modules %s is no directory", modules))
 		}
 		g.Modules = os.DirFS(modules)
 	}
@@ -261,7 +263,7 @@ func readKernel(path string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case len(p) > golden.MaxKernelSize:
-		return nil, fmt.Errorf("%s has more than the %s that a kernel may have", path, bytesText(golden.MaxKernelSize))
+		return nil, fmt.Errorf("%s has more than the %s that a kernel may have", path, term.Bytes(golden.MaxKernelSize))
 	case len(p) == 0:
 		return nil, fmt.Errorf("%s is empty", path)
 	}

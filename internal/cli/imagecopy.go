@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 )
@@ -48,13 +49,13 @@ func (a *app) runImageVerify(ctx context.Context, names []string) error {
 		if err != nil {
 			v.Error = err.Error()
 			failed = append(failed, fmt.Errorf("image %s: %w", name, err))
-		} else if !a.json {
+		} else if !a.JSON {
 			fmt.Fprintf(a.Stdout, "%s: every byte is right\n", name)
 		}
 		verified = append(verified, v)
 	}
-	if a.json {
-		if err := a.printJSON(verified); err != nil {
+	if a.JSON {
+		if err := a.PrintJSON(verified); err != nil {
 			return err
 		}
 	}
@@ -79,10 +80,10 @@ func (a *app) verify(ctx context.Context, st *store.Store, name string) error {
 			return err
 		}
 	}
-	bar := a.newBar("verifying "+name, im.Table.DiskSize)
-	defer bar.done()
+	bar := a.Bar("verifying "+name, im.Table.DiskSize)
+	defer bar.Done()
 	return eachChunk(ctx, st, im, func(_ golden.Chunk, raw []byte) error {
-		bar.add(int64(len(raw)))
+		bar.Add(int64(len(raw)))
 		return nil
 	})
 }
@@ -155,13 +156,13 @@ func (a *app) runImageExport(ctx context.Context, name, to string) error {
 		return err
 	}
 	if info, err := os.Stat(to); to != "-" && err == nil && !info.Mode().IsRegular() {
-		return refusal{hinted{fmt.Errorf("%s is no regular file, and would be replaced by one", to), "`gild write` writes to a disk; FILE - is standard output"}}
+		return exit.Refused(exit.Hint(fmt.Errorf("%s is no regular file, and would be replaced by one", to), "`gild write` writes to a disk; FILE - is standard output"))
 	}
-	bar := a.newBar("exporting "+name, im.Table.DiskSize)
-	defer bar.done()
+	bar := a.Bar("exporting "+name, im.Table.DiskSize)
+	defer bar.Done()
 	if to == "-" {
 		return eachChunk(ctx, st, im, func(_ golden.Chunk, raw []byte) error {
-			bar.add(int64(len(raw)))
+			bar.Add(int64(len(raw)))
 			_, err := a.Stdout.Write(raw)
 			return err
 		})
@@ -169,7 +170,7 @@ func (a *app) runImageExport(ctx context.Context, name, to string) error {
 	return writeFileWhole(to, func(f *os.File) error {
 		var off int64
 		err := eachChunk(ctx, st, im, func(c golden.Chunk, raw []byte) error {
-			bar.add(int64(len(raw)))
+			bar.Add(int64(len(raw)))
 			if !c.Zero { // the file stays sparse where the disk is empty
 				if _, err := f.WriteAt(raw, off); err != nil {
 					return err

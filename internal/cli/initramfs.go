@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/server"
 )
 
@@ -34,7 +36,7 @@ type builtInitramfs struct {
 
 func (a *app) runInitramfs(ref, out string, rescue bool) error {
 	if out == "" {
-		return usageError{errors.New("no file to write: -o FILE names it")}
+		return exit.Usage(errors.New("no file to write: -o FILE names it"))
 	}
 	st, err := a.openStore()
 	if err != nil {
@@ -58,9 +60,9 @@ func (a *app) runInitramfs(ref, out string, rescue bool) error {
 	if err != nil {
 		return err
 	}
-	if a.json {
-		return a.printJSON(builtInitramfs{out, info.Size()})
+	if a.JSON {
+		return a.PrintJSON(builtInitramfs{out, info.Size()})
 	}
-	fmt.Fprintf(a.Stdout, "%s: %s\n", out, bytesText(info.Size()))
+	fmt.Fprintf(a.Stdout, "%s: %s\n", out, term.Bytes(info.Size()))
 	return nil
 }

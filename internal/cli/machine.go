@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 func (a *app) machineCmd() *cobra.Command {
@@ -72,42 +71,42 @@ func (a *app) runMachineLs(ctx context.Context, selector string) error {
 	if err != nil {
 		return a.reached(err)
 	}
-	if a.json {
-		return a.printJSON(machines)
+	if a.JSON {
+		return a.PrintJSON(machines)
 	}
-	machineTable(machines, time.Now()).write(a.Stdout, terminalWidth(a.Stdout), a.palette(a.Stdout))
+	a.Table(a.Stdout, machineTable(machines, time.Now()))
 	return nil
 }
 
 // machineTable is the room as a list.
-func machineTable(machines []api.Machine, now time.Time) table {
-	t := table{header: []string{"MACHINE", "STATE", "IMAGE", "LABELS", "SEEN", "LAST"}, soft: 3}
+func machineTable(machines []api.Machine, now time.Time) term.Table {
+	t := term.Table{Header: []string{"MACHINE", "STATE", "IMAGE", "LABELS", "SEEN", "LAST"}, Soft: 3}
 	for i := range machines {
 		m := &machines[i]
 		image := "-"
 		switch {
 		case m.Armed != nil:
-			image = printable(m.Armed.Plan.Image.Name)
+			image = term.Printable(m.Armed.Plan.Image.Name)
 		case m.System != nil:
-			image = printable(m.System.Name)
+			image = term.Printable(m.System.Name)
 		}
-		t.rows = append(t.rows, []string{
+		t.Rows = append(t.Rows, []string{
 			display(m), doneText(m), image,
-			orDash(pairsText(m.Spec.Labels)), ago(now, m.LastSeen), lastText(m),
+			term.OrDash(term.Pairs(m.Spec.Labels)), term.Ago(now, m.LastSeen), lastText(m),
 		})
 	}
-	t.paint = func(row, col int) style {
+	t.Paint = func(row, col int) term.Style {
 		if col == 1 {
 			return stateStyle(&machines[row])
 		}
-		return plain
+		return term.Plain
 	}
 	return t
 }
 
 // stateText is the state with what a person must know beside it.
 func stateText(m *api.Machine) string {
-	text := printable(m.State)
+	text := term.Printable(m.State)
 	if m.Live && m.Progress != nil && m.Progress.Total > 0 {
 		text += fmt.Sprintf(", %d %% on disk", onDisk(m))
 	}
@@ -150,14 +149,14 @@ func lastText(m *api.Machine) string {
 	case m.State == api.MachineFailed && m.Cause != "":
 		text = m.Cause + ": " + m.Message
 	}
-	return printable(text)
+	return term.Printable(text)
 }
 
 func progressText(p *api.Progress) string {
 	if p == nil || p.Total <= 0 {
 		return "-"
 	}
-	text := fmt.Sprintf("%s %d%%", printable(p.Phase), percent(p))
+	text := fmt.Sprintf("%s %d%%", term.Printable(p.Phase), percent(p))
 	if p.Unanswered > 0 {
 		text += fmt.Sprintf(", disk silent for %d s", p.Unanswered)
 	}
@@ -170,15 +169,6 @@ func percent(p *api.Progress) int {
 		return 0
 	}
 	return int(100 * float64(min(max(p.Done, 0), p.Total)) / float64(p.Total))
-}
-
-// pairsText writes labels or values, sorted.
-func pairsText(m map[string]string) string {
-	var pairs []string
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		pairs = append(pairs, k+"="+m[k])
-	}
-	return printable(strings.Join(pairs, ","))
 }
 
 func (a *app) machineRmCmd() *cobra.Command {
@@ -234,4 +224,19 @@ func (a *app) forgetSelected(ctx context.Context, op *client.Operator, names []s
 	})
 	fmt.Fprintf(a.Stdout, "%d forgotten\n", forgotten.Load())
 	return joined(errs)
+}
+
+// stateStyle stresses the states that a person looks for.
+func stateStyle(m *api.Machine) term.Style {
+	switch {
+	case m.State == api.MachineFailed, !m.Stuck.IsZero(), m.Conflict != "":
+		return term.Red
+	case m.State == api.MachineUnconfirmed, m.State == api.MachineArmed:
+		return term.Yellow
+	case m.State == api.MachineRunning:
+		return term.Green
+	case m.State == api.MachineBooting, m.State == api.MachineFlashing, m.State == api.MachineHandingOff:
+		return term.Cyan
+	}
+	return term.Plain
 }

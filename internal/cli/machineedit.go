@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 // specFlags change what the operator says of a machine. Only flags that were
@@ -123,7 +125,7 @@ func confirmOf(now *api.Confirm, given func(string) bool, probe string, within t
 	}
 	if given("within") {
 		if within < 0 || within%time.Second != 0 {
-			return nil, usageError{fmt.Errorf("--within %s: give whole seconds", within)}
+			return nil, exit.Usage(fmt.Errorf("--within %s: give whole seconds", within))
 		}
 		c.Within = int(within / time.Second)
 	}
@@ -157,7 +159,7 @@ func setPairs(m *map[string]string, what string, changes []string) error {
 		case !set && remove && bare != "":
 			delete(*m, bare)
 		default:
-			return usageError{fmt.Errorf("--%s %.60q is neither KEY=VALUE nor KEY-", what, c)}
+			return exit.Usage(fmt.Errorf("--%s %.60q is neither KEY=VALUE nor KEY-", what, c))
 		}
 	}
 	return nil
@@ -179,7 +181,7 @@ be recognised is needed: --mac, --uuid or --serial.`,
 
 func (a *app) runMachineAdd(ctx context.Context, name string, s *specFlags) error {
 	if !s.any([]string{"mac", "uuid", "serial"}) {
-		return usageError{hinted{errors.New("nothing says how to recognise it"), "give --mac, --uuid or --serial"}}
+		return exit.Usage(exit.Hint(errors.New("nothing says how to recognise it"), "give --mac, --uuid or --serial"))
 	}
 	spec := api.Spec{Name: name}
 	if err := s.apply(&spec); err != nil {
@@ -193,10 +195,10 @@ func (a *app) runMachineAdd(ctx context.Context, name string, s *specFlags) erro
 	if err != nil {
 		return a.reached(err)
 	}
-	if a.json {
-		return a.printJSON(m)
+	if a.JSON {
+		return a.PrintJSON(m)
 	}
-	fmt.Fprintf(a.Stdout, "%s is %s\n", display(&m), printable(m.State))
+	fmt.Fprintf(a.Stdout, "%s is %s\n", display(&m), term.Printable(m.State))
 	return nil
 }
 
@@ -225,7 +227,7 @@ say another label.`,
 
 func (a *app) runMachineEdit(ctx context.Context, names []string, selector string, s *specFlags) error {
 	if !s.any(s.forOne) && !s.any(s.forAny) {
-		return usageError{hinted{errors.New("nothing to change"), "see `gild machine edit --help`"}}
+		return exit.Usage(exit.Hint(errors.New("nothing to change"), "see `gild machine edit --help`"))
 	}
 	op, err := a.operator()
 	if err != nil {
@@ -236,7 +238,7 @@ func (a *app) runMachineEdit(ctx context.Context, names []string, selector strin
 		return err
 	}
 	if len(machines) > 1 && s.any(s.forOne) {
-		return usageError{fmt.Errorf("--name, --mac, --uuid and --serial are of one machine, and %d are meant", len(machines))}
+		return exit.Usage(fmt.Errorf("--name, --mac, --uuid and --serial are of one machine, and %d are meant", len(machines)))
 	}
 	edited := make([]api.Machine, len(machines))
 	errs := each(machines, func(i int, m api.Machine) error {
@@ -252,19 +254,11 @@ func (a *app) runMachineEdit(ctx context.Context, names []string, selector strin
 			done = append(done, m)
 		}
 	}
-	if a.json {
-		return errors.Join(a.printJSON(nonNil(done)), joined(errs))
+	if a.JSON {
+		return errors.Join(a.PrintJSON(term.NonNil(done)), joined(errs))
 	}
 	for _, m := range done {
 		fmt.Fprintf(a.Stdout, "%s is changed\n", display(&m))
 	}
 	return joined(errs)
-}
-
-// nonNil makes no list an empty one, which JSON writes as [].
-func nonNil[T any](list []T) []T {
-	if list == nil {
-		return []T{}
-	}
-	return list
 }

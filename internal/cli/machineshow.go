@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 func (a *app) machineShowCmd() *cobra.Command {
@@ -41,12 +42,12 @@ func (a *app) runMachineShow(ctx context.Context, name string, limit int) error 
 	if err != nil {
 		return a.reached(err)
 	}
-	if a.json {
-		return a.printJSON(struct {
+	if a.JSON {
+		return a.PrintJSON(struct {
 			api.Machine
 			Flashes []api.Flash `json:"flashes"`
 			Events  []api.Event `json:"events"`
-		}{m, nonNil(flashes), nonNil(events)})
+		}{m, term.NonNil(flashes), term.NonNil(events)})
 	}
 	a.printMachine(&m)
 	a.printDisks(m.Inventory)
@@ -56,19 +57,14 @@ func (a *app) runMachineShow(ctx context.Context, name string, limit int) error 
 	}
 	fmt.Fprintln(a.Stdout, "\nevents")
 	for _, e := range events {
-		fmt.Fprintf(a.Stdout, "  %s  %s\n", timeText(e.Time), eventText(&e))
+		fmt.Fprintf(a.Stdout, "  %s  %s\n", term.Time(e.Time), eventText(&e))
 	}
 	return nil
 }
 
-// timeText writes a moment to the millisecond, in the operator's zone.
-func timeText(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000") }
-
 // printMachine prints what is known of a machine, a line a fact.
 func (a *app) printMachine(m *api.Machine) {
-	line := func(key, format string, args ...any) {
-		fmt.Fprintf(a.Stdout, "%-12s %s\n", key, printable(fmt.Sprintf(format, args...)))
-	}
+	line := a.Fact
 	line("machine", "%s", display(m))
 	line("known by", "%s", labelsText(m))
 	line("state", "%s since %s", stateText(m), m.Since.Local().Format(time.DateTime))
@@ -76,7 +72,7 @@ func (a *app) printMachine(m *api.Machine) {
 		line("because", "%s", lastText(m))
 	}
 	if m.NotBooted != "" {
-		line("not booted", "%s (%s)", m.NotBooted, ago(time.Now(), m.NotBootedSeen))
+		line("not booted", "%s (%s)", m.NotBooted, term.Ago(time.Now(), m.NotBootedSeen))
 	}
 	if text := adviceText(m); text != "" {
 		line("what to do", "%s", text)
@@ -94,32 +90,32 @@ func (a *app) printMachine(m *api.Machine) {
 		line("done", "%s", progressText(m.Progress))
 	}
 	if len(m.Spec.Labels) > 0 {
-		line("labels", "%s", pairsText(m.Spec.Labels))
+		line("labels", "%s", term.Pairs(m.Spec.Labels))
 	}
 	if len(m.Spec.Values) > 0 {
-		line("values", "%s", pairsText(m.Spec.Values))
+		line("values", "%s", term.Pairs(m.Spec.Values))
 	}
 	if text := defaultsText(&m.Spec.Flash); text != "" {
 		line("defaults", "%s", text)
 	}
-	line("firmware", "%s", orDash(m.Firmware))
+	line("firmware", "%s", term.OrDash(m.Firmware))
 	if m.LastSeen.IsZero() {
 		line("seen", "never")
 	} else {
-		line("seen", "%s, at %s", ago(time.Now(), m.LastSeen), orDash(m.Address))
+		line("seen", "%s, at %s", term.Ago(time.Now(), m.LastSeen), term.OrDash(m.Address))
 	}
 	if i := m.Inventory; i != nil {
-		line("hardware", "%s", orDash(strings.Join(strings.Fields(i.Vendor+" "+i.Product+" "+i.Serial), " ")))
+		line("hardware", "%s", term.OrDash(strings.Join(strings.Fields(i.Vendor+" "+i.Product+" "+i.Serial), " ")))
 		if i.Memory > 0 {
-			line("cpu, memory", "%s (%d), %s", i.CPU, i.CPUs, bytesText(i.Memory))
+			line("cpu, memory", "%s (%d), %s", i.CPU, i.CPUs, term.Bytes(i.Memory))
 		}
 		for _, n := range i.NICs {
-			line("nic "+printable(n.Name), "%s %s%s", n.MAC, n.Driver, map[bool]string{false: ", no carrier"}[n.Carrier])
+			line("nic "+term.Printable(n.Name), "%s %s%s", n.MAC, n.Driver, map[bool]string{false: ", no carrier"}[n.Carrier])
 		}
 	}
 	if r := m.Armed; r != nil {
 		line("armed", "%s on %s, by %s at %s%s", r.Plan.Image.Name, cmp.Or(r.Plan.Disk, "its only disk"),
-			orDash(r.By), r.Since.Local().Format(time.DateTime), until(r.Expires))
+			term.OrDash(r.By), r.Since.Local().Format(time.DateTime), until(r.Expires))
 	}
 	if w := m.Awaited; w != nil {
 		line("awaited", "a sign of life by %s (%s), %d of %d network boots without it",
@@ -198,19 +194,19 @@ func (a *app) printDisks(i *api.Inventory) {
 	if i == nil || len(i.Disks) == 0 {
 		return
 	}
-	t := table{header: []string{"DISK", "SIZE", "KIND", "MODEL", "SERIAL", "HOLDS"}, wrap: true}
+	t := term.Table{Header: []string{"DISK", "SIZE", "KIND", "MODEL", "SERIAL", "HOLDS"}, Wrap: true}
 	for _, d := range i.Disks {
-		holds := []string{printable(cmp.Or(strings.Join(d.Holds, ", "), "nothing that gild knows"))}
+		holds := []string{term.Printable(cmp.Or(strings.Join(d.Holds, ", "), "nothing that gild knows"))}
 		for _, p := range d.Partitions {
 			holds = append(holds, partitionText(&p))
 		}
-		t.rows = append(t.rows, []string{
-			printable(d.Name), bytesText(d.Size), orDash(printable(d.Transport)),
-			orDash(printable(d.Model)), orDash(printable(d.Serial)), strings.Join(holds, "\n"),
+		t.Rows = append(t.Rows, []string{
+			term.Printable(d.Name), term.Bytes(d.Size), term.OrDash(term.Printable(d.Transport)),
+			term.OrDash(term.Printable(d.Model)), term.OrDash(term.Printable(d.Serial)), strings.Join(holds, "\n"),
 		})
 	}
 	fmt.Fprintln(a.Stdout)
-	t.write(a.Stdout, terminalWidth(a.Stdout), a.palette(a.Stdout))
+	a.Table(a.Stdout, t)
 }
 
 func partitionText(p *api.Partition) string {
@@ -218,7 +214,7 @@ func partitionText(p *api.Partition) string {
 	if name != "" {
 		name = " " + name
 	}
-	return printable(fmt.Sprintf("  %d: %s %s%s", p.Number, bytesText(p.Size), cmp.Or(p.FileSystem, "unknown"), name))
+	return term.Printable(fmt.Sprintf("  %d: %s %s%s", p.Number, term.Bytes(p.Size), cmp.Or(p.FileSystem, "unknown"), name))
 }
 
 // shownFlashes is how many of a machine's flashes are shown to a person.
@@ -228,7 +224,7 @@ func (a *app) printFlashes(flashes []api.Flash) {
 	if len(flashes) == 0 {
 		return
 	}
-	t := table{header: []string{"ARMED", "IMAGE", "BY", "OUTCOME", "PHASES"}, wrap: true}
+	t := term.Table{Header: []string{"ARMED", "IMAGE", "BY", "OUTCOME", "PHASES"}, Wrap: true}
 	for _, f := range flashes[:min(len(flashes), shownFlashes)] {
 		outcome := f.Outcome
 		if f.Cause != "" {
@@ -237,7 +233,7 @@ func (a *app) printFlashes(flashes []api.Flash) {
 		what := []string{phasesText(f.Phases)}
 		if r := f.Receipt; r != nil {
 			what = append(what, fmt.Sprintf("%s written, %s zeroed, %s kept on %s; read back: %s; handoff: %s",
-				bytesText(r.Written), bytesText(r.Zeroed), bytesText(r.Kept), r.Disk.Name, r.ReadBack, r.Handoff))
+				term.Bytes(r.Written), term.Bytes(r.Zeroed), term.Bytes(r.Kept), r.Disk.Name, r.ReadBack, r.Handoff))
 			if r.Demanded > 0 {
 				what = append(what, fmt.Sprintf("the system waited for %d chunks, %.1f s in all", r.Demanded, r.Waited))
 			}
@@ -246,15 +242,15 @@ func (a *app) printFlashes(flashes []api.Flash) {
 			what = append(what, f.Message)
 		}
 		for i := range what {
-			what[i] = printable(what[i])
+			what[i] = term.Printable(what[i])
 		}
-		t.rows = append(t.rows, []string{
-			f.Armed.Local().Format(time.DateTime), printable(cmp.Or(f.Image.Name, f.Image.Digest)),
-			orDash(printable(f.By)), printable(outcome), strings.Join(what, "\n"),
+		t.Rows = append(t.Rows, []string{
+			f.Armed.Local().Format(time.DateTime), term.Printable(cmp.Or(f.Image.Name, f.Image.Digest)),
+			term.OrDash(term.Printable(f.By)), term.Printable(outcome), strings.Join(what, "\n"),
 		})
 	}
 	fmt.Fprintln(a.Stdout)
-	t.write(a.Stdout, terminalWidth(a.Stdout), a.palette(a.Stdout))
+	a.Table(a.Stdout, t)
 }
 
 // phasesText writes the steps of a flash with their times.

@@ -17,6 +17,8 @@ import (
 	"github.com/mattn/go-runewidth"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -75,7 +77,7 @@ func sampleRoom() []api.Machine {
 func TestMachineTable(t *testing.T) {
 	for _, width := range []int{40, 80, 200, 0} {
 		var b strings.Builder
-		machineTable(sampleRoom(), noon).write(&b, width, palette{})
+		machineTable(sampleRoom(), noon).Write(&b, width, term.Palette{})
 		goldenFile(t, fmt.Sprintf("machines-%d.txt", width), b.String())
 		for line := range strings.Lines(b.String()) {
 			if n := runewidth.StringWidth(strings.TrimSuffix(line, "\n")); width > 60 && n > width {
@@ -84,7 +86,7 @@ func TestMachineTable(t *testing.T) {
 		}
 	}
 	var b strings.Builder
-	machineTable(sampleRoom(), noon).write(&b, 80, palette{true})
+	machineTable(sampleRoom(), noon).Write(&b, 80, term.Palette{On: true})
 	if !strings.Contains(b.String(), "\x1b[31mfailed") {
 		t.Errorf("with colour:\n%s", b.String())
 	}
@@ -113,7 +115,7 @@ func samplePreviews() []*target {
 func TestPreviewTable(t *testing.T) {
 	for _, width := range []int{80, 200} {
 		var b strings.Builder
-		previewTable(samplePreviews()).write(&b, width, palette{})
+		previewTable(samplePreviews()).Write(&b, width, term.Palette{})
 		goldenFile(t, fmt.Sprintf("preview-%d.txt", width), b.String())
 		if strings.Contains(b.String()[:strings.Index(b.String(), "web-2")], "…") {
 			t.Errorf("width %d: what is lost is cut off:\n%s", width, b.String())
@@ -139,8 +141,8 @@ func flashRoom(t *testing.T) *fakeServer {
 func TestFlashArmsWhatWasShown(t *testing.T) {
 	f := flashRoom(t)
 	got := f.run(t, "flash", "web-1", "m2", "web-2", "db-1.example.org", "--image", "web", "--yes", "--expires", "1h", "--confirm", "tcp:22")
-	if got.code != ExitRefused {
-		t.Errorf("exit code %d; want %d", got.code, ExitRefused)
+	if got.code != exit.CodeRefused {
+		t.Errorf("exit code %d; want %d", got.code, exit.CodeRefused)
 	}
 	want := map[string]api.FlashRequest{}
 	for id, shown := range map[string]string{"m2": "d2", "m4": "d4"} {
@@ -168,20 +170,20 @@ func TestFlashRefusals(t *testing.T) {
 		code int
 		say  string
 	}{
-		"no terminal":      {args: []string{"web-1", "--image", "web"}, code: ExitRefused, say: "hint: add --yes"},
-		"nothing named":    {args: []string{"--image", "web", "--yes"}, code: ExitUsage, say: "no machine is named"},
-		"empty selector":   {args: []string{"--image", "web", "--yes", "-l", ""}, code: ExitUsage, say: "it is empty"},
-		"blank selector":   {args: []string{"--image", "web", "--yes", "-l", " "}, code: ExitUsage, say: "it is empty"},
-		"beside a name":    {args: []string{"web-1", "--image", "web", "--yes", "-l", ""}, code: ExitUsage, say: "it is empty"},
-		"both":             {args: []string{"web-1", "-l", "rack=b7", "--yes"}, code: ExitUsage, say: "at once"},
-		"none match":       {args: []string{"-l", "rack=zz", "--yes"}, code: ExitNotFound, say: "no machine matches"},
-		"unknown":          {args: []string{"nobody", "--yes"}, code: ExitNotFound, say: "nobody: no machine"},
-		"dry run":          {args: []string{"web-1", "--dry-run"}, code: ExitOK, say: "nothing was armed"},
-		"dry run, refused": {args: []string{"web-2", "--dry-run"}, code: ExitRefused, say: "LVM2"},
-		"half a second":    {args: []string{"web-1", "--expires", "1500ms"}, code: ExitUsage, say: "whole seconds"},
+		"no terminal":      {args: []string{"web-1", "--image", "web"}, code: exit.CodeRefused, say: "hint: add --yes"},
+		"nothing named":    {args: []string{"--image", "web", "--yes"}, code: exit.CodeUsage, say: "no machine is named"},
+		"empty selector":   {args: []string{"--image", "web", "--yes", "-l", ""}, code: exit.CodeUsage, say: "it is empty"},
+		"blank selector":   {args: []string{"--image", "web", "--yes", "-l", " "}, code: exit.CodeUsage, say: "it is empty"},
+		"beside a name":    {args: []string{"web-1", "--image", "web", "--yes", "-l", ""}, code: exit.CodeUsage, say: "it is empty"},
+		"both":             {args: []string{"web-1", "-l", "rack=b7", "--yes"}, code: exit.CodeUsage, say: "at once"},
+		"none match":       {args: []string{"-l", "rack=zz", "--yes"}, code: exit.CodeNotFound, say: "no machine matches"},
+		"unknown":          {args: []string{"nobody", "--yes"}, code: exit.CodeNotFound, say: "nobody: no machine"},
+		"dry run":          {args: []string{"web-1", "--dry-run"}, code: exit.CodeOK, say: "nothing was armed"},
+		"dry run, refused": {args: []string{"web-2", "--dry-run"}, code: exit.CodeRefused, say: "LVM2"},
+		"half a second":    {args: []string{"web-1", "--expires", "1500ms"}, code: exit.CodeUsage, say: "whole seconds"},
 		"changed since": {
 			args: []string{"web-1", "--yes"}, set: func(f *fakeServer) { f.refused["m2"] = http.StatusConflict },
-			code: ExitRefused, say: "has changed",
+			code: exit.CodeRefused, say: "has changed",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -204,25 +206,25 @@ func TestCancel(t *testing.T) {
 	f := newFake(t, sampleRoom()...)
 	f.machines[2].Writing = true
 	got := f.run(t, "cancel", "web-1", "web-2")
-	if got.code != ExitRefused || !strings.Contains(got.stdout, "web-1 is not armed any more") || !strings.Contains(got.stderr, "web-2: the disk is being written") {
+	if got.code != exit.CodeRefused || !strings.Contains(got.stdout, "web-1 is not armed any more") || !strings.Contains(got.stderr, "web-2: the disk is being written") {
 		t.Errorf("%+v", got)
 	}
-	if got := f.run(t, "cancel", "-l", "rack=b7"); got.code != ExitRefused || strings.Contains(got.stderr, "web-1") {
+	if got := f.run(t, "cancel", "-l", "rack=b7"); got.code != exit.CodeRefused || strings.Contains(got.stderr, "web-1") {
 		t.Errorf("by selector: %+v; want only what is armed to be meant", got)
 	}
-	if got := f.run(t, "cancel", "--force", "web-2"); got.code != ExitOK || !strings.Contains(got.stdout, "does not boot") {
+	if got := f.run(t, "cancel", "--force", "web-2"); got.code != exit.CodeOK || !strings.Contains(got.stdout, "does not boot") {
 		t.Errorf("by force: %+v; want what it does told", got)
 	}
 	f.machines[2].Writing = true
-	if got := f.run(t, "machine", "rm", "web-2"); got.code != ExitRefused || len(f.machines) < 3 {
+	if got := f.run(t, "machine", "rm", "web-2"); got.code != exit.CodeRefused || len(f.machines) < 3 {
 		t.Errorf("rm in mid-write: %+v; want it refused", got)
 	}
 	for _, args := range [][]string{{"machine", "rm"}, {"machine", "rm", "web-2", "-l", "state=discovered"}} {
-		if got := f.run(t, args...); got.code != ExitUsage || len(f.machines) < 3 {
-			t.Errorf("%q: exit %d, %d machines left; want exit %d and all", args, got.code, len(f.machines), ExitUsage)
+		if got := f.run(t, args...); got.code != exit.CodeUsage || len(f.machines) < 3 {
+			t.Errorf("%q: exit %d, %d machines left; want exit %d and all", args, got.code, len(f.machines), exit.CodeUsage)
 		}
 	}
-	if got := f.run(t, "machine", "rm", "--force", "web-2"); got.code != ExitOK || slices.ContainsFunc(f.machines, func(m api.Machine) bool { return m.Spec.Name == "web-2" }) {
+	if got := f.run(t, "machine", "rm", "--force", "web-2"); got.code != exit.CodeOK || slices.ContainsFunc(f.machines, func(m api.Machine) bool { return m.Spec.Name == "web-2" }) {
 		t.Errorf("rm by force: %+v; want it gone", got)
 	}
 }
@@ -248,7 +250,7 @@ func TestLasting(t *testing.T) {
 
 func TestMachineEdit(t *testing.T) {
 	f := newFake(t, sampleRoom()...)
-	if got := f.run(t, "machine", "edit", "-l", "rack=b7", "--label", "rack=c1", "--label", "role-", "--image", "db", "--within", "90s"); got.code != ExitOK {
+	if got := f.run(t, "machine", "edit", "-l", "rack=b7", "--label", "rack=c1", "--label", "role-", "--image", "db", "--within", "90s"); got.code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	for _, i := range []int{1, 2} {
@@ -258,7 +260,7 @@ func TestMachineEdit(t *testing.T) {
 		}
 	}
 	// An empty text takes a setting back.
-	if got := f.run(t, "machine", "edit", "web-1", "--image", "", "--within", "0s", "--name", "w"); got.code != ExitOK {
+	if got := f.run(t, "machine", "edit", "web-1", "--image", "", "--within", "0s", "--name", "w"); got.code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	if diff := cmp.Diff(api.Spec{Name: "w", Labels: map[string]string{"rack": "c1"}}, f.machines[1].Spec); diff != "" {
@@ -274,19 +276,19 @@ func TestMachineEdit(t *testing.T) {
 		{"machine", "edit", "w", "web-2", "--serial", "S1"},
 		{"machine", "add", "x", "--label", "a=b"},
 	} {
-		if got := f.run(t, args...); got.code != ExitUsage {
-			t.Errorf("gild %q: %+v; want exit code %d", args, got, ExitUsage)
+		if got := f.run(t, args...); got.code != exit.CodeUsage {
+			t.Errorf("gild %q: %+v; want exit code %d", args, got, exit.CodeUsage)
 		}
 	}
-	if got := f.run(t, "machine", "add", "x", "--mac", "52:54:00:00:00:09,52:54:00:00:00:0a", "--value", "role=db"); got.code != ExitOK || !strings.Contains(got.stdout, "x is registered") {
+	if got := f.run(t, "machine", "add", "x", "--mac", "52:54:00:00:00:09,52:54:00:00:00:0a", "--value", "role=db"); got.code != exit.CodeOK || !strings.Contains(got.stdout, "x is registered") {
 		t.Errorf("add: %+v", got)
 	}
 	// The answer of a server whose operator was faster is told as it is.
 	f.race = "w"
-	if got := f.run(t, "machine", "edit", "w", "--label", "a=b"); got.code != ExitRefused || !strings.Contains(got.stderr, "w: changed by somebody else") {
+	if got := f.run(t, "machine", "edit", "w", "--label", "a=b"); got.code != exit.CodeRefused || !strings.Contains(got.stderr, "w: changed by somebody else") {
 		t.Errorf("an edit of what has changed since: %+v; want it refused", got)
 	}
-	if got := f.run(t, "machine", "rm", "x", "nobody"); got.code != ExitNotFound || len(f.machines) != 5 {
+	if got := f.run(t, "machine", "rm", "x", "nobody"); got.code != exit.CodeNotFound || len(f.machines) != 5 {
 		t.Errorf("rm: %+v, %d machines left", got, len(f.machines))
 	}
 }
@@ -379,18 +381,18 @@ func TestToken(t *testing.T) {
 		env  map[string]string
 		code int
 	}{
-		"none":             {code: ExitDenied},
-		"flag":             {args: []string{"--token-file", good}, code: ExitOK},
-		"file in the env":  {env: map[string]string{"GILD_TOKEN_FILE": good}, code: ExitOK},
-		"env":              {env: map[string]string{"GILD_TOKEN": f.token}, code: ExitOK},
-		"wrong":            {args: []string{"--token-file", wrong}, code: ExitDenied},
-		"flag wins":        {args: []string{"--token-file", wrong}, env: map[string]string{"GILD_TOKEN": f.token}, code: ExitDenied},
-		"empty":            {args: []string{"--token-file", empty}, code: ExitInput},
-		"missing":          {args: []string{"--token-file", "/none"}, code: ExitNotFound},
-		"two lines":        {env: map[string]string{"GILD_TOKEN": "s3cret\r\nX: y"}, code: ExitInput},
-		"endless":          {args: []string{"--token-file", "/dev/zero"}, code: ExitInput},
-		"ca of no sort":    {args: []string{"--ca", good, "--token-file", good}, code: ExitInput},
-		"another protocol": {args: []string{"--server", "ftp://127.0.0.1"}, code: ExitUsage},
+		"none":             {code: exit.CodeDenied},
+		"flag":             {args: []string{"--token-file", good}, code: exit.CodeOK},
+		"file in the env":  {env: map[string]string{"GILD_TOKEN_FILE": good}, code: exit.CodeOK},
+		"env":              {env: map[string]string{"GILD_TOKEN": f.token}, code: exit.CodeOK},
+		"wrong":            {args: []string{"--token-file", wrong}, code: exit.CodeDenied},
+		"flag wins":        {args: []string{"--token-file", wrong}, env: map[string]string{"GILD_TOKEN": f.token}, code: exit.CodeDenied},
+		"empty":            {args: []string{"--token-file", empty}, code: exit.CodeInput},
+		"missing":          {args: []string{"--token-file", "/none"}, code: exit.CodeNotFound},
+		"two lines":        {env: map[string]string{"GILD_TOKEN": "s3cret\r\nX: y"}, code: exit.CodeInput},
+		"endless":          {args: []string{"--token-file", "/dev/zero"}, code: exit.CodeInput},
+		"ca of no sort":    {args: []string{"--ca", good, "--token-file", good}, code: exit.CodeInput},
+		"another protocol": {args: []string{"--server", "ftp://127.0.0.1"}, code: exit.CodeUsage},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr strings.Builder
@@ -417,7 +419,7 @@ func TestTokenStaysHome(t *testing.T) {
 	f := newFake(t)
 	thief := newFake(t)
 	f.Config.Handler = http.RedirectHandler(thief.URL+api.PathMachines, http.StatusTemporaryRedirect)
-	if got := gild(t, t.TempDir(), nil, "--server", f.URL, "machine", "ls"); got.code != ExitFailed || len(thief.asked) > 0 {
+	if got := gild(t, t.TempDir(), nil, "--server", f.URL, "machine", "ls"); got.code != exit.CodeFailed || len(thief.asked) > 0 {
 		t.Errorf("redirected: %+v, asked %q; want a failure and nobody asked", got, thief.asked)
 	}
 }
@@ -426,48 +428,28 @@ func TestTLS(t *testing.T) {
 	f := newFake(t, sampleRoom()...)
 	handler := f.Config.Handler
 	secure := newTLS(t, handler)
-	if got := gild(t, t.TempDir(), nil, "--server", secure.URL, "machine", "ls"); got.code != ExitNoServer {
-		t.Errorf("an unknown certificate: %+v; want exit code %d", got, ExitNoServer)
+	if got := gild(t, t.TempDir(), nil, "--server", secure.URL, "machine", "ls"); got.code != exit.CodeNoServer {
+		t.Errorf("an unknown certificate: %+v; want exit code %d", got, exit.CodeNoServer)
 	}
-	if got := gild(t, t.TempDir(), nil, "--server", secure.URL, "--ca", secure.ca, "machine", "ls"); got.code != ExitOK {
+	if got := gild(t, t.TempDir(), nil, "--server", secure.URL, "--ca", secure.ca, "machine", "ls"); got.code != exit.CodeOK {
 		t.Errorf("--ca: %+v", got)
 	}
 }
 
 func TestServers(t *testing.T) {
 	f := newFake(t)
-	if got := f.run(t, "servers"); got.code != ExitOK || !strings.Contains(got.stdout, "http://192.0.2.1:8080") {
+	if got := f.run(t, "servers"); got.code != exit.CodeOK || !strings.Contains(got.stdout, "http://192.0.2.1:8080") {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestTableOfNothing(t *testing.T) {
 	f := newFake(t)
-	if got := f.run(t, "machine", "ls"); got.code != ExitOK || !strings.HasPrefix(got.stdout, "MACHINE") {
+	if got := f.run(t, "machine", "ls"); got.code != exit.CodeOK || !strings.HasPrefix(got.stdout, "MACHINE") {
 		t.Errorf("%+v", got)
 	}
 	if got := f.run(t, "machine", "ls", "--json"); got.stdout != "[]\n" {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestWrapped(t *testing.T) {
-	for _, tt := range []struct {
-		text  string
-		width int
-		want  []string
-	}{
-		{"a b c", 3, []string{"a b", "c"}},
-		{"abcdefgh", 6, []string{"abcdef", "  gh"}},
-		{"", 4, []string{""}},
-		{"one two\nthree", 80, []string{"one two", "three"}},
-		{"日本語", 2, []string{"日", "本", "語"}},
-		{"日本語", 1, []string{"日本語"}},
-		{"    x", 3, []string{"", "x"}},
-	} {
-		if got := wrapped(tt.text, tt.width); !slices.Equal(got, tt.want) {
-			t.Errorf("wrapped(%q, %d) = %q; want %q", tt.text, tt.width, got, tt.want)
-		}
 	}
 }
 

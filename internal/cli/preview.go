@@ -7,25 +7,26 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 // previewTable shows what arming the machines would do to their disks. It is
 // read before a disk is erased, so nothing of it is cut off.
-func previewTable(targets []*target) table {
-	t := table{header: []string{"MACHINE", "WHAT HAPPENS"}, wrap: true}
+func previewTable(targets []*target) term.Table {
+	t := term.Table{Header: []string{"MACHINE", "WHAT HAPPENS"}, Wrap: true}
 	for _, x := range targets {
-		t.rows = append(t.rows, []string{
+		t.Rows = append(t.Rows, []string{
 			x.name(), strings.Join(fateLines(&x.preview), "\n"),
 		})
 	}
-	t.paint = func(row, col int) style {
+	t.Paint = func(row, col int) term.Style {
 		switch {
 		case col == 1 && targets[row].err != nil:
-			return red
+			return term.Red
 		case col == 1 && len(targets[row].preview.Warnings) > 0:
-			return yellow
+			return term.Yellow
 		}
-		return plain
+		return term.Plain
 	}
 	return t
 }
@@ -35,17 +36,17 @@ func diskText(d *api.Disk) string {
 	if d == nil {
 		return "not known yet"
 	}
-	parts := []string{d.Name, bytesText(d.Size)}
+	parts := []string{d.Name, term.Bytes(d.Size)}
 	for _, s := range []string{d.Transport, d.Model, d.Serial} {
 		if s != "" {
 			parts = append(parts, s)
 		}
 	}
-	return printable(strings.Join(parts, ", "))
+	return term.Printable(strings.Join(parts, ", "))
 }
 
 func imageText(im *api.Image) string {
-	return printable(im.Name + " " + shortDigest(im.Digest))
+	return term.Printable(im.Name + " " + shortDigest(im.Digest))
 }
 
 // shortDigest is enough of a digest for a person.
@@ -60,7 +61,7 @@ func fateLines(p *api.Preview) []string {
 	var lines []string
 	add := func(head string, texts ...string) {
 		for _, text := range texts {
-			lines = append(lines, head+": "+printable(text))
+			lines = append(lines, head+": "+term.Printable(text))
 		}
 	}
 	if p.Refusal != "" {
@@ -87,7 +88,7 @@ func fateLines(p *api.Preview) []string {
 
 func (a *app) printPreviews(w io.Writer, targets []*target) {
 	if len(targets) > 0 {
-		previewTable(targets).write(w, terminalWidth(w), a.palette(w))
+		a.Table(w, previewTable(targets))
 	}
 }
 
@@ -98,8 +99,8 @@ func (a *app) printDryRun(targets []*target) error {
 		errs = append(errs, t.err)
 		previews = append(previews, t.preview)
 	}
-	if a.json {
-		errs = append(errs, a.printJSON(previews))
+	if a.JSON {
+		errs = append(errs, a.PrintJSON(previews))
 	} else {
 		a.printPreviews(a.Stdout, targets)
 		fmt.Fprintln(a.Stderr, "nothing was armed")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 // room is the machines that gild watch looks at, as the stream tells of them.
@@ -203,21 +204,10 @@ func (t totals) sumLine() string {
 	}
 	text := cmp.Or(strings.Join(parts, ", "), "no machines")
 	if t.rate > 0 {
-		text += "  " + rateText(t.rate)
+		text += "  " + term.Rate(t.rate)
 	}
 	if t.left >= 0 {
-		text += "  " + clockText(t.left) + " left"
+		text += "  " + term.Clock(t.left) + " left"
 	}
 	return text
-}
-
-func rateText(rate float64) string { return bytesText(int64(rate)) + "/s" }
-
-// clockText writes a duration as minutes and seconds, or hours before them.
-func clockText(d time.Duration) string {
-	s := int(d.Round(time.Second).Seconds())
-	if s >= 3600 {
-		return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
-	}
-	return fmt.Sprintf("%d:%02d", s/60, s%60)
 }

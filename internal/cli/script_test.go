@@ -21,6 +21,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/gild-dev/gild/internal/cli/exit"
 )
 
 func TestMain(m *testing.M) {
@@ -221,7 +223,7 @@ func TestTruncatedSourcesAreRefused(t *testing.T) {
 		t.Run(tool, func(t *testing.T) {
 			t.Parallel()
 			data := t.TempDir()
-			if got := gild(t, data, whole, "image", "add", "whole", "-"); got.code != ExitOK {
+			if got := gild(t, data, whole, "image", "add", "whole", "-"); got.code != exit.CodeOK {
 				t.Fatalf("the whole source: %+v", got)
 			}
 			before := listing(data)
@@ -234,8 +236,8 @@ func TestTruncatedSourcesAreRefused(t *testing.T) {
 				cuts = append(cuts, len(whole)-back)
 			}
 			for _, n := range cuts {
-				if got := gild(t, data, whole[:n], "image", "add", "cut", "-"); got.code != ExitInput || got.stderr == "" {
-					t.Errorf("%d of %d bytes: %+v; want exit code %d", n, len(whole), got, ExitInput)
+				if got := gild(t, data, whole[:n], "image", "add", "cut", "-"); got.code != exit.CodeInput || got.stderr == "" {
+					t.Errorf("%d of %d bytes: %+v; want exit code %d", n, len(whole), got, exit.CodeInput)
 				}
 			}
 			// Damage at many places, and what follows the end.
@@ -243,7 +245,7 @@ func TestTruncatedSourcesAreRefused(t *testing.T) {
 				bad := slices.Clone(whole)
 				bad[n] ^= 0x55
 				got := gild(t, data, bad, "image", "add", "bad", "-")
-				if got.code == ExitOK { // a name or a time in the header has no checksum: the disk must be the same
+				if got.code == exit.CodeOK { // a name or a time in the header has no checksum: the disk must be the same
 					out := gild(t, data, nil, "image", "export", "bad", "-")
 					if out.stdout != string(raw) {
 						t.Errorf("byte %d of %d flipped: another disk was stored", n, len(whole))
@@ -253,15 +255,15 @@ func TestTruncatedSourcesAreRefused(t *testing.T) {
 			}
 			got := gild(t, data, append(slices.Clone(whole), "garbage"...), "image", "add", "bad", "-")
 			if tool == "gzip" { // whose members say themselves that they are whole
-				if got.code != ExitOK || !strings.Contains(got.stderr, "7 bytes behind the gzip data") {
+				if got.code != exit.CodeOK || !strings.Contains(got.stderr, "7 bytes behind the gzip data") {
 					t.Errorf("trailing garbage: %+v; want it left out, and said", got)
 				}
 				if out := gild(t, data, nil, "image", "export", "bad", "-"); out.stdout != string(raw) {
 					t.Error("trailing garbage became part of the disk")
 				}
 				gild(t, data, nil, "image", "rm", "bad")
-			} else if got.code != ExitInput {
-				t.Errorf("trailing garbage: %+v; want exit code %d", got, ExitInput)
+			} else if got.code != exit.CodeInput {
+				t.Errorf("trailing garbage: %+v; want exit code %d", got, exit.CodeInput)
 			}
 			if diff := cmp.Diff(before, listing(data)); diff != "" {
 				t.Errorf("data directory (-before +after):\n%s", diff)
@@ -285,7 +287,7 @@ func TestAddFromURL(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	data := t.TempDir()
-	if got := gild(t, data, nil, "image", "add", "a", server.URL+"/disk"); got.code != ExitOK {
+	if got := gild(t, data, nil, "image", "add", "a", server.URL+"/disk"); got.code != exit.CodeOK {
 		t.Fatalf("add of a URL: %+v", got)
 	}
 	if got := gild(t, data, nil, "image", "export", "a", "-"); got.stdout != string(raw) {
@@ -300,8 +302,8 @@ func TestAddFromURL(t *testing.T) {
 		"http://user:secret@127.0.0.1:1": "refused",
 	} {
 		got := gild(t, data, nil, "image", "add", "b", url)
-		if got.code != ExitInput || !strings.Contains(got.stderr, want) || strings.Contains(got.stderr, "secret") {
-			t.Errorf("add of %s: %+v; want exit code %d and %q", url, got, ExitInput, want)
+		if got.code != exit.CodeInput || !strings.Contains(got.stderr, want) || strings.Contains(got.stderr, "secret") {
+			t.Errorf("add of %s: %+v; want exit code %d and %q", url, got, exit.CodeInput, want)
 		}
 	}
 	if diff := cmp.Diff(before, listing(data)); diff != "" {
@@ -313,8 +315,8 @@ func TestAddFromURL(t *testing.T) {
 func TestExitCodesAreDocumented(t *testing.T) {
 	help := gild(t, t.TempDir(), nil, "help").stdout
 	codes := map[int]string{
-		ExitOK: "well", ExitFailed: "failed", ExitUsage: "wrong use", ExitInput: "input", ExitNotFound: "no such",
-		ExitRefused: "refused", ExitNoServer: "server", ExitDenied: "token", ExitInterrupted: "interrupted",
+		exit.CodeOK: "well", exit.CodeFailed: "failed", exit.CodeUsage: "wrong use", exit.CodeInput: "input", exit.CodeNotFound: "no such",
+		exit.CodeRefused: "refused", exit.CodeNoServer: "server", exit.CodeDenied: "token", exit.CodeInterrupted: "interrupted",
 	}
 	help = strings.Join(strings.Fields(help), " ")
 	for _, code := range slices.Sorted(maps.Keys(codes)) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/ipxe"
@@ -109,7 +110,7 @@ func (a *app) serveCmd() *cobra.Command {
 
 func (a *app) runServe(ctx context.Context, o serveOptions) error {
 	if o.iface == "" {
-		return usageError{hinted{errors.New("--interface is missing"), "name the network interface that faces the machines; `ip -br address` lists them"}}
+		return exit.Usage(exit.Hint(errors.New("--interface is missing"), "name the network interface that faces the machines; `ip -br address` lists them"))
 	}
 	log := a.logger(o.verbose)
 	for {
@@ -181,7 +182,7 @@ func (a *app) logger(verbose bool) *slog.Logger {
 	if verbose {
 		o.Level = slog.LevelDebug
 	}
-	if a.json {
+	if a.JSON {
 		return slog.New(slog.NewJSONHandler(a.Stderr, o))
 	}
 	return slog.New(slog.NewTextHandler(a.Stderr, o))
@@ -192,7 +193,7 @@ func (o serveOptions) network(ctx context.Context, log *slog.Logger) (n server.N
 	n = server.Network{Interface: o.iface, Auto: o.dhcp == "auto", Stay: o.address != "", Domain: o.domain, Lease: o.lease, Log: log}
 	want, err := o.ownAddress()
 	if err != nil {
-		return n, "", usageError{err}
+		return n, "", exit.Usage(err)
 	}
 	if n.Address, err = server.InterfaceAddr(o.iface, want); err != nil {
 		return n, "", err
@@ -203,20 +204,20 @@ func (o serveOptions) network(ctx context.Context, log *slog.Logger) (n server.N
 	}
 	host := cmp.Or(o.advertise, n.Address.Addr().String())
 	if strings.ContainsAny(host, "/: ") {
-		return n, "", usageError{fmt.Errorf("--advertise %q: give a host name or an IPv4 address alone", host)}
+		return n, "", exit.Usage(fmt.Errorf("--advertise %q: give a host name or an IPv4 address alone", host))
 	}
 	n.BaseURL = "http://" + net.JoinHostPort(host, strconv.Itoa(o.port))
 	if n.NBPs, err = ipxe.Find(o.ipxeDirs...); err != nil {
 		return n, "", err
 	}
 	if err := o.leased(&n); err != nil {
-		return n, "", usageError{err}
+		return n, "", exit.Usage(err)
 	}
 	if n.Mode, why, err = o.mode(ctx); err != nil {
 		return n, "", err
 	}
 	if err := n.Check(); err != nil {
-		return n, "", usageError{err}
+		return n, "", exit.Usage(err)
 	}
 	return n, why, nil
 }
@@ -237,7 +238,7 @@ func (o serveOptions) mode(ctx context.Context) (dhcpd.Mode, string, error) {
 	switch o.dhcp {
 	case "auto":
 		if os.Geteuid() != 0 {
-			return dhcpd.Off, "", hinted{errors.New("listening for DHCP servers needs a raw socket"), "run as root, or choose --dhcp server, proxy or off"}
+			return dhcpd.Off, "", exit.Hint(errors.New("listening for DHCP servers needs a raw socket"), "run as root, or choose --dhcp server, proxy or off")
 		}
 		return server.ChooseMode(ctx, o.iface)
 	case "server":
@@ -247,7 +248,7 @@ func (o serveOptions) mode(ctx context.Context) (dhcpd.Mode, string, error) {
 	case "off":
 		return dhcpd.Off, "DHCP: off; the DHCP server on " + o.iface + " must name the boot files", nil
 	}
-	return dhcpd.Off, "", usageError{fmt.Errorf("--dhcp %.20q is not auto, server, proxy or off", o.dhcp)}
+	return dhcpd.Off, "", exit.Usage(fmt.Errorf("--dhcp %.20q is not auto, server, proxy or off", o.dhcp))
 }
 
 // leased reads the flags that say what is leased, and what never is.

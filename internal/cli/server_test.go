@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/server/ipxe"
 )
@@ -33,7 +34,7 @@ func TestRealServer(t *testing.T) {
 		t.Skipf("gild serve needs the agent: %v", err)
 	}
 	data, operator := t.TempDir(), "127.0.0.1:"+freePort(t)
-	if got := gild(t, data, nil, "image", "add", "web", rootDisk(t), "--kernel", kernelFile(t)); got.code != ExitOK {
+	if got := gild(t, data, nil, "image", "add", "web", rootDisk(t), "--kernel", kernelFile(t)); got.code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -45,7 +46,7 @@ func TestRealServer(t *testing.T) {
 			Surroundings{&bytes.Buffer{}, &log, &log, func(string) string { return "" }})
 	}()
 	run := func(args ...string) outcome { return gild(t, data, nil, args...) } // by the socket
-	for start := time.Now(); run("servers").code == ExitNoServer; time.Sleep(50 * time.Millisecond) {
+	for start := time.Now(); run("servers").code == exit.CodeNoServer; time.Sleep(50 * time.Millisecond) {
 		if time.Since(start) > 2*time.Minute {
 			t.Fatalf("no server comes up: %s", log.String())
 		}
@@ -55,39 +56,39 @@ func TestRealServer(t *testing.T) {
 		code int
 		say  string
 	}{
-		{"machine add web-1 --mac 52:54:00:00:00:01 --label rack=b7 --image web", ExitOK, "web-1 is registered"},
-		{"machine add web-2 --mac 52:54:00:00:00:02 --label rack=b7", ExitOK, "web-2 is registered"},
-		{"machine add web-2 --mac 52:54:00:00:00:03", ExitRefused, "web-2"},
-		{"machine add bad/name --mac 52:54:00:00:00:04", ExitUsage, "name"},
-		{"machine edit web-2 --label role=db", ExitOK, "web-2 is changed"},
-		{"machine ls -l role=db", ExitOK, "rack=b7,role=db"},
-		{"flash web-1", ExitRefused, "--yes"},
-		{"flash -l rack=b7 --image web --unseen --yes", ExitOK, "2 of 2 armed"},
-		{"machine ls", ExitOK, "armed"},
-		{"machine show web-1", ExitOK, "web on its only disk"},
-		{"events", ExitOK, "-> armed"},
-		{"events --machine web-2 --json", ExitOK, `"to":"armed"`},
-		{"cancel -l rack=b7", ExitOK, "web-1 is not armed any more"},
-		{"watch web-1", ExitOK, "registered"},
-		{"flash web-1 --image nosuch --unseen --yes", ExitNotFound, "nosuch"},
-		{"flash 52:54:00:00:00:99 --image web --yes", ExitNotFound, "52:54:00:00:00:99"},
-		{"apply", ExitUsage, "-f"},
-		{"apply -f gone.yaml", ExitNotFound, "gone.yaml"},
-		{"apply -f ../../contrib/fleet.yaml --dry-run", ExitOK, "+ identity node"},
-		{"apply -f testdata/fleet/first.yaml", ExitOK, "+ machine app-1"},
-		{"apply -f testdata/fleet/first.yaml", ExitOK, "nothing differs"},
-		{"apply -f testdata/fleet/first.yaml --json", ExitOK, `"changes": []`},
-		{"apply -f testdata/fleet/second.yaml --dry-run --prune", ExitOK, "~ machine app-1: labels.rack b7 -> b8"},
-		{"apply -f testdata/fleet/second.yaml --prune", ExitOK, "- machine app-2"},
-		{"machine show app-2", ExitNotFound, "app-2"},
-		{"flash app-1 --unseen --dry-run", ExitOK, "identity: node"},
-		{"apply -f testdata/fleet/typing.yaml", ExitInput, "typing.yaml:3:5: machines[0].lables: unknown key; is labels meant?"},
-		{"apply -f testdata/fleet/meaning.yaml", ExitInput, "meaning.yaml:6:15: groups[0].selector: "},
-		{"apply -f testdata/fleet/meaning.yaml", ExitInput, "meaning.yaml:2:5: machines[0]: "},
-		{"machine rm 52-54-00-00-00-02", ExitOK, ""},
-		{"machine show web-2", ExitNotFound, "web-2"},
-		{"apply -f ../../contrib/fleet.yaml", ExitOK, "+ machine db-1"},
-		{"apply -f ../../contrib/fleet.yaml", ExitOK, "nothing differs"},
+		{"machine add web-1 --mac 52:54:00:00:00:01 --label rack=b7 --image web", exit.CodeOK, "web-1 is registered"},
+		{"machine add web-2 --mac 52:54:00:00:00:02 --label rack=b7", exit.CodeOK, "web-2 is registered"},
+		{"machine add web-2 --mac 52:54:00:00:00:03", exit.CodeRefused, "web-2"},
+		{"machine add bad/name --mac 52:54:00:00:00:04", exit.CodeUsage, "name"},
+		{"machine edit web-2 --label role=db", exit.CodeOK, "web-2 is changed"},
+		{"machine ls -l role=db", exit.CodeOK, "rack=b7,role=db"},
+		{"flash web-1", exit.CodeRefused, "--yes"},
+		{"flash -l rack=b7 --image web --unseen --yes", exit.CodeOK, "2 of 2 armed"},
+		{"machine ls", exit.CodeOK, "armed"},
+		{"machine show web-1", exit.CodeOK, "web on its only disk"},
+		{"events", exit.CodeOK, "-> armed"},
+		{"events --machine web-2 --json", exit.CodeOK, `"to":"armed"`},
+		{"cancel -l rack=b7", exit.CodeOK, "web-1 is not armed any more"},
+		{"watch web-1", exit.CodeOK, "registered"},
+		{"flash web-1 --image nosuch --unseen --yes", exit.CodeNotFound, "nosuch"},
+		{"flash 52:54:00:00:00:99 --image web --yes", exit.CodeNotFound, "52:54:00:00:00:99"},
+		{"apply", exit.CodeUsage, "-f"},
+		{"apply -f gone.yaml", exit.CodeNotFound, "gone.yaml"},
+		{"apply -f ../../contrib/fleet.yaml --dry-run", exit.CodeOK, "+ identity node"},
+		{"apply -f testdata/fleet/first.yaml", exit.CodeOK, "+ machine app-1"},
+		{"apply -f testdata/fleet/first.yaml", exit.CodeOK, "nothing differs"},
+		{"apply -f testdata/fleet/first.yaml --json", exit.CodeOK, `"changes": []`},
+		{"apply -f testdata/fleet/second.yaml --dry-run --prune", exit.CodeOK, "~ machine app-1: labels.rack b7 -> b8"},
+		{"apply -f testdata/fleet/second.yaml --prune", exit.CodeOK, "- machine app-2"},
+		{"machine show app-2", exit.CodeNotFound, "app-2"},
+		{"flash app-1 --unseen --dry-run", exit.CodeOK, "identity: node"},
+		{"apply -f testdata/fleet/typing.yaml", exit.CodeInput, "typing.yaml:3:5: machines[0].lables: unknown key; is labels meant?"},
+		{"apply -f testdata/fleet/meaning.yaml", exit.CodeInput, "meaning.yaml:6:15: groups[0].selector: "},
+		{"apply -f testdata/fleet/meaning.yaml", exit.CodeInput, "meaning.yaml:2:5: machines[0]: "},
+		{"machine rm 52-54-00-00-00-02", exit.CodeOK, ""},
+		{"machine show web-2", exit.CodeNotFound, "web-2"},
+		{"apply -f ../../contrib/fleet.yaml", exit.CodeOK, "+ machine db-1"},
+		{"apply -f ../../contrib/fleet.yaml", exit.CodeOK, "nothing differs"},
 	} {
 		got := run(strings.Fields(tt.line)...)
 		if got.code != tt.code || !strings.Contains(got.stdout+got.stderr, tt.say) {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/state"
 )
@@ -105,12 +107,12 @@ it was taken is not known, and no machine shall be flashed by surprise.`,
 }
 
 func (a *app) printRestored(r state.Restored) error {
-	if a.json {
-		return a.printJSON(r)
+	if a.JSON {
+		return a.PrintJSON(r)
 	}
 	fmt.Fprintf(a.Stdout, "restored %d machines as they were at %s\n", r.Machines, r.Taken.Format(time.RFC3339))
 	if len(r.Disarmed) > 0 {
-		fmt.Fprintf(a.Stdout, "disarmed %d that were armed then: %s\n", len(r.Disarmed), printable(strings.Join(r.Disarmed, ", ")))
+		fmt.Fprintf(a.Stdout, "disarmed %d that were armed then: %s\n", len(r.Disarmed), term.Printable(strings.Join(r.Disarmed, ", ")))
 	}
 	return nil
 }
@@ -146,10 +148,10 @@ func (a *app) check(r io.Reader) error {
 		return err
 	}
 	for _, p := range problems {
-		fmt.Fprintln(a.Stdout, printable(p))
+		fmt.Fprintln(a.Stdout, term.Printable(p))
 	}
 	if len(problems) > 0 {
-		return hinted{fmt.Errorf("%d things in the state do not fit together", len(problems)), "restore a backup, or report this with the output of gild state check"}
+		return exit.Hint(fmt.Errorf("%d things in the state do not fit together", len(problems)), "restore a backup, or report this with the output of gild state check")
 	}
 	fmt.Fprintf(a.Stdout, "%d machines, no problems\n", n)
 	return nil

@@ -9,17 +9,19 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 // display is what people call a machine.
 func display(m *api.Machine) string {
 	switch {
 	case m.Spec.Name != "":
-		return printable(m.Spec.Name)
+		return term.Printable(m.Spec.Name)
 	case m.MAC != "":
-		return printable(m.MAC)
+		return term.Printable(m.MAC)
 	}
-	return printable(m.ID)
+	return term.Printable(m.ID)
 }
 
 // errNoTargets and errBothTargets keep a command from meaning more machines
@@ -34,9 +36,9 @@ func checkTargets(names []string, selector string) error {
 	const hint = "name machines, or select them by their labels: -l rack=b7"
 	switch {
 	case len(names) == 0 && strings.TrimSpace(selector) == "":
-		return usageError{hinted{errNoTargets, hint}}
+		return exit.Usage(exit.Hint(errNoTargets, hint))
 	case len(names) > 0 && selector != "":
-		return usageError{hinted{errBothTargets, hint}}
+		return exit.Usage(exit.Hint(errBothTargets, hint))
 	}
 	return nil
 }
@@ -50,7 +52,7 @@ func (a *app) targets(ctx context.Context, op *client.Operator, names []string, 
 	if len(names) == 0 {
 		machines, err := op.Machines(ctx, selector)
 		if err == nil && len(machines) == 0 {
-			return nil, notFound{hinted{fmt.Errorf("no machine matches %q", selector), "`gild machine ls` shows the labels; `gild help selectors` how to select"}}
+			return nil, exit.NotFound(exit.Hint(fmt.Errorf("no machine matches %q", selector), "`gild machine ls` shows the labels; `gild help selectors` how to select"))
 		}
 		return machines, a.reached(err)
 	}
@@ -101,7 +103,7 @@ func of(name string, err error) error {
 // joined makes one error of many. That there is no server is said once.
 func joined(errs []error) error {
 	for _, err := range errs {
-		if _, ok := errors.AsType[unreachable](err); ok {
+		if exit.Has(err, exit.CodeNoServer) {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/server"
 )
 
@@ -50,7 +51,7 @@ func (o serveOptions) certificate() (*tls.Config, error) {
 		return nil, nil
 	}
 	if o.cert == "" || o.key == "" {
-		return nil, usageError{errors.New("--operator-cert and --operator-key belong together")}
+		return nil, exit.Usage(errors.New("--operator-cert and --operator-key belong together"))
 	}
 	pair, err := tls.LoadX509KeyPair(o.cert, o.key)
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 const watchLong = `Show how flashes go: on a terminal a bar a machine and a line of sums, else a
@@ -75,7 +77,7 @@ func (a *app) runWatch(ctx context.Context, names []string, o watchOptions) erro
 	v.done(r)
 	switch {
 	case errors.Is(err, context.Canceled):
-		return hinted{err, "the flashes go on; `gild watch` shows them again"}
+		return exit.Hint(err, "the flashes go on; `gild watch` shows them again")
 	case err != nil:
 		return a.reached(err)
 	}
@@ -103,15 +105,15 @@ func (r *room) verdict() error {
 	if len(advice) == 0 {
 		return err
 	}
-	return hinted{err, strings.Join(advice, "\n      ")}
+	return exit.Hint(err, strings.Join(advice, "\n      "))
 }
 
 func (a *app) newView() view {
 	switch {
-	case a.json:
+	case a.JSON:
 		return &jsonView{enc: json.NewEncoder(a.Stdout)}
-	case isTerminal(a.Stdout):
-		return newBars(a.Stdout, a.palette(a.Stdout))
+	case term.IsTerminal(a.Stdout):
+		return newBars(a.Stdout, a.Palette(a.Stdout))
 	}
 	return &lines{out: a.Stdout, now: time.Now}
 }
@@ -248,7 +250,7 @@ func (w *watched) sentence() string {
 	if (w.State == api.MachineFlashing || w.Live) && w.Progress != nil && w.Progress.Total > 0 {
 		text += ": " + progressText(w.Progress)
 		if left, ok := timeLeft(&w.Machine); ok {
-			text += fmt.Sprintf(", %s, %s left", rateText(w.Progress.Rate), clockText(left))
+			text += fmt.Sprintf(", %s, %s left", term.Rate(w.Progress.Rate), term.Clock(left))
 		}
 		if w.Conflict == "" {
 			return text

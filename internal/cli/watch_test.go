@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 type tlsServer struct {
@@ -58,11 +59,11 @@ func TestWatchLines(t *testing.T) {
 		end  string // of web-2
 		code int
 	}{
-		"all well":  {end: api.MachineRunning, code: ExitOK},
-		"failed":    {end: api.MachineFailed, code: ExitFailed},
-		"not heard": {end: api.MachineUnconfirmed, code: ExitFailed},
-		"cancelled": {args: []string{"web-1", "web-2"}, end: api.MachineRegistered, code: ExitFailed},
-		"selected":  {args: []string{"-l", "rack=b7"}, end: api.MachineRunning, code: ExitOK},
+		"all well":  {end: api.MachineRunning, code: exit.CodeOK},
+		"failed":    {end: api.MachineFailed, code: exit.CodeFailed},
+		"not heard": {end: api.MachineUnconfirmed, code: exit.CodeFailed},
+		"cancelled": {args: []string{"web-1", "web-2"}, end: api.MachineRegistered, code: exit.CodeFailed},
+		"selected":  {args: []string{"-l", "rack=b7"}, end: api.MachineRunning, code: exit.CodeOK},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,7 +90,7 @@ func TestWatchLines(t *testing.T) {
 			if strings.Contains(out, "idle") || strings.Contains(out, "\x1b") {
 				t.Errorf("stdout = %q; want no idle machine and no escape sequences", out)
 			}
-			if tt.code != ExitOK && !strings.Contains(b.stderr.String(), "gild: web-2 ") {
+			if tt.code != exit.CodeOK && !strings.Contains(b.stderr.String(), "gild: web-2 ") {
 				t.Errorf("stderr = %q; want to know of web-2", b.stderr.String())
 			}
 		})
@@ -119,29 +120,29 @@ func TestVerdictAdvisesOncePerCause(t *testing.T) {
 		r.set(m)
 	}
 	err := r.verdict()
-	h, ok := errors.AsType[hinted](err)
-	if !ok || strings.Count(err.Error(), "why") != 4 {
+	hint := exit.HintOf(err)
+	if hint == "" || strings.Count(err.Error(), "why") != 4 {
 		t.Fatalf("verdict() = %v; want all four, with a hint", err)
 	}
-	first, second := strings.Index(h.Hint(), "disk-none: See"), strings.Index(h.Hint(), "disk-error: The disk")
-	if first != 0 || second < 0 || strings.Count(h.Hint(), "\n") != 1 {
-		t.Errorf("hint = %q; want a line for each of the two causes that are known", h.Hint())
+	first, second := strings.Index(hint, "disk-none: See"), strings.Index(hint, "disk-error: The disk")
+	if first != 0 || second < 0 || strings.Count(hint, "\n") != 1 {
+		t.Errorf("hint = %q; want a line for each of the two causes that are known", hint)
 	}
 }
 
 func TestWatchNothing(t *testing.T) {
 	f := newFake(t, watchRoom()[2])
-	if got := f.run(t, "watch"); got.code != ExitOK || !strings.Contains(got.stdout, "no machines") {
+	if got := f.run(t, "watch"); got.code != exit.CodeOK || !strings.Contains(got.stdout, "no machines") {
 		t.Errorf("%+v", got)
 	}
-	if got := f.run(t, "watch", "idle"); got.code != ExitOK {
+	if got := f.run(t, "watch", "idle"); got.code != exit.CodeOK {
 		t.Errorf("a machine with nothing to do: %+v", got)
 	}
-	if got := f.run(t, "watch", "nobody"); got.code != ExitNotFound {
+	if got := f.run(t, "watch", "nobody"); got.code != exit.CodeNotFound {
 		t.Errorf("an unknown machine: %+v", got)
 	}
 	f.Close()
-	if got := f.run(t, "watch"); got.code != ExitNoServer {
+	if got := f.run(t, "watch"); got.code != exit.CodeNoServer {
 		t.Errorf("no server: %+v", got)
 	}
 }
@@ -152,8 +153,8 @@ func TestWatchJSON(t *testing.T) {
 	f.waitFor(t, "the stream", func() bool { return f.streams() == 1 })
 	f.tell(api.Change{Kind: api.ChangeRemoved, ID: "m3"})
 	f.state("m2", api.MachineRunning, nil)
-	if code := b.wait(t); code != ExitFailed {
-		t.Errorf("exit code %d; want %d: one was forgotten", code, ExitFailed)
+	if code := b.wait(t); code != exit.CodeFailed {
+		t.Errorf("exit code %d; want %d: one was forgotten", code, exit.CodeFailed)
 	}
 	states := map[string]string{}
 	for line := range strings.Lines(b.stdout.String()) {
@@ -177,7 +178,7 @@ func TestWatchLine(t *testing.T) {
 	for _, width := range []int{20, 40, 60, 80, 120, 200} {
 		for _, m := range append(room, slow) {
 			w := &watched{Machine: m}
-			line := w.line(width, 20, palette{})
+			line := w.line(width, 20, term.Palette{})
 			if n := runewidth.StringWidth(line); n > width {
 				t.Errorf("width %d: %d cells: %s", width, n, line)
 			}
@@ -294,8 +295,8 @@ func TestWatchOnATerminal(t *testing.T) {
 	f.state("m3", api.MachineFailed, func(m *api.Machine) { m.Stuck, m.Cause, m.Message = time.Time{}, "disk-error", "EIO" })
 	p.expect(t, "disk-error: EIO")
 	f.state("m2", api.MachineRunning, nil)
-	if got := <-code; got != ExitFailed {
-		t.Errorf("exit code %d; want %d", got, ExitFailed)
+	if got := <-code; got != exit.CodeFailed {
+		t.Errorf("exit code %d; want %d", got, exit.CodeFailed)
 	}
 	p.expect(t, "1 failed, 1 running")
 	p.expect(t, "gild: web-2 failed: disk-error: EIO")
@@ -311,12 +312,12 @@ func TestFlashAsks(t *testing.T) {
 		armed    int
 		code     int
 	}{
-		"one":           {[]string{"web-1"}, "Type yes", "yes\n", 1, ExitOK},
-		"one, no":       {[]string{"web-1"}, "Type yes", "y\n", 0, ExitRefused},
-		"several":       {[]string{"web-1", "db-1.example.org"}, "Type 2", "2\n", 2, ExitOK},
-		"several, yes":  {[]string{"web-1", "db-1.example.org"}, "Type 2", "yes\n", 0, ExitRefused},
-		"one is left":   {[]string{"web-1", "web-2"}, "Type yes", "yes\n", 1, ExitRefused},
-		"an empty line": {[]string{"web-1"}, "Type yes", "\n", 0, ExitRefused},
+		"one":           {[]string{"web-1"}, "Type yes", "yes\n", 1, exit.CodeOK},
+		"one, no":       {[]string{"web-1"}, "Type yes", "y\n", 0, exit.CodeRefused},
+		"several":       {[]string{"web-1", "db-1.example.org"}, "Type 2", "2\n", 2, exit.CodeOK},
+		"several, yes":  {[]string{"web-1", "db-1.example.org"}, "Type 2", "yes\n", 0, exit.CodeRefused},
+		"one is left":   {[]string{"web-1", "web-2"}, "Type yes", "yes\n", 1, exit.CodeRefused},
+		"an empty line": {[]string{"web-1"}, "Type yes", "\n", 0, exit.CodeRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := flashRoom(t)
@@ -381,8 +382,8 @@ func TestEventsFollow(t *testing.T) {
 	}
 	f.waitFor(t, "the last", func() bool { return strings.Contains(b.stdout.String(), fmt.Sprintf("e%03d", n-1)) })
 	b.stop()
-	if code := b.wait(t); code != ExitInterrupted {
-		t.Errorf("exit code %d; want %d", code, ExitInterrupted)
+	if code := b.wait(t); code != exit.CodeInterrupted {
+		t.Errorf("exit code %d; want %d", code, exit.CodeInterrupted)
 	}
 	for i := range n {
 		want := 1
@@ -443,7 +444,7 @@ func TestCompletionInBash(t *testing.T) {
 	dir := t.TempDir()
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		got := f.run(t, "completion", shell)
-		if got.code != ExitOK || got.stdout == "" {
+		if got.code != exit.CodeOK || got.stdout == "" {
 			t.Fatalf("completion %s: %+v", shell, got)
 		}
 		path := filepath.Join(dir, shell)
@@ -484,7 +485,7 @@ func TestManPages(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	dirs := []string{t.TempDir(), t.TempDir()}
 	for _, dir := range dirs {
-		if got := gild(t, t.TempDir(), nil, "man", dir); got.code != ExitOK {
+		if got := gild(t, t.TempDir(), nil, "man", dir); got.code != exit.CodeOK {
 			t.Fatalf("%+v", got)
 		}
 	}
@@ -506,7 +507,7 @@ func TestManPages(t *testing.T) {
 func TestTopics(t *testing.T) {
 	for topic, text := range map[string]string{"selectors": "rack!=b7", "disk-rules": "size>=400G", "identity": "sshHostKeys"} {
 		got := gild(t, t.TempDir(), nil, "help", topic)
-		if got.code != ExitOK || !strings.Contains(got.stdout, text) {
+		if got.code != exit.CodeOK || !strings.Contains(got.stdout, text) {
 			t.Errorf("help %s: %+v; want %q", topic, got, text)
 		}
 		for line := range strings.Lines(got.stdout) {

@@ -7,6 +7,7 @@ import (
 	"github.com/mattn/go-runewidth"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 // widestName is how many cells of a line a machine's name gets at most.
@@ -18,21 +19,21 @@ const stateColumn = 18
 // line shows one machine in width terminal cells: name, state, bar, percent,
 // rate and time left of the phase, or what is to say in their place. What
 // finds no room is left out from the right.
-func (w *watched) line(width, nameWidth int, p palette) string {
-	nameWidth = min(nameWidth, widestName, max(width/3, narrowest))
-	head := column(display(&w.Machine), nameWidth) + "  "
+func (w *watched) line(width, nameWidth int, p term.Palette) string {
+	nameWidth = min(nameWidth, widestName, max(width/3, term.Narrowest))
+	head := term.Column(display(&w.Machine), nameWidth) + "  "
 	state := stateText(&w.Machine)
 	flashing := (w.State == api.MachineFlashing || w.Live) && w.Progress != nil && w.Progress.Total > 0 && !w.gone
 	if flashing && !w.Live && w.Stuck.IsZero() && w.Conflict == "" {
-		state = printable(w.Progress.Phase)
+		state = term.Printable(w.Progress.Phase)
 	}
 	if w.gone {
 		state = "forgotten"
 	}
-	head += p.paint(stateStyle(&w.Machine), column(state, stateColumn))
+	head += p.Paint(stateStyle(&w.Machine), term.Column(state, stateColumn))
 	room := width - nameWidth - 2 - stateColumn - 2
-	if room < narrowest {
-		return runewidth.Truncate(column(display(&w.Machine), nameWidth)+"  "+state, width, "…")
+	if room < term.Narrowest {
+		return runewidth.Truncate(term.Column(display(&w.Machine), nameWidth)+"  "+state, width, "…")
 	}
 	if flashing {
 		return head + "  " + w.barText(room)
@@ -40,19 +41,14 @@ func (w *watched) line(width, nameWidth int, p palette) string {
 	return strings.TrimRight(head+"  "+runewidth.Truncate(lastText(&w.Machine), room, "…"), " ")
 }
 
-// column fills or cuts a text to a width.
-func column(s string, width int) string {
-	return runewidth.FillRight(runewidth.Truncate(s, width, "…"), width)
-}
-
 // barText is the bar of a flash with its figures, in exactly that many cells.
 func (w *watched) barText(width int) string {
 	figures := runewidth.FillLeft(strconv.Itoa(percent(w.Progress))+"%", 5)
 	if width >= 40 {
-		figures += runewidth.FillLeft(rateText(max(w.Progress.Rate, 0)), 13)
+		figures += runewidth.FillLeft(term.Rate(max(w.Progress.Rate, 0)), 13)
 		left := "-"
 		if d, ok := timeLeft(&w.Machine); ok {
-			left = clockText(d)
+			left = term.Clock(d)
 		}
 		figures += runewidth.FillLeft(left, 8)
 	}
@@ -60,7 +56,7 @@ func (w *watched) barText(width int) string {
 		figures = " disk silent for " + strconv.Itoa(n) + " s"
 	}
 	if w.Conflict != "" && width >= 40 {
-		return runewidth.Truncate(printable(w.Conflict), width, "…")
+		return runewidth.Truncate(term.Printable(w.Conflict), width, "…")
 	}
 	cells := width - len(figures) - 2
 	if cells < 4 {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -17,6 +16,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/flash"
@@ -61,7 +62,7 @@ func (a *app) writeCmd() *cobra.Command {
 func (a *app) runWrite(ctx context.Context, ref, target string, o writeOptions) error {
 	verify, err := flash.ParseVerify(o.readBack)
 	if err != nil {
-		return usageError{err}
+		return exit.Usage(err)
 	}
 	im, src, cleanup, err := a.openImage(ctx, ref)
 	if err != nil {
@@ -74,7 +75,7 @@ func (a *app) runWrite(ctx context.Context, ref, target string, o writeOptions) 
 	}
 	disk, err := blockdev.Open(target, blockdev.Options{AllowFile: true, FileSectorSize: im.Config.Disk.SectorSize})
 	if err != nil {
-		return refusal{err}
+		return exit.Refused(err)
 	}
 	defer disk.Close()
 	if err := flash.Check(im, disk); err != nil {
@@ -88,7 +89,7 @@ func (a *app) runWrite(ctx context.Context, ref, target string, o writeOptions) 
 	debug.SetGCPercent(25)
 	result, err := a.flash(ctx, flash.Job{Image: im, Source: src, Disk: disk, Verify: verify})
 	if err != nil {
-		return hinted{err, "nothing boots from the target now; run the same command again, it goes on from where it stopped"}
+		return exit.Hint(err, "nothing boots from the target now; run the same command again, it goes on from where it stopped")
 	}
 	// A loop device without partition scanning has none to show: EINVAL.
 	if err := showPartitions(ctx, disk); err != nil && !errors.Is(err, unix.EINVAL) {
@@ -207,34 +208,15 @@ func (a *app) confirm(ctx context.Context, target string, disk *blockdev.Device,
 	}
 	holds := blockdev.Signatures(disk, disk.Size())
 	fmt.Fprintf(a.Stderr, "%s: %s\n", target, describeDisk(target, disk))
-	fmt.Fprintf(a.Stderr, "it holds: %s\n", cmp.Or(printable(strings.Join(holds, ", ")), "nothing that gild knows"))
-	if !a.interactive() {
-		return refusal{hinted{errors.New("not overwriting it without being told to"), "add --yes"}}
+	fmt.Fprintf(a.Stderr, "it holds: %s\n", cmp.Or(term.Printable(strings.Join(holds, ", ")), "nothing that gild knows"))
+	if !a.Interactive() {
+		return exit.Refused(exit.Hint(errors.New("not overwriting it without being told to"), "add --yes"))
 	}
 	fmt.Fprint(a.Stderr, "all of this will be lost. Type yes to go on: ")
-	if answer := a.ask(ctx); answer != "yes" {
-		return refusal{errors.New("not confirmed; nothing was written")}
+	if answer := a.Ask(ctx); answer != "yes" {
+		return exit.Refused(errors.New("not confirmed; nothing was written"))
 	}
 	return nil
-}
-
-// ask reads one line, or nothing when ctx ends first: a terminal is read by no
-// call that could be interrupted.
-func (a *app) ask(ctx context.Context) string {
-	line := make(chan string, 1)
-	go func() {
-		answer, err := bufio.NewReader(io.LimitReader(a.Stdin, 100)).ReadString('\n')
-		if err != nil {
-			answer = ""
-		}
-		line <- strings.TrimSpace(answer)
-	}()
-	select {
-	case answer := <-line:
-		return answer
-	case <-ctx.Done():
-		return ""
-	}
 }
 
 // isEmptyFile reports a regular file that is one hole from end to end.
@@ -253,7 +235,7 @@ func isEmptyFile(path string) bool {
 }
 
 func describeDisk(target string, disk *blockdev.Device) string {
-	text := bytesText(disk.Size())
+	text := term.Bytes(disk.Size())
 	real, err := filepath.EvalSymlinks(target)
 	if err != nil {
 		real = target
@@ -264,7 +246,7 @@ func describeDisk(target string, disk *blockdev.Device) string {
 	}
 	for _, d := range disks {
 		if d.Path == real {
-			return printable(strings.Join(strings.Fields(text+" "+d.Transport+" "+d.Vendor+" "+d.Model+" "+d.Serial), " "))
+			return term.Printable(strings.Join(strings.Fields(text+" "+d.Transport+" "+d.Vendor+" "+d.Model+" "+d.Serial), " "))
 		}
 	}
 	return text
@@ -272,7 +254,7 @@ func describeDisk(target string, disk *blockdev.Device) string {
 
 // flash runs the engine with a bar for each phase.
 func (a *app) flash(ctx context.Context, job flash.Job) (flash.Result, error) {
-	var current *bar
+	var current *term.Bar
 	last := flash.Phase(-1)
 	job.Progress = func(p flash.Progress) {
 		if p.Total == 0 {
@@ -280,18 +262,18 @@ func (a *app) flash(ctx context.Context, job flash.Job) (flash.Result, error) {
 		}
 		if p.Phase != last {
 			if current != nil {
-				current.done()
+				current.Done()
 			}
-			last, current = p.Phase, a.newBar(p.Phase.String(), p.Total)
+			last, current = p.Phase, a.Bar(p.Phase.String(), p.Total)
 		}
-		current.set(p.Done)
+		current.Set(p.Done)
 		if p.Unanswered > 0 {
-			current.note(fmt.Sprintf("the disk has not answered for %.0f s", p.Unanswered.Seconds()))
+			current.Note(fmt.Sprintf("the disk has not answered for %.0f s", p.Unanswered.Seconds()))
 		}
 	}
 	result, err := flash.Run(ctx, job)
 	if current != nil {
-		current.done()
+		current.Done()
 	}
 	return result, err
 }
@@ -314,11 +296,11 @@ func (a *app) printWritten(target string, im *golden.Image, r flash.Result) erro
 		w.Seconds[p.Phase.String()] = p.Took.Seconds()
 		total += p.Took
 	}
-	if a.json {
-		return a.printJSON(w)
+	if a.JSON {
+		return a.PrintJSON(w)
 	}
 	fmt.Fprintf(a.Stdout, "%s holds the image: %s written, %s zeroed, %s already right, in %.1f s\n",
-		target, bytesText(w.Written), bytesText(w.Zeroed), bytesText(w.Kept), total.Seconds())
+		target, term.Bytes(w.Written), term.Bytes(w.Zeroed), term.Bytes(w.Kept), total.Seconds())
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/flash"
 	"github.com/gild-dev/gild/internal/golden"
 )
@@ -28,10 +29,10 @@ func isRemote(ref string) bool { return strings.HasPrefix(ref, remotePrefix) }
 
 func parseRemote(ref string) (remoteRef, error) {
 	wrong := func(why string) (remoteRef, error) {
-		return remoteRef{}, usageError{hinted{
+		return remoteRef{}, exit.Usage(exit.Hint(
 			fmt.Errorf("%.200q is no image in a registry: %s", ref, why),
 			"the form is oci+http://HOST:PORT/NAME[:TAG|@DIGEST]; `gild serve` has its images under golden/NAME",
-		}}
+		))
 	}
 	u, err := url.Parse(strings.TrimPrefix(ref, remotePrefix))
 	switch {
@@ -68,7 +69,7 @@ func (a *app) openRemote(ctx context.Context, ref string) (*golden.Image, flash.
 	}
 	c, err := client.New(r.server)
 	if err != nil {
-		return nil, nil, usageError{err}
+		return nil, nil, exit.Usage(err)
 	}
 	digest, err := c.Resolve(ctx, r.repository, r.reference)
 	if err != nil {
@@ -87,16 +88,16 @@ func (r remoteRef) explain(err error) error {
 	status, answered := errors.AsType[*client.StatusError](err)
 	switch {
 	case answered && status.Status == http.StatusNotFound:
-		return notFound{hinted{err, "`gild serve` has its images under golden/NAME; a registry lists its own at /v2/_catalog"}}
+		return exit.NotFound(exit.Hint(err, "`gild serve` has its images under golden/NAME; a registry lists its own at /v2/_catalog"))
 	case answered && (status.Status == http.StatusUnauthorized || status.Status == http.StatusForbidden):
-		return hinted{err, "gild pulls without credentials: let the registry serve this image to anybody, or copy it to a local OCI layout and add it there"}
+		return exit.Hint(err, "gild pulls without credentials: let the registry serve this image to anybody, or copy it to a local OCI layout and add it there")
 	case answered:
 		return err
 	}
 	if _, network := errors.AsType[net.Error](err); network {
-		return unreachable{hinted{err, "is a server listening there?"}}
+		return exit.NoServer(exit.Hint(err, "is a server listening there?"))
 	}
-	return inputError{err}
+	return exit.Input(err)
 }
 
 // permanent tells the engine which failures of the source will not pass.

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server/httpd"
@@ -46,7 +47,7 @@ func storeDisk(t *testing.T) (data string, disk []byte) {
 		t.Fatal(err)
 	}
 	data = filepath.Join(dir, "data")
-	if o := gild(t, data, nil, "image", "add", "a", raw); o.code != ExitOK {
+	if o := gild(t, data, nil, "image", "add", "a", raw); o.code != exit.CodeOK {
 		t.Fatalf("image add = %d: %s", o.code, o.stderr)
 	}
 	return data, disk
@@ -57,7 +58,7 @@ func writeFrom(t *testing.T, ref string, disk []byte) {
 	t.Helper()
 	target := filepath.Join(t.TempDir(), "target.img")
 	nowhere := filepath.Join(t.TempDir(), "data")
-	if o := gild(t, nowhere, nil, "write", ref, target); o.code != ExitOK {
+	if o := gild(t, nowhere, nil, "write", ref, target); o.code != exit.CodeOK {
 		t.Fatalf("write %s = %d: %s", ref, o.code, o.stderr)
 	}
 	if got, err := os.ReadFile(target); err != nil || !bytes.Equal(got, disk) {
@@ -95,7 +96,7 @@ func TestWriteFromServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	fetched.Store(0)
-	if o := gild(t, data, nil, "write", "--yes", base+"/golden/a", target); o.code != ExitOK {
+	if o := gild(t, data, nil, "write", "--yes", base+"/golden/a", target); o.code != exit.CodeOK {
 		t.Fatalf("write over itself = %d: %s", o.code, o.stderr)
 	}
 	if n := fetched.Load(); n > im.Disk.Size/2 {
@@ -107,18 +108,18 @@ func TestWriteFromServer(t *testing.T) {
 		code int
 		says string
 	}{
-		{base + "/golden/b", ExitNotFound, "hint: `gild serve` has its images under golden/NAME"},
-		{base + "/a", ExitNotFound, "golden/NAME"},
-		{base + "/golden/a:v2", ExitNotFound, "an image has one tag"},
-		{base + "/golden/a@sha256:" + strings.Repeat("0", 64), ExitNotFound, "404"},
-		{"oci+http://127.0.0.1:1/golden/a", ExitNoServer, "hint: is a server listening there?"},
-		{base + "/", ExitUsage, "not the name of a repository"},
-		{base + "/Golden/a", ExitUsage, "not the name of a repository"},
-		{base + "/golden/a@sha256:1", ExitUsage, "64 hex digits"},
-		{base + "/golden/a:", ExitUsage, "neither a tag nor a digest"},
-		{base + "/golden/a?x", ExitUsage, "only a host, a port and a name"},
-		{"oci+ftp://h/a", ExitUsage, "neither oci+http:// nor oci+https://"},
-		{"oci+http://h:99999999/%zz", ExitUsage, "is no image in a registry"},
+		{base + "/golden/b", exit.CodeNotFound, "hint: `gild serve` has its images under golden/NAME"},
+		{base + "/a", exit.CodeNotFound, "golden/NAME"},
+		{base + "/golden/a:v2", exit.CodeNotFound, "an image has one tag"},
+		{base + "/golden/a@sha256:" + strings.Repeat("0", 64), exit.CodeNotFound, "404"},
+		{"oci+http://127.0.0.1:1/golden/a", exit.CodeNoServer, "hint: is a server listening there?"},
+		{base + "/", exit.CodeUsage, "not the name of a repository"},
+		{base + "/Golden/a", exit.CodeUsage, "not the name of a repository"},
+		{base + "/golden/a@sha256:1", exit.CodeUsage, "64 hex digits"},
+		{base + "/golden/a:", exit.CodeUsage, "neither a tag nor a digest"},
+		{base + "/golden/a?x", exit.CodeUsage, "only a host, a port and a name"},
+		{"oci+ftp://h/a", exit.CodeUsage, "neither oci+http:// nor oci+https://"},
+		{"oci+http://h:99999999/%zz", exit.CodeUsage, "is no image in a registry"},
 	} {
 		target := filepath.Join(t.TempDir(), "none.img")
 		o := gild(t, data, nil, "write", tt.ref, target)
@@ -164,7 +165,7 @@ func TestWriteFromRegistry(t *testing.T) {
 		t.Fatalf("skopeo copy: %v\n%s", err, out)
 	}
 	writeFrom(t, "oci+http://"+address+"/room/debian:12", disk)
-	if o := gild(t, data, nil, "write", "oci+http://"+address+"/room/debian:13", filepath.Join(t.TempDir(), "x")); o.code != ExitNotFound {
+	if o := gild(t, data, nil, "write", "oci+http://"+address+"/room/debian:13", filepath.Join(t.TempDir(), "x")); o.code != exit.CodeNotFound {
 		t.Errorf("write of an unknown tag = %d: %s", o.code, o.stderr)
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"sync/atomic"
@@ -7,23 +7,23 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
-// bar shows a person how far a command has come: rate and time left. When
+// Bar shows a person how far a command has come: rate and time left. When
 // standard error is no terminal it shows nothing. Its methods are safe for
 // concurrent use.
-type bar struct {
+type Bar struct {
 	progress *mpb.Progress
 	bar      *mpb.Bar
 	text     atomic.Pointer[string]
 }
 
-// newBar begins a bar for total bytes; -1 is unknown.
-func (a *app) newBar(title string, total int64) *bar {
-	b := &bar{}
-	b.note("")
-	if !isTerminal(a.Stderr) || a.json {
+// Bar begins a bar for total bytes; -1 is unknown.
+func (c *Console) Bar(title string, total int64) *Bar {
+	b := &Bar{}
+	b.Note("")
+	if !IsTerminal(c.Stderr) || c.JSON {
 		return b
 	}
-	b.progress = mpb.New(mpb.WithOutput(a.Stderr), mpb.WithWidth(64))
+	b.progress = mpb.New(mpb.WithOutput(c.Stderr), mpb.WithWidth(64))
 	b.bar = b.progress.AddBar(max(total, 0),
 		mpb.PrependDecorators(decor.Name(title+" ")),
 		mpb.AppendDecorators(
@@ -35,25 +35,25 @@ func (a *app) newBar(title string, total int64) *bar {
 	return b
 }
 
-// set moves the bar to n bytes done.
-func (b *bar) set(n int64) {
+// Set moves the bar to n bytes done.
+func (b *Bar) Set(n int64) {
 	if b.bar != nil {
 		b.bar.SetCurrent(n)
 	}
 }
 
-// add moves the bar on by n bytes.
-func (b *bar) add(n int64) {
+// Add moves the bar on by n bytes.
+func (b *Bar) Add(n int64) {
 	if b.bar != nil {
 		b.bar.IncrInt64(n)
 	}
 }
 
-// note shows a text behind the bar.
-func (b *bar) note(s string) { b.text.Store(&s) }
+// Note shows a text behind the bar.
+func (b *Bar) Note(s string) { b.text.Store(&s) }
 
-// done leaves the bar as it stands and ends it.
-func (b *bar) done() {
+// Done leaves the bar as it stands and ends it.
+func (b *Bar) Done() {
 	if b.bar == nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"cmp"
@@ -10,39 +10,39 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// table is rows in columns under a header. Cells are printable text; the last
+// Table is rows in columns under a header. Cells are printable text; the last
 // column takes what room is left.
-type table struct {
-	header []string
-	rows   [][]string
-	// paint gives a cell's style; nil: all are plain.
-	paint func(row, col int) style
-	// soft is a column that is cut before all others; 0 is none.
-	soft int
-	// wrap breaks the last column into lines where others are cut: for what
+type Table struct {
+	Header []string
+	Rows   [][]string
+	// Paint gives a cell's style; nil: all are plain.
+	Paint func(row, col int) Style
+	// Soft is a column that is cut before all others; 0 is none.
+	Soft int
+	// Wrap breaks the last column into lines where others are cut: for what
 	// must be read to its end.
-	wrap bool
+	Wrap bool
 }
 
 // columnGap is the number of blanks between two columns.
 const columnGap = 2
 
-// narrowest is how far a column is cut, in terminal cells.
-const narrowest = 8
+// Narrowest is how far a column is cut, in terminal cells.
+const Narrowest = 8
 
-// write prints the table. width is the terminal's, in cells; 0 is unlimited.
-func (t table) write(w io.Writer, width int, p palette) {
+// Write prints the table. width is the terminal's, in cells; 0 is unlimited.
+func (t Table) Write(w io.Writer, width int, p Palette) {
 	widths := t.widths(width)
-	t.line(w, widths, t.header, func(int) style { return bold }, p)
-	for i, row := range t.rows {
-		paint := func(col int) style {
-			if t.paint == nil {
-				return plain
+	t.line(w, widths, t.Header, func(int) Style { return Bold }, p)
+	for i, row := range t.Rows {
+		paint := func(col int) Style {
+			if t.Paint == nil {
+				return Plain
 			}
-			return t.paint(i, col)
+			return t.Paint(i, col)
 		}
 		last := len(row) - 1
-		if !t.wrap {
+		if !t.Wrap {
 			t.line(w, widths, row, paint, p)
 			continue
 		}
@@ -59,9 +59,9 @@ func (t table) write(w io.Writer, width int, p palette) {
 
 // widths gives each column what its cells need and, where that is more than
 // the terminal has, takes from the last column first, then from the widest.
-func (t table) widths(width int) []int {
-	widths := make([]int, len(t.header))
-	for _, row := range append([][]string{t.header}, t.rows...) {
+func (t Table) widths(width int) []int {
+	widths := make([]int, len(t.Header))
+	for _, row := range append([][]string{t.Header}, t.Rows...) {
 		for i, c := range row {
 			for part := range strings.SplitSeq(c, "\n") {
 				widths[i] = max(widths[i], runewidth.StringWidth(part))
@@ -76,21 +76,21 @@ func (t table) widths(width int) []int {
 		excess += n + columnGap
 	}
 	last := len(widths) - 1
-	floor := narrowest
-	if t.wrap { // a narrow column of many lines is hard to read
-		floor = 4 * narrowest
+	floor := Narrowest
+	if t.Wrap { // a narrow column of many lines is hard to read
+		floor = 4 * Narrowest
 	}
 	if cut := min(excess, widths[last]-floor); cut > 0 {
 		widths[last] -= cut
 		excess -= cut
 	}
-	if cut := min(excess, widths[t.soft]-narrowest); t.soft > 0 && cut > 0 {
-		widths[t.soft] -= cut
+	if cut := min(excess, widths[t.Soft]-Narrowest); t.Soft > 0 && cut > 0 {
+		widths[t.Soft] -= cut
 		excess -= cut
 	}
 	for excess > 0 {
 		i := slices.Index(widths[:last], slices.Max(widths[:last]))
-		if widths[i] <= narrowest {
+		if widths[i] <= Narrowest {
 			break
 		}
 		widths[i]--
@@ -99,11 +99,11 @@ func (t table) widths(width int) []int {
 	return widths
 }
 
-func (t table) line(w io.Writer, widths []int, cells []string, paint func(col int) style, p palette) {
+func (t Table) line(w io.Writer, widths []int, cells []string, paint func(col int) Style, p Palette) {
 	var b strings.Builder
 	for i, c := range cells {
 		c = runewidth.Truncate(c, widths[i], "…")
-		b.WriteString(p.paint(paint(i), c))
+		b.WriteString(p.Paint(paint(i), c))
 		if i < len(cells)-1 {
 			b.WriteString(strings.Repeat(" ", widths[i]-runewidth.StringWidth(c)+columnGap))
 		}

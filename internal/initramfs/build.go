@@ -15,12 +15,14 @@ import (
 	"github.com/gild-dev/gild/internal/initramfs/kmod"
 )
 
-// MaxSize is what the generic initramfs may take, in bytes, with everything in it.
+// MaxSize is what the generic initramfs may take, in bytes. A rescue shell comes on top of it.
 const MaxSize = 25_000_000
 
-// ModulesBudget is the part of MaxSize that a module archive may take; the rest is for the agent (3 MB)
-// and busybox (1 MB).
-const ModulesBudget = MaxSize - 4_000_000
+// AgentBudget is the part of MaxSize that the agent may take, compressed, in bytes.
+const AgentBudget = 4 << 20
+
+// ModulesBudget is the part of MaxSize that a module archive may take, in bytes.
+const ModulesBudget = MaxSize - AgentBudget
 
 // Parts is what an initramfs is made of. Only Agent is needed.
 type Parts struct {

@@ -2,6 +2,7 @@ package initramfs
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
 
+	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/initramfs/kmod/kmodtest"
 	"github.com/gild-dev/gild/internal/initramfs/pick"
 	"github.com/gild-dev/gild/internal/tier"
@@ -269,7 +271,7 @@ func TestForeignTools(t *testing.T) {
 	}
 }
 
-// TestGenericSize holds the promise on size with a distribution's kernel.
+// TestGenericSize holds the promise on size with a distribution's kernel and the agents that make built.
 func TestGenericSize(t *testing.T) {
 	root, release := kmodtest.Kernel(t)
 	tier.Slow(t, "compresses 80 MB at the highest level")
@@ -281,6 +283,20 @@ func TestGenericSize(t *testing.T) {
 	t.Logf("%d modules, %d bytes; archive %d bytes", report.Modules, report.ModuleBytes, len(archive))
 	if len(archive) > ModulesBudget {
 		t.Errorf("generic module archive = %d bytes; want at most %d", len(archive), ModulesBudget)
+	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		agent, err := agentbin.Agent(arch)
+		if missing, ok := errors.AsType[*agentbin.MissingError](err); ok {
+			t.Skipf("%v: %s", err, missing.Hint())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := len(build(t, Parts{Agent: agent, Modules: bytes.NewReader(archive), Early: []string{"ext4"}}))
+		t.Logf("with the agent for %s: %d bytes", arch, size)
+		if size > MaxSize {
+			t.Errorf("initramfs with the agent for %s = %d bytes; want at most %d", arch, size, MaxSize)
+		}
 	}
 }
 

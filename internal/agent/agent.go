@@ -27,6 +27,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/agent/newids"
+	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/golden"
@@ -40,7 +41,7 @@ const memoryLimit = 160 << 20
 // Agent is one boot of one machine.
 type Agent struct {
 	runner
-	console *console
+	console *screen.Console
 	tuning  tuning
 	kids    *children
 	host    host
@@ -121,14 +122,14 @@ func boot() {
 	a.settings, warnings = a.line.Settings()
 
 	a.tuning = tune(a.settings.Debug)
-	kmsg := openKmsg()
-	a.console = openConsoles(ctx, "/sys/class/tty/console/active", "/dev")
+	kmsg := screen.OpenKmsg()
+	a.console = screen.Open(ctx, "/sys/class/tty/console/active", "/dev")
 	a.runner = runner{
 		console: a.console,
 		kmsg:    kmsg,
 		queue:   newQueue(),
 		uptime:  uptime,
-		log:     slog.New(&kmsgHandler{out: kmsg, level: logLevel(a.settings.Debug)}),
+		log:     kmsg.Logger(logLevel(a.settings.Debug)),
 	}
 	a.guard("children", func() { a.kids.reap(ctx) })
 	a.guard("signals", func() { a.signals(ctx) })
@@ -145,13 +146,13 @@ func boot() {
 
 // introduce says on the consoles who is here and whom it is going to ask.
 func (a *Agent) introduce(i api.Inventory, server string) {
-	a.console.plate.hardware(i)
-	a.console.line("gild " + version.String())
-	if who := a.console.plate.String(); who != "" {
-		a.show(a.uptime(), "machine: "+who)
+	a.console.Plate.Hardware(i)
+	a.console.Line("gild " + version.String())
+	if who := a.console.Plate.String(); who != "" {
+		a.console.Stamped(a.uptime(), "machine: "+who)
 	}
 	if server != "" {
-		a.show(a.uptime(), "server: "+clean(server))
+		a.console.Stamped(a.uptime(), "server: "+screen.Clean(server))
 	}
 }
 

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,53 +8,36 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gild-dev/gild/internal/agent/screen"
+	"github.com/gild-dev/gild/internal/agent/screen/screentest"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 )
 
-// safeBuffer is a console to read.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 // testRunner does not wait, and keeps what it was told to wait.
-func testRunner(t *testing.T) (r runner, screen *safeBuffer, waits *[]time.Duration) {
+func testRunner(t *testing.T) (r runner, shown *screentest.Buffer, waits *[]time.Duration) {
 	t.Helper()
-	screen, waits = &safeBuffer{}, &[]time.Duration{}
-	c := &console{}
-	c.add(t.Context(), screen, false)
+	shown, waits = &screentest.Buffer{}, &[]time.Duration{}
+	c := &screen.Console{}
+	c.Add(t.Context(), shown, false)
 	r = runner{
-		console: c, kmsg: &kmsg{}, queue: newQueue(), uptime: func() float64 { return 1.5 }, log: slog.New(slog.DiscardHandler),
+		console: c, kmsg: &screen.Kmsg{}, queue: newQueue(), uptime: func() float64 { return 1.5 }, log: slog.New(slog.DiscardHandler),
 		wait: func(ctx context.Context, d time.Duration) error {
 			*waits = append(*waits, d)
 			return ctx.Err()
 		},
 	}
-	return r, screen, waits
+	return r, shown, waits
 }
 
 func TestWalkRetriesAndGoesBack(t *testing.T) {
-	r, screen, waits := testRunner(t)
+	r, shown, waits := testRunner(t)
 	var ran []string
 	fail := map[string]int{"network": 2, "flash": 1, "image": 1}
 	do := func(name string) func(context.Context) (string, error) {
@@ -84,10 +66,10 @@ func TestWalkRetriesAndGoesBack(t *testing.T) {
 	if len(*waits) != 4 {
 		t.Errorf("waited %v; want four times", *waits)
 	}
-	r.console.drain(time.Second)
+	r.console.Drain(time.Second)
 	for _, line := range []string{"network failed: network broke (next try in", "image failed:", "internal error: out of paper", "flash: flash well"} {
-		if !strings.Contains(screen.String(), line) {
-			t.Errorf("console shows\n%s\nwant %q in it", screen, line)
+		if !strings.Contains(shown.String(), line) {
+			t.Errorf("console shows\n%s\nwant %q in it", shown, line)
 		}
 	}
 	var failed []string
@@ -211,16 +193,6 @@ func TestBatchFitsAReport(t *testing.T) {
 		}
 		sent += len(events)
 		q.sent()
-	}
-}
-
-func TestClean(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain ä": "plain ä", "a\nb\tc": "a b c", "\x1b]0;x\x07": "?]0;x?", "\u202eevil": "?evil", "\xff": "?", "\x00": "?",
-	} {
-		if got := clean(in); got != want {
-			t.Errorf("clean(%q) = %q; want %q", in, got, want)
-		}
 	}
 }
 

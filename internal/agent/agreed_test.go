@@ -19,6 +19,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/agent/screen/screentest"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 )
@@ -287,13 +288,13 @@ func (s *imageServer) rehearse(t *testing.T, plan api.Plan, r Rehearsal) (failed
 
 // advised is a screen whose reader sees when there is advice on it.
 type advised struct {
-	safeBuffer
+	screentest.Buffer
 	once sync.Once
 	seen chan struct{}
 }
 
 func (s *advised) Write(p []byte) (int, error) {
-	n, err := s.safeBuffer.Write(p)
+	n, err := s.Buffer.Write(p)
 	if strings.Contains(s.String(), "what to do: ") {
 		s.once.Do(func() { close(s.seen) })
 	}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -17,119 +16,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/agent/screen"
+	"github.com/gild-dev/gild/internal/agent/screen/screentest"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
 	"github.com/gild-dev/gild/internal/flash"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
-
-func TestConsoleNeverBlocks(t *testing.T) {
-	c := &console{}
-	c.add(t.Context(), blocked{t.Context()}, true)
-	done := make(chan struct{})
-	go func() {
-		for range 10000 {
-			c.line("x")
-			c.progress("y", true)
-		}
-		c.drain(10 * time.Millisecond)
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(time.Minute):
-		t.Fatal("a console that does not take anything holds up the boot")
-	}
-}
-
-type blocked struct{ ctx context.Context }
-
-func (b blocked) Write([]byte) (int, error) {
-	<-b.ctx.Done()
-	return 0, b.ctx.Err()
-}
-
-func TestKmsgCutsAndCleans(t *testing.T) {
-	var b bytes.Buffer
-	k := &kmsg{w: &b}
-	k.write(kmsgWarning, "a\nb\x1b[2J"+strings.Repeat("x", 2000))
-	if got := b.String(); len(got) != kmsgLimit || !strings.HasPrefix(got, "<4>gild: a b?[2Jxx") {
-		t.Errorf("kmsg = %d bytes, %.30q; want %d, cleaned", len(got), got, kmsgLimit)
-	}
-	b.Reset()
-	slog.New(&kmsgHandler{out: k}).With("link", "eth0").Warn("lost", "error", "x")
-	if got := b.String(); got != "<4>gild: lost link=eth0 error=x" {
-		t.Errorf("kmsg = %q", got)
-	}
-}
-
-// A screen is redrawn once a second, a serial log gets a line every ten, and
-// both get the first of each phase at once.
-func TestConsoleProgress(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		c, live, log := &console{}, &safeBuffer{}, &safeBuffer{}
-		c.add(ctx, live, true)
-		c.add(ctx, log, false)
-		for i := range 45 { // four a second
-			c.progress(fmt.Sprint(i), i == 0 || i == 42)
-			time.Sleep(250 * time.Millisecond)
-		}
-		c.line("done")
-		synctest.Wait()
-		const redraw = "\r\x1b[K"
-		want := ""
-		for _, i := range []int{0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 42} {
-			want += redraw + fmt.Sprint(i)
-		}
-		if want += redraw + "done\r\n"; live.String() != want {
-			t.Errorf("screen = %q; want %q", live, want)
-		}
-		if want := "0\r\n40\r\n42\r\ndone\r\n"; log.String() != want {
-			t.Errorf("serial log = %q; want %q", log, want)
-		}
-	})
-}
-
-func TestWrap(t *testing.T) {
-	for _, tt := range []struct {
-		in   string
-		want []string
-	}{
-		{"", []string{""}},
-		{"short", []string{"short"}},
-		{"exactly ten", []string{"exactly", "   ten"}},
-		{"[1] one two three", []string{"[1] one", "   two", "   three"}},
-		{"0123456789abcdefghijk", []string{"0123456789", "   abcdefg", "   hijk"}},
-		{"   one two three", []string{"   one two", "   three"}},
-		{"äöüäöüäöü ß", []string{"äöüäöüäöü", "   ß"}},
-	} {
-		if diff := cmp.Diff(tt.want, wrap(tt.in, 10, 3)); diff != "" {
-			t.Errorf("wrap(%q) (-want +got):\n%s", tt.in, diff)
-		}
-	}
-}
-
-func FuzzWrap(f *testing.F) {
-	f.Add("[   12.34] disk failed: no disk is what serial=X means", 79)
-	f.Add(strings.Repeat("x", 300), 20)
-	f.Add("  \u00a0 \xff   ", 12)
-	f.Fuzz(func(t *testing.T, s string, width int) {
-		s, width = clean(s), indent+1+min(max(width, 0), 200)
-		letters := func(s string) string { return strings.ReplaceAll(s, " ", "") }
-		lines := wrap(s, width, indent)
-		if got := letters(strings.Join(lines, "")); got != letters(s) {
-			t.Errorf("wrap(%q, %d) = %q: letters were lost", s, width, lines)
-		}
-		for _, line := range lines {
-			if n := len([]rune(line)); n > width {
-				t.Errorf("wrap(%q, %d): a line has %d cells: %q", s, width, n, line)
-			}
-		}
-	})
-}
 
 // What a person reads, whole: on a screen and in the log of a serial line.
 func TestConsoleGolden(t *testing.T) {
@@ -161,7 +55,7 @@ func TestConsoleGolden(t *testing.T) {
 				a := newActor(ctx)
 				play(a)
 				synctest.Wait()
-				for kind, out := range map[string]*safeBuffer{"screen": a.screen, "serial": a.serial} {
+				for kind, out := range map[string]*screentest.Buffer{"screen": a.screen, "serial": a.serial} {
 					a.compare(t, filepath.Join("testdata", "console", name+"-"+kind+".txt"), out.String())
 				}
 			})
@@ -169,27 +63,30 @@ func TestConsoleGolden(t *testing.T) {
 	}
 }
 
+// screenWidth is what every line must have room in.
+const screenWidth = 79
+
 // actor plays a machine to its consoles.
 type actor struct {
 	*Agent
-	screen, serial *safeBuffer
+	screen, serial *screentest.Buffer
 }
 
 func newActor(ctx context.Context) *actor {
-	a := &actor{screen: &safeBuffer{}, serial: &safeBuffer{}}
-	c := &console{}
-	c.add(ctx, a.screen, true)
-	c.add(ctx, a.serial, false)
+	a := &actor{screen: &screentest.Buffer{}, serial: &screentest.Buffer{}}
+	c := &screen.Console{}
+	c.Add(ctx, a.screen, true)
+	c.Add(ctx, a.serial, false)
 	began := time.Now()
 	a.Agent = &Agent{console: c, recorder: newRecorder(began), runner: runner{
-		console: c, kmsg: &kmsg{}, queue: newQueue(), log: slog.New(slog.DiscardHandler),
+		console: c, kmsg: &screen.Kmsg{}, queue: newQueue(), log: slog.New(slog.DiscardHandler),
 		uptime: func() float64 { return 2.5 + time.Since(began).Seconds() },
 	}}
 	a.introduce(api.Inventory{Vendor: "Dell Inc.", Product: "PowerEdge R640", Serial: "7XK2P13"}, "http://10.0.0.1:8080")
-	c.plate.link("52:54:00:12:34:56")
+	c.Plate.Link("52:54:00:12:34:56")
 	a.event(api.Event{Step: "network", State: api.StateDone, Message: "eth0 (52:54:00:12:34:56) has 10.0.0.17/24"})
-	c.plate.called("web-17")
-	a.show(a.uptime(), "name: "+c.plate.argument())
+	c.Plate.Called("web-17")
+	c.Stamped(a.uptime(), "name: "+c.Plate.Argument())
 	return a
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/flash"
 )
 
@@ -22,7 +23,7 @@ func (l *lines) Write(p []byte) (int, error) {
 // over; to a wait after each piece it gives no more lines than that.
 func TestHunger(t *testing.T) {
 	var said lines
-	h := hunger{log: slog.New(&kmsgHandler{out: &kmsg{w: &said}})}
+	h := hunger{log: screen.NewKmsg(&said).Logger(slog.LevelInfo)}
 	away := errors.New("dial tcp 10.0.0.1:8080: no route to host")
 	start := time.Unix(1, 0)
 	for s := range 120 {

@@ -196,7 +196,7 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 	if _, err := k.await(ctx, leavePatience); err != nil {
 		return errors.Join(err, mount.Unmount(newRoot))
 	}
-	a.console.drain(time.Second)
+	a.console.Drain(time.Second)
 	killOthers("/proc", k.process.Pid)
 	a.tuning.restore()
 	committed, err := leave()

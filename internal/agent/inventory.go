@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 )
@@ -62,7 +63,7 @@ func text(path string) string {
 	if err != nil {
 		return ""
 	}
-	s := strings.TrimSpace(clean(string(bytes.TrimSpace(b))))
+	s := strings.TrimSpace(screen.Clean(string(bytes.TrimSpace(b))))
 	return s[:min(len(s), maxText)]
 }
 
@@ -85,7 +86,7 @@ func (m machine) cpu() (model string, n int) {
 		case "processor":
 			n++
 		case "model name":
-			model = strings.TrimSpace(clean(value))
+			model = strings.TrimSpace(screen.Clean(value))
 		}
 	}
 	return model[:min(len(model), maxText)], max(n, 1)
@@ -146,7 +147,7 @@ func addContent(d *api.Disk, r io.ReaderAt) {
 
 // shown makes a text that somebody wrote onto a disk fit to be passed on.
 func shown(s string) string {
-	s = clean(s)
+	s = screen.Clean(s)
 	return strings.ToValidUTF8(s[:min(len(s), maxText)], "")
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/disk/blockdev"
@@ -72,13 +73,13 @@ func keep() error {
 	if err := k.said.Decode(&k.brief); err != nil {
 		return fmt.Errorf("hearing what to do: %w", err)
 	}
-	kmsg := openKmsg()
-	screen := &console{} // the system's own by now
+	kmsg := screen.OpenKmsg()
+	console := &screen.Console{} // the system's own by now
 	k.Agent = &Agent{
-		console: screen,
+		console: console,
 		runner: runner{
-			console: screen, kmsg: kmsg, queue: newQueue(), uptime: uptime,
-			log: slog.New(&kmsgHandler{out: kmsg, level: slog.LevelInfo}),
+			console: console, kmsg: kmsg, queue: newQueue(), uptime: uptime,
+			log: kmsg.Logger(slog.LevelInfo),
 		},
 		host: machine{sys: "/sys", proc: "/proc"}, session: k.brief.Session, conn: &netif.Conn{MAC: k.brief.MAC},
 		plan: k.brief.Plan, disk: k.brief.Disk, result: flashed{times: map[string]float64{}},

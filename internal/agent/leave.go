@@ -322,7 +322,7 @@ func (a *Agent) receipt(ctx context.Context, way string, reasons []string) {
 		Preserved: a.preservedNames(), Samples: r.samples,
 	}})
 	if !a.queue.flush(ctx, 5*time.Second) {
-		a.console.line("the server does not take the receipt; trying for some minutes before leaving without")
+		a.console.Line("the server does not take the receipt; trying for some minutes before leaving without")
 		a.queue.flush(ctx, receiptPatience)
 	}
 }
@@ -340,7 +340,7 @@ func peakMemory() int64 {
 // jump leaves everything as a system that boots from its disk expects it: no
 // other process, links down, the kernel's settings its own.
 func (a *Agent) jump(leave jump) (committed bool, err error) {
-	a.console.drain(time.Second)
+	a.console.Drain(time.Second)
 	if os.Getpid() == 1 {
 		_ = unix.Kill(-1, unix.SIGKILL)
 	}

@@ -46,7 +46,7 @@ func TestLostPlanEndsTheFlash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, screen, _ := testRunner(t)
+	r, shown, _ := testRunner(t)
 	a := &Agent{runner: r, client: c}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -79,12 +79,12 @@ func TestLostPlanEndsTheFlash(t *testing.T) {
 		t.Fatalf("steps (-want +got):\n%s", diff)
 	}
 	a.queue.flush(ctx, 5*time.Second)
-	a.runner.console.drain(time.Second)
-	if want := "stopped, nothing more is written: the server has taken the plan back: cancelled by the operator"; !strings.Contains(screen.String(), want) {
-		t.Errorf("console shows\n%s\nwant %q in it", screen, want)
+	a.runner.console.Drain(time.Second)
+	if want := "stopped, nothing more is written: the server has taken the plan back: cancelled by the operator"; !strings.Contains(shown.String(), want) {
+		t.Errorf("console shows\n%s\nwant %q in it", shown, want)
 	}
-	if strings.Contains(screen.String(), "failed") {
-		t.Errorf("console shows\n%s\na plan that was taken back is no failure", screen)
+	if strings.Contains(shown.String(), "failed") {
+		t.Errorf("console shows\n%s\na plan that was taken back is no failure", shown)
 	}
 	mu.Lock()
 	defer mu.Unlock()

@@ -32,8 +32,8 @@ func (a *Agent) askPlan(ctx context.Context) (string, error) {
 		if clockIsWrong(time.Now(), date) && a.host.setClock(date) == nil {
 			a.note("plan", "the clock was wrong and now follows the server's")
 		}
-		if a.console.plate.called(answer.Name) {
-			a.show(a.uptime(), "name: "+a.console.plate.argument())
+		if a.console.Plate.Called(answer.Name) {
+			a.console.Stamped(a.uptime(), "name: "+a.console.Plate.Argument())
 		}
 		if answer.Action == api.ActionFlash {
 			return a.accept(answer)

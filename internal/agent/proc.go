@@ -124,7 +124,7 @@ func (a *Agent) signals(ctx context.Context) {
 			}
 			a.note("start", "Ctrl-Alt-Del: restarting")
 			a.queue.flush(ctx, time.Second)
-			a.console.drain(time.Second)
+			a.console.Drain(time.Second)
 			a.log.Error("restart", "error", handoff.RebootNow())
 		case <-ctx.Done():
 			return

@@ -13,6 +13,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/cmdline"
 	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/disk/blockdev"
@@ -54,16 +55,16 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	screen := &console{}
+	console := &screen.Console{}
 	if r.Console != nil {
-		screen.add(ctx, r.Console, false)
+		console.Add(ctx, r.Console, false)
 	}
 	a := &Agent{
-		runner:  runner{console: screen, kmsg: &kmsg{}, queue: newQueue(), uptime: uptime, log: slog.New(slog.DiscardHandler)},
-		console: screen, settings: cmdline.Settings{Server: r.Servers, Ticket: r.Ticket}, client: c, conn: &netif.Conn{MAC: r.Inventory.MAC}, host: &stage{r, end}, session: rand.Text(),
+		runner:  runner{console: console, kmsg: &screen.Kmsg{}, queue: newQueue(), uptime: uptime, log: slog.New(slog.DiscardHandler)},
+		console: console, settings: cmdline.Settings{Server: r.Servers, Ticket: r.Ticket}, client: c, conn: &netif.Conn{MAC: r.Inventory.MAC}, host: &stage{r, end}, session: rand.Text(),
 	}
 	a.introduce(r.Inventory, r.Servers)
-	screen.plate.link(r.Inventory.MAC)
+	console.Plate.Link(r.Inventory.MAC)
 	a.guard("report", func() {
 		a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
 			start := time.Now()

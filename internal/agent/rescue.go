@@ -23,7 +23,7 @@ func (a *Agent) rescue(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("a rescue shell was asked for, but the initramfs has none: serve it with --rescue-shell (%w)", err)
 	}
 	a.note("rescue", "nothing will be written; reboot -f restarts the machine")
-	names := a.console.names
+	names := a.console.Names()
 	for _, name := range names {
 		if name == "tty0" {
 			name = "tty1" // tty0 is whichever is shown, and controls nothing

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
 )
 
@@ -26,16 +27,14 @@ type step struct {
 
 // runner walks steps and tells of them.
 type runner struct {
-	console *console
-	kmsg    *kmsg
+	console *screen.Console
+	kmsg    *screen.Kmsg
 	queue   *queue
 	uptime  func() float64
 	log     *slog.Logger
 	wait    func(context.Context, time.Duration) error // nil is backoff.Sleep
 
-	// Only the caller of progress touches these.
-	progressSent time.Time
-	pace         pace
+	progressSent time.Time // only the caller of progress touches it
 }
 
 // walk runs the steps in order until the last one is done or ctx is. A step
@@ -156,7 +155,7 @@ func (s *service) resume() {
 func (r *runner) event(e api.Event) {
 	e.Time = time.Now().UTC()
 	e.Uptime = r.uptime()
-	e.Message = clean(e.Message)
+	e.Message = screen.Clean(e.Message)
 	r.queue.add(e)
 	said := strings.Join(strings.Fields(e.Message), " ") // lists come on lines of their own
 	line := e.Step + ": " + said
@@ -166,40 +165,15 @@ func (r *runner) event(e api.Event) {
 	case api.StateStart:
 		line = e.Step + ": " + said + " ..."
 	}
-	r.show(e.Uptime, line)
+	r.console.Stamped(e.Uptime, line)
 	if e.State == api.StateFailed {
-		r.advise(e.Cause)
+		r.console.Advise(e.Cause)
 	}
-	level := kmsgInfo
+	level := screen.KmsgInfo
 	if e.State == api.StateFailed {
-		level = kmsgWarning
+		level = screen.KmsgWarning
 	}
-	r.kmsg.write(level, line)
-}
-
-// show puts a line onto the consoles alone.
-func (r *runner) show(uptime float64, line string) {
-	r.console.line(fmt.Sprintf("[%8.2f] %s", uptime, line))
-}
-
-// advise tells whoever stands before the screen what to do, and which machine
-// this is: what was said of it when it started has long left the screen.
-func (r *runner) advise(cause string) {
-	plate := &r.console.plate
-	advice := api.Advice(cause, plate.argument())
-	if advice == "" {
-		return
-	}
-	text := "cause: " + cause
-	if who := plate.String(); who != "" {
-		text += ", on " + who
-	}
-	for _, s := range []string{text, "what to do: " + advice} {
-		margin := strings.Repeat(" ", indent)
-		for _, line := range wrap(margin+s, screenWidth, indent) {
-			r.console.line(line)
-		}
-	}
+	r.kmsg.Write(level, line)
 }
 
 // reportEvery is how often the server hears of progress: it may have a
@@ -209,7 +183,7 @@ const reportEvery = time.Second
 // progress shows how far a step is, and tells the server now and then.
 func (r *runner) progress(e api.Event) {
 	now := time.Now()
-	r.console.progress(r.pace.line(now, *e.Progress))
+	r.console.Progress(*e.Progress)
 	if now.Sub(r.progressSent) >= reportEvery || e.Progress.Done == e.Progress.Total {
 		r.progressSent = now
 		e.Time, e.Uptime = now.UTC(), r.uptime()
@@ -220,18 +194,4 @@ func (r *runner) progress(e api.Event) {
 // note tells of something within a step.
 func (r *runner) note(step, format string, args ...any) {
 	r.event(api.Event{Step: step, State: api.StateProgress, Message: fmt.Sprintf(format, args...)})
-}
-
-// clean makes foreign text fit for a terminal and a log: no control
-// characters, nothing that changes the direction of writing, one line.
-func clean(s string) string {
-	return strings.Map(func(c rune) rune {
-		switch {
-		case c == '\n' || c == '\t':
-			return ' '
-		case c < ' ' || c >= 0x7f && c < 0xa0 || c == 0xfffd || c >= 0x200b && c <= 0x200f || c >= 0x2028 && c <= 0x202e || c >= 0x2066 && c <= 0x2069:
-			return '?'
-		}
-		return c
-	}, s[:min(len(s), 4000)])
 }

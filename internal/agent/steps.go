@@ -97,7 +97,7 @@ func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
 	a.conn = conn
 	said := fmt.Sprintf("%s (%s) has %v", conn.Link, conn.MAC, conn.Lease)
 	mac := conn.MAC
-	a.console.plate.link(mac)
+	a.console.Plate.Link(mac)
 	a.lease = a.serve(ctx, "lease", conn.Keep)
 	if a.client != nil {
 		a.startReports(ctx)

@@ -1,4 +1,4 @@
-package agent
+package screen
 
 import (
 	"cmp"
@@ -8,10 +8,10 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// nameplate is what tells a person which machine a screen belongs to, and what
+// Nameplate is what tells a person which machine a screen belongs to, and what
 // to call it in a command. It fills as the machine learns of itself: firmware,
-// then link, then the server's answer.
-type nameplate struct {
+// then link, then the server's answer. Safe for concurrent use.
+type Nameplate struct {
 	mu             sync.Mutex
 	name, mac      string
 	vendor, serial string
@@ -24,23 +24,23 @@ const (
 	maxHardware = 48
 )
 
-// hardware takes in what the firmware says of the machine.
-func (p *nameplate) hardware(i api.Inventory) {
+// Hardware takes in what the firmware says of the machine.
+func (p *Nameplate) Hardware(i api.Inventory) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.vendor, p.serial = short(i.Vendor+" "+i.Product, maxHardware), short(i.Serial, maxHardware)
 }
 
-// link takes in the address that the machine came by.
-func (p *nameplate) link(mac string) {
+// Link takes in the address that the machine came by.
+func (p *Nameplate) Link(mac string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mac = mac
 }
 
-// called takes in what operators call the machine, and reports whether that
+// Called takes in what operators call the machine, and reports whether that
 // is news.
-func (p *nameplate) called(name string) bool {
+func (p *Nameplate) Called(name string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	name = short(name, maxName)
@@ -50,7 +50,7 @@ func (p *nameplate) called(name string) bool {
 }
 
 // String is everything known: "web-17, 52:54:00:12:34:56, Dell R640, serial X".
-func (p *nameplate) String() string {
+func (p *Nameplate) String() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var parts []string
@@ -65,16 +65,10 @@ func (p *nameplate) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// argument is what commands know the machine by; empty: it has no such label
+// Argument is what commands know the machine by; empty: it has no such label
 // yet.
-func (p *nameplate) argument() string {
+func (p *Nameplate) Argument() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return cmp.Or(p.name, p.mac)
-}
-
-// short makes a foreign text one that a line has room for.
-func short(s string, limit int) string {
-	s = strings.Join(strings.Fields(clean(s)), " ")
-	return strings.ToValidUTF8(s[:min(len(s), limit)], "")
 }

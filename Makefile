@@ -48,7 +48,7 @@ test: ## every promise is tested, by whole boots in virtual machines where it ta
 	@scripts/as-root $(GO) test -timeout 20m $(UNITS)
 	@$(MAKE) --no-print-directory race
 	@rm -rf $(ARTIFACTS) && mkdir -p $(ARTIFACTS)
-	@scripts/as-root $(GO) test -p 1 -timeout 70m -v -artifacts -outputdir $(ARTIFACTS) $(SKIP) ./test/...
+	@scripts/as-root $(GO) test -p 1 -parallel 2 -timeout 70m -v -artifacts -outputdir $(ARTIFACTS) $(SKIP) ./test/...
 
 test-all: ## the same with the rows that take long and prove little more: once before a larger change is done
 	@$(MAKE) --no-print-directory test SKIP=

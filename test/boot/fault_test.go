@@ -20,6 +20,7 @@ const outage = 20 * time.Second
 const slowPace = "32mbit"
 
 func TestServerKilledThenLinkCut(t *testing.T) {
+	t.Parallel() // waits for a slow link and two outages
 	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
 	table := image(t, room).Table
 	needed := dataFrames(table)
@@ -60,6 +61,7 @@ func TestServerKilledThenLinkCut(t *testing.T) {
 }
 
 func TestPowerCut(t *testing.T) {
+	t.Parallel() // waits for a slow link
 	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
 	needed := dataFrames(image(t, room).Table)
 	room.Serve("--dhcp", "server")

@@ -91,6 +91,7 @@ const signalled = "{ dd if=/dev/zero bs=1M iflag=fullblock count=64 of=signalled
 // writes heavily, the server is away for a minute and the network is started
 // anew. Nothing is missing, nothing is wrong, and the disk boots alone.
 func TestInstantBusy(t *testing.T) {
+	t.Parallel() // waits for a slow link and an outage
 	spec := lab.XFSBIOS().Lean()
 	room := lab.NewRoom(t)
 	lab.Need(t, "sgdisk", "sfdisk", "xfs_repair")
@@ -166,6 +167,7 @@ func unchanged(t *testing.T, g *lab.Guest) {
 // start goes on with what is there. What the system wrote meanwhile is lost. A
 // reboot that was asked for too early waits, and loses nothing.
 func TestInstantPowerCut(t *testing.T) {
+	t.Parallel() // waits for a slow link
 	spec := lab.Ext4UEFI().Lean()
 	room := lab.RoomFor(t, spec)
 	lab.Need(t, "sgdisk", "sfdisk", "e2fsck")
@@ -216,6 +218,7 @@ const readOnly = " ro console=ttyS0,115200 " + vm.Steady + " systemd.mask=system
 
 // Under a system that writes nothing the disk becomes the image, byte for byte.
 func TestInstantReadOnly(t *testing.T) {
+	t.Parallel() // waits for a slow link
 	spec := lab.Ext4MBR().Lean()
 	room := lab.RoomFor(t, spec)
 	golden, err := lab.Golden(t.Context(), spec)

@@ -18,7 +18,7 @@ type network struct {
 	says    map[string]string // what the system says of its network
 }
 
-func TestInstantIfUpDown(t *testing.T) {
+func TestLongInstantIfUpDown(t *testing.T) {
 	keepsItsNetwork(t, network{
 		by: lab.IfUpDown, restart: "systemctl restart networking", // which is up by an event of udev at first
 		up: "for i in $(seq 100); do ls /run/dhclient.*.pid >/dev/null 2>&1 && echo active && break; sleep 0.5; done",
@@ -47,6 +47,7 @@ func TestLongInstantNetworkManager(t *testing.T) {
 // ends in a system from the disk, then starts the network anew, and more and more of the disk arrives all the while.
 func keepsItsNetwork(t *testing.T, n network) {
 	t.Helper()
+	t.Parallel() // waits for a slow link
 	room := lab.NewRoom(t)
 	built, err := lab.Networked(t.Context(), lab.XFSBIOS().Lean(), n.by)
 	if err != nil {

@@ -39,6 +39,7 @@ var parts = [...]string{"scan ", "write ", "read back ", "sealed in", "leaving b
 // Most of the time goes by in waiting: the server takes the restarted machine for a second one with the same
 // address until the first has been silent for a while.
 func TestKill(t *testing.T) {
+	t.Parallel() // waits for the server to give up a silent machine
 	began := time.Now()
 	r := newRig(t)
 	k := &killer{rig: r, rng: rand.New(rand.NewPCG(*seed, 2)), log: filepath.Join(r.Dir, "writes.log"), left: map[verdict]int{}}

@@ -22,6 +22,7 @@ import (
 // TestReplay: whenever the power is cut during a flash, what is left is the old system as it was, a disk that
 // nothing boots, or the new system as it is in the image.
 func TestReplay(t *testing.T) {
+	t.Parallel() // beside one that waits
 	for _, tt := range []struct {
 		name string
 		old  lab.TinySpec

@@ -21,12 +21,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/agent/background"
 	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/agent/boot"
 	"github.com/gild-dev/gild/internal/agent/cmdline"
 	"github.com/gild-dev/gild/internal/agent/coldplug"
+	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/agent/newids"
+	"github.com/gild-dev/gild/internal/agent/proc"
+	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
@@ -40,20 +45,20 @@ const memoryLimit = 160 << 20
 
 // Agent is one boot of one machine.
 type Agent struct {
-	runner
-	console *screen.Console
+	report  *report.Reporter
+	session *report.Session
+	tasks   background.Tasks
+	runner  boot.Runner
+	log     *slog.Logger
 	tuning  tuning
-	kids    *children
+	kids    *proc.Children
 	host    host
 
 	line     cmdline.Line
 	settings cmdline.Settings
 	modules  *coldplug.Loader
-	client   *client.Client
 	conn     *netif.Conn
-	session  string
 
-	permit permit
 	plan   *api.Plan
 	image  *golden.Image
 	source *client.Ranges
@@ -65,10 +70,21 @@ type Agent struct {
 	ids       *newids.Change // of that flash; nil before there is one
 	result    flashed
 
-	reports service
-	lease   service
+	reports background.Service
+	lease   background.Service
 	parts   map[int]livePart // of a disk that is used while it is written
 	without []string         // why there was no instant handoff
+}
+
+// newAgent is an agent of a session with that ID that has done nothing yet.
+func newAgent(id string, h host, console *screen.Console, kmsg *screen.Kmsg, log *slog.Logger) *Agent {
+	a := &Agent{
+		session: &report.Session{ID: id, Queue: report.NewQueue()},
+		tasks:   background.Tasks{Log: log}, log: log, host: h, kids: proc.NewChildren(),
+	}
+	a.report = &report.Reporter{Console: console, Kmsg: kmsg, Queue: a.session.Queue, Uptime: machine.Uptime}
+	a.runner = boot.Runner{Report: a.report, Log: log, Cause: cause}
+	return a
 }
 
 // Run is the program. As PID 1 it becomes the new system's init, or restarts
@@ -92,18 +108,17 @@ func Run() error {
 					fmt.Fprintf(os.Stderr, "gild: %v\n%s", p, debug.Stack())
 				}
 			}()
-			boot()
+			bootMachine()
 		}()
 		time.Sleep(wait.Next())
 	}
 }
 
-// boot walks the steps. It returns only when something that must not fail
-// did.
-func boot() {
+// bootMachine walks the steps. It returns only when something that must not
+// fail did.
+func bootMachine() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	a := &Agent{session: rand.Text(), kids: newChildren(), host: machine{sys: "/sys", proc: "/proc"}}
 	// Without these no step could even be reported.
 	var early []error
 	for _, p := range mount.Early() {
@@ -117,42 +132,36 @@ func boot() {
 	if err != nil {
 		early = append(early, err)
 	}
-	a.line = cmdline.Parse(string(text))
-	var warnings []string
-	a.settings, warnings = a.line.Settings()
+	line := cmdline.Parse(string(text))
+	settings, warnings := line.Settings()
 
-	a.tuning = tune(a.settings.Debug)
+	tuned := tune(settings.Debug)
 	kmsg := screen.OpenKmsg()
-	a.console = screen.Open(ctx, "/sys/class/tty/console/active", "/dev")
-	a.runner = runner{
-		console: a.console,
-		kmsg:    kmsg,
-		queue:   newQueue(),
-		uptime:  uptime,
-		log:     kmsg.Logger(logLevel(a.settings.Debug)),
-	}
-	a.guard("children", func() { a.kids.reap(ctx) })
-	a.guard("signals", func() { a.signals(ctx) })
+	console := screen.Open(ctx, "/sys/class/tty/console/active", "/dev")
+	a := newAgent(rand.Text(), machine.Here, console, kmsg, kmsg.Logger(logLevel(settings.Debug)))
+	a.line, a.settings, a.tuning = line, settings, tuned
+	a.tasks.Go("children", func() { a.kids.Reap(ctx) })
+	a.tasks.Go("signals", func() { a.signals(ctx) })
 
-	a.introduce((machine{sys: "/sys"}).nameplate(), a.settings.Server)
+	a.introduce(machine.Here.Nameplate(), a.settings.Server)
 	for _, err := range early {
-		a.event(api.Event{Step: "start", State: api.StateFailed, Cause: api.CauseEarlyMount, Message: err.Error()})
+		a.report.Event(api.Event{Step: "start", State: api.StateFailed, Cause: api.CauseEarlyMount, Message: err.Error()})
 	}
 	for _, w := range warnings {
-		a.event(api.Event{Step: "start", State: api.StateProgress, Message: w})
+		a.report.Event(api.Event{Step: "start", State: api.StateProgress, Message: w})
 	}
-	a.walk(ctx, a.steps())
+	a.runner.Walk(ctx, a.steps())
 }
 
 // introduce says on the consoles who is here and whom it is going to ask.
 func (a *Agent) introduce(i api.Inventory, server string) {
-	a.console.Plate.Hardware(i)
-	a.console.Line("gild " + version.String())
-	if who := a.console.Plate.String(); who != "" {
-		a.console.Stamped(a.uptime(), "machine: "+who)
+	a.report.Console.Plate.Hardware(i)
+	a.report.Console.Line("gild " + version.String())
+	if who := a.report.Console.Plate.String(); who != "" {
+		a.report.Show("machine: " + who)
 	}
 	if server != "" {
-		a.console.Stamped(a.uptime(), "server: "+screen.Clean(server))
+		a.report.Show("server: " + screen.Clean(server))
 	}
 }
 
@@ -177,24 +186,6 @@ func buildTime() time.Time {
 // server's can.
 func clockIsWrong(now, server time.Time) bool {
 	return now.Before(buildTime()) && !server.Before(buildTime())
-}
-
-// uptime returns the seconds since the kernel started.
-func uptime() float64 {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
-		return 0
-	}
-	return float64(ts.Nano()) / 1e9
-}
-
-// release is the running kernel's, uname -r.
-func release() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
 }
 
 // tuning is what the agent changes in the kernel's settings for the time of

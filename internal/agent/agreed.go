@@ -24,7 +24,7 @@ func (a *Agent) isThisMachine(p *api.Plan) error {
 	if g := p.Agreed; !g.Unseen && g.Disk == nil && g.UUID == "" && g.Serial == "" && len(g.MACs) == 0 {
 		return errNothingAgreed
 	}
-	labels := a.host.labels(a.conn.MAC)
+	labels := a.host.Labels(a.session.MAC)
 	return evidence.OtherMachine(p.Agreed, &labels)
 }
 
@@ -42,7 +42,7 @@ func (a *Agent) open() (_ *blockdev.Device, err error) {
 	if err := a.isThisMachine(a.plan); err != nil {
 		return nil, err
 	}
-	device, err := a.host.open(a.disk.Name)
+	device, err := a.host.Open(a.disk.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (a *Agent) open() (_ *blockdev.Device, err error) {
 			err = errors.Join(err, device.Close())
 		}
 	}()
-	disk, err := a.host.identify(device)
+	disk, err := a.host.Identify(device)
 	if err != nil {
 		return nil, err
 	}

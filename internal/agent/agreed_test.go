@@ -18,7 +18,6 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/agent/screen/screentest"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
@@ -173,17 +172,18 @@ func TestWhatIsOpenIsHeldAgainstThePlan(t *testing.T) {
 			if err := os.WriteFile(file, before, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			r, _, _ := testRunner(t)
 			plan := api.Plan{ID: "p", Grow: true, Agreed: agreedOnce()}
 			if unseen {
 				plan.Agreed = api.Agreed{Unseen: true}
 			}
 			disk := theDisk()
 			disk.Size, disk.SectorSize = oneDiskSize, 512
-			host := &stage{Rehearsal: Rehearsal{Inventory: theMachine(), Disk: file, Drive: other}}
-			a := &Agent{runner: r, conn: &netif.Conn{MAC: oneMAC}, host: host, plan: &plan, disk: disk, image: &golden.Image{
+			host := &stage{played: Rehearsal{Inventory: theMachine(), Disk: file, Drive: other}}
+			a, _ := testAgent(t)
+			a.session.MAC, a.host, a.plan, a.disk = oneMAC, host, &plan, disk
+			a.image = &golden.Image{
 				Config: &golden.Config{Disk: golden.Disk{Size: 4 << 20, SectorSize: 512}, Boot: &golden.Boot{}}, Table: &golden.Table{},
-			}}
+			}
 			want := api.CauseOtherDisk
 			err := write(a)
 			if err == nil || cause("flash", err) != want || unseen != errors.Is(err, errUnfit) || !strings.Contains(err.Error(), "S4EW0999") {
@@ -193,8 +193,8 @@ func TestWhatIsOpenIsHeldAgainstThePlan(t *testing.T) {
 				t.Errorf("%s has written to another disk", name)
 			}
 			// And the machine, whose board may be another by the same hot swap.
-			host.Drive = theDisk()
-			host.Inventory.UUID = otherUUID
+			host.played.Drive = theDisk()
+			host.played.Inventory.UUID = otherUUID
 			plan.Agreed.UUID = oneUUID
 			if err := write(a); cause("flash", err) != api.CauseOtherMachine {
 				t.Errorf("%s (unseen: %v) on another machine = %v; want %s", name, unseen, err, api.CauseOtherMachine)

@@ -59,8 +59,8 @@ func TestEveryStepHasAdvice(t *testing.T) {
 	steps := a.steps()
 	a.settings.Rescue = true
 	for _, s := range append(steps, a.steps()...) {
-		if code := cause(s.name, errors.New("anything")); api.Advice(code, "") == "" {
-			t.Errorf("no advice for %q, which step %q fails with", code, s.name)
+		if code := cause(s.Name, errors.New("anything")); api.Advice(code, "") == "" {
+			t.Errorf("no advice for %q, which step %q fails with", code, s.Name)
 		}
 	}
 }

@@ -52,7 +52,7 @@ func (a *Agent) clone(ctx context.Context) (string, error) {
 
 // fetchIdentity gets what the plan wants the new system to be.
 func (a *Agent) fetchIdentity(ctx context.Context) (api.Identity, error) {
-	id, err := a.client.Identity(ctx, api.IdentityRequest{Session: a.session, MAC: a.conn.MAC, Plan: a.plan.ID})
+	id, err := a.session.Client.Identity(ctx, api.IdentityRequest{Session: a.session.ID, MAC: a.session.MAC, Plan: a.plan.ID})
 	if err != nil {
 		return api.Identity{}, err
 	}
@@ -72,9 +72,9 @@ func (a *Agent) writeIdentity(ctx context.Context, id api.Identity) error {
 
 // writeRoot writes the identity to the root that is mounted at dir.
 func (a *Agent) writeRoot(id api.Identity, dir string) error {
-	notes, err := identity.Write(dir, identity.Job{Identity: id, Plan: a.plan.ID, MAC: a.conn.MAC})
+	notes, err := identity.Write(dir, identity.Job{Identity: id, Plan: a.plan.ID, MAC: a.session.MAC})
 	for _, n := range notes {
-		a.note("identity", "%s", n)
+		a.report.Note("identity", "%s", n)
 	}
 	return err
 }
@@ -104,7 +104,7 @@ func (a *Agent) writeWithNewIDs(ctx context.Context, id api.Identity) error {
 			Mount: func(ctx context.Context, p golden.Partition, writable bool) error {
 				return a.mountForeign(ctx, p, newRoot, writable)
 			},
-			Note: func(format string, args ...any) { a.note("identity", format, args...) },
+			Note: func(format string, args ...any) { a.report.Note("identity", format, args...) },
 		})
 	}
 	if err := a.ids.Run(ctx, func() error { return a.writeRoot(id, newRoot) }); err != nil {

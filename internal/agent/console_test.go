@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/agent/screen/screentest"
 	"github.com/gild-dev/gild/internal/api"
@@ -39,7 +40,7 @@ func TestConsoleGolden(t *testing.T) {
 			a.flashes(flash.PhaseScan, 2_900_000_000, 1_450_000_000, 0)
 			a.flashes(flash.PhaseWrite, 2_900_000_000, 95_000_000, 17)
 			a.flashes(flash.PhaseReadBack, 2_900_000_000, 480_000_000, 0)
-			a.event(api.Event{Step: "flash", State: api.StateDone, Message: "sealed in 61.0 s: 2.9 GB written, 1.4 GB zeroed, 0.0 GB kept, 0.9 GB fetched"})
+			a.report.Event(api.Event{Step: "flash", State: api.StateDone, Message: "sealed in 61.0 s: 2.9 GB written, 1.4 GB zeroed, 0.0 GB kept, 0.9 GB fetched"})
 		},
 		"failures": func(a *actor) {
 			a.fails("disk", ambiguous)
@@ -78,15 +79,14 @@ func newActor(ctx context.Context) *actor {
 	c.Add(ctx, a.screen, true)
 	c.Add(ctx, a.serial, false)
 	began := time.Now()
-	a.Agent = &Agent{console: c, recorder: newRecorder(began), runner: runner{
-		console: c, kmsg: &screen.Kmsg{}, queue: newQueue(), log: slog.New(slog.DiscardHandler),
-		uptime: func() float64 { return 2.5 + time.Since(began).Seconds() },
-	}}
+	a.Agent = newAgent("s", machine.Here, c, &screen.Kmsg{}, slog.New(slog.DiscardHandler))
+	a.recorder = newRecorder(began)
+	a.report.Uptime = func() float64 { return 2.5 + time.Since(began).Seconds() }
 	a.introduce(api.Inventory{Vendor: "Dell Inc.", Product: "PowerEdge R640", Serial: "7XK2P13"}, "http://10.0.0.1:8080")
 	c.Plate.Link("52:54:00:12:34:56")
-	a.event(api.Event{Step: "network", State: api.StateDone, Message: "eth0 (52:54:00:12:34:56) has 10.0.0.17/24"})
+	a.report.Event(api.Event{Step: "network", State: api.StateDone, Message: "eth0 (52:54:00:12:34:56) has 10.0.0.17/24"})
 	c.Plate.Called("web-17")
-	c.Stamped(a.uptime(), "name: "+c.Plate.Argument())
+	a.report.Show("name: " + c.Plate.Argument())
 	return a
 }
 
@@ -109,7 +109,7 @@ func (a *actor) flashes(p flash.Phase, total, rate int64, quiet int) {
 }
 
 func (a *actor) fails(step string, err error) {
-	a.event(api.Event{Step: step, State: api.StateFailed, Cause: cause(step, err), Message: fmt.Sprintf("%v (next try in 2 s)", err)})
+	a.report.Event(api.Event{Step: step, State: api.StateFailed, Cause: cause(step, err), Message: fmt.Sprintf("%v (next try in 2 s)", err)})
 	time.Sleep(2 * time.Second)
 }
 

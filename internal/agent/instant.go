@@ -10,9 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gild-dev/gild/internal/agent/handoff"
+	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/agent/proc"
+	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden"
@@ -33,7 +35,7 @@ type brief struct {
 	MAC     string
 	Plan    *api.Plan
 	Disk    api.Disk
-	Queue   backlog
+	Queue   report.Backlog
 }
 
 // word is what PID 1 says afterwards.
@@ -57,7 +59,7 @@ type parting struct {
 // when PID 1 may leave; or why not, with what it has not reported.
 type reply struct {
 	Error string               `json:",omitempty"`
-	Queue *backlog             `json:",omitempty"`
+	Queue *report.Backlog      `json:",omitempty"`
 	Parts map[int]livePart     `json:",omitempty"` // by number
 	Grown *partition.Partition `json:",omitempty"`
 }
@@ -167,9 +169,9 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 		left.Grow = r.Grown.Size // the system need not wait for that
 	default:
 		if note, err := a.growFileSystem(ctx, *r.Grown); err != nil {
-			a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
+			a.report.Event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		} else {
-			a.note("grow", "%s%s", "the last partition ends with the disk", note)
+			a.report.Note("grow", "%s%s", "the last partition ends with the disk", note)
 		}
 	}
 	if _, err := a.clone(ctx); err != nil {
@@ -179,16 +181,16 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(seedUdev(r.Parts), giveLink(runNetworkManager, a.conn.MAC))
+	err = errors.Join(seedUdev(r.Parts), giveLink(runNetworkManager, a.session.MAC))
 	if a.plan.HoldReboot {
 		err = errors.Join(err, holdReboot(runUnits, k.process.Pid))
 	}
 	if err != nil {
 		return errors.Join(err, mount.Unmount(newRoot))
 	}
-	a.note("handoff", "entering the system, whose disk is completed underneath")
-	k.telling.stop()
-	a.lease.stop()
+	a.report.Note("handoff", "entering the system, whose disk is completed underneath")
+	k.telling.Stop()
+	a.lease.Stop()
 	left.Link, left.Identity = a.conn.Handed(), a.result.identity
 	if err := k.tell(word{Leave: &left}); err != nil {
 		return errors.Join(err, mount.Unmount(newRoot))
@@ -196,12 +198,12 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 	if _, err := k.await(ctx, leavePatience); err != nil {
 		return errors.Join(err, mount.Unmount(newRoot))
 	}
-	a.console.Drain(time.Second)
-	killOthers("/proc", k.process.Pid)
+	a.report.Console.Drain(time.Second)
+	proc.KillOthers("/proc", k.process.Pid)
 	a.tuning.restore()
 	committed, err := leave()
 	if committed {
-		return errors.Join(err, handoff.RebootNow())
+		return errors.Join(err, machine.Reboot())
 	}
 	return errors.Join(err, mount.Unmount(newRoot))
 }

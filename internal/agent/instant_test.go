@@ -4,58 +4,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/agent/boot"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/golden"
 )
-
-// Two agents share one queue of events, first one, then the other, then
-// perhaps the first again. The server knows events by their numbers.
-func TestQueueIsHandedOver(t *testing.T) {
-	first := newQueue()
-	first.under("plan")
-	first.add(api.Event{Step: "sent"})
-	first.batch()
-	first.sent()
-	first.add(api.Event{Step: "on its way"})
-	first.batch() // no answer yet: the other must send it under the same number
-	first.add(api.Event{Step: "waits"})
-
-	second := newQueue()
-	second.goOn(first.take())
-	second.add(api.Event{Step: "new"})
-	var got []string
-	for !second.empty() {
-		plan, events := second.batch()
-		for _, e := range events {
-			got = append(got, fmt.Sprintf("%s %d %s", plan, e.Seq, e.Step))
-		}
-		second.sent()
-	}
-	if want := []string{"plan 2 on its way", "plan 3 waits", " 4 new"}; !slices.Equal(got, want) {
-		t.Errorf("the second told %q; want %q", got, want)
-	}
-
-	first.skip(10)
-	first.add(api.Event{Step: "back"})
-	if _, events := first.batch(); len(events) != 1 || events[0].Seq != 13 {
-		t.Errorf("the first goes on with %v; want one event, number 13", events)
-	}
-}
 
 // An agent that was not left after all reports until its own end, not only
 // until that of the step in which it tried.
@@ -76,17 +39,17 @@ func TestReportsOutlastTheStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, _, _ := testRunner(t)
-	a := &Agent{runner: r, client: c, conn: &netif.Conn{MAC: "m"}}
+	a, _ := testAgent(t)
+	a.session.Client, a.session.MAC = c, "m"
 	a.startReports(t.Context())
-	defer func() { a.reports.stop() }()
-	a.walk(t.Context(), []step{
-		{name: "flash", run: a.permitted(func(context.Context) (string, error) {
-			a.reports.stop() // the keeper's task now
+	defer func() { a.reports.Stop() }()
+	a.runner.Walk(t.Context(), []boot.Step{
+		{Name: "flash", Run: a.session.Permitted(func(context.Context) (string, error) {
+			a.reports.Stop() // the keeper's task now
 			a.takeBack(&keeperProc{briefed: true})
 			return "", nil
 		})},
-		{name: "handoff", run: func(context.Context) (string, error) { return "", nil }},
+		{Name: "handoff", Run: func(context.Context) (string, error) { return "", nil }},
 	})
 	for late := time.After(time.Minute); ; {
 		select {
@@ -146,21 +109,6 @@ func sleeper(t *testing.T) (pid int, lives func() bool) {
 		case <-time.After(time.Second):
 			return true
 		}
-	}
-}
-
-func TestKillOthersSparesTheKeeper(t *testing.T) {
-	keeper, keeperLives := sleeper(t)
-	other, otherLives := sleeper(t)
-	proc := t.TempDir()
-	for _, name := range []string{strconv.Itoa(os.Getpid()), strconv.Itoa(keeper), strconv.Itoa(other), "self", "sys"} {
-		if err := os.Mkdir(filepath.Join(proc, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	killOthers(proc, keeper)
-	if otherLives() || !keeperLives() {
-		t.Error("want the other process ended, and the keeper not")
 	}
 }
 

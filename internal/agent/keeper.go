@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/agent/handoff"
+	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/agent/screen"
@@ -74,25 +75,19 @@ func keep() error {
 		return fmt.Errorf("hearing what to do: %w", err)
 	}
 	kmsg := screen.OpenKmsg()
-	console := &screen.Console{} // the system's own by now
-	k.Agent = &Agent{
-		console: console,
-		runner: runner{
-			console: console, kmsg: kmsg, queue: newQueue(), uptime: uptime,
-			log: kmsg.Logger(slog.LevelInfo),
-		},
-		host: machine{sys: "/sys", proc: "/proc"}, session: k.brief.Session, conn: &netif.Conn{MAC: k.brief.MAC},
-		plan: k.brief.Plan, disk: k.brief.Disk, result: flashed{times: map[string]float64{}},
-	}
+	nobody := &screen.Console{} // the consoles are the system's own by now
+	k.Agent = newAgent(k.brief.Session, machine.Here, nobody, kmsg, kmsg.Logger(slog.LevelInfo))
+	k.session.MAC, k.plan, k.disk = k.brief.MAC, k.brief.Plan, k.brief.Disk
+	k.result = flashed{times: map[string]float64{}}
 	k.hunger.log = k.log
-	k.queue.goOn(k.brief.Queue)
+	k.session.Queue.Resume(k.brief.Queue)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	err := k.run(ctx)
 	if err != nil {
 		// To PID 1 if it still listens, to the server otherwise.
-		k.reports.stop()
-		rest := k.queue.take()
+		k.reports.Stop()
+		rest := k.session.Queue.Take()
 		_ = k.answer.Encode(reply{Error: err.Error(), Queue: &rest})
 		k.log.Error("the disk is not complete", "error", err)
 	}
@@ -115,14 +110,14 @@ func (k *keeper) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	k.client = c
+	k.session.Client = c
 	if err := k.takeImage(os.NewFile(tableFD, "chunks")); err != nil {
 		return err
 	}
-	k.permit.grant(k.plan.ID)
-	k.queue.under(k.plan.ID)
+	k.session.Permit.Grant(k.plan.ID)
+	k.session.Queue.Under(k.plan.ID)
 	k.startReports(ctx)
-	step, end := k.permit.begin(ctx)
+	step, end := k.session.Permit.Begin(ctx)
 	step, hangUp := context.WithCancelCause(step)
 	start := time.Now()
 	k.recorder = newRecorder(start)
@@ -131,7 +126,7 @@ func (k *keeper) run(ctx context.Context) error {
 		err  error
 	}
 	said := make(chan goodbye, 1)
-	k.guard("PID 1", func() {
+	k.tasks.Go("PID 1", func() {
 		left, err := k.listen()
 		hangUp(errors.New("PID 1 waits no longer"))
 		said <- goodbye{left, err}
@@ -145,7 +140,7 @@ func (k *keeper) run(ctx context.Context) error {
 		err = lost
 	}
 	if err != nil || !left {
-		k.queue.flush(ctx, time.Second)
+		k.session.Queue.Flush(ctx, time.Second)
 		return errors.Join(err, k.giveUp())
 	}
 	return k.complete(ctx, start)
@@ -182,7 +177,7 @@ func (k *keeper) takeOff(ctx, step context.Context) error {
 	}
 	load := &cores{proc: "/proc"}
 	f, err := flash.New(flash.Job{
-		Image: k.image, Keep: kept, Source: moving{k.client, permanent{k.source}}, Disk: k.device, Verify: verify,
+		Image: k.image, Keep: kept, Source: moving{k.session.Client, permanent{k.source}}, Disk: k.device, Verify: verify,
 		Workers: 4, Retry: flash.Retry{First: 200 * time.Millisecond, Longest: 10 * time.Second, Stall: keeperStall},
 		Progress: k.reportProgress, Move: k.move, Spare: func() bool { return load.spare(time.Now()) },
 	})
@@ -225,10 +220,10 @@ func (k *keeper) listen() (left bool, err error) {
 			return left, fmt.Errorf("listening to PID 1: %w", err)
 		}
 		for _, e := range w.Events {
-			k.queue.add(e)
+			k.session.Queue.Add(e)
 		}
 		if w.Leave != nil {
-			if k.parting = *w.Leave; k.permit.isLost() {
+			if k.parting = *w.Leave; k.session.Permit.IsLost() {
 				return false, errors.New("the server has taken the plan back")
 			}
 			left = true
@@ -241,16 +236,16 @@ func (k *keeper) listen() (left bool, err error) {
 
 // complete waits until the disk is, and lets the system have it.
 func (k *keeper) complete(ctx context.Context, start time.Time) error {
-	k.event(api.Event{Step: "handoff", State: api.StateDone, Live: true, Message: "runs the new system; its disk is completed underneath"})
-	k.guard("link", func() { netif.Tend(ctx, k.parting.Link, k.client.Addresses(), k.client.Reset, k.log) })
-	k.guard("link name", func() { netif.Name(ctx, k.parting.Link, systemRoot, k.log) })
+	k.report.Event(api.Event{Step: "handoff", State: api.StateDone, Live: true, Message: "runs the new system; its disk is completed underneath"})
+	k.tasks.Go("link", func() { netif.Tend(ctx, k.parting.Link, k.session.Client.Addresses(), k.session.Client.Reset, k.log) })
+	k.tasks.Go("link name", func() { netif.Name(ctx, k.parting.Link, systemRoot, k.log) })
 	o := <-k.flown
 	if o.err != nil {
-		k.event(api.Event{
+		k.report.Event(api.Event{
 			Step: "flash", State: api.StateFailed, Cause: cause("flash", o.err),
 			Message: fmt.Sprintf("the running system's disk was not completed: %v; restart the machine: it is flashed again", o.err),
 		})
-		k.queue.flush(ctx, keeperPatience)
+		k.session.Queue.Flush(ctx, keeperPatience)
 		return o.err
 	}
 	if err := k.network.Detach(); err != nil {
@@ -266,10 +261,10 @@ func (k *keeper) complete(ctx context.Context, start time.Time) error {
 	if err := k.device.DropCache(); err != nil {
 		k.log.Warn("the page cache may be old", "error", err)
 	}
-	addContent(&k.disk, k.device)
+	machine.AddContent(&k.disk, k.device)
 	k.disk.Holds = blockdev.Signatures(k.device, k.device.Size())
 	k.receipt(ctx, handoff.Instant, nil)
-	if !k.queue.flush(ctx, keeperPatience) {
+	if !k.session.Queue.Flush(ctx, keeperPatience) {
 		k.log.Error("the server did not take the receipt: it may have the machine flashed again")
 	}
 	k.log.Info("the disk is complete")
@@ -294,11 +289,11 @@ func (k *keeper) growRoot(ctx context.Context) {
 	start := time.Now()
 	before, after, err := mount.GrowWhenWritable(ctx, systemRoot, k.image.Config.Boot.Root.FileSystem, k.parting.Grow, writablePatience)
 	if err != nil {
-		k.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
+		k.report.Event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		return
 	}
 	k.result.times["grow"] = time.Since(start).Seconds()
-	k.note("grow", "the root grew from %.1f to %.1f GB", float64(before)/1e9, float64(after)/1e9)
+	k.report.Note("grow", "the root grew from %.1f to %.1f GB", float64(before)/1e9, float64(after)/1e9)
 }
 
 // giveUp takes the live disk away again: nobody runs from it.

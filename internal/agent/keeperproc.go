@@ -12,6 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/agent/background"
+	"github.com/gild-dev/gild/internal/agent/proc"
+	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/api"
 )
 
@@ -19,13 +22,13 @@ import (
 // a bound: what a keeper that has died or hangs would have said is an error.
 type keeperProc struct {
 	process *os.Process
-	kids    *children
+	kids    *proc.Children
 	say     *os.File // what it hears
 	hear    chan reply
-	heard   *os.File // what hear is read from
-	telling service  // of the events
-	briefed bool     // the queue is its own
-	rest    *backlog // what it gave back of that
+	heard   *os.File           // what hear is read from
+	telling background.Service // of the events
+	briefed bool               // the queue is its own
+	rest    *report.Backlog    // what it gave back of that
 	// How long a keeper may take to be there, to listen, and to end.
 	startPatience, tellPatience, endPatience time.Duration
 }
@@ -73,7 +76,7 @@ func (a *Agent) talkTo(start func(in, out *os.File) (*os.Process, error)) (*keep
 		process: process, kids: a.kids, say: say, heard: heard, hear: make(chan reply, 1),
 		startPatience: startPatience, tellPatience: leavePatience, endPatience: endPatience,
 	}
-	a.guard("keeper", func() {
+	a.tasks.Go("keeper", func() {
 		defer close(k.hear)
 		for dec := json.NewDecoder(heard); ; {
 			var r reply
@@ -89,13 +92,13 @@ func (a *Agent) talkTo(start func(in, out *os.File) (*os.Process, error)) (*keep
 // startFlusher starts a program that the kernel may need in order to free
 // memory: none of its threads waits for that (prctl(2), PR_SET_IO_FLUSHER, since
 // Linux 5.6, which children inherit).
-func startFlusher(kids *children, path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
+func startFlusher(kids *proc.Children, path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if unix.Prctl(unix.PR_SET_IO_FLUSHER, 1, 0, 0, 0) == nil {
 		defer func() { _ = unix.Prctl(unix.PR_SET_IO_FLUSHER, 0, 0, 0, 0) }()
 	}
-	return kids.start(path, argv, attr)
+	return kids.Start(path, argv, attr)
 }
 
 // handOver gives the reports, and the disk, to the keeper, once it is there. When
@@ -104,18 +107,18 @@ func (a *Agent) handOver(ctx context.Context, k *keeperProc) error {
 	if _, err := k.await(ctx, k.startPatience); err != nil {
 		return err
 	}
-	a.reports.stop()
+	a.reports.Stop()
 	b := brief{
 		Config: a.image.Config, Blob: a.image.Disk,
-		Servers: a.client.Servers(), Session: a.session, MAC: a.conn.MAC, Plan: a.plan, Disk: a.disk, Queue: a.queue.take(),
+		Servers: a.session.Client.Servers(), Session: a.session.ID, MAC: a.session.MAC, Plan: a.plan, Disk: a.disk, Queue: a.session.Queue.Take(),
 	}
 	if err := k.tell(b); err != nil {
-		a.queue.goOn(b.Queue) // a keeper that has not heard all of it has done nothing
+		a.session.Queue.Resume(b.Queue) // a keeper that has not heard all of it has done nothing
 		return err
 	}
 	k.briefed = true
-	k.telling = a.serve(ctx, "report", func(ctx context.Context) {
-		a.queue.deliver(ctx, func(_ context.Context, plan string, events []api.Event) error {
+	k.telling = a.tasks.Serve(ctx, "report", func(ctx context.Context) {
+		a.session.Queue.Deliver(ctx, func(_ context.Context, plan string, events []api.Event) error {
 			if len(events) == 0 {
 				return nil // the keeper has a heart of its own
 			}
@@ -130,12 +133,12 @@ func (a *Agent) handOver(ctx context.Context, k *keeperProc) error {
 func (a *Agent) takeBack(k *keeperProc) {
 	switch {
 	case k.rest != nil:
-		a.queue.goOn(*k.rest)
+		a.session.Queue.Resume(*k.rest)
 	case k.briefed:
-		a.queue.skip(keeperEvents)
+		a.session.Queue.Skip(keeperEvents)
 	}
-	a.reports.resume()
-	a.lease.resume()
+	a.reports.Resume()
+	a.lease.Resume()
 }
 
 // keeperEvents is more than a keeper ever has to tell before it is dismissed.
@@ -176,11 +179,11 @@ func (k *keeperProc) await(ctx context.Context, d time.Duration) (reply, error) 
 // dismiss ends the keeper, which lets the disk go.
 func (k *keeperProc) dismiss() error {
 	_ = k.say.Close() // who talks to it stops, and so does the keeper
-	k.telling.stop()
+	k.telling.Stop()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = k.kids.wait(k.process) // how it ends is nothing to us: it has told, or was told to
+		_ = k.kids.Wait(k.process) // how it ends is nothing to us: it has told, or was told to
 	}()
 	err := k.hearOut(ended)
 	// The reader may wait for bytes, or for somebody to take what it has read.

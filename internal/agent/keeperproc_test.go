@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/golden"
@@ -106,23 +105,21 @@ func TestKeeperThatDoesNotKeep(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, _, _ := testRunner(t)
-			a := &Agent{
-				runner: r, client: c, conn: &netif.Conn{MAC: "m"}, kids: newChildren(), session: "s",
-				plan:  &api.Plan{ID: "p", Image: api.PlanImage{Repository: tt.repo}},
-				image: &golden.Image{Config: &golden.Config{}},
-			}
-			a.queue.add(api.Event{Step: "early"})
+			a, _ := testAgent(t)
+			a.session.Client, a.session.MAC = c, "m"
+			a.plan = &api.Plan{ID: "p", Image: api.PlanImage{Repository: tt.repo}}
+			a.image = &golden.Image{Config: &golden.Config{}}
+			a.session.Queue.Add(api.Event{Step: "early"})
 			a.startReports(t.Context())
 			heard.hears(t, "early")
-			if !a.queue.flush(t.Context(), 10*time.Second) {
+			if !a.session.Queue.Flush(t.Context(), 10*time.Second) {
 				t.Fatal("the first report was not taken")
 			}
-			a.reports.stop()
-			a.queue.add(api.Event{Step: "before"}) // not reported yet when it is handed over
+			a.reports.Stop()
+			a.session.Queue.Add(api.Event{Step: "before"}) // not reported yet when it is handed over
 
 			k, err := a.talkTo(func(in, out *os.File) (*os.Process, error) {
-				return a.kids.start("/bin/sh", []string{"sh", "-c", tt.script}, &os.ProcAttr{Files: []*os.File{in, out, nil}})
+				return a.kids.Start("/bin/sh", []string{"sh", "-c", tt.script}, &os.ProcAttr{Files: []*os.File{in, out, nil}})
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -139,8 +136,8 @@ func TestKeeperThatDoesNotKeep(t *testing.T) {
 			}
 			_ = k.dismiss()
 			a.takeBack(k)
-			defer a.reports.stop()
-			a.queue.add(api.Event{Step: "after"})
+			defer a.reports.Stop()
+			a.session.Queue.Add(api.Event{Step: "after"})
 			told := heard.hears(t, "after")
 			if tt.told != nil && !slices.Equal(told[1:], tt.told) {
 				t.Errorf("the server heard %q after the hand-over; want %q", told[1:], tt.told)
@@ -174,22 +171,20 @@ func TestKeeperGivesBackItsReports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, _, _ := testRunner(t)
 	const digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-	a := &Agent{
-		runner: r, client: c, conn: &netif.Conn{MAC: "m"}, kids: newChildren(), session: "s", disk: api.Disk{Name: "no-such-disk"},
-		plan:  &api.Plan{ID: "p", Image: api.PlanImage{Repository: "golden/x", Digest: digest}, Agreed: api.Agreed{Unseen: true}},
-		image: &golden.Image{Config: &golden.Config{}, Table: table},
-	}
-	a.queue.under("p")
-	a.queue.add(api.Event{Step: "before"})
+	a, _ := testAgent(t)
+	a.session.Client, a.session.MAC, a.disk = c, "m", api.Disk{Name: "no-such-disk"}
+	a.plan = &api.Plan{ID: "p", Image: api.PlanImage{Repository: "golden/x", Digest: digest}, Agreed: api.Agreed{Unseen: true}}
+	a.image = &golden.Image{Config: &golden.Config{}, Table: table}
+	a.session.Queue.Under("p")
+	a.session.Queue.Add(api.Event{Step: "before"})
 	chunks, err := tableFile(table)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer chunks.Close()
 	k, err := a.talkTo(func(in, out *os.File) (*os.Process, error) {
-		return a.kids.start(self, []string{keeperName}, &os.ProcAttr{Files: []*os.File{in, out, os.Stderr, chunks}})
+		return a.kids.Start(self, []string{keeperName}, &os.ProcAttr{Files: []*os.File{in, out, os.Stderr, chunks}})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -197,7 +192,7 @@ func TestKeeperGivesBackItsReports(t *testing.T) {
 	if err := a.handOver(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
-	if !a.queue.empty() {
+	if !a.session.Queue.Empty() {
 		t.Error("what was handed over is still PID 1's")
 	}
 	if _, err := k.await(t.Context(), readyPatience); err == nil || !strings.Contains(err.Error(), "no-such-disk") {
@@ -207,7 +202,7 @@ func TestKeeperGivesBackItsReports(t *testing.T) {
 		t.Error(err)
 	}
 	a.takeBack(k)
-	if plan, events := a.queue.batch(); plan != "p" || len(events) == 0 || events[0].Step != "before" {
+	if plan, events := a.session.Queue.Batch(); plan != "p" || len(events) == 0 || events[0].Step != "before" {
 		t.Errorf("PID 1 goes on with %v of plan %q; want what it had handed over", events, plan)
 	}
 }

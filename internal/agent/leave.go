@@ -18,6 +18,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/agent/cmdline"
 	"github.com/gild-dev/gild/internal/agent/handoff"
+	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/api"
@@ -54,7 +55,7 @@ func (a *Agent) handoff(ctx context.Context) (string, error) {
 		}
 		if err != nil {
 			reasons = append(reasons, way+": "+err.Error())
-			a.note("handoff", "no %s: %v", way, err)
+			a.report.Note("handoff", "no %s: %v", way, err)
 			continue
 		}
 		a.result.times["handoff"] = time.Since(start).Seconds()
@@ -64,9 +65,9 @@ func (a *Agent) handoff(ctx context.Context) (string, error) {
 		}
 		committed, err := a.jump(leave)
 		reasons = append(reasons, way+": "+err.Error())
-		a.event(api.Event{Step: "handoff", State: api.StateFailed, Cause: api.CauseHandoff, Message: reasons[len(reasons)-1]})
+		a.report.Event(api.Event{Step: "handoff", State: api.StateFailed, Cause: api.CauseHandoff, Message: reasons[len(reasons)-1]})
 		if committed {
-			return "", handoff.RebootNow()
+			return "", machine.Reboot()
 		}
 		_ = mount.Unmount(newRoot)
 	}
@@ -80,7 +81,7 @@ func (a *Agent) prepare(ctx context.Context, way string) (jump, error) {
 	case handoff.Kexec:
 		return a.prepareKexec(ctx)
 	}
-	return func() (bool, error) { return true, handoff.RebootNow() }, nil
+	return func() (bool, error) { return true, machine.Reboot() }, nil
 }
 
 var errNoKernel = errors.New("the image names no Linux system to enter")
@@ -113,7 +114,7 @@ func (a *Agent) prepareSwitch(ctx context.Context) (_ jump, err error) {
 			err = errors.Join(err, mount.Unmount(newRoot))
 		}
 	}()
-	if err := handoff.Fits(newRoot, release(), ownKernel(boot)); err != nil {
+	if err := handoff.Fits(newRoot, machine.Kernel(), ownKernel(boot)); err != nil {
 		return nil, err
 	}
 	s := handoff.Switch{Root: newRoot, Init: a.init(boot.Init), Args: initArgs(a.line, os.Args[1:]), Env: environ(os.Environ())}
@@ -296,7 +297,7 @@ func partitionNode(ctx context.Context, sys, disk string, number int) (string, e
 		found, _ := filepath.Glob(filepath.Join(sys, "class/block", disk, "*", "partition"))
 		for _, file := range found {
 			name := filepath.Base(filepath.Dir(file))
-			if text(file) != strconv.Itoa(number) {
+			if machine.Text(file) != strconv.Itoa(number) {
 				continue
 			}
 			if _, err := os.Stat("/dev/" + name); err == nil {
@@ -316,14 +317,14 @@ func (a *Agent) receipt(ctx context.Context, way string, reasons []string) {
 	if way == handoff.Instant { // the system has been running since long ago
 		what = "the disk is complete"
 	}
-	a.event(api.Event{Step: "handoff", State: api.StateProgress, Message: what, Receipt: &api.Receipt{
+	a.report.Event(api.Event{Step: "handoff", State: api.StateProgress, Message: what, Receipt: &api.Receipt{
 		Plan: a.plan.ID, Image: a.plan.Image.Digest, Disk: a.disk, ReadBack: cmp.Or(a.plan.ReadBack, "full"), Handoff: way, Reasons: reasons,
 		Written: r.Written, Zeroed: r.Zeroed, Kept: r.Kept, Wire: r.Wire, Repaired: r.Repaired, Demanded: r.Demanded, Waited: r.Waited.Seconds(), Memory: peakMemory(), PhaseTimes: r.times, Identity: r.identity,
 		Preserved: a.preservedNames(), Samples: r.samples,
 	}})
-	if !a.queue.flush(ctx, 5*time.Second) {
-		a.console.Line("the server does not take the receipt; trying for some minutes before leaving without")
-		a.queue.flush(ctx, receiptPatience)
+	if !a.session.Queue.Flush(ctx, 5*time.Second) {
+		a.report.Console.Line("the server does not take the receipt; trying for some minutes before leaving without")
+		a.session.Queue.Flush(ctx, receiptPatience)
 	}
 }
 
@@ -340,7 +341,7 @@ func peakMemory() int64 {
 // jump leaves everything as a system that boots from its disk expects it: no
 // other process, links down, the kernel's settings its own.
 func (a *Agent) jump(leave jump) (committed bool, err error) {
-	a.console.Drain(time.Second)
+	a.report.Console.Drain(time.Second)
 	if os.Getpid() == 1 {
 		_ = unix.Kill(-1, unix.SIGKILL)
 	}

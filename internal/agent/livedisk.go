@@ -47,7 +47,7 @@ func (k *keeper) serve(ctx context.Context, live *flash.Live) (reply, error) {
 	if k.network, err = nbd.Attach("/dev/nbd0", live.Size(), live.SectorSize()); err != nil {
 		return r, err
 	}
-	k.guard("network disk", func() {
+	k.tasks.Go("network disk", func() {
 		err := k.network.Serve(ctx, live, nbd.Options{OnError: func(op string, off int64, err error) {
 			k.log.Error("the system's disk fails", "doing", op, "at", off, "error", err)
 		}})
@@ -74,7 +74,7 @@ func (k *keeper) growLast(live *flash.Live) (*partition.Partition, error) {
 	}
 	plan, err := partition.GrowLast(live, live.Size(), live.SectorSize(), partition.GrowOptions{Below: k.image.Table.DiskSize})
 	if err != nil {
-		k.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
+		k.report.Event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		plan = &partition.Plan{} // the image's own table will do
 	}
 	for _, e := range plan.Edits {

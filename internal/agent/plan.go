@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/flash"
@@ -25,30 +26,30 @@ const (
 func (a *Agent) askPlan(ctx context.Context) (string, error) {
 	said := ""
 	for {
-		answer, date, err := a.client.Hello(ctx, a.hello())
+		answer, date, err := a.session.Client.Hello(ctx, a.hello())
 		if err != nil {
 			return "", err
 		}
-		if clockIsWrong(time.Now(), date) && a.host.setClock(date) == nil {
-			a.note("plan", "the clock was wrong and now follows the server's")
+		if clockIsWrong(time.Now(), date) && a.host.SetClock(date) == nil {
+			a.report.Note("plan", "the clock was wrong and now follows the server's")
 		}
-		if a.console.Plate.Called(answer.Name) {
-			a.console.Stamped(a.uptime(), "name: "+a.console.Plate.Argument())
+		if a.report.Console.Plate.Called(answer.Name) {
+			a.report.Show("name: " + a.report.Console.Plate.Argument())
 		}
 		if answer.Action == api.ActionFlash {
 			return a.accept(answer)
 		}
-		a.queue.under("") // of a plan that was refused or is lost
+		a.session.Queue.Under("") // of a plan that was refused or is lost
 		switch answer.Action {
 		case api.ActionLocalDisk:
 			return "", a.bootLocal(ctx, answer.Message)
 		case api.ActionWait:
 			if text := "the server says to wait: " + answer.Message; text != said {
 				said = text // once, not with every hello
-				a.note("plan", "%s", text)
+				a.report.Note("plan", "%s", text)
 			}
 			retry := min(max(time.Duration(answer.Retry)*time.Second, minRetry), maxRetry)
-			if err := a.sleep(ctx, retry); err != nil {
+			if err := backoff.Sleep(ctx, retry); err != nil {
 				return "", err
 			}
 		default:
@@ -59,7 +60,7 @@ func (a *Agent) askPlan(ctx context.Context) (string, error) {
 
 func (a *Agent) hello() api.Hello {
 	return api.Hello{
-		Version: api.Version, Session: a.session, Build: version.String(), Inventory: a.host.inventory(a.conn.MAC), Ticket: a.settings.Ticket,
+		Version: api.Version, Session: a.session.ID, Build: version.String(), Inventory: a.host.Inventory(a.session.MAC), Ticket: a.settings.Ticket,
 	}
 }
 
@@ -82,7 +83,7 @@ func (a *Agent) accept(answer api.Answer) (string, error) {
 		return "", fmt.Errorf("plan %.80q: %w", p.ID, err)
 	}
 	// What follows is told of this plan, also that it is not for this machine.
-	a.queue.under(p.ID)
+	a.session.Queue.Under(p.ID)
 	if err := a.isThisMachine(p); err != nil {
 		return "", err
 	}
@@ -90,7 +91,7 @@ func (a *Agent) accept(answer api.Answer) (string, error) {
 		a.image, a.source = nil, nil
 	}
 	a.plan = p
-	a.permit.grant(p.ID)
+	a.session.Permit.Grant(p.ID)
 	return fmt.Sprintf("image %.100s (%s)", p.Image.Name, golden.Digest(p.Image.Digest).Short()), nil
 }
 
@@ -106,19 +107,19 @@ func (a *Agent) bootLocal(ctx context.Context, message string) error {
 	if message == "" {
 		message = "nothing to do for this machine"
 	}
-	a.note("plan", "%s: restarting for the local disk in %.0f s", message, readingPause.Seconds())
-	a.queue.flush(ctx, readingPause)
-	if err := a.sleep(ctx, readingPause); err != nil {
+	a.report.Note("plan", "%s: restarting for the local disk in %.0f s", message, readingPause.Seconds())
+	a.session.Queue.Flush(ctx, readingPause)
+	if err := backoff.Sleep(ctx, readingPause); err != nil {
 		return err
 	}
-	return a.host.restart()
+	return a.host.Restart()
 }
 
 // pullImage fetches everything small of the image and checks all of it
 // against the plan's digest: nothing is written before this has succeeded.
 func (a *Agent) pullImage(ctx context.Context) (string, error) {
 	if a.image == nil {
-		image, err := a.client.Image(ctx, a.plan.Image.Repository, golden.Digest(a.plan.Image.Digest))
+		image, err := a.session.Client.Image(ctx, a.plan.Image.Repository, golden.Digest(a.plan.Image.Digest))
 		if err != nil {
 			return "", err
 		}
@@ -135,5 +136,5 @@ func (a *Agent) pullImage(ctx context.Context) (string, error) {
 // use makes an image the one that is flashed.
 func (a *Agent) use(image *golden.Image) {
 	a.image = image
-	a.source = a.client.Ranges(a.plan.Image.Repository, string(image.Disk.Digest), image.Disk.Size)
+	a.source = a.session.Client.Ranges(a.plan.Image.Repository, string(image.Disk.Digest), image.Disk.Size)
 }

@@ -10,9 +10,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gild-dev/gild/internal/agent/boot"
 	"github.com/gild-dev/gild/internal/agent/cmdline"
 	"github.com/gild-dev/gild/internal/agent/handoff"
-	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
@@ -59,34 +60,33 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 	if r.Console != nil {
 		console.Add(ctx, r.Console, false)
 	}
-	a := &Agent{
-		runner:  runner{console: console, kmsg: &screen.Kmsg{}, queue: newQueue(), uptime: uptime, log: slog.New(slog.DiscardHandler)},
-		console: console, settings: cmdline.Settings{Server: r.Servers, Ticket: r.Ticket}, client: c, conn: &netif.Conn{MAC: r.Inventory.MAC}, host: &stage{r, end}, session: rand.Text(),
-	}
+	a := newAgent(rand.Text(), &stage{r, end}, console, &screen.Kmsg{}, slog.New(slog.DiscardHandler))
+	a.settings = cmdline.Settings{Server: r.Servers, Ticket: r.Ticket}
+	a.session.Client, a.session.MAC = c, r.Inventory.MAC
 	a.introduce(r.Inventory, r.Servers)
 	console.Plate.Link(r.Inventory.MAC)
-	a.guard("report", func() {
-		a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
+	a.tasks.Go("report", func() {
+		a.session.Queue.Deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
 			start := time.Now()
-			err := a.send(ctx, r.Inventory.MAC, plan, events)
+			err := a.session.Send(ctx, plan, events)
 			if r.Reported != nil {
-				r.Reported(api.Report{Session: a.session, MAC: r.Inventory.MAC, Plan: plan, Events: events}, time.Since(start), err)
+				r.Reported(api.Report{Session: a.session.ID, MAC: r.Inventory.MAC, Plan: plan, Events: events}, time.Since(start), err)
 			}
 			return err
 		})
 	})
-	played := slices.DeleteFunc(a.steps(), func(s step) bool {
-		return !slices.Contains([]string{"plan", "image", "disk", "flash"}, s.name)
+	played := slices.DeleteFunc(a.steps(), func(s boot.Step) bool {
+		return !slices.Contains([]string{"plan", "image", "disk", "flash"}, s.Name)
 	})
-	played = append(played, step{name: "identity", what: "making it a machine of its own", run: a.permitted(func(ctx context.Context) (string, error) {
+	played = append(played, boot.Step{Name: "identity", What: "making it a machine of its own", Run: a.session.Permitted(func(ctx context.Context) (string, error) {
 		return a.rehearseIdentity(ctx, r.Became)
 	})})
-	a.walk(ctx, append(played, step{name: "handoff", what: "leaving to the new system", run: a.permitted(func(ctx context.Context) (string, error) {
+	a.runner.Walk(ctx, append(played, boot.Step{Name: "handoff", What: "leaving to the new system", Run: a.session.Permitted(func(ctx context.Context) (string, error) {
 		a.receipt(ctx, handoff.Reboot, nil)
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		if !a.queue.empty() {
+		if !a.session.Queue.Empty() {
 			return "", errors.New("the server does not take the receipt")
 		}
 		end(errLeft)
@@ -118,24 +118,24 @@ var errLeft = errors.New("left to the new system")
 
 // stage is the host of a rehearsal.
 type stage struct {
-	Rehearsal
-	end context.CancelCauseFunc
+	played Rehearsal
+	end    context.CancelCauseFunc
 }
 
-func (s *stage) inventory(mac string) api.Inventory {
-	inv := s.labels(mac)
-	inv.Disks = s.disks()
+func (s *stage) Inventory(mac string) api.Inventory {
+	inv := s.Labels(mac)
+	inv.Disks = s.Disks()
 	return inv
 }
 
-func (s *stage) labels(mac string) api.Inventory {
-	inv := s.Inventory
+func (s *stage) Labels(mac string) api.Inventory {
+	inv := s.played.Inventory
 	inv.MAC, inv.Disks = mac, nil
 	return inv
 }
 
-func (s *stage) disks() []api.Disk {
-	f, err := os.Open(s.Disk)
+func (s *stage) Disks() []api.Disk {
+	f, err := os.Open(s.played.Disk)
 	if err != nil {
 		return nil
 	}
@@ -144,27 +144,27 @@ func (s *stage) disks() []api.Disk {
 	if err != nil {
 		return nil
 	}
-	d := s.Drive
+	d := s.played.Drive
 	d.Size, d.SectorSize = info.Size(), 512
 	d.Holds = blockdev.Signatures(f, d.Size)
-	addContent(&d, f)
+	machine.AddContent(&d, f)
 	return []api.Disk{d}
 }
 
-func (s *stage) open(string) (*blockdev.Device, error) {
-	return blockdev.Open(s.Disk, blockdev.Options{AllowFile: true})
+func (s *stage) Open(string) (*blockdev.Device, error) {
+	return blockdev.Open(s.played.Disk, blockdev.Options{AllowFile: true})
 }
 
-func (s *stage) identify(device *blockdev.Device) (api.Disk, error) {
-	d := s.Drive
+func (s *stage) Identify(device *blockdev.Device) (api.Disk, error) {
+	d := s.played.Drive
 	d.Size, d.SectorSize = device.Size(), device.SectorSize()
 	return d, nil
 }
 
-// setClock leaves the clock alone: it is that of whoever plays.
-func (s *stage) setClock(time.Time) error { return errors.ErrUnsupported }
+// SetClock leaves the clock alone: it is that of whoever plays.
+func (s *stage) SetClock(time.Time) error { return errors.ErrUnsupported }
 
-func (s *stage) restart() error {
+func (s *stage) Restart() error {
 	s.end(ErrLocalDisk)
 	return ErrLocalDisk
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/agent/backoff"
 )
 
 // busybox is where the initramfs has it when a rescue shell was asked for.
@@ -22,18 +24,18 @@ func (a *Agent) rescue(ctx context.Context) (string, error) {
 	if _, err := os.Stat(busybox); err != nil {
 		return "", fmt.Errorf("a rescue shell was asked for, but the initramfs has none: serve it with --rescue-shell (%w)", err)
 	}
-	a.note("rescue", "nothing will be written; reboot -f restarts the machine")
-	names := a.console.Names()
+	a.report.Note("rescue", "nothing will be written; reboot -f restarts the machine")
+	names := a.report.Console.Names()
 	for _, name := range names {
 		if name == "tty0" {
 			name = "tty1" // tty0 is whichever is shown, and controls nothing
 		}
-		a.guard("shell", func() {
+		a.tasks.Go("shell", func() {
 			for ctx.Err() == nil {
 				if err := a.shell("/dev/" + filepath.Base(name)); err != nil {
 					a.log.Warn("rescue shell", "console", name, "error", err)
 				}
-				_ = a.sleep(ctx, time.Second)
+				_ = backoff.Sleep(ctx, time.Second)
 			}
 		})
 	}
@@ -54,7 +56,7 @@ func (a *Agent) shell(tty string) error {
 	// Not os.OpenFile, which would make the terminal non-blocking.
 	f := os.NewFile(uintptr(fd), tty)
 	defer f.Close()
-	return a.kids.run(busybox, []string{"-sh"}, &os.ProcAttr{
+	return a.kids.Run(busybox, []string{"-sh"}, &os.ProcAttr{
 		Dir:   "/",
 		Env:   []string{"PATH=/bin:/sbin:/usr/bin:/usr/sbin", "HOME=/", "TERM=linux", `PS1=gild:\w# `},
 		Files: []*os.File{f, f, f},

@@ -6,40 +6,42 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/agent/boot"
 	"github.com/gild-dev/gild/internal/agent/coldplug"
+	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/netif"
-	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 )
 
 // steps is the boot. What fails once a plan is known goes back to the plan:
 // the operator may have changed it meanwhile, and the same plan goes on where
 // it was. So does what the server has taken the plan back from.
-func (a *Agent) steps() []step {
+func (a *Agent) steps() []boot.Step {
 	if a.settings.Rescue {
-		return []step{
-			{name: "drivers", what: "loading drivers", run: a.loadDrivers},
-			{name: "network", what: "finding the network", run: a.networkOnce},
-			{name: "rescue", what: "rescue shell", run: a.rescue},
+		return []boot.Step{
+			{Name: "drivers", What: "loading drivers", Run: a.loadDrivers},
+			{Name: "network", What: "finding the network", Run: a.networkOnce},
+			{Name: "rescue", What: "rescue shell", Run: a.rescue},
 		}
 	}
-	return []step{
-		{name: "drivers", what: "loading drivers", run: a.loadDrivers},
-		{name: "network", what: "finding the network", run: a.network},
-		{name: "plan", what: "asking the server what to do", run: a.askPlan},
-		{name: "image", what: "fetching the image's description", again: "plan", run: a.permitted(a.pullImage)},
-		{name: "disk", what: "choosing the disk", again: "plan", run: a.permitted(a.chooseDisk)},
-		{name: "flash", what: "writing the image", again: "plan", run: a.permitted(a.flash)},
-		{name: "grow", what: "fitting the disk", run: a.permitted(a.grow)},
-		{name: "identity", what: "making it a machine of its own", run: a.permitted(a.clone)},
-		{name: "handoff", what: "leaving to the new system", run: a.permitted(a.handoff)},
+	return []boot.Step{
+		{Name: "drivers", What: "loading drivers", Run: a.loadDrivers},
+		{Name: "network", What: "finding the network", Run: a.network},
+		{Name: "plan", What: "asking the server what to do", Run: a.askPlan},
+		{Name: "image", What: "fetching the image's description", Again: boot.PlanStep, Run: a.session.Permitted(a.pullImage)},
+		{Name: "disk", What: "choosing the disk", Again: boot.PlanStep, Run: a.session.Permitted(a.chooseDisk)},
+		{Name: "flash", What: "writing the image", Again: boot.PlanStep, Run: a.session.Permitted(a.flash)},
+		{Name: "grow", What: "fitting the disk", Run: a.session.Permitted(a.grow)},
+		{Name: "identity", What: "making it a machine of its own", Run: a.session.Permitted(a.clone)},
+		{Name: "handoff", What: "leaving to the new system", Run: a.session.Permitted(a.handoff)},
 	}
 }
 
 // loadDrivers loads the drivers of what is there and goes on to do so for
 // what comes.
 func (a *Agent) loadDrivers(ctx context.Context) (string, error) {
-	modules, err := coldplug.New("/lib/modules/" + release())
+	modules, err := coldplug.New("/lib/modules/" + machine.Kernel())
 	if err != nil {
 		return "", err
 	}
@@ -50,13 +52,13 @@ func (a *Agent) loadDrivers(ctx context.Context) (string, error) {
 	if err != nil {
 		a.log.Warn("drivers of late devices will not load", "error", err)
 	} else {
-		a.guard("uevents", func() {
+		a.tasks.Go("uevents", func() {
 			if err := late.Run(ctx); ctx.Err() == nil {
 				a.log.Warn("drivers of late devices no longer load", "error", err)
 			}
 		})
 	}
-	a.guard("early modules", modules.LoadEarly)
+	a.tasks.Go("early modules", modules.LoadEarly)
 	devices, err := modules.Coldplug(ctx)
 	if err != nil {
 		return "", err
@@ -77,14 +79,14 @@ func (a *Agent) network(ctx context.Context) (string, error) {
 	if a.settings.Server == "" {
 		return "", errNoServer
 	}
-	if a.client == nil {
+	if a.session.Client == nil {
 		c, err := client.New(a.settings.Server)
 		if err != nil {
 			return "", fmt.Errorf("gild.server on the kernel command line: %w", err)
 		}
-		a.client = c
+		a.session.Client = c
 	}
-	return a.connect(ctx, netif.Config{Reach: a.client.Ping})
+	return a.connect(ctx, netif.Config{Reach: a.session.Client.Ping})
 }
 
 // connect brings a link up and begins to report over it.
@@ -94,12 +96,11 @@ func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	a.conn = conn
+	a.conn, a.session.MAC = conn, conn.MAC
 	said := fmt.Sprintf("%s (%s) has %v", conn.Link, conn.MAC, conn.Lease)
-	mac := conn.MAC
-	a.console.Plate.Link(mac)
-	a.lease = a.serve(ctx, "lease", conn.Keep)
-	if a.client != nil {
+	a.report.Console.Plate.Link(conn.MAC)
+	a.lease = a.tasks.Serve(ctx, "lease", conn.Keep)
+	if a.session.Client != nil {
 		a.startReports(ctx)
 	}
 	return said, nil
@@ -108,11 +109,7 @@ func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
 // startReports begins to deliver the queue's events, until the end of ctx, which
 // must outlast all steps.
 func (a *Agent) startReports(ctx context.Context) {
-	a.reports = a.serve(ctx, "report", func(ctx context.Context) {
-		a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
-			return a.send(ctx, a.conn.MAC, plan, events)
-		})
-	})
+	a.reports = a.tasks.Serve(ctx, "report", a.session.Deliver)
 }
 
 // rescuePatience is how long a rescue shell waits for the network.
@@ -123,19 +120,19 @@ const rescuePatience = 20 * time.Second
 // none: the search then goes on beside it.
 func (a *Agent) networkOnce(ctx context.Context) (string, error) {
 	if c, err := client.New(a.settings.Server); err == nil {
-		a.client = c
+		a.session.Client = c
 	}
 	said, err := a.connect(ctx, netif.Config{Patience: rescuePatience})
 	if err == nil {
 		return said, nil
 	}
-	a.guard("network", func() {
+	a.tasks.Go("network", func() {
 		for ctx.Err() == nil {
 			if said, err := a.connect(ctx, netif.Config{}); err == nil {
-				a.note("network", "%s", said)
+				a.report.Note("network", "%s", said)
 				return
 			}
-			_ = a.sleep(ctx, 10*time.Second)
+			_ = backoff.Sleep(ctx, 10*time.Second)
 		}
 	})
 	return "not yet: " + err.Error(), nil

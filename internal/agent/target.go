@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/agent/handoff"
+	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/newids"
 	"github.com/gild-dev/gild/internal/api"
@@ -45,7 +46,7 @@ func (a *Agent) chooseDisk(context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	disk, err := rule.Select(a.host.disks())
+	disk, err := rule.Select(a.host.Disks())
 	if err != nil {
 		return "", err
 	}
@@ -106,7 +107,7 @@ func describeImage(d golden.Disk) api.Image {
 // that nobody else has it: a moment ago it may have been another.
 func (a *Agent) keep(device *blockdev.Device) ([]partition.Entry, error) {
 	disk := a.disk
-	addContent(&disk, device)
+	machine.AddContent(&disk, device)
 	kept, err := a.judge(disk)
 	a.preserved = nil
 	if err != nil || len(kept) == 0 {
@@ -146,7 +147,7 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 			return "", context.Cause(ctx)
 		}
 		a.without = []string{handoff.Instant + ": " + err.Error()}
-		a.note("flash", "no instant handoff, the system is entered when its disk is complete: %v", err)
+		a.report.Note("flash", "no instant handoff, the system is entered when its disk is complete: %v", err)
 	}
 	verify, err := parseVerify(a.plan.ReadBack)
 	if err != nil {
@@ -176,7 +177,7 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 		return "", err
 	}
 	a.sealed = a.plan.ID
-	addContent(&a.disk, device)
+	machine.AddContent(&a.disk, device)
 	a.result = flashed{Result: result, times: map[string]float64{}, samples: a.recorder.samples()}
 	for _, p := range result.Phases {
 		a.result.times[p.Phase.String()] = p.Took.Seconds()
@@ -188,9 +189,9 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 // reportProgress is called by the engine, from one goroutine.
 func (a *Agent) reportProgress(p flash.Progress) {
 	a.recorder.add(time.Now(), p)
-	a.progress(api.Event{Step: "flash", State: api.StateProgress, Progress: &api.Progress{
+	a.report.Progress("flash", api.Progress{
 		Phase: p.Phase.String(), Done: p.Done, Total: p.Total, Rate: p.Rate, Wire: p.Wire, Unanswered: int(p.Unanswered.Seconds()),
-	}})
+	})
 }
 
 // permanent tells the engine which failures of the source will not pass.
@@ -217,13 +218,13 @@ func (a *Agent) grow(ctx context.Context) (string, error) {
 	start := time.Now()
 	note, err := a.growPartition(ctx)
 	if err != nil {
-		a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
+		a.report.Event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		return "left as the image has it", nil //nolint:nilerr // told above; the disk is complete without it
 	}
 	if a.result.grown != nil && ctx.Err() == nil {
 		size, err := a.growFileSystem(ctx, *a.result.grown)
 		if err != nil {
-			a.event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
+			a.report.Event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		} else {
 			note += size
 		}
@@ -267,7 +268,7 @@ func (a *Agent) reread(ctx context.Context, device *blockdev.Device) error {
 	if err != nil {
 		return err
 	}
-	addContent(&a.disk, device)
+	machine.AddContent(&a.disk, device)
 	a.disk.Holds = blockdev.Signatures(device, device.Size())
 	return device.RereadPartitions(ctx, table.Partitions)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/partition"
@@ -76,7 +77,7 @@ func TestJudgesTheDiskItself(t *testing.T) {
 			if err != nil || len(entries) != len(tt.plan.Keep) {
 				t.Errorf("keep() = %d entries, %v", len(entries), err)
 			}
-			addContent(&a.disk, device)
+			machine.AddContent(&a.disk, device)
 			if names := a.preservedNames(); len(entries) > 0 && (len(names) != 1 || names[0] != "2 (data)") {
 				t.Errorf("preserved %q; want 2 (data)", names)
 			}

@@ -164,10 +164,3 @@ func stdio() error {
 	}
 	return nil
 }
-
-// RebootNow restarts the machine through its firmware. It returns only with
-// an error.
-func RebootNow() error {
-	unix.Sync()
-	return fmt.Errorf("rebooting: %w", unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART))
-}

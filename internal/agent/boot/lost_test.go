@@ -1,9 +1,8 @@
-package agent
+package boot
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 )
@@ -47,27 +47,25 @@ func TestLostPlanEndsTheFlash(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, shown, _ := testRunner(t)
-	a := &Agent{runner: r, client: c}
+	session := &report.Session{ID: "s", MAC: "m", Client: c, Queue: r.Report.Queue}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	go a.queue.deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
-		return a.send(ctx, "m", plan, events)
-	})
+	go session.Deliver(ctx)
 
 	plans := []string{"first", "second"}
 	var ran []string
-	a.walk(ctx, []step{
-		{name: "plan", run: func(context.Context) (string, error) {
+	r.Walk(ctx, []Step{
+		{Name: PlanStep, Run: func(context.Context) (string, error) {
 			plan := plans[0]
 			plans = plans[1:]
-			a.permit.grant(plan)
-			a.queue.under(plan)
+			session.Permit.Grant(plan)
+			session.Queue.Under(plan)
 			ran = append(ran, plan)
 			return "", nil
 		}},
-		{name: "flash", again: "plan", run: a.permitted(func(ctx context.Context) (string, error) {
+		{Name: "flash", Again: PlanStep, Run: session.Permitted(func(ctx context.Context) (string, error) {
 			ran = append(ran, "flash")
-			a.progress(api.Event{Step: "flash", State: api.StateProgress, Progress: &api.Progress{}})
+			r.Report.Progress("flash", api.Progress{})
 			if ran[len(ran)-2] == "first" {
 				<-ctx.Done() // writes until it is told not to
 				return "", ctx.Err()
@@ -78,8 +76,8 @@ func TestLostPlanEndsTheFlash(t *testing.T) {
 	if diff := cmp.Diff([]string{"first", "flash", "second", "flash"}, ran); diff != "" {
 		t.Fatalf("steps (-want +got):\n%s", diff)
 	}
-	a.queue.flush(ctx, 5*time.Second)
-	a.runner.console.Drain(time.Second)
+	session.Queue.Flush(ctx, 5*time.Second)
+	r.Report.Console.Drain(time.Second)
 	if want := "stopped, nothing more is written: the server has taken the plan back: cancelled by the operator"; !strings.Contains(shown.String(), want) {
 		t.Errorf("console shows\n%s\nwant %q in it", shown, want)
 	}
@@ -92,25 +90,5 @@ func TestLostPlanEndsTheFlash(t *testing.T) {
 	// count as that one's.
 	if !slices.Contains(heard, "/plan") || slices.Contains(heard, "/flash") || !slices.Contains(heard, "second/flash") {
 		t.Errorf("the server heard %q; want /plan and second/flash, not /flash", heard)
-	}
-}
-
-func TestPermitIgnoresOtherPlans(t *testing.T) {
-	var p permit
-	p.revoke("", http.ErrAbortHandler)
-	p.grant("new")
-	ctx, end := p.begin(t.Context())
-	p.revoke("old", http.ErrAbortHandler)
-	p.revoke("", http.ErrAbortHandler)
-	if err := end(); err != nil || !errors.Is(context.Cause(ctx), context.Canceled) {
-		t.Errorf("after a word about another plan the step ends with %v; want nil", err)
-	}
-	p.revoke("new", http.ErrAbortHandler)
-	if ctx, end := p.begin(t.Context()); ctx.Err() == nil || end() == nil {
-		t.Error("a step begins although its plan is lost")
-	}
-	p.grant("new")
-	if ctx, end := p.begin(t.Context()); ctx.Err() != nil || end() != nil {
-		t.Error("a plan that was granted again permits nothing")
 	}
 }

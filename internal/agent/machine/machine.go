@@ -1,4 +1,5 @@
-package agent
+// Package machine is the computer that the agent runs on.
+package machine
 
 import (
 	"bytes"
@@ -14,10 +15,13 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 )
 
-// machine reads what the kernel tells of the machine.
-type machine struct {
-	sys, proc string
+// Machine reads what the kernel tells of the computer.
+type Machine struct {
+	Sys, Proc string // where sysfs and proc(5) are mounted
 }
+
+// Here is the machine that this process runs on.
+var Here = Machine{Sys: "/sys", Proc: "/proc"}
 
 // Bounds of an inventory.
 const (
@@ -27,14 +31,14 @@ const (
 	maxPartitions = 1024 // of all disks
 )
 
-// inventory gathers everything. What cannot be read is left out: a hello with
+// Inventory gathers everything. What cannot be read is left out: a hello with
 // half an inventory is better than none.
-func (m machine) inventory(mac string) api.Inventory {
-	inv := m.labels(mac)
+func (m Machine) Inventory(mac string) api.Inventory {
+	inv := m.Labels(mac)
 	inv.Vendor, inv.Product = m.dmi("sys_vendor"), m.dmi("product_name")
-	inv.Firmware, inv.Kernel, inv.Arch = "bios", release(), runtime.GOARCH
-	inv.Disks = m.disks()
-	if _, err := os.Stat(filepath.Join(m.sys, "firmware/efi")); err == nil {
+	inv.Firmware, inv.Kernel, inv.Arch = "bios", Kernel(), runtime.GOARCH
+	inv.Disks = m.Disks()
+	if _, err := os.Stat(filepath.Join(m.Sys, "firmware/efi")); err == nil {
 		inv.Firmware = "uefi"
 	}
 	left := maxPartitions
@@ -47,18 +51,20 @@ func (m machine) inventory(mac string) api.Inventory {
 	return inv
 }
 
-func (m machine) labels(mac string) api.Inventory {
+// Labels is the part of an inventory that tells one machine from another: UUID,
+// serial, addresses. It asks no disk.
+func (m Machine) Labels(mac string) api.Inventory {
 	return api.Inventory{MAC: mac, UUID: strings.ToLower(m.dmi("product_uuid")), Serial: m.dmi("product_serial"), NICs: m.nics()}
 }
 
-// nameplate is the part of an inventory that a person knows a machine by. It
+// Nameplate is the part of an inventory that a person knows a machine by. It
 // asks no device, which might not answer.
-func (m machine) nameplate() api.Inventory {
+func (m Machine) Nameplate() api.Inventory {
 	return api.Inventory{Vendor: m.dmi("sys_vendor"), Product: m.dmi("product_name"), Serial: m.dmi("product_serial")}
 }
 
-// text reads a small file of sysfs.
-func text(path string) string {
+// Text reads a small file of sysfs.
+func Text(path string) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return ""
@@ -69,8 +75,8 @@ func text(path string) string {
 
 // dmi reads an SMBIOS text, which the kernel has parsed already. Words that a
 // vendor forgot to replace say nothing.
-func (m machine) dmi(name string) string {
-	s := text(filepath.Join(m.sys, "class/dmi/id", name))
+func (m Machine) dmi(name string) string {
+	s := Text(filepath.Join(m.Sys, "class/dmi/id", name))
 	switch strings.ToLower(strings.Trim(s, " .")) {
 	case "to be filled by o.e.m", "default string", "not specified", "system serial number", "none", "0", "00000000-0000-0000-0000-000000000000":
 		return ""
@@ -78,8 +84,8 @@ func (m machine) dmi(name string) string {
 	return s
 }
 
-func (m machine) cpu() (model string, n int) {
-	b, _ := os.ReadFile(filepath.Join(m.proc, "cpuinfo"))
+func (m Machine) cpu() (model string, n int) {
+	b, _ := os.ReadFile(filepath.Join(m.Proc, "cpuinfo"))
 	for line := range strings.SplitSeq(string(b), "\n") {
 		key, value, _ := strings.Cut(line, ":")
 		switch strings.TrimSpace(key) {
@@ -92,8 +98,8 @@ func (m machine) cpu() (model string, n int) {
 	return model[:min(len(model), maxText)], max(n, 1)
 }
 
-func (m machine) memory() int64 {
-	b, _ := os.ReadFile(filepath.Join(m.proc, "meminfo"))
+func (m Machine) memory() int64 {
+	b, _ := os.ReadFile(filepath.Join(m.Proc, "meminfo"))
 	for line := range strings.SplitSeq(string(b), "\n") {
 		if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
 			if f := strings.Fields(rest); len(f) > 0 {
@@ -105,9 +111,9 @@ func (m machine) memory() int64 {
 	return 0
 }
 
-// disks lists the disks with what is on them, which is only looked at.
-func (m machine) disks() []api.Disk {
-	list, err := blockdev.List(blockdev.ListOptions{Sys: m.sys})
+// Disks lists the disks with what is on them, which is only looked at.
+func (m Machine) Disks() []api.Disk {
+	list, err := blockdev.List(blockdev.ListOptions{Sys: m.Sys})
 	if err != nil {
 		return nil
 	}
@@ -116,7 +122,7 @@ func (m machine) disks() []api.Disk {
 		d := apiDisk(info)
 		if f, err := os.Open(info.Path); err == nil {
 			d.Holds = blockdev.Signatures(f, info.Size)
-			addContent(&d, f)
+			AddContent(&d, f)
 			f.Close()
 		}
 		disks = append(disks, d)
@@ -131,8 +137,8 @@ func apiDisk(i blockdev.Info) api.Disk {
 	}
 }
 
-// addContent completes what is known of a disk by what r, the disk, holds.
-func addContent(d *api.Disk, r io.ReaderAt) {
+// AddContent completes what is known of a disk by what r, the disk, holds.
+func AddContent(d *api.Disk, r io.ReaderAt) {
 	c := blockdev.ReadContent(r, d.Size, d.SectorSize)
 	d.TableID, d.Unsealed, d.Damaged, d.Claims = c.TableID, c.Unsealed, shown(c.Damaged), c.Claims
 	d.FileSystem, d.FSLabel = c.FileSystem, shown(c.Label)
@@ -151,17 +157,17 @@ func shown(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), maxText)], "")
 }
 
-func (m machine) nics() []api.NIC {
-	entries, _ := os.ReadDir(filepath.Join(m.sys, "class/net"))
+func (m Machine) nics() []api.NIC {
+	entries, _ := os.ReadDir(filepath.Join(m.Sys, "class/net"))
 	var nics []api.NIC
 	for _, e := range entries {
-		dir := filepath.Join(m.sys, "class/net", e.Name())
+		dir := filepath.Join(m.Sys, "class/net", e.Name())
 		driver, err := os.Readlink(filepath.Join(dir, "device/driver"))
 		if err != nil || len(nics) >= maxList {
 			continue // no hardware behind it
 		}
 		nics = append(nics, api.NIC{
-			Name: e.Name(), MAC: text(filepath.Join(dir, "address")), Driver: filepath.Base(driver), Carrier: text(filepath.Join(dir, "carrier")) == "1",
+			Name: e.Name(), MAC: Text(filepath.Join(dir, "address")), Driver: filepath.Base(driver), Carrier: Text(filepath.Join(dir, "carrier")) == "1",
 		})
 	}
 	return nics

@@ -1,4 +1,5 @@
-package agent
+// Package proc holds the processes of a PID 1.
+package proc
 
 import (
 	"context"
@@ -9,33 +10,32 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/gild-dev/gild/internal/agent/handoff"
 )
 
-// children knows which processes the agent started itself: those it waits
-// for; all others are orphans that fell to PID 1 and are reaped.
-type children struct {
+// Children knows which processes the agent started itself: those it waits
+// for; all others are orphans that fell to PID 1 and are reaped. Safe for
+// concurrent use.
+type Children struct {
 	mu  sync.Mutex // held while one is started, so that none is reaped before it is known
 	own map[int]bool
 }
 
-func newChildren() *children { return &children{own: map[int]bool{}} }
+// NewChildren knows of none yet.
+func NewChildren() *Children { return &Children{own: map[int]bool{}} }
 
-// run starts a program and waits for its end.
-func (c *children) run(path string, argv []string, attr *os.ProcAttr) error {
-	p, err := c.start(path, argv, attr)
+// Run starts a program and waits for its end.
+func (c *Children) Run(path string, argv []string, attr *os.ProcAttr) error {
+	p, err := c.Start(path, argv, attr)
 	if err != nil {
 		return err
 	}
-	return c.wait(p)
+	return c.Wait(p)
 }
 
-// start starts a program; wait must follow.
-func (c *children) start(path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
+// Start starts a program; Wait must follow.
+func (c *Children) Start(path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p, err := os.StartProcess(path, argv, attr)
@@ -46,8 +46,8 @@ func (c *children) start(path string, argv []string, attr *os.ProcAttr) (*os.Pro
 	return p, nil
 }
 
-// wait waits for the end of a program that was started.
-func (c *children) wait(p *os.Process) error {
+// Wait waits for the end of a program that was started.
+func (c *Children) Wait(p *os.Process) error {
 	_, err := p.Wait()
 	c.mu.Lock()
 	delete(c.own, p.Pid)
@@ -55,8 +55,8 @@ func (c *children) wait(p *os.Process) error {
 	return err
 }
 
-// reap takes orphans until ctx is done.
-func (c *children) reap(ctx context.Context) {
+// Reap takes orphans until ctx is done.
+func (c *Children) Reap(ctx context.Context) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGCHLD)
 	defer signal.Stop(ended)
@@ -71,8 +71,8 @@ func (c *children) reap(ctx context.Context) {
 }
 
 // reapOnce looks at every process instead of waiting for any: wait4(-1) would
-// also take the children that run waits for.
-func (c *children) reapOnce(proc string) {
+// also take the children that Run waits for.
+func (c *Children) reapOnce(proc string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stats, _ := filepath.Glob(filepath.Join(proc, "[0-9]*", "stat"))
@@ -97,37 +97,13 @@ func isZombieOf(file string, parent int) bool {
 	return len(f) > 1 && f[0] == "Z" && f[1] == strconv.Itoa(parent)
 }
 
-// killOthers ends every process but this and the one to spare. Threads of the
+// KillOthers ends every process but this one and the one to spare. Threads of the
 // kernel do not mind.
-func killOthers(proc string, spare int) {
+func KillOthers(proc string, spare int) {
 	dirs, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
 	for _, dir := range dirs {
 		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil && pid != os.Getpid() && pid != spare {
 			_ = unix.Kill(pid, unix.SIGKILL)
-		}
-	}
-}
-
-// signals makes Ctrl-Alt-Del, which the kernel sends as SIGINT, an orderly
-// restart. At any moment of a flash that is safe: an unfinished disk does not
-// boot, and the next network boot goes on.
-func (a *Agent) signals(ctx context.Context) {
-	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF)
-	got := make(chan os.Signal, 1)
-	signal.Notify(got, unix.SIGINT, unix.SIGTERM)
-	defer signal.Stop(got)
-	for {
-		select {
-		case s := <-got:
-			if s != unix.SIGINT {
-				continue
-			}
-			a.note("start", "Ctrl-Alt-Del: restarting")
-			a.queue.flush(ctx, time.Second)
-			a.console.Drain(time.Second)
-			a.log.Error("restart", "error", handoff.RebootNow())
-		case <-ctx.Done():
-			return
 		}
 	}
 }

@@ -1,4 +1,5 @@
-package agent
+// Package report tells the server what happens in the machine.
+package report
 
 import (
 	"context"
@@ -21,10 +22,10 @@ const (
 	batchBytes = api.MaxReport - 1<<10
 )
 
-// queue holds events until the server has them. Nothing waits for it: a flash
+// Queue holds events until the server has them. Nothing waits for it: a flash
 // goes on while nobody listens. Events get their numbers when they are first
-// sent, so that what was dropped leaves no gap.
-type queue struct {
+// sent, so that what was dropped leaves no gap. Safe for concurrent use.
+type Queue struct {
 	mu      sync.Mutex
 	plan    string // that new events belong to
 	events  []queued
@@ -42,27 +43,28 @@ type queued struct {
 	plan string
 }
 
-func newQueue() *queue {
-	return &queue{news: make(chan struct{}, 1), heartbeat: api.HeartbeatEvery * time.Second}
+// NewQueue returns an empty queue, whose events belong to no plan.
+func NewQueue() *Queue {
+	return &Queue{news: make(chan struct{}, 1), heartbeat: api.HeartbeatEvery * time.Second}
 }
 
-// under says which plan the events from now on belong to.
-func (q *queue) under(plan string) {
+// Under says which plan the events from now on belong to.
+func (q *Queue) Under(plan string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.plan = plan
 }
 
 // current is the plan that events belong to now.
-func (q *queue) current() string {
+func (q *Queue) current() string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.plan
 }
 
-// add queues e. Of progress only the latest counts; when the queue is full
+// Add queues e. Of progress only the latest counts; when the queue is full
 // the oldest event that has no number yet goes.
-func (q *queue) add(e api.Event) {
+func (q *Queue) Add(e api.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	last := len(q.events) - 1
@@ -81,9 +83,9 @@ func (q *queue) add(e api.Event) {
 	}
 }
 
-// batch returns the next events of one plan to send, always the same ones
-// until sent.
-func (q *queue) batch() (plan string, events []api.Event) {
+// Batch returns the next events of one plan to send, always the same ones
+// until Sent.
+func (q *Queue) Batch() (plan string, events []api.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.sending == 0 {
@@ -114,42 +116,42 @@ func encodedSize(e *api.Event) int {
 	return len(p) + len(`,"seq":18446744073709551615`)
 }
 
-// sent forgets the batch.
-func (q *queue) sent() {
+// Sent forgets the batch.
+func (q *Queue) Sent() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.events = append(q.events[:0], q.events[q.sending:]...)
 	q.sending = 0
 }
 
-// backlog is what a queue holds, for another to go on with.
-type backlog struct {
-	Events  []told
+// Backlog is what a queue holds, for another to go on with.
+type Backlog struct {
+	Events  []Told
 	Sending int // events at the front whose number is given
 	Seq     uint64
 }
 
-// told is an event of a backlog with the plan that it belongs to.
-type told struct {
+// Told is an event of a backlog with the plan that it belongs to.
+type Told struct {
 	Plan  string
 	Event api.Event
 }
 
-// take empties the queue. Nobody may be delivering it.
-func (q *queue) take() backlog {
+// Take empties the queue. Nobody may be delivering it.
+func (q *Queue) Take() Backlog {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	b := backlog{Sending: q.sending, Seq: q.seq}
+	b := Backlog{Sending: q.sending, Seq: q.seq}
 	for _, e := range q.events {
-		b.Events = append(b.Events, told{e.plan, e.Event})
+		b.Events = append(b.Events, Told{e.plan, e.Event})
 	}
 	q.events, q.sending = nil, 0
 	return b
 }
 
-// goOn goes on with a backlog, ahead of what came since. Nobody may be
+// Resume continues with a backlog, ahead of what came since. Nobody may be
 // delivering.
-func (q *queue) goOn(b backlog) {
+func (q *Queue) Resume(b Backlog) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	since := q.events
@@ -161,28 +163,29 @@ func (q *queue) goOn(b backlog) {
 	q.sending, q.seq = b.Sending, b.Seq
 }
 
-// skip leaves out the next n numbers, which another has used. Nobody may be
+// Skip leaves out the next n numbers, which another has used. Nobody may be
 // delivering.
-func (q *queue) skip(n uint64) {
+func (q *Queue) Skip(n uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.seq += n
 	q.sending = 0 // theirs are among them
 }
 
-func (q *queue) empty() bool {
+// Empty reports whether the server has everything.
+func (q *Queue) Empty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.events) == 0
 }
 
-// deliver sends what is queued, in order, until ctx is done. A batch is sent
+// Deliver sends what is queued, in order, until ctx is done. A batch is sent
 // again until the server has taken it, which then knows the numbers it has
 // seen.
-func (q *queue) deliver(ctx context.Context, send func(ctx context.Context, plan string, events []api.Event) error) {
+func (q *Queue) Deliver(ctx context.Context, send func(ctx context.Context, plan string, events []api.Event) error) {
 	wait := backoff.Backoff{Longest: 30 * time.Second}
 	for ctx.Err() == nil {
-		plan, events := q.batch()
+		plan, events := q.Batch()
 		if len(events) == 0 {
 			select {
 			case <-q.news:
@@ -203,17 +206,17 @@ func (q *queue) deliver(ctx context.Context, send func(ctx context.Context, plan
 			continue
 		}
 		wait.Reset()
-		q.sent()
+		q.Sent()
 	}
 }
 
-// flush waits until the server has everything, at most for d.
-func (q *queue) flush(ctx context.Context, d time.Duration) bool {
+// Flush waits until the server has everything, at most for d.
+func (q *Queue) Flush(ctx context.Context, d time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	for !q.empty() {
+	for !q.Empty() {
 		if backoff.Sleep(ctx, 10*time.Millisecond) != nil {
-			return q.empty()
+			return q.Empty()
 		}
 	}
 	return true

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/gild-dev/gild/internal/flash/chunks"
 )
 
 // A system that starts reads a little here and there and waits for each piece.
@@ -99,9 +101,9 @@ func (l *Live) want(i int) error {
 	}
 	l.demand.mu.Unlock()
 	if ahead != nil {
-		l.chunks.foresee(ahead)
+		l.chunks.Work.Foresee(ahead)
 	}
-	err := l.chunks.demand(l.ctx, i)
+	err := l.chunks.Work.Demand(l.ctx, i)
 	l.demand.mu.Lock()
 	defer l.demand.mu.Unlock()
 	l.demand.last = time.Now()
@@ -183,7 +185,7 @@ func (f *Flight) spanBytes() int64 {
 	if f.busy() {
 		return liveSpanBytes
 	}
-	return spanBytes
+	return chunks.SpanBytes
 }
 
 func (f *Flight) zeroBytes() int64 {
@@ -197,7 +199,7 @@ func (f *Flight) zeroBytes() int64 {
 func (f *Flight) runErrands(ctx context.Context) error {
 	return f.work(func(w *worker) error {
 		for {
-			span, look := f.chunks.claimUrgent(ctx)
+			span, look := f.chunks.Work.ClaimUrgent(ctx)
 			var err error
 			switch {
 			case len(span) == 0:

@@ -175,7 +175,7 @@ func Check(im *golden.Image, d Disk) error {
 // write fills the disk with everything but the held chunks, which wait in
 // memory for the seal.
 func (f *Flight) write(ctx context.Context) error {
-	f.meter.expect(f.chunks.unwritten())
+	f.meter.expect(f.chunks.Unwritten())
 	if f.Move != nil {
 		if err := f.goLive(ctx); err != nil {
 			return err
@@ -202,7 +202,7 @@ func (f *Flight) write(ctx context.Context) error {
 // in what it hits, and that must not have been looked at before. Where a
 // system waits, what was looked at before is looked at again in the end.
 func (f *Flight) writeAll(ctx context.Context) error {
-	if f.chunks.doubtful() && f.Move == nil {
+	if f.chunks.Work.Doubtful() && f.Move == nil {
 		if err := f.zero(ctx); err != nil {
 			return err
 		}
@@ -227,7 +227,7 @@ func (f *Flight) writeAll(ctx context.Context) error {
 		}
 		g.Go(func() error {
 			bringing.Wait()
-			f.chunks.finish()
+			f.chunks.Work.Finish()
 			return nil
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/flash/chunks"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -20,7 +21,7 @@ import (
 type Flight struct {
 	Job
 	table   *golden.Table
-	chunks  *chunkMap
+	chunks  *chunks.Map
 	held    *heldChunks
 	survey  *survey
 	source  *patientSource
@@ -65,7 +66,7 @@ func New(job Job) (*Flight, error) {
 	f := &Flight{
 		Job:     job,
 		table:   t,
-		chunks:  newChunkMap(t, held),
+		chunks:  chunks.New(t, held.holds),
 		held:    held,
 		survey:  &survey{workers: job.Workers},
 		disk:    disk,
@@ -143,7 +144,7 @@ func (f *Flight) Demand(ctx context.Context, i int) error {
 	if i < 0 || i >= f.table.Len() {
 		return fmt.Errorf("chunk %d is none of the image's %d", i, f.table.Len())
 	}
-	return f.chunks.demand(ctx, i)
+	return f.chunks.Work.Demand(ctx, i)
 }
 
 func (f *Flight) result() Result {

@@ -36,7 +36,7 @@ func (f *Flight) follow(ctx context.Context, landed <-chan struct{}) error {
 		if f.Move != nil {
 			least = liveFollowBytes // a write may wait for them
 		}
-		chunks := f.chunks.landing(int(least / f.table.ChunkSize))
+		chunks := f.chunks.Proofs.Unproved(int(least / f.table.ChunkSize))
 		if len(chunks) == 0 {
 			continue
 		}
@@ -48,7 +48,7 @@ func (f *Flight) follow(ctx context.Context, landed <-chan struct{}) error {
 		if f.busy() {
 			side = 1
 		}
-		if err := f.examine(ctx, chunks, side, f.chunks.beginProof, f.proved); err != nil {
+		if err := f.examine(ctx, chunks, side, f.chunks.Proofs.Begin, f.proved); err != nil {
 			return err
 		}
 	}

@@ -52,7 +52,7 @@ func (r *lately) read(i int, p []byte, at int64) bool {
 
 // remember keeps a chunk that somebody waits for.
 func (f *Flight) remember(i int, raw []byte) {
-	if f.Move != nil && f.chunks.demanded(i) {
+	if f.Move != nil && f.chunks.Work.Demanded(i) {
 		f.lately.add(i, raw)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/flash/chunks"
 )
 
 // Live is the disk as a system sees it that runs from it while it is written:
@@ -152,7 +153,7 @@ func (l *Live) Await(off, n int64) error {
 		for at.held == nil && at.chunk >= 0 {
 			start, _ := l.table.Extent(at.chunk)
 			a, b := l.sectors(off-start, int(n))
-			if l.chunks.readable(at.chunk, a, b, l.Verify != VerifyFull) != notYet {
+			if l.chunks.System.Readable(at.chunk, a, b, l.Verify != VerifyFull) != chunks.NotYet {
 				break
 			}
 			if err := l.want(at.chunk); err != nil {
@@ -177,17 +178,17 @@ func (l *Live) readPart(at part, p []byte) error {
 	start, _ := l.table.Extent(at.chunk)
 	a, b := l.sectors(at.off-start, len(p))
 	for {
-		switch l.chunks.readable(at.chunk, a, b, l.Verify != VerifyFull) {
-		case fromMedium:
+		switch l.chunks.System.Readable(at.chunk, a, b, l.Verify != VerifyFull) {
+		case chunks.Medium:
 			return readFull(l.medium, p, at.off)
-		case asZeros:
+		case chunks.Zeros:
 			clear(p)
 			return nil
-		case asLanded:
+		case chunks.Landed:
 			if ok, err := l.readLanded(at.chunk, p, at.off-start); ok || err != nil {
 				return err
 			}
-		case notYet:
+		case chunks.NotYet:
 			if err := l.want(at.chunk); err != nil {
 				return err
 			}
@@ -208,19 +209,19 @@ func (l *Live) readLanded(i int, p []byte, at int64) (ok bool, err error) {
 	if l.lately.read(i, p, at) {
 		return true, nil
 	}
-	if !l.chunks.beginLook(l.ctx, i) {
+	if !l.chunks.System.BeginLook(l.ctx, i) {
 		return false, context.Cause(l.ctx)
 	}
 	buf := l.buffers.get()
 	defer l.buffers.put(buf)
 	right, err := l.holds(l.medium, i, buf)
-	l.chunks.endLook(i, right)
+	l.chunks.System.EndLook(i, right)
 	if err != nil {
 		return false, err
 	}
 	if !right {
 		// Wrong bytes, or a write of the system that came first.
-		return false, l.chunks.waitProved(l.ctx, i)
+		return false, l.chunks.Proofs.Wait(l.ctx, i)
 	}
 	copy(p, buf[at:])
 	return true, nil
@@ -238,12 +239,12 @@ func (l *Live) writePart(at part, p []byte) error {
 	}
 	start, length := l.table.Extent(at.chunk)
 	_, all := l.sectors(0, int(length))
-	if err := l.chunks.beginWrite(l.ctx, at.chunk, all, l.Verify != VerifyFull); err != nil {
+	if err := l.chunks.System.BeginWrite(l.ctx, at.chunk, all, l.Verify != VerifyFull); err != nil {
 		return err
 	}
 	err := writeFull(l.Disk, p, at.off)
 	a, b := l.sectors(at.off-start, len(p))
-	if l.chunks.endWrite(at.chunk, a, b, err == nil) {
+	if l.chunks.System.EndWrite(at.chunk, a, b, err == nil) {
 		l.meter.done.Add(length)
 	}
 	return err
@@ -251,14 +252,12 @@ func (l *Live) writePart(at part, p []byte) error {
 
 // layAround writes those bytes of chunk i that are not the system's own, and
 // proves them at once: later nobody could tell what they should be.
-func (f *Flight) layAround(i int, raw []byte, own *bitmap) error {
+func (f *Flight) layAround(i int, raw []byte, own *chunks.Sectors) error {
 	off, _ := f.table.Extent(i)
 	var parts []extent
 	sector := f.Disk.SectorSize()
-	for from := own.run(0, true); from < own.n; {
-		to := own.run(from, false)
+	for from, to := range own.Others() {
 		parts = append(parts, extent{off + int64(from*sector), raw[from*sector : to*sector]})
-		from = own.run(to, true)
 	}
 	for range 2 {
 		for _, e := range parts {
@@ -277,7 +276,7 @@ func (f *Flight) layAround(i int, raw []byte, own *bitmap) error {
 			return err
 		}
 		f.meter.repaired.Add(1)
-		f.chunks.strayed()
+		f.chunks.Proofs.Strayed()
 		parts = wrong
 	}
 	return fmt.Errorf("byte %d and following of the disk read back other than written, twice: %w", parts[0].off, ErrMedium)
@@ -299,14 +298,14 @@ func (f *Flight) serve(ctx context.Context, do func(context.Context) error) {
 // disk, and is not held up by a chunk that has to be fetched again.
 func (f *Flight) proveHurried(ctx context.Context) error {
 	for {
-		chunks := f.chunks.hurried(ctx)
+		chunks := f.chunks.Proofs.Hurried(ctx)
 		if len(chunks) == 0 {
 			return context.Cause(ctx)
 		}
 		if err := f.Disk.Flush(); err != nil {
 			return fmt.Errorf("flushing data to be read back: %w", err)
 		}
-		if err := f.examine(ctx, chunks, readers, f.chunks.beginProof, f.proved); err != nil {
+		if err := f.examine(ctx, chunks, readers, f.chunks.Proofs.Begin, f.proved); err != nil {
 			return err
 		}
 	}
@@ -315,7 +314,7 @@ func (f *Flight) proveHurried(ctx context.Context) error {
 // mendAtOnce mends what reads back wrong, whoever has found it.
 func (f *Flight) mendAtOnce(ctx context.Context) error {
 	for {
-		claimed := f.chunks.claimWrong(ctx, true)
+		claimed := f.chunks.Proofs.ClaimWrong(ctx, true)
 		if len(claimed) == 0 {
 			return context.Cause(ctx)
 		}
@@ -349,7 +348,7 @@ func (l *Live) settle(ctx context.Context) error {
 	defer l.settling.Unlock()
 	l.settled = true
 	// Nobody waits for a proof any more, and none may be under way in the seal.
-	l.chunks.dismiss()
+	l.chunks.Proofs.Dismiss()
 	if err := l.serving.Wait(); err != nil {
 		return err
 	}

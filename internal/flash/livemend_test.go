@@ -185,27 +185,3 @@ func dataChunk(im *testImage, from int64) int {
 	}
 	return i
 }
-
-// Who gives up waiting for a chunk leaves it urgent for the others.
-func TestWhoGivesUpTakesNobodysTurn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		im := newTestImage(t, randomDisk(2, 4*mib), "none")
-		m := newChunkMap(im.Table, newHeldChunks(im.Table, sector))
-		i := dataChunk(im, 2*mib)
-		served := make(chan error, 1)
-		go func() { served <- m.demand(t.Context(), i) }()
-		synctest.Wait()
-		hasty, giveUp := context.WithCancel(t.Context())
-		giveUp()
-		if err := m.demand(hasty, i); err == nil {
-			t.Error("demand() = nil for one that has given up")
-		}
-		if span, _ := m.claimUrgent(hasty); len(span) != 1 || span[0] != i {
-			t.Errorf("claimUrgent() = %v; want chunk %d, which the other waits for", span, i)
-		}
-		m.set(i, written)
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/gild-dev/gild/internal/flash/chunks"
 )
 
 // sampleEvery is the distance of the chunks that VerifySample reads back.
@@ -33,7 +35,7 @@ func (f *Flight) readBack(ctx context.Context) error {
 func (f *Flight) toReadBack() []int {
 	var chunks []int
 	for _, i := range f.onDisk() {
-		if f.chunks.isProved(i) {
+		if f.chunks.Proofs.Final(i) {
 			continue
 		}
 		if f.Verify == VerifyFull || f.Verify == VerifySample && i%sampleEvery == 0 {
@@ -50,14 +52,14 @@ func (f *Flight) prove(ctx context.Context, chunks []int) error {
 	begin := func(i int) bool {
 		_, length := f.table.Extent(i)
 		f.meter.done.Add(length)
-		return f.chunks.beginProofAgain(i)
+		return f.chunks.Proofs.BeginAgain(i)
 	}
 	return f.examine(ctx, chunks, readers, begin, f.proved)
 }
 
 // proved takes note of what chunk i reads back as.
 func (f *Flight) proved(i int, right bool) error {
-	if f.chunks.proved(i, right) {
+	if f.chunks.Proofs.Proved(i, right) {
 		off, length := f.table.Extent(i)
 		return fmt.Errorf("%d bytes at byte %d of the disk read back other than written, twice: %w", length, off, ErrMedium)
 	}
@@ -79,7 +81,7 @@ func (f *Flight) mend(ctx context.Context, claimed []int) error {
 // whatever Verify says.
 func (f *Flight) mendAll(ctx context.Context) error {
 	for {
-		for claimed := f.chunks.claimWrong(ctx, false); len(claimed) > 0; claimed = f.chunks.claimWrong(ctx, false) {
+		for claimed := f.chunks.Proofs.ClaimWrong(ctx, false); len(claimed) > 0; claimed = f.chunks.Proofs.ClaimWrong(ctx, false) {
 			if err := f.mend(ctx, claimed); err != nil {
 				return err
 			}
@@ -87,7 +89,7 @@ func (f *Flight) mendAll(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if !f.chunks.takeAstray() {
+		if !f.chunks.Proofs.TakeAstray() {
 			return nil
 		}
 		if err := f.prove(ctx, f.onDisk()); err != nil {
@@ -107,13 +109,13 @@ func (f *Flight) proveAll(ctx context.Context) error {
 // onDisk lists the chunks that the disk should hold by now: all but those that
 // wait for the seal, and those that a system has made its own.
 func (f *Flight) onDisk() []int {
-	var chunks []int
+	var all []int
 	for i := range f.table.Len() {
-		if !f.held.holds(i) && f.chunks.get(i) != owned {
-			chunks = append(chunks, i)
+		if !f.held.holds(i) && f.chunks.Get(i) != chunks.Owned {
+			all = append(all, i)
 		}
 	}
-	return chunks
+	return all
 }
 
 // rewrite fetches and writes chunks again, as plain bytes even where they are

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/flash/chunks"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -46,7 +47,7 @@ func (d *simDisk) WriteAt(p []byte, off int64) (int, error) {
 func (d *simDisk) astray(p []byte) bool {
 	i := 1 + d.s.rnd.IntN(simChunks-2)
 	off, n := d.s.table.Extent(i)
-	if st := d.s.f.chunks.state[i]; st < written || st == owned || len(p) > int(n) {
+	if st := d.s.f.chunks.Get(i); st < chunks.Written || st == chunks.Owned || len(p) > int(n) {
 		return false
 	}
 	copy(d.now[off:], p)

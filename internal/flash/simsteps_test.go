@@ -34,7 +34,7 @@ func (s *simulation) step() {
 	case 5:
 		s.looks()
 	case 6:
-		s.proves(s.f.chunks.landing(1))
+		s.proves(s.f.chunks.Proofs.Unproved(1))
 	default:
 		s.serves()
 	}
@@ -50,7 +50,7 @@ func (s *simulation) serves() {
 	case 1:
 		s.zeroes()
 	case 2:
-		s.proves(s.f.chunks.hurried(s.ctx))
+		s.proves(s.f.chunks.Proofs.Hurried(s.ctx))
 	case 3:
 		s.mends()
 	case 4:
@@ -76,13 +76,13 @@ func (s *simulation) resumes() {
 }
 
 func (s *simulation) fetches() {
-	for _, i := range s.f.chunks.claim(s.ctx, int64(s.rnd.IntN(300))) {
+	for _, i := range s.f.chunks.Work.Claim(s.ctx, int64(s.rnd.IntN(300))) {
 		s.parked = append(s.parked, func() bool { return s.lands(i) })
 	}
 }
 
 func (s *simulation) errand() {
-	span, look := s.f.chunks.claimUrgent(s.ctx)
+	span, look := s.f.chunks.Work.ClaimUrgent(s.ctx)
 	for _, i := range span {
 		if look {
 			s.looksAt(i)
@@ -110,18 +110,18 @@ func (s *simulation) came(err error) bool {
 }
 
 func (s *simulation) zeroes() {
-	first, next := s.f.chunks.claimZeros(1 + s.rnd.IntN(4))
+	first, next := s.f.chunks.Work.ClaimZeros(1 + s.rnd.IntN(4))
 	if first < next {
 		s.parked = append(s.parked, func() bool { return s.came(s.f.zeroRun(first, next)) })
 		return
 	}
-	if i, ok := s.f.chunks.claimMixed(); ok {
+	if i, ok := s.f.chunks.Work.ClaimMixed(); ok {
 		s.parked = append(s.parked, func() bool { return s.lands(i) })
 	}
 }
 
 func (s *simulation) looks() {
-	i, ok := s.f.chunks.examine(func() bool { return s.rnd.IntN(4) == 0 })
+	i, ok := s.f.chunks.Work.ClaimLook(func() bool { return s.rnd.IntN(4) == 0 })
 	if ok {
 		s.looksAt(i)
 	}
@@ -142,7 +142,7 @@ func (s *simulation) proves(chunks []int) {
 	}
 	_ = s.f.Disk.Flush()
 	for _, i := range chunks {
-		s.parked = append(s.parked, func() bool { return !s.f.chunks.beginProof(i) || s.proof(i) })
+		s.parked = append(s.parked, func() bool { return !s.f.chunks.Proofs.Begin(i) || s.proof(i) })
 	}
 }
 
@@ -154,7 +154,7 @@ func (s *simulation) proof(i int) bool {
 
 // mends writes again what was read back wrong.
 func (s *simulation) mends() {
-	for _, i := range s.f.chunks.claimWrong(s.ctx, false) {
+	for _, i := range s.f.chunks.Proofs.ClaimWrong(s.ctx, false) {
 		s.parked = append(s.parked, func() bool {
 			off, n := s.table.Extent(i)
 			_, _ = s.disk.WriteAt(s.image[off:off+n], off)
@@ -198,7 +198,7 @@ func (s *simulation) systemReads() {
 	s.mine--
 	s.seen.reads++
 	if err == nil && len(s.strayed) == 0 && !mixed(got, want, s.model[off:off+n]) {
-		panic(fmt.Sprintf("the system read other bytes at %d (%d bytes) than it should, states %v", off, n, s.f.chunks.state))
+		panic(fmt.Sprintf("the system read other bytes at %d (%d bytes) than it should, states %v", off, n, s.states()))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/flash/chunks"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/test/reliability"
 )
@@ -132,13 +133,15 @@ func (s *simulation) begin(t testing.TB) {
 		off, n := s.table.Extent(i)
 		f.held.raw[i] = bytes.Clone(s.image[off : off+n])
 	}
-	f.chunks = newChunkMap(s.table, f.held)
+	f.chunks = chunks.New(s.table, f.held.holds)
 	for i := range f.held.raw {
-		f.chunks.set(i, written)
+		if !s.table.Zero(i) {
+			f.chunks.Work.Landed(i)
+		}
 	}
-	f.chunks.doubt()
+	f.chunks.Work.Doubt()
 	if s.rnd.IntN(3) == 0 {
-		f.chunks.doubtNothing()
+		f.chunks.Work.DoubtNothing()
 	}
 	held, err := f.finalExtents()
 	if err != nil {
@@ -156,7 +159,7 @@ func (s *simulation) begin(t testing.TB) {
 func (s *simulation) finish() error {
 	for round := 0; !s.done(); round++ {
 		if round > 10000 {
-			return fmt.Errorf("it never ends: states %v", s.f.chunks.state)
+			return fmt.Errorf("it never ends: states %v", s.states())
 		}
 		s.step()
 		if s.broken {
@@ -165,14 +168,14 @@ func (s *simulation) finish() error {
 	}
 	for tries := 0; ; tries++ { // what was proved too early is read again
 		chunks := s.f.toReadBack()
-		if s.f.chunks.takeAstray() {
+		if s.f.chunks.Proofs.TakeAstray() {
 			chunks = s.f.onDisk()
 		}
 		if s.f.Verify == VerifyOff || len(chunks) == 0 {
 			break
 		}
 		for _, i := range chunks {
-			s.parked = append(s.parked, func() bool { return !s.f.chunks.beginProofAgain(i) || s.proof(i) })
+			s.parked = append(s.parked, func() bool { return !s.f.chunks.Proofs.BeginAgain(i) || s.proof(i) })
 		}
 		for len(s.parked) > 0 && !s.broken {
 			s.resumes()
@@ -183,7 +186,7 @@ func (s *simulation) finish() error {
 		}
 	}
 	for i := range s.strayed {
-		if s.f.chunks.state[i] == owned {
+		if s.f.chunks.Get(i) == chunks.Owned {
 			return nil // since then the system wrote there: what else should be in it, nobody knows
 		}
 	}
@@ -223,12 +226,20 @@ func (s *simulation) seals() error {
 	return nil
 }
 
+// states are those of all chunks.
+func (s *simulation) states() (all []chunks.State) {
+	for i := range s.table.Len() {
+		all = append(all, s.f.chunks.Get(i))
+	}
+	return all
+}
+
 func (s *simulation) done() bool {
 	if len(s.parked) > 0 {
 		return false
 	}
-	for i, st := range s.f.chunks.state {
-		if !s.f.held.holds(i) && st < verified && (st != written || s.f.Verify != VerifyOff) {
+	for i, st := range s.states() {
+		if !s.f.held.holds(i) && st < chunks.Verified && (st != chunks.Written || s.f.Verify != VerifyOff) {
 			return false
 		}
 	}

@@ -3,7 +3,6 @@ package flash
 import (
 	"context"
 	"fmt"
-	"sync"
 )
 
 // simPatience is how many things may happen for a system that waits until it
@@ -19,12 +18,12 @@ func (s *simulation) uses(call func(*Live) error) error {
 	}
 	ctx, giveUp := context.WithCancel(context.Background())
 	defer giveUp()
-	w := &simWait{s: s, mu: &s.f.chunks.mu, giveUp: giveUp}
-	s.f.chunks.changed.L = w
-	defer func() { s.f.chunks.changed.L = &s.f.chunks.mu }()
+	w := &simWait{s: s, giveUp: giveUp}
+	s.f.chunks.Pause = w.pause
+	defer func() { s.f.chunks.Pause = nil }()
 	err := call(&Live{Flight: s.f, ctx: ctx, medium: s.l.medium, held: s.l.held})
 	if err != nil && !s.broken {
-		panic(fmt.Sprintf("the system waits for ever: %v; states %v", err, s.f.chunks.state))
+		panic(fmt.Sprintf("the system waits for ever: %v; states %v", err, s.states()))
 	}
 	if w.steps > 0 {
 		s.seen.waits++
@@ -32,27 +31,21 @@ func (s *simulation) uses(call func(*Live) error) error {
 	return err
 }
 
-// simWait is the lock of the chunk map while somebody may wait for a change of
-// it: who gives it up to wait has others act meanwhile.
+// simWait has others act while somebody waits for a change of the chunk map.
 type simWait struct {
 	s      *simulation
-	mu     *sync.Mutex
 	steps  int
 	giveUp context.CancelFunc
 }
 
-func (w *simWait) Lock() { w.mu.Lock() }
-
-func (w *simWait) Unlock() {
-	w.mu.Unlock()
+func (w *simWait) pause() {
 	s := w.s
 	if w.steps++; s.broken || w.steps > simPatience {
 		w.giveUp()
-	} else {
-		mine := s.mine
-		s.mine, s.serving, s.depth = 0, true, s.depth+1
-		s.serves()
-		s.mine, s.serving, s.depth = mine, false, s.depth-1
+		return
 	}
-	s.f.chunks.changed.Broadcast()
+	mine := s.mine
+	s.mine, s.serving, s.depth = 0, true, s.depth+1
+	s.serves()
+	s.mine, s.serving, s.depth = mine, false, s.depth-1
 }

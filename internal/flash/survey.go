@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/flash/chunks"
 )
 
 // readers is how many chunks are read from the disk at a time: disks and
@@ -29,7 +30,7 @@ const (
 // interrupted flash left, or an older version of the image. Only hashes
 // decide: a journal would have to be believed.
 func (f *Flight) scan(ctx context.Context) error {
-	f.chunks.doubt()
+	f.chunks.Work.Doubt()
 	chosen := f.probes()
 	f.meter.expect(f.bytesOf(chosen))
 	err := f.examine(ctx, chosen, readers, anyChunk, func(i int, right bool) error {
@@ -42,12 +43,12 @@ func (f *Flight) scan(ctx context.Context) error {
 		return err
 	}
 	if f.meter.kept.Load() == 0 {
-		f.chunks.doubtNothing()
+		f.chunks.Work.DoubtNothing()
 		return nil
 	}
 	// What the probes found is looked at again: see writeAll.
 	f.meter.kept.Store(0)
-	f.chunks.doubt()
+	f.chunks.Work.Doubt()
 	f.survey.hope()
 	return nil
 }
@@ -64,7 +65,7 @@ func (f *Flight) probes() []int {
 		if c.Zero || f.held.holds(i) {
 			continue
 		}
-		if len(first) < most && (len(first) == 0 || c.Offset+c.Length-end > spanBytes) {
+		if len(first) < most && (len(first) == 0 || c.Offset+c.Length-end > chunks.SpanBytes) {
 			first, end = append(first, i), c.Offset
 		} else {
 			data = append(data, i)
@@ -80,19 +81,16 @@ func (f *Flight) probes() []int {
 // found takes note of what a look at chunk i's place on the disk gave.
 func (f *Flight) found(i int, right bool) {
 	f.survey.saw(right)
-	if !right {
-		f.chunks.set(i, absent)
-		return
+	f.chunks.Work.Found(i, right)
+	if _, length := f.table.Extent(i); right {
+		f.meter.kept.Add(length)
 	}
-	f.chunks.set(i, verified)
-	_, length := f.table.Extent(i)
-	f.meter.kept.Add(length)
 }
 
 // surveyRest looks at the chunks that the probes left unknown, beside the
 // workers that fetch what is found absent.
 func (f *Flight) surveyRest(ctx context.Context) error {
-	if !f.chunks.doubtful() {
+	if !f.chunks.Work.Doubtful() {
 		return nil
 	}
 	medium, err := f.openMedium()
@@ -114,7 +112,7 @@ func (f *Flight) readUnknown(ctx context.Context, medium blockdev.ReadBack) erro
 		if err := f.yield(ctx, false); err != nil {
 			return err
 		}
-		i, ok := f.chunks.examine(f.survey.skip)
+		i, ok := f.chunks.Work.ClaimLook(f.survey.skip)
 		if !ok {
 			return nil
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/flash/chunks"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -92,7 +93,7 @@ func TestDeltaFetchesWhatDiffers(t *testing.T) {
 	if err != nil || !bytes.Equal(d.now, raw) {
 		t.Fatalf("Run = %v; want the image", err)
 	}
-	if result.Wire > want+int64(len(changed))*gapBytes {
+	if result.Wire > want+int64(len(changed))*chunks.GapBytes {
 		t.Errorf("fetched %d bytes; want the %d that differ", result.Wire, want)
 	}
 }

@@ -42,7 +42,7 @@ func (f *Flight) fetch(ctx context.Context, spare bool) error {
 			if err := f.yield(ctx, spare); err != nil {
 				return err
 			}
-			span := f.chunks.claim(ctx, f.spanBytes())
+			span := f.chunks.Work.Claim(ctx, f.spanBytes())
 			if len(span) == 0 {
 				return context.Cause(ctx)
 			}
@@ -72,7 +72,7 @@ func (w *worker) bring(ctx context.Context, span []int) error {
 		if bad := (*golden.ChunkError)(nil); errors.As(err, &bad) {
 			if w.Move != nil {
 				// That may take for ever. Who waits for one of the others must not.
-				w.chunks.giveBack(span[n+1:])
+				w.chunks.Work.GiveBack(span[n+1:])
 				span = span[:n+1]
 			}
 			raw, err = w.refetch(ctx, i, badFrames-1)
@@ -134,26 +134,36 @@ func (w *worker) refetch(ctx context.Context, i, attempts int) ([]byte, error) {
 // place brings the verified raw bytes of chunk i to their place: onto the
 // disk, or into memory until the seal.
 func (w *worker) place(ctx context.Context, i int, raw []byte) error {
-	became := written
-	if !w.held.take(i, raw) {
-		own, err := w.chunks.land(ctx, i)
-		if err != nil {
-			return err
-		}
-		off, _ := w.table.Extent(i)
-		if own != nil {
-			became, err = owned, w.layAround(i, raw, own)
-		} else {
-			w.remember(i, raw)
-			err = writeFull(w.Disk, raw, off)
-		}
-		if err != nil {
-			return err
-		}
+	if err := w.land(ctx, i, raw); err != nil {
+		return err
 	}
-	w.chunks.set(i, became)
 	w.meter.written.Add(int64(len(raw)))
 	w.meter.done.Add(int64(len(raw)))
+	return nil
+}
+
+func (w *worker) land(ctx context.Context, i int, raw []byte) error {
+	if w.held.take(i, raw) {
+		w.chunks.Work.Landed(i)
+		return nil
+	}
+	own, err := w.chunks.System.Land(ctx, i)
+	if err != nil {
+		return err
+	}
+	if own != nil {
+		if err := w.layAround(i, raw, own); err != nil {
+			return err
+		}
+		w.chunks.System.LaidAround(i)
+		return nil
+	}
+	w.remember(i, raw)
+	off, _ := w.table.Extent(i)
+	if err := writeFull(w.Disk, raw, off); err != nil {
+		return err
+	}
+	w.chunks.Work.Landed(i)
 	return nil
 }
 

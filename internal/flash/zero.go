@@ -18,7 +18,7 @@ func (f *Flight) zero(ctx context.Context) error {
 		if err := f.yield(ctx, false); err != nil {
 			return err
 		}
-		first, next := f.chunks.claimZeros(most)
+		first, next := f.chunks.Work.ClaimZeros(most)
 		if first == next {
 			return f.zeroMixed(ctx)
 		}
@@ -33,7 +33,7 @@ func (f *Flight) zero(ctx context.Context) error {
 // written to.
 func (f *Flight) zeroMixed(ctx context.Context) error {
 	return f.work(func(w *worker) error {
-		for i, ok := f.chunks.claimMixed(); ok; i, ok = f.chunks.claimMixed() {
+		for i, ok := f.chunks.Work.ClaimMixed(); ok; i, ok = f.chunks.Work.ClaimMixed() {
 			if err := w.placeZeros(ctx, i); err != nil {
 				return err
 			}
@@ -51,7 +51,7 @@ func (f *Flight) zeroRun(first, next int) error {
 		return fmt.Errorf("zeroing %d bytes at byte %d of the disk: %w", length, start, err)
 	}
 	for i := first; i < next; i++ {
-		f.chunks.set(i, written)
+		f.chunks.Work.Landed(i)
 	}
 	f.meter.zeroed.Add(length)
 	f.meter.done.Add(length)

@@ -28,6 +28,7 @@ type mutation struct {
 
 const (
 	flashDir  = "internal/flash/"
+	chunksDir = "internal/flash/chunks/"
 	goldenDir = "internal/golden/"
 )
 
@@ -65,14 +66,14 @@ func mutations() []mutation {
 		{"what was zeroed is not read back", flashDir + "prepare.go", "return f.writeProven(ctx, zeros, func() error { return nil })", "return ctx.Err()"},
 		{"what reads back wrong passes", flashDir + "readback.go", "return f.table.Hash.Sum(raw) == f.table.Chunk(i).Hash, nil", "return true, nil"},
 		{"zeros that read back wrong pass", flashDir + "readback.go", "return allZero(raw), nil", "return true, nil"},
-		{"wrong twice passes", flashDir + "proof.go", "again = m.ever.has(i)", "again = false"},
-		{"what else a stray write hit is not looked for", flashDir + "readback.go", "if !f.chunks.takeAstray() {", "if f.chunks.takeAstray(); true {"},
+		{"wrong twice passes", chunksDir + "proofs.go", "again = p.ever.has(i)", "again = false"},
+		{"what else a stray write hit is not looked for", flashDir + "readback.go", "if !f.chunks.Proofs.TakeAstray() {", "if f.chunks.Proofs.TakeAstray(); true {"},
 		{"what a stray write of the head hit is not looked for", flashDir + "seal.go", "f.writeProven(ctx, p, func() error { return f.proveAll(ctx) })", "f.writeProven(ctx, p, func() error { return nil })"},
 		{"what a stray LBA 0 hit is not looked for", flashDir + "seal.go", "if err := f.proveAll(ctx); err != nil {", "if err := error(nil); err != nil {"},
 		{"what is there already is written again", flashDir + "seal.go", "\t\t\twrong = append(wrong, e)\n\t\t}", "\t\t\twrong = extents\n\t\t}"},
 		{"the head is not read back", flashDir + "seal.go", "if !bytes.Equal(got, want) {", "if !bytes.Equal(got, got) {"},
 
-		{"zeros come after what is right was looked for", flashDir + "flash.go", "if f.chunks.doubtful() && f.Move == nil {", "if false {"},
+		{"zeros come after what is right was looked for", flashDir + "flash.go", "if f.chunks.Work.Doubtful() && f.Move == nil {", "if false {"},
 
 		{"a disk that hangs is waited for", flashDir + "watchdog.go", "if c, age := d.oldest(); age > patience {", "if c, age := d.oldest(); age > 3*patience {"},
 		{"a disk that hung is written to", flashDir + "watchdog.go", "if d.stuck != nil {", "if false {"},
@@ -80,19 +81,19 @@ func mutations() []mutation {
 		{"other sectors pass", flashDir + "flash.go", "case d.SectorSize() != im.Config.Disk.SectorSize:", "case false:"},
 
 		{"the image is laid over what a system wrote", flashDir + "worker.go", "if own != nil {", "if false {"},
-		{"what a system wrote is not taken note of", flashDir + "overwrite.go", "if ok {\n\t\tover.sectors.set(a, b)\n\t}", "_ = ok"},
-		{"a write that failed counts as the system's own", flashDir + "overwrite.go", "if ok {\n\t\tover.sectors.set(a, b)", "if ok = true; ok {\n\t\tover.sectors.set(a, b)"},
-		{"the image lands while a system writes", flashDir + "overwrite.go", "if over != nil && over.writing > 0 {\n\t\t\tover.closed", "if over != nil && false {\n\t\t\tover.closed"},
-		{"a system writes while the image lands", flashDir + "overwrite.go", "case s == landing:\n\t\t\treturn false", "case false:\n\t\t\treturn false"},
-		{"a system writes to what was not proved", flashDir + "overwrite.go", "case s >= verified || trusting && s == written:\n\t\t\tm.state[i]", "case s >= written:\n\t\t\tm.state[i]"},
-		{"a system reads what was not proved", flashDir + "overwrite.go", "case s >= verified || trusting && s == written:\n\t\treturn", "case s >= written:\n\t\treturn"},
-		{"a system reads what was seen to be wrong", flashDir + "overwrite.go", "m.seen.put(i, right && (", "m.seen.put(i, (right || true) && ("},
-		{"what was seen right is right for ever", flashDir + "chunkmap.go", "m.seen.put(i, false)\n", "\n"},
-		{"zeros are laid over what a system wrote", flashDir + "chunkmap.go", "&& m.table.Zero(i) && m.over[i] == nil", "&& m.table.Zero(i)"},
-		{"what a system overwrote is proved as the image's", flashDir + "chunkmap.go", "s = m.settleOverwrite(i, s)", "_ = s"},
+		{"what a system wrote is not taken note of", chunksDir + "system.go", "if ok {\n\t\tover.sectors.set(a, b)\n\t}", "_ = ok"},
+		{"a write that failed counts as the system's own", chunksDir + "system.go", "if ok {\n\t\tover.sectors.set(a, b)", "if ok = true; ok {\n\t\tover.sectors.set(a, b)"},
+		{"the image lands while a system writes", chunksDir + "system.go", "if over != nil && over.writing > 0 {\n\t\t\tover.closed", "if over != nil && false {\n\t\t\tover.closed"},
+		{"a system writes while the image lands", chunksDir + "system.go", "case st == Landing:\n\t\t\treturn false", "case false:\n\t\t\treturn false"},
+		{"a system writes to what was not proved", chunksDir + "system.go", "case st == Verified || trusting && st == Written:\n\t\t\tm.move", "case st == Verified || st == Written:\n\t\t\tm.move"},
+		{"a system reads what was not proved", chunksDir + "system.go", "case st >= Verified || trusting && st == Written:\n\t\treturn", "case st >= Written:\n\t\treturn"},
+		{"a system reads what was seen to be wrong", chunksDir + "system.go", "s.seen.put(i, right && (", "s.seen.put(i, (right || true) && ("},
+		{"what was seen right is right for ever", chunksDir + "system.go", "s.seen.put(i, false)\n", "\n"},
+		{"zeros are laid over what a system wrote", chunksDir + "work.go", "&& m.table.Zero(i) && m.System.over[i] == nil", "&& m.table.Zero(i)"},
+		{"what a system overwrote is proved as the image's", chunksDir + "chunks.go", "to = m.System.settle(i, to)", "_ = to"},
 		flush("of what was laid around", "live.go", fail2+" the rest of chunk"),
 		{"what was laid around is not read back", flashDir + "live.go", "if f.Verify == VerifyOff || len(parts) == 0 {", "if f.Verify != 9 || len(parts) == 0 {"},
-		{"what a stray write around a system's hit is not looked for", flashDir + "live.go", "f.meter.repaired.Add(1)\n\t\tf.chunks.strayed()", "f.meter.repaired.Add(1)"},
+		{"what a stray write around a system's hit is not looked for", flashDir + "live.go", "f.meter.repaired.Add(1)\n\t\tf.chunks.Proofs.Strayed()", "f.meter.repaired.Add(1)"},
 		flush("of what a write waits for", "live.go", fail2+" data to be read back"),
 		{"a system writes past its move", flashDir + "live.go", "if l.settled {", "if false {"},
 		{"a live disk is sealed without its head", flashDir + "live.go", "if !f.live.settled {", "if false {"},
@@ -102,8 +103,8 @@ func mutations() []mutation {
 		{"a live disk's LBA 0 stays when it cannot be proved", flashDir + "live.go", "errors.Join(err, f.closeGate(ctx))", "err"},
 		{"what a stray write of a live disk's head hit is not looked for", flashDir + "live.go", "l.writeProven(ctx, extents, func() error { return l.proveAll(ctx) })", "l.writeProven(ctx, extents, func() error { return nil })"},
 		{"what a system waits for is mended in the end only", flashDir + "live.go", "f.serve(ctx, f.mendAtOnce)", "_ = f.mendAtOnce"},
-		{"what a system waits for is proved in the end only", flashDir + "proof.go", "m.hurry = append(m.hurry, i)\n", "_ = i\n"},
-		{"who gives up waiting takes the others' turn", flashDir + "chunkmap.go", "m.urgent = slices.Delete(m.urgent, at, at+1)", "m.urgent = slices.DeleteFunc(m.urgent[:len(m.urgent):len(m.urgent)], func(k int) bool { return k == m.urgent[at] })"},
+		{"what a system waits for is proved in the end only", chunksDir + "proofs.go", "p.hurry = append(p.hurry, i)\n", "_ = i\n"},
+		{"who gives up waiting takes the others' turn", chunksDir + "work.go", "w.urgent = slices.Delete(w.urgent, at, at+1)", "w.urgent = slices.DeleteFunc(w.urgent[:len(w.urgent):len(w.urgent)], func(k int) bool { return k == w.urgent[at] })"},
 		{"a running system's source is given up", flashDir + "live.go", "job.Retry.Patience = -1", "_ = job"},
 		{"a running system's chunk is given up", flashDir + "worker.go", "n < attempts || w.Move != nil", "n < attempts"},
 
@@ -197,8 +198,8 @@ func (m mutation) likely() [][]string {
 	switch {
 	case strings.HasPrefix(m.file, goldenDir):
 		return [][]string{{"./" + goldenDir}}
-	case m.file == flashDir+"live.go", m.file == flashDir+"overwrite.go", m.file == flashDir+"proof.go":
-		return [][]string{append(engine(), "-run", "Live")}
+	case m.file == flashDir+"live.go", strings.HasPrefix(m.file, chunksDir):
+		return [][]string{{"./" + chunksDir}, append(engine(), "-run", "Live")}
 	}
 	return nil
 }

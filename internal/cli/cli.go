@@ -19,6 +19,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/server/confine"
 	"github.com/gild-dev/gild/internal/version"
 )
 
@@ -27,11 +28,14 @@ type Surroundings struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
+	// Confine takes from the process what a server needs no more; nil: nothing
+	// is taken, as when it is not the command's own.
+	Confine func(owned ...string) error
 }
 
 // Host gives the surroundings of this process.
 func Host() Surroundings {
-	return Surroundings{os.Stdin, os.Stdout, os.Stderr, os.Getenv}
+	return Surroundings{os.Stdin, os.Stdout, os.Stderr, os.Getenv, confine.Process}
 }
 
 // Main runs one command line and returns its exit code.
@@ -42,7 +46,7 @@ func Main(ctx context.Context, args []string, s Surroundings) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	app := &app{Getenv: s.Getenv, Console: term.Console{
+	app := &app{Getenv: s.Getenv, Confine: s.Confine, Console: term.Console{
 		Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, Mono: s.Getenv("NO_COLOR") != "" || s.Getenv("TERM") == "dumb",
 	}}
 	root := app.root()
@@ -60,8 +64,9 @@ func Main(ctx context.Context, args []string, s Surroundings) int {
 type app struct {
 	term.Console
 	connection
-	Getenv func(string) string
-	data   string
+	Getenv  func(string) string
+	Confine func(owned ...string) error
+	data    string
 }
 
 const rootLong = `gild writes golden disk images to bare machines over the network and boots

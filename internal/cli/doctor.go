@@ -89,7 +89,7 @@ func (a *app) patient(o serveOptions) (*doctor.Patient, error) {
 	if !ok {
 		return nil, exit.Usage(fmt.Errorf("--dhcp %.20q is not auto, server, proxy or off", o.dhcp))
 	}
-	address, err := o.ownAddress()
+	address, err := ipv4("address", o.address)
 	if err != nil {
 		return nil, exit.Usage(err)
 	}

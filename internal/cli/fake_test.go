@@ -333,7 +333,7 @@ func (f *fakeServer) start(t *testing.T, args ...string) *background {
 	data := t.TempDir()
 	go func() {
 		b.code <- Main(ctx, append([]string{"--server", f.URL, "--data", data}, args...),
-			Surroundings{strings.NewReader(""), &b.stdout, &b.stderr, func(string) string { return "" }})
+			Surroundings{strings.NewReader(""), &b.stdout, &b.stderr, func(string) string { return "" }, nil})
 	}()
 	t.Cleanup(cancel)
 	return b

@@ -402,7 +402,7 @@ func TestToken(t *testing.T) {
 						return v
 					}
 					return t.TempDir()
-				},
+				}, nil,
 			})
 			if code != tt.code {
 				t.Errorf("exit code %d, %q; want %d", code, stderr.String(), tt.code)

@@ -193,7 +193,7 @@ func gild(t *testing.T, data string, stdin []byte, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	env := map[string]string{"GILD_DATA": data}
-	code := Main(t.Context(), args, Surroundings{bytes.NewReader(stdin), &stdout, &stderr, func(k string) string { return env[k] }})
+	code := Main(t.Context(), args, Surroundings{bytes.NewReader(stdin), &stdout, &stderr, func(k string) string { return env[k] }, nil})
 	return outcome{code, stdout.String(), stderr.String()}
 }
 

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -160,6 +159,8 @@ func (a *app) serve(ctx context.Context, o serveOptions, log *slog.Logger) error
 		ArmExpires:   int(o.armsLast),
 		Version:      version.String(),
 		Log:          log,
+		Confine:      a.Confine,
+		Owned:        append([]string{o.cert, o.key, o.etcd.ca, o.etcd.cert, o.etcd.key, o.etcd.secret}, o.ipxeDirs...),
 		Ready: func(addrs server.Addrs) {
 			fmt.Fprintln(a.Stderr, why)
 			scheme := "http"
@@ -191,7 +192,7 @@ func (a *app) logger(verbose bool) *slog.Logger {
 // network decides how the boot network is answered; why says so to a person.
 func (o serveOptions) network(ctx context.Context, log *slog.Logger) (n server.Network, why string, err error) {
 	n = server.Network{Interface: o.iface, Auto: o.dhcp == "auto", Stay: o.address != "", Domain: o.domain, Lease: o.lease, Log: log}
-	want, err := o.ownAddress()
+	want, err := ipv4("address", o.address)
 	if err != nil {
 		return n, "", exit.Usage(err)
 	}
@@ -222,14 +223,13 @@ func (o serveOptions) network(ctx context.Context, log *slog.Logger) (n server.N
 	return n, why, nil
 }
 
-// ownAddress reads --address; zero: by the rule.
-func (o serveOptions) ownAddress() (netip.Addr, error) {
-	if o.address == "" {
-		return netip.Addr{}, nil
+// ipv4 reads the address of a flag; zero: the flag is not given.
+func ipv4(flag, text string) (a netip.Addr, err error) {
+	if text == "" {
+		return a, nil
 	}
-	a, err := netip.ParseAddr(o.address)
-	if err != nil || !a.Is4() {
-		return netip.Addr{}, fmt.Errorf("--address %.60q is no IPv4 address", o.address)
+	if a, err = netip.ParseAddr(text); err != nil || !a.Is4() {
+		return netip.Addr{}, fmt.Errorf("--%s %.60q is no IPv4 address", flag, text)
 	}
 	return a, nil
 }
@@ -237,9 +237,6 @@ func (o serveOptions) ownAddress() (netip.Addr, error) {
 func (o serveOptions) mode(ctx context.Context) (dhcpd.Mode, string, error) {
 	switch o.dhcp {
 	case "auto":
-		if os.Geteuid() != 0 {
-			return dhcpd.Off, "", exit.Hint(errors.New("listening for DHCP servers needs a raw socket"), "run as root, or choose --dhcp server, proxy or off")
-		}
 		return server.ChooseMode(ctx, o.iface)
 	case "server":
 		return dhcpd.Full, "DHCP: leasing addresses on " + o.iface, nil
@@ -275,17 +272,14 @@ func (o serveOptions) leased(n *server.Network) error {
 		}
 		n.Networks = append(n.Networks, p.Masked())
 	}
-	if o.router != "" {
-		router, err := netip.ParseAddr(o.router)
-		if err != nil {
-			return fmt.Errorf("--router: %w", err)
-		}
-		n.Router = router
+	var err error
+	if n.Router, err = ipv4("router", o.router); err != nil {
+		return err
 	}
 	for _, s := range o.dns {
-		dns, err := netip.ParseAddr(s)
+		dns, err := ipv4("dns", s)
 		if err != nil {
-			return fmt.Errorf("--dns: %w", err)
+			return err
 		}
 		n.DNS = append(n.DNS, dns)
 	}

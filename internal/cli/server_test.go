@@ -43,7 +43,7 @@ func TestRealServer(t *testing.T) {
 	var log lockedBuffer
 	go func() {
 		served <- Main(ctx, []string{"serve", "--interface", "lo", "--dhcp", "off", "--port", freePort(t), "--operator", operator, "--data", data},
-			Surroundings{&bytes.Buffer{}, &log, &log, func(string) string { return "" }})
+			Surroundings{&bytes.Buffer{}, &log, &log, func(string) string { return "" }, nil})
 	}()
 	run := func(args ...string) outcome { return gild(t, data, nil, args...) } // by the socket
 	for start := time.Now(); run("servers").code == exit.CodeNoServer; time.Sleep(50 * time.Millisecond) {

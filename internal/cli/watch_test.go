@@ -264,7 +264,7 @@ func (p *pty) on(t *testing.T, f *fakeServer, env map[string]string, args ...str
 	t.Helper()
 	data, code := t.TempDir(), make(chan int, 1)
 	go func() {
-		code <- Main(t.Context(), append([]string{"--server", f.URL, "--data", data}, args...), Surroundings{p.tty, p.tty, p.tty, func(k string) string { return env[k] }})
+		code <- Main(t.Context(), append([]string{"--server", f.URL, "--data", data}, args...), Surroundings{p.tty, p.tty, p.tty, func(k string) string { return env[k] }, nil})
 	}()
 	return code
 }

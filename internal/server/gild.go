@@ -28,6 +28,8 @@ type Config struct {
 	Busybox      *Busybox    // puts a rescue shell into every initramfs; nil: none
 	Version      string
 	Ready        func(Addrs)
+	Confine      func(owned ...string) error // see Server
+	Owned        []string
 	Log          *slog.Logger
 }
 
@@ -64,6 +66,8 @@ func New(c Config) *Server {
 			Opener{Name: "images", Open: openPins(log)}),
 		Version: c.Version,
 		Ready:   c.Ready,
+		Confine: c.Confine,
+		Owned:   c.Owned,
 		Log:     log,
 	}
 }

@@ -7,11 +7,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/gild-dev/gild/internal/server/link"
+	"github.com/gild-dev/gild/internal/server/portowner"
 )
 
 // SetupError says what of the surroundings keeps the server from starting.
@@ -55,7 +55,7 @@ func ListenError(name, network, addr string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		e.Problem = fmt.Sprintf("%s: %s port %s is taken", name, network, addr)
-		if who := owner(network, addr); who != "" {
+		if who := portowner.Of(network, addr); who != "" {
 			e.Problem += " by " + who
 		}
 		e.Help = "stop the other program or choose another port"
@@ -120,72 +120,4 @@ func describeInterfaces() string {
 		return "no interface has an IPv4 address"
 	}
 	return "there are " + strings.Join(list, ", ")
-}
-
-// owner names the process that listens on a port, as far as /proc shows it to
-// this user; empty when it does not.
-func owner(network, addr string) string {
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return ""
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		return ""
-	}
-	return PortOwner(network, n)
-}
-
-// PortOwner names the process that listens on a port of "tcp" or "udp", as
-// far as /proc shows it to this user; empty when it does not.
-func PortOwner(network string, port int) string {
-	inodes := map[string]bool{}
-	for _, file := range []string{network, network + "6"} {
-		listeningInodes("/proc/net/"+file, uint16(port), inodes)
-	}
-	return socketOwner(inodes)
-}
-
-// listeningInodes adds the socket inodes of a port from a table of proc(5).
-func listeningInodes(path string, port uint16, inodes map[string]bool) {
-	p, err := os.ReadFile(path)
-	if err != nil {
-		return
-	}
-	suffix := fmt.Sprintf(":%04X", port)
-	for line := range strings.Lines(string(p)) {
-		f := strings.Fields(line)
-		// State 0A is a listening TCP socket, 07 an unconnected UDP one.
-		if len(f) > 9 && strings.HasSuffix(f[1], suffix) && (f[3] == "0A" || f[3] == "07") {
-			inodes["socket:["+f[9]+"]"] = true
-		}
-	}
-}
-
-func socketOwner(inodes map[string]bool) string {
-	if len(inodes) == 0 {
-		return ""
-	}
-	procs, err := os.ReadDir("/proc")
-	if err != nil {
-		return ""
-	}
-	for _, proc := range procs {
-		pid, err := strconv.Atoi(proc.Name())
-		if err != nil {
-			continue
-		}
-		dir := "/proc/" + proc.Name()
-		fds, err := os.ReadDir(dir + "/fd")
-		if err != nil {
-			continue // another user's
-		}
-		for _, fd := range fds {
-			if target, err := os.Readlink(dir + "/fd/" + fd.Name()); err == nil && inodes[target] {
-				comm, _ := os.ReadFile(dir + "/comm")
-				return fmt.Sprintf("%s (pid %d)", strings.TrimSpace(string(comm)), pid)
-			}
-		}
-	}
-	return ""
 }

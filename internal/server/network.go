@@ -64,6 +64,12 @@ func ChooseMode(ctx context.Context, iface string) (dhcpd.Mode, string, error) {
 	if errors.Is(err, syscall.ENETDOWN) || errors.Is(err, syscall.ENOBUFS) {
 		return dhcpd.Listening, dead, nil // what a link says that has just gone down
 	}
+	if errors.Is(err, os.ErrPermission) {
+		return dhcpd.Off, "", &SetupError{
+			Problem: "listening for DHCP servers needs a raw socket", Err: err,
+			Help: "run as root or with CAP_NET_RAW, or choose --dhcp server, proxy or off",
+		}
+	}
 	if err != nil {
 		return dhcpd.Off, "", err
 	}

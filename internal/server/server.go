@@ -82,7 +82,11 @@ type Server struct {
 	Version   string
 	// Ready is called once, when everything listens; nil: not called.
 	Ready func(Addrs)
-	Log   *slog.Logger // nil: discard
+	// Confine is called before that: it takes from the process what is needed no
+	// more. Owned are the files that it goes on to work with; nil: not called.
+	Confine func(owned ...string) error
+	Owned   []string
+	Log     *slog.Logger // nil: discard
 }
 
 // Addrs is where a server listens in the end; ports of 0 are filled in.
@@ -155,6 +159,11 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		named{"announcement", others.announce(s.Version, machines.alarms)},
 		named{"local control", s.control(ctx, machines.Store, atHome, log)},
 		named{"state", serviceFunc(db.stopped)})
+	if s.Confine != nil {
+		if err := s.Confine(append(s.Owned, s.DataDir)...); err != nil {
+			log.Warn("the server may do more than it needs to", "err", err)
+		}
+	}
 	if s.Ready != nil {
 		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL, NewToken: token})
 	}

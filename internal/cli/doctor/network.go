@@ -14,6 +14,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/server/portowner"
 )
 
 // noInterface is the remedy of everything that hangs on an interface.
@@ -131,7 +132,7 @@ func ports(ctx context.Context, p *Patient) []Finding {
 		case err == nil:
 			free = append(free, strconv.Itoa(q.number))
 		case errors.Is(err, syscall.EADDRINUSE):
-			who := cmp.Or(server.PortOwner(q.network, q.number), "another program")
+			who := cmp.Or(portowner.Number(q.network, q.number), "another program")
 			if running && strings.HasPrefix(who, "gild") {
 				free = append(free, strconv.Itoa(q.number))
 				continue

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/identity"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/newids"
@@ -64,10 +65,10 @@ func (a *Agent) fetchIdentity(ctx context.Context) (api.Identity, error) {
 
 func (a *Agent) writeIdentity(ctx context.Context, id api.Identity) error {
 	fs := a.image.Config.Boot.Root
-	if err := a.mountForeign(ctx, golden.Partition{Number: fs.Partition, FileSystem: fs.FileSystem}, newRoot, true); err != nil {
+	if err := a.mountForeign(ctx, golden.Partition{Number: fs.Partition, FileSystem: fs.FileSystem}, handoff.NewRoot, true); err != nil {
 		return err
 	}
-	return errors.Join(a.writeRoot(id, newRoot), mount.Unmount(newRoot))
+	return errors.Join(a.writeRoot(id, handoff.NewRoot), mount.Unmount(handoff.NewRoot))
 }
 
 // writeRoot writes the identity to the root that is mounted at dir.
@@ -99,15 +100,15 @@ func (a *Agent) mountForeign(ctx context.Context, p golden.Partition, dir string
 func (a *Agent) writeWithNewIDs(ctx context.Context, id api.Identity) error {
 	if a.ids == nil {
 		a.ids = newids.New(newids.Job{
-			Plan: a.plan.ID, Image: a.image.Config, Preserved: a.preserved, Dir: newRoot,
+			Plan: a.plan.ID, Image: a.image.Config, Preserved: a.preserved, Dir: handoff.NewRoot,
 			Open: a.open,
 			Mount: func(ctx context.Context, p golden.Partition, writable bool) error {
-				return a.mountForeign(ctx, p, newRoot, writable)
+				return a.mountForeign(ctx, p, handoff.NewRoot, writable)
 			},
 			Note: func(format string, args ...any) { a.report.Note("identity", format, args...) },
 		})
 	}
-	if err := a.ids.Run(ctx, func() error { return a.writeRoot(id, newRoot) }); err != nil {
+	if err := a.ids.Run(ctx, func() error { return a.writeRoot(id, handoff.NewRoot) }); err != nil {
 		return err
 	}
 	device, err := a.open()

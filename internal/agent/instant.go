@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
@@ -113,7 +114,7 @@ func (a *Agent) canBeInstant(ctx context.Context) error {
 	boot := a.image.Config.Boot
 	switch {
 	case boot == nil:
-		return errNoKernel
+		return handoff.ErrNoKernel
 	case boot.Instant == "":
 		return errors.New("the image was stored without a look at whether its system can; add it again")
 	case boot.Instant != golden.InstantReady:
@@ -177,7 +178,7 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 	if _, err := a.clone(ctx); err != nil {
 		return err
 	}
-	leave, err := a.prepareSwitch(ctx)
+	leave, err := handoff.SwitchRoot.Prepare(ctx, a.target())
 	if err != nil {
 		return err
 	}
@@ -186,17 +187,17 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 		err = errors.Join(err, holdReboot(runUnits, k.process.Pid))
 	}
 	if err != nil {
-		return errors.Join(err, mount.Unmount(newRoot))
+		return errors.Join(err, mount.Unmount(handoff.NewRoot))
 	}
 	a.report.Note("handoff", "entering the system, whose disk is completed underneath")
 	k.telling.Stop()
 	a.lease.Stop()
 	left.Link, left.Identity = a.conn.Handed(), a.result.identity
 	if err := k.tell(word{Leave: &left}); err != nil {
-		return errors.Join(err, mount.Unmount(newRoot))
+		return errors.Join(err, mount.Unmount(handoff.NewRoot))
 	}
 	if _, err := k.await(ctx, leavePatience); err != nil {
-		return errors.Join(err, mount.Unmount(newRoot))
+		return errors.Join(err, mount.Unmount(handoff.NewRoot))
 	}
 	a.report.Console.Drain(time.Second)
 	proc.KillOthers("/proc", k.process.Pid)
@@ -205,5 +206,5 @@ func (a *Agent) enterLive(ctx context.Context, k *keeperProc) error {
 	if committed {
 		return errors.Join(err, machine.Reboot())
 	}
-	return errors.Join(err, mount.Unmount(newRoot))
+	return errors.Join(err, mount.Unmount(handoff.NewRoot))
 }

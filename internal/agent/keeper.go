@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
@@ -263,7 +262,7 @@ func (k *keeper) complete(ctx context.Context, start time.Time) error {
 	}
 	machine.AddContent(&k.disk, k.device)
 	k.disk.Holds = blockdev.Signatures(k.device, k.device.Size())
-	k.receipt(ctx, handoff.Instant, nil)
+	k.receipt(ctx, api.HandoffInstant, nil)
 	if !k.session.Queue.Flush(ctx, keeperPatience) {
 		k.log.Error("the server did not take the receipt: it may have the machine flashed again")
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,17 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/agent/backoff"
-	"github.com/gild-dev/gild/internal/agent/cmdline"
 	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/golden"
 )
-
-// newRoot is where the new system is mounted.
-const newRoot = "/newroot"
 
 // receiptPatience is how long the receipt may take to arrive. Without it the
 // server does not know that the plan was carried out.
@@ -34,10 +28,6 @@ const receiptPatience = 5 * time.Minute
 
 // nodePatience is how long a partition may take to appear below /dev.
 const nodePatience = 10 * time.Second
-
-// jump leaves the machine. It returns only with an error; committed says that
-// nothing but a reboot is possible any more.
-type jump func() (committed bool, err error)
 
 // handoff tries the plan's ways in order: what can be checked or loaded
 // without changing anything first, then the receipt, then the jump.
@@ -49,216 +39,44 @@ func (a *Agent) handoff(ctx context.Context) (string, error) {
 	reasons := slices.Clone(a.without)
 	for _, way := range ways {
 		start := time.Now()
-		leave, err := a.prepare(ctx, way)
+		leave, err := way.Prepare(ctx, a.target())
 		if ctx.Err() != nil {
-			return "", errors.Join(context.Cause(ctx), mount.Unmount(newRoot))
+			return "", errors.Join(context.Cause(ctx), mount.Unmount(handoff.NewRoot))
 		}
 		if err != nil {
-			reasons = append(reasons, way+": "+err.Error())
-			a.report.Note("handoff", "no %s: %v", way, err)
+			reasons = append(reasons, way.Name()+": "+err.Error())
+			a.report.Note("handoff", "no %s: %v", way.Name(), err)
 			continue
 		}
 		a.result.times["handoff"] = time.Since(start).Seconds()
-		a.receipt(ctx, way, reasons)
+		a.receipt(ctx, way.Name(), reasons)
 		if ctx.Err() != nil {
-			return "", errors.Join(context.Cause(ctx), mount.Unmount(newRoot))
+			return "", errors.Join(context.Cause(ctx), mount.Unmount(handoff.NewRoot))
 		}
 		committed, err := a.jump(leave)
-		reasons = append(reasons, way+": "+err.Error())
+		reasons = append(reasons, way.Name()+": "+err.Error())
 		a.report.Event(api.Event{Step: "handoff", State: api.StateFailed, Cause: api.CauseHandoff, Message: reasons[len(reasons)-1]})
 		if committed {
 			return "", machine.Reboot()
 		}
-		_ = mount.Unmount(newRoot)
+		_ = mount.Unmount(handoff.NewRoot)
 	}
 	return "", errors.New(strings.Join(reasons, "; "))
 }
 
-func (a *Agent) prepare(ctx context.Context, way string) (jump, error) {
-	switch way {
-	case handoff.SwitchRoot:
-		return a.prepareSwitch(ctx)
-	case handoff.Kexec:
-		return a.prepareKexec(ctx)
+// target is the flashed disk as the ways to leave see it.
+func (a *Agent) target() handoff.Target {
+	t := handoff.Target{
+		Boot: a.image.Config.Boot, Partitions: a.image.Config.Disk.Partitions, Line: a.line,
+		Insist: a.plan.Handoff == api.HandoffSwitchRoot, Mount: a.mountPartition,
 	}
-	return func() (bool, error) { return true, machine.Reboot() }, nil
-}
-
-var errNoKernel = errors.New("the image names no Linux system to enter")
-
-// prepareSwitch mounts the new root and checks everything that switch_root
-// relies on.
-func (a *Agent) prepareSwitch(ctx context.Context) (_ jump, err error) {
-	boot := a.image.Config.Boot
-	if boot == nil {
-		return nil, errNoKernel
+	if a.modules != nil {
+		t.Undone = a.modules.Undone()
 	}
-	if a.plan.Handoff != handoff.SwitchRoot && a.staleLine() {
-		return nil, errStale
-	}
-	if undone := a.undone(); a.plan.Handoff != handoff.SwitchRoot && len(undone) > 0 {
-		return nil, fmt.Errorf("the image's modprobe.d has a command for %s that only its own initrd runs", strings.Join(undone, ", "))
-	}
-	flags, data := mount.Options(boot.Root.Options)
-	// As the kernel does it for a boot from the disk; the new system's init
-	// makes the root writable when it has checked it.
-	flags &^= unix.MS_RDONLY
-	if a.line.ReadOnlyRoot() {
-		flags |= unix.MS_RDONLY
-	}
-	if err := a.mountPartition(ctx, boot.Root.Partition, boot.Root.FileSystem, newRoot, flags, data); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, mount.Unmount(newRoot))
-		}
-	}()
-	if err := handoff.Fits(newRoot, machine.Kernel(), ownKernel(boot)); err != nil {
-		return nil, err
-	}
-	s := handoff.Switch{Root: newRoot, Init: a.init(boot.Init), Args: initArgs(a.line, os.Args[1:]), Env: environ(os.Environ())}
-	if err := s.Prepare(runtime.GOARCH); err != nil {
-		return nil, err
-	}
-	return s.Jump, nil
-}
-
-// errStale keeps auto from a switch_root that would leave the old UUIDs in
-// /proc/cmdline: kernel-install(8) writes what is there into the boot entries of
-// the next kernel.
-var errStale = errors.New("the running kernel's command line names a UUID that has changed")
-
-func (a *Agent) staleLine() bool {
-	return a.ids != nil && slices.ContainsFunc(a.line, func(w cmdline.Word) bool { return a.ids.Replace(w.Value) != w.Value })
-}
-
-// undone are the loaded modules whose command in modprobe.d nobody has run.
-func (a *Agent) undone() []string {
-	if a.modules == nil {
-		return nil
-	}
-	return a.modules.Undone()
-}
-
-// ownKernel is the release of the kernel on the image's own disk, whose
-// modules are there too; empty when the kernel came from elsewhere.
-func ownKernel(boot *golden.Boot) string {
-	if boot.Kernel == "" {
-		return ""
-	}
-	return boot.KernelRelease
-}
-
-// init is the first program of the new system: what the command line says,
-// then what the image says.
-func (a *Agent) init(image string) string {
-	if name, ok := a.line.Value("init"); ok && name != "" {
-		return name
-	}
-	return cmp.Or(image, "/sbin/init")
-}
-
-// kernelName is what the boot script calls the kernel.
-const kernelName = "vmlinuz"
-
-// initArgs is what the new init gets of this one's arguments: all but the
-// kernel's own name. On UEFI iPXE puts that in front of the command line, as
-// EFI programs have it, and the kernel hands a word that it does not know to
-// init, which no boot from the disk does.
-func initArgs(line cmdline.Line, args []string) []string {
-	if len(line) > 0 && line[0].Bare && line[0].Key == kernelName && len(args) > 0 && args[0] == kernelName {
-		return args[1:]
-	}
-	return args
-}
-
-// environ is what the kernel gave to this process, and with os.Args exactly
-// what it would give to an init on the disk: it has sorted the words of the
-// command line that it knows from those that it passes on (init/main.c,
-// unknown_bootoption).
-func environ(own []string) []string {
-	if len(own) == 0 {
-		return []string{"HOME=/", "TERM=linux"}
-	}
-	return own
-}
-
-// prepareKexec loads the image's kernel from its disk. Nothing stays mounted.
-func (a *Agent) prepareKexec(ctx context.Context) (jump, error) {
-	boot := a.image.Config.Boot
-	if boot == nil {
-		return nil, errNoKernel
-	}
-	if boot.Kernel == "" {
-		return nil, errors.New("the kernel of this image is not on its disk")
-	}
-	if boot.Arch != runtime.GOARCH {
-		return nil, fmt.Errorf("the image is for %.20s, this machine is %s", boot.Arch, runtime.GOARCH)
-	}
-	err := a.mountPartition(ctx, boot.Root.Partition, boot.Root.FileSystem, newRoot, unix.MS_RDONLY, "")
-	if err != nil {
-		return nil, err
-	}
-	kernel := handoff.Kernel{Cmdline: boot.Cmdline}
 	if a.ids != nil {
-		kernel.Cmdline = a.ids.Replace(kernel.Cmdline)
+		t.Replace = a.ids.Replace
 	}
-	paths, err := a.bootFiles(ctx, append([]string{boot.Kernel}, boot.Initrds...))
-	if err == nil {
-		kernel.Image, kernel.Initrds = paths[0], paths[1:]
-		err = kernel.Load()
-	}
-	if err := errors.Join(err, mount.Unmount("/newboot"), mount.Unmount(newRoot)); err != nil {
-		return nil, err
-	}
-	return func() (bool, error) { return false, kernel.Jump() }, nil
-}
-
-// bootFiles finds files of the image below the mounted root, or, where /boot
-// is a partition of its own, on that: the first whose file system has the
-// first of them.
-func (a *Agent) bootFiles(ctx context.Context, names []string) ([]string, error) {
-	paths, err := resolveAll(newRoot, names, "")
-	if err == nil {
-		return paths, nil
-	}
-	for _, p := range a.image.Config.Disk.Partitions {
-		switch p.FileSystem {
-		case "ext2", "ext3", "ext4", "xfs", "vfat":
-		default:
-			continue
-		}
-		if p.Number == a.image.Config.Boot.Root.Partition || a.mountPartition(ctx, p.Number, p.FileSystem, "/newboot", unix.MS_RDONLY, "") != nil {
-			continue
-		}
-		for _, top := range []string{"/boot/efi", "/boot", "/efi"} {
-			if paths, err := resolveAll("/newboot", names, top); err == nil {
-				return paths, nil
-			}
-		}
-		if err := mount.Unmount("/newboot"); err != nil {
-			return nil, err
-		}
-	}
-	return nil, err
-}
-
-// resolveAll resolves names below root, which is mounted at top in the image.
-func resolveAll(root string, names []string, top string) ([]string, error) {
-	var paths []string
-	for _, name := range names {
-		rest, ok := strings.CutPrefix(name, top)
-		if !ok {
-			return nil, fmt.Errorf("%s is not below %s", name, top)
-		}
-		path, err := handoff.Resolve(root, rest)
-		if err != nil {
-			return nil, err
-		}
-		paths = append(paths, path)
-	}
-	return paths, nil
+	return t
 }
 
 // mountPartition mounts a partition of the flashed disk, or the whole disk
@@ -314,7 +132,7 @@ func partitionNode(ctx context.Context, sys, disk string, number int) (string, e
 // knows.
 func (a *Agent) receipt(ctx context.Context, way string, reasons []string) {
 	r, what := a.result, "leaving by "+way
-	if way == handoff.Instant { // the system has been running since long ago
+	if way == api.HandoffInstant { // the system has been running since long ago
 		what = "the disk is complete"
 	}
 	a.report.Event(api.Event{Step: "handoff", State: api.StateProgress, Message: what, Receipt: &api.Receipt{
@@ -340,7 +158,7 @@ func peakMemory() int64 {
 
 // jump leaves everything as a system that boots from its disk expects it: no
 // other process, links down, the kernel's settings its own.
-func (a *Agent) jump(leave jump) (committed bool, err error) {
+func (a *Agent) jump(leave handoff.Jump) (committed bool, err error) {
 	a.report.Console.Drain(time.Second)
 	if os.Getpid() == 1 {
 		_ = unix.Kill(-1, unix.SIGKILL)

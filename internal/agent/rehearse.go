@@ -12,7 +12,6 @@ import (
 
 	"github.com/gild-dev/gild/internal/agent/boot"
 	"github.com/gild-dev/gild/internal/agent/cmdline"
-	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
@@ -82,7 +81,7 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 		return a.rehearseIdentity(ctx, r.Became)
 	})})
 	a.runner.Walk(ctx, append(played, boot.Step{Name: "handoff", What: "leaving to the new system", Run: a.session.Permitted(func(ctx context.Context) (string, error) {
-		a.receipt(ctx, handoff.Reboot, nil)
+		a.receipt(ctx, api.HandoffReboot, nil)
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gild-dev/gild/internal/agent/handoff"
 	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/newids"
@@ -141,12 +140,12 @@ func (a *Agent) flash(ctx context.Context) (string, error) {
 	if a.sealed == a.plan.ID {
 		return "already done", nil
 	}
-	if a.without = nil; a.plan.Handoff == handoff.Instant {
+	if a.without = nil; a.plan.Handoff == api.HandoffInstant {
 		err := a.instant(ctx)
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		a.without = []string{handoff.Instant + ": " + err.Error()}
+		a.without = []string{api.HandoffInstant + ": " + err.Error()}
 		a.report.Note("flash", "no instant handoff, the system is entered when its disk is complete: %v", err)
 	}
 	verify, err := parseVerify(a.plan.ReadBack)

@@ -174,7 +174,7 @@ type Plan struct {
 	// there are several.
 	Disk     string `json:"disk,omitempty"`
 	ReadBack string `json:"readBack"` // "full", "sample" or "off"
-	Handoff  string `json:"handoff"`  // "auto", "switch_root", "kexec", "reboot" or "instant"
+	Handoff  string `json:"handoff"`  // one of Handoffs
 	Grow     bool   `json:"grow"`     // grow the last partition to the disk's end
 	// Wipe permits overwriting a disk that Disk.Claims speaks of, or that has
 	// partitions which neither this image nor an earlier flash put there.
@@ -322,7 +322,7 @@ type Receipt struct {
 	Image      string             `json:"image"` // digest of the manifest
 	Disk       Disk               `json:"disk"`
 	ReadBack   string             `json:"readBack"`            // what was really done: "full", "sample", "off"
-	Handoff    string             `json:"handoff"`             // "switch_root", "kexec", "reboot" or "instant"
+	Handoff    string             `json:"handoff"`             // one of Handoffs, but for auto
 	Reasons    []string           `json:"reasons,omitempty"`   // why the ways before it were not taken
 	Written    int64              `json:"written"`             // bytes written to the disk
 	Zeroed     int64              `json:"zeroed"`              // bytes that the disk zeroed itself

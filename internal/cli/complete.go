@@ -40,7 +40,7 @@ func (a *app) complete(root *cobra.Command) {
 		}
 		a.completeFlag(cmd, "image", a.completion(imageNames, true))
 		a.completeFlag(cmd, "read-back", fixed("full", "sample", "off"))
-		a.completeFlag(cmd, "handoff", fixed("auto", "switch_root", "kexec", "reboot", "instant"))
+		a.completeFlag(cmd, "handoff", fixed(api.HandoffNames()...))
 		a.completeFlag(cmd, "dhcp", fixed("auto", "server", "proxy", "off"))
 	}
 }

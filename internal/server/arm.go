@@ -98,7 +98,7 @@ func (o order) proposal(m api.Machine) (p fleet.Proposal, values map[string]stri
 		return p, nil, &fleet.InvalidError{Problem: err.Error(), Help: "say it in the request, or mend the groups with gild apply"}
 	}
 	f.Expires = cmp.Or(f.Expires, o.expires)
-	f.ReadBack, f.Handoff = cmp.Or(f.ReadBack, "full"), cmp.Or(f.Handoff, o.image.Handoff, "auto")
+	f.ReadBack, f.Handoff = cmp.Or(f.ReadBack, "full"), cmp.Or(f.Handoff, o.image.Handoff, api.HandoffAuto)
 	if f.Confirm == nil {
 		f.Confirm = &api.Confirm{}
 	}

@@ -2,15 +2,22 @@ package handoff
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/gild-dev/gild/internal/agent/cmdline"
+	"github.com/gild-dev/gild/internal/agent/machine"
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden"
 )
 
 // tree makes files ("text"), links ("-> target") and directories ("/") below
@@ -109,13 +116,69 @@ func TestFits(t *testing.T) {
 }
 
 func TestWays(t *testing.T) {
+	all := []string{"switch_root", "kexec", "reboot"}
 	for choice, want := range map[string][]string{
-		"": {SwitchRoot, Kexec, Reboot}, Auto: {SwitchRoot, Kexec, Reboot}, Kexec: {Kexec, Reboot}, SwitchRoot: {SwitchRoot, Reboot}, Reboot: {Reboot}, "jump": nil,
+		"": all, "auto": all, "instant": all, "kexec": {"kexec", "reboot"}, "switch_root": {"switch_root", "reboot"}, "reboot": {"reboot"}, "jump": nil,
 	} {
-		got, err := Ways(choice)
+		ways, err := Ways(choice)
+		var got []string
+		for _, w := range ways {
+			got = append(got, w.Name())
+		}
 		if diff := cmp.Diff(want, got); diff != "" || (err == nil) != (want != nil) {
 			t.Errorf("Ways(%q) error %v, (-want +got):\n%s", choice, err, diff)
 		}
+	}
+}
+
+// The agent can do what an operator can choose, and nothing else has a way.
+func TestEveryHandoffHasAWay(t *testing.T) {
+	left := api.HandoffNames()
+	for _, name := range left {
+		if _, err := Ways(name); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, w := range ways {
+		if !slices.Contains(left, w.Name()) {
+			t.Errorf("%s is a way and no handoff that can be chosen", w.Name())
+		}
+	}
+}
+
+// A way that is not possible says why, before it mounts anything.
+func TestWaysSayWhyNot(t *testing.T) {
+	mounted := func(context.Context, int, string, string, uintptr, string) error { return errors.New("mounted") }
+	boot := golden.Boot{Arch: runtime.GOARCH, Kernel: "/boot/vmlinuz", KernelRelease: machine.Kernel()}
+	foreign := boot
+	foreign.Arch = "riscv64"
+	stale := cmdline.Parse("root=UUID=old quiet")
+	replace := func(s string) string { return strings.ReplaceAll(s, "old", "new") }
+	for _, tt := range []struct {
+		name   string
+		way    Way
+		target Target
+		want   string
+	}{
+		{"no system", switchRoot{}, Target{}, "no Linux system"},
+		{"no system", kexec{}, Target{}, "no Linux system"},
+		{"the command line names an old UUID", switchRoot{}, Target{Boot: &boot, Line: stale, Replace: replace}, "a UUID that has changed"},
+		{"which the operator accepts", switchRoot{}, Target{Boot: &boot, Line: stale, Replace: replace, Insist: true}, "mounted"},
+		{"an initrd has work to do", switchRoot{}, Target{Boot: &boot, Undone: []string{"mlx5_core"}}, "mlx5_core"},
+		{"which the operator accepts", switchRoot{}, Target{Boot: &boot, Undone: []string{"mlx5_core"}, Insist: true}, "mounted"},
+		{"no kernel on the disk", kexec{}, Target{Boot: &golden.Boot{Arch: runtime.GOARCH}}, "not on its disk"},
+		{"another machine's system", kexec{}, Target{Boot: &foreign}, "is for riscv64"},
+		{"all is well", switchRoot{}, Target{Boot: &boot, Line: stale}, "mounted"},
+		{"all is well", kexec{}, Target{Boot: &boot, Line: stale, Replace: replace, Undone: []string{"mlx5_core"}}, "mounted"},
+	} {
+		tt.target.Mount = mounted
+		jump, err := tt.way.Prepare(t.Context(), tt.target)
+		if jump != nil || err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s, %s: Prepare() = %v; want %q", tt.way.Name(), tt.name, err, tt.want)
+		}
+	}
+	if jump, err := (reboot{}).Prepare(t.Context(), Target{}); jump == nil || err != nil {
+		t.Errorf("reboot: Prepare() = %v; it is always possible", err)
 	}
 }
 

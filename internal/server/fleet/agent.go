@@ -322,7 +322,7 @@ func (t *turn) finish(e api.Event) error {
 	m.Inventory = withDisk(m.Inventory, own.Disk)
 	state := api.MachineHandingOff
 	if !m.Live {
-		m.Awaited = await(armed, r.Plan, r.Handoff == "reboot", t.now)
+		m.Awaited = await(armed, r.Plan, r.Handoff == api.HandoffReboot, t.now)
 	} else if m.State == api.MachineRunning || m.State == api.MachineUnconfirmed {
 		state = m.State
 	}

@@ -82,7 +82,7 @@ func (p Proposal) warnings(now time.Time) []string {
 func (p Proposal) instant() []string {
 	why := p.Image.Instant
 	switch {
-	case p.Request.Handoff != "instant":
+	case p.Request.Handoff != api.HandoffInstant:
 		return nil
 	case why == api.InstantReady && p.NewIDs:
 		why = "new IDs are given to a disk that nobody uses"

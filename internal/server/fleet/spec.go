@@ -123,7 +123,7 @@ func CheckDefaults(d api.Defaults) error {
 	if err := checkOneOf("readBack", d.ReadBack, "full", "sample", "off"); err != nil {
 		return err
 	}
-	if err := checkOneOf("handoff", d.Handoff, "auto", "switch_root", "kexec", "reboot", "instant"); err != nil {
+	if err := checkOneOf("handoff", d.Handoff, api.HandoffNames()...); err != nil {
 		return err
 	}
 	if d.Disk != "" {

@@ -1,5 +1,7 @@
 package api
 
+import "strings"
+
 // How a machine leaves the agent for its new system, as plans and receipts name
 // it.
 const (
@@ -35,3 +37,6 @@ func HandoffNames() []string {
 	}
 	return names
 }
+
+// HandoffList is the names of Handoffs as a sentence has them.
+func HandoffList() string { return strings.Join(HandoffNames(), ", ") }

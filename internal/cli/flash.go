@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,7 +58,7 @@ func (a *app) flashCmd() *cobra.Command {
 	f.StringVar(&o.Disk, "disk", "", "disk `rule` such as serial=S4EW, size>=100G or smallest (default: the only disk)")
 	f.StringVar(&o.Identity, "identity", "", "`name` of the identity that makes the clone its own machine; none for none")
 	f.StringVar(&o.ReadBack, "read-back", "", "how much of the disk to read back: full, sample or off (default: full)")
-	f.StringVar(&o.Handoff, "handoff", "", "how to enter the system: "+strings.Join(api.HandoffNames(), ", ")+" (default: as the image has it, or auto)")
+	f.StringVar(&o.Handoff, "handoff", "", "how to enter the system: "+api.HandoffList()+" (default: as the image has it, or auto)")
 	f.BoolVar(&o.HoldReboot, "hold-reboot", false, "after an instant handoff: an orderly reboot waits until the disk is complete")
 	f.BoolVar(&o.Wipe, "wipe", false, "overwrite a disk with LVM, RAID, ZFS, LUKS, Ceph or partitions that gild did not put there")
 	f.StringSliceVar(&o.Keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")

@@ -46,7 +46,7 @@ func (s *specFlags) register(cmd *cobra.Command, naming bool) {
 	f.StringVar(&s.disk, "disk", "", "disk `rule` (see gild help disk-rules)")
 	f.StringVar(&s.identity, "identity", "", "`name` of its identity (see gild help identity)")
 	f.StringVar(&s.readBack, "read-back", "", "how much of the disk to read back: full, sample or off")
-	f.StringVar(&s.handoff, "handoff", "", "how to enter the system: "+strings.Join(api.HandoffNames(), ", "))
+	f.StringVar(&s.handoff, "handoff", "", "how to enter the system: "+api.HandoffList())
 	f.BoolVar(&s.holdReboot, "hold-reboot", false, "after an instant handoff: an orderly reboot waits until the disk is complete")
 	f.StringSliceVar(&s.keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")
 	confirmFlags(cmd, &s.probe, &s.within)

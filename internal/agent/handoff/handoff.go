@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/gild-dev/gild/internal/agent/cmdline"
 	"github.com/gild-dev/gild/internal/api"
@@ -80,7 +79,7 @@ func Ways(choice string) ([]Way, error) {
 	if ways[last].Name() == choice {
 		return ways[last:], nil
 	}
-	return nil, fmt.Errorf("unknown handoff %.40q, want one of %s", choice, strings.Join(api.HandoffNames(), ", "))
+	return nil, fmt.Errorf("unknown handoff %.40q, want one of %s", choice, api.HandoffList())
 }
 
 // ErrNoKernel is of an image that has no system to enter.

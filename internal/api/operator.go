@@ -34,10 +34,9 @@ const (
 	MachineFailed      = "failed"             // Machine.Cause says why
 )
 
-// Machine is one computer as the server knows it.
+// Machine is one computer as operators see it.
 type Machine struct {
-	// ID is what the record is kept under and never changes: the label that
-	// the machine was first known by.
+	// ID never changes: the label that the machine was first known by.
 	ID string `json:"id"`
 	// MAC is the address that the machine last booted or reported by; empty
 	// for one that is registered by other labels and was never seen.
@@ -45,22 +44,20 @@ type Machine struct {
 	Spec Spec   `json:"spec,omitzero"`
 	// SpecRevision is of Spec as it is shown here: an edit that sends it back
 	// is refused when somebody else has changed the spec since.
-	SpecRevision string     `json:"specRevision,omitempty"`
-	State        string     `json:"state"`
-	Since        time.Time  `json:"since"` // of the state
-	FirstSeen    time.Time  `json:"firstSeen,omitzero"`
-	LastSeen     time.Time  `json:"lastSeen,omitzero"`
+	SpecRevision string    `json:"specRevision,omitempty"`
+	State        string    `json:"state"`
+	Since        time.Time `json:"since"` // of the state
+	FirstSeen    time.Time `json:"firstSeen,omitzero"`
+	LastSeen     time.Time `json:"lastSeen,omitzero"`
+	// AgentSeen is when its agent last spoke, FirmwareSeen when its firmware or
+	// iPXE did.
+	AgentSeen    time.Time  `json:"agentSeen,omitzero"`
+	FirmwareSeen time.Time  `json:"firmwareSeen,omitzero"`
 	Firmware     string     `json:"firmware,omitempty"` // as DHCP told: "BIOS", "UEFI x64", ...
 	Address      string     `json:"address,omitempty"`  // IP that it was last heard from
 	Inventory    *Inventory `json:"inventory,omitempty"`
 	Armed        *Armed     `json:"armed,omitempty"`
-	Session      string     `json:"session,omitempty"` // of the agent that is or was last in the machine
-	Seq          uint64     `json:"seq,omitempty"`     // of the last event kept of Session
-	// AgentSeen is when Session last spoke, FirmwareSeen when firmware or iPXE
-	// of this machine did: an agent that is older than its firmware is gone.
-	AgentSeen    time.Time `json:"agentSeen,omitzero"`
-	FirmwareSeen time.Time `json:"firmwareSeen,omitzero"`
-	// Waiting is set while a discovered machine's agent waits for an arm.
+	// Waiting is set while an agent waits here for an arm.
 	Waiting bool `json:"waiting,omitempty"`
 	// Stuck is since when an agent that should speak is silent; zero: it is not.
 	Stuck time.Time `json:"stuck,omitzero"`
@@ -76,15 +73,6 @@ type Machine struct {
 	// SharedMACs are addresses of this machine that another one was seen with:
 	// they identify neither.
 	SharedMACs []string `json:"sharedMACs,omitempty"`
-	// Joined is the ID of the record that this one turned out to be the same
-	// machine as; empty: it stands for itself.
-	Joined string `json:"joined,omitempty"`
-	// Tickets are those of the boot scripts that were given not long ago, never
-	// shown to operators.
-	Tickets []Ticket `json:"tickets,omitempty"`
-	// Asked is when firmware or iPXE first showed this machine's address after
-	// Session had last spoken: if Session speaks again, it was not this machine.
-	Asked time.Time `json:"asked,omitzero"`
 	// Writing is set from the first write of the armed flash to its receipt:
 	// the disk is then neither what it was nor what it will be.
 	Writing bool `json:"writing,omitempty"`
@@ -98,21 +86,11 @@ type Machine struct {
 	System *PlanImage `json:"system,omitempty"`
 	// Awaited is what will confirm that the system of the last flash runs.
 	Awaited *Awaited `json:"awaited,omitempty"`
-	// Ration is how fast what its agent and firmware say is still kept.
-	Ration  Ration `json:"ration,omitzero"`
+	// Dropped is how many of its events were not kept, as it tells too much; 0
+	// again once it tells less.
+	Dropped int    `json:"dropped,omitempty"`
 	Cause   string `json:"cause,omitempty"`   // why it failed
 	Message string `json:"message,omitempty"` // the last thing heard of it
-}
-
-// Damaged reports whether the machine stands for a record that cannot be read:
-// what was known of it, and whether it was armed, is not known any more.
-func (m *Machine) Damaged() bool { return m.Cause == CauseRecord && m.Since.IsZero() }
-
-// Ration is a token bucket of events: so many at once, and then so many a
-// second.
-type Ration struct {
-	Full    time.Time `json:"full,omitzero"`     // when the bucket is full again
-	Dropped int       `json:"dropped,omitempty"` // events that were not kept since it was
 }
 
 // Spec is what an operator says of a machine. All of it is optional but one
@@ -160,15 +138,11 @@ type Confirm struct {
 
 // Awaited is the wait for a sign of life of a new system.
 type Awaited struct {
-	Plan   string    `json:"plan"`
-	Beacon string    `json:"beacon,omitempty"` // its secret part, never shown to operators
-	Probe  string    `json:"probe,omitempty"`
-	Reach  Reach     `json:"reach,omitzero"` // where the probe asks
-	Until  time.Time `json:"until"`
-	Boots  int       `json:"boots"` // network boots since the handoff, at most one a minute
-	// Counted is when the last of them was.
-	Counted time.Time `json:"counted,omitzero"`
-	Limit   int       `json:"limit"` // boots that are taken for a failure; 0: none are
+	Plan  string    `json:"plan"`
+	Probe string    `json:"probe,omitempty"` // empty: a beacon, if anything
+	Until time.Time `json:"until"`
+	Boots int       `json:"boots"` // network boots since the handoff, at most one a minute
+	Limit int       `json:"limit"` // boots that are taken for a failure; 0: none are
 }
 
 // Armed is the operator's permission for exactly one flash.
@@ -179,36 +153,6 @@ type Armed struct {
 	By           string    `json:"by,omitempty"` // actor
 	IdentityName string    `json:"identityName,omitempty"`
 	Confirm      Confirm   `json:"confirm"`
-	// Beacon is the secret part of the address that the new system calls,
-	// never shown to operators; empty: the identity sets up no beacon.
-	Beacon string `json:"beacon,omitempty"`
-	// IdentityTo is the session that the identity was given to, never shown to
-	// operators.
-	IdentityTo string `json:"identityTo,omitempty"`
-	// Reach is where the new system will be.
-	Reach Reach `json:"reach,omitzero"`
-}
-
-// Ticket ties an agent to the decision of the boot script that booted it.
-type Ticket struct {
-	Hash   string    `json:"hash"` // SHA-256 of the ticket, hex
-	Issued time.Time `json:"issued"`
-	Plan   string    `json:"plan,omitempty"` // that the script was given for; empty: to see what the machine is
-	// What the machine showed.
-	MAC    string `json:"mac"`
-	UUID   string `json:"uuid,omitempty"`
-	Serial string `json:"serial,omitempty"`
-	// Session is the agent that presented it; empty: none did yet.
-	Session string `json:"session,omitempty"`
-}
-
-// Reach is where a new system can be asked whether it lives.
-type Reach struct {
-	// Addresses are those that its identity gives it; none: the one that the
-	// agent had.
-	Addresses []string `json:"addresses,omitempty"`
-	// Leased says that it asks DHCP too, and then has what the agent had.
-	Leased bool `json:"leased,omitempty"`
 }
 
 // FlashRequest arms a machine. What is empty is taken from the machine's spec

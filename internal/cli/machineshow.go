@@ -83,7 +83,7 @@ func (a *app) printMachine(m *api.Machine) {
 	if shared := append(slices.Clone(m.Spec.SharedMACs), m.SharedMACs...); len(shared) > 0 {
 		line("shared", "%s: in several machines, identifies none", strings.Join(shared, ", "))
 	}
-	if n := m.Ration.Dropped; n > 0 {
+	if n := m.Dropped; n > 0 {
 		line("dropped", "%d events: it tells more than is kept", n)
 	}
 	if m.Progress != nil {

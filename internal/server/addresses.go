@@ -9,6 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state"
 )
 
 // addressValue is the value of a machine that is its address: what its
@@ -43,15 +44,15 @@ func (s *Machines) loadAddresses(ctx context.Context, subnet netip.Prefix) error
 	d.mu.Lock()
 	d.subnet = subnet.Masked()
 	d.mu.Unlock()
-	d.take(api.Change{Kind: api.ChangeReset})
+	d.take(state.Part{Kind: api.ChangeReset})
 	for i := range machines {
-		d.take(api.Change{Kind: api.ChangeMachine, ID: machines[i].ID, Machine: &machines[i]})
+		d.take(state.Part{Kind: api.ChangeMachine, ID: machines[i].ID, Record: &machines[i]})
 	}
 	return nil
 }
 
 // take notes a change of a machine.
-func (d *addresses) take(c api.Change) {
+func (d *addresses) take(c state.Part) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if c.Kind == api.ChangeReset || d.machines == nil {
@@ -60,12 +61,12 @@ func (d *addresses) take(c api.Change) {
 	if c.Kind == api.ChangeMachine || c.Kind == api.ChangeRemoved {
 		d.forget(c.ID)
 	}
-	if c.Kind == api.ChangeMachine && c.Machine.State != api.MachineDiscovered {
-		d.note(c.Machine)
+	if c.Kind == api.ChangeMachine && c.Record.State != api.MachineDiscovered {
+		d.note(c.Record)
 	}
 }
 
-func (d *addresses) note(m *api.Machine) {
+func (d *addresses) note(m *fleet.Record) {
 	r := addressRecord{fixed: fixedAddress(m.Spec.Values)}
 	// What the operator named goes first, then what was seen.
 	for _, text := range append(append([]string(nil), m.Spec.MACs...), fleet.MACs(m)...) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -24,16 +25,16 @@ func clientOf(t *testing.T, mac string) string {
 // Whose an address is follows the records, also when they change.
 func TestAddressesOfRecords(t *testing.T) {
 	const one, two, nic = "52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03"
-	machine := func(id, state, address string, macs ...string) api.Change {
-		m := &api.Machine{ID: id, MAC: macs[0], State: state, Spec: api.Spec{MACs: macs[:1], Values: map[string]string{"address": address}}}
+	machine := func(id, in, address string, macs ...string) state.Part {
+		m := &fleet.Record{ID: id, MAC: macs[0], State: in, Spec: api.Spec{MACs: macs[:1], Values: map[string]string{"address": address}}}
 		m.Inventory = &api.Inventory{}
 		for _, mac := range macs {
 			m.Inventory.NICs = append(m.Inventory.NICs, api.NIC{MAC: mac})
 		}
-		return api.Change{Kind: api.ChangeMachine, ID: id, Machine: m}
+		return state.Part{Kind: api.ChangeMachine, ID: id, Record: m}
 	}
 	d := addresses{subnet: netip.MustParsePrefix("10.0.0.0/24")}
-	d.take(api.Change{Kind: api.ChangeReset})
+	d.take(state.Part{Kind: api.ChangeReset})
 	d.take(machine("a", api.MachineRegistered, "10.0.0.50/24", one, nic))
 	d.take(machine("b", api.MachineRegistered, "10.0.0.50", two)) // a copy and paste
 	a50 := netip.MustParseAddr("10.0.0.50")
@@ -64,7 +65,7 @@ func TestAddressesOfRecords(t *testing.T) {
 	if d.Registered(clientOf(t, one)) || d.Registered(clientOf(t, nic)) {
 		t.Error("a machine that was only seen counts as registered")
 	}
-	d.take(api.Change{Kind: api.ChangeRemoved, ID: "b"})
+	d.take(state.Part{Kind: api.ChangeRemoved, ID: "b"})
 	if d.Registered(clientOf(t, two)) || d.Count(inside) != 0 {
 		t.Error("a machine that is gone counts as registered")
 	}

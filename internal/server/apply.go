@@ -47,7 +47,7 @@ func (s *Machines) stored(ctx context.Context) (have fleet.Stored, err error) {
 	if have.Machines, _, err = s.Store.List(ctx); err != nil {
 		return have, err
 	}
-	have.Machines = slices.DeleteFunc(have.Machines, func(m api.Machine) bool { return m.Joined != "" })
+	have.Machines = slices.DeleteFunc(have.Machines, func(m fleet.Record) bool { return m.Joined != "" })
 	if have.Groups, err = state.ListDocs[api.Group](ctx, s.Store, kindGroup); err != nil {
 		return have, err
 	}
@@ -98,7 +98,7 @@ func (s *Machines) Apply(ctx context.Context, actor string, want api.Fleet, dryR
 
 // known counts the machines that the operator knows when a plan is carried
 // out. What anybody can make up does not count against them.
-func known(machines []api.Machine, plan fleet.Application) int {
+func known(machines []fleet.Record, plan fleet.Application) int {
 	ids := map[string]bool{}
 	for i := range machines {
 		if m := &machines[i]; !fleet.Stranger(m) && !slices.Contains(plan.RemoveMachines, m.ID) {
@@ -204,7 +204,7 @@ func (s *Machines) applyMachines(ctx context.Context, actor string, plan fleet.A
 // prune forgets a machine that the files do not name any more, if it is as it
 // was when that was decided.
 func (s *Machines) prune(ctx context.Context, actor, id string) error {
-	err := s.forget(ctx, actor, id, func(m *api.Machine) ([]api.Event, error) {
+	err := s.forget(ctx, actor, id, func(m *fleet.Record) ([]api.Event, error) {
 		if !fleet.Prunable(m, s.now()) {
 			return nil, fmt.Errorf("pruning machine %s: %w", id, state.ErrMoved)
 		}

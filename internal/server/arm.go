@@ -45,7 +45,7 @@ type order struct {
 const armExpires = 24 * 60 * 60
 
 // order looks up what an arm of a machine takes.
-func (s *Machines) order(ctx context.Context, spelling string, f api.FlashRequest) (o order, m api.Machine, err error) {
+func (s *Machines) order(ctx context.Context, spelling string, f api.FlashRequest) (o order, m fleet.Record, err error) {
 	found, err := s.named(ctx, spelling)
 	if err != nil {
 		return o, m, err
@@ -60,7 +60,7 @@ func (s *Machines) order(ctx context.Context, spelling string, f api.FlashReques
 	}
 	o = order{id: found.ID, request: f, expires: cmp.Or(s.Expires, armExpires)}
 	if m, err = s.Store.Get(ctx, o.id); errors.Is(err, state.ErrNotFound) {
-		m, err = api.Machine{ID: o.id, MAC: o.id}, nil
+		m, err = fleet.Record{ID: o.id, MAC: o.id}, nil
 	}
 	if err != nil {
 		return o, m, err
@@ -92,7 +92,7 @@ func (s *Machines) order(ctx context.Context, spelling string, f api.FlashReques
 
 // proposal fills in what the machine and its groups say. values are for the
 // templates of its identity.
-func (o order) proposal(m api.Machine) (p fleet.Proposal, values map[string]string, err error) {
+func (o order) proposal(m fleet.Record) (p fleet.Proposal, values map[string]string, err error) {
 	f, values, err := fleet.Resolve(m.Spec, o.groups, o.request)
 	if err != nil {
 		return p, nil, &fleet.InvalidError{Problem: err.Error(), Help: "say it in the request, or mend the groups with gild apply"}
@@ -177,13 +177,13 @@ func (s *Machines) Flash(ctx context.Context, actor, spelling string, f api.Flas
 	// Where this fails the arm may have been made all the same, by a store that
 	// answered too late or to a caller that is gone. Its identity stays: that of
 	// no arm is found by the next sweep.
-	m, err = s.change(ctx, o.id, func(m *api.Machine) ([]api.Event, error) { return s.arm(m, o, armed) })
-	return fleet.Public(m, s.now()), err
+	m, err = s.change(ctx, o.id, func(m *fleet.Record) ([]api.Event, error) { return s.arm(m, o, armed) })
+	return fleet.View(m, fleet.Operator, s.now()), err
 }
 
 // arm is the transaction of Flash: what the operator agreed to must still be
 // so in it.
-func (s *Machines) arm(m *api.Machine, o order, armed api.Armed) ([]api.Event, error) {
+func (s *Machines) arm(m *fleet.Record, o order, armed fleet.Armed) ([]api.Event, error) {
 	now := s.now()
 	p, _, err := o.proposal(*m)
 	if err != nil {
@@ -208,9 +208,9 @@ func (s *Machines) arm(m *api.Machine, o order, armed api.Armed) ([]api.Event, e
 	return fleet.Arm(m, armed, now)
 }
 
-func newArm(p fleet.Proposal, actor string) api.Armed {
+func newArm(p fleet.Proposal, actor string) fleet.Armed {
 	f := p.Request
-	return api.Armed{
+	return fleet.Armed{
 		By: cmp.Or(actor, api.ActorOperator), IdentityName: f.Identity, Confirm: *f.Confirm, Beacon: rand.Text(),
 		Plan: api.Plan{
 			ID:       rand.Text(),

@@ -106,7 +106,4 @@ func TestBootTicket(t *testing.T) {
 	if err != nil || len(m.Tickets) == 0 || m.Tickets[0].Hash == first {
 		t.Errorf("stored: %+v, %v; want the ticket as a hash", m.Tickets, err)
 	}
-	if shown := fleet.Public(m, s.now()); len(shown.Tickets) != 0 {
-		t.Errorf("tickets are shown: %+v", shown.Tickets)
-	}
 }

@@ -45,23 +45,31 @@ func (p place) String() string {
 
 // Follow sends changes as they happen.
 func (s *Machines) Follow(ctx context.Context, after string, send func(string, api.Change) error) error {
-	return s.follow(ctx, parsePlace(after), func(at place, c api.Change) error {
-		if c.Machine != nil && c.Machine.Joined != "" {
-			c = api.Change{Kind: api.ChangeRemoved, ID: c.ID}
-		}
-		if c.Machine != nil {
-			m := fleet.Public(*c.Machine, s.now())
-			c.Machine = &m
-		}
+	return s.follow(ctx, parsePlace(after), func(at place, p state.Part) error {
 		if at == (place{}) {
-			return send("", c)
+			return send("", s.shown(p))
 		}
-		return send(at.String(), c)
+		return send(at.String(), s.shown(p))
 	})
 }
 
+// shown is what operators see of a change. A record that was joined with
+// another is gone to them.
+func (s *Machines) shown(p state.Part) api.Change {
+	c := api.Change{Kind: p.Kind, ID: p.ID, Event: p.Event}
+	switch {
+	case p.Record == nil:
+	case p.Record.Joined != "":
+		c.Kind = api.ChangeRemoved
+	default:
+		m := fleet.View(*p.Record, fleet.Operator, s.now())
+		c.Machine = &m
+	}
+	return c
+}
+
 // follow is Follow with records as they are stored.
-func (s *Machines) follow(ctx context.Context, after place, send func(place, api.Change) error) error {
+func (s *Machines) follow(ctx context.Context, after place, send func(place, state.Part) error) error {
 	for {
 		if after.revision == 0 {
 			var err error
@@ -70,12 +78,12 @@ func (s *Machines) follow(ctx context.Context, after place, send func(place, api
 			}
 		}
 		err := s.Store.Watch(ctx, after.revision, func(c state.Change) error {
-			for i := after.changes; i < len(c.Changes); i++ {
+			for i := after.changes; i < len(c.Parts); i++ {
 				next := place{after.revision, i + 1}
-				if i == len(c.Changes)-1 {
+				if i == len(c.Parts)-1 {
 					next = place{revision: c.Revision}
 				}
-				if err := send(next, c.Changes[i]); err != nil {
+				if err := send(next, c.Parts[i]); err != nil {
 					return err
 				}
 			}
@@ -91,14 +99,14 @@ func (s *Machines) follow(ctx context.Context, after place, send func(place, api
 
 // snapshot sends a reset and all machines and returns the place at which they
 // were so, which only the last of these messages has.
-func (s *Machines) snapshot(ctx context.Context, send func(place, api.Change) error) (place, error) {
+func (s *Machines) snapshot(ctx context.Context, send func(place, state.Part) error) (place, error) {
 	machines, rev, err := s.Store.List(ctx)
 	if err != nil {
 		return place{}, err
 	}
-	all := []api.Change{{Kind: api.ChangeReset}}
+	all := []state.Part{{Kind: api.ChangeReset}}
 	for i := range machines {
-		all = append(all, api.Change{Kind: api.ChangeMachine, ID: machines[i].ID, Machine: &machines[i]})
+		all = append(all, state.Part{Kind: api.ChangeMachine, ID: machines[i].ID, Record: &machines[i]})
 	}
 	for i, c := range all {
 		at := place{}

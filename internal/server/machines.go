@@ -77,20 +77,20 @@ func (s *Machines) log() *slog.Logger { return cmp.Or(s.Logger, slog.New(slog.Di
 
 type (
 	// rule changes a machine and says what happened.
-	rule = func(*api.Machine) ([]api.Event, error)
+	rule = func(*fleet.Record) ([]api.Event, error)
 	// update is state.Store.Update or the like of it.
-	update func(ctx context.Context, id string, change rule) (api.Machine, error)
+	update func(ctx context.Context, id string, change rule) (fleet.Record, error)
 )
 
 // change applies a rule to one machine, and what follows from it.
-func (s *Machines) change(ctx context.Context, id string, r rule) (api.Machine, error) {
+func (s *Machines) change(ctx context.Context, id string, r rule) (fleet.Record, error) {
 	return s.changeBy(ctx, s.Store.Update, id, r)
 }
 
-func (s *Machines) changeBy(ctx context.Context, by update, id string, r rule) (api.Machine, error) {
+func (s *Machines) changeBy(ctx context.Context, by update, id string, r rule) (fleet.Record, error) {
 	var before string
 	var events []api.Event
-	m, err := by(ctx, id, func(m *api.Machine) (kept []api.Event, err error) {
+	m, err := by(ctx, id, func(m *fleet.Record) (kept []api.Event, err error) {
 		before = planOf(m)
 		if events, err = r(m); err == nil {
 			events = fleet.Ration(m, events, s.now())
@@ -112,7 +112,7 @@ func (s *Machines) changeBy(ctx context.Context, by update, id string, r rule) (
 	return m, nil
 }
 
-func planOf(m *api.Machine) string {
+func planOf(m *fleet.Record) string {
 	if m.Armed == nil {
 		return ""
 	}
@@ -120,10 +120,10 @@ func planOf(m *api.Machine) string {
 }
 
 // update changes the record of a machine that the network named.
-func (s *Machines) update(ctx context.Context, f fleet.Found, r rule) (api.Machine, error) {
+func (s *Machines) update(ctx context.Context, f fleet.Found, r rule) (fleet.Record, error) {
 	if !f.Known {
 		if err := s.admit(f.ID); err != nil {
-			return api.Machine{}, err
+			return fleet.Record{}, err
 		}
 	}
 	return s.change(ctx, f.ID, r)
@@ -138,7 +138,7 @@ func (s *Machines) Seen(ctx context.Context, sight fleet.Sighting) error {
 	if err != nil || !f.Known && !sight.Records() {
 		return err
 	}
-	_, err = s.update(ctx, f, func(m *api.Machine) ([]api.Event, error) {
+	_, err = s.update(ctx, f, func(m *fleet.Record) ([]api.Event, error) {
 		return fleet.Seen(m, sight, s.now()), nil
 	})
 	if stranger, full := errors.AsType[*strangerError](err); full {
@@ -173,7 +173,7 @@ func (s *Machines) boot(ctx context.Context, who api.Inventory) (d fleet.Decisio
 		return d, nil, err
 	}
 	discover := s.discover(ctx)
-	_, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
+	_, err = s.update(ctx, f, func(m *fleet.Record) (events []api.Event, err error) {
 		said = &ruling{armed: m.Armed != nil}
 		if f.Doubt != "" && f.Known {
 			d, events = fleet.DoubtedBoot(m, who, f, s.now())
@@ -234,7 +234,7 @@ func (s *Machines) Hello(ctx context.Context, h api.Hello, from string) (api.Ans
 	return a, err
 }
 
-func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.Answer, m api.Machine, err error) {
+func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.Answer, m fleet.Record, err error) {
 	if err := s.cards.fits(h.Inventory.MAC, from, s.now()); err != nil {
 		s.log().Warn("agent refused", "machine", h.Inventory.MAC, "client", from, "err", err)
 		return api.Answer{Action: api.ActionWait, Retry: 30, Message: err.Error()}, m, nil
@@ -249,7 +249,7 @@ func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.A
 	if err != nil {
 		return a, m, err
 	}
-	m, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
+	m, err = s.update(ctx, f, func(m *fleet.Record) (events []api.Event, err error) {
 		before := m.Inventory
 		if f.Doubt != "" {
 			a, events = fleet.Doubted(m, h, f, s.now())
@@ -270,7 +270,7 @@ func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.A
 // steady keeps an inventory that differs from being written down at every word:
 // it is most of a record. What firmware says of itself gives way at once, and
 // what the machine is known by is noted at once.
-func (s *Machines) steady(m *api.Machine, before *api.Inventory) {
+func (s *Machines) steady(m *fleet.Record, before *api.Inventory) {
 	if before == nil || before.Kernel == "" || reflect.DeepEqual(before, m.Inventory) {
 		return
 	}
@@ -291,10 +291,10 @@ func (s *Machines) bySession(ctx context.Context, mac, session, plan string) (id
 	if err != nil {
 		return "", err
 	}
-	if i := slices.IndexFunc(found, func(m api.Machine) bool { return m.Session == session }); i >= 0 {
+	if i := slices.IndexFunc(found, func(m fleet.Record) bool { return m.Session == session }); i >= 0 {
 		return found[i].ID, nil
 	}
-	if i := slices.IndexFunc(found, func(m api.Machine) bool {
+	if i := slices.IndexFunc(found, func(m fleet.Record) bool {
 		return plan != "" && (planOf(&m) == plan || m.Receipt != nil && m.Receipt.Plan == plan)
 	}); i >= 0 {
 		return found[i].ID, nil
@@ -311,7 +311,7 @@ func (s *Machines) Report(ctx context.Context, r api.Report, from string) error 
 	if err != nil {
 		return err
 	}
-	_, err = s.change(ctx, id, func(m *api.Machine) ([]api.Event, error) {
+	_, err = s.change(ctx, id, func(m *fleet.Record) ([]api.Event, error) {
 		return fleet.Report(m, r, from, s.now())
 	})
 	return err
@@ -326,7 +326,7 @@ func (s *Machines) Beacon(ctx context.Context, token, from string) (bool, error)
 	var failed error
 	for i := range found {
 		var ok bool
-		_, err := s.change(ctx, found[i].ID, func(m *api.Machine) (events []api.Event, err error) {
+		_, err := s.change(ctx, found[i].ID, func(m *fleet.Record) (events []api.Event, err error) {
 			events, ok = fleet.Beacon(m, token, from, s.now())
 			return events, nil
 		})
@@ -348,7 +348,7 @@ func (s *Machines) Identity(ctx context.Context, r api.IdentityRequest, from str
 	if err != nil {
 		return identity, false, err
 	}
-	m, err := s.change(ctx, id, func(m *api.Machine) ([]api.Event, error) {
+	m, err := s.change(ctx, id, func(m *fleet.Record) ([]api.Event, error) {
 		return fleet.GiveIdentity(m, r, s.now())
 	})
 	if err != nil || m.Armed.Plan.Identity == "" {

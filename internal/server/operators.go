@@ -39,11 +39,11 @@ func (s *Machines) named(ctx context.Context, spelling string) (fleet.Found, err
 	}
 	// A name goes before an ID, which a host can choose, and both before labels,
 	// so that whatever is listed can be acted on.
-	for _, only := range []func(m api.Machine) string{
-		func(m api.Machine) string { return m.Spec.Name },
-		func(m api.Machine) string { return m.ID },
+	for _, only := range []func(m fleet.Record) string{
+		func(m fleet.Record) string { return m.Spec.Name },
+		func(m fleet.Record) string { return m.ID },
 	} {
-		if i := slices.IndexFunc(found, func(m api.Machine) bool { return strings.EqualFold(only(m), spelling) }); i >= 0 {
+		if i := slices.IndexFunc(found, func(m fleet.Record) bool { return strings.EqualFold(only(m), spelling) }); i >= 0 {
 			found = found[i : i+1]
 		}
 	}
@@ -84,12 +84,12 @@ func (s *Machines) Machines(ctx context.Context, selector string) ([]api.Machine
 		return nil, err
 	}
 	machines := make([]api.Machine, 0, len(all))
-	for _, m := range all {
-		if m.Joined != "" {
+	for _, r := range all {
+		if r.Joined != "" {
 			continue
 		}
-		m = fleet.Public(m, s.now())
-		if selector == "" || pick.Matches(fleet.Selectable(&m)) {
+		m := fleet.View(r, fleet.Operator, s.now())
+		if selector == "" || pick.Matches(fleet.Selectable(m.Spec, m.State)) {
 			machines = append(machines, m)
 		}
 	}
@@ -109,15 +109,24 @@ func nameless(m api.Machine) int {
 
 // Machine returns one machine.
 func (s *Machines) Machine(ctx context.Context, spelling string) (api.Machine, error) {
-	id, err := s.mustKnow(ctx, spelling)
+	r, err := s.record(ctx, spelling)
 	if err != nil {
 		return api.Machine{}, err
 	}
-	m, err := s.Store.Get(ctx, id)
+	return fleet.View(r, fleet.Operator, s.now()), nil
+}
+
+// record finds the record that an operator means.
+func (s *Machines) record(ctx context.Context, spelling string) (fleet.Record, error) {
+	id, err := s.mustKnow(ctx, spelling)
+	if err != nil {
+		return fleet.Record{}, err
+	}
+	r, err := s.Store.Get(ctx, id)
 	if errors.Is(err, state.ErrNotFound) {
 		err = &fleet.UnknownError{What: "machine", Name: spelling, Help: listHelp}
 	}
-	return fleet.Public(m, s.now()), err
+	return r, err
 }
 
 // Register makes a machine known, seen or not. A record that was made when it
@@ -126,22 +135,22 @@ func (s *Machines) Register(ctx context.Context, actor string, spec api.Spec) (a
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}
-	return s.setSpec(ctx, actor, spec, "", func(found []api.Machine) (string, error) { return fleet.Adopt(found, spec) })
+	return s.setSpec(ctx, actor, spec, "", func(found []fleet.Record) (string, error) { return fleet.Adopt(found, spec) })
 }
 
 // Edit replaces what the operator says of a machine, if that still is of the
 // revision that was read; empty: whatever it is. One that was only seen so far
 // becomes known by the address that it was seen by.
 func (s *Machines) Edit(ctx context.Context, actor, spelling, revision string, spec api.Spec) (api.Machine, error) {
-	m, err := s.Machine(ctx, spelling)
+	r, err := s.record(ctx, spelling)
 	if err != nil {
 		return api.Machine{}, err
 	}
-	spec = fleet.Introduced(&m, spec)
+	spec = fleet.Introduced(&r, spec)
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}
-	return s.setSpec(ctx, actor, spec, revision, func(found []api.Machine) (string, error) {
+	return s.setSpec(ctx, actor, spec, revision, func(found []fleet.Record) (string, error) {
 		id, err := s.mustKnow(ctx, spelling)
 		if err != nil {
 			return "", err
@@ -156,7 +165,7 @@ const guardSpecs = "specs"
 // setSpec gives a spec to the record that choose says. found are the records
 // that have one of its labels, and none more has when the spec is stored,
 // whatever the other servers of the cluster do.
-func (s *Machines) setSpec(ctx context.Context, actor string, spec api.Spec, revision string, choose func(found []api.Machine) (id string, err error)) (api.Machine, error) {
+func (s *Machines) setSpec(ctx context.Context, actor string, spec api.Spec, revision string, choose func(found []fleet.Record) (id string, err error)) (api.Machine, error) {
 	s.registering.Lock()
 	defer s.registering.Unlock()
 	for {
@@ -172,20 +181,20 @@ func (s *Machines) setSpec(ctx context.Context, actor string, spec api.Spec, rev
 		if err != nil {
 			return api.Machine{}, err
 		}
-		m, err := s.putSpec(ctx, actor, id, spec, revision, &guard)
+		r, err := s.putSpec(ctx, actor, id, spec, revision, &guard)
 		if !errors.Is(err, state.ErrMoved) {
-			return fleet.Public(m, s.now()), err
+			return fleet.View(r, fleet.Operator, s.now()), err
 		}
 	}
 }
 
 // putSpec gives a spec to a record, if that is of the revision (empty: whatever
 // it is) and what guard stands before has not moved.
-func (s *Machines) putSpec(ctx context.Context, actor, id string, spec api.Spec, revision string, guard *state.Guard) (api.Machine, error) {
-	guarded := func(ctx context.Context, id string, change rule) (api.Machine, error) {
+func (s *Machines) putSpec(ctx context.Context, actor, id string, spec api.Spec, revision string, guard *state.Guard) (fleet.Record, error) {
+	guarded := func(ctx context.Context, id string, change rule) (fleet.Record, error) {
 		return s.Store.UpdateGuarded(ctx, guard, id, change)
 	}
-	return s.changeBy(ctx, guarded, id, func(m *api.Machine) ([]api.Event, error) {
+	return s.changeBy(ctx, guarded, id, func(m *fleet.Record) ([]api.Event, error) {
 		if err := fleet.Unread(m, revision); err != nil {
 			return nil, err
 		}
@@ -199,7 +208,7 @@ func (s *Machines) Delete(ctx context.Context, actor, spelling string, force boo
 	if err != nil {
 		return err
 	}
-	err = s.forget(ctx, actor, id, func(m *api.Machine) ([]api.Event, error) { return fleet.Forget(m, actor, force, s.now()) })
+	err = s.forget(ctx, actor, id, func(m *fleet.Record) ([]api.Event, error) { return fleet.Forget(m, actor, force, s.now()) })
 	if errors.Is(err, state.ErrNotFound) { // somebody was faster
 		err = &fleet.UnknownError{What: "machine", Name: spelling, Help: listHelp}
 	}
@@ -211,7 +220,7 @@ func (s *Machines) Delete(ctx context.Context, actor, spelling string, force boo
 func (s *Machines) forget(ctx context.Context, actor, id string, allowed rule) error {
 	var plan string
 	var addresses []string
-	err := s.Store.Delete(ctx, id, func(m *api.Machine) ([]api.Event, error) {
+	err := s.Store.Delete(ctx, id, func(m *fleet.Record) ([]api.Event, error) {
 		plan, addresses = planOf(m), fleet.MACs(m)
 		return allowed(m)
 	})
@@ -239,7 +248,7 @@ func (s *Machines) deleteJoined(ctx context.Context, id string, addresses []stri
 		if found[i].Joined != id {
 			continue
 		}
-		err := s.Store.Delete(ctx, found[i].ID, func(*api.Machine) ([]api.Event, error) { return nil, nil })
+		err := s.Store.Delete(ctx, found[i].ID, func(*fleet.Record) ([]api.Event, error) { return nil, nil })
 		if err != nil && !errors.Is(err, state.ErrNotFound) {
 			failed = append(failed, err)
 		}
@@ -256,10 +265,10 @@ func (s *Machines) Cancel(ctx context.Context, actor, spelling string, force boo
 	if err != nil {
 		return api.Machine{}, err
 	}
-	m, err := s.change(ctx, id, func(m *api.Machine) ([]api.Event, error) {
+	m, err := s.change(ctx, id, func(m *fleet.Record) ([]api.Event, error) {
 		return fleet.Cancel(m, actor, force, s.now())
 	})
-	return fleet.Public(m, s.now()), err
+	return fleet.View(m, fleet.Operator, s.now()), err
 }
 
 // Events returns what is kept of a machine's past.

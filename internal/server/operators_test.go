@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -41,7 +42,7 @@ func TestEditOfASeenMachine(t *testing.T) {
 			// Again, under what it is called now, and by a file.
 			spec := m.Spec
 			spec.Name = "web-2"
-			if m, err = s.Edit(t.Context(), "", fleet.Called(&m), m.SpecRevision, spec); err != nil || m.Spec.Name != "web-2" {
+			if m, err = s.Edit(t.Context(), "", cmp.Or(m.Spec.Name, m.ID), m.SpecRevision, spec); err != nil || m.Spec.Name != "web-2" {
 				t.Fatalf("Edit, to rename it = %+v, %v", m, err)
 			}
 			if _, err := s.Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "web-3", MACs: []string{mac}}}}, false); err != nil {
@@ -64,14 +65,14 @@ func TestEditOfASeenMachine(t *testing.T) {
 func TestEachRecordIsFoundByItsID(t *testing.T) {
 	const uuid, other = "4c4c4544-0051-3510-8052-b4c04f4a4c32", "52:54:00:00:00:02"
 	s := newMachines(t)
-	for _, m := range []api.Machine{
+	for _, m := range []fleet.Record{
 		{ID: mac, MAC: mac, Inventory: &api.Inventory{MAC: mac, UUID: uuid, Serial: "X7"}},
 		{ID: uuid, MAC: mac, Inventory: &api.Inventory{MAC: mac, UUID: uuid, Serial: "X7"}},
 		{ID: "serial-x7", MAC: mac, Inventory: &api.Inventory{MAC: mac, UUID: uuid, Serial: "X7"}},
 		{ID: "serial-x8", MAC: mac, Inventory: &api.Inventory{MAC: mac, Serial: "X8"}},
 		{ID: other, MAC: other, Spec: api.Spec{Name: "serial-x8", MACs: []string{other}}},
 	} {
-		_, err := s.Store.Update(t.Context(), m.ID, func(kept *api.Machine) ([]api.Event, error) {
+		_, err := s.Store.Update(t.Context(), m.ID, func(kept *fleet.Record) ([]api.Event, error) {
 			*kept = m
 			return nil, nil
 		})

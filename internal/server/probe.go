@@ -60,14 +60,14 @@ func (s *Machines) probes(ctx context.Context, log *slog.Logger) {
 }
 
 // probeDue reports whether the machine waits for an answer to a probe.
-func probeDue(m api.Machine, now time.Time) bool {
+func probeDue(m fleet.Record, now time.Time) bool {
 	w := m.Awaited
 	return w != nil && w.Probe != "" && m.Armed == nil && now.Sub(m.AgentSeen) >= probeAfter && len(probedAt(m)) > 0 &&
 		(m.State == api.MachineHandingOff || m.State == api.MachineUnconfirmed)
 }
 
 // reach says where a system with an identity can be asked.
-func reach(id api.Identity) (r api.Reach) {
+func reach(id api.Identity) (r fleet.Reach) {
 	for _, l := range id.Network {
 		r.Leased = r.Leased || l.DHCP
 		for _, text := range l.Addresses {
@@ -84,7 +84,7 @@ const maxProbed = 8
 
 // probedAt lists where to ask the new system of a machine. What the agent had
 // is somebody else's by now when the system does not ask for it.
-func probedAt(m api.Machine) []string {
+func probedAt(m fleet.Record) []string {
 	all := m.Awaited.Reach.Addresses
 	if m.Address != "" && (len(all) == 0 || m.Awaited.Reach.Leased) {
 		all = append(all[:len(all):len(all)], m.Address)
@@ -93,7 +93,7 @@ func probedAt(m api.Machine) []string {
 }
 
 // probeOne asks one machine once, at each of its addresses.
-func (s *Machines) probeOne(ctx context.Context, m api.Machine, log *slog.Logger, cannot *sync.Once) {
+func (s *Machines) probeOne(ctx context.Context, m fleet.Record, log *slog.Logger, cannot *sync.Once) {
 	var err error
 	for _, address := range probedAt(m) {
 		if err = probe(ctx, m.Awaited.Probe, address); err == nil {
@@ -111,7 +111,7 @@ func (s *Machines) probeOne(ctx context.Context, m api.Machine, log *slog.Logger
 		return
 	}
 	plan := m.Awaited.Plan
-	_, err = s.change(ctx, m.ID, func(m *api.Machine) ([]api.Event, error) {
+	_, err = s.change(ctx, m.ID, func(m *fleet.Record) ([]api.Event, error) {
 		if m.State == "" {
 			return nil, errGone
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // A system is asked where its identity puts it, not where its agent was, unless it asks DHCP as the agent did.
@@ -20,12 +21,12 @@ func TestProbedAt(t *testing.T) {
 		"fixed beside":  {[]api.Link{{DHCP: true}, {Addresses: []string{"10.9.0.7/24"}}}, []string{"10.9.0.7", agent}},
 		"fixed, and IP": {[]api.Link{{DHCP: true, Addresses: []string{"10.0.0.7/24"}}}, []string{"10.0.0.7", agent}},
 	} {
-		m := api.Machine{Address: agent, Awaited: &api.Awaited{Probe: "tcp:22", Reach: reach(api.Identity{Network: tt.network})}}
+		m := fleet.Record{Address: agent, Awaited: &fleet.Awaited{Probe: "tcp:22", Reach: reach(api.Identity{Network: tt.network})}}
 		if got := probedAt(m); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: probed at %v; want %v", name, got, tt.want)
 		}
 	}
-	m := api.Machine{Awaited: &api.Awaited{Probe: "ping"}}
+	m := fleet.Record{Awaited: &fleet.Awaited{Probe: "ping"}}
 	if got := probedAt(m); len(got) != 0 {
 		t.Errorf("a machine without an address is probed at %v", got)
 	}

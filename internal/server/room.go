@@ -9,6 +9,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state"
 )
 
 // room is this server's view of all machines, which follows the store: what is
@@ -17,7 +18,7 @@ import (
 type room struct {
 	mu       sync.Mutex
 	running  bool
-	machines map[string]api.Machine
+	machines map[string]fleet.Record
 	bells    map[string]chan struct{} // closed at the next change of a machine
 	samples  map[string]planSamples
 	synced   bool // machines holds all of them, as they were not long ago
@@ -39,7 +40,7 @@ func (s *Machines) followRoom(ctx context.Context) error {
 	s.room.start()
 	defer s.room.stop()
 	for ctx.Err() == nil {
-		err := s.follow(ctx, place{}, func(at place, c api.Change) error {
+		err := s.follow(ctx, place{}, func(at place, c state.Part) error {
 			s.addresses.take(c)
 			return s.room.takeAt(at, c)
 		})
@@ -58,7 +59,7 @@ func (r *room) start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.running = true
-	r.machines, r.bells, r.samples = map[string]api.Machine{}, map[string]chan struct{}{}, map[string]planSamples{}
+	r.machines, r.bells, r.samples = map[string]fleet.Record{}, map[string]chan struct{}{}, map[string]planSamples{}
 }
 
 // stop rings every bell: nobody is to wait for a server that ends.
@@ -72,7 +73,7 @@ func (r *room) stop() {
 }
 
 // takeAt notes one change, and with a place that all before it are noted.
-func (r *room) takeAt(at place, c api.Change) error {
+func (r *room) takeAt(at place, c state.Part) error {
 	r.take(c)
 	if at.revision != 0 {
 		r.mu.Lock()
@@ -83,7 +84,7 @@ func (r *room) takeAt(at place, c api.Change) error {
 }
 
 // take notes one change.
-func (r *room) take(c api.Change) {
+func (r *room) take(c state.Part) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch c.Kind {
@@ -94,12 +95,12 @@ func (r *room) take(c api.Change) {
 	case api.ChangeRemoved:
 		delete(r.machines, c.ID)
 		delete(r.samples, c.ID)
-		r.strangers.take(&api.Machine{ID: c.ID}, true)
+		r.strangers.take(&fleet.Record{ID: c.ID}, true)
 		r.ring(c.ID)
 	case api.ChangeMachine:
-		r.machines[c.ID] = *c.Machine
-		r.strangers.take(c.Machine, false)
-		r.sample(*c.Machine)
+		r.machines[c.ID] = *c.Record
+		r.strangers.take(c.Record, false)
+		r.sample(*c.Record)
 		r.ring(c.ID)
 	}
 }
@@ -142,10 +143,10 @@ func (r *room) mayBeArmed(labels []string) bool {
 }
 
 // all returns every machine. What its pointers lead to is not to be changed.
-func (r *room) all() []api.Machine {
+func (r *room) all() []fleet.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	machines := make([]api.Machine, 0, len(r.machines))
+	machines := make([]fleet.Record, 0, len(r.machines))
 	for _, m := range r.machines {
 		machines = append(machines, m)
 	}

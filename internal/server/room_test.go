@@ -101,7 +101,7 @@ func TestRegisteredByUUIDIsJoined(t *testing.T) {
 	m, err := s.Register(t.Context(), "", api.Spec{Name: "b7", UUID: "44454C4C-5100-1035-8052-B4C04F4A4C32"})
 	if err == nil {
 		// A server of the cluster that has not heard of it yet notes the machine.
-		_, err = s.Store.Update(t.Context(), mac, func(m *api.Machine) ([]api.Event, error) {
+		_, err = s.Store.Update(t.Context(), mac, func(m *fleet.Record) ([]api.Event, error) {
 			return fleet.Seen(m, fleet.Sighting{MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32", Source: fleet.FromFirmware, Message: "DHCP"}, s.now()), nil
 		})
 	}

@@ -12,7 +12,7 @@ import (
 const sampleEvery = time.Second
 
 // sample gathers the throughput of a flash under way. The caller holds r.mu.
-func (r *room) sample(m api.Machine) {
+func (r *room) sample(m fleet.Record) {
 	p := m.Progress
 	if p == nil || m.Armed == nil {
 		return

@@ -41,7 +41,7 @@ type stranger struct {
 }
 
 // take notes a record as it is now; gone: it was removed.
-func (s *strangers) take(m *api.Machine, gone bool) {
+func (s *strangers) take(m *fleet.Record, gone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, known := s.by[m.ID]; known {
@@ -121,7 +121,7 @@ var errKnown = errors.New("the machine is known")
 func (s *Machines) forgetStrangers(ctx context.Context) error {
 	var failed []error
 	for _, id := range s.room.strangers.surplus(s.now()) {
-		err := s.Store.Delete(ctx, id, func(m *api.Machine) ([]api.Event, error) {
+		err := s.Store.Delete(ctx, id, func(m *fleet.Record) ([]api.Event, error) {
 			if !fleet.Stranger(m) {
 				return nil, errKnown
 			}

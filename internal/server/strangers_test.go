@@ -229,7 +229,7 @@ func TestLargestRecord(t *testing.T) {
 	if _, err := s.Hello(t.Context(), h, ""); err != nil {
 		t.Fatal(err)
 	}
-	m, err := s.Machine(t.Context(), mac)
+	m, err := s.Store.Get(t.Context(), mac)
 	if err != nil {
 		t.Fatal(err)
 	}

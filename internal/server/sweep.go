@@ -58,7 +58,7 @@ func (s *Machines) sweepOnce(ctx context.Context) error {
 		if !fleet.Due(m, s.now()) {
 			continue
 		}
-		_, err := s.change(ctx, m.ID, func(m *api.Machine) ([]api.Event, error) {
+		_, err := s.change(ctx, m.ID, func(m *fleet.Record) ([]api.Event, error) {
 			if m.State == "" { // forgotten in the meantime
 				return nil, errGone
 			}

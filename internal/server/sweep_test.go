@@ -9,6 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state"
 )
 
 // spoil makes the record of a machine one that nobody can read.
@@ -27,11 +28,14 @@ func TestSweepGoesOnAfterAFailure(t *testing.T) {
 	s.room.start()
 	macs := []string{"52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03", "52:54:00:00:00:04"}
 	for _, mac := range macs {
-		m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60})
+		if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60}); err != nil {
+			t.Fatal(err)
+		}
+		m, err := s.Store.Get(t.Context(), mac)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.room.take(api.Change{Kind: api.ChangeMachine, ID: m.ID, Machine: &m})
+		s.room.take(state.Part{Kind: api.ChangeMachine, ID: m.ID, Record: &m})
 	}
 	spoil(t, s, macs[1])
 	now = now.Add(time.Hour)
@@ -96,7 +100,7 @@ func TestDamagedRecord(t *testing.T) {
 	}
 	spoil(t, s, macs[1])
 	list, err := s.Machines(t.Context(), "")
-	if err == nil && len(list) == 3 && fleet.Stranger(&list[1]) {
+	if r, err := s.Store.Get(t.Context(), macs[1]); err != nil || fleet.Stranger(&r) {
 		t.Error("a record that cannot be read may be forgotten to make room")
 	}
 	if err != nil || len(list) != 3 || list[1].ID != macs[1] || list[1].Cause != api.CauseRecord || !strings.Contains(list[1].Message, "cannot be read") {

@@ -52,7 +52,7 @@ func (s *Machines) follows(ctx context.Context, f fleet.Found, err error) (fleet
 
 // join marks the record of f.From as one with f.ID.
 func (s *Machines) join(ctx context.Context, f fleet.Found) error {
-	_, err := s.Store.Join(ctx, f.ID, f.From, func(into, from *api.Machine) ([]api.Event, error) {
+	_, err := s.Store.Join(ctx, f.ID, f.From, func(into, from *fleet.Record) ([]api.Event, error) {
 		return fleet.Join(into, from, s.now())
 	})
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Machines) join(ctx context.Context, f fleet.Found) error {
 // tell notes at a record that a machine was mistaken for it. That it could not
 // be is only worth a log line: what is decided does not rest on it.
 func (s *Machines) tell(ctx context.Context, o fleet.Other) {
-	_, err := s.change(ctx, o.ID, func(m *api.Machine) ([]api.Event, error) {
+	_, err := s.change(ctx, o.ID, func(m *fleet.Record) ([]api.Event, error) {
 		if m.State == "" { // forgotten in the meantime
 			return nil, errGone
 		}
@@ -79,8 +79,8 @@ func (s *Machines) tell(ctx context.Context, o fleet.Other) {
 }
 
 // refuse notes at the record of a machine why its agent gets no plan.
-func (s *Machines) refuse(ctx context.Context, f fleet.Found, inv api.Inventory, why error) (a api.Answer, m api.Machine, err error) {
-	m, err = s.update(ctx, f, func(m *api.Machine) (events []api.Event, err error) {
+func (s *Machines) refuse(ctx context.Context, f fleet.Found, inv api.Inventory, why error) (a api.Answer, m fleet.Record, err error) {
+	m, err = s.update(ctx, f, func(m *fleet.Record) (events []api.Event, err error) {
 		a, events = fleet.Refused(m, inv, why, s.now())
 		return events, nil
 	})

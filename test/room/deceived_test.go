@@ -92,8 +92,8 @@ func (r *crowd) leaveAlone(t *testing.T) (was [][]byte) {
 
 // record is what an operator said of a machine and must find again.
 type record struct {
-	ID, Joined string
-	Spec       api.Spec
+	ID   string
+	Spec api.Spec
 }
 
 func (r *crowd) records(t *testing.T) map[string]record {
@@ -105,7 +105,7 @@ func (r *crowd) records(t *testing.T) map[string]record {
 			t.Errorf("%s: %v", m.Name, err)
 			continue
 		}
-		all[m.Name] = record{got.ID, got.Joined, got.Spec}
+		all[m.Name] = record{got.ID, got.Spec}
 	}
 	return all
 }

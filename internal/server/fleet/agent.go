@@ -44,7 +44,7 @@ const refreshAfter = 30 * time.Second
 // that was agreed to and the agent's ticket fits; the same agent asking again
 // gets the same answer. discover says that agents of unknown machines
 // are to wait for an arm. The caller has checked h with [CheckHello].
-func Hello(m *api.Machine, h api.Hello, from string, discover bool, now time.Time) (api.Answer, []api.Event) {
+func Hello(m *Record, h api.Hello, from string, discover bool, now time.Time) (api.Answer, []api.Event) {
 	if quiet(m, h, from, now) {
 		return waitForArm(), nil
 	}
@@ -102,19 +102,19 @@ func waitForArm() api.Answer {
 
 // Waits reports whether the answer may be held back until the machine's record
 // changes, which saves the agent from asking.
-func Waits(m *api.Machine, a api.Answer) bool {
+func Waits(m *Record, a api.Answer) bool {
 	return a.Action == api.ActionWait && a.Message == waitForArm().Message && m.Waiting && m.Armed == nil && m.Conflict == ""
 }
 
 // quiet reports whether a hello of a waiting agent tells nothing that is worth
 // writing down.
-func quiet(m *api.Machine, h api.Hello, from string, now time.Time) bool {
+func quiet(m *Record, h api.Hello, from string, now time.Time) bool {
 	return m.Waiting && m.Armed == nil && m.Session == h.Session && m.Stuck.IsZero() && m.Address == from &&
 		h.Version == api.Version && now.Sub(m.AgentSeen) < refreshAfter && reflect.DeepEqual(m.Inventory, &h.Inventory)
 }
 
 // claimed reports whether a live agent has the machine, so that no other may.
-func claimed(m *api.Machine, now time.Time) bool {
+func claimed(m *Record, now time.Time) bool {
 	return (m.Armed != nil || m.Waiting) && alive(m, now)
 }
 
@@ -165,7 +165,7 @@ func (t *turn) spoke(session, from string) {
 
 // conflict refuses a second agent. It may be another machine with a copied
 // address: what is known of the holder stays as it is.
-func conflict(m *api.Machine, h api.Hello, from string, now time.Time) (api.Answer, []api.Event) {
+func conflict(m *Record, h api.Hello, from string, now time.Time) (api.Answer, []api.Event) {
 	t := begin(m, api.ActorAgent, now)
 	second := fmt.Sprintf("a second agent at %s%s", cmp.Or(from, "an unknown address"), ofSerial(h.Inventory.Serial))
 	msg := fmt.Sprintf("another agent%s holds %s; either this machine has just restarted, or two have the same address: waiting until the other is silent",
@@ -184,7 +184,7 @@ func ofSerial(s string) string {
 	return fmt.Sprintf(" (serial %.40q)", s)
 }
 
-func serial(m *api.Machine) string {
+func serial(m *Record) string {
 	if m.Inventory == nil {
 		return ""
 	}
@@ -196,7 +196,7 @@ func serial(m *api.Machine) string {
 // be sent again until it is answered. A *SessionError means that the agent
 // has lost its plan, an *EarlyError that it has said no hello, or was sent away
 // with it. The caller has checked r with [CheckReport].
-func Report(m *api.Machine, r api.Report, from string, now time.Time) ([]api.Event, error) {
+func Report(m *Record, r api.Report, from string, now time.Time) ([]api.Event, error) {
 	// The last report of a flash is repeated when its answer was lost, and by
 	// then the machine may be armed again: it is known by its receipt.
 	if repeated(m, r) {
@@ -225,7 +225,7 @@ func Report(m *api.Machine, r api.Report, from string, now time.Time) ([]api.Eve
 
 // holds reports whether the agent may speak for the machine: it has said
 // hello and was not sent away.
-func holds(m *api.Machine, r api.Report) error {
+func holds(m *Record, r api.Report) error {
 	switch {
 	case r.Plan != "" && (m.Armed == nil || m.Armed.Plan.ID != r.Plan) && !lastFlash(m, r):
 		return &SessionError{m.MAC, "its plan was cancelled or replaced by the operator"}
@@ -240,13 +240,13 @@ func holds(m *api.Machine, r api.Report) error {
 
 // lastFlash reports whether r comes from the agent of the flash that the
 // record's receipt is of: it still has the handoff to tell.
-func lastFlash(m *api.Machine, r api.Report) bool {
+func lastFlash(m *Record, r api.Report) bool {
 	return m.Armed == nil && m.Receipt != nil && m.Receipt.Plan == r.Plan && m.Session == r.Session
 }
 
 // repeated reports whether r holds nothing but the past of a flash that has
 // its receipt already.
-func repeated(m *api.Machine, r api.Report) bool {
+func repeated(m *Record, r api.Report) bool {
 	return m.Session != r.Session && m.Receipt != nil && r.Plan != "" && m.Receipt.Plan == r.Plan &&
 		slices.ContainsFunc(r.Events, func(e api.Event) bool { return e.Receipt != nil })
 }
@@ -349,7 +349,7 @@ func withDisk(inv *api.Inventory, d api.Disk) *api.Inventory {
 // GiveIdentity reports whether the agent of a session may have the identity of
 // a plan, which it is then bound to: no other has it while this one speaks. An
 // error is a *SessionError.
-func GiveIdentity(m *api.Machine, r api.IdentityRequest, now time.Time) ([]api.Event, error) {
+func GiveIdentity(m *Record, r api.IdentityRequest, now time.Time) ([]api.Event, error) {
 	if r.Plan == "" || m.Armed == nil || m.Armed.Plan.ID != r.Plan || m.Session == "" || m.Session != r.Session {
 		return nil, &SessionError{r.MAC, "it does not hold this plan"}
 	}

@@ -16,7 +16,7 @@ var errOldArm = errors.New("it was armed by an older gild, which did not note wh
 // fits reports whether the plan may go to a machine that shows inv: it is the
 // one that the operator agreed to, and so is its disk, as far as can be seen
 // here. The agent looks again before its first write.
-func fits(m *api.Machine, inv *api.Inventory) error {
+func fits(m *Record, inv *api.Inventory) error {
 	agreed := m.Armed.Plan.Agreed
 	if agreed.UUID == "" && agreed.Serial == "" && len(agreed.MACs) == 0 {
 		return errOldArm
@@ -64,7 +64,7 @@ func (t *turn) booted() { t.m.NotBooted, t.m.NotBootedSeen = "", time.Time{} }
 
 // Mistaken tells a record of a machine that showed something of it and is
 // another. Nothing else becomes of it: what came may be lying.
-func Mistaken(m *api.Machine, o Other, now time.Time) []api.Event {
+func Mistaken(m *Record, o Other, now time.Time) []api.Event {
 	t := begin(m, api.ActorMachine, now)
 	if o.Shared != "" && !shares(m, o.Shared) {
 		m.SharedMACs = append(slices.Clone(m.SharedMACs), o.Shared)
@@ -78,7 +78,7 @@ func Mistaken(m *api.Machine, o Other, now time.Time) []api.Event {
 
 // Doubted answers an agent in a machine of which f.Doubt says that it may not
 // be the record's.
-func Doubted(m *api.Machine, h api.Hello, f Found, now time.Time) (api.Answer, []api.Event) {
+func Doubted(m *Record, h api.Hello, f Found, now time.Time) (api.Answer, []api.Event) {
 	t := touch(m, api.ActorAgent, now)
 	t.doubted(f, &h.Inventory)
 	if !f.Holds {
@@ -88,7 +88,7 @@ func Doubted(m *api.Machine, h api.Hello, f Found, now time.Time) (api.Answer, [
 }
 
 // DoubtedBoot does the same for its boot script.
-func DoubtedBoot(m *api.Machine, who api.Inventory, f Found, now time.Time) (Decision, []api.Event) {
+func DoubtedBoot(m *Record, who api.Inventory, f Found, now time.Time) (Decision, []api.Event) {
 	t := touch(m, api.ActorMachine, now)
 	t.doubted(f, &who)
 	return Decision{ID: m.ID, Why: f.Doubt + ": booting the local disk"}, t.events
@@ -112,7 +112,7 @@ func refused(why string) api.Answer {
 
 // Refused is the answer to an agent that gets no plan, and the event at the
 // record that it came as. A record that is new learns what came.
-func Refused(m *api.Machine, inv api.Inventory, why error, now time.Time) (api.Answer, []api.Event) {
+func Refused(m *Record, inv api.Inventory, why error, now time.Time) (api.Answer, []api.Event) {
 	t := begin(m, api.ActorAgent, now)
 	if m.State == "" {
 		t = touch(m, api.ActorAgent, now)
@@ -136,7 +136,7 @@ func carry(old *api.Inventory, now api.Inventory) *api.Inventory {
 
 // Agree is what an operator agrees to who is shown a machine and the disk that
 // its rule means; nil: none was seen.
-func Agree(m *api.Machine, d *api.Disk, unseen bool) api.Agreed {
+func Agree(m *Record, d *api.Disk, unseen bool) api.Agreed {
 	a := Knows(m)
 	if d != nil {
 		a.Disk = &api.AgreedDisk{Name: d.Name, Serial: d.Serial, WWN: d.WWN, Path: d.Path, Size: d.Size, Model: d.Model}
@@ -147,7 +147,7 @@ func Agree(m *api.Machine, d *api.Disk, unseen bool) api.Agreed {
 
 // Weak says how little an arm has to tell this machine from another by; empty:
 // it has enough.
-func Weak(m *api.Machine) string {
+func Weak(m *Record) string {
 	a := Knows(m)
 	switch {
 	case a.UUID != "":

@@ -13,7 +13,7 @@ import (
 
 // Stored is what the server knows when files are applied.
 type Stored struct {
-	Machines   []api.Machine
+	Machines   []Record
 	Groups     map[string]api.Group
 	Identities map[string]api.Identity
 	Named      Named
@@ -87,8 +87,8 @@ func pathOf(i int) string { return fmt.Sprintf("machines[%d]", i) }
 // place finds the record of each machine of the files.
 func (p *applyPlan) place() {
 	p.ids = make([]string, len(p.want.Machines))
-	registered := map[string][]*api.Machine{} // by what they were registered with
-	seen := map[string][]api.Machine{}        // by whatever they show
+	registered := map[string][]*Record{} // by what they were registered with
+	seen := map[string][]Record{}        // by whatever they show
 	for i := range p.have.Machines {
 		m := &p.have.Machines[i]
 		labels := SpecLabels(m.Spec)
@@ -118,12 +118,12 @@ func (p *applyPlan) place() {
 	}
 	for i, s := range p.want.Machines {
 		if p.ids[i] == "" {
-			var found []api.Machine
+			var found []Record
 			for _, l := range SpecLabels(s) {
 				found = append(found, seen[l]...)
 			}
-			slices.SortFunc(found, func(a, b api.Machine) int { return strings.Compare(a.ID, b.ID) })
-			found = slices.CompactFunc(found, func(a, b api.Machine) bool { return a.ID == b.ID })
+			slices.SortFunc(found, func(a, b Record) int { return strings.Compare(a.ID, b.ID) })
+			found = slices.CompactFunc(found, func(a, b Record) bool { return a.ID == b.ID })
 			id, err := Adopt(found, s)
 			p.check.add(pathOf(i), err)
 			p.put(i, id)
@@ -141,7 +141,7 @@ func (p *applyPlan) put(i int, id string) {
 
 // free is the registered records with one of the labels that no machine of the
 // files is yet.
-func (p *applyPlan) free(labels []string, registered map[string][]*api.Machine) []string {
+func (p *applyPlan) free(labels []string, registered map[string][]*Record) []string {
 	var ids []string
 	for _, l := range labels {
 		for _, m := range registered[l] {
@@ -156,12 +156,12 @@ func (p *applyPlan) free(labels []string, registered map[string][]*api.Machine) 
 
 // machines lists what is done to them.
 func (p *applyPlan) machines() {
-	records := map[string]*api.Machine{}
+	records := map[string]*Record{}
 	for i := range p.have.Machines {
 		records[p.have.Machines[i].ID] = &p.have.Machines[i]
 	}
 	p.prune(records)
-	taken := map[string]*api.Machine{} // by machines that the files do not name
+	taken := map[string]*Record{} // by machines that the files do not name
 	gone := map[string]bool{}
 	for _, id := range p.out.RemoveMachines {
 		gone[id] = true
@@ -184,7 +184,7 @@ func (p *applyPlan) machines() {
 	p.out.Named.Machines = sorted(p.out.Named.Machines)
 }
 
-func (p *applyPlan) machine(i int, m *api.Machine) {
+func (p *applyPlan) machine(i int, m *Record) {
 	s, id := p.want.Machines[i], p.ids[i]
 	p.out.Named.Machines = append(p.out.Named.Machines, id)
 	name := cmp.Or(s.Name, id)
@@ -197,7 +197,7 @@ func (p *applyPlan) machine(i int, m *api.Machine) {
 	if len(changes) == 0 {
 		return
 	}
-	record := api.Machine{ID: id}
+	record := Record{ID: id}
 	if m != nil {
 		record = *m
 	}
@@ -209,7 +209,7 @@ func (p *applyPlan) machine(i int, m *api.Machine) {
 
 // prune finds the machines that go. One that is armed or whose disk is being
 // written stays, and stays named: the next prune may have it.
-func (p *applyPlan) prune(records map[string]*api.Machine) {
+func (p *applyPlan) prune(records map[string]*Record) {
 	for _, id := range sorted(p.have.Named.Machines) {
 		m := records[id]
 		if _, named := p.of[id]; named || m == nil {
@@ -231,7 +231,7 @@ func (p *applyPlan) prune(records map[string]*api.Machine) {
 
 // Prunable reports whether a prune may have the machine: it is not armed, and
 // its disk is not being written.
-func Prunable(m *api.Machine, now time.Time) bool { return m.Armed == nil && !writing(m, now) }
+func Prunable(m *Record, now time.Time) bool { return m.Armed == nil && !writing(m, now) }
 
 // things lists what is done to groups, or to identities.
 func things[T any](p *applyPlan, kind string, have, want map[string]T, say func(T) fields, named []string,

@@ -25,9 +25,9 @@ func carryOut(t *testing.T, have Stored, a Application, now time.Time) Stored {
 		}
 	}
 	for _, p := range a.Machines {
-		i := slices.IndexFunc(out.Machines, func(m api.Machine) bool { return m.ID == p.ID })
+		i := slices.IndexFunc(out.Machines, func(m Record) bool { return m.ID == p.ID })
 		if i < 0 {
-			out.Machines = append(out.Machines, api.Machine{ID: p.ID})
+			out.Machines = append(out.Machines, Record{ID: p.ID})
 			i = len(out.Machines) - 1
 		}
 		if _, err := SetSpec(&out.Machines[i], p.Spec, "", now); err != nil {
@@ -74,8 +74,8 @@ func apply(t *testing.T, have Stored, want api.Fleet, expect ...string) Stored {
 }
 
 func TestApply(t *testing.T) {
-	seen := api.Machine{ID: "52:54:00:00:00:01", MAC: "52:54:00:00:00:01", State: api.MachineDiscovered}
-	have := apply(t, Stored{Machines: []api.Machine{seen}}, room(),
+	seen := Record{ID: "52:54:00:00:00:01", MAC: "52:54:00:00:00:01", State: api.MachineDiscovered}
+	have := apply(t, Stored{Machines: []Record{seen}}, room(),
 		"add machine n1", "add machine serial-s2", "add group web", "add identity node")
 	if len(have.Machines) != 2 || have.Machines[0].State != api.MachineRegistered {
 		t.Errorf("machines = %+v; want the seen one registered, and another", have.Machines)
@@ -104,8 +104,8 @@ func TestApply(t *testing.T) {
 		"change machine n2 macs  52:54:00:00:00:aa", "change machine n2 serial S2")
 
 	// What no file names any more goes when asked, but nothing that is armed.
-	have.Machines[1].Armed = &api.Armed{Plan: api.Plan{ID: "p"}}
-	have.Machines = append(have.Machines, api.Machine{ID: "x", Spec: api.Spec{Name: "by-hand", Serial: "X"}}, api.Machine{ID: "y", State: api.MachineDiscovered})
+	have.Machines[1].Armed = &Armed{Plan: api.Plan{ID: "p"}}
+	have.Machines = append(have.Machines, Record{ID: "x", Spec: api.Spec{Name: "by-hand", Serial: "X"}}, Record{ID: "y", State: api.MachineDiscovered})
 	have = apply(t, have, api.Fleet{Prune: true}, "remove machine n1", "keep machine n2", "remove group web", "remove identity node")
 	if len(have.Machines) != 3 || len(have.Groups)+len(have.Identities) != 0 {
 		t.Errorf("left are %+v, %v, %v; want the armed machine and those that were never applied", have.Machines, have.Groups, have.Identities)
@@ -115,8 +115,8 @@ func TestApply(t *testing.T) {
 }
 
 func TestApplyRefuses(t *testing.T) {
-	have := Stored{Machines: []api.Machine{
-		{ID: "m1", Spec: api.Spec{Name: "n1", Serial: "S1"}, Armed: &api.Armed{}},
+	have := Stored{Machines: []Record{
+		{ID: "m1", Spec: api.Spec{Name: "n1", Serial: "S1"}, Armed: &Armed{}},
 		{ID: "m2", Spec: api.Spec{Name: "n2", Serial: "S2", MACs: []string{"52:54:00:00:00:02"}}},
 		{ID: "m3", Spec: api.Spec{Name: "n3", Serial: "S3"}},
 	}}

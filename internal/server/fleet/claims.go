@@ -11,9 +11,9 @@ import (
 // foreign are the addresses that an inventory of the machine with the ID claims
 // and that are another record's: first seen with it, registered for it, or last
 // used by it.
-func foreign(candidates []api.Machine, id string, s Shown) []string {
+func foreign(candidates []Record, id string, s Shown) []string {
 	return slices.DeleteFunc(slices.Clone(s.MACs[1:]), func(mac string) bool {
-		return !slices.ContainsFunc(candidates, func(m api.Machine) bool {
+		return !slices.ContainsFunc(candidates, func(m Record) bool {
 			return m.ID != id && m.Joined != id && owns(&m, mac) > ownsNot
 		})
 	})
@@ -21,7 +21,7 @@ func foreign(candidates []api.Machine, id string, s Shown) []string {
 
 // Disclaim takes addresses of others out of what a machine is known by. Who
 // claims them may be lying, or have borrowed an adapter.
-func Disclaim(m *api.Machine, foreign []string, now time.Time) []api.Event {
+func Disclaim(m *Record, foreign []string, now time.Time) []api.Event {
 	claims := func(n api.NIC) bool { return slices.Contains(foreign, n.MAC) }
 	if m.Inventory == nil || !slices.ContainsFunc(m.Inventory.NICs, claims) {
 		return nil

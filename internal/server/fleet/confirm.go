@@ -18,9 +18,9 @@ const (
 // Where nothing would give one, boots say nothing: a machine that tries the
 // network first at every start is then as good as any.
 // reboots says that it is entered by a boot.
-func await(armed api.Armed, plan string, reboots bool, now time.Time) *api.Awaited {
+func await(armed Armed, plan string, reboots bool, now time.Time) *Awaited {
 	c := armed.Confirm
-	w := &api.Awaited{
+	w := &Awaited{
 		Plan: plan, Beacon: armed.Beacon, Probe: c.Probe, Reach: armed.Reach, Limit: c.Boots,
 		Until: now.Add(time.Duration(cmp.Or(c.Within, confirmWithin)) * time.Second),
 	}
@@ -34,18 +34,18 @@ func await(armed api.Armed, plan string, reboots bool, now time.Time) *api.Await
 }
 
 // awaiting reports whether nothing was heard of the new system yet.
-func awaiting(m *api.Machine) bool {
+func awaiting(m *Record) bool {
 	return m.Awaited != nil && handedOff(m) && (m.State == api.MachineHandingOff || m.State == api.MachineUnconfirmed)
 }
 
 // handedOff reports whether the machine has left the agent for its new system,
 // whose disk may not be complete yet.
-func handedOff(m *api.Machine) bool { return m.Armed == nil || m.Live }
+func handedOff(m *Record) bool { return m.Armed == nil || m.Live }
 
 // Beacon takes the call of a new system that presents a token. ok is false for
 // one that nobody waits for. A call may be repeated, and may come late: it is
 // true all the same.
-func Beacon(m *api.Machine, token, from string, now time.Time) (events []api.Event, ok bool) {
+func Beacon(m *Record, token, from string, now time.Time) (events []api.Event, ok bool) {
 	w := m.Awaited
 	if w == nil || token == "" || w.Beacon != token || !handedOff(m) {
 		return nil, false
@@ -62,7 +62,7 @@ func Beacon(m *api.Machine, token, from string, now time.Time) (events []api.Eve
 }
 
 // Probed notes that a probe reached the new system of a plan.
-func Probed(m *api.Machine, plan string, now time.Time) []api.Event {
+func Probed(m *Record, plan string, now time.Time) []api.Event {
 	if !awaiting(m) || m.Awaited.Plan != plan {
 		return nil
 	}

@@ -2,7 +2,7 @@
 // remembers of a machine and answers it when it is seen, boots, says hello,
 // reports, is armed or cancelled, and when time passes.
 //
-// Every rule is a function on an [api.Machine] and a time: no clock, no
+// Every rule is a function on an [Record] and a time: no clock, no
 // sockets, no store. The caller keeps the machine and makes each call one
 // transaction. A machine with nothing but its ID is one never seen before.
 //
@@ -79,7 +79,7 @@ func (s Sighting) Records() bool { return s.Source != FromOther }
 //
 // Anybody can send one for any machine: it only asks. It takes nothing from an
 // agent that goes on speaking, and moves no state.
-func Seen(m *api.Machine, s Sighting, now time.Time) []api.Event {
+func Seen(m *Record, s Sighting, now time.Time) []api.Event {
 	again := m.Message == s.Message && now.Sub(m.LastSeen) < toldEvery
 	t := touch(m, api.ActorMachine, now)
 	if s.Source != FromOther {
@@ -136,7 +136,7 @@ type Decision struct {
 // its firmware says of itself, which is all that is known of a machine until
 // an agent has looked. discover is the image whose kernel unknown machines
 // boot to report what they are; nil: they boot their disk.
-func Boot(m *api.Machine, who api.Inventory, discover *api.PlanImage, now time.Time) (Decision, []api.Event) {
+func Boot(m *Record, who api.Inventory, discover *api.PlanImage, now time.Time) (Decision, []api.Event) {
 	t := touch(m, api.ActorMachine, now)
 	own := owns(m, who.MAC) > ownsNot
 	if m.Armed != nil {
@@ -229,6 +229,6 @@ func (t *turn) localDisk(why string, own bool) {
 
 // Registered reports whether the operator knows the machine: said something
 // of it, or has armed it once.
-func Registered(m *api.Machine) bool {
+func Registered(m *Record) bool {
 	return m.Spec.Name != "" || len(m.Spec.SharedMACs) > 0 || len(m.Spec.MACs) > 0 || m.Spec.UUID != "" || m.Spec.Serial != "" || m.Armed != nil
 }

@@ -45,14 +45,14 @@ func sealed(seq uint64, plan string) api.Event {
 // other than expected.
 type script struct {
 	t *testing.T
-	m api.Machine
+	m Record
 }
 
-func newScript(t *testing.T) *script { return &script{t, api.Machine{ID: mac, MAC: mac}} }
+func newScript(t *testing.T) *script { return &script{t, Record{ID: mac, MAC: mac}} }
 
 func (s *script) arm(sec int, id string) {
 	s.t.Helper()
-	if _, err := Arm(&s.m, api.Armed{Plan: plan(id)}, at(sec)); err != nil {
+	if _, err := Arm(&s.m, Armed{Plan: plan(id)}, at(sec)); err != nil {
 		s.t.Fatalf("Arm(%s) at %d s = %v; want nil", id, sec, err)
 	}
 }
@@ -285,7 +285,7 @@ func TestCancel(t *testing.T) {
 	s.hello(9, "s2", api.ActionFlash)
 	s.report(10, true, report("s2", "p3", event(1, StepFlash, api.StateStart)))
 	cancel(11, false)
-	if _, err := Arm(&s.m, api.Armed{Plan: plan("p4")}, at(12)); err == nil {
+	if _, err := Arm(&s.m, Armed{Plan: plan("p4")}, at(12)); err == nil {
 		t.Error("Arm in mid-write = nil; want a BusyError")
 	}
 	if second(Forget(&s.m, "", false, at(12))) == nil {
@@ -367,7 +367,7 @@ func TestRearmReplacesThePlan(t *testing.T) {
 func TestExpiry(t *testing.T) {
 	s := newScript(t)
 	arm := func(id string, expires int) {
-		if _, err := Arm(&s.m, api.Armed{Plan: plan(id), Expires: at(expires)}, at(0)); err != nil {
+		if _, err := Arm(&s.m, Armed{Plan: plan(id), Expires: at(expires)}, at(0)); err != nil {
 			t.Fatal(err)
 		}
 	}

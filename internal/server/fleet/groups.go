@@ -50,8 +50,7 @@ func Resolve(spec api.Spec, groups []api.Group, req api.FlashRequest) (api.Flash
 // groupsOf is the groups that a machine is in, sorted by name, so that the
 // same error names them in the same order on every server.
 func groupsOf(spec api.Spec, groups []api.Group) ([]api.Group, error) {
-	m := api.Machine{Spec: spec}
-	labels := Selectable(&m)
+	labels := Selectable(spec, "")
 	delete(labels, "state")
 	var out []api.Group
 	for _, g := range groups {

@@ -61,7 +61,7 @@ type herd struct {
 	rng     *rand.Rand
 	now     time.Time
 	boards  []*board
-	records map[string]*api.Machine
+	records map[string]*Record
 	known   map[string]bool // IDs that must not be lost
 	plans   map[string]api.Agreed
 	given   map[string]*board // plan -> whom its identity was given to; nil: the liar
@@ -75,7 +75,7 @@ var adapters = []string{"00:e0:4c:68:00:01", "00:e0:4c:68:00:02", "00:e0:4c:53:4
 
 func newHerd(seed uint64) *herd {
 	h := &herd{
-		rng: rand.New(rand.NewPCG(seed, 7)), now: at(0), records: map[string]*api.Machine{}, known: map[string]bool{},
+		rng: rand.New(rand.NewPCG(seed, 7)), now: at(0), records: map[string]*Record{}, known: map[string]bool{},
 		plans: map[string]api.Agreed{}, given: map[string]*board{},
 	}
 	uuids := []string{"", "03000200-0400-0500-0006-000700080009", uuid1, uuid2}
@@ -110,8 +110,8 @@ func (h *herd) note(format string, args ...any) {
 }
 
 // find is the store's look for labels.
-func (h *herd) find(labels []string) []api.Machine {
-	var out []api.Machine
+func (h *herd) find(labels []string) []Record {
+	var out []Record
 	for _, id := range slices.Sorted(maps.Keys(h.records)) {
 		m := h.records[id]
 		if slices.Contains(labels, id) || slices.ContainsFunc(Labels(m), func(l string) bool { return slices.Contains(labels, l) }) {
@@ -122,9 +122,9 @@ func (h *herd) find(labels []string) []api.Machine {
 }
 
 // record is the one with an ID, made when it is not there.
-func (h *herd) record(id string) *api.Machine {
+func (h *herd) record(id string) *Record {
 	if h.records[id] == nil {
-		h.records[id] = &api.Machine{ID: id}
+		h.records[id] = &Record{ID: id}
 		if _, err := ParseMAC(id); err == nil {
 			h.records[id].MAC = id
 		}
@@ -287,7 +287,7 @@ func (h *herd) register(b *board) {
 
 // arm arms what the operator sees: a record that has something to tell it by.
 func (h *herd) arm(b *board) {
-	var m *api.Machine
+	var m *Record
 	for _, id := range slices.Sorted(maps.Keys(h.records)) {
 		if r := h.records[id]; r.Joined == "" && (m == nil || h.rng.IntN(3) == 0) {
 			m = r
@@ -309,7 +309,7 @@ func (h *herd) arm(b *board) {
 	p := plan(id)
 	p.Identity = "x"
 	p.Agreed = Agree(m, shown, shown == nil)
-	_, err := Arm(m, api.Armed{Plan: p}, h.now)
+	_, err := Arm(m, Armed{Plan: p}, h.now)
 	h.note("arm %s with %s, agreed %+v: %v", m.ID, id, p.Agreed, err)
 	if err == nil {
 		h.plans[id] = p.Agreed
@@ -401,7 +401,7 @@ func (h *herd) agent(b *board) error {
 
 // identity asks for the identity of a plan: who has it is the only one that
 // speaks for the machine.
-func (h *herd) identity(session string, m *api.Machine, b *board) error {
+func (h *herd) identity(session string, m *Record, b *board) error {
 	plan := m.Armed.Plan.ID
 	if _, err := GiveIdentity(m, api.IdentityRequest{Session: session, MAC: m.MAC, Plan: plan}, h.now); err != nil {
 		return nil //nolint:nilerr // it was not given
@@ -414,7 +414,7 @@ func (h *herd) identity(session string, m *api.Machine, b *board) error {
 }
 
 // rightful holds a plan that was given against what is really so.
-func (h *herd) rightful(b *board, m *api.Machine) error {
+func (h *herd) rightful(b *board, m *Record) error {
 	if why := unlike(h.plans[m.Armed.Plan.ID], b); why != "" {
 		return fmt.Errorf("board %d got the plan of %s, but its %s is not what was agreed to: %+v", b.n, m.ID, why, m.Armed.Plan.Agreed)
 	}

@@ -11,7 +11,7 @@ import (
 // joins reports whether from was made when the machine was first seen that the
 // operator has registered as into: both say one UUID that identifies, or where
 // neither has one, one serial.
-func joins(into, from *api.Machine) bool {
+func joins(into, from *Record) bool {
 	if !Registered(into) || Registered(from) || from.Joined != "" || into.Joined != "" {
 		return false
 	}
@@ -26,7 +26,7 @@ func joins(into, from *api.Machine) bool {
 // seenAs is the record that was made of a machine for the address that it has
 // now, before its boot ticket told that it is the one registered as into;
 // empty: there is none.
-func seenAs(candidates []api.Machine, into *api.Machine, mac string) string {
+func seenAs(candidates []Record, into *Record, mac string) string {
 	for i := range candidates {
 		if c := &candidates[i]; c.ID != into.ID && owns(c, mac) > ownsNot && joins(into, c) {
 			return c.ID
@@ -38,7 +38,7 @@ func seenAs(candidates []api.Machine, into *api.Machine, mac string) string {
 // Join marks a record that was made when the machine was first seen as one
 // with that which the operator registered for it. It stays, with its past. It
 // refuses when that is no longer what they are.
-func Join(into, from *api.Machine, now time.Time) ([]api.Event, error) {
+func Join(into, from *Record, now time.Time) ([]api.Event, error) {
 	if !joins(into, from) {
 		return nil, &ConflictError{Problem: "the records " + into.ID + " and " + from.ID + " are not of one machine any more"}
 	}

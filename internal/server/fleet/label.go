@@ -31,7 +31,7 @@ type Shown struct {
 
 // ShownBy reads the labels of an inventory.
 func ShownBy(inv *api.Inventory) Shown {
-	return Shown{MACs: MACs(&api.Machine{MAC: inv.MAC, Inventory: inv}), UUID: inv.UUID, Serial: inv.Serial, Disks: diskSerials(inv)}
+	return Shown{MACs: MACs(&Record{MAC: inv.MAC, Inventory: inv}), UUID: inv.UUID, Serial: inv.Serial, Disks: diskSerials(inv)}
 }
 
 // text is what identifies the machine, for people.
@@ -56,7 +56,7 @@ func (s Shown) Labels() []string {
 
 // Labels returns every label by which a machine is to be found, what counts
 // most first: the operator's words, the beacon, then what it showed.
-func Labels(m *api.Machine) []string {
+func Labels(m *Record) []string {
 	labels := []string{NameLabel(m.Spec.Name)}
 	if m.Awaited != nil && m.Awaited.Beacon != "" {
 		labels = append(labels, BeaconLabel(m.Awaited.Beacon))
@@ -88,7 +88,7 @@ func compact(labels []string) []string {
 
 // MACs returns every address by which a machine is recognised: those that the
 // operator gave, the one it was last seen by and those of its NICs.
-func MACs(m *api.Machine) []string {
+func MACs(m *Record) []string {
 	macs := append([]string{m.MAC}, m.Spec.MACs...)
 	if m.Inventory != nil {
 		for _, n := range m.Inventory.NICs {

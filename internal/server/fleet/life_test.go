@@ -13,7 +13,7 @@ import (
 func flashed(t *testing.T, handoff string, c api.Confirm, beacon string) *script {
 	t.Helper()
 	s := newScript(t)
-	if _, err := Arm(&s.m, api.Armed{Plan: plan("p1"), Confirm: c, Beacon: beacon}, at(0)); err != nil {
+	if _, err := Arm(&s.m, Armed{Plan: plan("p1"), Confirm: c, Beacon: beacon}, at(0)); err != nil {
 		t.Fatal(err)
 	}
 	s.boot(1, true)
@@ -184,7 +184,7 @@ func TestSameHardwareTakesOver(t *testing.T) {
 
 func TestDiscovery(t *testing.T) {
 	image := api.PlanImage{Name: "debian", Digest: "sha256:aa"}
-	m := api.Machine{ID: mac, MAC: mac}
+	m := Record{ID: mac, MAC: mac}
 	if d, _ := Boot(&m, api.Inventory{MAC: mac}, &image, at(0)); d.Image == nil || m.State != api.MachineDiscovered {
 		t.Fatalf("Boot of an unknown machine = %+v, state %q; want the agent", d, m.State)
 	}
@@ -205,7 +205,7 @@ func TestDiscovery(t *testing.T) {
 	if _, err := SetSpec(&m, api.Spec{Name: "b7", MACs: []string{mac}}, "", at(23)); err != nil || m.State != api.MachineRegistered {
 		t.Fatalf("SetSpec = %v, state %q", err, m.State)
 	}
-	if _, err := Arm(&m, api.Armed{Plan: plan("p1")}, at(24)); err != nil {
+	if _, err := Arm(&m, Armed{Plan: plan("p1")}, at(24)); err != nil {
 		t.Fatal(err)
 	}
 	if a, _ := Hello(&m, hello("s1"), "192.0.2.9", true, at(25)); a.Action != api.ActionFlash || m.State != api.MachineFlashing {
@@ -214,18 +214,6 @@ func TestDiscovery(t *testing.T) {
 	m.Armed, m.State = nil, api.MachineRegistered
 	if d, _ := Boot(&m, api.Inventory{MAC: mac}, &image, at(30)); d.Image != nil {
 		t.Error("a registered machine booted the agent unarmed")
-	}
-}
-
-func TestPublicHidesTheBeacon(t *testing.T) {
-	s := flashed(t, "switch_root", api.Confirm{}, "tok")
-	m := s.m
-	m.Armed = &api.Armed{Beacon: "tok"}
-	if p := Public(m, at(21)); p.Armed.Beacon != "" || p.Awaited != nil && p.Awaited.Beacon != "" {
-		t.Errorf("Public shows the beacon: %+v %+v", p.Armed, p.Awaited)
-	}
-	if p := Public(s.m, at(21)); p.Awaited == nil || p.Awaited.Beacon != "" || s.m.Awaited.Beacon != "tok" {
-		t.Errorf("Public = %+v, the record %+v; want the beacon in the record only", p.Awaited, s.m.Awaited)
 	}
 }
 
@@ -239,9 +227,9 @@ func TestFlashes(t *testing.T) {
 		}
 		events = append(events, more...)
 	}
-	add(Arm(&s.m, api.Armed{Plan: plan("p1"), By: "operator:eva", IdentityName: "web"}, at(0)))
+	add(Arm(&s.m, Armed{Plan: plan("p1"), By: "operator:eva", IdentityName: "web"}, at(0)))
 	add(Cancel(&s.m, "", false, at(1)))
-	add(Arm(&s.m, api.Armed{Plan: plan("p2")}, at(2)))
+	add(Arm(&s.m, Armed{Plan: plan("p2")}, at(2)))
 	_, more := Hello(&s.m, hello("s1"), "", false, at(3))
 	add(more, nil)
 	network := event(1, "network", api.StateDone)
@@ -280,7 +268,7 @@ func TestThin(t *testing.T) {
 
 func TestPreview(t *testing.T) {
 	p := Proposal{
-		Machine: api.Machine{ID: mac, MAC: mac, LastSeen: at(0), AgentSeen: at(0), Inventory: &api.Inventory{Disks: []api.Disk{{
+		Machine: Record{ID: mac, MAC: mac, LastSeen: at(0), AgentSeen: at(0), Inventory: &api.Inventory{Disks: []api.Disk{{
 			Name: "sda", Size: 1 << 30, SectorSize: 512, Claims: []string{api.ClaimLVM}, Holds: []string{"LVM2"},
 		}}}},
 		Image:   api.Image{Name: "debian", Digest: "sha256:aa", Size: 1 << 20},
@@ -315,7 +303,7 @@ func TestPreview(t *testing.T) {
 }
 
 func TestSetSpec(t *testing.T) {
-	m := api.Machine{ID: mac, MAC: mac}
+	m := Record{ID: mac, MAC: mac}
 	spec := api.Spec{Name: "b7", MACs: []string{mac}, Values: map[string]string{"password": "CANARY"}}
 	events, err := SetSpec(&m, spec, "operator:eva", at(0))
 	if err != nil || len(events) != 1 || events[0].To != api.MachineRegistered || events[0].Actor != "operator:eva" {
@@ -329,7 +317,7 @@ func TestSetSpec(t *testing.T) {
 	if len(events) != 1 || strings.Contains(events[0].Message, "CANARY") || !strings.Contains(events[0].Message, "values.password") {
 		t.Errorf("SetSpec of a value = %+v; want its name alone", events)
 	}
-	m.Armed = &api.Armed{}
+	m.Armed = &Armed{}
 	spec.MACs = []string{other}
 	if _, err := SetSpec(&m, spec, "", at(3)); err == nil {
 		t.Error("SetSpec moved an armed machine to another address")

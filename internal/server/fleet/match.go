@@ -65,7 +65,7 @@ const (
 
 // weighed is a record with how it stands to a machine.
 type weighed struct {
-	*api.Machine
+	*Record
 	kin  kin
 	owns int // how much the address in use is the record's: see owns
 }
@@ -78,7 +78,7 @@ type weighed struct {
 // its address or its arm says. Else UUID and serial count before the address in
 // use, and that before nothing: the other addresses that an inventory claims
 // lead nowhere by themselves, as anybody can claim them.
-func Match(candidates []api.Machine, s Shown) (Found, error) {
+func Match(candidates []Record, s Shown) (Found, error) {
 	all := weigh(candidates, s)
 	best, err := best(all)
 	f := Found{}
@@ -97,11 +97,11 @@ func Match(candidates []api.Machine, s Shown) (Found, error) {
 	f.Others = others(all, best, s)
 	for _, w := range all {
 		switch {
-		case best != nil && w.Machine == best.Machine:
-		case best != nil && best.kin == same && w.owns > ownsNot && joins(best.Machine, w.Machine):
+		case best != nil && w.Record == best.Record:
+		case best != nil && best.kin == same && w.owns > ownsNot && joins(best.Record, w.Record):
 			f.From = cmp.Or(f.From, w.ID)
 		case w.kin == likely && doubts(w, best):
-			f.Doubt = fmt.Sprintf("its UUID or serial are those of %s, but its address %s is not", Called(w.Machine), s.MACs[0])
+			f.Doubt = fmt.Sprintf("its UUID or serial are those of %s, but its address %s is not", Called(w.Record), s.MACs[0])
 			f.Holds = f.Holds || w.Armed != nil || best != nil && best.Armed != nil
 		}
 	}
@@ -115,13 +115,13 @@ func doubts(w weighed, best *weighed) bool {
 	case best == nil:
 		return w.Armed != nil
 	case best.kin == same:
-		return w.Armed != nil && !Registered(best.Machine)
+		return w.Armed != nil && !Registered(best.Record)
 	}
-	return w.Armed != nil || Registered(w.Machine)
+	return w.Armed != nil || Registered(w.Record)
 }
 
 // weigh compares a machine with each record.
-func weigh(candidates []api.Machine, s Shown) []weighed {
+func weigh(candidates []Record, s Shown) []weighed {
 	var all []weighed
 	shared := sharedBy(candidates, s.MACs[0])
 	copied := copied(candidates, s)
@@ -130,8 +130,8 @@ func weigh(candidates []api.Machine, s Shown) []weighed {
 		if m.Joined != "" {
 			continue
 		}
-		w := weighed{Machine: m, owns: owns(m, s.MACs[0])}
-		if w.owns < ownsByID && slices.ContainsFunc(candidates, func(o api.Machine) bool { return o.Joined == m.ID && o.ID == s.MACs[0] }) {
+		w := weighed{Record: m, owns: owns(m, s.MACs[0])}
+		if w.owns < ownsByID && slices.ContainsFunc(candidates, func(o Record) bool { return o.Joined == m.ID && o.ID == s.MACs[0] }) {
 			w.owns = ownsByID
 		}
 		if shared {
@@ -146,7 +146,7 @@ func weigh(candidates []api.Machine, s Shown) []weighed {
 // kinship weighs the evidence of one record. shared says that the address in
 // use identifies nothing, copied that neither does the UUID.
 func kinship(w weighed, s Shown, shared, copied bool) kin {
-	uuid, serial := strong(w.Machine, s)
+	uuid, serial := strong(w.Record, s)
 	switch agree := uuid == evidence.Agrees || uuid == evidence.Silent && serial == evidence.Agrees; {
 	case uuid == evidence.Contradicts || serial == evidence.Contradicts:
 		return contrary
@@ -154,7 +154,7 @@ func kinship(w weighed, s Shown, shared, copied bool) kin {
 		return same
 	case agree && copied:
 		return likely
-	case agree && (shared || vouched(w.Machine, s) || sameParts(w.Machine, s)):
+	case agree && (shared || vouched(w.Record, s) || sameParts(w.Record, s)):
 		return same
 	case agree:
 		return likely
@@ -166,14 +166,14 @@ func kinship(w weighed, s Shown, shared, copied bool) kin {
 
 // strong compares UUID and serial with what is known of a record: what the
 // operator said of it goes before what was seen.
-func strong(m *api.Machine, s Shown) (uuid, serial evidence.Verdict) {
+func strong(m *Record, s Shown) (uuid, serial evidence.Verdict) {
 	known := Knows(m)
 	return evidence.UUIDs(known.UUID, s.UUID), evidence.Serials(known.Serial, s.Serial)
 }
 
 // Knows is what is known of a machine that identifies it: UUID, serial and
 // addresses. What identifies nothing is left out.
-func Knows(m *api.Machine) api.Agreed {
+func Knows(m *Record) api.Agreed {
 	seen := cmp.Or(m.Inventory, &api.Inventory{})
 	k := api.Agreed{MACs: MACs(m)}
 	for _, u := range []string{seen.UUID, m.Spec.UUID} {
@@ -191,13 +191,13 @@ func Knows(m *api.Machine) api.Agreed {
 
 // vouched reports whether the operator registered the record by what the
 // machine shows.
-func vouched(m *api.Machine, s Shown) bool {
+func vouched(m *Record, s Shown) bool {
 	return evidence.UUIDs(m.Spec.UUID, s.UUID) == evidence.Agrees || evidence.Serials(m.Spec.Serial, s.Serial) == evidence.Agrees
 }
 
 // sameParts reports whether a card or disk that was seen in the record's
 // machine is in this one.
-func sameParts(m *api.Machine, s Shown) bool {
+func sameParts(m *Record, s Shown) bool {
 	if m.Inventory == nil {
 		return false
 	}
@@ -208,8 +208,8 @@ func sameParts(m *api.Machine, s Shown) bool {
 // copied reports whether several machines are known that show the UUID or
 // serial of this one, each by an address of its own: boards of a batch, nodes
 // of a chassis. It tells none of them from another.
-func copied(candidates []api.Machine, s Shown) bool {
-	var seen []*api.Machine
+func copied(candidates []Record, s Shown) bool {
+	var seen []*Record
 	for i := range candidates {
 		m := &candidates[i]
 		uuid, serial := evidence.Silent, evidence.Silent
@@ -220,7 +220,7 @@ func copied(candidates []api.Machine, s Shown) bool {
 			seen = append(seen, m)
 		}
 	}
-	return slices.ContainsFunc(seen, func(m *api.Machine) bool { return m.MAC != seen[0].MAC })
+	return slices.ContainsFunc(seen, func(m *Record) bool { return m.MAC != seen[0].MAC })
 }
 
 // How much an address is a record's.
@@ -231,7 +231,7 @@ const (
 	ownsBySpec // the operator said so
 )
 
-func owns(m *api.Machine, mac string) int {
+func owns(m *Record, mac string) int {
 	switch {
 	case slices.Contains(m.Spec.MACs, mac):
 		return ownsBySpec
@@ -245,12 +245,12 @@ func owns(m *api.Machine, mac string) int {
 
 // shares reports whether an address of the record is known to be in several
 // machines.
-func shares(m *api.Machine, mac string) bool {
+func shares(m *Record, mac string) bool {
 	return slices.Contains(m.SharedMACs, mac) || slices.Contains(m.Spec.SharedMACs, mac)
 }
 
-func sharedBy(candidates []api.Machine, mac string) bool {
-	return evidence.SharedCard(mac) || slices.ContainsFunc(candidates, func(m api.Machine) bool { return shares(&m, mac) })
+func sharedBy(candidates []Record, mac string) bool {
+	return evidence.SharedCard(mac) || slices.ContainsFunc(candidates, func(m Record) bool { return shares(&m, mac) })
 }
 
 // best is the record that the evidence says most for. Several that it says as
@@ -275,7 +275,7 @@ func best(all []weighed) (*weighed, error) {
 	var armed []string
 	for _, w := range top {
 		if w.Armed != nil {
-			armed = append(armed, Called(w.Machine))
+			armed = append(armed, Called(w.Record))
 		}
 	}
 	if len(armed) > 1 {
@@ -286,7 +286,7 @@ func best(all []weighed) (*weighed, error) {
 		}
 	}
 	registered := func(w *weighed) int {
-		if Registered(w.Machine) {
+		if Registered(w.Record) {
 			return 1
 		}
 		return 0
@@ -300,22 +300,22 @@ func best(all []weighed) (*weighed, error) {
 func others(all []weighed, best *weighed, s Shown) []Other {
 	var out []Other
 	for _, w := range all {
-		if best != nil && w.Machine == best.Machine {
+		if best != nil && w.Record == best.Record {
 			continue
 		}
 		o := Other{ID: w.ID}
 		switch who := s.text(); {
-		case w.kin == contrary && (w.owns > ownsNot || slices.Contains(MACs(w.Machine), s.MACs[0])):
-			o.Why = fmt.Sprintf("a machine with %s came by the address %s, but this one has %s", who, s.MACs[0], Shown{UUID: Knows(w.Machine).UUID, Serial: Knows(w.Machine).Serial}.text())
+		case w.kin == contrary && (w.owns > ownsNot || slices.Contains(MACs(w.Record), s.MACs[0])):
+			o.Why = fmt.Sprintf("a machine with %s came by the address %s, but this one has %s", who, s.MACs[0], Shown{UUID: Knows(w.Record).UUID, Serial: Knows(w.Record).Serial}.text())
 			if w.owns > ownsNot {
 				o.Shared = s.MACs[0]
 			}
 		case w.kin == likely && w.Armed != nil:
-			o.Why = fmt.Sprintf("a machine with the same %s came by the address %s, which is not known to be of this one; if it is, say so: gild machine edit %s --mac %s", who, s.MACs[0], Called(w.Machine), s.MACs[0])
+			o.Why = fmt.Sprintf("a machine with the same %s came by the address %s, which is not known to be of this one; if it is, say so: gild machine edit %s --mac %s", who, s.MACs[0], Called(w.Record), s.MACs[0])
 		case w.kin == byCard && best != nil && best.kin == same:
-			o.Why = fmt.Sprintf("its address %s was used by %s, which is known by its %s", s.MACs[0], Called(best.Machine), who)
-		case w.Armed != nil && w.kin == stranger && slices.Contains(MACs(w.Machine), s.MACs[0]):
-			o.Why = fmt.Sprintf("a machine came by the address %s, which is of one of its cards, but nothing confirms that it is this one; if it is, say so: gild machine edit %s --mac %s", s.MACs[0], Called(w.Machine), s.MACs[0])
+			o.Why = fmt.Sprintf("its address %s was used by %s, which is known by its %s", s.MACs[0], Called(best.Record), who)
+		case w.Armed != nil && w.kin == stranger && slices.Contains(MACs(w.Record), s.MACs[0]):
+			o.Why = fmt.Sprintf("a machine came by the address %s, which is of one of its cards, but nothing confirms that it is this one; if it is, say so: gild machine edit %s --mac %s", s.MACs[0], Called(w.Record), s.MACs[0])
 		default:
 			continue
 		}
@@ -326,12 +326,12 @@ func others(all []weighed, best *weighed, s Shown) []Other {
 
 // newID is what a machine without a record is kept under: its address, unless
 // that is another's or is shared, else the best that it shows.
-func newID(candidates []api.Machine, s Shown) (string, error) {
+func newID(candidates []Record, s Shown) (string, error) {
 	taken := func(id string) bool {
-		return slices.ContainsFunc(candidates, func(m api.Machine) bool { return m.ID == id })
+		return slices.ContainsFunc(candidates, func(m Record) bool { return m.ID == id })
 	}
 	mac := s.MACs[0]
-	owned := sharedBy(candidates, mac) || slices.ContainsFunc(candidates, func(m api.Machine) bool { return owns(&m, mac) > ownsNot })
+	owned := sharedBy(candidates, mac) || slices.ContainsFunc(candidates, func(m Record) bool { return owns(&m, mac) > ownsNot })
 	uuid, serial := "", ""
 	if evidence.UUID(s.UUID) != "" {
 		uuid = strings.ToLower(strings.TrimSpace(s.UUID))

@@ -16,21 +16,21 @@ const (
 
 func TestMatch(t *testing.T) {
 	// seen was met on the wire under its MAC; with NICs an agent told of it.
-	seen := func(id, uuid string, nics ...string) api.Machine {
-		m := api.Machine{ID: id, MAC: id, Inventory: &api.Inventory{MAC: id, UUID: uuid}}
+	seen := func(id, uuid string, nics ...string) Record {
+		m := Record{ID: id, MAC: id, Inventory: &api.Inventory{MAC: id, UUID: uuid}}
 		for _, n := range nics {
 			m.Inventory.NICs = append(m.Inventory.NICs, api.NIC{MAC: n})
 		}
 		return m
 	}
-	armed := func(m api.Machine) api.Machine { m.Armed = &api.Armed{}; return m }
-	named := func(m api.Machine) api.Machine { m.Spec.Name = "n"; return m }
-	byUUID := func(uuid string) api.Machine { return api.Machine{ID: uuid, Spec: api.Spec{UUID: uuid}} }
-	bySerial := api.Machine{ID: "serial-x7", Spec: api.Spec{Serial: "X7"}}
-	list := func(m ...api.Machine) []api.Machine { return m }
+	armed := func(m Record) Record { m.Armed = &Armed{}; return m }
+	named := func(m Record) Record { m.Spec.Name = "n"; return m }
+	byUUID := func(uuid string) Record { return Record{ID: uuid, Spec: api.Spec{UUID: uuid}} }
+	bySerial := Record{ID: "serial-x7", Spec: api.Spec{Serial: "X7"}}
+	list := func(m ...Record) []Record { return m }
 	for _, tt := range []struct {
 		name       string
-		candidates []api.Machine
+		candidates []Record
 		uuid       string
 		serial     string
 		want, from string
@@ -56,9 +56,9 @@ func TestMatch(t *testing.T) {
 		{name: "registered by UUID, the adapter is another's", candidates: list(named(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: uuid1},
 		{name: "registered by UUID, the adapter is armed", candidates: list(armed(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: uuid1},
 		{name: "armed by UUID, the adapter is armed", candidates: list(armed(seen(mac, "")), armed(byUUID(uuid1))), uuid: uuid1, want: uuid1},
-		{name: "both registered by what it shows", candidates: list(armed(api.Machine{ID: "a", Spec: api.Spec{UUID: uuid1}}), armed(api.Machine{ID: "b", Spec: api.Spec{Serial: "X7"}})), uuid: uuid1, serial: "X7", fails: true},
+		{name: "both registered by what it shows", candidates: list(armed(Record{ID: "a", Spec: api.Spec{UUID: uuid1}}), armed(Record{ID: "b", Spec: api.Spec{Serial: "X7"}})), uuid: uuid1, serial: "X7", fails: true},
 		{name: "copied UUID", candidates: list(named(seen(other, uuid1))), uuid: uuid1, want: mac},
-		{name: "serial fits, UUID does not", candidates: list(api.Machine{ID: "x", Spec: api.Spec{Serial: "X7", UUID: uuid2}}), uuid: uuid1, serial: "X7", want: mac},
+		{name: "serial fits, UUID does not", candidates: list(Record{ID: "x", Spec: api.Spec{Serial: "X7", UUID: uuid2}}), uuid: uuid1, serial: "X7", want: mac},
 		{
 			name:       "two registrations fit",
 			candidates: list(byUUID(uuid1), bySerial), uuid: uuid1, serial: "X7", want: uuid1,
@@ -72,28 +72,28 @@ func TestMatch(t *testing.T) {
 }
 
 func TestJoin(t *testing.T) {
-	into := api.Machine{ID: uuid1, State: api.MachineArmed, Spec: api.Spec{UUID: uuid1, Name: "b7"}, Armed: &api.Armed{Plan: plan("p1")}}
-	from := api.Machine{ID: mac}
+	into := Record{ID: uuid1, State: api.MachineArmed, Spec: api.Spec{UUID: uuid1, Name: "b7"}, Armed: &Armed{Plan: plan("p1")}}
+	from := Record{ID: mac}
 	Seen(&from, Sighting{MAC: mac, UUID: uuid1, Source: FromFirmware, Firmware: "BIOS", Message: "x"}, at(5))
 	events, err := Join(&into, &from, at(6))
 	if err != nil || len(events) != 1 || into.MAC != mac || into.FirstSeen != at(5) || into.Firmware != "BIOS" || into.State != api.MachineArmed || from.Joined != uuid1 {
 		t.Errorf("Join = %+v, %v; machine %+v", events, err, into)
 	}
-	from.Armed = &api.Armed{}
+	from.Armed = &Armed{}
 	if _, err := Join(&into, &from, at(7)); err == nil {
 		t.Error("Join of an armed machine = nil; want a refusal")
 	}
 }
 
 func TestAdopt(t *testing.T) {
-	seen := func(id string) api.Machine {
-		return api.Machine{ID: id, MAC: id, State: api.MachineDiscovered, Inventory: &api.Inventory{UUID: uuid1, Serial: "X7"}}
+	seen := func(id string) Record {
+		return Record{ID: id, MAC: id, State: api.MachineDiscovered, Inventory: &api.Inventory{UUID: uuid1, Serial: "X7"}}
 	}
 	taken := seen(other)
 	taken.Spec.Name = "b7"
 	for _, tt := range []struct {
 		name  string
-		found []api.Machine
+		found []Record
 		spec  api.Spec
 		want  string
 		fails bool
@@ -101,11 +101,11 @@ func TestAdopt(t *testing.T) {
 		{"new", nil, api.Spec{MACs: []string{mac}}, mac, false},
 		{"new by UUID", nil, api.Spec{UUID: uuid1}, uuid1, false},
 		{"new by serial", nil, api.Spec{Serial: "A/7"}, "serial-a%2F7", false},
-		{"seen", []api.Machine{seen(mac)}, api.Spec{MACs: []string{other, mac}}, mac, false},
-		{"seen, by serial", []api.Machine{seen(mac)}, api.Spec{Serial: "x7"}, mac, false},
-		{"serial of two", []api.Machine{seen(mac), seen(other)}, api.Spec{Serial: "x7"}, "serial-x7", false},
-		{"serial fits, UUID does not", []api.Machine{seen(mac)}, api.Spec{Serial: "x7", UUID: uuid2}, uuid2, false},
-		{"name taken", []api.Machine{taken}, api.Spec{Name: "B7", MACs: []string{mac}}, "", true},
+		{"seen", []Record{seen(mac)}, api.Spec{MACs: []string{other, mac}}, mac, false},
+		{"seen, by serial", []Record{seen(mac)}, api.Spec{Serial: "x7"}, mac, false},
+		{"serial of two", []Record{seen(mac), seen(other)}, api.Spec{Serial: "x7"}, "serial-x7", false},
+		{"serial fits, UUID does not", []Record{seen(mac)}, api.Spec{Serial: "x7", UUID: uuid2}, uuid2, false},
+		{"name taken", []Record{taken}, api.Spec{Name: "B7", MACs: []string{mac}}, "", true},
 	} {
 		got, err := Adopt(tt.found, tt.spec)
 		if got != tt.want || (err != nil) != tt.fails {
@@ -144,7 +144,7 @@ func TestCheckSpec(t *testing.T) {
 // Labels are keys of the store, which a log may name: none tells a secret.
 func TestLabelsHoldNoBeacon(t *testing.T) {
 	const token = "BIZFNRNXQP2AL4ZZFKPYXPB4CT"
-	m := api.Machine{ID: "52:54:00:00:00:01", Awaited: &api.Awaited{Beacon: token}}
+	m := Record{ID: "52:54:00:00:00:01", Awaited: &Awaited{Beacon: token}}
 	labels := Labels(&m)
 	if !slices.Contains(labels, BeaconLabel(token)) {
 		t.Errorf("Labels = %q; want the beacon's among them", labels)

@@ -32,7 +32,7 @@ func howFar(p *api.Progress) string {
 	return fmt.Sprintf(" (%s, %d %%)", p.Phase, int64(100*(float64(p.Done)/float64(p.Total))))
 }
 
-func busy(m *api.Machine, what string) *BusyError {
+func busy(m *Record, what string) *BusyError {
 	return &BusyError{MAC: Called(m), What: what, Done: m.Progress, Live: m.Live}
 }
 
@@ -85,7 +85,7 @@ func (e *InvalidError) Hint() string { return e.Help }
 // replaces an arm whose flash has not begun to write; an agent that already
 // holds the old plan is told so at its next word. A machine that was armed is
 // one that the operator knows.
-func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
+func Arm(m *Record, armed Armed, now time.Time) ([]api.Event, error) {
 	t := begin(m, cmp.Or(armed.By, api.ActorOperator), now)
 	t.lapse()
 	if writing(m, now) {
@@ -120,7 +120,7 @@ func Arm(m *api.Machine, armed api.Armed, now time.Time) ([]api.Event, error) {
 }
 
 // specOf is what a machine that was only seen is known by once it is armed.
-func specOf(m *api.Machine) api.Spec {
+func specOf(m *Record) api.Spec {
 	s, k := m.Spec, Knows(m)
 	switch {
 	case m.MAC != "" && m.MAC == m.ID:
@@ -146,7 +146,7 @@ func cancelled(why string) api.Event {
 // then half written and the message says so. force does it also under a live
 // agent, which is told at its next word and stops. Cancelling a machine that is
 // not armed changes nothing.
-func Cancel(m *api.Machine, actor string, force bool, now time.Time) ([]api.Event, error) {
+func Cancel(m *Record, actor string, force bool, now time.Time) ([]api.Event, error) {
 	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
 	t.lapse()
 	if m.Armed == nil {
@@ -172,7 +172,7 @@ func Cancel(m *api.Machine, actor string, force bool, now time.Time) ([]api.Even
 
 // Forget permits to drop the machine's record, and tells what that ends. force
 // drops it also under a live agent, which is told at its next word and stops.
-func Forget(m *api.Machine, actor string, force bool, now time.Time) ([]api.Event, error) {
+func Forget(m *Record, actor string, force bool, now time.Time) ([]api.Event, error) {
 	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
 	live := writing(m, now)
 	if live && !force {
@@ -190,10 +190,10 @@ func Forget(m *api.Machine, actor string, force bool, now time.Time) ([]api.Even
 }
 
 // Called is what to call the machine before a person.
-func Called(m *api.Machine) string { return cmp.Or(m.Spec.Name, m.MAC, m.ID) }
+func Called(m *Record) string { return cmp.Or(m.Spec.Name, m.MAC, m.ID) }
 
 // writing reports whether a live agent is past the point of no return.
-func writing(m *api.Machine, now time.Time) bool {
+func writing(m *Record, now time.Time) bool {
 	return m.Writing && m.State != api.MachineFailed && alive(m, now)
 }
 
@@ -204,7 +204,7 @@ const askedFor = 2 * api.HeartbeatEvery * time.Second
 
 // alive reports whether the agent of m.Session can still be at work: it spoke
 // not long ago, and was not silent since firmware was seen.
-func alive(m *api.Machine, now time.Time) bool {
+func alive(m *Record, now time.Time) bool {
 	if m.Session == "" || now.Sub(m.AgentSeen) >= SilentAfter {
 		return false
 	}

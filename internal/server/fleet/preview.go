@@ -18,7 +18,7 @@ const oldInventory = 24 * time.Hour
 
 // Proposal is an arm before it is made: req has all defaults filled in.
 type Proposal struct {
-	Machine api.Machine
+	Machine Record
 	Image   api.Image
 	Request api.FlashRequest
 	Known   []string // see api.Plan.Known
@@ -30,7 +30,7 @@ type Proposal struct {
 // refused is why the arm is not to be made; what only the agent would refuse,
 // who sees the machine as it then is, stands in Preview.Refusal alone.
 func (p Proposal) Preview(now time.Time) (v api.Preview, refused error) {
-	v = api.Preview{Machine: Public(p.Machine, now), Image: p.Image, Request: p.Request}
+	v = api.Preview{Machine: View(p.Machine, Operator, now), Image: p.Image, Request: p.Request}
 	v.Request.Shown = ""
 	v.Warnings = p.warnings(now)
 	refused = p.disk(&v)
@@ -40,7 +40,7 @@ func (p Proposal) Preview(now time.Time) (v api.Preview, refused error) {
 	if refused != nil {
 		v.Refusal = refused.Error()
 	}
-	v.Digest = digest(v)
+	v.Digest = digest(v, &p.Machine)
 	return v, refused
 }
 
@@ -129,9 +129,9 @@ var digestParts = []string{"what the machine is known by, or the image", "the se
 
 // digest stands for what a preview shows: one short hash for each of
 // digestParts.
-func digest(v api.Preview) string {
+func digest(v api.Preview, m *Record) string {
 	v.Request.Expires, v.Request.Unseen = 0, false
-	known := Knows(&v.Machine)
+	known := Knows(m)
 	var disk any
 	if v.Disk != nil {
 		// Where a disk is called sda today and sdb tomorrow, it is the same.

@@ -15,7 +15,7 @@ import (
 // servers look after it, whose clocks differ by a second.
 type world struct {
 	rng      *rand.Rand
-	m        api.Machine
+	m        Record
 	now      time.Time
 	arms     map[string]bool // plan -> armed once
 	receipts map[string]int  // plan -> how many times the record took one
@@ -27,7 +27,7 @@ type world struct {
 func TestRandomSequences(t *testing.T) {
 	for seed := range uint64(3000) {
 		w := &world{
-			rng: rand.New(rand.NewPCG(seed, 1)), m: api.Machine{ID: mac, MAC: mac}, now: at(0),
+			rng: rand.New(rand.NewPCG(seed, 1)), m: Record{ID: mac, MAC: mac}, now: at(0),
 			arms: map[string]bool{}, receipts: map[string]int{}, seq: map[string]uint64{},
 		}
 		for range 80 {
@@ -95,7 +95,7 @@ func (w *world) step() error {
 }
 
 // told checks that each change of state is an event that says so.
-func told(before, after api.Machine, events []api.Event) error {
+func told(before, after Record, events []api.Event) error {
 	state := before.State
 	for _, e := range events {
 		if e.Actor == "" || e.Step == "" || e.Time.IsZero() {
@@ -116,7 +116,7 @@ func told(before, after api.Machine, events []api.Event) error {
 
 func (w *world) arm(now time.Time) []api.Event {
 	id := fmt.Sprintf("p%d", len(w.arms))
-	a := api.Armed{Plan: plan(id), Confirm: api.Confirm{Within: 60, Boots: w.rng.IntN(3)}}
+	a := Armed{Plan: plan(id), Confirm: api.Confirm{Within: 60, Boots: w.rng.IntN(3)}}
 	if w.rng.IntN(2) == 0 {
 		a.Expires = now.Add(time.Duration(w.rng.IntN(100)) * time.Second)
 	}

@@ -20,7 +20,7 @@ const (
 // once. What operators and the server did is kept whatever it is, and so are
 // receipts. A change of state may overdraw the bucket by as much again, so that
 // chatter does not hide it.
-func Ration(m *api.Machine, events []api.Event, now time.Time) []api.Event {
+func Ration(m *Record, events []api.Event, now time.Time) []api.Event {
 	kept := make([]api.Event, 0, len(events)+1)
 	began := false
 	for _, e := range events {
@@ -28,14 +28,14 @@ func Ration(m *api.Machine, events []api.Event, now time.Time) []api.Event {
 		if e.To != "" {
 			most *= 2
 		}
-		switch full := later(m.Ration.Full, now); {
+		switch full := later(m.Rationed.Full, now); {
 		case e.Audited():
 		case full.Sub(now)+rationEvery > most*rationEvery:
-			began = began || m.Ration.Dropped == 0
-			m.Ration.Dropped++
+			began = began || m.Rationed.Dropped == 0
+			m.Rationed.Dropped++
 			continue
 		default:
-			m.Ration.Full = full.Add(rationEvery)
+			m.Rationed.Full = full.Add(rationEvery)
 		}
 		kept = append(kept, e)
 	}
@@ -50,12 +50,12 @@ func Ration(m *api.Machine, events []api.Event, now time.Time) []api.Event {
 
 // rationed tells how much was dropped, once the machine tells less.
 func (t *turn) rationed() {
-	r := &t.m.Ration
+	r := &t.m.Rationed
 	if r.Dropped == 0 || t.now.Before(r.Full) {
 		return
 	}
 	t.note(done(StepDropped, fmt.Sprintf("tells no more than is kept: %d events of it were dropped", r.Dropped)))
-	*r = api.Ration{}
+	*r = Bucket{}
 }
 
 func later(a, b time.Time) time.Time {

@@ -11,7 +11,7 @@ import (
 // However much a machine tells, what is kept of it is bounded in time, and what
 // operators and the server did, and receipts, are all there.
 func TestRation(t *testing.T) {
-	var m api.Machine
+	var m Record
 	said := func(n int) []api.Event {
 		return slices.Repeat([]api.Event{{Actor: api.ActorAgent, Step: "x", State: api.StateDone}}, n)
 	}
@@ -50,9 +50,9 @@ func TestRation(t *testing.T) {
 	if Due(m, at(10)) {
 		t.Error("told how many were dropped while it still goes on")
 	}
-	dropped := m.Ration.Dropped
-	calm := m.Ration.Full
-	if events := Sweep(&m, calm); len(events) != 1 || m.Ration.Dropped != 0 || dropped < 1700 {
+	dropped := m.Rationed.Dropped
+	calm := m.Rationed.Full
+	if events := Sweep(&m, calm); len(events) != 1 || m.Rationed.Dropped != 0 || dropped < 1700 {
 		t.Errorf("Sweep after it = %v, dropped %d; want told once", events, dropped)
 	}
 	if events := Sweep(&m, calm); len(events) != 0 {

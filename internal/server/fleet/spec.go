@@ -176,7 +176,7 @@ func SpecID(s api.Spec) string {
 func SpecLabels(s api.Spec) []string {
 	s.MACs = slices.DeleteFunc(slices.Clone(s.MACs), func(mac string) bool { return slices.Contains(s.SharedMACs, mac) })
 	s.SharedMACs = nil
-	return Labels(&api.Machine{Spec: s})
+	return Labels(&Record{Spec: s})
 }
 
 // SpecRevision tells one spec of a machine from another.
@@ -188,7 +188,7 @@ func SpecRevision(s api.Spec) string {
 
 // Introduced is the spec of a machine that was only seen so far: one that says
 // nothing to recognise the machine by means the address that it was seen by.
-func Introduced(m *api.Machine, spec api.Spec) api.Spec {
+func Introduced(m *Record, spec api.Spec) api.Spec {
 	if !Registered(m) && m.MAC != "" && len(spec.MACs) == 0 && spec.UUID == "" && spec.Serial == "" {
 		spec.MACs = []string{m.MAC}
 	}
@@ -197,7 +197,7 @@ func Introduced(m *api.Machine, spec api.Spec) api.Spec {
 
 // Unread refuses a change of a machine whose spec is not of the revision that
 // the operator has read; empty: whatever it is.
-func Unread(m *api.Machine, revision string) error {
+func Unread(m *Record, revision string) error {
 	if revision == "" || revision == SpecRevision(m.Spec) {
 		return nil
 	}
@@ -211,7 +211,7 @@ func Unread(m *api.Machine, revision string) error {
 // new, changes another. Saying the same again changes nothing. What an armed
 // machine is recognised by stays as it is: the arm would move to another. The
 // caller has checked spec with [CheckSpec].
-func SetSpec(m *api.Machine, spec api.Spec, actor string, now time.Time) ([]api.Event, error) {
+func SetSpec(m *Record, spec api.Spec, actor string, now time.Time) ([]api.Event, error) {
 	if m.Joined != "" {
 		return nil, &ConflictError{Problem: m.ID + " is the same machine as " + m.Joined, Help: "change that one: gild machine edit " + m.Joined}
 	}
@@ -229,7 +229,7 @@ func SetSpec(m *api.Machine, spec api.Spec, actor string, now time.Time) ([]api.
 		}
 	}
 	said := Shown{UUID: spec.UUID, Serial: spec.Serial}
-	if uuid, serial := strong(&api.Machine{Inventory: m.Inventory}, said); uuid == evidence.Contradicts || serial == evidence.Contradicts {
+	if uuid, serial := strong(&Record{Inventory: m.Inventory}, said); uuid == evidence.Contradicts || serial == evidence.Contradicts {
 		m.Inventory = nil // what was seen is of another machine
 	}
 	if moved {
@@ -285,7 +285,7 @@ func keysOf[V any](a, b map[string]V) []string {
 
 // Taken refuses what another machine than id was registered with. found are
 // the records that any of [SpecLabels] belongs to.
-func Taken(found []api.Machine, id string, spec api.Spec) error {
+func Taken(found []Record, id string, spec api.Spec) error {
 	for i := range found {
 		m := &found[i]
 		if m.ID == id || !Registered(m) {
@@ -305,7 +305,7 @@ func Taken(found []api.Machine, id string, spec api.Spec) error {
 
 // Adopt picks the record that a machine is registered under: the one that was
 // made when it was seen, or a new one.
-func Adopt(found []api.Machine, spec api.Spec) (id string, err error) {
+func Adopt(found []Record, spec api.Spec) (id string, err error) {
 	if err := Taken(found, "", spec); err != nil {
 		return "", err
 	}
@@ -335,8 +335,8 @@ func Adopt(found []api.Machine, spec api.Spec) (id string, err error) {
 
 // Selectable are what a selector can pick a machine by: its labels, and its
 // name and state unless it has labels of these names.
-func Selectable(m *api.Machine) map[string]string {
-	out := map[string]string{"name": m.Spec.Name, "state": m.State}
-	maps.Copy(out, m.Spec.Labels)
+func Selectable(spec api.Spec, state string) map[string]string {
+	out := map[string]string{"name": spec.Name, "state": state}
+	maps.Copy(out, spec.Labels)
 	return out
 }

@@ -21,7 +21,7 @@ const (
 // Sweep is what time does to a machine: arms lapse, agents fall silent,
 // confirmations are overdue. Doing it twice is doing it once, so that every
 // server may.
-func Sweep(m *api.Machine, now time.Time) []api.Event {
+func Sweep(m *Record, now time.Time) []api.Event {
 	t := begin(m, api.ActorServer, now)
 	t.lapse()
 	t.overdue()
@@ -35,7 +35,7 @@ func Sweep(m *api.Machine, now time.Time) []api.Event {
 }
 
 // Due reports whether Sweep would change the machine.
-func Due(m api.Machine, now time.Time) bool { return len(Sweep(&m, now)) > 0 }
+func Due(m Record, now time.Time) bool { return len(Sweep(&m, now)) > 0 }
 
 // silent marks a machine whose agent should speak and does not.
 func (t *turn) silent() {

@@ -20,17 +20,17 @@ const (
 
 // Issue notes the ticket that the boot script hands to the agent, for the
 // machine that showed who. It is kept as a hash.
-func Issue(m *api.Machine, ticket string, who api.Inventory, now time.Time) {
-	t := api.Ticket{Hash: hashOf(ticket), Issued: now, MAC: who.MAC, UUID: who.UUID, Serial: who.Serial}
+func Issue(m *Record, ticket string, who api.Inventory, now time.Time) {
+	t := Ticket{Hash: hashOf(ticket), Issued: now, MAC: who.MAC, UUID: who.UUID, Serial: who.Serial}
 	if m.Armed != nil {
 		t.Plan = m.Armed.Plan.ID
 	}
-	atWork := func(t api.Ticket) bool { return t.Session != "" && t.Session == m.Session }
-	live := slices.DeleteFunc(slices.Clone(m.Tickets), func(t api.Ticket) bool { return now.Sub(t.Issued) >= ticketFor && !atWork(t) })
+	atWork := func(t Ticket) bool { return t.Session != "" && t.Session == m.Session }
+	live := slices.DeleteFunc(slices.Clone(m.Tickets), func(t Ticket) bool { return now.Sub(t.Issued) >= ticketFor && !atWork(t) })
 	// Anybody can ask for scripts. The agent that has its plan may have to say
 	// hello again, and is to be known then.
 	for len(live) >= maxTickets {
-		i := max(0, slices.IndexFunc(live, func(t api.Ticket) bool { return !atWork(t) }))
+		i := max(0, slices.IndexFunc(live, func(t Ticket) bool { return !atWork(t) }))
 		live = slices.Delete(live, i, i+1)
 	}
 	m.Tickets = append(live, t)
@@ -48,9 +48,9 @@ func (e *TicketError) Error() string { return "boot ticket refused: " + e.Why }
 // ticket belongs to the record whose boot script handed it out, by whatever card
 // it speaks; a *TicketError says that none did, with the record that the
 // evidence leads to. Any other is found as by [Match].
-func MatchAgent(candidates []api.Machine, h *api.Hello, now time.Time) (Found, error) {
+func MatchAgent(candidates []Record, h *api.Hello, now time.Time) (Found, error) {
 	shown := ShownBy(&h.Inventory)
-	if i := slices.IndexFunc(candidates, func(m api.Machine) bool { return holdsTicket(&m, h.Ticket) }); i >= 0 {
+	if i := slices.IndexFunc(candidates, func(m Record) bool { return holdsTicket(&m, h.Ticket) }); i >= 0 {
 		holder := &candidates[i]
 		misfit := TicketFits(holder, h, now)
 		if misfit == nil {
@@ -78,8 +78,8 @@ var errNoTicket = &TicketError{"this server did not give it, or has forgotten it
 // TicketFits reports whether an agent may use its ticket: the machine's boot
 // script handed it out, nobody or the same session has used it, and the machine
 // shows nothing else than it did then. An error is a *TicketError.
-func TicketFits(m *api.Machine, h *api.Hello, now time.Time) error {
-	i := slices.IndexFunc(m.Tickets, func(t api.Ticket) bool { return t.Hash == hashOf(h.Ticket) })
+func TicketFits(m *Record, h *api.Hello, now time.Time) error {
+	i := slices.IndexFunc(m.Tickets, func(t Ticket) bool { return t.Hash == hashOf(h.Ticket) })
 	if i < 0 {
 		return errNoTicket
 	}
@@ -102,7 +102,7 @@ func TicketFits(m *api.Machine, h *api.Hello, now time.Time) error {
 }
 
 // redeem uses the ticket of a hello up.
-func redeem(m *api.Machine, h *api.Hello, now time.Time) error {
+func redeem(m *Record, h *api.Hello, now time.Time) error {
 	if err := TicketFits(m, h, now); err != nil {
 		return err
 	}
@@ -117,6 +117,6 @@ func redeem(m *api.Machine, h *api.Hello, now time.Time) error {
 
 // holdsTicket reports whether the boot script that handed out a ticket was
 // this machine's.
-func holdsTicket(m *api.Machine, ticket string) bool {
-	return ticket != "" && slices.ContainsFunc(m.Tickets, func(t api.Ticket) bool { return t.Hash == hashOf(ticket) })
+func holdsTicket(m *Record, ticket string) bool {
+	return ticket != "" && slices.ContainsFunc(m.Tickets, func(t Ticket) bool { return t.Hash == hashOf(ticket) })
 }

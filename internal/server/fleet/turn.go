@@ -9,13 +9,13 @@ import (
 // turn is one rule at work on one machine: what happens in it goes into one
 // transaction. A change of state is always an event.
 type turn struct {
-	m      *api.Machine
+	m      *Record
 	now    time.Time
 	actor  string
 	events []api.Event
 }
 
-func begin(m *api.Machine, actor string, now time.Time) *turn {
+func begin(m *Record, actor string, now time.Time) *turn {
 	return &turn{m: m, now: now, actor: actor}
 }
 
@@ -54,7 +54,7 @@ func done(step, message string) api.Event {
 }
 
 // touch is what every contact with a machine begins with.
-func touch(m *api.Machine, actor string, now time.Time) *turn {
+func touch(m *Record, actor string, now time.Time) *turn {
 	t := begin(m, actor, now)
 	if m.FirstSeen.IsZero() {
 		m.FirstSeen = now
@@ -85,7 +85,7 @@ func (t *turn) lapse() {
 }
 
 // Lapse takes back an arm that is past its time.
-func Lapse(m *api.Machine, now time.Time) []api.Event {
+func Lapse(m *Record, now time.Time) []api.Event {
 	t := begin(m, api.ActorServer, now)
 	t.lapse()
 	return t.events

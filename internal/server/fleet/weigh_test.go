@@ -38,7 +38,7 @@ func TestEveryEvidence(t *testing.T) {
 								for _, armed := range []bool{true, false} {
 									n++
 									m, shown := evidenceOf(u, s, address, disk, vouched, armed)
-									f, err := Match([]api.Machine{m}, shown)
+									f, err := Match([]Record{m}, shown)
 									got := err == nil && f.ID == m.ID
 									if want := belongs(uuid, serial, address, disk, vouched); got != want {
 										t.Fatalf("UUID %v, serial %v, address %s, disk known %v, registered by them %v, armed %v: Match = %+v, %v; want that record: %v\nrecord %+v %+v\nshown %+v",
@@ -74,10 +74,10 @@ func belongs(uuid, serial evidence.Verdict, address string, disk, vouched bool) 
 	return own // and nothing strong on either side
 }
 
-func evidenceOf(uuid, serial [2]string, address string, disk, vouched, armed bool) (api.Machine, Shown) {
+func evidenceOf(uuid, serial [2]string, address string, disk, vouched, armed bool) (Record, Shown) {
 	const own = "52:54:00:00:00:77"
 	shown := Shown{MACs: []string{mac}, UUID: uuidOf(uuid[0]), Serial: serialOf(serial[0])}
-	m := api.Machine{ID: own, MAC: own, Inventory: &api.Inventory{MAC: own}}
+	m := Record{ID: own, MAC: own, Inventory: &api.Inventory{MAC: own}}
 	if vouched {
 		m.Spec.UUID, m.Spec.Serial = uuidOf(uuid[1]), serialOf(serial[1])
 	} else {
@@ -100,19 +100,19 @@ func evidenceOf(uuid, serial [2]string, address string, disk, vouched, armed boo
 		shown.Disks = []string{"D1"}
 	}
 	if armed {
-		m.Armed = &api.Armed{Plan: plan("p1")}
+		m.Armed = &Armed{Plan: plan("p1")}
 	}
 	return m, shown
 }
 
 // What is known of several machines tells none of them from another.
 func TestCopiedUUID(t *testing.T) {
-	node := func(i int) api.Machine {
+	node := func(i int) Record {
 		id := fmt.Sprintf("52:54:00:00:02:%02x", i)
-		return api.Machine{ID: id, MAC: id, Inventory: &api.Inventory{MAC: id, UUID: uuid1, Serial: "X7"}}
+		return Record{ID: id, MAC: id, Inventory: &api.Inventory{MAC: id, UUID: uuid1, Serial: "X7"}}
 	}
-	registered := api.Machine{ID: uuid1, Spec: api.Spec{UUID: uuid1}, Armed: &api.Armed{Plan: plan("p1")}}
-	all := []api.Machine{node(1), node(2), registered}
+	registered := Record{ID: uuid1, Spec: api.Spec{UUID: uuid1}, Armed: &Armed{Plan: plan("p1")}}
+	all := []Record{node(1), node(2), registered}
 	for i := range 3 {
 		want := fmt.Sprintf("52:54:00:00:02:%02x", i+1)
 		if f, err := Match(all, Shown{MACs: []string{want}, UUID: uuid1, Serial: "X7"}); err != nil || f.ID != want || f.From != "" {
@@ -124,11 +124,11 @@ func TestCopiedUUID(t *testing.T) {
 // A machine that comes by another's card is neither: it gets the plan of none,
 // and what it shows does not become the other's.
 func TestBorrowedDock(t *testing.T) {
-	laptop := api.Machine{ID: other, MAC: other, Spec: api.Spec{MACs: []string{other}}, Inventory: &api.Inventory{MAC: other, UUID: uuid1}}
-	docked := api.Machine{ID: mac, MAC: mac, Spec: api.Spec{MACs: []string{mac}}}
-	for _, armed := range []*api.Machine{&laptop, &docked} {
-		armed.Armed = &api.Armed{Plan: plan("p1")}
-		f, err := Match([]api.Machine{laptop, docked}, Shown{MACs: []string{mac}, UUID: uuid1})
+	laptop := Record{ID: other, MAC: other, Spec: api.Spec{MACs: []string{other}}, Inventory: &api.Inventory{MAC: other, UUID: uuid1}}
+	docked := Record{ID: mac, MAC: mac, Spec: api.Spec{MACs: []string{mac}}}
+	for _, armed := range []*Record{&laptop, &docked} {
+		armed.Armed = &Armed{Plan: plan("p1")}
+		f, err := Match([]Record{laptop, docked}, Shown{MACs: []string{mac}, UUID: uuid1})
 		if err != nil || f.ID != mac || f.Doubt == "" || !f.Holds {
 			t.Fatalf("Match with %s armed = %+v, %v; want %s in doubt", armed.ID, f, err, mac)
 		}

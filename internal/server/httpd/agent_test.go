@@ -21,7 +21,7 @@ func events(list string) string {
 }
 
 func TestAgentAPI(t *testing.T) {
-	m := &memMachines{m: api.Machine{MAC: mac}}
+	m := &memMachines{m: fleet.Record{MAC: mac}}
 	base := serve(t, m, newImages(t, nil))
 	post := func(path, body string) (int, string) {
 		resp, answer := request(t, "POST", base+path, body, "Content-Type", "application/json")
@@ -35,7 +35,7 @@ func TestAgentAPI(t *testing.T) {
 	if status, body := post(api.PathEvents, events(`{"seq":1,"time":"1970-01-01T00:00:00Z","step":"network","state":"done"}`)); status != 204 {
 		t.Errorf("events = %d %s; want 204", status, body)
 	}
-	if _, err := fleet.Arm(&m.m, api.Armed{Plan: api.Plan{ID: "p"}}, time.Now()); err != nil {
+	if _, err := fleet.Arm(&m.m, fleet.Armed{Plan: api.Plan{ID: "p"}}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	status, body = post(api.PathEvents, fmt.Sprintf(`{"session":"s1","mac":%q,"plan":"old","events":[]}`, mac))
@@ -45,7 +45,7 @@ func TestAgentAPI(t *testing.T) {
 }
 
 func TestAgentBadInput(t *testing.T) {
-	base := serve(t, &memMachines{m: api.Machine{MAC: mac}}, newImages(t, nil))
+	base := serve(t, &memMachines{m: fleet.Record{MAC: mac}}, newImages(t, nil))
 	event := func(fields string) string {
 		return events(`{"seq":1,"time":"2026-01-01T00:00:00Z","step":"flash","state":"done"` + fields + `}`)
 	}
@@ -98,7 +98,7 @@ func TestAgentBadInput(t *testing.T) {
 
 // A machine's own words must not drive the operator's terminal.
 func TestInventoryIsCleaned(t *testing.T) {
-	m := &memMachines{m: api.Machine{MAC: mac}}
+	m := &memMachines{m: fleet.Record{MAC: mac}}
 	body := hello(`,"serial":"a\u001b[31m\r\n\u202eb","vendor":"` + strings.Repeat("v", 5000) + `","nics":[{"mac":"52-54-00-00-00-02"},{"mac":"00:00:00:00:00:00"}]`)
 	resp, answer := request(t, "POST", serve(t, m, newImages(t, nil))+api.PathHello, body, "Content-Type", "application/json")
 	if resp.StatusCode != 200 {
@@ -120,7 +120,7 @@ func FuzzHello(f *testing.F) {
 		if len(p) > api.MaxBody || decodeOne(p, &h) != nil || fleet.CheckHello(&h) != nil {
 			return
 		}
-		m := api.Machine{MAC: h.Inventory.MAC}
+		m := fleet.Record{MAC: h.Inventory.MAC}
 		if a, _ := fleet.Hello(&m, h, "", false, time.Now()); a.Plan != nil {
 			t.Errorf("a plan without an arm: %+v", a)
 		}
@@ -137,8 +137,8 @@ func FuzzReport(f *testing.F) {
 		if len(p) > api.MaxBody || decodeOne(p, &r) != nil || fleet.CheckReport(&r, now) != nil {
 			return
 		}
-		m := api.Machine{MAC: r.MAC}
-		_, _ = fleet.Arm(&m, api.Armed{Plan: api.Plan{ID: r.Plan}}, now)
+		m := fleet.Record{MAC: r.MAC}
+		_, _ = fleet.Arm(&m, fleet.Armed{Plan: api.Plan{ID: r.Plan}}, now)
 		m.Session = r.Session
 		if kept, err := fleet.Report(&m, r, "", now); err == nil {
 			for _, e := range kept {
@@ -151,13 +151,13 @@ func FuzzReport(f *testing.F) {
 	})
 }
 
-func roundTrip(t *testing.T, m *api.Machine) {
+func roundTrip(t *testing.T, m *fleet.Record) {
 	t.Helper()
 	p, err := json.Marshal(m)
 	if err != nil {
 		t.Fatalf("machine cannot be stored: %v", err)
 	}
-	var back api.Machine
+	var back fleet.Record
 	if err := json.Unmarshal(p, &back); err != nil {
 		t.Fatalf("machine cannot be read back: %v", err)
 	}

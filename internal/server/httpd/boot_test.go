@@ -12,7 +12,7 @@ import (
 func TestBootRoutes(t *testing.T) {
 	images := newImages(t, []byte("disk"))
 	digest := string(images.names["debian"])
-	base := serve(t, &memMachines{m: api.Machine{MAC: mac}}, images)
+	base := serve(t, &memMachines{m: fleet.Record{MAC: mac}}, images)
 	for _, tt := range []struct {
 		method, path string
 		status       int
@@ -57,9 +57,9 @@ func TestBootRoutes(t *testing.T) {
 func TestArmedScript(t *testing.T) {
 	images := newImages(t, []byte("disk"))
 	digest := string(images.names["debian"])
-	m := &memMachines{m: api.Machine{MAC: mac}}
+	m := &memMachines{m: fleet.Record{MAC: mac}}
 	plan := api.Plan{ID: "p1", Image: api.PlanImage{Name: "debian", Digest: digest}, Agreed: api.Agreed{MACs: []string{mac}}}
-	if _, err := fleet.Arm(&m.m, api.Armed{Plan: plan}, time.Now()); err != nil {
+	if _, err := fleet.Arm(&m.m, fleet.Armed{Plan: plan}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	m.ticket = "tkt"

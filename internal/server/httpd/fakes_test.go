@@ -22,7 +22,7 @@ const mac = "52:54:00:00:00:01"
 // memMachines keeps one machine in memory under the real rules.
 type memMachines struct {
 	mu sync.Mutex
-	m  api.Machine
+	m  fleet.Record
 
 	ticket string // for the scripts
 }

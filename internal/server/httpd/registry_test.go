@@ -10,15 +10,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 func TestRegistry(t *testing.T) {
 	images := newImages(t, []byte("disk"))
 	digest := images.names["debian"]
 	config := golden.DigestOf([]byte(`{}`))
-	base := serve(t, &memMachines{m: api.Machine{MAC: mac}}, images)
+	base := serve(t, &memMachines{m: fleet.Record{MAC: mac}}, images)
 	for _, tt := range []struct {
 		method, path string
 		status       int

@@ -18,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // A backup is lines of JSON: a head, one line a key, an end with the SHA-256
@@ -197,7 +198,7 @@ func (s *Store) Restore(ctx context.Context, r io.Reader) (Restored, error) {
 // disarm takes the permission to write out of a record. The session goes too,
 // so that an agent that still runs finds its plan lost and stops.
 func disarm(value []byte) (id string, out []byte, armed bool, err error) {
-	var m api.Machine
+	var m fleet.Record
 	if err := json.Unmarshal(value, &m); err != nil {
 		return "", nil, false, err
 	}
@@ -213,8 +214,8 @@ func disarm(value []byte) (id string, out []byte, armed bool, err error) {
 	return m.ID, []byte(text), armed, err
 }
 
-func (s *Store) noteRestore(taken time.Time) func(*api.Machine) ([]api.Event, error) {
-	return func(m *api.Machine) ([]api.Event, error) {
+func (s *Store) noteRestore(taken time.Time) func(*fleet.Record) ([]api.Event, error) {
+	return func(m *fleet.Record) ([]api.Event, error) {
 		now := s.now()
 		m.Since, m.Progress = now, nil
 		m.Message = "disarmed: the state was restored from a backup of " + taken.UTC().Format(time.RFC3339)
@@ -236,7 +237,7 @@ func Check(r io.Reader) (machines int, problems []string, err error) {
 		var v any
 		switch kind {
 		case "machine":
-			m := &api.Machine{}
+			m := &fleet.Record{}
 			v = m
 			known[id] = true
 			if json.Unmarshal(value, m) == nil && m.ID != "" && m.ID != id {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // A backup of a running state, restored elsewhere: everything is there, and
@@ -21,11 +22,11 @@ func TestBackup(t *testing.T) {
 	s := open(t)
 	const armed, writing, idle = "52:54:00:00:0a:01", "52:54:00:00:0a:02", "uuid/0a-03"
 	for _, id := range []string{armed, writing, idle} {
-		update(t, s, id, func(m *api.Machine) ([]api.Event, error) {
+		update(t, s, id, func(m *fleet.Record) ([]api.Event, error) {
 			m.State, m.Seq = api.MachineRegistered, 3
 			if id != idle {
 				m.State, m.Session = api.MachineFlashing, "session"
-				m.Armed = &api.Armed{Plan: api.Plan{ID: "p"}}
+				m.Armed = &fleet.Armed{Plan: api.Plan{ID: "p"}}
 				m.Writing = id == writing
 			}
 			return []api.Event{{Message: "was here"}}, nil
@@ -165,7 +166,7 @@ func FuzzReadBackup(f *testing.F) {
 func checkDisarmed(t *testing.T, value []byte) {
 	t.Helper()
 	_, out, _, err := disarm(value)
-	var m api.Machine
+	var m fleet.Record
 	if err == nil && (json.Unmarshal(out, &m) != nil || m.Armed != nil || m.Session != "") {
 		t.Errorf("disarm(%q) = %q; want a record without an arm", value, out)
 	}

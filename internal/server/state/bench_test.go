@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // BenchmarkProgress is one report of progress by each of 400 machines with an
@@ -28,7 +29,7 @@ func BenchmarkProgress(b *testing.B) {
 	defer e.Close()
 	s := &Store{Client: e.Client(), Prefix: "/gild/", Aliases: nicMACs}
 	report := func(i, done int) {
-		if _, err := s.Update(b.Context(), fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&0xff), func(m *api.Machine) ([]api.Event, error) {
+		if _, err := s.Update(b.Context(), fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&0xff), func(m *fleet.Record) ([]api.Event, error) {
 			m.Inventory = &api.Inventory{MAC: m.MAC, Product: strings.Repeat("x", 6000)}
 			m.Seq++
 			m.Progress = &api.Progress{Phase: "write", Done: int64(done), Total: 1 << 40}

@@ -9,6 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // Update changes one machine. change gets the record (only its ID is set, and
@@ -17,7 +18,7 @@ import (
 // is. When somebody else changed the record meanwhile, change is called again
 // with what it became, so it must have no effects of its own. The record as
 // stored is returned.
-func (s *Store) Update(ctx context.Context, id string, change func(*api.Machine) ([]api.Event, error)) (api.Machine, error) {
+func (s *Store) Update(ctx context.Context, id string, change func(*fleet.Record) ([]api.Event, error)) (fleet.Record, error) {
 	for {
 		if m, done, _, err := s.tryUpdate(ctx, id, change, nil, nil); done || err != nil {
 			return m, err
@@ -27,7 +28,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*api.Machine)
 
 // tryUpdate is one try of an update, in one transaction with more and on more
 // conditions; done is false when somebody was faster, rev as in commit.
-func (s *Store) tryUpdate(ctx context.Context, id string, change func(*api.Machine) ([]api.Event, error), more []clientv3.Op, conditions []clientv3.Cmp) (m api.Machine, done bool, rev int64, err error) {
+func (s *Store) tryUpdate(ctx context.Context, id string, change func(*fleet.Record) ([]api.Event, error), more []clientv3.Op, conditions []clientv3.Cmp) (m fleet.Record, done bool, rev int64, err error) {
 	records, err := s.load(ctx, id)
 	if err != nil {
 		return m, false, 0, err
@@ -37,7 +38,7 @@ func (s *Store) tryUpdate(ctx context.Context, id string, change func(*api.Machi
 		return m, false, 0, fmt.Errorf("changing machine %s: %w", id, r.damage)
 	}
 	before := s.aliases(r)
-	events, err := change(&r.Machine)
+	events, err := change(&r.Record)
 	if err != nil {
 		return m, false, 0, err
 	}
@@ -45,7 +46,7 @@ func (s *Store) tryUpdate(ctx context.Context, id string, change func(*api.Machi
 	if err != nil {
 		return m, false, 0, fmt.Errorf("changing machine %s: %w", id, err)
 	}
-	return r.Machine, done, rev, nil
+	return r.Record, done, rev, nil
 }
 
 // commit writes what has changed of a record, its aliases and its events in
@@ -63,7 +64,7 @@ func (s *Store) commit(ctx context.Context, id string, r *record, before []strin
 	}
 	ops := slices.Concat(more, eventOps)
 	if whole != r.stored {
-		ops = append(ops, s.aliasOps(id, before, s.aliasesOf(&r.Machine))...)
+		ops = append(ops, s.aliasOps(id, before, s.aliasesOf(&r.Record))...)
 		ops = append(ops, clientv3.OpPut(s.key("machine", id), whole))
 	}
 	if little != r.storedNow {
@@ -127,10 +128,10 @@ func (s *Store) aliases(r *record) []string {
 	if r.rev == 0 {
 		return nil
 	}
-	return s.aliasesOf(&r.Machine)
+	return s.aliasesOf(&r.Record)
 }
 
-func (s *Store) aliasesOf(m *api.Machine) []string {
+func (s *Store) aliasesOf(m *fleet.Record) []string {
 	if s.Aliases == nil {
 		return nil
 	}
@@ -158,42 +159,42 @@ func (s *Store) aliasOps(id string, before, after []string) []clientv3.Op {
 // brings what is worth keeping of from into into, as for [Store.Update], and
 // marks from, in the same transaction. The events of from are kept in front of
 // those of into, too. Either record missing is ErrNotFound.
-func (s *Store) Join(ctx context.Context, into, from string, change func(into, from *api.Machine) ([]api.Event, error)) (api.Machine, error) {
+func (s *Store) Join(ctx context.Context, into, from string, change func(into, from *fleet.Record) ([]api.Event, error)) (fleet.Record, error) {
 	for {
 		records, err := s.load(ctx, into, from)
 		if err != nil {
-			return api.Machine{}, err
+			return fleet.Record{}, err
 		}
 		for i, id := range []string{into, from} {
 			if records[i].rev == 0 {
-				return api.Machine{}, fmt.Errorf("joining %s with %s: machine %s: %w", into, from, id, ErrNotFound)
+				return fleet.Record{}, fmt.Errorf("joining %s with %s: machine %s: %w", into, from, id, ErrNotFound)
 			}
 			if err := records[i].damage; err != nil {
-				return api.Machine{}, fmt.Errorf("joining %s with %s: %w", into, from, err)
+				return fleet.Record{}, fmt.Errorf("joining %s with %s: %w", into, from, err)
 			}
 		}
 		a, b := &records[0], &records[1]
 		before, gone := s.aliases(a), s.aliases(b)
 		past, err := s.joinedPast(ctx, into, from)
 		if err != nil {
-			return api.Machine{}, err
+			return fleet.Record{}, err
 		}
-		events, err := change(&a.Machine, &b.Machine)
+		events, err := change(&a.Record, &b.Record)
 		if err != nil {
-			return api.Machine{}, err
+			return fleet.Record{}, err
 		}
 		whole, little, err := b.split()
 		if err != nil {
-			return api.Machine{}, err
+			return fleet.Record{}, err
 		}
-		ops := append(s.aliasOps(from, gone, s.aliasesOf(&b.Machine)), past...)
+		ops := append(s.aliasOps(from, gone, s.aliasesOf(&b.Record)), past...)
 		ops = append(ops, clientv3.OpPut(s.key("machine", from), whole), clientv3.OpPut(s.key("live", from), little))
 		done, _, err := s.commit(ctx, into, a, before, events, ops, s.same(from, b))
 		if err != nil {
-			return api.Machine{}, fmt.Errorf("joining %s with %s: %w", into, from, err)
+			return fleet.Record{}, fmt.Errorf("joining %s with %s: %w", into, from, err)
 		}
 		if done {
-			return a.Machine, nil
+			return a.Record, nil
 		}
 	}
 }
@@ -201,7 +202,7 @@ func (s *Store) Join(ctx context.Context, into, from string, change func(into, f
 // Delete forgets a machine and its past, or returns ErrNotFound. last may
 // refuse, with the record as it is at that moment; what it returns is the last
 // that is kept of the machine, in the log.
-func (s *Store) Delete(ctx context.Context, id string, last func(*api.Machine) ([]api.Event, error)) error {
+func (s *Store) Delete(ctx context.Context, id string, last func(*fleet.Record) ([]api.Event, error)) error {
 	for {
 		records, err := s.load(ctx, id)
 		if err != nil {
@@ -212,7 +213,7 @@ func (s *Store) Delete(ctx context.Context, id string, last func(*api.Machine) (
 			return fmt.Errorf("machine %s: %w", id, ErrNotFound)
 		}
 		gone := s.aliases(r)
-		events, err := last(&r.Machine)
+		events, err := last(&r.Record)
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 	"github.com/gild-dev/gild/internal/tier"
 )
@@ -62,7 +63,7 @@ func TestLostMembers(t *testing.T) {
 	count := func(within time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
-		m, err := s.Update(ctx, mac, func(m *api.Machine) ([]api.Event, error) {
+		m, err := s.Update(ctx, mac, func(m *fleet.Record) ([]api.Event, error) {
 			m.Seq++
 			return []api.Event{{Seq: m.Seq}}, nil
 		})
@@ -203,25 +204,25 @@ func testServers(t *testing.T, s *Store) {
 // Progress is written without the rest of the record, and watchers see both.
 func testLive(t *testing.T, s *Store) {
 	const id = "52:54:00:00:09:01"
-	update(t, s, id, func(m *api.Machine) ([]api.Event, error) {
+	update(t, s, id, func(m *fleet.Record) ([]api.Event, error) {
 		m.Inventory = &api.Inventory{MAC: id, Product: strings.Repeat("x", 4096)}
 		return nil, nil
 	})
 	_, rev, _ := s.List(t.Context())
-	update(t, s, id, func(m *api.Machine) ([]api.Event, error) {
+	update(t, s, id, func(m *fleet.Record) ([]api.Event, error) {
 		m.Seq, m.Progress, m.LastSeen = 7, &api.Progress{Done: 5}, time.Unix(1e9, 0)
 		return nil, nil
 	})
-	update(t, s, id, func(m *api.Machine) ([]api.Event, error) { m.State = "flashing"; return nil, nil })
+	update(t, s, id, func(m *fleet.Record) ([]api.Event, error) { m.State = "flashing"; return nil, nil })
 	before, err := s.get(t.Context(), s.key("machine", id))
 	if err != nil || strings.Contains(string(before.Kvs[0].Value), "progress") {
 		t.Errorf("the whole part is %s, %v; want it without progress", before.Kvs[0].Value, err)
 	}
 	enough := errors.New("enough")
-	var seen []api.Machine
+	var seen []fleet.Record
 	_ = s.Watch(t.Context(), rev, func(c Change) error {
-		for _, x := range c.Changes {
-			seen = append(seen, *x.Machine)
+		for _, x := range c.Parts {
+			seen = append(seen, *x.Record)
 		}
 		if len(seen) == 2 {
 			return enough
@@ -237,7 +238,7 @@ func testLive(t *testing.T, s *Store) {
 		t.Errorf("Watch gave %d machines; want progress, then the state", len(seen))
 	}
 	_, rev, _ = s.List(t.Context())
-	update(t, s, id, func(*api.Machine) ([]api.Event, error) { return nil, nil })
+	update(t, s, id, func(*fleet.Record) ([]api.Event, error) { return nil, nil })
 	if _, now, _ := s.List(t.Context()); now != rev {
 		t.Errorf("a change of nothing made revision %d of %d", now, rev)
 	}

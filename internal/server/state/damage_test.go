@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // lived makes a state of some changes and returns its directory.
@@ -21,7 +22,7 @@ func lived(t *testing.T) string {
 	}
 	s := &Store{Client: e.Client(), Prefix: "/gild/"}
 	for range 200 {
-		update(t, s, mac, func(m *api.Machine) ([]api.Event, error) {
+		update(t, s, mac, func(m *fleet.Record) ([]api.Event, error) {
 			m.Seq++
 			m.Message = strings.Repeat("x", 500)
 			return []api.Event{{Seq: m.Seq}}, nil

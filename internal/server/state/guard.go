@@ -8,6 +8,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // Guard is the moment of a look at many records on which a change of one rests:
@@ -38,13 +39,13 @@ func (s *Store) Guard(ctx context.Context, name string) (Guard, error) {
 // since: then nothing is, and the error is ErrMoved. Of several that began with
 // the same guard, on any server, one succeeds. It can go on with the guard: what
 // it looked at has only changed by its own hand.
-func (s *Store) UpdateGuarded(ctx context.Context, g *Guard, id string, change func(*api.Machine) ([]api.Event, error)) (api.Machine, error) {
+func (s *Store) UpdateGuarded(ctx context.Context, g *Guard, id string, change func(*fleet.Record) ([]api.Event, error)) (fleet.Record, error) {
 	m, done, rev, err := s.tryUpdate(ctx, id, change, []clientv3.Op{clientv3.OpPut(g.key, "")}, []clientv3.Cmp{unchanged(g.key, g.rev)})
 	if err == nil && !done {
 		err = fmt.Errorf("changing machine %s: %w", id, ErrMoved)
 	}
 	if err != nil {
-		return api.Machine{}, err
+		return fleet.Record{}, err
 	}
 	g.rev = rev
 	return m, nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 const killDir = "GILD_TEST_STATE_DIR"
@@ -33,7 +34,7 @@ func writeForEver(dir string) {
 	}
 	s := &Store{Client: e.Client(), Prefix: "/gild/"}
 	for {
-		m, err := s.Update(ctx, mac, func(m *api.Machine) ([]api.Event, error) {
+		m, err := s.Update(ctx, mac, func(m *fleet.Record) ([]api.Event, error) {
 			m.Seq++
 			return []api.Event{{Seq: m.Seq}}, nil
 		})

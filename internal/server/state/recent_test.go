@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // testShelves: who talks without end crowds out only what was said like it.
@@ -14,7 +15,7 @@ func testShelves(t *testing.T, s *Store) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	did := func(id, actor, message string, receipt *api.Receipt) {
 		t.Helper()
-		update(t, s, id, func(*api.Machine) ([]api.Event, error) {
+		update(t, s, id, func(*fleet.Record) ([]api.Event, error) {
 			return []api.Event{{Time: at, Actor: actor, Message: message, Receipt: receipt}}, nil
 		})
 	}
@@ -23,7 +24,7 @@ func testShelves(t *testing.T, s *Store) {
 	did(id, api.ActorAgent, "sealed", &api.Receipt{Plan: "p1", Samples: make([]api.Sample, 3)})
 	for range 30 { // three thousand entries would take too long one by one
 		for _, talker := range []string{id, chatter} {
-			update(t, s, talker, func(*api.Machine) ([]api.Event, error) {
+			update(t, s, talker, func(*fleet.Record) ([]api.Event, error) {
 				var events []api.Event
 				for i := range 100 {
 					events = append(events, api.Event{Time: at, Actor: api.ActorAgent, Message: fmt.Sprint(i)})
@@ -66,7 +67,7 @@ func testShelves(t *testing.T, s *Store) {
 		}
 	}
 	// It outlives the machine, with the word that ended it.
-	err = s.Delete(t.Context(), id, func(*api.Machine) ([]api.Event, error) {
+	err = s.Delete(t.Context(), id, func(*fleet.Record) ([]api.Event, error) {
 		return []api.Event{{Time: at, Actor: api.ActorOperator, Message: "forgotten"}}, nil
 	})
 	if err != nil {

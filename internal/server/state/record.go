@@ -12,13 +12,14 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // record is a machine in two parts: its whole, with an inventory of many
 // kilobytes, and the little of it that a flash changes every second. Each is
 // written only when it has changed.
 type record struct {
-	api.Machine
+	fleet.Record
 	events counts // on each shelf, so far
 
 	// damage is why it cannot be read; the machine is then only what stands for
@@ -42,7 +43,7 @@ type live struct {
 	Address      string        `json:"address,omitempty"`
 	Message      string        `json:"message,omitempty"`
 	Progress     *api.Progress `json:"progress,omitempty"`
-	Ration       api.Ration    `json:"ration,omitzero"`
+	Rationed     fleet.Bucket  `json:"ration,omitzero"`
 }
 
 // split gives both parts of a record as they are stored.
@@ -50,9 +51,9 @@ func (r *record) split() (whole, little string, err error) {
 	if little, err = encode(r.little()); err != nil {
 		return "", "", err
 	}
-	rest := record{Machine: r.Machine}
+	rest := record{Record: r.Record}
 	rest.lay(live{})
-	whole, err = encode(rest.Machine)
+	whole, err = encode(rest.Record)
 	return whole, little, err
 }
 
@@ -60,7 +61,7 @@ func (r *record) split() (whole, little string, err error) {
 func (r *record) little() live {
 	l := live{
 		Seq: r.Seq, NextEvent: r.events[told], LastSeen: r.LastSeen, AgentSeen: r.AgentSeen,
-		FirmwareSeen: r.FirmwareSeen, Address: r.Address, Message: r.Message, Progress: r.Progress, Ration: r.Ration,
+		FirmwareSeen: r.FirmwareSeen, Address: r.Address, Message: r.Message, Progress: r.Progress, Rationed: r.Rationed,
 	}
 	if others := r.events[told+1:]; slices.Max(others) > 0 {
 		l.Shelves = slices.Clone(others)
@@ -71,7 +72,7 @@ func (r *record) little() live {
 // lay lays the little part over the whole.
 func (r *record) lay(l live) {
 	r.Seq, r.LastSeen, r.AgentSeen, r.FirmwareSeen = l.Seq, l.LastSeen, l.AgentSeen, l.FirmwareSeen
-	r.Address, r.Message, r.Progress, r.Ration = l.Address, l.Message, l.Progress, l.Ration
+	r.Address, r.Message, r.Progress, r.Rationed = l.Address, l.Message, l.Progress, l.Rationed
 	r.events = counts{told: l.NextEvent}
 	copy(r.events[told+1:], l.Shelves)
 }
@@ -81,9 +82,9 @@ func (r *record) readWhole(kv *mvccpb.KeyValue) {
 	r.stored, r.rev = string(kv.Value), kv.ModRevision
 	// The number of events was part of it once.
 	old := struct {
-		*api.Machine
+		*fleet.Record
 		NextEvent *uint64 `json:"nextEvent"`
-	}{&r.Machine, &r.events[told]}
+	}{&r.Record, &r.events[told]}
 	if err := decodeKey(kv.Key, kv.Value, &old); err != nil {
 		r.broken(lastPart(kv.Key), err)
 	}
@@ -104,14 +105,14 @@ func (r *record) readLittle(kv *mvccpb.KeyValue) {
 // it is seen, and all others are as they were.
 func (r *record) broken(id string, err error) {
 	r.damage = err
-	r.Machine = fresh(id).Machine
+	r.Record = fresh(id).Record
 	r.State, r.Cause = api.MachineFailed, api.CauseRecord
 	r.Message = "its record cannot be read: " + err.Error()
 }
 
 // fresh is the record of a machine that has none.
 func fresh(id string) record {
-	r := record{Machine: api.Machine{ID: id}}
+	r := record{Record: fleet.Record{ID: id}}
 	if _, err := net.ParseMAC(id); err == nil {
 		r.MAC = id
 	}
@@ -121,15 +122,15 @@ func fresh(id string) record {
 // Get returns the record of a machine, or ErrNotFound. For one that cannot be
 // read a failed machine stands, of cause api.CauseRecord, here and in all that
 // lists machines; it cannot be changed, only deleted.
-func (s *Store) Get(ctx context.Context, id string) (api.Machine, error) {
+func (s *Store) Get(ctx context.Context, id string) (fleet.Record, error) {
 	r, err := s.load(ctx, id)
 	if err == nil && r[0].rev == 0 {
 		err = fmt.Errorf("machine %s: %w", id, ErrNotFound)
 	}
 	if err != nil {
-		return api.Machine{}, err
+		return fleet.Record{}, err
 	}
-	return r[0].Machine, nil
+	return r[0].Record, nil
 }
 
 // opsAtOnce bounds how much is asked for in one transaction.
@@ -170,7 +171,7 @@ func ranged(resp *clientv3.TxnResponse, i int) []*mvccpb.KeyValue {
 
 // List returns all machines, sorted by ID, and the revision at which they
 // were so, from which [Store.Watch] goes on.
-func (s *Store) List(ctx context.Context) ([]api.Machine, int64, error) {
+func (s *Store) List(ctx context.Context) ([]fleet.Record, int64, error) {
 	resp, err := s.txn(ctx, nil,
 		clientv3.OpGet(s.under("machine"), clientv3.WithPrefix()),
 		clientv3.OpGet(s.under("live"), clientv3.WithPrefix()))
@@ -181,14 +182,14 @@ func (s *Store) List(ctx context.Context) ([]api.Machine, int64, error) {
 	for _, kv := range ranged(resp, 1) {
 		little[lastPart(kv.Key)] = kv
 	}
-	machines := make([]api.Machine, 0, len(ranged(resp, 0)))
+	machines := make([]fleet.Record, 0, len(ranged(resp, 0)))
 	for _, kv := range ranged(resp, 0) {
 		var r record
 		r.readWhole(kv)
 		if kv := little[lastPart(kv.Key)]; kv != nil {
 			r.readLittle(kv)
 		}
-		machines = append(machines, r.Machine)
+		machines = append(machines, r.Record)
 	}
 	return machines, resp.Header.Revision, nil
 }
@@ -204,7 +205,7 @@ func (s *Store) Count(ctx context.Context) (int64, error) {
 
 // Find returns the records that any of the labels belongs to, by their ID or
 // as an alias, sorted by ID.
-func (s *Store) Find(ctx context.Context, labels []string) ([]api.Machine, error) {
+func (s *Store) Find(ctx context.Context, labels []string) ([]fleet.Record, error) {
 	ids := slices.Clone(labels)
 	for some := range slices.Chunk(labels, opsAtOnce) {
 		var ops []clientv3.Op
@@ -222,7 +223,7 @@ func (s *Store) Find(ctx context.Context, labels []string) ([]api.Machine, error
 		}
 	}
 	slices.Sort(ids)
-	var machines []api.Machine
+	var machines []fleet.Record
 	for some := range slices.Chunk(slices.Compact(ids), opsAtOnce/2) {
 		records, err := s.load(ctx, some...)
 		if err != nil {
@@ -230,7 +231,7 @@ func (s *Store) Find(ctx context.Context, labels []string) ([]api.Machine, error
 		}
 		for _, r := range records {
 			if r.rev != 0 {
-				machines = append(machines, r.Machine)
+				machines = append(machines, r.Record)
 			}
 		}
 	}

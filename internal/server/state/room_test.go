@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 type note struct{ Text string }
@@ -54,26 +55,26 @@ func second(s *Store) *Store { return &Store{Client: s.Client, Prefix: s.Prefix,
 func testJoin(t *testing.T, s *Store) {
 	const into, from = "uuid/4c4c4544-0001", "52:54:00:00:07:01"
 	s = second(s)
-	s.Aliases = func(m *api.Machine) []string {
+	s.Aliases = func(m *fleet.Record) []string {
 		if m.Joined != "" {
 			return nil
 		}
 		return append([]string{"name/" + m.Spec.Name}, m.Spec.MACs...)
 	}
 	update(t, s, into, say("i1"))
-	update(t, s, from, func(m *api.Machine) ([]api.Event, error) {
+	update(t, s, from, func(m *fleet.Record) ([]api.Event, error) {
 		m.Spec = api.Spec{Name: "old", MACs: []string{from, "52:54:00:00:07:02"}}
 		return []api.Event{{Message: "f1"}, {Message: "f2"}}, nil
 	})
 	refused := errors.New("no")
-	if _, err := s.Join(t.Context(), into, from, func(_, _ *api.Machine) ([]api.Event, error) { return nil, refused }); !errors.Is(err, refused) {
+	if _, err := s.Join(t.Context(), into, from, func(_, _ *fleet.Record) ([]api.Event, error) { return nil, refused }); !errors.Is(err, refused) {
 		t.Errorf("Join = %v; want the change's own error", err)
 	}
 	if _, err := s.Join(t.Context(), into, "nobody", nil); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Join with nobody = %v; want ErrNotFound", err)
 	}
 	_, rev, _ := s.List(t.Context())
-	m, err := s.Join(t.Context(), into, from, func(into, from *api.Machine) ([]api.Event, error) {
+	m, err := s.Join(t.Context(), into, from, func(into, from *fleet.Record) ([]api.Event, error) {
 		into.Spec, from.Joined = from.Spec, into.ID
 		return []api.Event{{Message: "joined"}}, nil
 	})
@@ -99,7 +100,7 @@ func testJoin(t *testing.T, s *Store) {
 	enough := errors.New("enough")
 	var kinds []string
 	_ = s.Watch(t.Context(), rev, func(c Change) error {
-		for _, x := range c.Changes {
+		for _, x := range c.Parts {
 			kinds = append(kinds, x.Kind+" "+x.ID)
 		}
 		return enough
@@ -111,7 +112,7 @@ func testJoin(t *testing.T, s *Store) {
 
 func testRecent(t *testing.T, s *Store) {
 	const a, b = "52:54:00:00:08:01", "52:54:00:00:08:02"
-	update(t, s, a, func(m *api.Machine) ([]api.Event, error) { m.Spec.Name = "ay"; return nil, nil })
+	update(t, s, a, func(m *fleet.Record) ([]api.Event, error) { m.Spec.Name = "ay"; return nil, nil })
 	for i := range 60 {
 		update(t, s, a, say(fmt.Sprint("a", i)))
 		update(t, s, b, say(fmt.Sprint("b", i), fmt.Sprint("B", i)))
@@ -129,7 +130,7 @@ func testRecent(t *testing.T, s *Store) {
 	if got, err := s.Recent(t.Context(), 150, false); len(got) != 150 || got[149].Event.Message != "B10" && got[149].Event.Message != "b10" && got[149].Event.Message != "a10" {
 		t.Errorf("Recent(150) = %d entries, the last %v, %v; want 150", len(got), got[len(got)-1], err)
 	}
-	if err := s.Delete(t.Context(), b, func(*api.Machine) ([]api.Event, error) { return nil, nil }); err != nil {
+	if err := s.Delete(t.Context(), b, func(*fleet.Record) ([]api.Event, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.Recent(t.Context(), 3, false); err != nil || len(got) == 0 || slices.ContainsFunc(got, func(e api.LogEntry) bool { return e.Machine == b }) {

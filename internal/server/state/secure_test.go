@@ -19,6 +19,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 	"github.com/gild-dev/gild/internal/tier"
 )
@@ -93,7 +94,7 @@ func TestSecuredCluster(t *testing.T) {
 	a := newAuthority(t)
 	good := Cluster{Endpoints: []string{secured(t, a)}, CA: a.file("ca.pem"), Cert: a.file("client.pem"), Key: a.file("client.key")}
 	admin := connect(t, good)
-	update(t, &Store{Client: admin, Prefix: "/gild/"}, mac, func(m *api.Machine) ([]api.Event, error) { m.Seq = 7; return nil, nil })
+	update(t, &Store{Client: admin, Prefix: "/gild/"}, mac, func(m *fleet.Record) ([]api.Event, error) { m.Seq = 7; return nil, nil })
 
 	refused := func(name, says string, c Cluster) {
 		t.Helper()
@@ -141,7 +142,7 @@ func TestSecuredCluster(t *testing.T) {
 	if m, err := s.Get(ctx, mac); err != nil || m.Seq != 7 {
 		t.Errorf("Get as a user = %+v, %v", m, err)
 	}
-	update(t, s, mac, func(m *api.Machine) ([]api.Event, error) { m.Seq = 8; return []api.Event{{Seq: 8}}, nil })
+	update(t, s, mac, func(m *fleet.Record) ([]api.Event, error) { m.Seq = 8; return []api.Event{{Seq: 8}}, nil })
 	testServers(t, s) // as a user, too: announcements are on leases
 	wrong := user
 	wrong.Password = "canary-wrong"

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/budget"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // The past of a machine stands on shelves, each with a bound of its own, so
@@ -85,7 +86,7 @@ func (s *Store) eventOps(id string, r *record, events []api.Event) ([]clientv3.O
 		r.events[on] += uint64(len(by[on]))
 		last := r.events[on]
 		ops = append(ops, clientv3.OpPut(s.shelfKey(on, id, last), p))
-		if kept := s.keptOf(on, &r.Machine); last > kept {
+		if kept := s.keptOf(on, &r.Record); last > kept {
 			ops = append(ops, clientv3.OpDelete(s.shelfKey(on, id, 0), clientv3.WithRange(s.shelfKey(on, id, last-kept))))
 		}
 		entry, err := s.logOp(on, id, r.Spec.Name, last, by[on])
@@ -99,7 +100,7 @@ func (s *Store) eventOps(id string, r *record, events []api.Event) ([]clientv3.O
 
 // keptOf is how much is kept of a machine: less where nobody but the network
 // speaks of it, and has made the server note things.
-func (s *Store) keptOf(on shelf, m *api.Machine) uint64 {
+func (s *Store) keptOf(on shelf, m *fleet.Record) uint64 {
 	if s.Kept == nil || on != told && on != notes {
 		return keptOn[on]
 	}

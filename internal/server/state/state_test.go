@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 const (
@@ -31,7 +32,7 @@ func open(t *testing.T) *Store {
 	return &Store{Client: e.Client(), Prefix: "/gild/", Aliases: nicMACs}
 }
 
-func nicMACs(m *api.Machine) []string {
+func nicMACs(m *fleet.Record) []string {
 	macs := []string{m.MAC}
 	if m.Inventory != nil {
 		for _, n := range m.Inventory.NICs {
@@ -41,7 +42,7 @@ func nicMACs(m *api.Machine) []string {
 	return macs
 }
 
-func update(t *testing.T, s *Store, mac string, change func(*api.Machine) ([]api.Event, error)) api.Machine {
+func update(t *testing.T, s *Store, mac string, change func(*fleet.Record) ([]api.Event, error)) fleet.Record {
 	t.Helper()
 	m, err := s.Update(t.Context(), mac, change)
 	if err != nil {
@@ -50,8 +51,8 @@ func update(t *testing.T, s *Store, mac string, change func(*api.Machine) ([]api
 	return m
 }
 
-func say(msgs ...string) func(*api.Machine) ([]api.Event, error) {
-	return func(m *api.Machine) ([]api.Event, error) {
+func say(msgs ...string) func(*fleet.Record) ([]api.Event, error) {
+	return func(m *fleet.Record) ([]api.Event, error) {
 		var events []api.Event
 		for _, msg := range msgs {
 			m.Message = msg
@@ -69,7 +70,7 @@ func testAll(t *testing.T, s *Store) {
 		if _, err := s.Get(t.Context(), mac); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Get of an unknown machine = %v; want ErrNotFound", err)
 		}
-		if err := s.Delete(t.Context(), mac, func(*api.Machine) ([]api.Event, error) { return nil, nil }); !errors.Is(err, ErrNotFound) {
+		if err := s.Delete(t.Context(), mac, func(*fleet.Record) ([]api.Event, error) { return nil, nil }); !errors.Is(err, ErrNotFound) {
 			t.Errorf("Delete of an unknown machine = %v; want ErrNotFound", err)
 		}
 	})
@@ -90,7 +91,7 @@ func testAll(t *testing.T, s *Store) {
 func testUpdate(t *testing.T, s *Store) {
 	update(t, s, mac, say("<one>", "two"))
 	refused := errors.New("no")
-	if _, err := s.Update(t.Context(), mac, func(m *api.Machine) ([]api.Event, error) {
+	if _, err := s.Update(t.Context(), mac, func(m *fleet.Record) ([]api.Event, error) {
 		m.Message = "lost"
 		return []api.Event{{Message: "lost"}}, refused
 	}); !errors.Is(err, refused) {
@@ -104,10 +105,10 @@ func testUpdate(t *testing.T, s *Store) {
 	if diff := cmp.Diff([]api.Event{{Message: "<one>", Number: 1}, {Message: "two", Number: 2}}, events); diff != "" || err != nil {
 		t.Errorf("Events (-want +got), %v:\n%s", err, diff)
 	}
-	if err := s.Delete(t.Context(), mac, func(*api.Machine) ([]api.Event, error) { return nil, refused }); !errors.Is(err, refused) {
+	if err := s.Delete(t.Context(), mac, func(*fleet.Record) ([]api.Event, error) { return nil, refused }); !errors.Is(err, refused) {
 		t.Errorf("Delete = %v; want the refusal", err)
 	}
-	if err := s.Delete(t.Context(), mac, func(*api.Machine) ([]api.Event, error) { return nil, nil }); err != nil {
+	if err := s.Delete(t.Context(), mac, func(*fleet.Record) ([]api.Event, error) { return nil, nil }); err != nil {
 		t.Errorf("Delete = %v; want nil", err)
 	}
 	if events, _ := s.Events(t.Context(), mac); len(events) != 0 {
@@ -121,7 +122,7 @@ func testConcurrent(t *testing.T, s *Store) {
 	for range 8 {
 		wg.Go(func() {
 			for range 10 {
-				if _, err := s.Update(t.Context(), mac, func(m *api.Machine) ([]api.Event, error) {
+				if _, err := s.Update(t.Context(), mac, func(m *fleet.Record) ([]api.Event, error) {
 					m.Seq++
 					return []api.Event{{Seq: m.Seq}}, nil
 				}); err != nil {
@@ -141,7 +142,7 @@ func testConcurrent(t *testing.T, s *Store) {
 func testAliases(t *testing.T, s *Store) {
 	const a, b, c = "52:54:00:00:01:0a", "52:54:00:00:01:0b", "52:54:00:00:01:0c"
 	nics := func(macs ...string) {
-		update(t, s, a, func(m *api.Machine) ([]api.Event, error) {
+		update(t, s, a, func(m *fleet.Record) ([]api.Event, error) {
 			m.Inventory = &api.Inventory{}
 			for _, mac := range macs {
 				m.Inventory.NICs = append(m.Inventory.NICs, api.NIC{MAC: mac})
@@ -163,7 +164,7 @@ func testAliases(t *testing.T, s *Store) {
 	nics(a, c)
 	find(b, 0)
 	find(c, 1)
-	if err := s.Delete(t.Context(), a, func(*api.Machine) ([]api.Event, error) { return nil, nil }); err != nil {
+	if err := s.Delete(t.Context(), a, func(*fleet.Record) ([]api.Event, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
 	find(c, 0)
@@ -192,13 +193,13 @@ func testWatch(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	update(t, s, other, say("hello"))
-	if err := s.Delete(t.Context(), other, func(*api.Machine) ([]api.Event, error) { return nil, nil }); err != nil {
+	if err := s.Delete(t.Context(), other, func(*fleet.Record) ([]api.Event, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
 	enough := errors.New("enough")
 	var kinds []string
 	err = s.Watch(t.Context(), rev, func(c Change) error {
-		for _, x := range c.Changes {
+		for _, x := range c.Parts {
 			kinds = append(kinds, x.Kind+" "+x.ID)
 		}
 		if len(kinds) == 3 {

@@ -33,7 +33,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // MaxAliases is how many labels one machine may be found by beside its ID.
@@ -59,10 +59,10 @@ type Store struct {
 	// Aliases returns every label by which a machine is to be found: MACs as
 	// they are, others with their kind before them ("uuid/...", "name/...").
 	// What counts most goes first: only MaxAliases are kept. nil: only the ID.
-	Aliases func(*api.Machine) []string
+	Aliases func(*fleet.Record) []string
 	// Kept is how many events are kept of a machine, at most KeptEvents; nil:
 	// as many of each.
-	Kept func(*api.Machine) int
+	Kept func(*fleet.Record) int
 	Now  func() time.Time // nil: time.Now
 
 	kept logTrim

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // A record that is written again and again takes the room of one: the past of
@@ -48,7 +49,7 @@ func TestUpkeepOfAFullState(t *testing.T) {
 	e.rest()
 	e.tended.Wait()
 	s := &Store{Client: e.Client(), Prefix: "/gild/"}
-	update(t, s, mac, func(m *api.Machine) ([]api.Event, error) { m.Spec.Name = "kept"; return nil, nil })
+	update(t, s, mac, func(m *fleet.Record) ([]api.Event, error) { m.Spec.Name = "kept"; return nil, nil })
 	for range 200 {
 		if err = s.PutDoc(t.Context(), "kind", "one", strings.Repeat("x", 200<<10)); err != nil {
 			break

@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // ErrCompacted means that the past from which a watch was to go on is no
@@ -22,7 +23,15 @@ var ErrCompacted = errors.New("too long ago")
 // Change is what one transaction did to machines.
 type Change struct {
 	Revision int64
-	Changes  []api.Change
+	Parts    []Part
+}
+
+// Part is one thing of a change, by the kinds of [api.Change].
+type Part struct {
+	Kind   string
+	ID     string        // of the machine
+	Record *fleet.Record // how it is stored now; api.ChangeMachine only
+	Event  *api.Event    // api.ChangeEvent only
 }
 
 // Watch calls each for every change after the given revision, in order, until
@@ -48,7 +57,7 @@ func (s *Store) Watch(ctx context.Context, after int64, each func(Change) error)
 				return watchError(err)
 			}
 			events = events[n:]
-			if len(c.Changes) == 0 {
+			if len(c.Parts) == 0 {
 				continue
 			}
 			if err := each(c); err != nil {
@@ -80,7 +89,7 @@ type watcher struct {
 func (w *watcher) change(ctx context.Context, events []*clientv3.Event) (Change, error) {
 	c := Change{Revision: events[0].Kv.ModRevision}
 	var changed []string
-	var happened []api.Change
+	var happened []Part
 	for _, e := range events {
 		kind, rest, _ := strings.Cut(strings.TrimPrefix(string(e.Kv.Key), w.Prefix), "/")
 		id := lastPart(e.Kv.Key)
@@ -89,11 +98,11 @@ func (w *watcher) change(ctx context.Context, events []*clientv3.Event) (Change,
 		case put && slices.Contains(shelfKinds[:], kind):
 			group := groups([]*mvccpb.KeyValue{e.Kv})
 			for i := range group {
-				happened = append(happened, api.Change{Kind: api.ChangeEvent, ID: eventMachine(rest), Event: &group[i]})
+				happened = append(happened, Part{Kind: api.ChangeEvent, ID: eventMachine(rest), Event: &group[i]})
 			}
 		case kind == "machine" && !put:
 			delete(w.records, id)
-			c.Changes = append(c.Changes, api.Change{Kind: api.ChangeRemoved, ID: id})
+			c.Parts = append(c.Parts, Part{Kind: api.ChangeRemoved, ID: id})
 		case (kind == "machine" || kind == "live") && put:
 			if err := w.take(ctx, id, kind == "machine", e.Kv); err != nil {
 				return c, err
@@ -104,11 +113,11 @@ func (w *watcher) change(ctx context.Context, events []*clientv3.Event) (Change,
 		}
 	}
 	// One transaction is told in its order, whatever shelves it went to.
-	slices.SortStableFunc(happened, func(a, b api.Change) int { return cmp.Compare(a.Event.Number, b.Event.Number) })
-	c.Changes = append(c.Changes, happened...)
+	slices.SortStableFunc(happened, func(a, b Part) int { return cmp.Compare(a.Event.Number, b.Event.Number) })
+	c.Parts = append(c.Parts, happened...)
 	for _, id := range changed {
-		m := w.records[id].Machine
-		c.Changes = append(c.Changes, api.Change{Kind: api.ChangeMachine, ID: id, Machine: &m})
+		m := w.records[id].Record
+		c.Parts = append(c.Parts, Part{Kind: api.ChangeMachine, ID: id, Record: &m})
 	}
 	return c, nil
 }

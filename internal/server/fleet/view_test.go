@@ -10,21 +10,21 @@ import (
 
 // What opens an identity or confirms a system is shown to no operator, whatever
 // the machine does.
-func TestPublicShowsNoSecret(t *testing.T) {
+func TestViewShowsNoSecret(t *testing.T) {
 	const secret = "CANARY4A7E"
-	awaited := &api.Awaited{Plan: "p1", Beacon: secret, Until: at(60)}
-	armed := &api.Armed{Plan: plan("p1"), Beacon: secret}
-	for _, m := range []api.Machine{
+	awaited := &Awaited{Plan: "p1", Beacon: secret, Until: at(60)}
+	armed := &Armed{Plan: plan("p1"), Beacon: secret}
+	for _, m := range []Record{
 		{ID: mac, State: api.MachineArmed, Session: secret, Armed: armed},
 		{ID: mac, State: api.MachineFlashing, Session: secret, Armed: armed, Writing: true, AgentSeen: at(0)},
 		{ID: mac, State: api.MachineHandingOff, Session: secret, Armed: armed, Live: true, Awaited: awaited},
 		{ID: mac, State: api.MachineHandingOff, Session: secret, Awaited: awaited},
 		{ID: mac, State: api.MachineRunning, Session: secret, Awaited: awaited},
-		{ID: mac, State: api.MachineDiscovered, Session: secret, Waiting: true},
+		{ID: mac, State: api.MachineDiscovered, Session: secret, Waiting: true, Tickets: []Ticket{{Hash: secret, Session: secret}}},
 	} {
-		p, err := json.Marshal(Public(m, at(1)))
+		p, err := json.Marshal(View(m, Operator, at(1)))
 		if err != nil || strings.Contains(string(p), secret) {
-			t.Errorf("Public of a machine that is %s = %s, %v; want no secret", m.State, p, err)
+			t.Errorf("View of a machine that is %s = %s, %v; want no secret", m.State, p, err)
 		}
 		if v, _ := (Proposal{Machine: m}).Preview(at(1)); strings.Contains(jsonText(t, v), secret) {
 			t.Errorf("Preview of a machine that is %s holds a secret", m.State)

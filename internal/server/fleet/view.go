@@ -1,0 +1,55 @@
+package fleet
+
+import (
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+)
+
+// Principal is who asks to see something. It decides what a view has.
+type Principal int
+
+// Operator is whoever the operator API lets in: the one principal for now.
+const Operator Principal = iota
+
+// View builds what a principal sees of a machine at a time, with what time has
+// done to it since it was stored. It names each thing that is shown, so that a
+// field of a record is shown to nobody until somebody writes it here.
+func View(r Record, who Principal, now time.Time) api.Machine {
+	switch who {
+	case Operator:
+		return operatorView(r, now)
+	}
+	return api.Machine{}
+}
+
+func operatorView(r Record, now time.Time) api.Machine {
+	Sweep(&r, now)
+	return api.Machine{
+		ID: r.ID, MAC: r.MAC, Spec: r.Spec, SpecRevision: SpecRevision(r.Spec),
+		State: r.State, Since: r.Since,
+		FirstSeen: r.FirstSeen, LastSeen: r.LastSeen, AgentSeen: r.AgentSeen, FirmwareSeen: r.FirmwareSeen,
+		Firmware: r.Firmware, Address: r.Address, Inventory: r.Inventory,
+		Armed: armedView(r.Armed), Awaited: awaitedView(&r), Waiting: r.Waiting,
+		Stuck: r.Stuck, Conflict: r.Conflict, ConflictSeen: r.ConflictSeen,
+		NotBooted: r.NotBooted, NotBootedSeen: r.NotBootedSeen, SharedMACs: r.SharedMACs,
+		Writing: r.Writing, Live: r.Live, Progress: r.Progress, Receipt: r.Receipt, System: r.System,
+		Dropped: r.Rationed.Dropped, Cause: r.Cause, Message: r.Message,
+	}
+}
+
+func armedView(a *Armed) *api.Armed {
+	if a == nil {
+		return nil
+	}
+	return &api.Armed{Plan: a.Plan, Since: a.Since, Expires: a.Expires, By: a.By, IdentityName: a.IdentityName, Confirm: a.Confirm}
+}
+
+// awaitedView is what is still awaited of the new system; nil: nothing is.
+func awaitedView(r *Record) *api.Awaited {
+	if !awaiting(r) {
+		return nil
+	}
+	w := r.Awaited
+	return &api.Awaited{Plan: w.Plan, Probe: w.Probe, Until: w.Until, Boots: w.Boots, Limit: w.Limit}
+}

@@ -295,17 +295,69 @@ func TestBLSVariables(t *testing.T) {
 	}
 }
 
+// maxFuzzed bounds what a fuzzer makes longer and longer.
+const maxFuzzed = 4 << 10
+
 func FuzzDecide(f *testing.F) {
 	f.Add("if [ -s $prefix/grubenv ]; then load_env; fi\nset default=\"${saved_entry}\"\nmenuentry 'a b' $x --id z { linux /kernel a \"b c\"\ninitrd /empty\n}\nblscfg\n", "saved_entry=z\n", "title a\nlinux /kernel\noptions $a b\n")
 	f.Add("for x in 1 2; do while true; do break 2; done; done; submenu s { menuentry t { configfile /boot/grub/grub.cfg; } }", "a=b", "efi /x")
 	f.Add("function f { if keystatus; then return 1; fi; }\nif f; then regexp --set 1:v '(a*)' aab; fi\nsearch -s -f /kernel\n", "", "")
 	f.Fuzz(func(t *testing.T, config, env, entry string) {
+		if len(config)+len(env)+len(entry) > maxFuzzed {
+			return
+		}
 		for _, flavour := range []Flavour{Upstream, RedHat9} {
 			got := decideWithin(machine(flavour, config, map[string]string{
 				"boot/grub/grubenv": envSignature + env, "loader/entries/a.conf": entry, "loader/entries/b.conf": "linux /kernel\n",
 			}), &budget{1000, 1 << 18}) // endless scripts are most of what a fuzzer makes
 			if (got.Kernel.Path == "") == (got.Instead == "") || strings.Contains(got.Cmdline, unknown) || len(got.Menu) > maxItems || len(got.Others) > maxRuns {
 				t.Errorf("Decide() = %+v", got)
+			}
+		}
+	})
+}
+
+// FuzzEnv: a record more at the end is one more, whatever stands before it, unless the last one has no end.
+func FuzzEnv(f *testing.F) {
+	f.Add("saved_entry=a>b\n# x\nnext_entry=\n")
+	f.Add("a=\\\nb\nc=\\\\\n###")
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > maxFuzzed {
+			return
+		}
+		if _, ok := parseEnv(text); ok != strings.HasPrefix(text, envSignature) {
+			t.Fatalf("parseEnv(%q) = %v", text, ok)
+		}
+		list, ok := parseEnv(envSignature + text)
+		more, _ := parseEnv(envSignature + "first=1\n" + text)
+		if !ok || len(more) != len(list)+1 || more[0] != (variable{"first", "1"}) {
+			t.Errorf("parseEnv(%q) has %d records, with one in front %d", text, len(list), len(more))
+		}
+		for i, v := range list {
+			if more[i+1] != v || strings.HasPrefix(v.name, "#") || strings.Contains(v.name, "=") {
+				t.Errorf("record %d is %q, with one in front %q", i, v, more[i+1])
+			}
+		}
+	})
+}
+
+// FuzzEntry reads an entry of blscfg and makes its script.
+func FuzzEntry(f *testing.F) {
+	f.Add("title a\nlinux /kernel\ninitrd /empty $x\noptions $kernelopts a=$b \\$c ${d}\n", "root=x ro")
+	f.Add("efi /x\nversion 1~2\n\nlinux /y", "")
+	f.Fuzz(func(t *testing.T, text, kernelopts string) {
+		if len(text)+len(kernelopts) > maxFuzzed {
+			return
+		}
+		for _, flavour := range []Flavour{Upstream, RedHat8, RedHat9, RedHat10} {
+			r := &runner{m: machine(flavour, "", nil), left: &budget{1000, 1 << 16}, vars: map[string]string{"kernelopts": kernelopts, "default_kernelopts": kernelopts}}
+			e := &blsEntry{name: "a", file: r.m.Config, keys: r.blsKeys(text)}
+			it := r.blsItem(e)
+			if _, ok := e.get("linux"); ok && (it == nil || len(it.body.lines) == 0 || it.title == "") {
+				t.Errorf("entry %q = %+v", text, it)
+			}
+			if r.compareBLS(e, e) != 0 {
+				t.Error("an entry differs from itself")
 			}
 		}
 	})

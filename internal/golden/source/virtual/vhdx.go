@@ -92,9 +92,9 @@ var crc32c = crc32.MakeTable(crc32.Castagnoli)
 
 // vhdxSum reports whether the checksum at byte 4 is right, itself taken as zero.
 func vhdxSum(b []byte) bool {
-	c := bytes.Clone(b)
-	clear(c[4:8])
-	return crc32.Checksum(c, crc32c) == le32(b, 4)
+	sum := crc32.Update(0, crc32c, b[:4])
+	sum = crc32.Update(sum, crc32c, make([]byte, 4))
+	return crc32.Update(sum, crc32c, b[8:]) == le32(b, 4)
 }
 
 // checkLog finds the current one of the two headers and refuses a file whose log has to be replayed.

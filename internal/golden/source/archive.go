@@ -25,10 +25,33 @@ type member interface {
 
 // newMember finds the disk in an archive that comes front to back.
 func newMember(f format, r *bufio.Reader) (member, error) {
+	open := openTar
 	if f == formatZip {
-		return openZip(r)
+		open = openZip
 	}
-	return openTar(r)
+	m, err := open(r)
+	if err != nil {
+		return nil, cutArchive(f, err)
+	}
+	return wholeMember{m, f}, nil
+}
+
+// wholeMember says of an archive that ends early what there is to do.
+type wholeMember struct {
+	member
+	format format
+}
+
+func (m wholeMember) Read(p []byte) (int, error) {
+	n, err := m.member.Read(p)
+	return n, cutArchive(m.format, err)
+}
+
+func cutArchive(f format, err error) error {
+	if err == io.ErrUnexpectedEOF { //nolint:errorlint // what wraps it has said more
+		return fmt.Errorf("the %s archive ends early: the file is truncated, get it again: %w", f, err)
+	}
+	return err
 }
 
 // beside are the extensions of what an archive has beside the disk: an OVA's
@@ -72,7 +95,7 @@ func (t *tarMember) next() (*tar.Header, error) {
 		if err != nil {
 			return nil, err
 		}
-		if h.Typeflag == tar.TypeReg && h.Size > 0 && !isBeside(h.Name) {
+		if (h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse) && h.Size > 0 && !isBeside(h.Name) {
 			return h, nil
 		}
 	}
@@ -105,8 +128,9 @@ func (t *tarMember) Read(p []byte) (int, error) {
 // 4.4), read by its local headers.
 type zipMember struct {
 	r    *bufio.Reader
+	file string    // the disk
 	body io.Reader // unpacked
-	head zipHeader
+	head zipHeader // of what is read
 	got  uint64
 	crc  uint32
 	err  error
@@ -156,6 +180,7 @@ func openZip(r *bufio.Reader) (member, error) {
 			return nil, err
 		}
 	}
+	z.file = z.head.file
 	return z, z.start()
 }
 
@@ -215,7 +240,7 @@ func readZipHeader(r *bufio.Reader) (zipHeader, error) {
 	return h, nil
 }
 
-func (z *zipMember) name() string { return z.head.file }
+func (z *zipMember) name() string { return z.file }
 
 func (z *zipMember) Read(p []byte) (int, error) {
 	if z.err != nil {
@@ -281,7 +306,6 @@ func (z *zipMember) told() error {
 // finish reads what is behind the disk: files that may not be others, and the
 // directory of the archive, whose end shows that nothing is missing.
 func (z *zipMember) finish() error {
-	disk := z.head.file
 	for {
 		magic, err := z.r.Peek(4)
 		if err != nil {
@@ -294,7 +318,7 @@ func (z *zipMember) finish() error {
 			return err
 		}
 		if !strings.HasSuffix(z.head.file, "/") && !isBeside(z.head.file) {
-			return errSeveral(disk, z.head.file)
+			return errSeveral(z.file, z.head.file)
 		}
 		if err := z.start(); err != nil {
 			return err

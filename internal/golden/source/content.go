@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,27 +23,71 @@ type content interface {
 	Close() error
 }
 
-// stream is a raw disk that comes front to back.
+// stream is a raw disk that comes front to back. One sector is read ahead,
+// because the last one may be the footer of a fixed VHD, which is no part of
+// the disk.
 type stream struct {
 	r      io.Reader
 	length int64
 	close  func() error
 	err    error // met behind the bytes of the last chunk
+
+	ahead  []byte // read, and not yet given out
+	pos    int64  // bytes given out
+	footer bool   // the source ended with one
 }
 
 func (s *stream) readChunk(p []byte) (int, bool, error) {
-	n := 0
-	// Not io.ReadFull: it cannot tell the end of the disk from a decoder's
-	// io.ErrUnexpectedEOF.
+	n := copy(p, s.ahead)
+	s.ahead = s.ahead[:copy(s.ahead, s.ahead[n:])]
+	n += s.fill(p[n:])
+	if s.ahead == nil {
+		s.ahead = make([]byte, 0, SectorSize)
+	}
+	s.ahead = s.ahead[:len(s.ahead)+s.fill(s.ahead[len(s.ahead):cap(s.ahead)])]
+	if s.err != nil && !errors.Is(s.err, io.EOF) || errors.Is(s.err, io.ErrUnexpectedEOF) {
+		return 0, false, s.err
+	}
+	n, err := s.withoutFooter(p, n)
+	s.pos += int64(n)
+	if n == 0 && err == nil {
+		err = s.err
+	}
+	return n, false, err
+}
+
+// fill reads as much of p as there is. Not io.ReadFull: it cannot tell the end
+// of the disk from a decoder's io.ErrUnexpectedEOF.
+func (s *stream) fill(p []byte) (n int) {
 	for n < len(p) && s.err == nil {
 		var k int
 		k, s.err = s.r.Read(p[n:])
 		n += k
 	}
-	if n == 0 || s.err != nil && !errors.Is(s.err, io.EOF) {
-		return 0, false, s.err
+	return n
+}
+
+// withoutFooter takes the footer of a fixed VHD off the end of the source, which
+// is in p[:n] or ahead.
+func (s *stream) withoutFooter(p []byte, n int) (int, error) {
+	last := s.ahead
+	if len(last) == 0 && n >= SectorSize {
+		last = p[n-SectorSize : n]
 	}
-	return n, false, nil
+	if s.err == nil || len(last) < SectorSize || !bytes.HasPrefix(last, []byte(vhdMagic)) {
+		return n, nil
+	}
+	if len(s.ahead) == 0 {
+		n -= SectorSize
+	}
+	if size, err := virtual.FixedSize(last); err != nil || size != s.pos+int64(n) {
+		return 0, errors.Join(errFixedVHD, err)
+	}
+	s.ahead, s.footer = s.ahead[:0], true
+	if s.length >= 0 {
+		s.length -= SectorSize
+	}
+	return n, nil
 }
 
 func (s *stream) size() int64 { return s.length }

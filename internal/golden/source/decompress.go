@@ -69,8 +69,11 @@ func (d *decoder) Close() error { return d.r.Close() }
 
 // atEnd proves that nothing of the source is left.
 func (d *decoder) atEnd() error {
-	if _, err := d.packed.ReadByte(); err == nil {
+	switch _, err := d.packed.ReadByte(); {
+	case err == nil:
 		return d.explain(errTrailing)
+	case d.in.failure() == nil && !errors.Is(err, io.EOF):
+		return err // the archive around it is not sound
 	}
 	return d.in.failure()
 }

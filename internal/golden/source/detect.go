@@ -112,6 +112,7 @@ var refused = []struct {
 	{0, "\x7fELF", "an ELF program", "give a complete disk image"},
 	{0, "LZIP", "an lzip file", hintCompress},
 	{0, "\x89LZO", "an lzop file", hintCompress},
+	{0, "\x02\x21\x4c\x18", "an lz4 file of the old format", hintCompress},
 	{0, "\x5d\x00\x00\x80\x00\xff\xff\xff\xff\xff\xff\xff\xff", "an lzma file", hintCompress},
 }
 
@@ -124,7 +125,7 @@ const (
 // vhdMagic begins a dynamic VHD, and the last sector of a fixed one.
 const vhdMagic = "conectix"
 
-var errFixedVHD = errors.New("this is a fixed VHD image: " + hintConvert)
+var errFixedVHD = errors.New("it ends as a fixed VHD image does, and has another size: " + hintConvert)
 
 // detect tells the format of a source from its first headSize bytes; fewer
 // only when the source is shorter.

@@ -98,6 +98,42 @@ func wantCut(t *testing.T, name string, image, disk []byte) {
 	}
 }
 
+// What an archive has holes of is a disk as well, and its name is told whatever stands behind it.
+func TestArchiveOfHoles(t *testing.T) {
+	t.Parallel()
+	disk := sparse()
+	for _, format := range []string{"gnu", "pax"} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "disk.img"), disk, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{
+			{"fallocate", "--dig-holes", filepath.Join(dir, "disk.img")},
+			{"tar", "-C", dir, "--sparse", "--format=" + format, "-cf", filepath.Join(dir, "a.tar"), "disk.img"},
+		} {
+			if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+				t.Fatalf("%q: %v: %s", args, err, out)
+			}
+		}
+		image, err := os.ReadFile(filepath.Join(dir, "a.tar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(image) >= len(disk) {
+			t.Errorf("%s: %d bytes for a disk of %d: there is no hole", format, len(image), len(disk))
+		}
+		wantDisk(t, "sparse tar, "+format, image, disk, "tar, raw")
+	}
+	d, err := Open(t.Context(), writeFile(t, zipped(t, nil, "disk.img", string(disk), "z.txt", "hello")), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := drain(d); err != nil || !strings.Contains(strings.Join(d.Notes(), ""), `"disk.img"`) {
+		t.Errorf("notes %q, %v; want the name of the disk", d.Notes(), err)
+	}
+}
+
 // The disks of virtual machines hold what qemu-img put there.
 func TestVirtualDisks(t *testing.T) {
 	t.Parallel()
@@ -122,16 +158,40 @@ func TestVirtualDisks(t *testing.T) {
 			wantDisk(t, name+" in gzip", pack(t, image, "gzip", "-c"), disk, "gzip, "+tt.format)
 		})
 	}
-	fixed := converted(t, disk, "-O", "vpc", "-o", "subformat=fixed,force_size=on")
-	d, err := Open(t.Context(), writeFile(t, fixed), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	if got, err := drain(d); err != nil || !bytes.Equal(got, disk) || d.Format() != "vhd" {
-		t.Errorf("a fixed vhd: %d bytes as %s, %v; want the disk of %d", len(got), d.Format(), err, len(disk))
+}
+
+// A fixed VHD is a raw disk with a footer, which is left out, also where it is seen last.
+func TestFixedVHD(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1<<20 - 512, 1 << 20, 1<<20 + 512, 5<<20 + 3*512} {
+		disk := testDisk(size)
+		image := converted(t, disk, "-O", "vpc", "-o", "subformat=fixed,force_size=on")
+		wrong := bytes.Clone(image)
+		wrong[len(wrong)-512+vhdSizeAt] ^= 1
+		for name, image := range map[string][]byte{"vhd": image, "gzip, raw": pack(t, image, "gzip", "-c"), "": wrong, "raw": image} {
+			from, opts := writeFile(t, image), Options{}
+			if name == "raw" || name == "" {
+				from, opts = "-", Options{Stdin: bytes.NewReader(image)}
+			}
+			d, err := Open(t.Context(), from, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := drain(d)
+			switch {
+			case name == "" && (err == nil || !strings.Contains(err.Error(), "qemu-img convert")):
+				t.Errorf("%d bytes: a footer for another disk is taken: %v", size, err)
+			case name != "" && (err != nil || !bytes.Equal(got, disk) || d.Format() != name):
+				t.Errorf("%d bytes: %d as %s, %v; want the disk", size, len(got), d.Format(), err)
+			case name != "" && name != "vhd" && !strings.Contains(strings.Join(d.Notes(), ""), "footer of a fixed VHD"):
+				t.Errorf("%d bytes: notes %q; want that the footer is left out", size, d.Notes())
+			}
+			d.Close()
+		}
 	}
 }
+
+const vhdSizeAt = 48 + 5 // a byte of the size in the footer
 
 func TestLZ4(t *testing.T) {
 	t.Parallel()
@@ -226,6 +286,15 @@ func TestArchives(t *testing.T) {
 	wantCut(t, "zip", zipped(t, nil, "disk.img", raw), disk)
 	wantCut(t, "zip, streamed", zipped(t, []string{"-fd"}, "disk.img", raw), disk)
 
+	for name, packed := range map[string][]byte{
+		"gzip": pack(t, disk, "gzip", "-c"), "zstd": pack(t, disk, "zstd", "-q", "-c"), "xz": pack(t, disk, "xz", "-c", "-0"), "lz4": pack(t, disk, "lz4", "-c"), "bzip2": pack(t, disk, "bzip2", "-c"),
+	} {
+		inside := archived(t, "vm.ovf", "<Envelope/>", "vm.img.packed", string(packed), "vm.mf", "SHA1()")
+		wantDisk(t, "tar of "+name, inside, disk, "tar, "+name+", raw")
+		wantCut(t, "tar of "+name, inside, disk)
+		wantDisk(t, "zip of "+name, zipped(t, []string{"-0"}, "vm.img.packed", string(packed)), disk, "zip, "+name+", raw")
+	}
+
 	for name, tt := range map[string]struct {
 		image []byte
 		want  string
@@ -236,7 +305,9 @@ func TestArchives(t *testing.T) {
 		"no disk in zip":    {zipped(t, nil, "a.txt", "hello"), "no disk image"},
 		"an archive in tar": {archived(t, "b.tar", string(plain)), "an archive again"},
 		"an encrypted one":  {zipped(t, []string{"-P", "x"}, "a.img", raw), "encrypted"},
-		"a packed one":      {archived(t, "a.img.gz", string(pack(t, disk, "gzip", "-c"))), "only one layer"},
+		"packed twice":      {pack(t, archived(t, "a.img.gz", string(pack(t, disk, "gzip", "-c"))), "gzip", "-c"), "only one layer"},
+		"two packed ones":   {archived(t, "a.img.gz", string(pack(t, disk, "gzip", "-c")), "b.img", raw), `"a.img.gz" and "b.img"`},
+		"a cut tar":         {plain[:len(plain)/2], "truncated"},
 	} {
 		_, _, err := readImage(t.Context(), "-", Options{Stdin: bytes.NewReader(tt.image), TempDir: t.TempDir()})
 		if err == nil || !strings.Contains(err.Error(), tt.want) {

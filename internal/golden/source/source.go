@@ -20,7 +20,6 @@ package source
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -77,10 +76,9 @@ type Disk struct {
 	content content
 	format  string
 
-	left     leftovers
-	pos      atomic.Int64
-	fixedVHD bool // the last sector read so far is the footer of a fixed VHD
-	err      error
+	left leftovers
+	pos  atomic.Int64
+	err  error
 }
 
 // leftovers is what around the disk was read and is no part of it.
@@ -100,6 +98,9 @@ func (d *Disk) Notes() []string {
 		if m, ok := d.left.decoder.r.(*members); ok && m.behind > 0 {
 			notes = append(notes, fmt.Sprintf("%d bytes behind the gzip data are no part of the disk and are left out", m.behind))
 		}
+	}
+	if s, ok := d.content.(*stream); ok && s.footer {
+		notes = append(notes, fmt.Sprintf("the last %d bytes are the footer of a fixed VHD image, which is no part of the disk", SectorSize))
 	}
 	return notes
 }
@@ -130,7 +131,7 @@ func (d *Disk) open(opts Options) error {
 	for {
 		buffered := bufio.NewReaderSize(r, bufferSize)
 		f, err := peekFormat(buffered)
-		if err == nil && f.compressed() && len(layers) > 0 {
+		if err == nil && f.compressed() && d.left.decoder != nil {
 			err = errors.New("only one layer of compression is read: decompress it once first")
 		}
 		if err == nil && f.archive() && d.left.archive != nil {
@@ -288,7 +289,6 @@ func (d *Disk) readChunk(p []byte) (int, bool, error) {
 	if n%SectorSize != 0 {
 		return 0, false, sizeError(d.pos.Load() + int64(n))
 	}
-	d.fixedVHD = !zero && bytes.HasPrefix(p[n-SectorSize:n], []byte(vhdMagic))
 	return n, zero, nil
 }
 
@@ -299,9 +299,6 @@ func (d *Disk) finish() error {
 	}
 	if want := d.content.size(); want >= 0 && d.pos.Load() != want {
 		return fmt.Errorf("the disk ended after %d of %d bytes", d.pos.Load(), want)
-	}
-	if d.fixedVHD {
-		return errFixedVHD
 	}
 	return io.EOF
 }

@@ -69,6 +69,19 @@ func openVHD(r io.ReaderAt, fileSize int64) (*Image, error) {
 	}
 }
 
+// FixedSize is the size of the disk in front of a footer, in bytes. It is an error where that is not the footer of a fixed
+// VHD.
+func FixedSize(footer []byte) (int64, error) {
+	size := uint64(0)
+	if len(footer) == sector {
+		size = be64(footer, vhdSize)
+	}
+	if size == 0 || size > maxSize || string(footer[:8]) != VHDMagic || !vhdSumIs(footer, vhdChecksum) || be32(footer, vhdType) != vhdFixed {
+		return 0, errors.New("vhd image: no footer of a fixed one")
+	}
+	return int64(size), nil
+}
+
 // fixed is a disk that lies in the file as it is.
 type fixed struct{}
 

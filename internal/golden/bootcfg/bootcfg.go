@@ -32,6 +32,7 @@ const (
 	SourceSystemdBoot = "systemd-boot"
 	SourceUKI         = "UKI"
 	SourceExtlinux    = "extlinux"
+	SourceFirmware    = "the firmware" // which starts a kernel without any boot loader
 	// The last three are guesses for an image without a boot loader: the newest kernel with the command line that the
 	// next update of the boot loader would take. Only the first has a root=.
 	SourceKernelCmdline = "etc/kernel/cmdline"
@@ -124,6 +125,7 @@ type finder struct {
 	disk     *Disk
 	want     string
 	problems []error
+	strange  string // what UEFI firmware starts, where that is nothing that is read
 }
 
 // problem keeps why something was left out; the first few are enough for a message.

@@ -70,7 +70,7 @@ func TestBootctl(t *testing.T) {
 		for _, def := range []string{"b-*", "B-1.9.CONF", "b-1.9", "c*", "s?.conf", "[st]2.conf", "none", "c.conf", "c2.conf"} {
 			conf := "timeout 3\ndefault " + def + "\n"
 			write(t, filepath.Join(esp, "loader/loader.conf"), conf)
-			chosen, _, _ := cutCounter(f.pick(&outcome{}, entries, "loader.conf", conf).id)
+			chosen, _, _ := cutCounter(f.pick(&outcome{}, &f.disk.Volumes[0], entries, "loader.conf", loaderConf(conf)).id)
 			var want string
 			for block := range strings.SplitSeq(list(t, bootctl, esp), "\n\n") {
 				if _, id, ok := strings.Cut(block, " id: "); ok && strings.Contains(block, "(default)") {

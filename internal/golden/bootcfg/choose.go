@@ -15,6 +15,17 @@ import (
 // choose decides which boot loader is the image's: the one that its firmware would start. Where both kinds of firmware
 // would start one, they have to agree; where neither would, whatever has a configuration does.
 func (f *finder) choose() outcome {
+	o := f.chooseKnown()
+	if f.strange != "" && f.want == "" {
+		o.doubts = append(o.doubts, golden.Doubt{
+			About: "the boot loader", Settle: SettleEntry,
+			Why: "UEFI firmware starts " + f.strange + ", and what that would start is not known",
+		})
+	}
+	return o
+}
+
+func (f *finder) chooseKnown() outcome {
 	uefi, bios := f.uefi(), f.bios()
 	switch {
 	case len(uefi) > 0 && len(bios) > 0:
@@ -32,7 +43,11 @@ func (f *finder) choose() outcome {
 		return f.agree(bios)
 	}
 	if any := f.anything(); len(any) > 0 {
-		return f.agree(any)
+		o := f.agree(any)
+		if f.want == "" && o.loader != "extlinux" { // which U-Boot tries before its script
+			o.doubts = append(o.doubts, f.unreadDoubts(func(l unreadLoader) bool { return !l.outlived })...)
+		}
+		return o
 	}
 	return f.guess()
 }
@@ -125,6 +140,13 @@ func (f *finder) fallback(esp *Volume) []candidate {
 		return []candidate{func() outcome { return f.systemdBoot(esp, by) }}
 	case isUKI:
 		return []candidate{func() outcome { return f.ukiAlone(esp, file) }}
+	case isKernel:
+		return []candidate{func() outcome { return f.kernelAlone(esp, file) }}
+	case isUnknown:
+		f.strange = by
+		if program.name != "" {
+			f.strange = program.name + ", " + by
+		}
 	}
 	return nil
 }
@@ -307,11 +329,13 @@ const (
 	isGRUB
 	isSystemdBoot
 	isUKI
+	isKernel // which is its own boot loader
 )
 
 // program is a boot loader's file.
 type program struct {
 	kind     programKind
+	name     string   // of one that is not read
 	prefix   string   // of a GRUB, without its device
 	embedded []string // UUID and prefix that a configuration within a GRUB searches
 }
@@ -353,5 +377,18 @@ func identify(v *Volume, name string) program {
 		}
 		return p
 	}
-	return program{kind: isUnknown}
+	if !bytes.HasPrefix(code, []byte("MZ")) {
+		return program{} // which no firmware starts
+	}
+	if _, _, err := KernelRelease(bytes.NewReader(code)); err == nil {
+		return program{kind: isKernel}
+	}
+	p := program{kind: isUnknown}
+	for _, name := range []string{"rEFInd", "Limine", "ZFSBootMenu", "iPXE", "OpenCore", "Clover", "U-Boot"} {
+		if has(name) {
+			p.name = name
+			break
+		}
+	}
+	return p
 }

@@ -143,7 +143,29 @@ func TestFind(t *testing.T) {
 		},
 		"a loader that nobody knows": {
 			files: with("boot/grub/grub.cfg", grubCfg("6.2", "6.2"), "efi/EFI/BOOT/BOOTX64.EFI", "MZ"), mounts: []string{"efi:esp"}, want: "grub.cfg boot/vmlinuz-6.2",
+			doubts: []string{"UEFI firmware starts /efi/EFI/BOOT/BOOTX64.EFI, and what that would start is not known"},
 		},
+		"a loader that nobody knows, and an entry": {
+			files: with("boot/grub/grub.cfg", grubCfg("6.2", "6.1", "6.2"), "efi/EFI/BOOT/BOOTX64.EFI", "MZ"), mounts: []string{"efi:esp"}, entry: "k6.1", want: "grub.cfg boot/vmlinuz-6.1",
+		},
+		"a file that no firmware starts": {
+			files: with("boot/grub/grub.cfg", grubCfg("6.2", "6.2"), "efi/EFI/BOOT/BOOTX64.EFI", "text"), mounts: []string{"efi:esp"}, want: "grub.cfg boot/vmlinuz-6.2",
+		},
+		"rEFInd beside a stale grub.cfg": {
+			files: with("boot/grub/grub.cfg", grubCfg("6.2", "6.2"), "boot/refind_linux.conf", "x", "efi/EFI/BOOT/BOOTX64.EFI", "MZ rEFInd boot manager"), mounts: []string{"efi:esp"}, want: "grub.cfg boot/vmlinuz-6.2",
+			doubts: []string{"rEFInd is not read, and /boot/refind_linux.conf is its", "UEFI firmware starts rEFInd, /efi/EFI/BOOT/BOOTX64.EFI"},
+		},
+		"Limine": {
+			files: with("efi/EFI/BOOT/BOOTX64.EFI", "MZ Limine ", "efi/limine.conf", "/Arch"), mounts: []string{"efi:esp"}, want: "the newest kernel boot/vmlinuz-6.3",
+			doubts: []string{"Limine is not read, and /efi/limine.conf is its; it may be 6.2 or 6.1 (--entry settles it)", "the command line: ", "UEFI firmware starts Limine, "},
+		},
+		"a kernel at the fallback path": {
+			files: with("boot/grub/grub.cfg", grubCfg("6.2", "6.2"), "efi/EFI/BOOT/BOOTX64.EFI", "MZ"+string(bzImage("6.1.0"))[2:]), mounts: []string{"efi:esp"}, want: "the firmware efi/EFI/BOOT/BOOTX64.EFI ",
+			doubts: []string{"BOOTX64.EFI is a kernel that the firmware starts, with a command line that is built in or none (--cmdline settles it)"},
+		},
+		"U-Boot's script beside a grub.cfg":       {files: with("boot/grub/grub.cfg", grubCfg("6.2", "6.2"), "boot/boot.scr", "x"), want: "grub.cfg boot/vmlinuz-6.2", doubts: []string{"U-Boot's script is not read"}},
+		"U-Boot's script behind an extlinux.conf": {files: with("boot/extlinux/extlinux.conf", "label a\nlinux ../vmlinuz-6.1\nappend k=x\n", "boot/boot.scr", "x"), want: "extlinux boot/vmlinuz-6.1 k=x"},
+		"GRUB beside what GRUB legacy has left":   {files: with("boot/grub/grub.cfg", grubCfg("6.2", "6.2"), "boot/grub/menu.lst", "x"), want: "grub.cfg boot/vmlinuz-6.2"},
 		"a unified kernel image at the fallback path": {
 			files: with("efi/EFI/BOOT/BOOTX64.EFI", string(peFile(".linux", "k", ".cmdline", "uki=1"))), mounts: []string{"efi:esp"}, want: "UKI efi/EFI/BOOT/BOOTX64.EFI uki=1",
 		},
@@ -164,7 +186,10 @@ func TestFind(t *testing.T) {
 		},
 		"the newest, by /etc/kernel/cmdline": {files: []string{"boot/vmlinuz-6.9", "", "boot/vmlinuz-6.10", "", "boot/initramfs-6.10.img", "", "etc/kernel/cmdline", "root=LABEL=x ro\n"}, want: "etc/kernel/cmdline boot/vmlinuz-6.10 root=LABEL=x ro + boot/initramfs-6.10.img"},
 		"the newest, in /usr":                {files: []string{"usr/lib/modules/6.9.1/vmlinuz", "", "usr/lib/modules/6.10.1/vmlinuz", ""}, want: "the newest kernel usr/lib/modules/6.10.1/vmlinuz"},
-		"a loader that is not read":          {files: with("boot/boot.scr", "x"), want: "the newest kernel boot/vmlinuz-6.3", doubts: []string{"U-Boot's script is not read"}},
+		"a loader that is not read":          {files: with("boot/boot.scr", "x"), want: "the newest kernel boot/vmlinuz-6.3", doubts: []string{"U-Boot's script is not read", "the command line: "}},
+		"GRUB legacy alone":                  {files: with("boot/grub/menu.lst", "default 1"), code: grubCode, want: "the newest kernel boot/vmlinuz-6.3", doubts: []string{"GRUB legacy is not read", "the command line: "}},
+		"a kernel that was asked for":        {files: with("boot/boot.scr", "x"), entry: "6.1", want: "the newest kernel boot/vmlinuz-6.1", doubts: []string{"the command line: "}},
+		"a kernel that is not":               {files: with("boot/boot.scr", "x"), entry: "6.9", want: "doubt: the default entry: no boot loader is read, and no kernel has the release \"6.9\"; it may be 6.3 or 6.2 or 6.1 (--entry settles it)"},
 		"nothing":                            {want: "none: no boot entry found"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package bootcfg
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -9,42 +10,86 @@ import (
 	"github.com/gild-dev/gild/internal/golden/bootcfg/vercmp"
 )
 
-// unread are the configurations of boot loaders that are not read, with their names.
-var unread = []struct{ file, loader string }{
-	{"boot.scr", "U-Boot's script"},
-	{"boot.scr.uimg", "U-Boot's script"},
-	{"uEnv.txt", "U-Boot's script"},
-	{"config.txt", "the Raspberry Pi's firmware"},
-	{"limine.conf", "Limine"},
-	{"limine.cfg", "Limine"},
-	{"limine/limine.conf", "Limine"},
-	{"EFI/BOOT/limine.conf", "Limine"},
-	{"grub/menu.lst", "GRUB legacy"},
-	{"grub/grub.conf", "GRUB legacy"},
-	{"EFI/refind/refind.conf", "rEFInd"},
-	{"refind_linux.conf", "rEFInd"},
+// unreadLoader is the configuration of a boot loader that is not read.
+type unreadLoader struct {
+	file, loader string
+	// outlived: the loader that came after it left the file in its place.
+	outlived bool
 }
 
-// guess takes the newest kernel of the system, for an image whose boot loader is not configured yet.
-func (f *finder) guess() outcome {
-	o := outcome{loader: "no boot loader"}
+var unread = []unreadLoader{
+	{"boot.scr", "U-Boot's script", false},
+	{"boot.scr.uimg", "U-Boot's script", false},
+	{"uEnv.txt", "U-Boot's script", false},
+	{"armbianEnv.txt", "U-Boot's script", false},
+	{"boot.ini", "U-Boot's script", false},
+	{"config.txt", "the Raspberry Pi's firmware", false},
+	{"limine.conf", "Limine", false},
+	{"limine.cfg", "Limine", false},
+	{"limine/limine.conf", "Limine", false},
+	{"EFI/BOOT/limine.conf", "Limine", false},
+	{"EFI/refind/refind.conf", "rEFInd", false},
+	{"EFI/BOOT/refind.conf", "rEFInd", false},
+	{"refind_linux.conf", "rEFInd", false},
+	{"grub/menu.lst", "GRUB legacy", true},
+	{"grub/grub.conf", "GRUB legacy", true},
+	{"etc/lilo.conf", "LILO", true},
+	{"etc/zipl.conf", "zipl", true},
+	{"etc/yaboot.conf", "yaboot", true},
+}
+
+// unreadDoubts say that a boot loader decides that is not read.
+func (f *finder) unreadDoubts(which func(unreadLoader) bool, kernels ...string) []golden.Doubt {
+	var doubts []golden.Doubt
 	for _, v := range f.linuxVolumes() {
 		for _, u := range unread {
 			for _, file := range []string{u.file, path.Join("boot", u.file)} {
-				if v.isFile(file) {
-					o.doubts = append(o.doubts, golden.Doubt{About: "the boot loader", Why: u.loader + " is not read, and " + v.place(file) + " is its", Settle: "--cmdline"})
+				if v.isFile(file) && which(u) {
+					doubts = append(doubts, golden.Doubt{
+						About: "the boot loader", Settle: SettleEntry, Alternatives: kernels,
+						Why: u.loader + " is not read, and " + v.place(file) + " is its",
+					})
 				}
 			}
 		}
 	}
-	v, kernel, order := f.newest()
+	return doubts
+}
+
+// guess takes the newest kernel of the system, for an image whose boot loader is not configured yet, or the one that the
+// operator names by its release.
+func (f *finder) guess() outcome {
+	o := outcome{loader: "no boot loader"}
+	v, kernels, order := f.newest()
 	if v == nil {
+		o.doubts = f.unreadDoubts(func(unreadLoader) bool { return true })
 		return o
 	}
-	release := strings.TrimPrefix(path.Base(kernel), "vmlinuz-")
-	if path.Base(kernel) == "vmlinuz" {
-		release = path.Base(path.Dir(kernel))
+	var releases []string
+	for _, k := range kernels {
+		releases = append(releases, releaseOf(k))
 	}
+	others := f.unreadDoubts(func(unreadLoader) bool { return true }, releases[1:min(8, len(releases))]...)
+	kernel := kernels[0]
+	if f.want != "" {
+		i := slices.Index(releases, strings.TrimPrefix(f.want, "vmlinuz-"))
+		if i < 0 {
+			o.doubts = []golden.Doubt{{
+				About: "the default entry", Settle: SettleEntry, Alternatives: releases[:min(8, len(releases))],
+				Why: fmt.Sprintf("no boot loader is read, and no kernel has the release %q", f.want),
+			}}
+			return o
+		}
+		kernel = kernels[i]
+		o.decide("kernel", "%s, since no boot loader is read", SettleEntry)
+	} else {
+		o.doubts = others
+		o.decide("kernel", "the newest in %s, as %s counts, since no boot loader is configured", path.Dir(v.place(kernel)), order)
+	}
+	if len(others) > 0 {
+		o.doubts = append(o.doubts, golden.Doubt{About: "the command line", Why: "it stands in the configuration of a boot loader that is not read", Settle: "--cmdline"})
+	}
+	release := releaseOf(kernel)
 	e := &Entry{Title: "Linux " + release, ID: release, Source: SourceNewest, volume: v, file: kernel}
 	for _, name := range []string{"initrd.img-" + release, "initramfs-" + release + ".img", "initrd-" + release, "initramfs-" + release} {
 		if file := path.Join(path.Dir(kernel), name); v.isFile(file) {
@@ -61,14 +106,21 @@ func (f *finder) guess() outcome {
 		f.problem(err)
 		return o
 	}
-	o.decide("kernel", "the newest in %s, as %s counts, since no boot loader is configured", path.Dir(v.place(kernel)), order)
 	o.decide("command line", "%s", e.Source)
 	o.entry = e
 	return o
 }
 
-// newest finds the newest kernel, by the order of what would configure the boot loader.
-func (f *finder) newest() (v *Volume, kernel, order string) {
+// releaseOf is what a kernel's path says of its release.
+func releaseOf(kernel string) string {
+	if base := path.Base(kernel); base != "vmlinuz" {
+		return strings.TrimPrefix(base, "vmlinuz-")
+	}
+	return path.Base(path.Dir(kernel))
+}
+
+// newest finds the kernels, the newest first, by the order of what would configure the boot loader.
+func (f *finder) newest() (v *Volume, kernels []string, order string) {
 	compare, order := vercmp.MkconfigUpstream, "grub-mkconfig"
 	switch s := f.system(); {
 	case s.is("debian", "ubuntu"):
@@ -88,27 +140,25 @@ func (f *finder) newest() (v *Volume, kernel, order string) {
 				}
 			}
 			if len(kernels) > 0 {
-				return v, slices.MaxFunc(kernels, func(a, b string) int { return compare(path.Base(a), path.Base(b)) }), order
+				slices.SortStableFunc(kernels, func(a, b string) int { return compare(path.Base(b), path.Base(a)) })
+				return v, kernels, order
 			}
 		}
 	}
 	root := &f.disk.Volumes[f.disk.Root]
 	if root.FS == nil {
-		return nil, "", ""
+		return nil, nil, ""
 	}
-	var kernels []string
 	for _, dir := range root.dirs("usr/lib/modules") {
 		if root.isFile(dir + "/vmlinuz") {
 			kernels = append(kernels, dir+"/vmlinuz")
 		}
 	}
 	if len(kernels) == 0 {
-		return nil, "", ""
+		return nil, nil, ""
 	}
-	byRelease := func(a, b string) int {
-		return compare("vmlinuz-"+path.Base(path.Dir(a)), "vmlinuz-"+path.Base(path.Dir(b)))
-	}
-	return root, slices.MaxFunc(kernels, byRelease), order
+	slices.SortStableFunc(kernels, func(a, b string) int { return compare("vmlinuz-"+releaseOf(b), "vmlinuz-"+releaseOf(a)) })
+	return root, kernels, order
 }
 
 // defaultGRUB reads the shell assignments of /etc/default/grub. grub-mkconfig puts the two together.

@@ -20,6 +20,7 @@ type bootEntry struct {
 	id                          string // the file's name with its suffix, in lower case
 	title                       string
 	sortKey, machineID, version string
+	architecture                string // of UEFI: x64, aa64; empty for any
 	profile                     int
 	suffix                      string // of the id, for a profile but the first
 	left, done                  int    // boot counting; left is -1 without it
@@ -47,6 +48,7 @@ func (f *finder) systemdBoot(esp *Volume, by string) outcome {
 			entries = append(entries, f.bootEntries(v, ".")...)
 		}
 	}
+	entries = slices.DeleteFunc(entries, func(e bootEntry) bool { return !f.runs(esp, &e) })
 	if shown := slices.DeleteFunc(slices.Clone(entries), func(e bootEntry) bool { return !e.listed }); len(shown) > 0 {
 		entries = shown
 	}
@@ -57,7 +59,7 @@ func (f *finder) systemdBoot(esp *Volume, by string) outcome {
 	slices.SortStableFunc(entries, compareEntries)
 	confName := path.Join(dir, "loader/loader.conf")
 	conf, _ := f.read(esp, confName)
-	chosen := f.pick(&o, entries, esp.place(confName), conf)
+	chosen := f.pick(&o, esp, entries, esp.place(confName), loaderConf(conf))
 	if chosen == nil {
 		return o
 	}
@@ -66,8 +68,8 @@ func (f *finder) systemdBoot(esp *Volume, by string) outcome {
 }
 
 // pick selects an entry: the operator's, that of loader.conf, or the first that may start by itself.
-func (f *finder) pick(o *outcome, entries []bootEntry, confName, conf string) *bootEntry {
-	keys := loaderConf(conf)
+func (f *finder) pick(o *outcome, esp *Volume, configured []bootEntry, confName string, keys map[string]string) *bootEntry {
+	entries := append(slices.Clip(configured), autoEntries(esp, keys)...)
 	for _, key := range []string{"preferred", "default"} {
 		pattern, from := keys[key], confName+": "+key+" "+keys[key]
 		if f.want != "" {
@@ -87,7 +89,7 @@ func (f *finder) pick(o *outcome, entries []bootEntry, confName, conf string) *b
 				Why: fmt.Sprintf("whether %q means a name with its boot counter depends on the version of systemd-boot", pattern),
 			}
 			if counted == nil {
-				counted = firstGood(entries)
+				counted = firstGood(configured)
 			}
 			if counted != chosen {
 				d.Alternatives = []string{counted.id}
@@ -101,8 +103,8 @@ func (f *finder) pick(o *outcome, entries []bootEntry, confName, conf string) *b
 		o.nothing(fmt.Sprintf("no entry that is called %q", f.want), entryIDs(entries)...)
 		return nil
 	}
-	o.decide("default entry", "the order of the entries, %s is first", firstGood(entries).id)
-	return firstGood(entries)
+	o.decide("default entry", "the order of the entries, %s is first", firstGood(configured).id)
+	return firstGood(configured)
 }
 
 func entryIDs(entries []bootEntry) []string {
@@ -270,9 +272,7 @@ func (f *finder) type1(v *Volume, dir, name, text string) (bootEntry, error) {
 		case "sort-key":
 			e.sortKey = value
 		case "architecture":
-			if !slices.Contains([]string{"x64", "aa64"}, strings.ToLower(value)) {
-				return e, fmt.Errorf("it is for the architecture %q", value)
-			}
+			e.architecture = strings.ToLower(value)
 		case "linux", "efi", "uki", "uki-url":
 			e.kernel = value
 			kinds = append(kinds, key)

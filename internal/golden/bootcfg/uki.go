@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden"
 )
 
 const maxSections = 1 << 16 // bytes of a section that is text
@@ -125,6 +128,20 @@ func (u *ukiFile) profile(n int) ukiProfile {
 		p.title = strings.TrimSpace(p.title + " (" + cmp.Or(profile["TITLE"], p.id, fmt.Sprint("profile ", n)) + ")")
 	}
 	return p
+}
+
+// kernelAlone is a kernel that firmware starts itself.
+func (f *finder) kernelAlone(v *Volume, name string) outcome {
+	o := outcome{loader: "the firmware"}
+	o.decide("boot loader", "none, the firmware starts %s", v.place(name))
+	o.entry = &Entry{Title: path.Base(name), ID: path.Base(name), Source: SourceFirmware, volume: v, file: name}
+	o.entry.Kernel = f.inSystem(v, name)
+	o.decide("kernel", "%s", v.place(name))
+	o.doubts = append(o.doubts, golden.Doubt{
+		About: "the command line", Settle: "--cmdline",
+		Why: v.place(name) + " is a kernel that the firmware starts, with a command line that is built in or none",
+	})
+	return o
 }
 
 // keyValues reads the lines of os-release.

@@ -63,13 +63,35 @@ func LoadConfig(root fs.FS) (c *Config, odd []error) {
 	slices.Sort(names)
 	for _, name := range names {
 		text, err := readBounded(root, files[name])
+		if target, _ := fs.ReadLink(root, files[name]); target == "/dev/null" { // so is a file of the distribution hidden
+			continue
+		}
 		if err != nil {
 			odd = append(odd, fmt.Errorf("read modprobe.d: %w", err))
 			continue
 		}
 		c.Parse(text)
 	}
+	if text, err := readBounded(root, debianModules); err == nil {
+		c.parseDebian(text)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		odd = append(odd, fmt.Errorf("read /%s: %w", debianModules, err))
+	}
 	return c, odd
+}
+
+// debianModules are what Debian's initrd loads first, a module a line with its parameters (initramfs-tools(7)): they come
+// behind those of modprobe.d, as on a command line of modprobe.
+const debianModules = "etc/initramfs-tools/modules"
+
+func (c *Config) parseDebian(text []byte) {
+	for _, line := range lines(text) {
+		name, params, _ := strings.Cut(strings.ReplaceAll(line, "\t", " "), " ")
+		params, _, _ = strings.Cut(params, "#")
+		if params = strings.TrimSpace(params); params != "" && len(line) <= maxConfigLine {
+			c.AddOption(name, params)
+		}
+	}
 }
 
 // Parse adds the lines of one file of modprobe.d. Lines of no known form are passed over.

@@ -1,6 +1,7 @@
 package kmod_test
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -205,4 +206,22 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("Format() of what Format() wrote = %q; want %q", got, first)
 		}
 	})
+}
+
+// What hides a file of the distribution hides it wherever the link leads, and the parameters that Debian's initrd gives a
+// module are the last.
+func TestLoadConfigHiddenAndDebian(t *testing.T) {
+	root := fstest.MapFS{
+		"usr/lib/modprobe.d/a.conf":   {Data: []byte("blacklist a\n")},
+		"etc/modprobe.d/a.conf":       {Data: []byte("/dev/null"), Mode: fs.ModeSymlink | 0o777},
+		"etc/modprobe.d/b.conf":       {Data: []byte("options b x=1\n")},
+		"etc/initramfs-tools/modules": {Data: []byte("# comment\nc\n b-b \tx=2 y=3 # why\nb x=4\n")},
+	}
+	c, odd := kmod.LoadConfig(root)
+	if len(odd) > 0 {
+		t.Errorf("LoadConfig() tells %v", odd)
+	}
+	if got, want := string(c.Format()), "options b x=1\noptions b x=4\noptions b_b x=2 y=3\n"; got != want {
+		t.Errorf("LoadConfig() = %q; want %q", got, want)
+	}
 }

@@ -1,13 +1,12 @@
-// Package cli is the front door: commands, flags, exit codes. It is the only
-// reader of the environment and of configuration, and the only place that
-// turns errors into words for a person.
+// Package cli is the front door: it puts the commands together.
+//
+// It is the only reader of the environment and of configuration, and the only
+// place that turns errors into words for a person.
 package cli
 
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,58 +15,68 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/cli/apply"
+	"github.com/gild-dev/gild/internal/cli/complete"
+	"github.com/gild-dev/gild/internal/cli/etcd"
+	"github.com/gild-dev/gild/internal/cli/events"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/flash"
+	"github.com/gild-dev/gild/internal/cli/image"
+	"github.com/gild-dev/gild/internal/cli/machine"
+	"github.com/gild-dev/gild/internal/cli/state"
 	"github.com/gild-dev/gild/internal/cli/term"
-	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/cli/token"
+	"github.com/gild-dev/gild/internal/cli/watch"
+	"github.com/gild-dev/gild/internal/cli/write"
 	"github.com/gild-dev/gild/internal/server/confine"
 	"github.com/gild-dev/gild/internal/version"
 )
 
-// Surroundings are what a command may use of the world it is started in.
-type Surroundings struct {
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
-	Getenv         func(string) string
-	// Confine takes from the process what a server needs no more; nil: nothing
-	// is taken, as when it is not the command's own.
-	Confine func(owned ...string) error
-}
-
 // Host gives the surroundings of this process.
-func Host() Surroundings {
-	return Surroundings{os.Stdin, os.Stdout, os.Stderr, os.Getenv, confine.Process}
+func Host() app.Surroundings {
+	return app.Surroundings{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Confine: confine.Process}
 }
 
 // Main runs one command line and returns its exit code.
-func Main(ctx context.Context, args []string, s Surroundings) int {
+func Main(ctx context.Context, args []string, s app.Surroundings) int {
 	// The first signal asks every command to stop and clean up, the second
 	// one ends the process as usual.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, unix.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	app := &app{Getenv: s.Getenv, Confine: s.Confine, Console: term.Console{
-		Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, Mono: s.Getenv("NO_COLOR") != "" || s.Getenv("TERM") == "dumb",
-	}}
-	root := app.root()
+	a := fill(s)
+	root := root(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exit.CodeOK
 	}
 	code := exit.Code(ctx, err)
-	app.explain(err, code)
+	explain(a, err, code)
 	return code
 }
 
-// app is what all commands share.
-type app struct {
-	term.Console
-	connection
-	Getenv  func(string) string
-	Confine func(owned ...string) error
-	data    string
+// fill takes what the environment says.
+func fill(s app.Surroundings) *app.App {
+	return &app.App{
+		Console: term.Console{
+			Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr,
+			Mono: s.Getenv("NO_COLOR") != "" || s.Getenv("TERM") == "dumb",
+		},
+		Server: app.Server{
+			URL:   s.Getenv("GILD_SERVER"),
+			Token: app.Token{DefaultFile: s.Getenv("GILD_TOKEN_FILE"), Default: s.Getenv("GILD_TOKEN")},
+		},
+		Data:         defaultData(s.Getenv),
+		EtcdPassword: s.Getenv(etcd.PasswordVariable),
+		Confine:      s.Confine,
+	}
 }
+
+// commands are run with what every command works with.
+type commands struct{ *app.App }
 
 const rootLong = `gild writes golden disk images to bare machines over the network and boots
 them into the result without a reboot.
@@ -83,7 +92,7 @@ Exit codes: 0 well; 1 failed; 2 wrong use; 3 the input cannot be used;
 reached; 7 the server wants the admin token; 130 interrupted. Where a command
 is given several machines, the code is that of one which failed.`
 
-func (a *app) root() *cobra.Command {
+func root(a *app.App) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gild",
 		Short:         "golden disk images onto bare machines, booted without a reboot",
@@ -101,16 +110,17 @@ func (a *app) root() *cobra.Command {
 		return exit.Usage(fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath()))
 	})
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.data, "data", a.defaultData(), "data `directory` (GILD_DATA)")
-	flags.StringVar(&a.server, "server", a.Getenv("GILD_SERVER"), "operator API of a running server, a `URL` (GILD_SERVER; default: the socket in --data, else http://"+defaultOperatorAddr+")")
-	flags.StringVar(&a.tokenFile, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
-	flags.StringVar(&a.ca, "ca", "", "`file` with the certificates that an https server is to be known by")
+	flags.StringVar(&a.Data, "data", a.Data, "data `directory` (GILD_DATA)")
+	flags.StringVar(&a.URL, "server", a.URL, "operator API of a running server, a `URL` (GILD_SERVER; default: the socket in --data, else http://"+app.DefaultOperator+")")
+	flags.StringVar(&a.Token.File, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
+	flags.StringVar(&a.CA, "ca", "", "`file` with the certificates that an https server is to be known by")
 	flags.BoolVar(&a.JSON, "json", false, "print JSON")
-	root.AddCommand(a.imageCmd(), a.serveCmd(), a.stateCmd(), a.machineCmd(), a.flashCmd(), a.cancelCmd(), a.applyCmd(), a.writeCmd(), a.initramfsCmd(), a.doctorCmd())
-	root.AddCommand(a.watchCmd(), a.eventsCmd(), a.serversCmd(), a.tokenCmd(), a.manCmd())
+	c := commands{a}
+	root.AddCommand(image.Command(a), c.serveCmd(), state.Command(a), machine.Command(a), flash.Command(a), flash.CancelCommand(a), apply.Command(a), write.Command(a))
+	root.AddCommand(image.InitramfsCommand(a), c.doctorCmd(), watch.Command(a), events.Command(a), c.serversCmd(), token.Command(a), c.manCmd())
 	root.AddCommand(topics()...)
-	a.complete(root)
 	for _, c := range allCommands(root) {
+		complete.Flags(a, c)
 		if c.Args != nil {
 			c.Args = asUsage(c.Args)
 		}
@@ -138,28 +148,22 @@ func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // defaultData is where images and state live unless the operator says
 // otherwise: the system's place for root, the user's own for anybody else.
-func (a *app) defaultData() string {
-	if dir := a.Getenv("GILD_DATA"); dir != "" {
+func defaultData(getenv func(string) string) string {
+	if dir := getenv("GILD_DATA"); dir != "" {
 		return dir
 	}
 	if os.Geteuid() == 0 {
 		return "/var/lib/gild"
 	}
-	if dir := a.Getenv("XDG_DATA_HOME"); dir != "" {
+	if dir := getenv("XDG_DATA_HOME"); dir != "" {
 		return filepath.Join(dir, "gild")
 	}
-	return filepath.Join(a.Getenv("HOME"), ".local", "share", "gild")
+	return filepath.Join(getenv("HOME"), ".local", "share", "gild")
 }
-
-func (a *app) openStore() (*store.Store, error) {
-	return store.Open(filepath.Join(a.data, "images"))
-}
-
-func (a *app) httpClient() *http.Client { return &http.Client{} }
 
 // explain tells a person what went wrong. Errors may quote what an image or a
 // server holds.
-func (a *app) explain(err error, code int) {
+func explain(a *app.App, err error, code int) {
 	hint := exit.HintOf(err)
 	switch {
 	case code == exit.CodeInterrupted && hint != "":

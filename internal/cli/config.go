@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/strictyaml"
 )
@@ -20,12 +21,12 @@ const configName = "gild.yaml"
 // readConfig sets the flags that a file names and the command line does not.
 // The keys of the file are the names of the flags. An empty path is the file
 // in the data directory, which need not be there.
-func (a *app) readConfig(path string, flags *pflag.FlagSet) error {
+func (a commands) readConfig(path string, flags *pflag.FlagSet) error {
 	name := path
 	if name == "" {
-		name = filepath.Join(a.data, configName)
+		name = filepath.Join(a.Data, configName)
 	}
-	text, err := readSmall(name, strictyaml.MaxSize)
+	text, err := app.ReadSmall(name, strictyaml.MaxSize)
 	if path == "" && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -8,12 +8,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"github.com/gild-dev/gild/internal/cli/app"
 )
 
 // settings reads a file of settings under flags given on the command line.
 func settings(t *testing.T, text string, args ...string) (serveOptions, error) {
 	t.Helper()
-	a := &app{data: t.TempDir()}
+	a := commands{&app.App{Data: t.TempDir()}}
 	cmd := a.serveCmd()
 	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	var o serveOptions
@@ -32,13 +34,13 @@ func settings(t *testing.T, text string, args ...string) (serveOptions, error) {
 		t.Fatal(err)
 	}
 	if text != "" {
-		if err := os.WriteFile(filepath.Join(a.data, configName), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(a.Data, configName), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	err := a.readConfig("", flags)
 	if err != nil {
-		err = errorText(strings.ReplaceAll(err.Error(), a.data+"/", ""))
+		err = errorText(strings.ReplaceAll(err.Error(), a.Data+"/", ""))
 	}
 	return o, err
 }

@@ -1,4 +1,4 @@
-package cli
+package cli_test
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/server/ipxe"
@@ -37,7 +38,7 @@ func TestCrash(t *testing.T) {
 		t.Skipf("gild serve needs the agent: %v", err)
 	}
 	s := newProcess(t)
-	if got := gild(t, s.data, nil, "image", "add", "web", rootDisk(t), "--kernel", kernelFile(t)); got.code != exit.CodeOK {
+	if got := gild.Run(t, s.data, nil, "image", "add", "web", clitest.RootDisk(t), "--kernel", clitest.KernelFile(t)); got.Code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	seed := uint64(time.Now().UnixNano())
@@ -76,7 +77,7 @@ func TestCrash(t *testing.T) {
 	if done < 50 {
 		t.Errorf("%d changes acknowledged in all; want enough to be cut off in the midst of some", done)
 	}
-	if got := gild(t, s.data, nil, "state", "check"); got.code != exit.CodeOK {
+	if got := gild.Run(t, s.data, nil, "state", "check"); got.Code != exit.CodeOK {
 		t.Errorf("state check: %+v; want nothing to complain of", got)
 	}
 }
@@ -96,7 +97,7 @@ func newProcess(t *testing.T) *process {
 		t.Fatal(err)
 	}
 	s := &process{
-		program: filepath.Join(t.TempDir(), "gild"), data: t.TempDir(), port: freePort(t), operatorAddr: "127.0.0.1:" + freePort(t),
+		program: filepath.Join(t.TempDir(), "gild"), data: t.TempDir(), port: clitest.FreePort(t), operatorAddr: "127.0.0.1:" + clitest.FreePort(t),
 		log: filepath.Join(t.TempDir(), "log"),
 	}
 	if err := os.Symlink(self, s.program); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/doctor"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/term"
@@ -22,7 +23,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 )
 
-func (a *app) doctorCmd() *cobra.Command {
+func (a commands) doctorCmd() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "doctor --interface IF",
@@ -39,7 +40,7 @@ first start or while it runs. Exit code 1 means that no machine would boot.`,
 	f.StringVar(&o.address, "address", "", "`address` of the interface for the server")
 	f.StringVar(&o.dhcp, "dhcp", "auto", "auto, server, proxy or off")
 	f.IntVar(&o.port, "port", defaultBootPort, "TCP `port` for boot HTTP")
-	f.StringVar(&o.operator, "operator", defaultOperatorAddr, "`address` of the operator API")
+	f.StringVar(&o.operator, "operator", app.DefaultOperator, "`address` of the operator API")
 	f.StringVar(&o.advertise, "advertise", "", "`host` name or address by which agents reach this server")
 	f.StringSliceVar(&o.ipxeDirs, "ipxe", nil, "`directory` with iPXE boot programs")
 	return cmd
@@ -48,7 +49,7 @@ first start or while it runs. Exit code 1 means that no machine would boot.`,
 // errSick ends a doctor whose findings have said it all.
 var errSick = errors.New("something keeps this server from booting machines")
 
-func (a *app) runDoctor(ctx context.Context, o serveOptions) error {
+func (a commands) runDoctor(ctx context.Context, o serveOptions) error {
 	p, err := a.patient(o)
 	if err != nil {
 		return err
@@ -76,14 +77,14 @@ func (a *app) runDoctor(ctx context.Context, o serveOptions) error {
 	return nil
 }
 
-func (a *app) printFinding(f doctor.Finding) {
+func (a commands) printFinding(f doctor.Finding) {
 	fmt.Fprintf(a.Stdout, "%-8s %-19s %s\n", f.Level, f.Check, term.Printable(f.Says))
 	if f.Remedy != "" {
 		fmt.Fprintf(a.Stdout, "%-8s %-19s -> %s\n", "", "", term.Printable(f.Remedy))
 	}
 }
 
-func (a *app) patient(o serveOptions) (*doctor.Patient, error) {
+func (a commands) patient(o serveOptions) (*doctor.Patient, error) {
 	modes := map[string]dhcpd.Mode{"auto": dhcpd.Full, "server": dhcpd.Full, "proxy": dhcpd.Proxy, "off": dhcpd.Off}
 	mode, ok := modes[o.dhcp]
 	if !ok {
@@ -95,13 +96,13 @@ func (a *app) patient(o serveOptions) (*doctor.Patient, error) {
 	}
 	p := &doctor.Patient{
 		Address: address,
-		DataDir: a.data, Interface: o.iface, Mode: mode, Auto: o.dhcp == "auto", Port: o.port, Operator: o.operator, Advertise: o.advertise, IPXEDirs: o.ipxeDirs,
+		DataDir: a.Data, Interface: o.iface, Mode: mode, Auto: o.dhcp == "auto", Port: o.port, Operator: o.operator, Advertise: o.advertise, IPXEDirs: o.ipxeDirs,
 		Images:   func() ([]api.Image, error) { return nil, nil },
 		Bootable: func(string) error { return nil },
 		State:    a.stateUsage,
 		Answers:  a.answers,
 		Servers: func(ctx context.Context) ([]api.Server, error) {
-			op, err := a.operator()
+			op, err := a.Operator()
 			if err != nil {
 				return nil, err
 			}
@@ -109,13 +110,13 @@ func (a *app) patient(o serveOptions) (*doctor.Patient, error) {
 		},
 	}
 	// Opening the store would make it.
-	if _, err := os.Stat(a.data); err != nil {
+	if _, err := os.Stat(a.Data); err != nil {
 		return p, nil //nolint:nilerr // no data directory is one of the findings
 	}
 	var st *store.Store
 	open := func() (err error) {
 		if st == nil {
-			st, err = a.openStore()
+			st, err = a.OpenStore()
 		}
 		return err
 	}
@@ -123,19 +124,19 @@ func (a *app) patient(o serveOptions) (*doctor.Patient, error) {
 		if err := open(); err != nil {
 			return nil, err
 		}
-		images, _ := server.Stored(server.Config{DataDir: a.data, Store: st})
+		images, _ := server.Stored(server.Config{DataDir: a.Data, Store: st})
 		return images.List(context.Background())
 	}
 	p.Bootable = func(digest string) error {
-		_, bootable := server.Stored(server.Config{DataDir: a.data, Store: st})
+		_, bootable := server.Stored(server.Config{DataDir: a.Data, Store: st})
 		return bootable(golden.Digest(digest))
 	}
 	return p, nil
 }
 
 // stateUsage asks the running server how full its state is.
-func (a *app) stateUsage(ctx context.Context) (api.StateUsage, error) {
-	op, err := a.operator()
+func (a commands) stateUsage(ctx context.Context) (api.StateUsage, error) {
+	op, err := a.Operator()
 	if err != nil {
 		return api.StateUsage{}, err
 	}
@@ -143,14 +144,14 @@ func (a *app) stateUsage(ctx context.Context) (api.StateUsage, error) {
 }
 
 // answers asks a boot server whether it lives, and what time it has.
-func (a *app) answers(ctx context.Context, url string) (time.Time, error) {
+func (a commands) answers(ctx context.Context, url string) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/healthz", nil)
 	if err != nil {
 		return time.Time{}, err
 	}
-	resp, err := a.httpClient().Do(req)
+	resp, err := a.HTTPClient().Do(req)
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -1,16 +1,11 @@
-package cli
+package cli_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"maps"
-	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,16 +13,22 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli"
+	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
 )
 
+var gild = clitest.Main(cli.Main)
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"gild": func() { os.Exit(Main(context.Background(), os.Args[1:], Host())) },
+		"gild": func() { os.Exit(cli.Main(context.Background(), os.Args[1:], cli.Host())) },
 	})
 }
 
@@ -41,7 +42,7 @@ func TestScript(t *testing.T) {
 			if err := os.Mkdir(filepath.Join(env.WorkDir, "tmp"), 0o755); err != nil {
 				return err
 			}
-			return os.WriteFile(filepath.Join(env.WorkDir, "disk.raw"), testDisk(3<<20+512), 0o644)
+			return os.WriteFile(filepath.Join(env.WorkDir, "disk.raw"), clitest.Disk(3<<20+512), 0o644)
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
@@ -57,16 +58,6 @@ func TestScript(t *testing.T) {
 			"flip": scriptFlip,
 		},
 	})
-}
-
-// testDisk has data that does not compress, zeros and no partition table.
-func testDisk(size int) []byte {
-	rng := rand.New(rand.NewPCG(5, 6))
-	p := make([]byte, size)
-	for i := 0; i < len(p)/2; i++ {
-		p[i] = byte(rng.Uint32())
-	}
-	return p
 }
 
 // scriptCode runs a command and wants its exit code: code 3 gild image ls.
@@ -88,42 +79,14 @@ func scriptCode(ts *testscript.TestScript, neg bool, args []string) {
 
 // scriptKeep writes down what is below a directory; scriptSame compares.
 func scriptKeep(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(os.WriteFile(ts.MkAbs(".kept-"+filepath.Base(args[0])), []byte(listing(ts.MkAbs(args[0]))), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(".kept-"+filepath.Base(args[0])), []byte(clitest.Listing(ts.MkAbs(args[0]))), 0o600))
 }
 
 func scriptSame(ts *testscript.TestScript, _ bool, args []string) {
 	want := ts.ReadFile(".kept-" + filepath.Base(args[0]))
-	if diff := cmp.Diff(want, listing(ts.MkAbs(args[0]))); diff != "" {
+	if diff := cmp.Diff(want, clitest.Listing(ts.MkAbs(args[0]))); diff != "" {
 		ts.Fatalf("%s changed (-before +after):\n%s", args[0], diff)
 	}
-}
-
-// listing is every path below dir with size and, for what may change in
-// place, content.
-func listing(dir string) string {
-	var b strings.Builder
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		b.WriteString(strings.TrimPrefix(path, dir) + " " + d.Type().String())
-		if d.Type().IsRegular() {
-			p, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			b.WriteString(" " + strconv.Itoa(len(p)))
-			if filepath.Base(path) == "index.json" {
-				b.Write(p)
-			}
-		}
-		b.WriteString("\n")
-		return nil
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err.Error()
-	}
-	return b.String()
 }
 
 // scriptJSON wants the last output to be one JSON value.
@@ -182,138 +145,9 @@ func findBlob(layout, mediaType string) (string, error) {
 	return "", errors.New("no blob of type " + mediaType)
 }
 
-// outcome is what one command line did.
-type outcome struct {
-	code           int
-	stdout, stderr string
-}
-
-// gild runs one command line in this process.
-func gild(t *testing.T, data string, stdin []byte, args ...string) outcome {
-	t.Helper()
-	var stdout, stderr bytes.Buffer
-	env := map[string]string{"GILD_DATA": data}
-	code := Main(t.Context(), args, Surroundings{bytes.NewReader(stdin), &stdout, &stderr, func(k string) string { return env[k] }, nil})
-	return outcome{code, stdout.String(), stderr.String()}
-}
-
-// packed gives a disk in every compression there is a program for.
-func packed(t *testing.T, raw []byte) map[string][]byte {
-	t.Helper()
-	all := map[string][]byte{}
-	for _, tool := range []string{"gzip", "xz", "zstd", "bzip2"} {
-		path, err := exec.LookPath(tool)
-		if err != nil {
-			t.Logf("%s is not installed", tool)
-			continue
-		}
-		cmd := exec.CommandContext(t.Context(), path, "-c")
-		cmd.Stdin = bytes.NewReader(raw)
-		if all[tool], err = cmd.Output(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return all
-}
-
-// A source that is not whole must never become an image, wherever it is cut.
-func TestTruncatedSourcesAreRefused(t *testing.T) {
-	raw := testDisk(8 << 10)
-	for tool, whole := range packed(t, raw) {
-		t.Run(tool, func(t *testing.T) {
-			t.Parallel()
-			data := t.TempDir()
-			if got := gild(t, data, whole, "image", "add", "whole", "-"); got.code != exit.CodeOK {
-				t.Fatalf("the whole source: %+v", got)
-			}
-			before := listing(data)
-			step := max(1, len(whole)/40)
-			var cuts []int
-			for n := 0; n < len(whole); n += step {
-				cuts = append(cuts, n)
-			}
-			for back := 1; back <= 20; back++ {
-				cuts = append(cuts, len(whole)-back)
-			}
-			for _, n := range cuts {
-				if got := gild(t, data, whole[:n], "image", "add", "cut", "-"); got.code != exit.CodeInput || got.stderr == "" {
-					t.Errorf("%d of %d bytes: %+v; want exit code %d", n, len(whole), got, exit.CodeInput)
-				}
-			}
-			// Damage at many places, and what follows the end.
-			for n := 0; n < len(whole); n += step {
-				bad := slices.Clone(whole)
-				bad[n] ^= 0x55
-				got := gild(t, data, bad, "image", "add", "bad", "-")
-				if got.code == exit.CodeOK { // a name or a time in the header has no checksum: the disk must be the same
-					out := gild(t, data, nil, "image", "export", "bad", "-")
-					if out.stdout != string(raw) {
-						t.Errorf("byte %d of %d flipped: another disk was stored", n, len(whole))
-					}
-					gild(t, data, nil, "image", "rm", "bad")
-				}
-			}
-			got := gild(t, data, append(slices.Clone(whole), "garbage"...), "image", "add", "bad", "-")
-			if tool == "gzip" { // whose members say themselves that they are whole
-				if got.code != exit.CodeOK || !strings.Contains(got.stderr, "7 bytes behind the gzip data") {
-					t.Errorf("trailing garbage: %+v; want it left out, and said", got)
-				}
-				if out := gild(t, data, nil, "image", "export", "bad", "-"); out.stdout != string(raw) {
-					t.Error("trailing garbage became part of the disk")
-				}
-				gild(t, data, nil, "image", "rm", "bad")
-			} else if got.code != exit.CodeInput {
-				t.Errorf("trailing garbage: %+v; want exit code %d", got, exit.CodeInput)
-			}
-			if diff := cmp.Diff(before, listing(data)); diff != "" {
-				t.Errorf("data directory (-before +after):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestAddFromURL(t *testing.T) {
-	raw := testDisk(2 << 20)
-	mux := http.NewServeMux()
-	mux.HandleFunc("/disk", func(w http.ResponseWriter, _ *http.Request) {
-		gz := gzip.NewWriter(w)
-		_, _ = gz.Write(raw)
-		_ = gz.Close()
-	})
-	mux.HandleFunc("/cut", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
-		_, _ = w.Write(raw[:len(raw)/2])
-	})
-	server := httptest.NewServer(mux)
-	defer server.Close()
-	data := t.TempDir()
-	if got := gild(t, data, nil, "image", "add", "a", server.URL+"/disk"); got.code != exit.CodeOK {
-		t.Fatalf("add of a URL: %+v", got)
-	}
-	if got := gild(t, data, nil, "image", "export", "a", "-"); got.stdout != string(raw) {
-		t.Errorf("export gives %d bytes; want the %d that were added", len(got.stdout), len(raw))
-	}
-	before := listing(data)
-	for url, want := range map[string]string{
-		server.URL + "/cut":              "ended after",
-		server.URL + "/none":             "404",
-		"ftp://127.0.0.1/x":              "only http and https",
-		"http://":                        "no host",
-		"http://user:secret@127.0.0.1:1": "refused",
-	} {
-		got := gild(t, data, nil, "image", "add", "b", url)
-		if got.code != exit.CodeInput || !strings.Contains(got.stderr, want) || strings.Contains(got.stderr, "secret") {
-			t.Errorf("add of %s: %+v; want exit code %d and %q", url, got, exit.CodeInput, want)
-		}
-	}
-	if diff := cmp.Diff(before, listing(data)); diff != "" {
-		t.Errorf("data directory (-before +after):\n%s", diff)
-	}
-}
-
 // Every exit code is documented, and every documented one exists.
 func TestExitCodesAreDocumented(t *testing.T) {
-	help := gild(t, t.TempDir(), nil, "help").stdout
+	help := gild.Run(t, t.TempDir(), nil, "help").Stdout
 	codes := map[int]string{
 		exit.CodeOK: "well", exit.CodeFailed: "failed", exit.CodeUsage: "wrong use", exit.CodeInput: "input", exit.CodeNotFound: "no such",
 		exit.CodeRefused: "refused", exit.CodeNoServer: "server", exit.CodeDenied: "token", exit.CodeInterrupted: "interrupted",
@@ -323,6 +157,98 @@ func TestExitCodesAreDocumented(t *testing.T) {
 		_, after, ok := strings.Cut(help, strconv.Itoa(code)+" ")
 		if !ok || !strings.Contains(after, codes[code]) {
 			t.Errorf("help does not explain exit code %d", code)
+		}
+	}
+}
+
+// Ctrl-C in the middle, with the source still open.
+func TestInterruptLeavesNothing(t *testing.T) {
+	for name, args := range map[string][]string{
+		"image add": {"image", "add", "b", "-"},
+		"write":     {"write", "-", "target.img"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			data, dir := t.TempDir(), t.TempDir()
+			if got := gild.Run(t, data, clitest.Disk(1<<20), "image", "add", "a", "-"); got.Code != exit.CodeOK {
+				t.Fatalf("%+v", got)
+			}
+			before := clitest.Listing(data)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			child := exec.CommandContext(ctx, os.Args[0])
+			child.Args = append([]string{"gild"}, args...) // by this name the test binary is gild, see TestMain
+			child.Env = append(os.Environ(), "GILD_DATA="+data, "TMPDIR="+dir)
+			child.Dir = dir
+			var stderr bytes.Buffer
+			child.Stderr = &stderr
+			stdin, err := child.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := child.Start(); err != nil {
+				t.Fatal(err)
+			}
+			// A pipe holds 64 KiB: when this is written, almost all was read.
+			if _, err := stdin.Write(clitest.Disk(20 << 20)); err != nil {
+				t.Fatal(err)
+			}
+			if err := child.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			// Wait would close the pipe first, which is an end of the source.
+			state, err := child.Process.Wait()
+			if err != nil || state.ExitCode() != exit.CodeInterrupted {
+				t.Errorf("gild %s, interrupted = %v, %v; want exit code %d", name, state, err, exit.CodeInterrupted)
+			}
+			_ = child.Wait()
+			if !strings.Contains(stderr.String(), "interrupted") {
+				t.Errorf("stderr = %q; want it to say interrupted", &stderr)
+			}
+			if diff := cmp.Diff(before, clitest.Listing(data)); diff != "" {
+				t.Errorf("data directory (-before +after):\n%s", diff)
+			}
+			if left := clitest.Listing(dir); strings.Count(left, "\n") != 1 {
+				t.Errorf("temporary and working directory hold:\n%s", left)
+			}
+		})
+	}
+}
+
+// Whatever a machine or a server says, it takes over no terminal.
+func TestForeignTextIsPrintable(t *testing.T) {
+	m := api.Machine{
+		ID: clitest.Canary, MAC: clitest.Canary, State: clitest.Canary, Message: clitest.Canary, Cause: clitest.Canary, Conflict: clitest.Canary, Firmware: clitest.Canary, Address: clitest.Canary, Since: clitest.Noon,
+		Spec:  api.Spec{Labels: map[string]string{clitest.Canary: clitest.Canary}, Values: map[string]string{clitest.Canary: clitest.Canary}, Serial: clitest.Canary, Flash: api.Defaults{Image: clitest.Canary, Keep: []string{clitest.Canary}}},
+		Armed: &api.Armed{By: clitest.Canary, Plan: api.Plan{Disk: clitest.Canary, Image: api.PlanImage{Name: clitest.Canary}}}, Awaited: &api.Awaited{Probe: clitest.Canary},
+		Progress: &api.Progress{Phase: clitest.Canary, Done: 5, Total: 4},
+		Inventory: &api.Inventory{
+			Vendor: clitest.Canary, Serial: clitest.Canary, CPU: clitest.Canary, Memory: 1,
+			Disks: []api.Disk{{Name: clitest.Canary, Model: clitest.Canary, Serial: clitest.Canary, Transport: clitest.Canary, Holds: []string{clitest.Canary}, Partitions: []api.Partition{{FileSystem: clitest.Canary, Label: clitest.Canary}}}},
+			NICs:  []api.NIC{{Name: clitest.Canary, MAC: clitest.Canary, Driver: clitest.Canary}},
+		},
+	}
+	named := m
+	named.ID, named.Spec.Name = "x", clitest.Canary
+	e := api.Event{Step: clitest.Canary, State: clitest.Canary, Message: clitest.Canary, Cause: clitest.Canary, Actor: clitest.Canary, To: clitest.Canary}
+	fl := api.Flash{Image: m.Armed.Plan.Image, By: clitest.Canary, Outcome: clitest.Canary, Cause: clitest.Canary, Message: clitest.Canary, Receipt: &api.Receipt{Disk: m.Inventory.Disks[0], Handoff: clitest.Canary}, Phases: []api.Phase{{Step: clitest.Canary}}}
+	p := api.Preview{Machine: named, Image: api.Image{Name: clitest.Canary, Digest: clitest.Canary}, Disk: &m.Inventory.Disks[0], Lost: []string{clitest.Canary}, Kept: []string{clitest.Canary}, Warnings: []string{clitest.Canary}, Refusal: clitest.Canary}
+	f := clitest.NewFake(t, m, named)
+	f.Flashes, f.Log, f.Previews["x"] = []api.Flash{fl}, []api.LogEntry{{Machine: "x", Name: clitest.Canary, Event: e}}, p
+	for _, args := range [][]string{
+		{"machine", "ls"},
+		{"machine", "show", "x"},
+		{"events"},
+		{"watch"},
+		{"flash", "x", "--yes"},
+		{"machine", "edit", "x", "--label", "a=b"},
+		{"cancel", "x"},
+		{"__complete", "machine", "show", ""},
+		{"flash", clitest.Canary, "--yes"},
+	} {
+		got := gild.Ask(t, f, args...)
+		if bad := clitest.CanaryBytes.FindString(got.Stdout + got.Stderr); bad != "" {
+			t.Errorf("gild %q prints %q:\n%q\n%q", args, bad, got.Stdout, got.Stderr)
 		}
 	}
 }

@@ -8,13 +8,18 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/cli/busybox"
+	"github.com/gild-dev/gild/internal/cli/etcd"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/ipxe"
@@ -23,8 +28,7 @@ import (
 )
 
 const (
-	defaultOperatorAddr = "127.0.0.1:8081"
-	defaultBootPort     = 8080
+	defaultBootPort = 8080
 )
 
 const serveLong = `Answer machines that boot from the network: DHCP, TFTP, HTTP.
@@ -60,13 +64,13 @@ type serveOptions struct {
 	advertise string
 	rescue    bool
 	discover  string
-	armsLast  lasting
+	armsLast  flags.Lasting
 	ipxeDirs  []string
 	verbose   bool
-	etcd      etcdOptions
+	etcd      etcd.Options
 }
 
-func (a *app) serveCmd() *cobra.Command {
+func (a commands) serveCmd() *cobra.Command {
 	var o serveOptions
 	var config string
 	cmd := &cobra.Command{
@@ -94,7 +98,7 @@ func (a *app) serveCmd() *cobra.Command {
 	f.StringSliceVar(&o.dns, "dns", nil, "name server `address` for leases; may be repeated")
 	f.StringVar(&o.domain, "domain", "", "domain `name` for leases")
 	f.IntVar(&o.port, "port", defaultBootPort, "TCP `port` for boot HTTP")
-	f.StringVar(&o.operator, "operator", defaultOperatorAddr, "`address` of the operator API and the dashboard, which ask for the admin token; commands on this host use the socket in --data")
+	f.StringVar(&o.operator, "operator", app.DefaultOperator, "`address` of the operator API and the dashboard, which ask for the admin token; commands on this host use the socket in --data")
 	f.StringVar(&o.cert, "operator-cert", "", "`file` with the TLS certificate chain of the operator API, PEM")
 	f.StringVar(&o.key, "operator-key", "", "`file` with its private key, PEM")
 	f.StringVar(&o.advertise, "advertise", "", "`host` name or address by which agents reach this server (default: the interface's address)")
@@ -103,11 +107,11 @@ func (a *app) serveCmd() *cobra.Command {
 	f.BoolVar(&o.rescue, "rescue-shell", false, "give agents busybox and a shell on the console")
 	f.StringSliceVar(&o.ipxeDirs, "ipxe", nil, "`directory` with iPXE boot programs (default: where distributions put them)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log every packet and transfer")
-	o.etcd.flags(f)
+	o.etcd.Register(f)
 	return cmd
 }
 
-func (a *app) runServe(ctx context.Context, o serveOptions) error {
+func (a commands) runServe(ctx context.Context, o serveOptions) error {
 	if o.iface == "" {
 		return exit.Usage(exit.Hint(errors.New("--interface is missing"), "name the network interface that faces the machines; `ip -br address` lists them"))
 	}
@@ -122,18 +126,18 @@ func (a *app) runServe(ctx context.Context, o serveOptions) error {
 }
 
 // serve runs the server until ctx ends or its address has changed.
-func (a *app) serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
+func (a commands) serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	network, why, err := o.network(ctx, log)
 	if err != nil {
 		return err
 	}
-	var busybox *server.Busybox
+	var shell *server.Busybox
 	if o.rescue {
-		if busybox, err = findBusybox(); err != nil {
+		if shell, err = busybox.Find(); err != nil {
 			return err
 		}
 	}
-	st, err := a.openStore()
+	st, err := a.OpenStore()
 	if err != nil {
 		return err
 	}
@@ -141,26 +145,26 @@ func (a *app) serve(ctx context.Context, o serveOptions, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	cluster, err := o.etcd.cluster()
+	cluster, err := o.etcd.Cluster(a.EtcdPassword)
 	if err != nil {
 		return err
 	}
 	return server.New(server.Config{
-		DataDir:      a.data,
+		DataDir:      a.Data,
 		Etcd:         cluster,
-		Prefix:       o.etcd.prefix,
+		Prefix:       o.etcd.Prefix,
 		Store:        st,
 		Network:      network,
 		BootAddr:     net.JoinHostPort(network.Address.Addr().String(), strconv.Itoa(o.port)),
 		OperatorAddr: o.operator,
 		OperatorTLS:  certificate,
-		Busybox:      busybox,
+		Busybox:      shell,
 		Discover:     o.discover,
 		ArmExpires:   int(o.armsLast),
 		Version:      version.String(),
 		Log:          log,
 		Confine:      a.Confine,
-		Owned:        append([]string{o.cert, o.key, o.etcd.ca, o.etcd.cert, o.etcd.key, o.etcd.secret}, o.ipxeDirs...),
+		Owned:        slices.Concat([]string{o.cert, o.key}, o.etcd.Files(), o.ipxeDirs),
 		Ready: func(addrs server.Addrs) {
 			fmt.Fprintln(a.Stderr, why)
 			scheme := "http"
@@ -178,7 +182,7 @@ func (a *app) serve(ctx context.Context, o serveOptions, log *slog.Logger) error
 
 // logger writes what happens to standard error, for people or, with --json,
 // for machines.
-func (a *app) logger(verbose bool) *slog.Logger {
+func (a commands) logger(verbose bool) *slog.Logger {
 	o := &slog.HandlerOptions{Level: slog.LevelInfo}
 	if verbose {
 		o.Level = slog.LevelDebug
@@ -283,7 +287,7 @@ func (o serveOptions) leased(n *server.Network) error {
 		}
 		n.DNS = append(n.DNS, dns)
 	}
-	n.Servers = o.etcd.addrs()
+	n.Servers = o.etcd.Addrs()
 	if a, err := netip.ParseAddr(o.advertise); err == nil {
 		n.Servers = append(n.Servers, a)
 	}

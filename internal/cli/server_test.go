@@ -1,29 +1,18 @@
-package cli
+package cli_test
 
 import (
 	"bytes"
 	"context"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/server/ipxe"
 )
-
-// freePort gives a TCP port of loopback that nobody has.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
 
 // The commands and the real server understand each other.
 func TestRealServer(t *testing.T) {
@@ -33,20 +22,20 @@ func TestRealServer(t *testing.T) {
 	if _, err := agentbin.Agent("amd64"); err != nil {
 		t.Skipf("gild serve needs the agent: %v", err)
 	}
-	data, operator := t.TempDir(), "127.0.0.1:"+freePort(t)
-	if got := gild(t, data, nil, "image", "add", "web", rootDisk(t), "--kernel", kernelFile(t)); got.code != exit.CodeOK {
+	data, operator := t.TempDir(), "127.0.0.1:"+clitest.FreePort(t)
+	if got := gild.Run(t, data, nil, "image", "add", "web", clitest.RootDisk(t), "--kernel", clitest.KernelFile(t)); got.Code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	served := make(chan int, 1)
-	var log lockedBuffer
+	var log clitest.Buffer
 	go func() {
-		served <- Main(ctx, []string{"serve", "--interface", "lo", "--dhcp", "off", "--port", freePort(t), "--operator", operator, "--data", data},
-			Surroundings{&bytes.Buffer{}, &log, &log, func(string) string { return "" }, nil})
+		served <- gild(ctx, []string{"serve", "--interface", "lo", "--dhcp", "off", "--port", clitest.FreePort(t), "--operator", operator, "--data", data},
+			app.Surroundings{Stdin: &bytes.Buffer{}, Stdout: &log, Stderr: &log, Getenv: func(string) string { return "" }})
 	}()
-	run := func(args ...string) outcome { return gild(t, data, nil, args...) } // by the socket
-	for start := time.Now(); run("servers").code == exit.CodeNoServer; time.Sleep(50 * time.Millisecond) {
+	run := func(args ...string) clitest.Outcome { return gild.Run(t, data, nil, args...) } // by the socket
+	for start := time.Now(); run("servers").Code == exit.CodeNoServer; time.Sleep(50 * time.Millisecond) {
 		if time.Since(start) > 2*time.Minute {
 			t.Fatalf("no server comes up: %s", log.String())
 		}
@@ -91,10 +80,17 @@ func TestRealServer(t *testing.T) {
 		{"apply -f ../../contrib/fleet.yaml", exit.CodeOK, "nothing differs"},
 	} {
 		got := run(strings.Fields(tt.line)...)
-		if got.code != tt.code || !strings.Contains(got.stdout+got.stderr, tt.say) {
+		if got.Code != tt.code || !strings.Contains(got.Stdout+got.Stderr, tt.say) {
 			t.Errorf("gild %s: %+v; want exit code %d and %q", tt.line, got, tt.code, tt.say)
 		}
 	}
 	stop()
 	<-served
+}
+
+func TestServers(t *testing.T) {
+	f := clitest.NewFake(t)
+	if got := gild.Ask(t, f, "servers"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "http://192.0.2.1:8080") {
+		t.Errorf("%+v", got)
+	}
 }

@@ -1,0 +1,161 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/server/local"
+)
+
+// DefaultOperator is where the operator API of a server listens.
+const DefaultOperator = "127.0.0.1:8081"
+
+// Server is how the operator API of a server is reached.
+type Server struct {
+	URL   string // empty: by the socket in the data directory, else at DefaultOperator
+	Token Token
+	CA    string // file of certificates
+}
+
+// Token is where the admin token may be. The first that is given counts.
+type Token struct {
+	File        string // named on the command line
+	DefaultFile string // named in the environment
+	Default     string // the environment's own
+}
+
+// maxTokenFile and maxCAFile bound in bytes what is read of these files.
+const (
+	maxTokenFile = 4 << 10
+	maxCAFile    = 1 << 20
+)
+
+// Operator talks to the running server: by the socket in the data directory,
+// where it knows who comes, unless a URL is given.
+func (a *App) Operator() (*client.Operator, error) {
+	if a.URL == "" {
+		at := local.Client{Dir: a.Data}
+		err := at.Answers(context.Background())
+		switch {
+		case err == nil:
+			a.URL = "the socket in " + a.Data
+			return &client.Operator{BaseURL: local.Operator, HTTP: at.HTTP()}, nil
+		case !errors.Is(err, local.ErrNoServer) && !errors.Is(err, fs.ErrPermission):
+			return nil, err
+		}
+		a.URL = "http://" + DefaultOperator
+	}
+	base, err := url.Parse(a.URL)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, exit.Usage(exit.Hint(fmt.Errorf("--server %.100q is no URL of a server", a.URL), "give it as http://127.0.0.1:8081 or https://HOST:PORT"))
+	}
+	token, err := a.Token.read()
+	if err != nil {
+		return nil, err
+	}
+	if token != "" && base.Scheme == "http" && !loopback(base.Hostname()) {
+		return nil, exit.Usage(exit.Hint(
+			fmt.Errorf("the admin token would cross the network in the clear to %s", a.URL),
+			"use https (gild serve --operator-cert), or a tunnel: ssh -L 8081:127.0.0.1:8081 SERVER",
+		))
+	}
+	hc, err := a.operatorHTTP()
+	if err != nil {
+		return nil, err
+	}
+	return &client.Operator{BaseURL: strings.TrimSuffix(a.URL, "/"), Token: token, HTTP: hc}, nil
+}
+
+// loopback reports whether a host is this one for certain.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// operatorHTTP gives a client that follows no redirect: whoever answers with
+// one is not gild, and must not be handed the token.
+func (a *App) operatorHTTP() (*http.Client, error) {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	if a.CA != "" {
+		pem, err := ReadSmall(a.CA, maxCAFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading --ca: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, exit.Input(fmt.Errorf("--ca %s holds no PEM certificate", a.CA))
+		}
+		t.TLSClientConfig = &tls.Config{RootCAs: roots}
+	}
+	return &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
+}
+
+// read finds the admin token; empty: none is given.
+func (t Token) read() (string, error) {
+	switch {
+	case t.File != "":
+		return readToken(t.File)
+	case t.DefaultFile != "":
+		return readToken(t.DefaultFile)
+	case t.Default != "":
+		return checkToken("GILD_TOKEN", t.Default)
+	}
+	return "", nil
+}
+
+func readToken(path string) (string, error) {
+	p, err := ReadSmall(path, maxTokenFile)
+	if err != nil {
+		return "", fmt.Errorf("reading the admin token: %w", err)
+	}
+	return checkToken(path, string(p))
+}
+
+// checkToken keeps what cannot be a token from being sent, and from being
+// quoted in an error.
+func checkToken(from, token string) (string, error) {
+	token = strings.TrimSpace(token)
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", exit.Input(fmt.Errorf("%s holds no token: one line of letters and digits is expected", from))
+	}
+	return token, nil
+}
+
+// Reached sorts the errors of a call: what the server said, and that there is
+// none.
+func (a *App) Reached(err error) error {
+	var transport *url.Error
+	var said *client.ProblemError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &transport):
+		return exit.NoServer(exit.Hint(fmt.Errorf("no server answers at %s: %w", a.URL, err), "start one with `gild serve`, or name it with --server"))
+	case !errors.As(err, &said):
+		return err
+	}
+	switch {
+	case said.Status == http.StatusUnauthorized, said.Status == http.StatusForbidden:
+		return exit.Denied(exit.Hint(err, "on the server itself run it as root; elsewhere give the admin token that `gild serve` showed at its first start: --token-file FILE, GILD_TOKEN_FILE or GILD_TOKEN; `gild token new` makes another"))
+	case said.Status == http.StatusNotFound:
+		return exit.NotFound(err)
+	case said.Status == http.StatusConflict:
+		return exit.Refused(err)
+	case said.Status/100 == 4:
+		return exit.Usage(err)
+	}
+	return err
+}

@@ -1,0 +1,24 @@
+package cli
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+
+	"github.com/gild-dev/gild/internal/cli/exit"
+)
+
+// certificate reads what the operator API shows by TLS; nil: plain HTTP.
+func (o serveOptions) certificate() (*tls.Config, error) {
+	if o.cert == "" && o.key == "" {
+		return nil, nil
+	}
+	if o.cert == "" || o.key == "" {
+		return nil, exit.Usage(errors.New("--operator-cert and --operator-key belong together"))
+	}
+	pair, err := tls.LoadX509KeyPair(o.cert, o.key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate of the operator API: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}}, nil
+}

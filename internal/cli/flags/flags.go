@@ -1,0 +1,38 @@
+// Package flags is the flags that several commands have.
+package flags
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Selector lets a command be told machines by their labels.
+func Selector(cmd *cobra.Command, to *string) {
+	cmd.Flags().VarP((*selector)(to), "selector", "l", "machines whose labels match, a `selector` such as rack=b7 (see gild help selectors)")
+}
+
+// selector is a selector that was given. An empty one is refused: it is a
+// shell variable without a value more often than a wish for every machine.
+type selector string
+
+// Set takes the flag's text.
+func (s *selector) Set(text string) error {
+	if strings.TrimSpace(text) == "" {
+		return errors.New("it is empty, and would pick every machine")
+	}
+	*s = selector(text)
+	return nil
+}
+
+// String is the text as it was given.
+func (s *selector) String() string { return string(*s) }
+
+// Type is what the flag takes.
+func (s *selector) Type() string { return "selector" }
+
+// Force lets a command cut off what is under way.
+func Force(cmd *cobra.Command, to *bool) {
+	cmd.Flags().BoolVar(to, "force", false, "also while the disk is being written: it does not boot then until it is flashed again")
+}

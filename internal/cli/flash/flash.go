@@ -1,0 +1,247 @@
+// Package flash is the commands that give or revoke the permission to flash machines.
+package flash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/cli/complete"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/flags"
+	"github.com/gild-dev/gild/internal/cli/phrase"
+	"github.com/gild-dev/gild/internal/cli/pick"
+	"github.com/gild-dev/gild/internal/cli/term"
+)
+
+// commands are run with what every command works with.
+type commands struct{ *app.App }
+
+// options are the flags of gild flash.
+type options struct {
+	api.FlashRequest
+	selector string
+	expires  flags.Lasting
+	confirm  flags.Confirm
+	yes      bool
+	dryRun   bool
+}
+
+const long = `Arm machines: at its next network boot each is flashed once with the image, and
+boots its local disk from then on. A machine whose agent waits is flashed at
+once.
+
+What is on each disk now, and what of it will be lost, is shown first; then a
+terminal is asked. If a disk has changed by the time that you answer, its
+machine is not armed. One machine that is refused does not stop the others.`
+
+// Command is `gild flash`.
+func Command(with *app.App) *cobra.Command {
+	a := commands{with}
+	var o options
+	cmd := &cobra.Command{
+		Use:   "flash MACHINE... --image NAME",
+		Short: "arm machines for one flash each",
+		Long:  long,
+		Example: `  gild flash web-1 web-2 --image web
+  gild flash -l rack=b7 --image web --disk 'transport=nvme,smallest'
+  gild flash db-1 --image db --keep data --confirm tcp:22`,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			var err error
+			if o.Confirm, err = o.confirm.Over(nil); err != nil {
+				return err
+			}
+			return a.run(cmd.Context(), names, o)
+		},
+		ValidArgsFunction: complete.Machines(a.App),
+	}
+	f := cmd.Flags()
+	flags.Selector(cmd, &o.selector)
+	f.StringVar(&o.Image, "image", "", "`name` of a stored image (default: what the machine or its group says)")
+	f.StringVar(&o.Disk, "disk", "", "disk `rule` such as serial=S4EW, size>=100G or smallest (default: the only disk)")
+	f.StringVar(&o.Identity, "identity", "", "`name` of the identity that makes the clone its own machine; none for none")
+	f.StringVar(&o.ReadBack, "read-back", "", "how much of the disk to read back: full, sample or off (default: full)")
+	f.StringVar(&o.Handoff, "handoff", "", "how to enter the system: "+api.HandoffList()+" (default: as the image has it, or auto)")
+	f.BoolVar(&o.HoldReboot, "hold-reboot", false, "after an instant handoff: an orderly reboot waits until the disk is complete")
+	f.BoolVar(&o.Wipe, "wipe", false, "overwrite a disk with LVM, RAID, ZFS, LUKS, Ceph or partitions that gild did not put there")
+	f.StringSliceVar(&o.Keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")
+	f.BoolVar(&o.NoGrow, "no-grow", false, "leave the last partition as the image has it")
+	f.BoolVar(&o.Unseen, "unseen", false, "arm machines that were never seen yet")
+	f.Var(&o.expires, "expires", "take the permission back after this time, or never (default: as the server is set, 24h)")
+	o.confirm.Register(cmd)
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be lost, and arm nothing")
+	return cmd
+}
+
+// target is one machine on its way through gild flash.
+type target struct {
+	preview api.Preview
+	err     error // why it is not armed
+}
+
+func (t *target) name() string { return phrase.Name(&t.preview.Machine) }
+
+func (a commands) run(ctx context.Context, names []string, o options) error {
+	if err := pick.Check(names, o.selector); err != nil {
+		return err
+	}
+	o.Expires = int(o.expires)
+	op, err := a.Operator()
+	if err != nil {
+		return err
+	}
+	targets, err := a.previews(ctx, op, names, o)
+	if err != nil && len(targets) == 0 {
+		return err
+	}
+	errs := []error{err}
+	if o.dryRun {
+		return errors.Join(err, a.printDryRun(targets))
+	}
+	if !a.JSON || !o.yes {
+		a.printPreviews(a.Stderr, targets)
+	}
+	var ready []*target
+	for _, t := range targets {
+		if t.err == nil {
+			ready = append(ready, t)
+		}
+	}
+	if len(ready) > 0 {
+		if err := a.agree(ctx, len(ready), o.yes); err != nil {
+			return err
+		}
+		a.arm(ctx, op, ready, o.FlashRequest)
+	}
+	for _, t := range targets {
+		errs = append(errs, t.err)
+	}
+	return errors.Join(a.printArmed(targets), pick.Joined(errs))
+}
+
+// previews asks what arming each machine would do. A machine that was named
+// and not seen may be meant: the server knows whether that is allowed, so it
+// is asked by the name and not looked for first.
+func (a commands) previews(ctx context.Context, op *client.Operator, names []string, o options) ([]*target, error) {
+	if len(names) == 0 {
+		machines, err := pick.Machines(ctx, a.App, op, nil, o.selector)
+		if err != nil {
+			return nil, err
+		}
+		for i := range machines {
+			names = append(names, machines[i].ID)
+		}
+	}
+	found := make([]api.Preview, len(names))
+	errs := pick.Each(names, func(i int, name string) error {
+		p, err := op.Preview(ctx, name, o.FlashRequest)
+		found[i] = p
+		return a.Reached(pick.Of(name, err))
+	})
+	var targets []*target
+	seen := map[string]bool{}
+	for i, p := range found {
+		if errs[i] != nil || seen[p.Machine.ID] {
+			continue
+		}
+		seen[p.Machine.ID] = true
+		t := &target{preview: p}
+		if p.Refusal != "" {
+			t.err = exit.Refused(pick.Of(t.name(), errors.New(p.Refusal)))
+		}
+		targets = append(targets, t)
+	}
+	return targets, pick.Joined(errs)
+}
+
+// agree asks the operator. More than one machine needs their number: a yes is
+// typed too easily when forty are meant by mistake.
+func (a commands) agree(ctx context.Context, n int, yes bool) error {
+	if yes {
+		return nil
+	}
+	if !a.Interactive() {
+		return exit.Refused(exit.Hint(errors.New("not arming anything without being told to"), "add --yes"))
+	}
+	want := "yes"
+	if n > 1 {
+		want = strconv.Itoa(n)
+		fmt.Fprintf(a.Stderr, "\nthis will be lost on %d machines. Type %s to arm them: ", n, want)
+	} else {
+		fmt.Fprint(a.Stderr, "\nthis will be lost. Type yes to arm the machine: ")
+	}
+	if a.Ask(ctx) != want {
+		return exit.Refused(errors.New("not confirmed; nothing was armed"))
+	}
+	return nil
+}
+
+// arm arms each for what was shown of it.
+func (a commands) arm(ctx context.Context, op *client.Operator, targets []*target, f api.FlashRequest) {
+	errs := pick.Each(targets, func(_ int, t *target) error {
+		f := f
+		f.Shown = t.preview.Digest
+		m, err := op.Flash(ctx, t.preview.Machine.ID, f)
+		if err == nil {
+			t.preview.Machine = m
+		}
+		return a.Reached(pick.Of(t.name(), err))
+	})
+	for i, t := range targets {
+		t.err = errs[i]
+	}
+}
+
+// armOutcome is what happened to one machine, for scripts.
+type armOutcome struct {
+	ID    string `json:"id"`
+	Name  string `json:"name,omitempty"`
+	MAC   string `json:"mac,omitempty"`
+	Armed bool   `json:"armed"`
+	Plan  string `json:"plan,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+func (a commands) printArmed(targets []*target) error {
+	outcomes := []armOutcome{}
+	armed := 0
+	for _, t := range targets {
+		m := &t.preview.Machine
+		o := armOutcome{ID: m.ID, Name: m.Spec.Name, MAC: m.MAC, Armed: t.err == nil}
+		if t.err != nil {
+			o.Error = t.err.Error()
+		} else {
+			armed++
+			if m.Armed != nil {
+				o.Plan = m.Armed.Plan.ID
+			}
+		}
+		outcomes = append(outcomes, o)
+	}
+	if a.JSON {
+		return a.PrintJSON(outcomes)
+	}
+	for _, t := range targets {
+		if t.err == nil {
+			fmt.Fprintf(a.Stdout, "%s is armed with %s: %s\n", t.name(), term.Printable(t.preview.Image.Name), whenFlashed(&t.preview.Machine))
+		}
+	}
+	if len(targets) > 1 {
+		fmt.Fprintf(a.Stdout, "%d of %d armed; `gild watch` shows how they go\n", armed, len(targets))
+	}
+	return nil
+}
+
+func whenFlashed(m *api.Machine) string {
+	if m.Waiting {
+		return "its agent waits and flashes it now"
+	}
+	return "its next network boot flashes it once"
+}

@@ -1,0 +1,237 @@
+package image
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/ingest"
+	"github.com/gild-dev/gild/internal/cli/term"
+	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/inspect"
+	"github.com/gild-dev/gild/internal/golden/pack"
+	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/server/fleet"
+)
+
+const addLong = `Store a golden image under a name.
+
+SOURCE is a file, - for standard input, or an http(s) URL: a raw disk, qcow2,
+VMDK, VHD or VHDX, packed with gzip, bzip2, xz, zstd or lz4 or not, or a tar, OVA
+or zip archive that holds one of them; all recognised by content.
+Kernel, command line and modules are taken from inside the image; the flags
+supply what cannot be found there.
+
+Blocks that an ext2, ext3, ext4 or XFS file system calls free are stored as
+zeros, so that what was deleted before is neither stored nor written to a
+machine; gild image export gives zeros there as well. Where the maps of a file
+system cannot be trusted, as after an unclean shutdown, a note says so and all of
+it is kept. --keep-free stores the source byte for byte.
+
+Where the image does not tell how its own boot loader would start it, that is
+said as a doubt, with the alternatives and the flag that settles it. --strict
+refuses such an image.
+
+--level fast, default and best choose between time and stored bytes. best runs
+the program zstd where it is installed and takes minutes for a gigabyte.`
+
+// addOptions are the flags of gild image add.
+type addOptions struct {
+	root    int
+	kernel  string
+	modules string
+	cmdline string
+	handoff string
+	initrds []string
+	entry   string
+	hash    string
+	level   string
+
+	keepFree bool
+	strict   bool
+}
+
+func (a commands) addCmd() *cobra.Command {
+	var o addOptions
+	cmd := &cobra.Command{
+		Use:   "add NAME SOURCE",
+		Short: "store a golden image",
+		Long:  addLong,
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runAdd(cmd.Context(), args[0], args[1], o)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.root, "root", 0, "`number` of the partition with the root file system")
+	f.StringVar(&o.kernel, "kernel", "", "kernel `file`, or \"host\" for this machine's own kernel and modules")
+	f.StringVar(&o.modules, "modules", "", "`directory` that holds lib/modules/RELEASE for the kernel")
+	f.StringVar(&o.cmdline, "cmdline", "", "kernel command line, instead of the image's own")
+	f.StringVar(&o.handoff, "handoff", "", "how machines enter the system where nothing else says it, such as instant (default: auto)")
+	f.StringSliceVar(&o.initrds, "initrd", nil, "`path` in the image of an initrd for kexec; may be repeated")
+	f.StringVar(&o.entry, "entry", "", "`ID` or title in the image's boot menu, instead of its default; a>b is b in submenu a")
+	f.StringVar(&o.hash, "hash", pack.DefaultHash.String(), "hash of the chunks: sha256 or blake3")
+	f.StringVar(&o.level, "level", pack.Default.String(), "compression: fast, default or best")
+	f.BoolVar(&o.keepFree, "keep-free", false, "store the free blocks of file systems as they are, not as zeros")
+	f.BoolVar(&o.strict, "strict", false, "refuse an image that leaves anything in doubt")
+	return cmd
+}
+
+// addedImage is `gild image add --json`.
+type addedImage struct {
+	Name    string   `json:"name"`
+	Digest  string   `json:"digest"`
+	Format  string   `json:"format"`
+	Size    int64    `json:"size"`    // raw bytes
+	Stored  int64    `json:"stored"`  // bytes
+	Dropped int64    `json:"dropped"` // bytes of free space that were not zeros and are stored as such
+	Notes   []string `json:"notes"`
+
+	Doubts []golden.Doubt `json:"doubts"`
+}
+
+func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) error {
+	if err := store.CheckName(name); err != nil {
+		return exit.Usage(err)
+	}
+	hash, err := golden.ParseAlgorithm(o.hash)
+	if err != nil {
+		return exit.Usage(err)
+	}
+	level, err := pack.ParseLevel(o.level)
+	if err != nil {
+		return exit.Usage(err)
+	}
+	if err := fleet.CheckDefaults(api.Defaults{Handoff: o.handoff}); err != nil {
+		return exit.Usage(err)
+	}
+	given, err := o.given()
+	if err != nil {
+		return err
+	}
+	st, err := a.OpenStore()
+	if err != nil {
+		return err
+	}
+	disk, err := ingest.Open(ctx, a.App, from)
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
+	result, err := ingest.Pack(ctx, a.App, disk, pack.Job{Store: st, Name: name, Given: given, Hash: hash, Level: level, KeepFree: o.keepFree, Strict: o.strict})
+	if err != nil {
+		return err
+	}
+	for _, n := range disk.Notes() {
+		result.Notes = append(result.Notes, inspect.Note{What: n})
+	}
+	if a.JSON {
+		added := addedImage{name, string(result.Digest), disk.Format(), result.Config.Disk.Size, result.Stored, result.Dropped, []string{}, []golden.Doubt{}}
+		added.Doubts = append(added.Doubts, result.Config.Doubts...)
+		for _, n := range result.Notes {
+			added.Notes = append(added.Notes, n.String())
+		}
+		return a.PrintJSON(added)
+	}
+	fmt.Fprintf(a.Stdout, "%s is %s: %s of %s stored in %s\n",
+		name, result.Digest.Short(), term.Bytes(result.Config.Disk.Size), disk.Format(), term.Bytes(result.Stored))
+	if result.Dropped > 0 {
+		fmt.Fprintf(a.Stdout, "%s of free space dropped (--keep-free keeps it)\n", term.Bytes(result.Dropped))
+	}
+	a.printFindings(result)
+	return nil
+}
+
+// printFindings says what was found in the image, and what was not.
+func (a commands) printFindings(r *pack.Result) {
+	way, reason := r.Config.Handoff()
+	if b := r.Config.Boot; b != nil {
+		fmt.Fprintf(a.Stdout, "kernel %s (%s), root on partition %d (%s)\n", term.Printable(b.KernelRelease), b.Arch, b.Root.Partition, b.Root.FileSystem)
+		fmt.Fprintf(a.Stdout, "command line: %s\n", term.Printable(b.Cmdline))
+	}
+	if m := r.Modules; m != nil {
+		fmt.Fprintf(a.Stdout, "%d modules (%s), %d firmware files; %d more are built in\n", m.Modules, term.Bytes(m.ModuleBytes), m.Firmware, m.Builtin)
+	}
+	fmt.Fprintf(a.Stdout, "handoff by %s: %s\n", way, reason)
+	if b := r.Config.Boot; b != nil {
+		fmt.Fprintf(a.Stdout, "instant handoff: %s\n", term.Printable(instantText(b.Instant)))
+	}
+	for _, d := range r.Config.Doubts {
+		fmt.Fprintf(a.Stderr, "doubt: %s\n", term.Printable(d.String()))
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(a.Stderr, "note: %s\n", term.Printable(n.String()))
+	}
+}
+
+// given reads what the flags supply.
+func (o addOptions) given() (inspect.Given, error) {
+	g := inspect.Given{Root: o.root, Cmdline: o.cmdline, Handoff: o.handoff, Initrds: o.initrds, Entry: o.entry}
+	kernel, modules := o.kernel, o.modules
+	if kernel == "host" {
+		release, err := hostRelease()
+		if err != nil {
+			return g, err
+		}
+		kernel = filepath.Join("/boot", "vmlinuz-"+release)
+		modules = cmp.Or(modules, "/")
+	}
+	if kernel != "" {
+		p, err := readKernel(kernel)
+		if errors.Is(err, fs.ErrNotExist) && o.kernel == "host" {
+			return g, exit.Input(fmt.Errorf("this machine's own kernel is not in /boot: %w", err))
+		}
+		if err != nil {
+			return g, exit.Input(fmt.Errorf("reading the kernel: %w", err))
+		}
+		g.Kernel = p
+	}
+	if modules != "" {
+		info, err := os.Stat(modules)
+		if err != nil {
+			return g, fmt.Errorf("looking for modules: %w", err)
+		}
+		if !info.IsDir() {
+			return g, exit.Usage(fmt.Errorf("--modules %s is no directory", modules))
+		}
+		g.Modules = os.DirFS(modules)
+	}
+	return g, nil
+}
+
+// readKernel reads a file that may turn out to be anything, /dev/zero included.
+func readKernel(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	p, err := io.ReadAll(io.LimitReader(f, golden.MaxKernelSize+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(p) > golden.MaxKernelSize:
+		return nil, fmt.Errorf("%s has more than the %s that a kernel may have", path, term.Bytes(golden.MaxKernelSize))
+	case len(p) == 0:
+		return nil, fmt.Errorf("%s is empty", path)
+	}
+	return p, nil
+}
+
+func hostRelease() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", fmt.Errorf("asking for this machine's kernel release: %w", err)
+	}
+	return unix.ByteSliceToString(u.Release[:]), nil
+}

@@ -1,0 +1,66 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/cli/complete"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+func (a commands) exportCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "export IMAGE FILE",
+		Short: "give the raw disk back, byte for byte (FILE may be -)",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runExport(cmd.Context(), args[0], args[1])
+		},
+		ValidArgsFunction: complete.Stored(a.App),
+	}
+}
+
+func (a commands) runExport(ctx context.Context, name, to string) error {
+	st, err := a.OpenStore()
+	if err != nil {
+		return err
+	}
+	im, err := st.Image(name)
+	if err != nil {
+		return err
+	}
+	if info, err := os.Stat(to); to != "-" && err == nil && !info.Mode().IsRegular() {
+		return exit.Refused(exit.Hint(fmt.Errorf("%s is no regular file, and would be replaced by one", to), "`gild write` writes to a disk; FILE - is standard output"))
+	}
+	bar := a.Bar("exporting "+name, im.Table.DiskSize)
+	defer bar.Done()
+	if to == "-" {
+		return eachChunk(ctx, st, im, func(_ golden.Chunk, raw []byte) error {
+			bar.Add(int64(len(raw)))
+			_, err := a.Stdout.Write(raw)
+			return err
+		})
+	}
+	return app.WriteFile(to, 0o644, func(f *os.File) error {
+		var off int64
+		err := eachChunk(ctx, st, im, func(c golden.Chunk, raw []byte) error {
+			bar.Add(int64(len(raw)))
+			if !c.Zero { // the file stays sparse where the disk is empty
+				if _, err := f.WriteAt(raw, off); err != nil {
+					return err
+				}
+			}
+			off += int64(len(raw))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return f.Truncate(im.Table.DiskSize)
+	})
+}

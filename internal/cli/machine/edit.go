@@ -1,0 +1,79 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/complete"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/flags"
+	"github.com/gild-dev/gild/internal/cli/phrase"
+	"github.com/gild-dev/gild/internal/cli/pick"
+	"github.com/gild-dev/gild/internal/cli/term"
+)
+
+func (a commands) editCmd() *cobra.Command {
+	var s specFlags
+	var selector string
+	cmd := &cobra.Command{
+		Use:   "edit MACHINE...",
+		Short: "change what is said of machines",
+		Long: `Change what is said of machines: their names, labels and defaults for flashes.
+Only what flags name is changed; an empty text takes a setting back. What
+'gild apply' said of a machine it will say again. A machine that somebody else
+changes at the same moment is left as it is, and the answer says so. One that was
+only seen is registered by it, by the address that it was seen by unless flags
+say another label.`,
+		Example: `  gild machine edit 52:54:00:12:34:56 --name web-1 --label rack=b7
+  gild machine edit -l rack=b7 --image web --label old-`,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return a.runEdit(cmd.Context(), names, selector, &s)
+		},
+		ValidArgsFunction: complete.Machines(a.App),
+	}
+	s.register(cmd, true)
+	flags.Selector(cmd, &selector)
+	return cmd
+}
+
+func (a commands) runEdit(ctx context.Context, names []string, selector string, s *specFlags) error {
+	if !s.any(s.forOne) && !s.any(s.forAny) {
+		return exit.Usage(exit.Hint(errors.New("nothing to change"), "see `gild machine edit --help`"))
+	}
+	op, err := a.Operator()
+	if err != nil {
+		return err
+	}
+	machines, err := pick.Machines(ctx, a.App, op, names, selector)
+	if err != nil {
+		return err
+	}
+	if len(machines) > 1 && s.any(s.forOne) {
+		return exit.Usage(fmt.Errorf("--name, --mac, --uuid and --serial are of one machine, and %d are meant", len(machines)))
+	}
+	edited := make([]api.Machine, len(machines))
+	errs := pick.Each(machines, func(i int, m api.Machine) error {
+		err := s.apply(&m.Spec)
+		if err == nil {
+			edited[i], err = op.EditRead(ctx, m, m.Spec)
+		}
+		return a.Reached(pick.Of(phrase.Name(&m), err))
+	})
+	var done []api.Machine
+	for i, m := range edited {
+		if errs[i] == nil {
+			done = append(done, m)
+		}
+	}
+	if a.JSON {
+		return errors.Join(a.PrintJSON(term.NonNil(done)), pick.Joined(errs))
+	}
+	for _, m := range done {
+		fmt.Fprintf(a.Stdout, "%s is changed\n", phrase.Name(&m))
+	}
+	return pick.Joined(errs)
+}

@@ -1,0 +1,106 @@
+package machine_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli"
+	"github.com/gild-dev/gild/internal/cli/clitest"
+	"github.com/gild-dev/gild/internal/cli/exit"
+)
+
+var gild = clitest.Main(cli.Main)
+
+func TestMachineEdit(t *testing.T) {
+	f := clitest.NewFake(t, clitest.Fleet()...)
+	if got := gild.Ask(t, f, "machine", "edit", "-l", "rack=b7", "--label", "rack=c1", "--label", "role-", "--image", "db", "--within", "90s"); got.Code != exit.CodeOK {
+		t.Fatalf("%+v", got)
+	}
+	for _, i := range []int{1, 2} {
+		want := api.Spec{Name: f.Machines[i].Spec.Name, Labels: map[string]string{"rack": "c1"}, Flash: api.Defaults{Image: "db", Confirm: &api.Confirm{Within: 90}}}
+		if diff := cmp.Diff(want, f.Machines[i].Spec); diff != "" {
+			t.Errorf("spec (-want +got):\n%s", diff)
+		}
+	}
+	// An empty text takes a setting back.
+	if got := gild.Ask(t, f, "machine", "edit", "web-1", "--image", "", "--within", "0s", "--name", "w"); got.Code != exit.CodeOK {
+		t.Fatalf("%+v", got)
+	}
+	if diff := cmp.Diff(api.Spec{Name: "w", Labels: map[string]string{"rack": "c1"}}, f.Machines[1].Spec); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
+	}
+	for _, args := range [][]string{
+		{"machine", "edit", "w"},
+		{"machine", "edit", "-l", "", "--label", "a=b"},
+		{"machine", "ls", "-l", ""},
+		{"cancel", "-l", ""},
+		{"machine", "edit", "w", "--label", "rack"},
+		{"machine", "edit", "w", "--label", "=x"},
+		{"machine", "edit", "w", "web-2", "--serial", "S1"},
+		{"machine", "add", "x", "--label", "a=b"},
+	} {
+		if got := gild.Ask(t, f, args...); got.Code != exit.CodeUsage {
+			t.Errorf("gild %q: %+v; want exit code %d", args, got, exit.CodeUsage)
+		}
+	}
+	if got := gild.Ask(t, f, "machine", "add", "x", "--mac", "52:54:00:00:00:09,52:54:00:00:00:0a", "--value", "role=db"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "x is registered") {
+		t.Errorf("add: %+v", got)
+	}
+	// The answer of a server whose operator was faster is told as it is.
+	f.Race = "w"
+	if got := gild.Ask(t, f, "machine", "edit", "w", "--label", "a=b"); got.Code != exit.CodeRefused || !strings.Contains(got.Stderr, "w: changed by somebody else") {
+		t.Errorf("an edit of what has changed since: %+v; want it refused", got)
+	}
+	if got := gild.Ask(t, f, "machine", "rm", "x", "nobody"); got.Code != exit.CodeNotFound || len(f.Machines) != 5 {
+		t.Errorf("rm: %+v, %d machines left", got, len(f.Machines))
+	}
+}
+
+func TestMachineShow(t *testing.T) {
+	m := clitest.Fleet()[1]
+	m.Inventory = &api.Inventory{
+		UUID: "4c4c4544-0000", Vendor: "Dell", Product: "R650", CPU: "Xeon", CPUs: 32, Memory: 64 << 30,
+		Disks: []api.Disk{{Name: "sda", Size: 480 << 30, Holds: []string{"GPT"}, Partitions: []api.Partition{{Number: 1, Size: 1 << 30, FileSystem: "ext4", Label: "root"}}}},
+		NICs:  []api.NIC{{Name: "eth0", MAC: m.MAC, Driver: "ixgbe"}},
+	}
+	f := clitest.NewFake(t, m)
+	f.Flashes = []api.Flash{{Image: api.PlanImage{Name: "web"}, Outcome: "failed", Cause: "disk-error", Message: "EIO", By: "operator", Armed: clitest.Noon, Phases: []api.Phase{
+		{Step: "network", Start: clitest.Noon, End: clitest.Noon.Add(1200 * time.Millisecond), State: api.StateDone}, {Step: "flash", Start: clitest.Noon, State: api.StateFailed},
+	}}}
+	for i := range 30 {
+		f.Log = append(f.Log, api.LogEntry{Machine: "m2", Event: api.Event{Time: clitest.Noon, Step: fmt.Sprintf("step%d", i), State: api.StateDone}})
+	}
+	got := gild.Ask(t, f, "machine", "show", "web-1")
+	for _, text := range []string{"Dell R650", "1: 1.0 GiB ext4 root", "network 1.2s, flash failed", "failed: disk-error", "step29", "rack=b7,role=web", "no carrier"} {
+		if !strings.Contains(got.Stdout, text) {
+			t.Errorf("show = %s; want %q", got.Stdout, text)
+		}
+	}
+	if strings.Contains(got.Stdout, "step9 ") {
+		t.Error("show prints old events; want the newest 20")
+	}
+	var v struct {
+		Name    struct{ Name string } `json:"spec"`
+		Flashes []api.Flash
+		Events  []api.Event
+	}
+	if err := json.Unmarshal([]byte(gild.Ask(t, f, "machine", "show", "web-1", "--json").Stdout), &v); err != nil || len(v.Events) != 30 || len(v.Flashes) != 1 {
+		t.Errorf("--json: %v, %+v", err, v)
+	}
+}
+
+func TestTableOfNothing(t *testing.T) {
+	f := clitest.NewFake(t)
+	if got := gild.Ask(t, f, "machine", "ls"); got.Code != exit.CodeOK || !strings.HasPrefix(got.Stdout, "MACHINE") {
+		t.Errorf("%+v", got)
+	}
+	if got := gild.Ask(t, f, "machine", "ls", "--json"); got.Stdout != "[]\n" {
+		t.Errorf("%+v", got)
+	}
+}

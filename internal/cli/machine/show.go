@@ -1,0 +1,284 @@
+package machine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/complete"
+	"github.com/gild-dev/gild/internal/cli/phrase"
+	"github.com/gild-dev/gild/internal/cli/term"
+)
+
+func (a commands) showCmd() *cobra.Command {
+	var events int
+	cmd := &cobra.Command{
+		Use: "show MACHINE", Short: "show one machine: inventory, disks, flashes, events", Args: cobra.ExactArgs(1),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.runShow(cmd.Context(), args[0], events) },
+		ValidArgsFunction: complete.Machine(a.App),
+	}
+	cmd.Flags().IntVarP(&events, "events", "n", 20, "how many of the newest events to show; 0 is all that are kept")
+	return cmd
+}
+
+func (a commands) runShow(ctx context.Context, name string, limit int) error {
+	op, err := a.Operator()
+	if err != nil {
+		return err
+	}
+	m, err := op.Machine(ctx, name)
+	if err != nil {
+		return a.Reached(err)
+	}
+	// By its ID from here on: it may be renamed in between.
+	events, err := op.Events(ctx, m.ID)
+	if err != nil {
+		return a.Reached(err)
+	}
+	flashes, err := op.Flashes(ctx, m.ID)
+	if err != nil {
+		return a.Reached(err)
+	}
+	if a.JSON {
+		return a.PrintJSON(struct {
+			api.Machine
+			Flashes []api.Flash `json:"flashes"`
+			Events  []api.Event `json:"events"`
+		}{m, term.NonNil(flashes), term.NonNil(events)})
+	}
+	a.printMachine(&m)
+	a.printDisks(m.Inventory)
+	a.printFlashes(flashes)
+	if limit > 0 && len(events) > limit {
+		events = events[len(events)-limit:]
+	}
+	fmt.Fprintln(a.Stdout, "\nevents")
+	for _, e := range events {
+		fmt.Fprintf(a.Stdout, "  %s  %s\n", term.Time(e.Time), phrase.Event(&e))
+	}
+	return nil
+}
+
+// printMachine prints what is known of a machine, a line a fact.
+func (a commands) printMachine(m *api.Machine) {
+	line := a.Fact
+	line("machine", "%s", phrase.Name(m))
+	line("known by", "%s", labelsText(m))
+	line("state", "%s since %s", phrase.State(m), m.Since.Local().Format(time.DateTime))
+	if m.Cause != "" || m.Conflict != "" {
+		line("because", "%s", phrase.Last(m))
+	}
+	if m.NotBooted != "" {
+		line("not booted", "%s (%s)", m.NotBooted, term.Ago(time.Now(), m.NotBootedSeen))
+	}
+	if text := adviceText(m); text != "" {
+		line("what to do", "%s", text)
+	}
+	if !m.Stuck.IsZero() {
+		line("stuck", "nothing heard since %s", m.Stuck.Local().Format(time.DateTime))
+	}
+	if shared := append(slices.Clone(m.Spec.SharedMACs), m.SharedMACs...); len(shared) > 0 {
+		line("shared", "%s: in several machines, identifies none", strings.Join(shared, ", "))
+	}
+	if n := m.Dropped; n > 0 {
+		line("dropped", "%d events: it tells more than is kept", n)
+	}
+	if m.Progress != nil {
+		line("done", "%s", phrase.Progress(m.Progress))
+	}
+	if len(m.Spec.Labels) > 0 {
+		line("labels", "%s", term.Pairs(m.Spec.Labels))
+	}
+	if len(m.Spec.Values) > 0 {
+		line("values", "%s", term.Pairs(m.Spec.Values))
+	}
+	if text := defaultsText(&m.Spec.Flash); text != "" {
+		line("defaults", "%s", text)
+	}
+	line("firmware", "%s", term.OrDash(m.Firmware))
+	if m.LastSeen.IsZero() {
+		line("seen", "never")
+	} else {
+		line("seen", "%s, at %s", term.Ago(time.Now(), m.LastSeen), term.OrDash(m.Address))
+	}
+	if i := m.Inventory; i != nil {
+		line("hardware", "%s", term.OrDash(strings.Join(strings.Fields(i.Vendor+" "+i.Product+" "+i.Serial), " ")))
+		if i.Memory > 0 {
+			line("cpu, memory", "%s (%d), %s", i.CPU, i.CPUs, term.Bytes(i.Memory))
+		}
+		for _, n := range i.NICs {
+			line("nic "+term.Printable(n.Name), "%s %s%s", n.MAC, n.Driver, map[bool]string{false: ", no carrier"}[n.Carrier])
+		}
+	}
+	if r := m.Armed; r != nil {
+		line("armed", "%s on %s, by %s at %s%s", r.Plan.Image.Name, cmp.Or(r.Plan.Disk, "its only disk"),
+			term.OrDash(r.By), r.Since.Local().Format(time.DateTime), until(r.Expires))
+	}
+	if w := m.Awaited; w != nil {
+		line("awaited", "a sign of life by %s (%s), %d of %d network boots without it",
+			w.Until.Local().Format(time.DateTime), cmp.Or(w.Probe, "beacon"), w.Boots, w.Limit)
+	}
+}
+
+// adviceText says what to do about a machine that is not as it should be. What
+// keeps an operator from trusting its record comes first.
+func adviceText(m *api.Machine) string {
+	switch {
+	case m.Conflict != "":
+		return api.Advice(api.CauseConflict, phrase.Name(m))
+	case !m.Stuck.IsZero():
+		return api.Advice(api.CauseSilent, phrase.Name(m))
+	}
+	if m.Cause == "" && m.NotBooted != "" {
+		return api.Advice(api.CauseOtherMachine, phrase.Name(m))
+	}
+	return api.Advice(m.Cause, phrase.Name(m))
+}
+
+// labelsText is everything that a machine is recognised by.
+func labelsText(m *api.Machine) string {
+	var all []string
+	add := func(s string) {
+		for _, have := range all {
+			if have == s {
+				return
+			}
+		}
+		if s != "" {
+			all = append(all, s)
+		}
+	}
+	add(m.MAC)
+	for _, mac := range m.Spec.MACs {
+		add(mac)
+	}
+	add(m.Spec.UUID)
+	add(m.Spec.Serial)
+	if i := m.Inventory; i != nil {
+		add(i.UUID)
+		add(i.Serial)
+	}
+	return cmp.Or(strings.Join(all, ", "), m.ID)
+}
+
+// defaultsText writes what is set for flashes of a machine.
+func defaultsText(d *api.Defaults) string {
+	var parts []string
+	add := func(key, value string) {
+		if value != "" {
+			parts = append(parts, key+" "+value)
+		}
+	}
+	add("image", d.Image)
+	add("disk", d.Disk)
+	add("identity", d.Identity)
+	add("read-back", d.ReadBack)
+	add("handoff", d.Handoff)
+	if d.HoldReboot {
+		add("reboots", "wait until the disk is complete")
+	}
+	add("keep", strings.Join(d.Keep, ","))
+	if c := d.Confirm; c != nil {
+		add("confirm", c.Probe)
+		if c.Within > 0 {
+			add("within", (time.Duration(c.Within) * time.Second).String())
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (a commands) printDisks(i *api.Inventory) {
+	if i == nil || len(i.Disks) == 0 {
+		return
+	}
+	t := term.Table{Header: []string{"DISK", "SIZE", "KIND", "MODEL", "SERIAL", "HOLDS"}, Wrap: true}
+	for _, d := range i.Disks {
+		holds := []string{term.Printable(cmp.Or(strings.Join(d.Holds, ", "), "nothing that gild knows"))}
+		for _, p := range d.Partitions {
+			holds = append(holds, partitionText(&p))
+		}
+		t.Rows = append(t.Rows, []string{
+			term.Printable(d.Name), term.Bytes(d.Size), term.OrDash(term.Printable(d.Transport)),
+			term.OrDash(term.Printable(d.Model)), term.OrDash(term.Printable(d.Serial)), strings.Join(holds, "\n"),
+		})
+	}
+	fmt.Fprintln(a.Stdout)
+	a.Table(a.Stdout, t)
+}
+
+func partitionText(p *api.Partition) string {
+	name := cmp.Or(p.FSLabel, p.Label)
+	if name != "" {
+		name = " " + name
+	}
+	return term.Printable(fmt.Sprintf("  %d: %s %s%s", p.Number, term.Bytes(p.Size), cmp.Or(p.FileSystem, "unknown"), name))
+}
+
+// shownFlashes is how many of a machine's flashes are shown to a person.
+const shownFlashes = 10
+
+func (a commands) printFlashes(flashes []api.Flash) {
+	if len(flashes) == 0 {
+		return
+	}
+	t := term.Table{Header: []string{"ARMED", "IMAGE", "BY", "OUTCOME", "PHASES"}, Wrap: true}
+	for _, f := range flashes[:min(len(flashes), shownFlashes)] {
+		outcome := f.Outcome
+		if f.Cause != "" {
+			outcome += ": " + f.Cause
+		}
+		what := []string{phasesText(f.Phases)}
+		if r := f.Receipt; r != nil {
+			what = append(what, fmt.Sprintf("%s written, %s zeroed, %s kept on %s; read back: %s; handoff: %s",
+				term.Bytes(r.Written), term.Bytes(r.Zeroed), term.Bytes(r.Kept), r.Disk.Name, r.ReadBack, r.Handoff))
+			if r.Demanded > 0 {
+				what = append(what, fmt.Sprintf("the system waited for %d chunks, %.1f s in all", r.Demanded, r.Waited))
+			}
+		}
+		if f.Message != "" {
+			what = append(what, f.Message)
+		}
+		for i := range what {
+			what[i] = term.Printable(what[i])
+		}
+		t.Rows = append(t.Rows, []string{
+			f.Armed.Local().Format(time.DateTime), term.Printable(cmp.Or(f.Image.Name, f.Image.Digest)),
+			term.OrDash(term.Printable(f.By)), term.Printable(outcome), strings.Join(what, "\n"),
+		})
+	}
+	fmt.Fprintln(a.Stdout)
+	a.Table(a.Stdout, t)
+}
+
+// phasesText writes the steps of a flash with their times.
+func phasesText(phases []api.Phase) string {
+	var parts []string
+	for _, p := range phases {
+		text := p.Step
+		switch {
+		case p.State == api.StateFailed:
+			text += " failed"
+		case p.End.IsZero():
+			text += " under way"
+		}
+		if !p.End.IsZero() {
+			text += fmt.Sprintf(" %.1fs", p.End.Sub(p.Start).Seconds())
+		}
+		parts = append(parts, text)
+	}
+	return cmp.Or(strings.Join(parts, ", "), "-")
+}
+
+// until says when an arm lapses, for the end of a sentence.
+func until(t time.Time) string {
+	if t.IsZero() {
+		return ", until it is cancelled"
+	}
+	return ", until " + t.Local().Format(time.DateTime)
+}

@@ -1,0 +1,131 @@
+package machine
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/flags"
+)
+
+// specFlags change what the operator says of a machine. Only flags that were
+// given change anything; an empty text takes a setting back.
+type specFlags struct {
+	name, uuid, serial    string
+	macs, sharedMACs      []string
+	keep                  []string
+	labels, values        []string
+	image, disk, identity string
+	readBack, handoff     string
+	holdReboot            bool
+	confirm               flags.Confirm
+	given                 func(flag string) bool
+	forOne, forAny        []string // names of flags
+}
+
+func (s *specFlags) register(cmd *cobra.Command, naming bool) {
+	f := cmd.Flags()
+	s.given = f.Changed
+	if naming {
+		f.StringVar(&s.name, "name", "", "`name` for people: letters, digits, hyphens, dots")
+	}
+	f.StringSliceVar(&s.macs, "mac", nil, "`address` of a network interface; repeat for all of them")
+	f.StringSliceVar(&s.sharedMACs, "shared-mac", nil, "`address` of an adapter that other machines use too: it identifies none of them")
+	f.StringVar(&s.uuid, "uuid", "", "SMBIOS `UUID`")
+	f.StringVar(&s.serial, "serial", "", "SMBIOS serial `number`")
+	f.StringArrayVar(&s.labels, "label", nil, "set a label, `KEY=VALUE`, or remove one, KEY-; may be repeated")
+	f.StringArrayVar(&s.values, "value", nil, "set a value for the templates of its identity, `KEY=VALUE`, or remove one, KEY-")
+	f.StringVar(&s.image, "image", "", "`name` of the image that flashes take when they name none")
+	f.StringVar(&s.disk, "disk", "", "disk `rule` (see gild help disk-rules)")
+	f.StringVar(&s.identity, "identity", "", "`name` of its identity (see gild help identity)")
+	f.StringVar(&s.readBack, "read-back", "", "how much of the disk to read back: full, sample or off")
+	f.StringVar(&s.handoff, "handoff", "", "how to enter the system: "+api.HandoffList())
+	f.BoolVar(&s.holdReboot, "hold-reboot", false, "after an instant handoff: an orderly reboot waits until the disk is complete")
+	f.StringSliceVar(&s.keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")
+	s.confirm.Register(cmd)
+	s.forOne = []string{"name", "mac", "shared-mac", "uuid", "serial"}
+	s.forAny = []string{"label", "value", "image", "disk", "identity", "read-back", "handoff", "hold-reboot", "keep", "confirm", "within"}
+}
+
+// any reports whether one of the flags was given.
+func (s *specFlags) any(flags []string) bool {
+	for _, f := range flags {
+		if s.given(f) {
+			return true
+		}
+	}
+	return false
+}
+
+// apply changes spec.
+func (s *specFlags) apply(spec *api.Spec) error {
+	text := func(flag, value string, to *string) {
+		if s.given(flag) {
+			*to = value
+		}
+	}
+	text("name", s.name, &spec.Name)
+	text("uuid", s.uuid, &spec.UUID)
+	text("serial", s.serial, &spec.Serial)
+	text("image", s.image, &spec.Flash.Image)
+	text("disk", s.disk, &spec.Flash.Disk)
+	text("identity", s.identity, &spec.Flash.Identity)
+	text("read-back", s.readBack, &spec.Flash.ReadBack)
+	text("handoff", s.handoff, &spec.Flash.Handoff)
+	if s.given("hold-reboot") {
+		spec.Flash.HoldReboot = s.holdReboot
+	}
+	if s.given("mac") {
+		spec.MACs = withoutEmpty(s.macs)
+	}
+	if s.given("shared-mac") {
+		spec.SharedMACs = withoutEmpty(s.sharedMACs)
+	}
+	if s.given("keep") {
+		spec.Flash.Keep = withoutEmpty(s.keep)
+	}
+	if s.given("confirm") || s.given("within") {
+		c, err := s.confirm.Over(spec.Flash.Confirm)
+		if err != nil {
+			return err
+		}
+		spec.Flash.Confirm = c
+	}
+	if err := setPairs(&spec.Labels, "label", s.labels); err != nil {
+		return err
+	}
+	return setPairs(&spec.Values, "value", s.values)
+}
+
+func withoutEmpty(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// setPairs carries out KEY=VALUE and KEY-.
+func setPairs(m *map[string]string, what string, changes []string) error {
+	for _, c := range changes {
+		key, value, set := strings.Cut(c, "=")
+		bare, remove := strings.CutSuffix(c, "-")
+		switch {
+		case set && key != "":
+			if *m == nil {
+				*m = map[string]string{}
+			}
+			(*m)[key] = value
+		case !set && remove && bare != "":
+			delete(*m, bare)
+		default:
+			return exit.Usage(fmt.Errorf("--%s %.60q is neither KEY=VALUE nor KEY-", what, c))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+// Package state is the commands that back up, restore or check the state.
+package state
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/cli/etcd"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
+	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+const long = `Back up, restore and check what the server knows: machines, their past, the
+fleet. Images are not part of it.
+
+A backup holds secrets (identities, beacons): it is
+written with mode 0600, keep it so.`
+
+// commands are run with what every command works with.
+type commands struct{ *app.App }
+
+// Command is `gild state`.
+func Command(with *app.App) *cobra.Command {
+	a := commands{with}
+	cmd := &cobra.Command{Use: "state", Short: "back up, restore and check the server's state", Long: long, Args: cobra.NoArgs}
+	cmd.AddCommand(a.backupCmd(), a.restoreCmd(), a.checkCmd())
+	return cmd
+}
+
+func (a commands) backupCmd() *cobra.Command {
+	var o etcd.Options
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "write all of the state to a file, also while the server runs",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := app.WriteFile(args[0], 0o600, func(f *os.File) error {
+				out := bufio.NewWriterSize(f, 1<<20)
+				return errors.Join(a.backup(cmd.Context(), &o, out), out.Flush())
+			}); err != nil {
+				return err
+			}
+			f, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			// What was just written is read once more: an untried backup is none.
+			n, _, err := state.Check(f)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.Stdout, "%s: %d machines\n", args[0], n)
+			return nil
+		},
+	}
+	o.Register(cmd.Flags())
+	return cmd
+}
+
+// backup writes a backup of the cluster or of the data directory.
+func (a commands) backup(ctx context.Context, o *etcd.Options, w io.Writer) error {
+	cluster, err := o.Cluster(a.EtcdPassword)
+	if err != nil {
+		return err
+	}
+	s := server.Server{DataDir: a.Data, Etcd: cluster, Prefix: o.Prefix}
+	return s.Backup(ctx, w)
+}
+
+func (a commands) restoreCmd() *cobra.Command {
+	var o etcd.Options
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "bring a backup into a data directory or etcd without a state",
+		Long: `Bring a backup into a data directory or an etcd that holds no state yet.
+
+No machine is armed afterwards, whatever the backup says: what happened since
+it was taken is not known, and no machine shall be flashed by surprise.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			s, done, err := o.Store(cmd.Context(), a.EtcdPassword)
+			if err != nil {
+				return err
+			}
+			var r state.Restored
+			if s == nil {
+				r, err = state.RestoreDir(cmd.Context(), a.Data, o.Keys(), f)
+			} else {
+				defer done()
+				r, err = s.Restore(cmd.Context(), f)
+			}
+			if err != nil {
+				return err
+			}
+			return a.printRestored(r)
+		},
+	}
+	o.Register(cmd.Flags())
+	return cmd
+}
+
+func (a commands) printRestored(r state.Restored) error {
+	if a.JSON {
+		return a.PrintJSON(r)
+	}
+	fmt.Fprintf(a.Stdout, "restored %d machines as they were at %s\n", r.Machines, r.Taken.Format(time.RFC3339))
+	if len(r.Disarmed) > 0 {
+		fmt.Fprintf(a.Stdout, "disarmed %d that were armed then: %s\n", len(r.Disarmed), term.Printable(strings.Join(r.Disarmed, ", ")))
+	}
+	return nil
+}
+
+func (a commands) checkCmd() *cobra.Command {
+	var o etcd.Options
+	cmd := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "read all of the state, or of a backup, and report what does not fit together",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				return a.check(f)
+			}
+			r, w := io.Pipe()
+			go func() { w.CloseWithError(a.backup(cmd.Context(), &o, w)) }()
+			defer r.Close()
+			return a.check(r)
+		},
+	}
+	o.Register(cmd.Flags())
+	return cmd
+}
+
+func (a commands) check(r io.Reader) error {
+	n, problems, err := state.Check(r)
+	if err != nil {
+		return err
+	}
+	for _, p := range problems {
+		fmt.Fprintln(a.Stdout, term.Printable(p))
+	}
+	if len(problems) > 0 {
+		return exit.Hint(fmt.Errorf("%d things in the state do not fit together", len(problems)), "restore a backup, or report this with the output of gild state check")
+	}
+	fmt.Fprintf(a.Stdout, "%d machines, no problems\n", n)
+	return nil
+}

@@ -1,0 +1,214 @@
+package watch
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/phrase"
+	"github.com/gild-dev/gild/internal/cli/term"
+)
+
+// board is the machines that gild watch looks at, as the stream tells of them.
+type board struct {
+	ids      map[string]bool // to be watched; nil: every one that is under way
+	machines map[string]*watched
+}
+
+// watched is one machine and what became of it since it was first seen.
+type watched struct {
+	api.Machine
+	began bool // it was under way since
+	gone  bool // the server forgot it
+}
+
+// newBoard watches the machines with the given IDs; none are all.
+func newBoard(ids []string) *board {
+	r := &board{machines: map[string]*watched{}}
+	for _, id := range ids {
+		if r.ids == nil {
+			r.ids = map[string]bool{}
+		}
+		r.ids[id] = true
+	}
+	return r
+}
+
+// underWay reports whether more is to come of the machine by itself.
+func underWay(m *api.Machine) bool {
+	if m.Live {
+		return m.State != api.MachineFailed
+	}
+	switch m.State {
+	case api.MachineArmed, api.MachineBooting, api.MachineFlashing, api.MachineHandingOff:
+		return true
+	case api.MachineLocalDisk: // sent to the disk that was just flashed
+		return m.Awaited != nil
+	}
+	return false
+}
+
+// set takes in how a machine is now and reports whether a person would want
+// to be told: it entered another state, or fell silent.
+func (r *board) set(m api.Machine) (w *watched, changed bool) {
+	old := r.machines[m.ID]
+	if old == nil && (r.ids != nil && !r.ids[m.ID] || r.ids == nil && !underWay(&m)) {
+		return nil, false
+	}
+	w = &watched{Machine: m, began: underWay(&m)}
+	if old == nil {
+		r.machines[m.ID] = w
+		return w, true
+	}
+	w.began = w.began || old.began
+	r.machines[m.ID] = w
+	return w, still(old.Machine) != still(m) || old.Cause != m.Cause
+}
+
+// still is the state without how far a flash is.
+func still(m api.Machine) string {
+	m.Progress = nil
+	return phrase.State(&m)
+}
+
+// remove notes that the server forgot a machine.
+func (r *board) remove(id string) (w *watched, changed bool) {
+	w = r.machines[id]
+	if w == nil || w.gone {
+		return nil, false
+	}
+	w.gone = true
+	return w, true
+}
+
+// reset takes a whole list in the place of everything before.
+func (r *board) reset(list []api.Machine) (changed []*watched) {
+	there := map[string]bool{}
+	for _, m := range list {
+		there[m.ID] = true
+		if w, news := r.set(m); news {
+			changed = append(changed, w)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.machines)) {
+		if !there[id] {
+			if w, news := r.remove(id); news {
+				changed = append(changed, w)
+			}
+		}
+	}
+	return changed
+}
+
+// sorted gives the machines in the order in which they are shown: those that
+// do most first.
+func (r *board) sorted() []*watched {
+	rank := func(w *watched) int {
+		switch {
+		case w.ended():
+			return 5
+		case w.State == api.MachineFlashing:
+			return 0
+		case w.State == api.MachineHandingOff, w.State == api.MachineLocalDisk:
+			return 1
+		case w.State == api.MachineBooting:
+			return 2
+		}
+		return 3
+	}
+	return slices.SortedFunc(maps.Values(r.machines), func(a, b *watched) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(phrase.Name(&a.Machine), phrase.Name(&b.Machine)), cmp.Compare(a.ID, b.ID))
+	})
+}
+
+// ended reports whether nothing more comes of a machine.
+func (w *watched) ended() bool { return w.gone || !underWay(&w.Machine) }
+
+// bad says why a machine's end is not the one that was wanted; empty: it is.
+func (w *watched) bad() string {
+	switch {
+	case !w.ended():
+		return ""
+	case w.gone:
+		return "was forgotten"
+	case w.State == api.MachineFailed, w.State == api.MachineUnconfirmed:
+		return w.State
+	case w.began && w.State != api.MachineRunning:
+		return "is " + w.State + ": it was not flashed"
+	}
+	return ""
+}
+
+// ended reports whether all have ended.
+func (r *board) ended() bool {
+	for _, w := range r.machines {
+		if !w.ended() {
+			return false
+		}
+	}
+	return true
+}
+
+// totals is the board in figures.
+type totals struct {
+	states map[string]int
+	rate   float64       // bytes a second
+	left   time.Duration // of the slowest phase under way; negative: not known
+}
+
+func (r *board) totals() totals {
+	t := totals{states: map[string]int{}, left: -1}
+	for _, w := range r.machines {
+		state := w.State
+		switch {
+		case w.gone:
+			state = "forgotten"
+		case !w.Stuck.IsZero():
+			state = "stuck"
+		}
+		t.states[state]++
+		if left, ok := timeLeft(&w.Machine); ok {
+			t.rate += w.Progress.Rate
+			t.left = max(t.left, left)
+		}
+	}
+	return t
+}
+
+// timeLeft is what the phase under way still takes at its rate of now.
+func timeLeft(m *api.Machine) (time.Duration, bool) {
+	p := m.Progress
+	if m.State != api.MachineFlashing && !m.Live || !m.Stuck.IsZero() || p == nil || !(p.Rate >= 1) || p.Total <= p.Done {
+		return 0, false
+	}
+	seconds := float64(p.Total-p.Done) / p.Rate
+	return time.Duration(min(seconds, 359999) * float64(time.Second)), true
+}
+
+// order is that of a machine's life, in which sums name the states.
+var order = []string{
+	"stuck", api.MachineFailed, api.MachineUnconfirmed, api.MachineFlashing, api.MachineHandingOff, api.MachineBooting, api.MachineArmed,
+	api.MachineRunning, api.MachineLocalDisk, api.MachineRegistered, api.MachineDiscovered, "forgotten",
+}
+
+// sumLine is the board in one line.
+func (t totals) sumLine() string {
+	var parts []string
+	for _, s := range order {
+		if n := t.states[s]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, s))
+		}
+	}
+	text := cmp.Or(strings.Join(parts, ", "), "no machines")
+	if t.rate > 0 {
+		text += "  " + term.Rate(t.rate)
+	}
+	if t.left >= 0 {
+		text += "  " + term.Clock(t.left) + " left"
+	}
+	return text
+}

@@ -1,0 +1,121 @@
+package watch
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/phrase"
+	"github.com/gild-dev/gild/internal/cli/term"
+)
+
+// sumEvery is how often lines tell how far everything is.
+const sumEvery = 10 * time.Second
+
+// sumClock says when it is time again.
+type sumClock struct{ last time.Time }
+
+// due is true every sumEvery, from the first call on.
+func (c *sumClock) due(now time.Time) bool {
+	if c.last.IsZero() {
+		c.last = now
+	}
+	if now.Sub(c.last) < sumEvery {
+		return false
+	}
+	c.last = now
+	return true
+}
+
+// eachFlashing calls do for every machine that is being flashed.
+func (r *board) eachFlashing(do func(*watched)) {
+	for _, w := range r.sorted() {
+		if w.State == api.MachineFlashing && !w.gone {
+			do(w)
+		}
+	}
+}
+
+// lines shows a board where there is no terminal.
+type lines struct {
+	out interface{ Write(p []byte) (int, error) }
+	now func() time.Time
+	sumClock
+}
+
+func (l *lines) print(name, text string) {
+	fmt.Fprintf(l.out, "%s  %-17s  %s\n", l.now().Local().Format(time.TimeOnly), name, text)
+}
+
+func (l *lines) changed(w *watched) { l.print(phrase.Name(&w.Machine), w.sentence()) }
+
+func (l *lines) tick(r *board, now time.Time) {
+	if !l.due(now) {
+		return
+	}
+	r.eachFlashing(l.changed)
+	l.print("all", r.totals().sumLine())
+}
+
+func (l *lines) note(text string) { l.print("all", text) }
+func (l *lines) done(r *board)    { l.print("all", r.totals().sumLine()) }
+
+// sentence is how a machine is, in words.
+func (w *watched) sentence() string {
+	if w.gone {
+		return "forgotten"
+	}
+	text := phrase.State(&w.Machine)
+	if (w.State == api.MachineFlashing || w.Live) && w.Progress != nil && w.Progress.Total > 0 {
+		text += ": " + phrase.Progress(w.Progress)
+		if left, ok := timeLeft(&w.Machine); ok {
+			text += fmt.Sprintf(", %s, %s left", term.Rate(w.Progress.Rate), term.Clock(left))
+		}
+		if w.Conflict == "" {
+			return text
+		}
+	}
+	if last := phrase.Last(&w.Machine); last != "" {
+		text += ": " + last
+	}
+	return text
+}
+
+// jsonView prints a line of JSON at each change and for each flash every ten
+// seconds.
+type jsonView struct {
+	enc *json.Encoder
+	sumClock
+}
+
+// watchLine is what scripts learn of a machine.
+type watchLine struct {
+	ID       string        `json:"id"`
+	Name     string        `json:"name,omitempty"`
+	State    string        `json:"state"` // or "forgotten"
+	Progress *api.Progress `json:"progress,omitempty"`
+	Stuck    time.Time     `json:"stuck,omitzero"`
+	Conflict string        `json:"conflict,omitempty"`
+	Cause    string        `json:"cause,omitempty"`
+	Message  string        `json:"message,omitempty"`
+	Ended    bool          `json:"ended"`
+}
+
+func (j *jsonView) changed(w *watched) {
+	state := w.State
+	if w.gone {
+		state = "forgotten"
+	}
+	// A reader that is gone ends the process by SIGPIPE.
+	_ = j.enc.Encode(watchLine{w.ID, w.Spec.Name, state, w.Progress, w.Stuck, w.Conflict, w.Cause, w.Message, w.ended()})
+}
+
+func (j *jsonView) tick(r *board, now time.Time) {
+	if j.due(now) {
+		r.eachFlashing(j.changed)
+	}
+}
+
+func (j *jsonView) note(string) {}
+func (j *jsonView) done(*board) {}

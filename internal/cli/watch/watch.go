@@ -1,0 +1,202 @@
+// Package watch shows flashes while they run.
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/cli/complete"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/flags"
+	"github.com/gild-dev/gild/internal/cli/phrase"
+	"github.com/gild-dev/gild/internal/cli/pick"
+	"github.com/gild-dev/gild/internal/cli/term"
+)
+
+// commands are run with what every command works with.
+type commands struct{ *app.App }
+
+const long = `Show how flashes go: on a terminal a bar a machine and a line of sums, else a
+line at each change and every ten seconds. Without names all machines are shown
+that are armed or under way. The time left is that of the phase: write, then
+read back.
+
+It ends when all have ended: with exit code 0 if every machine that was under
+way runs its new system, else with 1.`
+
+// options are the flags of gild watch.
+type options struct {
+	selector string
+	follow   bool
+}
+
+// Command is `gild watch`.
+func Command(with *app.App) *cobra.Command {
+	a := commands{with}
+	var o options
+	cmd := &cobra.Command{
+		Use:               "watch [MACHINE...]",
+		Short:             "show how flashes go, a bar a machine",
+		Long:              long,
+		RunE:              func(cmd *cobra.Command, names []string) error { return a.run(cmd.Context(), names, o) },
+		ValidArgsFunction: complete.Machines(a.App),
+	}
+	flags.Selector(cmd, &o.selector)
+	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "stay when all have ended")
+	return cmd
+}
+
+// view shows a board to somebody.
+type view interface {
+	// changed tells of one machine that a person wants to hear of.
+	changed(w *watched)
+	// tick is called once a second.
+	tick(r *board, now time.Time)
+	// note says something that is not about a machine.
+	note(text string)
+	// done shows the end.
+	done(r *board)
+}
+
+func (a commands) run(ctx context.Context, names []string, o options) error {
+	op, err := a.Operator()
+	if err != nil {
+		return err
+	}
+	var ids []string
+	if len(names) > 0 || o.selector != "" {
+		machines, err := pick.Machines(ctx, a.App, op, names, o.selector)
+		if err != nil {
+			return err
+		}
+		for _, m := range machines {
+			ids = append(ids, m.ID)
+		}
+	}
+	r := newBoard(ids)
+	v := a.newView()
+	err = watch(ctx, op, r, v, o.follow)
+	v.done(r)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return exit.Hint(err, "the flashes go on; `gild watch` shows them again")
+	case err != nil:
+		return a.Reached(err)
+	}
+	return r.verdict()
+}
+
+// verdict is an error for every machine that did not end as it should, with
+// what to do: once for all that failed for the same cause.
+func (r *board) verdict() error {
+	var errs []error
+	var advice []string
+	for _, w := range r.sorted() {
+		if bad := w.bad(); bad != "" {
+			text := phrase.Name(&w.Machine) + " " + bad
+			if last := phrase.Last(&w.Machine); last != "" && !w.gone {
+				text += ": " + last
+			}
+			errs = append(errs, errors.New(text))
+			if todo := api.Advice(w.Cause, ""); todo != "" && !w.gone && !slices.Contains(advice, w.Cause+": "+todo) {
+				advice = append(advice, w.Cause+": "+todo)
+			}
+		}
+	}
+	err := errors.Join(errs...)
+	if len(advice) == 0 {
+		return err
+	}
+	return exit.Hint(err, strings.Join(advice, "\n      "))
+}
+
+func (a commands) newView() view {
+	switch {
+	case a.JSON:
+		return &jsonView{enc: json.NewEncoder(a.Stdout)}
+	case term.IsTerminal(a.Stdout):
+		return newBars(a.Stdout, a.Palette(a.Stdout))
+	}
+	return &lines{out: a.Stdout, now: time.Now}
+}
+
+// watch keeps the board as the stream tells until all have ended. Everything
+// happens in its own goroutine but the reading.
+func watch(ctx context.Context, op *client.Operator, r *board, v view, stay bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changes, ended, cut := make(chan api.Change), make(chan error, 1), make(chan struct{}, 1)
+	op.Cut = func(error) {
+		select {
+		case cut <- struct{}{}:
+		default:
+		}
+	}
+	go func() {
+		ended <- op.Follow(ctx, func(c api.Change) error {
+			select {
+			case changes <- c:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-cut:
+			v.note("the server is gone; waiting for it")
+		case now := <-second.C:
+			v.tick(r, now)
+		case c := <-changes:
+			if err := take(ctx, op, r, v, c); err != nil {
+				return err
+			}
+			// Only a whole list says that all have ended: the first message
+			// brings it.
+			if !stay && r.ended() {
+				return nil
+			}
+		}
+	}
+}
+
+// take lets one message change the board.
+func take(ctx context.Context, op *client.Operator, r *board, v view, c api.Change) error {
+	switch {
+	case c.Kind == api.ChangeReset:
+		// The machines follow one by one, without a word which is the last;
+		// those that are gone would be waited for.
+		list, err := op.Machines(ctx, "")
+		if _, refused := errors.AsType[*client.ProblemError](err); refused || len(r.machines) == 0 && err != nil {
+			return err
+		}
+		if err == nil {
+			for _, w := range r.reset(list) {
+				v.changed(w)
+			}
+		}
+	case c.Kind == api.ChangeMachine && c.Machine != nil:
+		if w, news := r.set(*c.Machine); news {
+			v.changed(w)
+		}
+	case c.Kind == api.ChangeRemoved:
+		if w, news := r.remove(c.ID); news {
+			v.changed(w)
+		}
+	}
+	return nil
+}

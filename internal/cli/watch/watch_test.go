@@ -1,0 +1,140 @@
+package watch_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mattn/go-runewidth"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli"
+	"github.com/gild-dev/gild/internal/cli/clitest"
+	"github.com/gild-dev/gild/internal/cli/exit"
+)
+
+var gild = clitest.Main(cli.Main)
+
+// A watch ends when all have ended, through a cut of the stream, and its exit
+// code says how.
+func TestWatchLines(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args []string
+		end  string // of web-2
+		code int
+	}{
+		"all well":  {end: api.MachineRunning, code: exit.CodeOK},
+		"failed":    {end: api.MachineFailed, code: exit.CodeFailed},
+		"not heard": {end: api.MachineUnconfirmed, code: exit.CodeFailed},
+		"cancelled": {args: []string{"web-1", "web-2"}, end: api.MachineRegistered, code: exit.CodeFailed},
+		"selected":  {args: []string{"-l", "rack=b7"}, end: api.MachineRunning, code: exit.CodeOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := clitest.NewFake(t, clitest.Armed()...)
+			b := gild.Start(t, f, append([]string{"watch"}, tt.args...)...)
+			f.WaitFor(t, "the stream", func() bool { return f.Streams() == 1 })
+			f.State("m2", api.MachineFlashing, func(m *api.Machine) { m.Progress = &api.Progress{Phase: "write", Done: 1, Total: 4, Rate: 3} })
+			f.State("m3", api.MachineFlashing, func(m *api.Machine) { m.Stuck = clitest.Noon })
+			// What was not heard before the cut may be over after it.
+			f.WaitFor(t, "both", func() bool { return strings.Contains(b.Stdout.String(), "flashing, stuck") })
+			f.Cut()
+			f.WaitFor(t, "the stream again", func() bool { return f.Streams() == 2 })
+			f.State("m3", tt.end, func(m *api.Machine) { m.Stuck, m.Cause, m.Message = time.Time{}, "", "that is all" })
+			f.State("m2", api.MachineRunning, nil)
+			if code := b.Wait(t); code != tt.code {
+				t.Errorf("exit code %d; want %d\n%s\n%s", code, tt.code, b.Stdout.String(), b.Stderr.String())
+			}
+			out := b.Stdout.String()
+			for _, text := range []string{"web-1              armed", "web-1              flashing: write 25%, 3 B/s, 0:01 left", "web-2              flashing, stuck", "waiting for it", "that is all", "all                "} {
+				if !strings.Contains(out, text) {
+					t.Errorf("stdout = %s; want %q", out, text)
+				}
+			}
+			if strings.Contains(out, "idle") || strings.Contains(out, "\x1b") {
+				t.Errorf("stdout = %q; want no idle machine and no escape sequences", out)
+			}
+			if tt.code != exit.CodeOK && !strings.Contains(b.Stderr.String(), "gild: web-2 ") {
+				t.Errorf("stderr = %q; want to know of web-2", b.Stderr.String())
+			}
+		})
+	}
+}
+
+func TestWatchNothing(t *testing.T) {
+	f := clitest.NewFake(t, clitest.Armed()[2])
+	if got := gild.Ask(t, f, "watch"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "no machines") {
+		t.Errorf("%+v", got)
+	}
+	if got := gild.Ask(t, f, "watch", "idle"); got.Code != exit.CodeOK {
+		t.Errorf("a machine with nothing to do: %+v", got)
+	}
+	if got := gild.Ask(t, f, "watch", "nobody"); got.Code != exit.CodeNotFound {
+		t.Errorf("an unknown machine: %+v", got)
+	}
+	f.Close()
+	if got := gild.Ask(t, f, "watch"); got.Code != exit.CodeNoServer {
+		t.Errorf("no server: %+v", got)
+	}
+}
+
+func TestWatchJSON(t *testing.T) {
+	f := clitest.NewFake(t, clitest.Armed()...)
+	b := gild.Start(t, f, "watch", "--json")
+	f.WaitFor(t, "the stream", func() bool { return f.Streams() == 1 })
+	f.Tell(api.Change{Kind: api.ChangeRemoved, ID: "m3"})
+	f.State("m2", api.MachineRunning, nil)
+	if code := b.Wait(t); code != exit.CodeFailed {
+		t.Errorf("exit code %d; want %d: one was forgotten", code, exit.CodeFailed)
+	}
+	states := map[string]string{}
+	for line := range strings.Lines(b.Stdout.String()) {
+		var l struct {
+			Name, State string
+			Ended       bool
+		}
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		states[l.Name] += l.State + fmt.Sprint(l.Ended) + " "
+	}
+	if states["web-1"] != "armedfalse runningtrue " || states["web-2"] != "armedfalse forgottentrue " {
+		t.Errorf("states = %v", states)
+	}
+}
+
+func TestWatchOnATerminal(t *testing.T) {
+	f := clitest.NewFake(t, clitest.Armed()...)
+	p := clitest.NewPTY(t, 100, 24)
+	code := gild.On(t, p, f, nil, "watch")
+	p.Expect(t, "2 armed")
+	f.State("m2", api.MachineFlashing, func(m *api.Machine) {
+		m.Progress = &api.Progress{Phase: "write", Done: 430, Total: 1000, Rate: 100}
+	})
+	p.Expect(t, "43%")
+	p.Expect(t, "0:06 left")
+	f.State("m3", api.MachineFlashing, func(m *api.Machine) { m.Stuck, m.Message = clitest.Noon, "nothing heard" })
+	p.Expect(t, "\x1b[31mflashing, stuck")
+	p.Expect(t, "1 stuck, 1 flashing")
+	p.Resize(t, 60, 10)
+	f.State("m2", api.MachineFlashing, func(m *api.Machine) { m.Progress.Done = 777 })
+	p.Expect(t, "77%")
+	before := len(p.Text())
+	time.Sleep(500 * time.Millisecond)
+	for line := range strings.SplitSeq(clitest.ANSI.ReplaceAllString(p.Text()[before:], ""), "\n") {
+		if n := runewidth.StringWidth(strings.Trim(line, "\r")); n > 60 {
+			t.Errorf("after a resize to 60 a line has %d cells: %q", n, line)
+		}
+	}
+	f.State("m3", api.MachineFailed, func(m *api.Machine) { m.Stuck, m.Cause, m.Message = time.Time{}, "disk-error", "EIO" })
+	p.Expect(t, "disk-error: EIO")
+	f.State("m2", api.MachineRunning, nil)
+	if got := <-code; got != exit.CodeFailed {
+		t.Errorf("exit code %d; want %d", got, exit.CodeFailed)
+	}
+	p.Expect(t, "1 failed, 1 running")
+	p.Expect(t, "gild: web-2 failed: disk-error: EIO")
+	p.Expect(t, "hint: disk-error: The disk is failing.")
+}

@@ -53,7 +53,8 @@ type Disk interface {
 // Source gives the bytes of the image's disk blob. ReadRange may return fewer
 // bytes than asked for, or fail, at any time: the engine asks again from
 // where it got to. It must not return other bytes than those asked for, but
-// nothing relies on that: every chunk is hashed.
+// nothing relies on that: every chunk is hashed. An error with a method
+// Permanent() bool that returns true is one that asking again cannot mend.
 type Source interface {
 	ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error)
 }

@@ -128,7 +128,7 @@ func TestCancelledFlashEndsAtOnce(t *testing.T) {
 func TestMissingBlobIsNotWaitedFor(t *testing.T) {
 	im := newTestImage(t, randomDisk(2, 3*mib), "none")
 	gone := sourceFunc(func(context.Context, int64, int64) (io.ReadCloser, error) {
-		return nil, &PermanentError{errors.New("404 Not Found")}
+		return nil, notThere("404 Not Found")
 	})
 	_, err := Run(t.Context(), Job{Image: im.Image, Source: gone, Disk: newModelDisk(make([]byte, 3*mib))})
 	if err == nil || !strings.Contains(err.Error(), "404") {

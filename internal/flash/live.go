@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 	"time"
@@ -370,17 +369,5 @@ func (l *Live) settle(ctx context.Context) error {
 // tireless is a job whose source is never given up: a running system waits.
 func tireless(job Job) Job {
 	job.Retry.Patience = -1
-	job.Source = untiring{job.Source}
 	return job
-}
-
-// untiring makes every failure of a source one that may pass.
-type untiring struct{ Source }
-
-func (s untiring) ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error) {
-	body, err := s.Source.ReadRange(ctx, off, length)
-	if permanent, ok := errors.AsType[*PermanentError](err); ok {
-		err = permanent.Err
-	}
-	return body, err
 }

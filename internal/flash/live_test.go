@@ -30,7 +30,7 @@ type flaky struct {
 
 func (s *flaky) ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error) {
 	if s.away.Load() {
-		return nil, &PermanentError{errors.New("no such blob")} // even that passes
+		return nil, notThere("no such blob") // even that passes
 	}
 	body, err := s.testImage.ReadRange(ctx, off, length)
 	s.mu.Lock()

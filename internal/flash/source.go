@@ -21,7 +21,8 @@ type Retry struct {
 	// for a new one. 0 means 30 s.
 	Stall time.Duration
 	// Patience is how long all connections together may give no byte before
-	// the flash fails. 0 means 30 minutes, negative means for ever.
+	// the flash fails. 0 means 30 minutes; negative means for ever, whatever the
+	// source says of itself.
 	Patience time.Duration
 }
 
@@ -38,12 +39,16 @@ func (r Retry) withDefaults() Retry {
 	return r
 }
 
-// PermanentError marks a failure of a source that asking again cannot mend,
-// such as a blob that does not exist.
-type PermanentError struct{ Err error }
-
-func (e *PermanentError) Error() string { return e.Err.Error() }
-func (e *PermanentError) Unwrap() error { return e.Err }
+// permanent reports whether asking again cannot mend a failure of a source, such
+// as a blob that does not exist: its error, or the first in its chain that knows,
+// says so.
+func permanent(err error) bool {
+	e, ok := errors.AsType[interface {
+		error
+		Permanent() bool
+	}](err)
+	return ok && e.Permanent()
+}
 
 // SilentError says that no byte came from the source, over any connection, for
 // longer than Retry.Patience.
@@ -168,7 +173,7 @@ func (r *patientReader) pause(cause error) error {
 	if err := r.ctx.Err(); err != nil {
 		return context.Cause(r.ctx)
 	}
-	if permanent := (*PermanentError)(nil); errors.As(cause, &permanent) {
+	if r.retry.Patience > 0 && permanent(cause) {
 		return cause
 	}
 	silent := time.Since(time.Unix(0, r.heard.Load()))

@@ -3,6 +3,8 @@ package flash
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"sync/atomic"
 	"testing"
@@ -53,4 +55,27 @@ func TestSlowReaderKeepsItsConnection(t *testing.T) {
 			t.Errorf("%d connections for a reader that takes its time; want 1", n)
 		}
 	})
+}
+
+// notThere is a failure that says of itself that it will not pass.
+type notThere string
+
+func (e notThere) Error() string { return string(e) }
+
+func (notThere) Permanent() bool { return true }
+
+func TestPermanent(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{errors.New("connection reset"), false},
+		{notThere("404"), true},
+		{fmt.Errorf("fetching: %w", notThere("404")), true},
+	} {
+		if got := permanent(tt.err); got != tt.want {
+			t.Errorf("permanent(%v) = %v; want %v", tt.err, got, tt.want)
+		}
+	}
 }

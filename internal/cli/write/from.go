@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -79,7 +78,7 @@ func (a commands) openRemote(ctx context.Context, ref string) (*golden.Image, fl
 	if err != nil {
 		return nil, nil, r.explain(err)
 	}
-	return im, permanent{c.Ranges(r.repository, string(im.Disk.Digest), im.Disk.Size)}, nil
+	return im, c.Ranges(r.repository, string(im.Disk.Digest), im.Disk.Size), nil
 }
 
 // explain says what an operator can do about a server's answer, or about none.
@@ -98,16 +97,4 @@ func (r remoteRef) explain(err error) error {
 		return exit.NoServer(exit.Hint(err, "is a server listening there?"))
 	}
 	return exit.Input(err)
-}
-
-// permanent tells the engine which failures of the source will not pass.
-type permanent struct{ ranges *client.Ranges }
-
-// ReadRange implements flash.Source.
-func (s permanent) ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error) {
-	body, err := s.ranges.ReadRange(ctx, off, length)
-	if status, ok := errors.AsType[*client.StatusError](err); ok && status.Permanent() {
-		return nil, &flash.PermanentError{Err: err}
-	}
-	return body, err
 }

@@ -25,17 +25,15 @@ import (
 	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/agent/boot"
 	"github.com/gild-dev/gild/internal/agent/cmdline"
-	"github.com/gild-dev/gild/internal/agent/coldplug"
+	"github.com/gild-dev/gild/internal/agent/instant"
 	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
-	"github.com/gild-dev/gild/internal/agent/newids"
+	"github.com/gild-dev/gild/internal/agent/order"
 	"github.com/gild-dev/gild/internal/agent/proc"
 	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
-	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/version"
 )
 
@@ -52,38 +50,26 @@ type Agent struct {
 	log     *slog.Logger
 	tuning  tuning
 	kids    *proc.Children
-	host    host
 
 	line     cmdline.Line
 	settings cmdline.Settings
-	modules  *coldplug.Loader
 	conn     *netif.Conn
-
-	plan   *api.Plan
-	image  *golden.Image
-	source *client.Ranges
-	disk   api.Disk
-	sealed string // plan whose flash has succeeded
-	// preserved are the PARTUUIDs of what that flash left as it was.
-	preserved []string
-	recorder  *recorder      // of the flash under way; the engine's listener has it
-	ids       *newids.Change // of that flash; nil before there is one
-	result    flashed
+	job      *order.Job
 
 	reports background.Service
 	lease   background.Service
-	parts   map[int]livePart // of a disk that is used while it is written
-	without []string         // why there was no instant handoff
+	without []string // why there was no instant handoff
 }
 
 // newAgent is an agent of a session with that ID that has done nothing yet.
-func newAgent(id string, h host, console *screen.Console, kmsg *screen.Kmsg, log *slog.Logger) *Agent {
+func newAgent(id string, host order.Host, console *screen.Console, kmsg *screen.Kmsg, log *slog.Logger) *Agent {
 	a := &Agent{
 		session: &report.Session{ID: id, Queue: report.NewQueue()},
-		tasks:   background.Tasks{Log: log}, log: log, host: h, kids: proc.NewChildren(),
+		tasks:   background.Tasks{Log: log}, log: log, kids: proc.NewChildren(),
 	}
 	a.report = &report.Reporter{Console: console, Kmsg: kmsg, Queue: a.session.Queue, Uptime: machine.Uptime}
-	a.runner = boot.Runner{Report: a.report, Log: log, Cause: cause}
+	a.runner = boot.Runner{Report: a.report, Log: log, Cause: order.Cause}
+	a.job = order.New(host, a.report, a.session, log)
 	return a
 }
 
@@ -91,8 +77,8 @@ func newAgent(id string, h host, console *screen.Console, kmsg *screen.Kmsg, log
 // the machine; otherwise it returns: as a keeper with how that went, or with an
 // error.
 func Run() error {
-	if os.Args[0] == keeperName {
-		return keep()
+	if os.Args[0] == instant.KeeperName {
+		return instant.Keep()
 	}
 	if os.Getpid() != 1 {
 		return fmt.Errorf("%s is the first program of a machine that gild boots over the network; it does nothing elsewhere", os.Args[0])
@@ -170,22 +156,6 @@ func logLevel(debug bool) slog.Level {
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
-}
-
-// buildTime is when the agent's source was committed, or a time before that: no
-// clock that is right shows an earlier one.
-func buildTime() time.Time {
-	floor := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	if t := version.Time(); t.After(floor) {
-		return t
-	}
-	return floor
-}
-
-// clockIsWrong reports whether the machine's clock cannot be right and the
-// server's can.
-func clockIsWrong(now, server time.Time) bool {
-	return now.Before(buildTime()) && !server.Before(buildTime())
 }
 
 // tuning is what the agent changes in the kernel's settings for the time of

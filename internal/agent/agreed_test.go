@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -18,37 +17,17 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/gild-dev/gild/internal/agent/order/ordertest"
 	"github.com/gild-dev/gild/internal/agent/screen/screentest"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
 const (
-	oneUUID     = "4c4c4544-0042-3510-8052-b4c04f4e3332"
-	oneSwapped  = "44454c4c-4200-1035-8052-b4c04f4e3332"
-	otherUUID   = "4c4c4544-0042-3510-8052-b4c04f4e3333"
-	fillerUUID  = "03000200-0400-0500-0006-000700080009"
-	oneMAC      = "52:54:00:00:00:01"
-	otherMAC    = "52:54:00:00:00:02"
-	oneDiskSize = 8 << 20
+	oneSwapped = "44454c4c-4200-1035-8052-b4c04f4e3332" // ordertest.UUID with its first fields in the other byte order
+	fillerUUID = "03000200-0400-0500-0006-000700080009"
+	otherMAC   = "52:54:00:00:00:02"
 )
-
-// theMachine and theDisk are what is there.
-func theMachine() api.Inventory {
-	return api.Inventory{MAC: oneMAC, UUID: oneUUID, Serial: "F4K3N12", Firmware: "uefi", Arch: "amd64", CPUs: 1, NICs: []api.NIC{{Name: "eth0", MAC: oneMAC}}}
-}
-
-func theDisk() api.Disk {
-	return api.Disk{Name: "sda", Serial: "S4EW0123", WWN: "0x5002538d40c9a3f1", Path: "pci-0000:00:17.0-ata-1", Model: "Samsung 870", Transport: "sata"}
-}
-
-// agreedOnce is what the operator agreed to: just what is there.
-func agreedOnce() api.Agreed {
-	m, d := theMachine(), theDisk()
-	return api.Agreed{UUID: m.UUID, Serial: m.Serial, MACs: []string{m.MAC}, Disk: &api.AgreedDisk{
-		Name: d.Name, Serial: d.Serial, WWN: d.WWN, Path: d.Path, Size: oneDiskSize, Model: d.Model,
-	}}
-}
 
 // agreements are what an operator may have agreed to, and what has to come of
 // it on the machine and the disk that are there.
@@ -72,13 +51,13 @@ var agreements = []struct {
 		m.NICs = append(m.NICs, api.NIC{Name: "eth1", MAC: otherMAC})
 	}, "", nil},
 
-	{"another UUID", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.UUID = otherUUID }, api.CauseOtherMachine, []string{"UUID", oneUUID, otherUUID}},
-	{"another UUID and no serial", func(g *api.Agreed, m *api.Inventory, _ *api.Disk) { g.UUID, m.Serial = otherUUID, "" }, api.CauseOtherMachine, []string{oneUUID, otherUUID}},
+	{"another UUID", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.UUID = ordertest.OtherUUID }, api.CauseOtherMachine, []string{"UUID", ordertest.UUID, ordertest.OtherUUID}},
+	{"another UUID and no serial", func(g *api.Agreed, m *api.Inventory, _ *api.Disk) { g.UUID, m.Serial = ordertest.OtherUUID, "" }, api.CauseOtherMachine, []string{ordertest.UUID, ordertest.OtherUUID}},
 	{"another serial", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.Serial = "F4K3N13" }, api.CauseOtherMachine, []string{"serial", "F4K3N12", "F4K3N13"}},
-	{"neither UUID nor serial now", func(_ *api.Agreed, m *api.Inventory, _ *api.Disk) { m.UUID, m.Serial = "", "" }, api.CauseOtherMachine, []string{oneUUID, "not known"}},
+	{"neither UUID nor serial now", func(_ *api.Agreed, m *api.Inventory, _ *api.Disk) { m.UUID, m.Serial = "", "" }, api.CauseOtherMachine, []string{ordertest.UUID, "not known"}},
 	{"another address and nothing else", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) {
 		g.UUID, g.Serial, g.MACs = "", "", []string{otherMAC}
-	}, api.CauseOtherMachine, []string{oneMAC, otherMAC}},
+	}, api.CauseOtherMachine, []string{ordertest.MAC, otherMAC}},
 
 	{"another name of the disk", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.Disk.Name = "sdb" }, "", nil},
 	{"another place of the disk", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.Disk.Path = "pci-0000:00:17.0-ata-2" }, "", nil},
@@ -101,11 +80,11 @@ var agreements = []struct {
 	}, api.CauseOtherDisk, []string{"model", "Samsung 870", "WDC WD40"}},
 
 	{"unseen", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) {
-		*g = api.Agreed{Unseen: true, MACs: []string{oneMAC}}
+		*g = api.Agreed{Unseen: true, MACs: []string{ordertest.MAC}}
 	}, "", nil},
 	{"unseen, and its firmware's UUID", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) {
-		*g = api.Agreed{Unseen: true, UUID: otherUUID}
-	}, api.CauseOtherMachine, []string{oneUUID, otherUUID}},
+		*g = api.Agreed{Unseen: true, UUID: ordertest.OtherUUID}
+	}, api.CauseOtherMachine, []string{ordertest.UUID, ordertest.OtherUUID}},
 	{"what an older server says: nothing", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { *g = api.Agreed{} }, api.CausePlan, []string{"older server", "arm the machine again"}},
 }
 
@@ -115,12 +94,12 @@ func TestOnlyWhatWasAgreedToIsWritten(t *testing.T) {
 	images := newImageServer(t)
 	for _, tt := range agreements {
 		t.Run(tt.name, func(t *testing.T) {
-			g, m, d := agreedOnce(), theMachine(), theDisk()
+			g, m, d := ordertest.Agreed(), ordertest.Machine(), ordertest.Disk()
 			tt.change(&g, &m, &d)
 			plan := images.plan
 			plan.Agreed = g
 			file := filepath.Join(t.TempDir(), "disk")
-			before := bytes.Repeat([]byte{7}, oneDiskSize)
+			before := bytes.Repeat([]byte{7}, ordertest.DiskSize)
 			if err := os.WriteFile(file, before, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -144,62 +123,6 @@ func TestOnlyWhatWasAgreedToIsWritten(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// Between the choice of the disk and the opening of it for a step that writes,
-// its name may have become another's: what is open counts.
-func TestWhatIsOpenIsHeldAgainstThePlan(t *testing.T) {
-	other := theDisk()
-	other.Serial, other.WWN = "S4EW0999", "0x5002538d40c9a999"
-	for name, write := range map[string]func(a *Agent) error{
-		"flash": func(a *Agent) error {
-			_, err := a.flash(t.Context())
-			return err
-		},
-		"instant flash": func(a *Agent) error { return (&keeper{Agent: a}).takeOff(t.Context(), t.Context()) },
-		"grow": func(a *Agent) error {
-			_, err := a.growPartition(t.Context())
-			return err
-		},
-		"new IDs": func(a *Agent) error {
-			return a.writeWithNewIDs(t.Context(), api.Identity{NewIDs: true})
-		},
-	} {
-		for _, unseen := range []bool{false, true} {
-			file := filepath.Join(t.TempDir(), "disk")
-			before := bytes.Repeat([]byte{7}, oneDiskSize)
-			if err := os.WriteFile(file, before, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			plan := api.Plan{ID: "p", Grow: true, Agreed: agreedOnce()}
-			if unseen {
-				plan.Agreed = api.Agreed{Unseen: true}
-			}
-			disk := theDisk()
-			disk.Size, disk.SectorSize = oneDiskSize, 512
-			host := &stage{played: Rehearsal{Inventory: theMachine(), Disk: file, Drive: other}}
-			a, _ := testAgent(t)
-			a.session.MAC, a.host, a.plan, a.disk = oneMAC, host, &plan, disk
-			a.image = &golden.Image{
-				Config: &golden.Config{Disk: golden.Disk{Size: 4 << 20, SectorSize: 512}, Boot: &golden.Boot{}}, Table: &golden.Table{},
-			}
-			want := api.CauseOtherDisk
-			err := write(a)
-			if err == nil || cause("flash", err) != want || unseen != errors.Is(err, errUnfit) || !strings.Contains(err.Error(), "S4EW0999") {
-				t.Errorf("%s (unseen: %v) on another disk = %v; want %s", name, unseen, err, want)
-			}
-			if after, _ := os.ReadFile(file); !bytes.Equal(after, before) {
-				t.Errorf("%s has written to another disk", name)
-			}
-			// And the machine, whose board may be another by the same hot swap.
-			host.played.Drive = theDisk()
-			host.played.Inventory.UUID = otherUUID
-			plan.Agreed.UUID = oneUUID
-			if err := write(a); cause("flash", err) != api.CauseOtherMachine {
-				t.Errorf("%s (unseen: %v) on another machine = %v; want %s", name, unseen, err, api.CauseOtherMachine)
-			}
-		}
 	}
 }
 

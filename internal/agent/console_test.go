@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/agent/machine"
+	"github.com/gild-dev/gild/internal/agent/order"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/agent/screen/screentest"
 	"github.com/gild-dev/gild/internal/api"
@@ -80,7 +81,7 @@ func newActor(ctx context.Context) *actor {
 	c.Add(ctx, a.serial, false)
 	began := time.Now()
 	a.Agent = newAgent("s", machine.Here, c, &screen.Kmsg{}, slog.New(slog.DiscardHandler))
-	a.recorder = newRecorder(began)
+	a.job.Begin(began)
 	a.report.Uptime = func() float64 { return 2.5 + time.Since(began).Seconds() }
 	a.introduce(api.Inventory{Vendor: "Dell Inc.", Product: "PowerEdge R640", Serial: "7XK2P13"}, "http://10.0.0.1:8080")
 	c.Plate.Link("52:54:00:12:34:56")
@@ -96,11 +97,11 @@ func (a *actor) flashes(p flash.Phase, total, rate int64, quiet int) {
 	for done := int64(0); ; done = min(total, done+rate/4) {
 		for ; quiet > 0 && done > total/2; quiet-- {
 			for range 4 {
-				a.reportProgress(flash.Progress{Phase: p, Done: done, Total: total})
+				a.job.Progress(flash.Progress{Phase: p, Done: done, Total: total})
 				time.Sleep(250 * time.Millisecond)
 			}
 		}
-		a.reportProgress(flash.Progress{Phase: p, Done: done, Total: total, Wire: done / 3})
+		a.job.Progress(flash.Progress{Phase: p, Done: done, Total: total, Wire: done / 3})
 		if done == total {
 			return
 		}
@@ -109,7 +110,7 @@ func (a *actor) flashes(p flash.Phase, total, rate int64, quiet int) {
 }
 
 func (a *actor) fails(step string, err error) {
-	a.report.Event(api.Event{Step: step, State: api.StateFailed, Cause: cause(step, err), Message: fmt.Sprintf("%v (next try in 2 s)", err)})
+	a.report.Event(api.Event{Step: step, State: api.StateFailed, Cause: order.Cause(step, err), Message: fmt.Sprintf("%v (next try in 2 s)", err)})
 	time.Sleep(2 * time.Second)
 }
 

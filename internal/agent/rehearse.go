@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
-	"github.com/gild-dev/gild/internal/disk/blockdev"
 )
 
 // Rehearsal is a machine that is only played: the agent in an ordinary
@@ -40,7 +38,7 @@ type Rehearsal struct {
 }
 
 // ErrLocalDisk ends a rehearsal that the server sent to its local disk.
-var ErrLocalDisk = errors.New("the machine restarts for its local disk")
+var ErrLocalDisk = machine.ErrLocalDisk
 
 // Rehearse plays one boot of a machine against a real server: the boot table
 // from the plan to the receipt, by the steps, the engine and the report queue
@@ -59,7 +57,7 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 	if r.Console != nil {
 		console.Add(ctx, r.Console, false)
 	}
-	a := newAgent(rand.Text(), &stage{r, end}, console, &screen.Kmsg{}, slog.New(slog.DiscardHandler))
+	a := newAgent(rand.Text(), &machine.Played{Is: r.Inventory, File: r.Disk, Drive: r.Drive, Restarted: end}, console, &screen.Kmsg{}, slog.New(slog.DiscardHandler))
 	a.settings = cmdline.Settings{Server: r.Servers, Ticket: r.Ticket}
 	a.session.Client, a.session.MAC = c, r.Inventory.MAC
 	a.introduce(r.Inventory, r.Servers)
@@ -81,7 +79,7 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 		return a.rehearseIdentity(ctx, r.Became)
 	})})
 	a.runner.Walk(ctx, append(played, boot.Step{Name: "handoff", What: "leaving to the new system", Run: a.session.Permitted(func(ctx context.Context) (string, error) {
-		a.receipt(ctx, api.HandoffReboot, nil)
+		a.job.Receipt(ctx, api.HandoffReboot, nil)
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
@@ -99,14 +97,14 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 
 // rehearseIdentity does with the plan's identity all but write it.
 func (a *Agent) rehearseIdentity(ctx context.Context, became func(api.Identity)) (string, error) {
-	if a.plan.Identity == "" {
+	if a.job.Target.Plan.Identity == "" {
 		return "none in the plan", nil
 	}
-	id, err := a.fetchIdentity(ctx)
+	id, err := a.job.FetchIdentity(ctx)
 	if err != nil {
 		return "", err
 	}
-	a.result.identity = a.plan.Identity
+	a.job.Result.Identity = a.job.Target.Plan.Identity
 	if became != nil {
 		became(id)
 	}
@@ -114,56 +112,3 @@ func (a *Agent) rehearseIdentity(ctx context.Context, became func(api.Identity))
 }
 
 var errLeft = errors.New("left to the new system")
-
-// stage is the host of a rehearsal.
-type stage struct {
-	played Rehearsal
-	end    context.CancelCauseFunc
-}
-
-func (s *stage) Inventory(mac string) api.Inventory {
-	inv := s.Labels(mac)
-	inv.Disks = s.Disks()
-	return inv
-}
-
-func (s *stage) Labels(mac string) api.Inventory {
-	inv := s.played.Inventory
-	inv.MAC, inv.Disks = mac, nil
-	return inv
-}
-
-func (s *stage) Disks() []api.Disk {
-	f, err := os.Open(s.played.Disk)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil
-	}
-	d := s.played.Drive
-	d.Size, d.SectorSize = info.Size(), 512
-	d.Holds = blockdev.Signatures(f, d.Size)
-	machine.AddContent(&d, f)
-	return []api.Disk{d}
-}
-
-func (s *stage) Open(string) (*blockdev.Device, error) {
-	return blockdev.Open(s.played.Disk, blockdev.Options{AllowFile: true})
-}
-
-func (s *stage) Identify(device *blockdev.Device) (api.Disk, error) {
-	d := s.played.Drive
-	d.Size, d.SectorSize = device.Size(), device.SectorSize()
-	return d, nil
-}
-
-// SetClock leaves the clock alone: it is that of whoever plays.
-func (s *stage) SetClock(time.Time) error { return errors.ErrUnsupported }
-
-func (s *stage) Restart() error {
-	s.end(ErrLocalDisk)
-	return ErrLocalDisk
-}

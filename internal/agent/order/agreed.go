@@ -1,4 +1,4 @@
-package agent
+package order
 
 import (
 	"errors"
@@ -20,29 +20,29 @@ var errNothingAgreed = errors.New("the plan does not say which machine and disk 
 	"it comes from an older server; cancel it, and arm the machine again with a server of this version")
 
 // isThisMachine holds the machine against a plan.
-func (a *Agent) isThisMachine(p *api.Plan) error {
+func (t *Target) isThisMachine(p *api.Plan) error {
 	if g := p.Agreed; !g.Unseen && g.Disk == nil && g.UUID == "" && g.Serial == "" && len(g.MACs) == 0 {
 		return errNothingAgreed
 	}
-	labels := a.host.Labels(a.session.MAC)
+	labels := t.Host.Labels(t.Session.MAC)
 	return evidence.OtherMachine(p.Agreed, &labels)
 }
 
 // isAgreed holds a disk against the plan.
-func (a *Agent) isAgreed(disk api.Disk) error {
-	if err := evidence.OtherDisk(a.plan.Agreed.Disk, &disk); err != nil {
+func (t *Target) isAgreed(disk api.Disk) error {
+	if err := evidence.OtherDisk(t.Plan.Agreed.Disk, &disk); err != nil {
 		return fmt.Errorf("%s: %w", diskrule.Describe(disk), err)
 	}
 	return nil
 }
 
-// open takes the chosen disk to be written to, by whatever step. What is open is
+// Open takes the chosen disk to be written to, by whatever step. What is open is
 // what counts: since the disk was chosen, its name may have become another's.
-func (a *Agent) open() (_ *blockdev.Device, err error) {
-	if err := a.isThisMachine(a.plan); err != nil {
+func (t *Target) Open() (_ *blockdev.Device, err error) {
+	if err := t.isThisMachine(t.Plan); err != nil {
 		return nil, err
 	}
-	device, err := a.host.Open(a.disk.Name)
+	device, err := t.Host.Open(t.Disk.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -51,16 +51,16 @@ func (a *Agent) open() (_ *blockdev.Device, err error) {
 			err = errors.Join(err, device.Close())
 		}
 	}()
-	disk, err := a.host.Identify(device)
+	disk, err := t.Host.Identify(device)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.isAgreed(disk); err != nil {
+	if err := t.isAgreed(disk); err != nil {
 		return nil, err
 	}
-	chosen := api.AgreedDisk{Name: a.disk.Name, Serial: a.disk.Serial, WWN: a.disk.WWN, Path: a.disk.Path, Size: a.disk.Size, Model: a.disk.Model}
+	chosen := api.AgreedDisk{Name: t.Disk.Name, Serial: t.Disk.Serial, WWN: t.Disk.WWN, Path: t.Disk.Path, Size: t.Disk.Size, Model: t.Disk.Model}
 	if err := evidence.OtherDisk(&chosen, &disk); err != nil {
-		return nil, fmt.Errorf("%s is another disk than a moment ago (%w): %w", a.disk.Name, err, errUnfit)
+		return nil, fmt.Errorf("%s is another disk than a moment ago (%w): %w", t.Disk.Name, err, errUnfit)
 	}
 	return device, nil
 }

@@ -1,4 +1,4 @@
-package agent
+package instant
 
 import (
 	"context"
@@ -69,12 +69,12 @@ func (k *keeper) serve(ctx context.Context, live *flash.Live) (reply, error) {
 // growLast makes the last partition end with the disk, where the plan wants
 // that. It returns that partition, nil if it did not grow.
 func (k *keeper) growLast(live *flash.Live) (*partition.Partition, error) {
-	if !k.plan.Grow {
+	if !k.job.Target.Plan.Grow {
 		return nil, nil
 	}
-	plan, err := partition.GrowLast(live, live.Size(), live.SectorSize(), partition.GrowOptions{Below: k.image.Table.DiskSize})
+	plan, err := partition.GrowLast(live, live.Size(), live.SectorSize(), partition.GrowOptions{Below: k.job.Target.Image.Table.DiskSize})
 	if err != nil {
-		k.report.Event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
+		k.job.Report.Event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		plan = &partition.Plan{} // the image's own table will do
 	}
 	for _, e := range plan.Edits {

@@ -1,8 +1,7 @@
-package agent
+package instant
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,9 +13,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/agent/background"
 	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
 	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/agent/order"
+	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
@@ -27,19 +29,25 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 )
 
+// KeeperName is the keeper's argv[0]. systemd does not kill what begins like
+// that (https://systemd.io/ROOT_STORAGE_DAEMONS).
+const KeeperName = "@gild-keeper"
+
 // keeper serves the disk to the system that runs from it, and completes it.
-// It is an agent without a console, whose boot has one step.
 type keeper struct {
-	*Agent
-	brief   brief
-	said    *json.Decoder
-	answer  *json.Encoder
+	job   *order.Job
+	tasks background.Tasks
+	log   *slog.Logger
+	pid1  pidOne
+	brief brief
+
 	dm      *devmapper.Control
 	device  *blockdev.Device
 	network *nbd.Device
 	parts   []livePartition
 	parting parting
-	hunger  hunger
+	stalls  stallLog
+	reports background.Service
 
 	flown chan outcome // gets how the flight has ended
 	land  context.CancelFunc
@@ -58,39 +66,43 @@ const (
 	keeperStall = 3 * time.Second
 )
 
-// keep is the program of the keeper. It returns when the disk is complete, or
+// Keep is the program of the keeper. It returns when the disk is complete, or
 // with why it is not.
-func keep() error {
+func Keep() error {
 	debug.SetMemoryLimit(keeperMemory)
 	debug.SetGCPercent(50)
 	// Only systemd's last kill spares the keeper for its name.
 	signal.Ignore(unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
 	stay()
-	k := &keeper{said: json.NewDecoder(os.Stdin), answer: json.NewEncoder(os.Stdout)}
-	if err := k.answer.Encode(reply{}); err != nil {
-		return fmt.Errorf("answering PID 1: %w", err)
+	one, b, err := meetPidOne(os.Stdin, os.Stdout)
+	if err != nil {
+		return err
 	}
-	if err := k.said.Decode(&k.brief); err != nil {
-		return fmt.Errorf("hearing what to do: %w", err)
-	}
-	kmsg := screen.OpenKmsg()
-	nobody := &screen.Console{} // the consoles are the system's own by now
-	k.Agent = newAgent(k.brief.Session, machine.Here, nobody, kmsg, kmsg.Logger(slog.LevelInfo))
-	k.session.MAC, k.plan, k.disk = k.brief.MAC, k.brief.Plan, k.brief.Disk
-	k.result = flashed{times: map[string]float64{}}
-	k.hunger.log = k.log
-	k.session.Queue.Resume(k.brief.Queue)
+	k := newKeeper(one, b)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	err := k.run(ctx)
+	err = k.run(ctx)
 	if err != nil {
 		// To PID 1 if it still listens, to the server otherwise.
 		k.reports.Stop()
-		rest := k.session.Queue.Take()
-		_ = k.answer.Encode(reply{Error: err.Error(), Queue: &rest})
+		rest := k.job.Session.Queue.Take()
+		_ = k.pid1.reply(reply{Error: err.Error(), Queue: &rest})
 		k.log.Error("the disk is not complete", "error", err)
 	}
 	return err
+}
+
+// newKeeper is a keeper that continues PID 1's session and reports. It shows
+// nothing: the consoles are the system's own by now.
+func newKeeper(one pidOne, b brief) *keeper {
+	kmsg := screen.OpenKmsg()
+	log := kmsg.Logger(slog.LevelInfo)
+	session := &report.Session{ID: b.Session, MAC: b.MAC, Queue: report.NewQueue()}
+	session.Queue.Resume(b.Queue)
+	reporter := &report.Reporter{Console: &screen.Console{}, Kmsg: kmsg, Queue: session.Queue, Uptime: machine.Uptime}
+	job := order.New(machine.Here, reporter, session, log)
+	job.Target.Plan, job.Target.Disk = b.Plan, b.Disk
+	return &keeper{job: job, tasks: background.Tasks{Log: log}, log: log, stalls: stallLog{log: log}, pid1: one, brief: b}
 }
 
 // stay keeps the keeper in memory, come what may: the system's swap and its
@@ -109,17 +121,17 @@ func (k *keeper) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	k.session.Client = c
+	k.job.Session.Client = c
 	if err := k.takeImage(os.NewFile(tableFD, "chunks")); err != nil {
 		return err
 	}
-	k.session.Permit.Grant(k.plan.ID)
-	k.session.Queue.Under(k.plan.ID)
-	k.startReports(ctx)
-	step, end := k.session.Permit.Begin(ctx)
+	k.job.Session.Permit.Grant(k.job.Target.Plan.ID)
+	k.job.Session.Queue.Under(k.job.Target.Plan.ID)
+	k.reports = k.tasks.Serve(ctx, "report", k.job.Session.Deliver)
+	step, end := k.job.Session.Permit.Begin(ctx)
 	step, hangUp := context.WithCancelCause(step)
 	start := time.Now()
-	k.recorder = newRecorder(start)
+	k.job.Begin(start)
 	type goodbye struct {
 		left bool
 		err  error
@@ -139,7 +151,7 @@ func (k *keeper) run(ctx context.Context) error {
 		err = lost
 	}
 	if err != nil || !left {
-		k.session.Queue.Flush(ctx, time.Second)
+		k.job.Session.Queue.Flush(ctx, time.Second)
 		return errors.Join(err, k.giveUp())
 	}
 	return k.complete(ctx, start)
@@ -151,7 +163,7 @@ func (k *keeper) takeImage(chunks io.ReadCloser) error {
 	if err = errors.Join(err, chunks.Close()); err != nil {
 		return fmt.Errorf("taking over the chunk table: %w", err)
 	}
-	k.use(&golden.Image{Digest: golden.Digest(k.plan.Image.Digest), Config: k.brief.Config, Table: table, Disk: k.brief.Blob})
+	k.job.Use(&golden.Image{Digest: golden.Digest(k.job.Target.Plan.Image.Digest), Config: k.brief.Config, Table: table, Disk: k.brief.Blob})
 	return nil
 }
 
@@ -163,20 +175,20 @@ type outcome struct {
 
 // takeOff begins to write the disk, and gives it to PID 1.
 func (k *keeper) takeOff(ctx, step context.Context) error {
-	verify, err := parseVerify(k.plan.ReadBack)
+	verify, err := order.ParseVerify(k.job.Target.Plan.ReadBack)
 	if err != nil {
 		return err
 	}
-	if k.device, err = k.open(); err != nil {
+	if k.device, err = k.job.Target.Open(); err != nil {
 		return err
 	}
-	kept, err := k.keep(k.device)
+	kept, err := k.job.Target.Keep(k.device)
 	if err != nil {
 		return err
 	}
 	load := &cores{proc: "/proc"}
 	f, err := flash.New(flash.Job{
-		Image: k.image, Keep: kept, Source: moving{k.session.Client, permanent{k.source}}, Disk: k.device, Verify: verify,
+		Image: k.job.Target.Image, Keep: kept, Source: moving{k.job.Session.Client, k.job.Source}, Disk: k.device, Verify: verify,
 		Workers: 4, Retry: flash.Retry{First: 200 * time.Millisecond, Longest: 10 * time.Second, Stall: keeperStall},
 		Progress: k.reportProgress, Move: k.move, Spare: func() bool { return load.spare(time.Now()) },
 	})
@@ -197,37 +209,36 @@ func (k *keeper) takeOff(ctx, step context.Context) error {
 	if err != nil {
 		return err
 	}
-	return k.answer.Encode(ready)
+	return k.pid1.reply(ready)
 }
 
 // reportProgress is called by the engine, from one goroutine.
 func (k *keeper) reportProgress(p flash.Progress) {
-	k.Agent.reportProgress(p)
-	k.hunger.see(time.Now(), p)
+	k.job.Progress(p)
+	k.stalls.see(time.Now(), p)
 }
 
 // listen takes in what PID 1 says until it is gone: into the new system, left
 // says, or because it has given up.
 func (k *keeper) listen() (left bool, err error) {
 	for {
-		var w word
-		err := k.said.Decode(&w)
+		w, err := k.pid1.hear()
 		if errors.Is(err, io.EOF) {
 			return left, nil
 		}
 		if err != nil {
-			return left, fmt.Errorf("listening to PID 1: %w", err)
+			return left, err
 		}
 		for _, e := range w.Events {
-			k.session.Queue.Add(e)
+			k.job.Session.Queue.Add(e)
 		}
 		if w.Leave != nil {
-			if k.parting = *w.Leave; k.session.Permit.IsLost() {
+			if k.parting = *w.Leave; k.job.Session.Permit.IsLost() {
 				return false, errors.New("the server has taken the plan back")
 			}
 			left = true
-			if err := k.answer.Encode(reply{}); err != nil {
-				return false, fmt.Errorf("answering PID 1: %w", err)
+			if err := k.pid1.reply(reply{}); err != nil {
+				return false, err
 			}
 		}
 	}
@@ -235,35 +246,34 @@ func (k *keeper) listen() (left bool, err error) {
 
 // complete waits until the disk is, and lets the system have it.
 func (k *keeper) complete(ctx context.Context, start time.Time) error {
-	k.report.Event(api.Event{Step: "handoff", State: api.StateDone, Live: true, Message: "runs the new system; its disk is completed underneath"})
-	k.tasks.Go("link", func() { netif.Tend(ctx, k.parting.Link, k.session.Client.Addresses(), k.session.Client.Reset, k.log) })
+	k.job.Report.Event(api.Event{Step: "handoff", State: api.StateDone, Live: true, Message: "runs the new system; its disk is completed underneath"})
+	k.tasks.Go("link", func() {
+		netif.Tend(ctx, k.parting.Link, k.job.Session.Client.Addresses(), k.job.Session.Client.Reset, k.log)
+	})
 	k.tasks.Go("link name", func() { netif.Name(ctx, k.parting.Link, systemRoot, k.log) })
 	o := <-k.flown
 	if o.err != nil {
-		k.report.Event(api.Event{
-			Step: "flash", State: api.StateFailed, Cause: cause("flash", o.err),
+		k.job.Report.Event(api.Event{
+			Step: "flash", State: api.StateFailed, Cause: order.Cause("flash", o.err),
 			Message: fmt.Sprintf("the running system's disk was not completed: %v; restart the machine: it is flashed again", o.err),
 		})
-		k.session.Queue.Flush(ctx, keeperPatience)
+		k.job.Session.Queue.Flush(ctx, keeperPatience)
 		return o.err
 	}
 	if err := k.network.Detach(); err != nil {
 		k.log.Warn("the network's device stays", "error", err)
 	}
-	samples := k.recorder.samples()
-	k.result = flashed{Result: o.Result, times: k.parting.Times, identity: k.parting.Identity, samples: samples}
-	for _, p := range o.Phases {
-		k.result.times[p.Phase.String()] = p.Took.Seconds()
-	}
-	k.result.times["live"] = time.Since(start).Seconds()
+	k.job.Finish(o.Result, k.parting.Times)
+	k.job.Result.Identity = k.parting.Identity
+	k.job.Result.Times["live"] = time.Since(start).Seconds()
 	k.growRoot(ctx)
 	if err := k.device.DropCache(); err != nil {
 		k.log.Warn("the page cache may be old", "error", err)
 	}
-	machine.AddContent(&k.disk, k.device)
-	k.disk.Holds = blockdev.Signatures(k.device, k.device.Size())
-	k.receipt(ctx, api.HandoffInstant, nil)
-	if !k.session.Queue.Flush(ctx, keeperPatience) {
+	machine.AddContent(&k.job.Target.Disk, k.device)
+	k.job.Target.Disk.Holds = blockdev.Signatures(k.device, k.device.Size())
+	k.job.Receipt(ctx, api.HandoffInstant, nil)
+	if !k.job.Session.Queue.Flush(ctx, keeperPatience) {
 		k.log.Error("the server did not take the receipt: it may have the machine flashed again")
 	}
 	k.log.Info("the disk is complete")
@@ -286,13 +296,13 @@ func (k *keeper) growRoot(ctx context.Context) {
 		return
 	}
 	start := time.Now()
-	before, after, err := mount.GrowWhenWritable(ctx, systemRoot, k.image.Config.Boot.Root.FileSystem, k.parting.Grow, writablePatience)
+	before, after, err := mount.GrowWhenWritable(ctx, systemRoot, k.job.Target.Image.Config.Boot.Root.FileSystem, k.parting.Grow, writablePatience)
 	if err != nil {
-		k.report.Event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
+		k.job.Report.Event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		return
 	}
-	k.result.times["grow"] = time.Since(start).Seconds()
-	k.report.Note("grow", "the root grew from %.1f to %.1f GB", float64(before)/1e9, float64(after)/1e9)
+	k.job.Result.Times["grow"] = time.Since(start).Seconds()
+	k.job.Report.Note("grow", "the root grew from %.1f to %.1f GB", float64(before)/1e9, float64(after)/1e9)
 }
 
 // giveUp takes the live disk away again: nobody runs from it.

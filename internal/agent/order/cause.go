@@ -1,4 +1,4 @@
-package agent
+package order
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 )
 
-// cause gives a failure of a step its stable code.
-func cause(step string, err error) string {
+// Cause gives a failure of a step its stable code.
+func Cause(step string, err error) string {
 	for _, of := range []func(error) string{causeOfDisk, causeOfServer, causeOfMount} {
 		if code := of(err); code != "" {
 			return code

@@ -1,6 +1,7 @@
-package agent
+package instant
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/agent/machine"
+	"github.com/gild-dev/gild/internal/agent/order"
+	"github.com/gild-dev/gild/internal/agent/order/ordertest"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/golden"
@@ -19,8 +23,8 @@ import (
 // TestMain lets the tests start a keeper: the program of the tests, by a
 // keeper's name.
 func TestMain(m *testing.M) {
-	if os.Args[0] == keeperName {
-		_ = Run() // it tells how that went
+	if os.Args[0] == KeeperName {
+		_ = Keep() // it tells how that went
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
@@ -82,18 +86,20 @@ func TestKeeperThatDoesNotKeep(t *testing.T) {
 		{"dies at once", "exit 1", "", "has ended", []string{"before", "after"}},
 		{"dies at once, the brief is long", "exit 1", long, "has ended", []string{"before", "after"}},
 		{"says nothing", "exec sleep 100", "", "waiting for the keeper", []string{"before", "after"}},
-		{"dies before a short brief", "echo {}; exec <&-; exit 1", "", "keeper of the disk", nil},
-		{"dies before a long brief", "echo {}; exit 1", long, "talking to the keeper", []string{"before", "after"}},
-		{"dies within a long brief", "echo {}; head -c 100 >/dev/null; exit 1", long, "talking to the keeper", []string{"before", "after"}},
-		{"does not listen to a long brief", "echo {}; exec sleep 100", long, "talking to the keeper", []string{"before", "after"}},
-		{"hears all and dies", "echo {}; head -n 1 >/dev/null; exit 1", "", "has ended", []string{"after"}},
-		{"hears all, hangs, and says nothing", "echo {}; head -n 1 >/dev/null; exec sleep 100", "", "waiting for the keeper", []string{"after"}},
+		{"dies before a short brief", "echo '{\"Version\":1}'; exec <&-; exit 1", "", "keeper of the disk", nil},
+		{"dies before a long brief", "echo '{\"Version\":1}'; exit 1", long, "talking to the keeper", []string{"before", "after"}},
+		{"dies within a long brief", "echo '{\"Version\":1}'; head -c 100 >/dev/null; exit 1", long, "talking to the keeper", []string{"before", "after"}},
+		{"does not listen to a long brief", "echo '{\"Version\":1}'; exec sleep 100", long, "talking to the keeper", []string{"before", "after"}},
+		{"is another program", "echo '{\"Version\":2}'; exec cat", "", "speaks version 2", []string{"before", "after"}},
+		{"is an older program", "echo {}; exec cat", "", "speaks version 0", []string{"before", "after"}},
+		{"hears all and dies", "echo '{\"Version\":1}'; head -n 1 >/dev/null; exit 1", "", "has ended", []string{"after"}},
+		{"hears all, hangs, and says nothing", "echo '{\"Version\":1}'; head -n 1 >/dev/null; exec sleep 100", "", "waiting for the keeper", []string{"after"}},
 		{
-			"gives up", `echo {}; head -n 1 >/dev/null; echo '{"Error":"no nbd","Queue":{"Seq":40,"Events":[{"Plan":"p","Event":{"step":"kept"}}]}}'`, "", "no nbd",
+			"gives up", `echo '{"Version":1}'; head -n 1 >/dev/null; echo '{"Error":"no nbd","Queue":{"Seq":40,"Events":[{"Plan":"p","Event":{"step":"kept"}}]}}'`, "", "no nbd",
 			[]string{"kept", "after"},
 		},
 		{
-			"gives up when it is dismissed", `echo {}; cat >/dev/null; echo '{"Error":"end","Queue":{"Seq":40,"Events":[{"Plan":"p","Event":{"step":"kept"}}]}}'`, "", "waiting for the keeper",
+			"gives up when it is dismissed", `echo '{"Version":1}'; cat >/dev/null; echo '{"Error":"end","Queue":{"Seq":40,"Events":[{"Plan":"p","Event":{"step":"kept"}}]}}'`, "", "waiting for the keeper",
 			[]string{"kept", "after"},
 		},
 	} {
@@ -105,21 +111,20 @@ func TestKeeperThatDoesNotKeep(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a, _ := testAgent(t)
-			a.session.Client, a.session.MAC = c, "m"
-			a.plan = &api.Plan{ID: "p", Image: api.PlanImage{Repository: tt.repo}}
-			a.image = &golden.Image{Config: &golden.Config{}}
-			a.session.Queue.Add(api.Event{Step: "early"})
-			a.startReports(t.Context())
+			e := testEntry(t, c)
+			e.Job.Target.Plan = &api.Plan{ID: "p", Image: api.PlanImage{Repository: tt.repo}}
+			e.Job.Target.Image = &golden.Image{Config: &golden.Config{}}
+			e.Job.Session.Queue.Add(api.Event{Step: "early"})
+			*e.Reports = e.Tasks.Serve(t.Context(), "report", e.Job.Session.Deliver)
 			heard.hears(t, "early")
-			if !a.session.Queue.Flush(t.Context(), 10*time.Second) {
+			if !e.Job.Session.Queue.Flush(t.Context(), 10*time.Second) {
 				t.Fatal("the first report was not taken")
 			}
-			a.reports.Stop()
-			a.session.Queue.Add(api.Event{Step: "before"}) // not reported yet when it is handed over
+			e.Reports.Stop()
+			e.Job.Session.Queue.Add(api.Event{Step: "before"}) // not reported yet when it is handed over
 
-			k, err := a.talkTo(func(in, out *os.File) (*os.Process, error) {
-				return a.kids.Start("/bin/sh", []string{"sh", "-c", tt.script}, &os.ProcAttr{Files: []*os.File{in, out, nil}})
+			k, err := e.talkTo(func(in, out *os.File) (*os.Process, error) {
+				return e.Kids.Start("/bin/sh", []string{"sh", "-c", tt.script}, &os.ProcAttr{Files: []*os.File{in, out, nil}})
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -128,16 +133,16 @@ func TestKeeperThatDoesNotKeep(t *testing.T) {
 			if k.tellPatience, k.endPatience = patience, patience; tt.name == "says nothing" {
 				k.startPatience = patience
 			}
-			if err = a.handOver(t.Context(), k); err == nil {
+			if err = e.handOver(t.Context(), k); err == nil {
 				_, err = k.await(t.Context(), patience)
 			}
 			if err == nil || !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("the keeper is taken for a good one, or the error is %v; want %q in it", err, tt.err)
 			}
 			_ = k.dismiss()
-			a.takeBack(k)
-			defer a.reports.Stop()
-			a.session.Queue.Add(api.Event{Step: "after"})
+			e.takeBack(k)
+			defer e.Reports.Stop()
+			e.Job.Session.Queue.Add(api.Event{Step: "after"})
 			told := heard.hears(t, "after")
 			if tt.told != nil && !slices.Equal(told[1:], tt.told) {
 				t.Errorf("the server heard %q after the hand-over; want %q", told[1:], tt.told)
@@ -172,27 +177,27 @@ func TestKeeperGivesBackItsReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	const digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-	a, _ := testAgent(t)
-	a.session.Client, a.session.MAC, a.disk = c, "m", api.Disk{Name: "no-such-disk"}
-	a.plan = &api.Plan{ID: "p", Image: api.PlanImage{Repository: "golden/x", Digest: digest}, Agreed: api.Agreed{Unseen: true}}
-	a.image = &golden.Image{Config: &golden.Config{}, Table: table}
-	a.session.Queue.Under("p")
-	a.session.Queue.Add(api.Event{Step: "before"})
+	e := testEntry(t, c)
+	e.Job.Target.Disk = api.Disk{Name: "no-such-disk"}
+	e.Job.Target.Plan = &api.Plan{ID: "p", Image: api.PlanImage{Repository: "golden/x", Digest: digest}, Agreed: api.Agreed{Unseen: true}}
+	e.Job.Target.Image = &golden.Image{Config: &golden.Config{}, Table: table}
+	e.Job.Session.Queue.Under("p")
+	e.Job.Session.Queue.Add(api.Event{Step: "before"})
 	chunks, err := tableFile(table)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer chunks.Close()
-	k, err := a.talkTo(func(in, out *os.File) (*os.Process, error) {
-		return a.kids.Start(self, []string{keeperName}, &os.ProcAttr{Files: []*os.File{in, out, os.Stderr, chunks}})
+	k, err := e.talkTo(func(in, out *os.File) (*os.Process, error) {
+		return e.Kids.Start(self, []string{KeeperName}, &os.ProcAttr{Files: []*os.File{in, out, os.Stderr, chunks}})
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.handOver(t.Context(), k); err != nil {
+	if err := e.handOver(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
-	if !a.session.Queue.Empty() {
+	if !e.Job.Session.Queue.Empty() {
 		t.Error("what was handed over is still PID 1's")
 	}
 	if _, err := k.await(t.Context(), readyPatience); err == nil || !strings.Contains(err.Error(), "no-such-disk") {
@@ -201,8 +206,34 @@ func TestKeeperGivesBackItsReports(t *testing.T) {
 	if err := k.dismiss(); err != nil {
 		t.Error(err)
 	}
-	a.takeBack(k)
-	if plan, events := a.session.Queue.Batch(); plan != "p" || len(events) == 0 || events[0].Step != "before" {
+	e.takeBack(k)
+	if plan, events := e.Job.Session.Queue.Batch(); plan != "p" || len(events) == 0 || events[0].Step != "before" {
 		t.Errorf("PID 1 goes on with %v of plan %q; want what it had handed over", events, plan)
 	}
+}
+
+// A keeper does nothing for a PID 1 that it does not understand.
+func TestKeeperOfAnotherVersion(t *testing.T) {
+	var said bytes.Buffer
+	_, _, err := meetPidOne(strings.NewReader(`{"Version":2,"Plan":{"id":"p"}}`), &said)
+	if err == nil || !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("meetPidOne() = %v; want that it speaks version 2", err)
+	}
+	if _, b, err := meetPidOne(strings.NewReader(`{"Version":1,"Plan":{"id":"p"}}`), &said); err != nil || b.Plan.ID != "p" {
+		t.Errorf("meetPidOne() = %+v, %v; want the plan", b, err)
+	}
+	if _, _, err := meetPidOne(strings.NewReader(`{"Version":`), &said); err == nil {
+		t.Error("half a brief is taken for one")
+	}
+}
+
+// The keeper holds the disk that it opens against the plan as every other step
+// does.
+func TestKeeperOpensWhatWasAgreed(t *testing.T) {
+	ordertest.OnAnotherDisk(t, "instant flash", func(host *machine.Played, plan *api.Plan, disk api.Disk, image *golden.Image) (string, error) {
+		k := newKeeper(pidOne{}, brief{Version: version, Session: "s", MAC: ordertest.MAC, Plan: plan, Disk: disk})
+		k.job.Target.Host, k.job.Target.Image = host, image
+		err := k.takeOff(t.Context(), t.Context())
+		return order.Cause("flash", err), err
+	})
 }

@@ -1,9 +1,10 @@
-package agent
+package instant
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,11 +15,29 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/agent/background"
 	"github.com/gild-dev/gild/internal/agent/boot"
+	"github.com/gild-dev/gild/internal/agent/machine"
+	"github.com/gild-dev/gild/internal/agent/order"
+	"github.com/gild-dev/gild/internal/agent/proc"
+	"github.com/gild-dev/gild/internal/agent/report"
+	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/golden"
 )
+
+// testEntry is PID 1's half in a session with a server.
+func testEntry(t *testing.T, c *client.Client) *Entry {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	session := &report.Session{ID: "s", MAC: "m", Client: c, Queue: report.NewQueue()}
+	reporter := &report.Reporter{Console: &screen.Console{}, Kmsg: &screen.Kmsg{}, Queue: session.Queue, Uptime: func() float64 { return 0 }}
+	return &Entry{
+		Job: order.New(machine.Here, reporter, session, log), Tasks: background.Tasks{Log: log}, Kids: proc.NewChildren(),
+		Reports: &background.Service{}, Lease: &background.Service{}, Restore: func() {},
+	}
+}
 
 // An agent that was not left after all reports until its own end, not only
 // until that of the step in which it tried.
@@ -39,14 +58,14 @@ func TestReportsOutlastTheStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _ := testAgent(t)
-	a.session.Client, a.session.MAC = c, "m"
-	a.startReports(t.Context())
-	defer func() { a.reports.Stop() }()
-	a.runner.Walk(t.Context(), []boot.Step{
-		{Name: "flash", Run: a.session.Permitted(func(context.Context) (string, error) {
-			a.reports.Stop() // the keeper's task now
-			a.takeBack(&keeperProc{briefed: true})
+	e := testEntry(t, c)
+	*e.Reports = e.Tasks.Serve(t.Context(), "report", e.Job.Session.Deliver)
+	defer e.Reports.Stop()
+	runner := boot.Runner{Report: e.Job.Report, Log: e.Tasks.Log, Cause: order.Cause}
+	runner.Walk(t.Context(), []boot.Step{
+		{Name: "flash", Run: e.Job.Session.Permitted(func(context.Context) (string, error) {
+			e.Reports.Stop() // the keeper's task now
+			e.takeBack(&process{briefed: true})
 			return "", nil
 		})},
 		{Name: "handoff", Run: func(context.Context) (string, error) { return "", nil }},

@@ -1,4 +1,4 @@
-package agent
+package instant
 
 import (
 	"errors"
@@ -21,9 +21,9 @@ func (l *lines) Write(p []byte) (int, error) {
 
 // A console says why its system waits, again after a minute, and that it is
 // over; to a wait after each piece it gives no more lines than that.
-func TestHunger(t *testing.T) {
+func TestStallLog(t *testing.T) {
 	var said lines
-	h := hunger{log: screen.NewKmsg(&said).Logger(slog.LevelInfo)}
+	h := stallLog{log: screen.NewKmsg(&said).Logger(slog.LevelInfo)}
 	away := errors.New("dial tcp 10.0.0.1:8080: no route to host")
 	start := time.Unix(1, 0)
 	for s := range 120 {

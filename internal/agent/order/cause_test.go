@@ -1,4 +1,4 @@
-package agent
+package order
 
 import (
 	"context"
@@ -47,20 +47,8 @@ func TestCause(t *testing.T) {
 		{"plan", context.DeadlineExceeded, api.CauseTimedOut},
 		{"network", errors.New("no carrier"), api.CauseNetwork},
 	} {
-		if got := cause(tt.step, fmt.Errorf("doing it: %w", tt.err)); got != tt.want {
-			t.Errorf("cause(%q, %v) = %q; want %q", tt.step, tt.err, got, tt.want)
-		}
-	}
-}
-
-// Whatever fails, the person before the screen is told what to do.
-func TestEveryStepHasAdvice(t *testing.T) {
-	a := &Agent{}
-	steps := a.steps()
-	a.settings.Rescue = true
-	for _, s := range append(steps, a.steps()...) {
-		if code := cause(s.Name, errors.New("anything")); api.Advice(code, "") == "" {
-			t.Errorf("no advice for %q, which step %q fails with", code, s.Name)
+		if got := Cause(tt.step, fmt.Errorf("doing it: %w", tt.err)); got != tt.want {
+			t.Errorf("Cause(%q, %v) = %q; want %q", tt.step, tt.err, got, tt.want)
 		}
 	}
 }

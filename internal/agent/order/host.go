@@ -1,4 +1,4 @@
-package agent
+package order
 
 import (
 	"time"
@@ -7,10 +7,9 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 )
 
-// host is the machine as the steps from the plan to the flash see it. The
-// steps around them are the machine's own altogether: drivers, network,
-// growing, leaving.
-type host interface {
+// Host is the machine as an order sees it. What goes on around the order is the
+// machine's own altogether: drivers, network, growing, leaving.
+type Host interface {
 	// Inventory says what the machine is; mac is that of the link in use.
 	Inventory(mac string) api.Inventory
 	// Labels is the part of an inventory that tells one machine from another:

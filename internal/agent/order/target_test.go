@@ -1,4 +1,4 @@
-package agent
+package order
 
 import (
 	"os"
@@ -65,19 +65,19 @@ func TestJudgesTheDiskItself(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a := &Agent{plan: &tt.plan, image: &golden.Image{Config: &golden.Config{Disk: golden.Disk{Size: 16 << 20, SectorSize: 512, Scheme: "gpt", ID: tt.image}}}}
-			a.disk = api.Disk{Name: "sdx", Size: device.Size(), SectorSize: 512}
-			entries, err := a.keep(device)
+			a := &Target{Plan: &tt.plan, Image: &golden.Image{Config: &golden.Config{Disk: golden.Disk{Size: 16 << 20, SectorSize: 512, Scheme: "gpt", ID: tt.image}}}}
+			a.Disk = api.Disk{Name: "sdx", Size: device.Size(), SectorSize: 512}
+			entries, err := a.Keep(device)
 			if tt.cause != "" {
-				if err == nil || cause("disk", err) != tt.cause || !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("keep() = %v; want %s: %s", err, tt.cause, tt.want)
+				if err == nil || Cause("disk", err) != tt.cause || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("Keep() = %v; want %s: %s", err, tt.cause, tt.want)
 				}
 				return
 			}
 			if err != nil || len(entries) != len(tt.plan.Keep) {
-				t.Errorf("keep() = %d entries, %v", len(entries), err)
+				t.Errorf("Keep() = %d entries, %v", len(entries), err)
 			}
-			machine.AddContent(&a.disk, device)
+			machine.AddContent(&a.Disk, device)
 			if names := a.preservedNames(); len(entries) > 0 && (len(names) != 1 || names[0] != "2 (data)") {
 				t.Errorf("preserved %q; want 2 (data)", names)
 			}
@@ -96,14 +96,14 @@ func TestJudgesABegunFlash(t *testing.T) {
 	if _, err := device.WriteAt(make([]byte, 512), 0); err != nil {
 		t.Fatal(err)
 	}
-	a := &Agent{
-		plan:  &api.Plan{Known: []string{id}, Keep: []string{"data"}},
-		image: &golden.Image{Config: &golden.Config{Disk: golden.Disk{Size: 16 << 20, SectorSize: 512, Scheme: "gpt"}}},
-		disk:  api.Disk{Name: "sdx", Size: device.Size(), SectorSize: 512},
+	a := &Target{
+		Plan:  &api.Plan{Known: []string{id}, Keep: []string{"data"}},
+		Image: &golden.Image{Config: &golden.Config{Disk: golden.Disk{Size: 16 << 20, SectorSize: 512, Scheme: "gpt"}}},
+		Disk:  api.Disk{Name: "sdx", Size: device.Size(), SectorSize: 512},
 	}
-	entries, err := a.keep(device)
+	entries, err := a.Keep(device)
 	if err != nil || len(entries) != 1 || entries[0].Name != "data" {
-		t.Errorf("keep() = %v, %v; want the entry of data", entries, err)
+		t.Errorf("Keep() = %v, %v; want the entry of data", entries, err)
 	}
 	// Without anything kept all tables are wiped: nothing speaks against it.
 	for _, r := range blockdev.SignatureRanges(device.Size()) {
@@ -111,8 +111,8 @@ func TestJudgesABegunFlash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a.plan = &api.Plan{}
-	if _, err := a.keep(device); err != nil {
+	a.Plan = &api.Plan{}
+	if _, err := a.Keep(device); err != nil {
 		t.Errorf("keep() of a disk with neither table nor marks = %v", err)
 	}
 	if _, err := partition.ReadBehind(device, device.Size(), 512); err == nil {

@@ -1,4 +1,4 @@
-package agent
+package instant
 
 import (
 	"context"
@@ -18,10 +18,10 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// keeperProc is the keeper as PID 1 sees it. PID 1 waits for it nowhere without
+// process is the keeper as PID 1 sees it. PID 1 waits for it nowhere without
 // a bound: what a keeper that has died or hangs would have said is an error.
-type keeperProc struct {
-	process *os.Process
+type process struct {
+	os      *os.Process
 	kids    *proc.Children
 	say     *os.File // what it hears
 	hear    chan reply
@@ -33,32 +33,32 @@ type keeperProc struct {
 	startPatience, tellPatience, endPatience time.Duration
 }
 
-// startKeeper starts the keeper in its cage.
-func (a *Agent) startKeeper() (*keeperProc, error) {
-	if err := buildCage(); err != nil {
+// startKeeper starts the keeper in a root of its own.
+func (e *Entry) startKeeper() (*process, error) {
+	if err := buildRoot(); err != nil {
 		return nil, err
 	}
-	table, err := tableFile(a.image.Table)
+	table, err := tableFile(e.Job.Target.Image.Table)
 	if err != nil {
 		return nil, err
 	}
 	defer table.Close()
-	return a.talkTo(func(in, out *os.File) (*os.Process, error) {
+	return e.talkTo(func(in, out *os.File) (*os.Process, error) {
 		lastWords := out
 		// Should the keeper crash, the system's own log goes with the disk it is on.
 		if console, err := os.OpenFile("/dev/console", os.O_WRONLY|unix.O_NOCTTY, 0); err == nil {
 			defer console.Close()
 			lastWords = console
 		}
-		return startFlusher(a.kids, "/init", []string{keeperName}, &os.ProcAttr{
-			Dir: "/", Env: []string{}, Files: []*os.File{in, out, lastWords, tableFD: table}, Sys: &syscall.SysProcAttr{Chroot: cage, Setsid: true},
+		return startFlusher(e.Kids, "/init", []string{KeeperName}, &os.ProcAttr{
+			Dir: "/", Env: []string{}, Files: []*os.File{in, out, lastWords, tableFD: table}, Sys: &syscall.SysProcAttr{Chroot: keeperRoot, Setsid: true},
 		})
 	})
 }
 
 // talkTo starts a keeper with two pipes to it. PID 1 keeps none of the keeper's
 // ends: with them open, the end of the keeper would go unnoticed.
-func (a *Agent) talkTo(start func(in, out *os.File) (*os.Process, error)) (*keeperProc, error) {
+func (e *Entry) talkTo(start func(in, out *os.File) (*os.Process, error)) (*process, error) {
 	in, say, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("talking to the keeper of the disk: %w", err)
@@ -67,16 +67,16 @@ func (a *Agent) talkTo(start func(in, out *os.File) (*os.Process, error)) (*keep
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("talking to the keeper of the disk: %w", err), in.Close(), say.Close())
 	}
-	process, err := start(in, out)
+	started, err := start(in, out)
 	err = errors.Join(err, in.Close(), out.Close())
 	if err != nil {
 		return nil, errors.Join(err, say.Close(), heard.Close())
 	}
-	k := &keeperProc{
-		process: process, kids: a.kids, say: say, heard: heard, hear: make(chan reply, 1),
+	k := &process{
+		os: started, kids: e.Kids, say: say, heard: heard, hear: make(chan reply, 1),
 		startPatience: startPatience, tellPatience: leavePatience, endPatience: endPatience,
 	}
-	a.tasks.Go("keeper", func() {
+	e.Tasks.Go("keeper", func() {
 		defer close(k.hear)
 		for dec := json.NewDecoder(heard); ; {
 			var r reply
@@ -103,22 +103,23 @@ func startFlusher(kids *proc.Children, path string, argv []string, attr *os.Proc
 
 // handOver gives the reports, and the disk, to the keeper, once it is there. When
 // it fails, both are still PID 1's.
-func (a *Agent) handOver(ctx context.Context, k *keeperProc) error {
-	if _, err := k.await(ctx, k.startPatience); err != nil {
+func (e *Entry) handOver(ctx context.Context, k *process) error {
+	if err := k.meet(ctx); err != nil {
 		return err
 	}
-	a.reports.Stop()
+	e.Reports.Stop()
 	b := brief{
-		Config: a.image.Config, Blob: a.image.Disk,
-		Servers: a.session.Client.Servers(), Session: a.session.ID, MAC: a.session.MAC, Plan: a.plan, Disk: a.disk, Queue: a.session.Queue.Take(),
+		Version: version,
+		Config:  e.Job.Target.Image.Config, Blob: e.Job.Target.Image.Disk,
+		Servers: e.Job.Session.Client.Servers(), Session: e.Job.Session.ID, MAC: e.Job.Session.MAC, Plan: e.Job.Target.Plan, Disk: e.Job.Target.Disk, Queue: e.Job.Session.Queue.Take(),
 	}
 	if err := k.tell(b); err != nil {
-		a.session.Queue.Resume(b.Queue) // a keeper that has not heard all of it has done nothing
+		e.Job.Session.Queue.Resume(b.Queue) // a keeper that has not heard all of it has done nothing
 		return err
 	}
 	k.briefed = true
-	k.telling = a.tasks.Serve(ctx, "report", func(ctx context.Context) {
-		a.session.Queue.Deliver(ctx, func(_ context.Context, plan string, events []api.Event) error {
+	k.telling = e.Tasks.Serve(ctx, "report", func(ctx context.Context) {
+		e.Job.Session.Queue.Deliver(ctx, func(_ context.Context, plan string, events []api.Event) error {
 			if len(events) == 0 {
 				return nil // the keeper has a heart of its own
 			}
@@ -130,15 +131,15 @@ func (a *Agent) handOver(ctx context.Context, k *keeperProc) error {
 
 // takeBack goes on with the reports where the keeper left off: with what it gave
 // back, or with higher numbers than any of its own.
-func (a *Agent) takeBack(k *keeperProc) {
+func (e *Entry) takeBack(k *process) {
 	switch {
 	case k.rest != nil:
-		a.session.Queue.Resume(*k.rest)
+		e.Job.Session.Queue.Resume(*k.rest)
 	case k.briefed:
-		a.session.Queue.Skip(keeperEvents)
+		e.Job.Session.Queue.Skip(keeperEvents)
 	}
-	a.reports.Resume()
-	a.lease.Resume()
+	e.Reports.Resume()
+	e.Lease.Resume()
 }
 
 // keeperEvents is more than a keeper ever has to tell before it is dismissed.
@@ -146,7 +147,7 @@ const keeperEvents = 1 << 20
 
 // tell says v to the keeper. After an error it is to be dismissed: it may have
 // heard a part.
-func (k *keeperProc) tell(v any) error {
+func (k *process) tell(v any) error {
 	err := k.say.SetWriteDeadline(time.Now().Add(k.tellPatience))
 	if err == nil {
 		err = json.NewEncoder(k.say).Encode(v)
@@ -157,8 +158,17 @@ func (k *keeperProc) tell(v any) error {
 	return nil
 }
 
+// meet waits until the keeper is there.
+func (k *process) meet(ctx context.Context) error {
+	r, err := k.await(ctx, k.startPatience)
+	if err == nil && r.Version != version {
+		err = fmt.Errorf("talking to the keeper of the disk: %w", versionError(r.Version))
+	}
+	return err
+}
+
 // await hears what the keeper says next.
-func (k *keeperProc) await(ctx context.Context, d time.Duration) (reply, error) {
+func (k *process) await(ctx context.Context, d time.Duration) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	select {
@@ -177,13 +187,13 @@ func (k *keeperProc) await(ctx context.Context, d time.Duration) (reply, error) 
 }
 
 // dismiss ends the keeper, which lets the disk go.
-func (k *keeperProc) dismiss() error {
+func (k *process) dismiss() error {
 	_ = k.say.Close() // who talks to it stops, and so does the keeper
 	k.telling.Stop()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = k.kids.Wait(k.process) // how it ends is nothing to us: it has told, or was told to
+		_ = k.kids.Wait(k.os) // how it ends is nothing to us: it has told, or was told to
 	}()
 	err := k.hearOut(ended)
 	// The reader may wait for bytes, or for somebody to take what it has read.
@@ -198,7 +208,7 @@ func (k *keeperProc) dismiss() error {
 
 // hearOut hears what the keeper has to say until it has ended, by force if need
 // be.
-func (k *keeperProc) hearOut(ended <-chan struct{}) error {
+func (k *process) hearOut(ended <-chan struct{}) error {
 	patience := time.NewTimer(k.endPatience)
 	defer patience.Stop()
 	var forced error
@@ -219,7 +229,7 @@ func (k *keeperProc) hearOut(ended <-chan struct{}) error {
 				return errors.New("the keeper of the disk does not end, even by force: it may hang in the disk")
 			}
 			forced = errors.New("the keeper of the disk had to be ended by force")
-			_ = k.process.Kill()
+			_ = k.os.Kill()
 			patience.Reset(k.endPatience)
 		}
 	}

@@ -1,4 +1,4 @@
-package agent
+package order
 
 import (
 	"os/exec"
@@ -54,11 +54,11 @@ func TestKnowsItsNewIDs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a := &Agent{plan: &api.Plan{ID: "first"}, disk: api.Disk{Name: "sdx", Size: device.Size(), SectorSize: 512}}
+	a := &Target{Plan: &api.Plan{ID: "first"}, Disk: api.Disk{Name: "sdx", Size: device.Size(), SectorSize: 512}}
 	if err := a.reread(t.Context(), device); err != nil {
 		t.Fatal(err)
 	}
-	receipt := a.disk
+	receipt := a.Disk
 	if want := fsuuid.Derive("first", image.ID); receipt.TableID != want || receipt.Partitions[0].UUID == image.Partitions[0].PartUUID {
 		t.Errorf("the receipt has %s, %+v; want the new IDs, %s", receipt.TableID, receipt.Partitions, want)
 	}
@@ -84,9 +84,9 @@ func TestKnowsItsNewIDs(t *testing.T) {
 			if _, err := device.WriteAt(lba0, 0); err != nil {
 				t.Fatal(err)
 			}
-			a := &Agent{plan: &tt.plan, image: &golden.Image{Config: &golden.Config{Disk: tt.image}}, disk: receipt}
-			if _, err := a.keep(device); (err == nil) != tt.ours {
-				t.Errorf("%s, LBA 0 ends in %x: keep() = %v; ours: %v", tt.name, lba0[510:], err, tt.ours)
+			a := &Target{Plan: &tt.plan, Image: &golden.Image{Config: &golden.Config{Disk: tt.image}}, Disk: receipt}
+			if _, err := a.Keep(device); (err == nil) != tt.ours {
+				t.Errorf("%s, LBA 0 ends in %x: Keep() = %v; ours: %v", tt.name, lba0[510:], err, tt.ours)
 			}
 		}
 	}

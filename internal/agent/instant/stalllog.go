@@ -1,0 +1,42 @@
+package instant
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/gild-dev/gild/internal/flash"
+)
+
+// stallEvery is how often it is told at most that a system waits.
+const stallEvery = time.Minute
+
+// stallLog tells the kernel's log, and so the console of a machine that seems to
+// hang, that its system waits for its disk, and why. Not safe for concurrent
+// use.
+type stallLog struct {
+	log  *slog.Logger
+	told time.Time // when it was told last
+	open bool      // it was told, and not yet that it is over
+}
+
+// see takes in a report of the engine.
+func (l *stallLog) see(now time.Time, p flash.Progress) {
+	switch {
+	case p.Unmet == 0 && l.open:
+		l.open = false
+		l.log.Error("the system has its disk again")
+	case p.Unmet > 0 && now.Sub(l.told) >= stallEvery:
+		l.told, l.open = now, true
+		l.log.Error("the system waits for its disk", "for", p.Unmet.Round(time.Second), "because", stallCause(p))
+	}
+}
+
+func stallCause(p flash.Progress) string {
+	switch {
+	case p.Unanswered > 0:
+		return "the disk itself does not answer"
+	case p.Trouble != nil:
+		return p.Trouble.Error()
+	}
+	return "what it needs is still on its way"
+}

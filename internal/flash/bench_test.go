@@ -19,8 +19,8 @@ func BenchmarkDeltaScan(b *testing.B) {
 			b.Fatal(err)
 		}
 		f.chunks.Work.Doubt()
-		f.survey.hope()
-		if err := f.surveyRest(b.Context()); err != nil {
+		f.scout.survey.hope()
+		if err := f.scout.rest(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 		if f.meter.kept.Load() == 0 {
@@ -37,7 +37,7 @@ func BenchmarkLand(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	err = f.work(func(w *worker) error {
+	err = f.workers.work(func(w *worker) error {
 		b.SetBytes(golden.MinChunkSize)
 		b.ReportAllocs()
 		var span []int
@@ -45,6 +45,7 @@ func BenchmarkLand(b *testing.B) {
 			if len(span) == 0 {
 				if span = f.chunks.Work.Claim(b.Context(), im.Table.DataSize()); len(span) == 0 {
 					f.chunks = chunks.New(im.Table, f.held.holds)
+					f.workers.chunks = f.chunks
 					span = f.chunks.Work.Claim(b.Context(), im.Table.DataSize())
 				}
 			}
@@ -53,7 +54,7 @@ func BenchmarkLand(b *testing.B) {
 			c := im.Table.Chunk(i)
 			raw, err := w.dec.Decode(i, im.blob[c.Offset:c.Offset+c.Length], w.raw)
 			if err == nil {
-				err = w.place(b.Context(), i, raw)
+				err = f.workers.place(b.Context(), i, raw)
 			}
 			if err != nil {
 				return err

@@ -21,10 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/partition"
@@ -171,66 +168,4 @@ func Check(im *golden.Image, d Disk) error {
 		return fmt.Errorf("the image's %d bytes are no whole number of sectors; %w", im.Table.DiskSize, ErrUnfit)
 	}
 	return nil
-}
-
-// write fills the disk with everything but the held chunks, which wait in
-// memory for the seal.
-func (f *Flight) write(ctx context.Context) error {
-	f.meter.expect(f.chunks.Unwritten())
-	if f.Move != nil {
-		if err := f.goLive(ctx); err != nil {
-			return err
-		}
-	}
-	landed := make(chan struct{})
-	if f.Verify == VerifyFull {
-		f.following.Go(func() error { return f.follow(ctx, landed) })
-	}
-	err := f.writeAll(ctx)
-	close(landed)
-	if err != nil {
-		return errors.Join(err, f.following.Wait())
-	}
-	if err := f.Disk.Flush(); err != nil {
-		return fmt.Errorf("flushing the data: %w", err)
-	}
-	return nil
-}
-
-// writeAll fetches, looks and zeroes side by side until every chunk is
-// written or was found right. When there is something to find, the zeros come
-// first: where they are there already, a zeroing that goes astray shows only
-// in what it hits, and that must not have been looked at before. Where a
-// system waits, what was looked at before is looked at again in the end.
-func (f *Flight) writeAll(ctx context.Context) error {
-	if f.chunks.Work.Doubtful() && f.Move == nil {
-		if err := f.zero(ctx); err != nil {
-			return err
-		}
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	var bringing sync.WaitGroup
-	begin := func(do func(context.Context) error) {
-		bringing.Add(1)
-		g.Go(func() error {
-			defer bringing.Done()
-			return do(ctx)
-		})
-	}
-	for n := range f.Workers {
-		begin(func(ctx context.Context) error { return f.fetch(ctx, n > 0) })
-	}
-	begin(f.zero)
-	g.Go(func() error { return f.surveyRest(ctx) })
-	if f.Move != nil {
-		for range errandWorkers {
-			g.Go(func() error { return f.runErrands(ctx) })
-		}
-		g.Go(func() error {
-			bringing.Wait()
-			f.chunks.Work.Finish()
-			return nil
-		})
-	}
-	return g.Wait()
 }

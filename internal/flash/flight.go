@@ -3,42 +3,46 @@ package flash
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/flash/chunks"
+	"github.com/gild-dev/gild/internal/flash/live"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
 // Flight is one run of the engine. Callers that only want the image on the
 // disk call the function Run.
 type Flight struct {
-	Job
-	table   *golden.Table
-	chunks  *chunks.Map
-	held    *heldChunks
-	survey  *survey
-	source  *patientSource
-	disk    *watchedDisk // what Job.Disk is from now on
-	meter   *meter
-	buffers *buffers
-	// waited is how long the workers waited for the source, in nanoseconds.
-	waited    atomic.Int64
+	job       Job
+	table     *golden.Table
+	chunks    *chunks.Map
+	held      *heldChunks
+	layout    *layout
+	kept      *kept
+	medium    *medium
+	source    *patientSource
+	scout     *scout
+	workers   *workers
+	prover    *prover
+	meter     *meter
 	following errgroup.Group
 
-	// What a live flight has: live.go.
-	live   *Live
-	ready  chan struct{} // closed when live is set
-	over   chan struct{} // closed when Run ends
-	fail   context.CancelCauseFunc
-	lately *lately
-	demand pressure
+	// Of a flight whose disk a system uses while it is written: live.go. In
+	// others throttle and recent are nil.
+	throttle *live.Throttle
+	recent   *live.Recent
+	live     *live.Disk
+	back     blockdev.ReadBack // what the system reads from
+	ready    chan struct{}     // closed when live is set
+	over     chan struct{}     // closed when Run ends
+	fail     context.CancelCauseFunc
 	// serving are those who prove and mend what the system waits for.
 	serving errgroup.Group
 }
@@ -52,39 +56,48 @@ func New(job Job) (*Flight, error) {
 	if err := checkKeep(job); err != nil {
 		return nil, err
 	}
+	t := job.Image.Table
+	return newFlight(job, newHeldChunks(t, job.Disk.SectorSize()), &buffers{size: int(t.ChunkSize)}), nil
+}
+
+// newFlight puts the parts of a flight together.
+func newFlight(job Job, held *heldChunks, lent *buffers) *Flight {
 	if job.Workers <= 0 {
 		job.Workers = min(max(4, 2*runtime.GOMAXPROCS(0)), 8)
 	}
 	job.DiskPatience = cmp.Or(job.DiskPatience, 5*time.Minute)
+	t := job.Image.Table
+	f := &Flight{job: job, table: t, held: held, chunks: chunks.New(t, held.holds)}
 	if job.Move != nil {
 		job = tireless(job)
+		f.throttle = live.NewThrottle(job.Spare)
+		f.recent = live.NewRecent(int(recentBytes / t.ChunkSize))
 	}
-	t := job.Image.Table
-	held := newHeldChunks(t, job.Disk.SectorSize())
-	disk := newWatchedDisk(job.Disk)
-	job.Disk = disk
-	f := &Flight{
-		Job:     job,
-		table:   t,
-		chunks:  chunks.New(t, held.holds),
-		held:    held,
-		survey:  &survey{workers: job.Workers},
-		disk:    disk,
-		buffers: &buffers{size: int(t.ChunkSize)},
-		ready:   make(chan struct{}),
-		over:    make(chan struct{}),
-		demand:  pressure{gate: make(chan struct{}, 1)},
-		lately:  newLately(int(latelyBytes / t.ChunkSize)),
-	}
+	f.ready, f.over = make(chan struct{}), make(chan struct{})
 	f.meter = newMeter(job.Progress, f.lookAtWaits)
 	f.source = newPatientSource(job.Source, job.Retry, &f.meter.wire)
-	return f, nil
+	s := &survey{workers: job.Workers}
+	f.medium = &medium{disk: newWatchedDisk(job.Disk), table: t, buffers: lent, reading: &s.reading, repaired: &f.meter.repaired}
+	f.layout = &layout{image: job.Image, held: held, size: job.Disk.Size(), sector: job.Disk.SectorSize(), keep: job.Keep}
+	f.kept = &kept{medium: f.medium, entries: job.Keep}
+	f.scout = &scout{
+		table: t, held: held, work: f.chunks.Work, medium: f.medium, survey: s, meter: f.meter, throttle: f.throttle,
+	}
+	f.workers = &workers{
+		table: t, chunks: f.chunks, held: held, source: f.source, medium: f.medium, meter: f.meter,
+		fetching: &s.fetching, verify: job.Verify, throttle: f.throttle, recent: f.recent,
+	}
+	f.prover = &prover{
+		table: t, chunks: f.chunks, held: held, medium: f.medium, workers: f.workers, menders: job.Workers,
+		meter: f.meter, verify: job.Verify,
+	}
+	return f
 }
 
 // lookAtWaits says who waits for whom.
 func (f *Flight) lookAtWaits(p *Progress) {
-	p.Unanswered = worthAWord(f.disk.age())
-	p.Unmet = worthAWord(f.demand.unmet())
+	p.Unanswered = worthAWord(f.medium.disk.age())
+	p.Unmet = worthAWord(f.throttle.Unmet())
 	p.Trouble = f.source.trouble()
 }
 
@@ -103,7 +116,7 @@ func (f *Flight) Run(ctx context.Context) (Result, error) {
 	defer stopWatching()
 	stuck := make(chan error, 1)
 	go func() {
-		if err := f.disk.watch(watching, f.DiskPatience); err != nil {
+		if err := f.medium.disk.watch(watching, f.job.DiskPatience); err != nil {
 			stuck <- err
 		}
 	}()
@@ -125,7 +138,7 @@ func (f *Flight) steps(ctx context.Context) error {
 		run   func(context.Context) error
 	}{
 		{PhasePrepare, f.prepare},
-		{PhaseScan, f.scan},
+		{PhaseScan, f.scout.scan},
 		{PhaseWrite, f.write},
 		{PhaseReadBack, f.readBack},
 		{PhaseSeal, f.seal},
@@ -148,11 +161,10 @@ func (f *Flight) Demand(ctx context.Context, i int) error {
 }
 
 func (f *Flight) result() Result {
-	f.demand.mu.Lock()
-	defer f.demand.mu.Unlock()
+	demanded, waited := f.throttle.Demands()
 	return Result{
-		Demanded: f.demand.count,
-		Waited:   f.demand.waited,
+		Demanded: demanded,
+		Waited:   waited,
 		Written:  f.meter.written.Load(),
 		Zeroed:   f.meter.zeroed.Load(),
 		Kept:     f.meter.kept.Load(),
@@ -162,27 +174,144 @@ func (f *Flight) result() Result {
 	}
 }
 
-// buffers lends out buffers of one chunk, aligned as the disk wants them. They
-// are kept for the next borrower: what the collector takes back it takes late.
-type buffers struct {
-	size int
-	mu   sync.Mutex
-	free [][]byte
-}
-
-func (b *buffers) get() []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if n := len(b.free); n > 0 {
-		buf := b.free[n-1]
-		b.free = b.free[:n-1]
-		return buf
+// prepare closes the gate, then removes what could make anything take the
+// disk for its old self. The two are separate flushed steps because a disk
+// may keep the writes of one step in any order.
+func (f *Flight) prepare(ctx context.Context) error {
+	if err := f.rehearse(ctx); err != nil {
+		return err
 	}
-	return blockdev.AlignedBuffer(b.size)
+	if err := f.medium.closeGate(ctx); err != nil {
+		return err
+	}
+	untouchable, err := f.kept.secure(ctx)
+	if err != nil {
+		return fmt.Errorf("keeping partitions: %w", err)
+	}
+	if err := f.medium.zeroProven(ctx, without(f.leftovers(), untouchable)...); err != nil {
+		return fmt.Errorf("wiping old signatures: %w", err)
+	}
+	return nil
 }
 
-func (b *buffers) put(buf []byte) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.free = append(b.free, buf)
+// rehearse fetches what is held for the seal and makes the final tables of it,
+// so that a kept partition that they cannot carry is known before the first
+// write and not at the last, and so that a system can be shown its disk early.
+func (f *Flight) rehearse(ctx context.Context) error {
+	if len(f.job.Keep) == 0 && f.job.Move == nil {
+		return nil
+	}
+	err := f.workers.work(func(w *worker) error {
+		for i := range f.table.Len() {
+			if !f.held.holds(i) || f.table.Zero(i) {
+				continue
+			}
+			raw, err := w.refetch(ctx, i, badFrames)
+			if err != nil {
+				return err
+			}
+			if err := f.workers.place(ctx, i, raw); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if f.layout.gpt() {
+		_, err = f.layout.fitted()
+	}
+	if err == nil && len(f.job.Keep) > 0 {
+		_, err = f.kept.backup()
+	}
+	if err != nil {
+		return fmt.Errorf("%w; %w", err, ErrUnfit)
+	}
+	return nil
+}
+
+// leftovers are the places of old signatures that are not written in any case
+// before the seal. The others hold chunks that an interrupted flash may have
+// left right.
+func (f *Flight) leftovers() []blockdev.Range {
+	var ranges []blockdev.Range
+	for _, r := range blockdev.SignatureRanges(f.job.Disk.Size()) {
+		if r.Offset < heldBytes || r.Offset+r.Length > f.table.DiskSize-heldBytes {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges
+}
+
+// write fills the disk with everything but the held chunks, which wait in
+// memory for the seal.
+func (f *Flight) write(ctx context.Context) error {
+	f.meter.expect(f.chunks.Unwritten())
+	if f.job.Move != nil {
+		if err := f.goLive(ctx); err != nil {
+			return err
+		}
+	}
+	landed := make(chan struct{})
+	if f.job.Verify == VerifyFull {
+		f.following.Go(func() error { return f.prover.follow(ctx, landed) })
+	}
+	err := f.writeAll(ctx)
+	close(landed)
+	if err != nil {
+		return errors.Join(err, f.following.Wait())
+	}
+	if err := f.medium.disk.Flush(); err != nil {
+		return fmt.Errorf("flushing the data: %w", err)
+	}
+	return nil
+}
+
+// writeAll fetches, looks and zeroes side by side until every chunk is
+// written or was found right. When there is something to find, the zeros come
+// first: where they are there already, a zeroing that goes astray shows only
+// in what it hits, and that must not have been looked at before. Where a
+// system waits, what was looked at before is looked at again in the end.
+func (f *Flight) writeAll(ctx context.Context) error {
+	if f.chunks.Work.Doubtful() && f.job.Move == nil {
+		if err := f.workers.zero(ctx); err != nil {
+			return err
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	var bringing sync.WaitGroup
+	begin := func(do func(context.Context) error) {
+		bringing.Add(1)
+		g.Go(func() error {
+			defer bringing.Done()
+			return do(ctx)
+		})
+	}
+	for n := range f.job.Workers {
+		begin(func(ctx context.Context) error { return f.workers.fetch(ctx, n > 0) })
+	}
+	begin(f.workers.zero)
+	g.Go(func() error { return f.scout.rest(ctx) })
+	if f.job.Move != nil {
+		look := func(i int, buf []byte) error { return f.scout.look(f.back, i, buf) }
+		for range errandWorkers {
+			g.Go(func() error { return f.workers.runErrands(ctx, look) })
+		}
+		g.Go(func() error {
+			bringing.Wait()
+			f.chunks.Work.Finish()
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// readBack proves that the medium holds what was written.
+func (f *Flight) readBack(ctx context.Context) error {
+	// What was begun while chunks still arrived comes to its end here.
+	if err := f.following.Wait(); err != nil {
+		return err
+	}
+	return f.prover.readBack(ctx)
 }

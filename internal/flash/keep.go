@@ -36,91 +36,59 @@ func checkKeep(job Job) error {
 	return nil
 }
 
-// rehearse fetches what is held for the seal and makes the final tables of it,
-// so that a kept partition that they cannot carry is known before the first
-// write and not at the last, and so that a system can be shown its disk early.
-func (f *Flight) rehearse(ctx context.Context) error {
-	if len(f.Keep) == 0 && f.Move == nil {
-		return nil
-	}
-	err := f.work(func(w *worker) error {
-		for i := range f.table.Len() {
-			if !f.held.holds(i) || f.table.Zero(i) {
-				continue
-			}
-			raw, err := w.refetch(ctx, i, badFrames)
-			if err != nil {
-				return err
-			}
-			if err := w.place(ctx, i, raw); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if f.Image.Config.Disk.Scheme == "gpt" {
-		_, err = f.fitted()
-	}
-	if err == nil && len(f.Keep) > 0 {
-		_, err = f.backup()
-	}
-	if err != nil {
-		return fmt.Errorf("%w; %w", err, ErrUnfit)
-	}
-	return nil
+// kept are partitions that stay, on their disk.
+type kept struct {
+	medium  *medium
+	entries []partition.Entry
 }
 
 // backup plans the backup GPT that stands until the new one is written.
-func (f *Flight) backup() (*partition.Plan, error) {
-	medium, err := f.openMedium()
+func (k *kept) backup() (*partition.Plan, error) {
+	back, err := k.medium.open()
 	if err != nil {
 		return nil, err
 	}
-	defer medium.Close()
-	return partition.SecureBackup(medium, f.Disk.Size(), f.Disk.SectorSize(), f.Keep)
+	defer back.Close()
+	disk := k.medium.disk
+	return partition.SecureBackup(back, disk.Size(), disk.SectorSize(), k.entries)
 }
 
 // secure makes sure that the entries of the kept partitions are in a sound
 // backup GPT, and gives the ranges that no wipe may touch: theirs, and its.
-func (f *Flight) secure(ctx context.Context) ([]blockdev.Range, error) {
-	if len(f.Keep) == 0 {
+func (k *kept) secure(ctx context.Context) ([]blockdev.Range, error) {
+	if len(k.entries) == 0 {
 		return nil, nil
 	}
-	plan, err := f.backup()
+	plan, err := k.backup()
 	if err != nil {
 		return nil, err
 	}
-	var extents []extent
+	var extents []blockdev.Extent
 	for _, e := range plan.Edits {
-		data := blockdev.AlignedBuffer(len(e.Data))
-		copy(data, e.Data)
-		extents = append(extents, extent{e.Offset, data})
+		extents = append(extents, blockdev.Extent{Offset: e.Offset, Data: aligned(e.Data)})
 	}
-	if err := f.writeProven(ctx, extents, func() error { return nil }); err != nil {
+	if err := k.medium.writeProven(ctx, extents, func() error { return nil }); err != nil {
 		return nil, err
 	}
-	start, err := f.backupStart()
+	start, err := k.backupStart()
 	if err != nil {
 		return nil, err
 	}
-	ranges := []blockdev.Range{{Offset: start, Length: f.Disk.Size() - start}}
-	for _, e := range f.Keep {
+	ranges := []blockdev.Range{{Offset: start, Length: k.medium.disk.Size() - start}}
+	for _, e := range k.entries {
 		ranges = append(ranges, blockdev.Range{Offset: e.Start, Length: e.Size})
 	}
 	return ranges, nil
 }
 
 // backupStart reads the medium anew: the backup may have just been written.
-func (f *Flight) backupStart() (int64, error) {
-	medium, err := f.openMedium()
+func (k *kept) backupStart() (int64, error) {
+	back, err := k.medium.open()
 	if err != nil {
 		return 0, err
 	}
-	defer medium.Close()
-	return partition.BackupStart(medium, f.Disk.Size(), f.Disk.SectorSize())
+	defer back.Close()
+	return partition.BackupStart(back, k.medium.disk.Size(), k.medium.disk.SectorSize())
 }
 
 // without takes the bytes of others out of the ranges.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/partition"
+	"github.com/gild-dev/gild/internal/flash/live"
 )
 
 // flaky is a source that is away for a while, breaks off, and gives wrong
@@ -56,10 +57,10 @@ type user struct {
 
 // use is the system at work until the disk is complete, with a rest now and
 // then.
-func (u *user) use(l *Live, until <-chan struct{}) error {
+func (u *user) use(l *live.Disk, until <-chan struct{}) error {
 	for k := 0; ; k++ {
 		if k%50 == 0 {
-			time.Sleep(2 * longestCalm)
+			time.Sleep(2 * live.LongestPause)
 		}
 		select {
 		case <-until:
@@ -108,7 +109,7 @@ func TestLiveFlight(t *testing.T) {
 
 			stop := make(chan struct{})
 			var users sync.WaitGroup
-			var l *Live
+			var l *live.Disk
 			job := Job{Image: im.Image, Source: source, Disk: d, Retry: Retry{First: time.Millisecond, Longest: 5 * time.Millisecond}}
 			job.Move = func(_ context.Context, settle func() error) error {
 				close(stop)
@@ -149,8 +150,8 @@ func TestLiveFlight(t *testing.T) {
 			if got := readAt(t, d, 0, len(want)); !bytes.Equal(got, want) {
 				t.Error("the disk is another one than the system saw")
 			}
-			if _, err := l.WriteAt(make([]byte, sector), mib); !errors.Is(err, errMoved) {
-				t.Errorf("WriteAt() after the move = %v; want %v", err, errMoved)
+			if _, err := l.WriteAt(make([]byte, sector), mib); !errors.Is(err, live.ErrMoved) {
+				t.Errorf("WriteAt() after the move = %v; want %v", err, live.ErrMoved)
 			}
 			if text, err := exec.CommandContext(t.Context(), "sgdisk", "-v", path).CombinedOutput(); err == nil && !bytes.Contains(text, []byte("No problems found")) {
 				t.Errorf("sgdisk -v: %s", text)

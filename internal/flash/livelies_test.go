@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/flash/live"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/test/reliability"
 )
@@ -178,7 +179,7 @@ func (s distant) ReadRange(ctx context.Context, off, length int64) (io.ReadClose
 }
 
 // useAll reads and writes at random until stop is closed or the disk fails.
-func useAll(t *testing.T, l *Live, rnd *rand.Rand, model []byte, stop <-chan struct{}) {
+func useAll(t *testing.T, l *live.Disk, rnd *rand.Rand, model []byte, stop <-chan struct{}) {
 	for {
 		select {
 		case <-stop:

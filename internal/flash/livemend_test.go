@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gild-dev/gild/internal/flash/live"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -52,7 +53,7 @@ func TestLiveMendsForWhoWaits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(2 * startsFor) // all is there that comes, and was read back
+			time.Sleep(2 * live.StartsFor) // all is there that comes, and was read back
 			if !d.lost {
 				t.Fatal("the disk has lost nothing: the test shows nothing")
 			}
@@ -133,7 +134,7 @@ func TestLiveBadFrameHoldsUpNoOther(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * startsFor)
+		time.Sleep(2 * live.StartsFor)
 		served := make(chan struct{})
 		go func() {
 			defer close(served)

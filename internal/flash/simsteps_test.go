@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/flash/live"
 )
 
 // meanwhile lets something else happen within a call of the disk.
@@ -96,8 +99,7 @@ func (s *simulation) errand() {
 // meanwhile.
 func (s *simulation) lands(i int) bool {
 	off, n := s.table.Extent(i)
-	w := &worker{Flight: s.f}
-	return s.came(w.place(s.ctx, i, bytes.Clone(s.image[off:off+n])))
+	return s.came(s.f.workers.place(s.ctx, i, bytes.Clone(s.image[off:off+n])))
 }
 
 // came reports whether work is done with. What only had to wait is not.
@@ -112,7 +114,7 @@ func (s *simulation) came(err error) bool {
 func (s *simulation) zeroes() {
 	first, next := s.f.chunks.Work.ClaimZeros(1 + s.rnd.IntN(4))
 	if first < next {
-		s.parked = append(s.parked, func() bool { return s.came(s.f.zeroRun(first, next)) })
+		s.parked = append(s.parked, func() bool { return s.came(s.f.workers.zeroRun(first, next)) })
 		return
 	}
 	if i, ok := s.f.chunks.Work.ClaimMixed(); ok {
@@ -128,19 +130,19 @@ func (s *simulation) looks() {
 }
 
 func (s *simulation) looksAt(i int) {
-	right, _ := s.f.holds(simReader{s.disk}, i, make([]byte, simChunk))
+	right, _ := s.f.medium.holds(simReader{s.disk}, i, make([]byte, simChunk))
 	s.parked = append(s.parked, func() bool {
-		s.f.found(i, right)
+		s.f.scout.found(i, right)
 		return true
 	})
 }
 
 // proves reads chunks back that were listed for that.
 func (s *simulation) proves(chunks []int) {
-	if s.f.Verify == VerifyOff {
+	if s.f.job.Verify == VerifyOff {
 		return
 	}
-	_ = s.f.Disk.Flush()
+	_ = s.disk.Flush()
 	for _, i := range chunks {
 		s.parked = append(s.parked, func() bool { return !s.f.chunks.Proofs.Begin(i) || s.proof(i) })
 	}
@@ -148,8 +150,8 @@ func (s *simulation) proves(chunks []int) {
 
 // proof reads back a chunk that was claimed for that.
 func (s *simulation) proof(i int) bool {
-	right, _ := s.f.holds(simReader{s.disk}, i, make([]byte, simChunk))
-	return s.came(s.f.proved(i, right)) || s.broken
+	right, _ := s.f.medium.holds(simReader{s.disk}, i, make([]byte, simChunk))
+	return s.came(s.f.prover.proved(i, right)) || s.broken
 }
 
 // mends writes again what was read back wrong.
@@ -177,7 +179,7 @@ func (s *simulation) span() (off, n int) {
 
 // overlaps reports whether the system is writing there already.
 func (s *simulation) overlaps(off, n int) bool {
-	return slices.ContainsFunc(s.busy, func(e extent) bool { return off < int(e.end()) && int(e.off) < off+n })
+	return slices.ContainsFunc(s.busy, func(e blockdev.Extent) bool { return off < int(e.End()) && int(e.Offset) < off+n })
 }
 
 func (s *simulation) systemReads() {
@@ -191,7 +193,7 @@ func (s *simulation) systemReads() {
 	s.reads = append(s.reads, under)
 	defer func() { s.reads = slices.DeleteFunc(s.reads, func(r *reading) bool { return r == under }) }()
 	s.mine++ // no lies that nobody could find
-	err := s.uses(func(l *Live) error {
+	err := s.uses(func(l *live.Disk) error {
 		_, err := l.ReadAt(got, int64(off))
 		return err
 	})
@@ -228,14 +230,14 @@ func (s *simulation) systemWrites() {
 	}
 	s.tag++
 	p := bytes.Repeat([]byte{s.tag}, n)
-	s.busy = append(s.busy, extent{int64(off), p})
+	s.busy = append(s.busy, blockdev.Extent{Offset: int64(off), Data: p})
 	s.mine++
-	err := s.uses(func(l *Live) error {
+	err := s.uses(func(l *live.Disk) error {
 		_, err := l.WriteAt(p, int64(off))
 		return err
 	})
 	s.mine--
-	s.busy = slices.DeleteFunc(s.busy, func(e extent) bool { return int(e.off) == off })
+	s.busy = slices.DeleteFunc(s.busy, func(e blockdev.Extent) bool { return int(e.Offset) == off })
 	if err == nil {
 		copy(s.model[off:], p)
 		s.seen.writes++

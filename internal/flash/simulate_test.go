@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/flash/chunks"
+	"github.com/gild-dev/gild/internal/flash/live"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/test/reliability"
 )
@@ -48,12 +50,11 @@ type simulation struct {
 	tag     byte // of the last write
 
 	f      *Flight
-	w      *worker
-	l      *Live
+	config live.Config
 	disk   *simDisk
 	parked []func() bool // begun work that goes on later; false: not yet
 	depth  int
-	busy   []extent // writes of the system under way, with their bytes
+	busy   []blockdev.Extent // writes of the system under way, with their bytes
 	reads  []*reading
 	mine   int // the writes under way are the system's when > 0
 	faulty bool
@@ -119,22 +120,22 @@ func newSimulation(t testing.TB, im simImage, b *buffers, seed uint64) *simulati
 
 // begin is a flight as it stands when it goes live.
 func (s *simulation) begin(t testing.TB) {
-	f := &Flight{
-		Job: Job{
-			Image: &golden.Image{Table: s.table, Config: &golden.Config{}},
-			Disk:  s.disk, Move: func(context.Context, func() error) error { return nil }, Verify: []Verify{VerifyFull, VerifyFull, VerifyOff}[s.rnd.IntN(3)],
-		},
-		table: s.table, held: &heldChunks{raw: map[int][]byte{}}, survey: &survey{}, meter: &meter{}, buffers: s.buffers, lately: newLately(2),
-	}
-	if f.Verify == VerifyOff {
-		s.faulty = false // nobody looks for what it does
-	}
+	held := &heldChunks{raw: map[int][]byte{}}
 	for _, i := range []int{0, simChunks - 1} {
 		off, n := s.table.Extent(i)
-		f.held.raw[i] = bytes.Clone(s.image[off : off+n])
+		held.raw[i] = bytes.Clone(s.image[off : off+n])
 	}
-	f.chunks = chunks.New(s.table, f.held.holds)
-	for i := range f.held.raw {
+	verify := []Verify{VerifyFull, VerifyFull, VerifyOff}[s.rnd.IntN(3)]
+	if verify == VerifyOff {
+		s.faulty = false // nobody looks for what it does
+	}
+	f := newFlight(Job{
+		Image: &golden.Image{Table: s.table, Config: &golden.Config{}}, Disk: s.disk, Verify: verify, Workers: 1,
+		Move: func(context.Context, func() error) error { return nil },
+	}, held, s.buffers)
+	f.recent, f.back = live.NewRecent(2), simReader{s.disk}
+	f.workers.recent = f.recent
+	for i := range held.raw {
 		if !s.table.Zero(i) {
 			f.chunks.Work.Landed(i)
 		}
@@ -143,16 +144,17 @@ func (s *simulation) begin(t testing.TB) {
 	if s.rnd.IntN(3) == 0 {
 		f.chunks.Work.DoubtNothing()
 	}
-	held, err := f.finalExtents()
+	extents, err := f.layout.final()
 	if err != nil {
 		t.Fatal(err)
 	}
-	held = append(held, extent{int64(len(s.disk.now) - simSector), bytes.Clone(simBackup)})
-	s.f, s.w, s.l = f, &worker{Flight: f, raw: make([]byte, simChunk)}, &Live{Flight: f, ctx: s.ctx, medium: simReader{s.disk}, held: held}
+	extents = append(extents, blockdev.Extent{Offset: int64(len(s.disk.now) - simSector), Data: bytes.Clone(simBackup)})
+	s.f, s.config = f, f.liveConfig(extents)
+	f.live = live.New(s.ctx, s.config)
 	s.parked, s.busy, s.reads, s.mine, s.strayed = nil, nil, nil, 0, map[int]bool{}
 	s.model = bytes.Clone(s.disk.now)
 	copy(s.model, s.image)
-	copy(s.model[len(s.model)-simSector:], held[len(held)-1].data)
+	copy(s.model[len(s.model)-simSector:], extents[len(extents)-1].Data)
 }
 
 // finish brings the flight to its end, and the system onto the disk.
@@ -167,11 +169,11 @@ func (s *simulation) finish() error {
 		}
 	}
 	for tries := 0; ; tries++ { // what was proved too early is read again
-		chunks := s.f.toReadBack()
+		chunks := s.f.prover.due()
 		if s.f.chunks.Proofs.TakeAstray() {
-			chunks = s.f.onDisk()
+			chunks = s.f.prover.onDisk()
 		}
-		if s.f.Verify == VerifyOff || len(chunks) == 0 {
+		if s.f.job.Verify == VerifyOff || len(chunks) == 0 {
 			break
 		}
 		for _, i := range chunks {
@@ -198,8 +200,7 @@ func (s *simulation) finish() error {
 func (s *simulation) seals() error {
 	closed := func() bool { return bytes.Equal(s.disk.medium[:simSector], make([]byte, simSector)) }
 	var moved error
-	s.f.live = s.l
-	s.f.Move = func(_ context.Context, settle func() error) error {
+	s.f.job.Move = func(_ context.Context, settle func() error) error {
 		switch err := settle(); {
 		case err != nil:
 			return err
@@ -239,7 +240,7 @@ func (s *simulation) done() bool {
 		return false
 	}
 	for i, st := range s.states() {
-		if !s.f.held.holds(i) && st < chunks.Verified && (st != chunks.Written || s.f.Verify != VerifyOff) {
+		if !s.f.held.holds(i) && st < chunks.Verified && (st != chunks.Written || s.f.job.Verify != VerifyOff) {
 			return false
 		}
 	}

@@ -3,6 +3,8 @@ package flash
 import (
 	"context"
 	"fmt"
+
+	"github.com/gild-dev/gild/internal/flash/live"
 )
 
 // simPatience is how many things may happen for a system that waits until it
@@ -12,16 +14,16 @@ const simPatience = 20_000
 // uses is a call of the system. What would have to wait is mostly given up.
 // Where nothing else is under way, the system may wait: then it must be served
 // by those who serve waiters, though nothing else arrives.
-func (s *simulation) uses(call func(*Live) error) error {
+func (s *simulation) uses(call func(*live.Disk) error) error {
 	if s.depth > 0 || len(s.busy) > 1 || len(s.reads) > 1 || s.rnd.IntN(4) > 0 {
-		return call(s.l)
+		return call(s.f.live)
 	}
 	ctx, giveUp := context.WithCancel(context.Background())
 	defer giveUp()
 	w := &simWait{s: s, giveUp: giveUp}
 	s.f.chunks.Pause = w.pause
 	defer func() { s.f.chunks.Pause = nil }()
-	err := call(&Live{Flight: s.f, ctx: ctx, medium: s.l.medium, held: s.l.held})
+	err := call(live.New(ctx, s.config))
 	if err != nil && !s.broken {
 		panic(fmt.Sprintf("the system waits for ever: %v; states %v", err, s.states()))
 	}

@@ -2,7 +2,6 @@ package flash
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -10,13 +9,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/flash/chunks"
+	"github.com/gild-dev/gild/internal/flash/live"
+	"github.com/gild-dev/gild/internal/golden"
 )
-
-// readers is how many chunks are read from the disk at a time: disks and
-// their queues want company, and one core hashes less than a disk can read.
-const readers = 4
 
 // A survey begins with a look at one chunk of each of the spans that an
 // interrupted flash began with, and at as many spread over the rest. When
@@ -26,43 +22,55 @@ const (
 	liveProbes = 4 // a system waits
 )
 
+// scout finds out what of the image is on the disk already. Its survey is
+// shared with the workers.
+type scout struct {
+	table    *golden.Table
+	held     *heldChunks
+	work     *chunks.Work
+	medium   *medium
+	survey   *survey
+	meter    *meter
+	throttle *live.Throttle // nil: no system will run from the disk
+}
+
 // scan finds out whether anything is already right on the disk: what an
 // interrupted flash left, or an older version of the image. Only hashes
 // decide: a journal would have to be believed.
-func (f *Flight) scan(ctx context.Context) error {
-	f.chunks.Work.Doubt()
-	chosen := f.probes()
-	f.meter.expect(f.bytesOf(chosen))
-	err := f.examine(ctx, chosen, readers, anyChunk, func(i int, right bool) error {
-		f.found(i, right)
-		_, length := f.table.Extent(i)
-		f.meter.done.Add(length)
+func (s *scout) scan(ctx context.Context) error {
+	s.work.Doubt()
+	chosen := s.probes()
+	s.meter.expect(bytesOf(s.table, chosen))
+	err := s.medium.examine(ctx, chosen, readers, anyChunk, func(i int, right bool) error {
+		s.found(i, right)
+		_, length := s.table.Extent(i)
+		s.meter.done.Add(length)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if f.meter.kept.Load() == 0 {
-		f.chunks.Work.DoubtNothing()
+	if s.meter.kept.Load() == 0 {
+		s.work.DoubtNothing()
 		return nil
 	}
-	// What the probes found is looked at again: see writeAll.
-	f.meter.kept.Store(0)
-	f.chunks.Work.Doubt()
-	f.survey.hope()
+	// What the probes found is looked at again: see Flight.writeAll.
+	s.meter.kept.Store(0)
+	s.work.Doubt()
+	s.survey.hope()
 	return nil
 }
 
 // probes lists the chunks that scan looks at.
-func (f *Flight) probes() []int {
+func (s *scout) probes() []int {
 	most := probes
-	if f.Move != nil {
+	if s.throttle != nil {
 		most = liveProbes
 	}
 	var first, data []int
 	var end int64
-	for i, c := range f.table.All() {
-		if c.Zero || f.held.holds(i) {
+	for i, c := range s.table.All() {
+		if c.Zero || s.held.holds(i) {
 			continue
 		}
 		if len(first) < most && (len(first) == 0 || c.Offset+c.Length-end > chunks.SpanBytes) {
@@ -79,44 +87,44 @@ func (f *Flight) probes() []int {
 }
 
 // found takes note of what a look at chunk i's place on the disk gave.
-func (f *Flight) found(i int, right bool) {
-	f.survey.saw(right)
-	f.chunks.Work.Found(i, right)
-	if _, length := f.table.Extent(i); right {
-		f.meter.kept.Add(length)
+func (s *scout) found(i int, right bool) {
+	s.survey.saw(right)
+	s.work.Found(i, right)
+	if _, length := s.table.Extent(i); right {
+		s.meter.kept.Add(length)
 	}
 }
 
-// surveyRest looks at the chunks that the probes left unknown, beside the
-// workers that fetch what is found absent.
-func (f *Flight) surveyRest(ctx context.Context) error {
-	if !f.chunks.Work.Doubtful() {
+// rest looks at the chunks that the probes left unknown, beside the workers
+// that fetch what is found absent.
+func (s *scout) rest(ctx context.Context) error {
+	if !s.work.Doubtful() {
 		return nil
 	}
-	medium, err := f.openMedium()
+	back, err := s.medium.open()
 	if err != nil {
 		return err
 	}
-	defer medium.Close()
+	defer back.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	for range readers {
-		g.Go(func() error { return f.readUnknown(ctx, medium) })
+		g.Go(func() error { return s.readUnknown(ctx, back) })
 	}
 	return g.Wait()
 }
 
-func (f *Flight) readUnknown(ctx context.Context, medium blockdev.ReadBack) error {
-	buf := f.buffers.get()
-	defer f.buffers.put(buf)
+func (s *scout) readUnknown(ctx context.Context, back io.ReaderAt) error {
+	buf := s.medium.buffers.get()
+	defer s.medium.buffers.put(buf)
 	for ctx.Err() == nil {
-		if err := f.yield(ctx, false); err != nil {
+		if err := s.throttle.Yield(ctx, false); err != nil {
 			return err
 		}
-		i, ok := f.chunks.Work.ClaimLook(f.survey.skip)
+		i, ok := s.work.ClaimLook(s.survey.skip)
 		if !ok {
 			return nil
 		}
-		if err := f.look(medium, i, buf); err != nil {
+		if err := s.look(back, i, buf); err != nil {
 			return err
 		}
 	}
@@ -124,14 +132,14 @@ func (f *Flight) readUnknown(ctx context.Context, medium blockdev.ReadBack) erro
 }
 
 // look finds out whether the disk holds chunk i, which is being examined.
-func (f *Flight) look(medium io.ReaderAt, i int, buf []byte) error {
-	right, err := f.holds(medium, i, buf)
+func (s *scout) look(back io.ReaderAt, i int, buf []byte) error {
+	right, err := s.medium.holds(back, i, buf)
 	if err != nil {
 		return err
 	}
-	f.found(i, right)
-	if _, length := f.table.Extent(i); right {
-		f.meter.done.Add(length)
+	s.found(i, right)
+	if _, length := s.table.Extent(i); right {
+		s.meter.done.Add(length)
 	}
 	return nil
 }
@@ -227,13 +235,4 @@ func (r *rate) perSecond() float64 {
 		return 0
 	}
 	return float64(bytes) / (float64(nanos) / 1e9)
-}
-
-// openMedium opens the disk past every cache.
-func (f *Flight) openMedium() (blockdev.ReadBack, error) {
-	medium, err := f.Disk.OpenReadBack()
-	if err != nil {
-		return nil, fmt.Errorf("opening the disk to read it: %w", err)
-	}
-	return medium, nil
 }

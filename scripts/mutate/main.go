@@ -29,6 +29,8 @@ type mutation struct {
 const (
 	flashDir  = "internal/flash/"
 	chunksDir = "internal/flash/chunks/"
+	liveDir   = "internal/flash/live/"
+	diskDir   = "internal/disk/blockdev/"
 	goldenDir = "internal/golden/"
 )
 
@@ -38,49 +40,49 @@ func mutations() []mutation {
 	flush := func(name, file, message string) mutation {
 		return mutation{
 			"no flush " + name, flashDir + file,
-			"f.Disk.Flush(); err != nil {" + message, "error(nil); err != nil {" + message,
+			"disk.Flush(); err != nil {" + message, "error(nil); err != nil {" + message,
 		}
 	}
 	const fail1, fail2 = "\n\t\treturn fmt.Errorf(\"flushing", "\n\t\t\treturn fmt.Errorf(\"flushing"
 	return []mutation{
-		flush("of what was zeroed", "prepare.go", fail1+":"),
-		flush("after the data", "flash.go", fail1+" the data"),
-		flush("before the read-back that follows", "follow.go", fail2+" data to be read back"),
-		flush("of rewritten data", "readback.go", fail1+" rewritten data"),
-		flush("before LBA 0 and after", "seal.go", fail2+":"),
+		flush("of what was zeroed", "medium.go", fail1+":"),
+		flush("after the data", "flight.go", fail1+" the data"),
+		flush("before the read-back that follows", "follow.go", fail1+" data to be read back"),
+		flush("of rewritten data", "proof.go", fail1+" rewritten data"),
+		flush("before LBA 0 and after", "medium.go", fail2+":"),
 
-		{"LBA 0 is not zeroed first", flashDir + "prepare.go", "if err := f.closeGate(ctx); err != nil {\n\t\treturn err", "if err := error(nil); err != nil {\n\t\treturn err"},
-		{"old signatures stay", flashDir + "prepare.go", "f.zeroProven(ctx, without(f.leftovers(), untouchable)...)", "f.zeroProven(ctx, untouchable[:0]...)"},
-		{"zeros are skipped", flashDir + "zero.go", "f.Disk.ZeroRange(start, length)", "f.Disk.ZeroRange(start, 0)"},
-		{"LBA 0 is written with the head", flashDir + "seal.go", "extents[0] = extent{int64(sector), extents[0].data[sector:]}", "_ = sector"},
-		{"LBA 0 stays when it cannot be proved", flashDir + "seal.go", "errors.Join(err, f.closeGate(ctx))", "errors.Join(err)"},
-		{"head and tail are not held back", flashDir + "held.go", "copy(buf, raw)\n\t}\n\treturn ok", "copy(buf, raw)\n\t}\n\treturn false"},
+		{"LBA 0 is not zeroed first", flashDir + "flight.go", "if err := f.medium.closeGate(ctx); err != nil {\n\t\treturn err", "if err := error(nil); err != nil {\n\t\treturn err"},
+		{"old signatures stay", flashDir + "flight.go", "f.medium.zeroProven(ctx, without(f.leftovers(), untouchable)...)", "f.medium.zeroProven(ctx, untouchable[:0]...)"},
+		{"zeros are skipped", flashDir + "workers.go", "w.medium.disk.ZeroRange(start, length)", "w.medium.disk.ZeroRange(start, 0)"},
+		{"LBA 0 is written with the head", flashDir + "seal.go", "[][]blockdev.Extent{rest}", "[][]blockdev.Extent{extents}"},
+		{"LBA 0 stays when it cannot be proved", flashDir + "seal.go", "errors.Join(err, f.medium.closeGate(ctx))", "errors.Join(err)"},
+		{"head and tail are not held back", flashDir + "layout.go", "copy(buf, raw)\n\t}\n\treturn ok", "copy(buf, raw)\n\t}\n\treturn false"},
 
 		{"a chunk's hash is not checked", goldenDir + "decode.go", "if d.table.Hash.Sum(raw) != d.table.Chunk(i).Hash {", "if false {"},
 		{"a chunk's length is not checked", goldenDir + "decode.go", "if int64(len(raw)) != length {", "if false {"},
-		{"a short write passes", flashDir + "worker.go", "if err == nil && n < len(p) {", "if err == nil && n < 0 {"},
-		{"a short read of the medium passes", flashDir + "readback.go", "if n == len(p) {\n\t\treturn nil", "if n >= 0 {\n\t\treturn nil"},
+		{"a short write passes", diskDir + "extent.go", "if err == nil && n < len(p) {", "if err == nil && n < 0 {"},
+		{"a short read of the medium passes", diskDir + "extent.go", "if n == len(p) {\n\t\treturn nil", "if n >= 0 {\n\t\treturn nil"},
 		{"a body that ends early passes", flashDir + "source.go", "if r.off >= r.end {", "if r.off >= r.end-1 {"},
 
-		{"nothing is read back", flashDir + "readback.go", "if f.Verify == VerifyFull || ", "if "},
-		{"what was zeroed is not read back", flashDir + "prepare.go", "return f.writeProven(ctx, zeros, func() error { return nil })", "return ctx.Err()"},
-		{"what reads back wrong passes", flashDir + "readback.go", "return f.table.Hash.Sum(raw) == f.table.Chunk(i).Hash, nil", "return true, nil"},
-		{"zeros that read back wrong pass", flashDir + "readback.go", "return allZero(raw), nil", "return true, nil"},
+		{"nothing is read back", flashDir + "proof.go", "if p.verify == VerifyFull || ", "if "},
+		{"what was zeroed is not read back", flashDir + "medium.go", "return m.writeProven(ctx, zeros, func() error { return nil })", "return ctx.Err()"},
+		{"what reads back wrong passes", flashDir + "medium.go", "return m.table.Hash.Sum(raw) == m.table.Chunk(i).Hash, nil", "return true, nil"},
+		{"zeros that read back wrong pass", flashDir + "medium.go", "return allZero(raw), nil", "return true, nil"},
 		{"wrong twice passes", chunksDir + "proofs.go", "again = p.ever.has(i)", "again = false"},
-		{"what else a stray write hit is not looked for", flashDir + "readback.go", "if !f.chunks.Proofs.TakeAstray() {", "if f.chunks.Proofs.TakeAstray(); true {"},
-		{"what a stray write of the head hit is not looked for", flashDir + "seal.go", "f.writeProven(ctx, p, func() error { return f.proveAll(ctx) })", "f.writeProven(ctx, p, func() error { return nil })"},
-		{"what a stray LBA 0 hit is not looked for", flashDir + "seal.go", "if err := f.proveAll(ctx); err != nil {", "if err := error(nil); err != nil {"},
-		{"what is there already is written again", flashDir + "seal.go", "\t\t\twrong = append(wrong, e)\n\t\t}", "\t\t\twrong = extents\n\t\t}"},
-		{"the head is not read back", flashDir + "seal.go", "if !bytes.Equal(got, want) {", "if !bytes.Equal(got, got) {"},
+		{"what else a stray write hit is not looked for", flashDir + "proof.go", "if !proofs.TakeAstray() {", "if proofs.TakeAstray(); true {"},
+		{"what a stray write of the head hit is not looked for", flashDir + "seal.go", "f.medium.writeProven(ctx, p, func() error { return f.prover.proveAll(ctx) })", "f.medium.writeProven(ctx, p, func() error { return nil })"},
+		{"what a stray LBA 0 hit is not looked for", flashDir + "seal.go", "if err := f.prover.proveAll(ctx); err != nil {", "if err := error(nil); err != nil {"},
+		{"what is there already is written again", flashDir + "medium.go", "\t\t\twrong = append(wrong, e)\n\t\t}", "\t\t\twrong = extents\n\t\t}"},
+		{"the head is not read back", flashDir + "medium.go", "if !bytes.Equal(got, want) {", "if !bytes.Equal(got, got) {"},
 
-		{"zeros come after what is right was looked for", flashDir + "flash.go", "if f.chunks.Work.Doubtful() && f.Move == nil {", "if false {"},
+		{"zeros come after what is right was looked for", flashDir + "flight.go", "if f.chunks.Work.Doubtful() && f.job.Move == nil {", "if false {"},
 
 		{"a disk that hangs is waited for", flashDir + "watchdog.go", "if c, age := d.oldest(); age > patience {", "if c, age := d.oldest(); age > 3*patience {"},
 		{"a disk that hung is written to", flashDir + "watchdog.go", "if d.stuck != nil {", "if false {"},
 		{"a disk too small passes", flashDir + "flash.go", "case d.Size() < im.Table.DiskSize:", "case false:"},
 		{"other sectors pass", flashDir + "flash.go", "case d.SectorSize() != im.Config.Disk.SectorSize:", "case false:"},
 
-		{"the image is laid over what a system wrote", flashDir + "worker.go", "if own != nil {", "if false {"},
+		{"the image is laid over what a system wrote", flashDir + "workers.go", "if own != nil {", "if false {"},
 		{"what a system wrote is not taken note of", chunksDir + "system.go", "if ok {\n\t\tover.sectors.set(a, b)\n\t}", "_ = ok"},
 		{"a write that failed counts as the system's own", chunksDir + "system.go", "if ok {\n\t\tover.sectors.set(a, b)", "if ok = true; ok {\n\t\tover.sectors.set(a, b)"},
 		{"the image lands while a system writes", chunksDir + "system.go", "if over != nil && over.writing > 0 {\n\t\t\tover.closed", "if over != nil && false {\n\t\t\tover.closed"},
@@ -91,22 +93,21 @@ func mutations() []mutation {
 		{"what was seen right is right for ever", chunksDir + "system.go", "s.seen.put(i, false)\n", "\n"},
 		{"zeros are laid over what a system wrote", chunksDir + "work.go", "&& m.table.Zero(i) && m.System.over[i] == nil", "&& m.table.Zero(i)"},
 		{"what a system overwrote is proved as the image's", chunksDir + "chunks.go", "to = m.System.settle(i, to)", "_ = to"},
-		flush("of what was laid around", "live.go", fail2+" the rest of chunk"),
-		{"what was laid around is not read back", flashDir + "live.go", "if f.Verify == VerifyOff || len(parts) == 0 {", "if f.Verify != 9 || len(parts) == 0 {"},
-		{"what a stray write around a system's hit is not looked for", flashDir + "live.go", "f.meter.repaired.Add(1)\n\t\tf.chunks.Proofs.Strayed()", "f.meter.repaired.Add(1)"},
-		flush("of what a write waits for", "live.go", fail2+" data to be read back"),
-		{"a system writes past its move", flashDir + "live.go", "if l.settled {", "if false {"},
-		{"a live disk is sealed without its head", flashDir + "live.go", "if !f.live.settled {", "if false {"},
-		{"a live disk's LBA 0 comes with its head", flashDir + "live.go", "extents[0] = extent{int64(sector), extents[0].data[sector:]}", "_ = sector"},
-		{"no flush before a live disk is moved to", flashDir + "live.go", "l.Disk.Flush(); err != nil {\n\t\treturn fmt.Errorf(\"flushing: ", "error(nil); err != nil {\n\t\treturn fmt.Errorf(\"flushing: "},
-		{"a live disk's LBA 0 is not read back", flashDir + "live.go", "f.writeProven(ctx, gate, func() error { return f.closeGate(ctx) })", "writeFull(f.Disk, gate[0].data, 0)"},
-		{"a live disk's LBA 0 stays when it cannot be proved", flashDir + "live.go", "errors.Join(err, f.closeGate(ctx))", "err"},
-		{"what a stray write of a live disk's head hit is not looked for", flashDir + "live.go", "l.writeProven(ctx, extents, func() error { return l.proveAll(ctx) })", "l.writeProven(ctx, extents, func() error { return nil })"},
-		{"what a system waits for is mended in the end only", flashDir + "live.go", "f.serve(ctx, f.mendAtOnce)", "_ = f.mendAtOnce"},
+		flush("of what was laid around", "workers.go", fail2+" the rest of chunk"),
+		{"what was laid around is not read back", flashDir + "workers.go", "if w.verify == VerifyOff || len(parts) == 0 {", "if w.verify != 9 || len(parts) == 0 {"},
+		{"what a stray write around a system's hit is not looked for", flashDir + "workers.go", "w.meter.repaired.Add(1)\n\t\tw.chunks.Proofs.Strayed()", "w.meter.repaired.Add(1)"},
+		{"a system writes past its move", liveDir + "disk.go", "if d.settled {", "if false {"},
+		{"a live disk is sealed without its head", flashDir + "live.go", "if gate == nil {", "if false {"},
+		{"a live disk's LBA 0 comes with its head", flashDir + "live.go", "f.medium.writeProven(ctx, rest, func", "f.medium.writeProven(ctx, append(rest, gate...), func"},
+		{"no flush before a live disk is moved to", flashDir + "live.go", "f.medium.disk.Flush(); err != nil {\n\t\treturn nil, fmt.Errorf(\"flushing: ", "error(nil); err != nil {\n\t\treturn nil, fmt.Errorf(\"flushing: "},
+		{"a live disk's LBA 0 is not read back", flashDir + "live.go", "f.medium.writeProven(ctx, gate, func() error { return f.medium.closeGate(ctx) })", "blockdev.WriteFull(f.medium.disk, gate[0].Data, 0)"},
+		{"a live disk's LBA 0 stays when it cannot be proved", flashDir + "live.go", "errors.Join(err, f.medium.closeGate(ctx))", "err"},
+		{"what a stray write of a live disk's head hit is not looked for", flashDir + "live.go", "f.medium.writeProven(ctx, rest, func() error { return f.prover.proveAll(ctx) })", "f.medium.writeProven(ctx, rest, func() error { return nil })"},
+		{"what a system waits for is mended in the end only", flashDir + "live.go", "f.serve(ctx, f.prover.mendAtOnce)", "_ = f.prover.mendAtOnce"},
 		{"what a system waits for is proved in the end only", chunksDir + "proofs.go", "p.hurry = append(p.hurry, i)\n", "_ = i\n"},
 		{"who gives up waiting takes the others' turn", chunksDir + "work.go", "w.urgent = slices.Delete(w.urgent, at, at+1)", "w.urgent = slices.DeleteFunc(w.urgent[:len(w.urgent):len(w.urgent)], func(k int) bool { return k == w.urgent[at] })"},
 		{"a running system's source is given up", flashDir + "live.go", "job.Retry.Patience = -1", "_ = job"},
-		{"a running system's chunk is given up", flashDir + "worker.go", "n < attempts || w.Move != nil", "n < attempts"},
+		{"a running system's chunk is given up", flashDir + "worker.go", "n < attempts || w.team.live()", "n < attempts"},
 
 		{"the manifest's digest is not checked", goldenDir + "image.go", "if err := want.Verify(manifest); err != nil {", "if err := error(nil); err != nil {"},
 		{"the config's digest is not checked", goldenDir + "image.go", "if err := m.Config.Digest.Verify(config); err != nil {", "if err := error(nil); err != nil {"},
@@ -198,7 +199,7 @@ func (m mutation) likely() [][]string {
 	switch {
 	case strings.HasPrefix(m.file, goldenDir):
 		return [][]string{{"./" + goldenDir}}
-	case m.file == flashDir+"live.go", strings.HasPrefix(m.file, chunksDir):
+	case m.file == flashDir+"live.go", m.file == flashDir+"workers.go", m.file == liveDir+"disk.go", strings.HasPrefix(m.file, chunksDir):
 		return [][]string{{"./" + chunksDir}, append(engine(), "-run", "Live")}
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/devmapper"
 	"github.com/gild-dev/gild/internal/disk/nbd"
 	"github.com/gild-dev/gild/internal/disk/partition"
-	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/flash/live"
 )
 
 // livePartition is a partition of the live disk with the name of its device.
@@ -23,7 +23,7 @@ type livePartition struct {
 
 // serve makes devices of the live disk: one for each partition, over the
 // network block device.
-func (k *keeper) serve(ctx context.Context, live *flash.Live) (reply, error) {
+func (k *keeper) serve(ctx context.Context, live *live.Disk) (reply, error) {
 	r := reply{Parts: map[int]livePart{}}
 	var err error
 	if r.Grown, err = k.growLast(live); err != nil {
@@ -68,7 +68,7 @@ func (k *keeper) serve(ctx context.Context, live *flash.Live) (reply, error) {
 
 // growLast makes the last partition end with the disk, where the plan wants
 // that. It returns that partition, nil if it did not grow.
-func (k *keeper) growLast(live *flash.Live) (*partition.Partition, error) {
+func (k *keeper) growLast(live *live.Disk) (*partition.Partition, error) {
 	if !k.job.Target.Plan.Grow {
 		return nil, nil
 	}

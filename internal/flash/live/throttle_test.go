@@ -1,7 +1,6 @@
-package flash
+package live
 
 import (
-	"context"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -12,11 +11,10 @@ import (
 // starts, by a bounded time for each piece, and not at all afterwards.
 func TestYield(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &Flight{demand: pressure{gate: make(chan struct{}, 1)}}
-		f.Move = func(context.Context, func() error) error { return nil }
+		throttle := NewThrottle(nil)
 		yields := func(spare bool) time.Duration {
 			start := time.Now()
-			if err := f.yield(t.Context(), spare); err != nil {
+			if err := throttle.Yield(t.Context(), spare); err != nil {
 				t.Fatal(err)
 			}
 			return time.Since(start)
@@ -24,9 +22,9 @@ func TestYield(t *testing.T) {
 		if took := yields(true); took != 0 {
 			t.Errorf("before a system runs a worker waited %v", took)
 		}
-		f.demand.begin(time.Now())
-		if took := yields(false); took != longestCalm {
-			t.Errorf("right after the system began a worker waited %v; want %v", took, longestCalm)
+		throttle.Begin(time.Now())
+		if took := yields(false); took != LongestPause {
+			t.Errorf("right after the system began a worker waited %v; want %v", took, LongestPause)
 		}
 		stop := make(chan struct{})
 		defer close(stop)
@@ -36,18 +34,18 @@ func TestYield(t *testing.T) {
 				case <-stop:
 					return
 				case <-time.After(50 * time.Millisecond):
-					f.demand.mu.Lock()
-					f.demand.last = time.Now()
-					f.demand.mu.Unlock()
+					throttle.mu.Lock()
+					throttle.last = time.Now()
+					throttle.mu.Unlock()
 				}
 			}
 		}()
 		time.Sleep(100 * time.Millisecond) // it has begun
-		if took := yields(false); took < longestYield || took > longestYield+longestCalm {
+		if took := yields(false); took < longestYield || took > longestYield+LongestPause {
 			t.Errorf("while the system starts a worker waited %v; want some %v", took, longestYield)
 		}
-		if took := yields(true); took < startsFor-10*time.Second || took > startsFor {
-			t.Errorf("a spare worker waited %v; want it back when the system has started, after %v", took, startsFor)
+		if took := yields(true); took < StartsFor-10*time.Second || took > StartsFor {
+			t.Errorf("a spare worker waited %v; want it back when the system has started, after %v", took, StartsFor)
 		}
 		for range 10 {
 			if took := yields(false); took != 0 {
@@ -61,26 +59,24 @@ func TestYield(t *testing.T) {
 // for all of them.
 func TestYieldTheCores(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &Flight{demand: pressure{gate: make(chan struct{}, 1)}}
-		f.Move = func(context.Context, func() error) error { return nil }
 		var idle atomic.Bool
-		f.Spare = idle.Load
+		throttle := NewThrottle(idle.Load)
 		start := time.Now()
-		f.demand.begin(start)
+		throttle.Begin(start)
 		time.Sleep(2 * busyFor)
-		if !f.busy() {
+		if !throttle.Busy() {
 			t.Error("a system that computes is not busy")
 		}
 		idle.Store(true)
-		if f.busy() {
+		if throttle.Busy() {
 			t.Error("a system that leaves cores idle, and demands nothing, is busy")
 		}
 		idle.Store(false)
-		if err := f.yield(t.Context(), true); err != nil {
+		if err := throttle.Yield(t.Context(), true); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(start); took < startsFor || took > startsFor+sparePause {
-			t.Errorf("a spare worker was back after %v; want %v, however busy the cores", took, startsFor)
+		if took := time.Since(start); took < StartsFor || took > StartsFor+sparePause {
+			t.Errorf("a spare worker was back after %v; want %v, however busy the cores", took, StartsFor)
 		}
 	})
 }

@@ -1,5 +1,6 @@
-// Gild writes golden disk images to bare machines over the network and boots
-// them into the result without a reboot. This is the server and the
+// Gild writes golden disk images to bare machines over the network.
+//
+// It starts the new system without a reboot. This is the server and the
 // operator's tool in one binary; see `gild help`.
 package main
 

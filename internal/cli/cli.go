@@ -78,8 +78,8 @@ func fill(s app.Surroundings) *app.App {
 // commands are run with what every command works with.
 type commands struct{ *app.App }
 
-const rootLong = `gild writes golden disk images to bare machines over the network and boots
-them into the result without a reboot.
+const rootLong = `gild writes golden disk images to bare machines over the network and starts the
+new system without a reboot.
 
   gild image add debian-12 golden.qcow2     store a golden image
   gild serve --interface eth1               answer network boots
@@ -87,15 +87,15 @@ them into the result without a reboot.
                                             arm a machine for one flash
   gild write debian-12 /dev/sdx             the same engine on a local disk
 
-Exit codes: 0 well; 1 failed; 2 wrong use; 3 the input cannot be used;
-4 no such image, machine or file; 5 refused for safety; 6 the server cannot be
-reached; 7 the server wants the admin token; 130 interrupted. Where a command
-is given several machines, the code is that of one which failed.`
+Exit codes: 0 success; 1 failure; 2 usage error; 3 invalid input; 4 no such
+image, machine or file; 5 refused for safety; 6 server unreachable; 7 not
+authorised; 130 interrupted. For several machines the exit code is that of one
+of the failures.`
 
 func root(a *app.App) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gild",
-		Short:         "golden disk images onto bare machines, booted without a reboot",
+		Short:         "write golden disk images to bare machines and start them without a reboot",
 		Long:          rootLong,
 		Version:       version.String(),
 		SilenceErrors: true,
@@ -113,7 +113,7 @@ func root(a *app.App) *cobra.Command {
 	flags.StringVar(&a.Data, "data", a.Data, "data `directory` (GILD_DATA)")
 	flags.StringVar(&a.URL, "server", a.URL, "operator API of a running server, a `URL` (GILD_SERVER; default: the socket in --data, else http://"+app.DefaultOperator+")")
 	flags.StringVar(&a.Token.File, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
-	flags.StringVar(&a.CA, "ca", "", "`file` with the certificates that an https server is to be known by")
+	flags.StringVar(&a.CA, "ca", "", "`file` with CA certificates to verify the server with")
 	flags.BoolVar(&a.JSON, "json", false, "print JSON")
 	c := commands{a}
 	root.AddCommand(image.Command(a), c.serveCmd(), state.Command(a), machine.Command(a), flash.Command(a), flash.CancelCommand(a), apply.Command(a), write.Command(a))
@@ -169,7 +169,7 @@ func explain(a *app.App, err error, code int) {
 	case code == exit.CodeInterrupted && hint != "":
 		fmt.Fprintln(a.Stderr, "gild: interrupted")
 	case code == exit.CodeInterrupted:
-		fmt.Fprintln(a.Stderr, "gild: interrupted; nothing half done was left behind")
+		fmt.Fprintln(a.Stderr, "gild: interrupted; nothing incomplete was left behind")
 	default:
 		for line := range strings.Lines(err.Error()) {
 			fmt.Fprintf(a.Stderr, "gild: %s\n", term.Printable(strings.TrimSuffix(line, "\n")))

@@ -27,11 +27,11 @@ func (a commands) doctorCmd() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "doctor --interface IF",
-		Short: "find out what would keep this server from booting a machine",
-		Long: `Look at this host as a gild server: data directory, disk space, state, images, iPXE,
-the interface and its address, ports, firewall, other DHCP servers, the clock.
-Nothing is changed. Give it the flags that gild serve is to get, before its
-first start or while it runs. Exit code 1 means that no machine would boot.`,
+		Short: "check what would prevent machines from booting from this server",
+		Long: `Check this host as a gild server: data directory, disk space, state, images,
+iPXE, the interface and its address, ports, firewall, other DHCP servers, clock.
+Nothing is changed. Use the same flags as for gild serve, before its first start
+or while it is running. Exit code 1 means that machines cannot boot.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDoctor(cmd.Context(), o) },
 	}
@@ -46,18 +46,17 @@ first start or while it runs. Exit code 1 means that no machine would boot.`,
 	return cmd
 }
 
-// errSick ends a doctor whose findings have said it all.
-var errSick = errors.New("something keeps this server from booting machines")
-
 func (a commands) runDoctor(ctx context.Context, o serveOptions) error {
 	p, err := a.patient(o)
 	if err != nil {
 		return err
 	}
-	sick := false
+	problems := 0
 	all := []doctor.Finding{}
 	doctor.Examine(ctx, p, func(f doctor.Finding) {
-		sick = sick || f.Level == doctor.Problem
+		if f.Level == doctor.Problem {
+			problems++
+		}
 		all = append(all, f)
 		if !a.JSON {
 			a.printFinding(f)
@@ -71,10 +70,13 @@ func (a commands) runDoctor(ctx context.Context, o serveOptions) error {
 			return err
 		}
 	}
-	if sick {
-		return errSick
+	switch problems {
+	case 0:
+		return nil
+	case 1:
+		return errors.New("1 problem: machines cannot boot from this server")
 	}
-	return nil
+	return fmt.Errorf("%d problems: machines cannot boot from this server", problems)
 }
 
 func (a commands) printFinding(f doctor.Finding) {

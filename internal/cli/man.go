@@ -15,7 +15,7 @@ func (a commands) manCmd() *cobra.Command {
 		Use:   "man DIR",
 		Short: "write the man pages to a directory",
 		Long: `Write a man page for every command to a directory. SOURCE_DATE_EPOCH sets the
-date that they bear.`,
+date in them.`,
 		Example: "  gild man /usr/local/share/man/man1",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -149,8 +149,8 @@ func findBlob(layout, mediaType string) (string, error) {
 func TestExitCodesAreDocumented(t *testing.T) {
 	help := gild.Run(t, t.TempDir(), nil, "help").Stdout
 	codes := map[int]string{
-		exit.CodeOK: "well", exit.CodeFailed: "failed", exit.CodeUsage: "wrong use", exit.CodeInput: "input", exit.CodeNotFound: "no such",
-		exit.CodeRefused: "refused", exit.CodeNoServer: "server", exit.CodeDenied: "token", exit.CodeInterrupted: "interrupted",
+		exit.CodeOK: "success", exit.CodeFailed: "failure", exit.CodeUsage: "usage error", exit.CodeInput: "invalid input", exit.CodeNotFound: "no such",
+		exit.CodeRefused: "refused", exit.CodeNoServer: "server unreachable", exit.CodeDenied: "not authorised", exit.CodeInterrupted: "interrupted",
 	}
 	help = strings.Join(strings.Fields(help), " ")
 	for _, code := range slices.Sorted(maps.Keys(codes)) {

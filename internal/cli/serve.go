@@ -105,7 +105,7 @@ func (a commands) serveCmd() *cobra.Command {
 	f.StringVar(&o.discover, "discover", "", "let unknown machines boot the agent of this `image`, tell what they are and wait (default: they boot their disk)")
 	f.Var(&o.armsLast, "arm-expires", "how long an arm stands that does not say itself (gild flash --expires), or never (default 24h)")
 	f.BoolVar(&o.rescue, "rescue-shell", false, "give agents busybox and a shell on the console")
-	f.StringSliceVar(&o.ipxeDirs, "ipxe", nil, "`directory` with iPXE boot programs (default: where distributions put them)")
+	f.StringSliceVar(&o.ipxeDirs, "ipxe", nil, "`directory` with iPXE boot programs (default: the distribution's locations)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log every packet and transfer")
 	o.etcd.Register(f)
 	return cmd

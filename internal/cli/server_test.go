@@ -49,7 +49,7 @@ func TestRealServer(t *testing.T) {
 		{"machine add web-2 --mac 52:54:00:00:00:02 --label rack=b7", exit.CodeOK, "web-2 is registered"},
 		{"machine add web-2 --mac 52:54:00:00:00:03", exit.CodeRefused, "web-2"},
 		{"machine add bad/name --mac 52:54:00:00:00:04", exit.CodeUsage, "name"},
-		{"machine edit web-2 --label role=db", exit.CodeOK, "web-2 is changed"},
+		{"machine edit web-2 --label role=db", exit.CodeOK, "web-2 changed"},
 		{"machine ls -l role=db", exit.CodeOK, "rack=b7,role=db"},
 		{"flash web-1", exit.CodeRefused, "--yes"},
 		{"flash -l rack=b7 --image web --unseen --yes", exit.CodeOK, "2 of 2 armed"},
@@ -57,7 +57,7 @@ func TestRealServer(t *testing.T) {
 		{"machine show web-1", exit.CodeOK, "web on its only disk"},
 		{"events", exit.CodeOK, "-> armed"},
 		{"events --machine web-2 --json", exit.CodeOK, `"to":"armed"`},
-		{"cancel -l rack=b7", exit.CodeOK, "web-1 is not armed any more"},
+		{"cancel -l rack=b7", exit.CodeOK, "web-1 disarmed"},
 		{"watch web-1", exit.CodeOK, "registered"},
 		{"flash web-1 --image nosuch --unseen --yes", exit.CodeNotFound, "nosuch"},
 		{"flash 52:54:00:00:00:99 --image web --yes", exit.CodeNotFound, "52:54:00:00:00:99"},
@@ -65,7 +65,7 @@ func TestRealServer(t *testing.T) {
 		{"apply -f gone.yaml", exit.CodeNotFound, "gone.yaml"},
 		{"apply -f ../../contrib/fleet.yaml --dry-run", exit.CodeOK, "+ identity node"},
 		{"apply -f testdata/fleet/first.yaml", exit.CodeOK, "+ machine app-1"},
-		{"apply -f testdata/fleet/first.yaml", exit.CodeOK, "nothing differs"},
+		{"apply -f testdata/fleet/first.yaml", exit.CodeOK, "no changes"},
 		{"apply -f testdata/fleet/first.yaml --json", exit.CodeOK, `"changes": []`},
 		{"apply -f testdata/fleet/second.yaml --dry-run --prune", exit.CodeOK, "~ machine app-1: labels.rack b7 -> b8"},
 		{"apply -f testdata/fleet/second.yaml --prune", exit.CodeOK, "- machine app-2"},
@@ -77,7 +77,7 @@ func TestRealServer(t *testing.T) {
 		{"machine rm 52-54-00-00-00-02", exit.CodeOK, ""},
 		{"machine show web-2", exit.CodeNotFound, "web-2"},
 		{"apply -f ../../contrib/fleet.yaml", exit.CodeOK, "+ machine db-1"},
-		{"apply -f ../../contrib/fleet.yaml", exit.CodeOK, "nothing differs"},
+		{"apply -f ../../contrib/fleet.yaml", exit.CodeOK, "no changes"},
 	} {
 		got := run(strings.Fields(tt.line)...)
 		if got.Code != tt.code || !strings.Contains(got.Stdout+got.Stderr, tt.say) {

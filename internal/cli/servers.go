@@ -13,7 +13,7 @@ import (
 func (a commands) serversCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "servers",
-		Short: "list the servers of this cluster that are alive",
+		Short: "list the running servers of this cluster",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			op, err := a.Operator()

@@ -155,7 +155,7 @@ var mountable = []string{"ext2", "ext3", "ext4", "xfs", "btrfs"}
 func (c *Config) Handoff() (way, reason string) {
 	switch b := c.Boot; {
 	case b == nil:
-		return "reboot", "no kernel to enter the image with"
+		return "reboot", "no kernel found in the image"
 	case !slices.Contains(mountable, b.Root.FileSystem):
 		return "reboot", fmt.Sprintf("the root (%s) is no file system that the agent mounts", orUnknown(b.Root.FileSystem))
 	case b.Init == "" && b.Kernel == "":

@@ -19,7 +19,7 @@ func ReadSmall(path string, limit int64) ([]byte, error) {
 	defer f.Close()
 	p, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(p)) > limit {
-		err = exit.Input(fmt.Errorf("%s has more than %d bytes", path, limit))
+		err = exit.Input(fmt.Errorf("%s is larger than %d bytes", path, limit))
 	}
 	return p, err
 }

@@ -57,7 +57,7 @@ func (a *App) Operator() (*client.Operator, error) {
 	}
 	base, err := url.Parse(a.URL)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return nil, exit.Usage(exit.Hint(fmt.Errorf("--server %.100q is no URL of a server", a.URL), "give it as http://127.0.0.1:8081 or https://HOST:PORT"))
+		return nil, exit.Usage(exit.Hint(fmt.Errorf("--server %.100q is not a valid URL", a.URL), "use http://127.0.0.1:8081 or https://HOST:PORT"))
 	}
 	token, err := a.Token.read()
 	if err != nil {
@@ -65,7 +65,7 @@ func (a *App) Operator() (*client.Operator, error) {
 	}
 	if token != "" && base.Scheme == "http" && !loopback(base.Hostname()) {
 		return nil, exit.Usage(exit.Hint(
-			fmt.Errorf("the admin token would cross the network in the clear to %s", a.URL),
+			fmt.Errorf("the admin token would be sent in the clear to %s", a.URL),
 			"use https (gild serve --operator-cert), or a tunnel: ssh -L 8081:127.0.0.1:8081 SERVER",
 		))
 	}
@@ -93,7 +93,7 @@ func (a *App) operatorHTTP() (*http.Client, error) {
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(pem) {
-			return nil, exit.Input(fmt.Errorf("--ca %s holds no PEM certificate", a.CA))
+			return nil, exit.Input(fmt.Errorf("--ca %s contains no PEM certificate", a.CA))
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: roots}
 	}
@@ -129,7 +129,7 @@ func readToken(path string) (string, error) {
 func checkToken(from, token string) (string, error) {
 	token = strings.TrimSpace(token)
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", exit.Input(fmt.Errorf("%s holds no token: one line of letters and digits is expected", from))
+		return "", exit.Input(fmt.Errorf("%s contains no valid token: expected one line of letters and digits", from))
 	}
 	return token, nil
 }
@@ -143,13 +143,13 @@ func (a *App) Reached(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &transport):
-		return exit.NoServer(exit.Hint(fmt.Errorf("no server answers at %s: %w", a.URL, err), "start one with `gild serve`, or name it with --server"))
+		return exit.NoServer(exit.Hint(fmt.Errorf("cannot reach a server at %s: %w", a.URL, err), "start one with `gild serve`, or give its URL with --server"))
 	case !errors.As(err, &said):
 		return err
 	}
 	switch {
 	case said.Status == http.StatusUnauthorized, said.Status == http.StatusForbidden:
-		return exit.Denied(exit.Hint(err, "on the server itself run it as root; elsewhere give the admin token that `gild serve` showed at its first start: --token-file FILE, GILD_TOKEN_FILE or GILD_TOKEN; `gild token new` makes another"))
+		return exit.Denied(exit.Hint(err, "on the server itself, run as root; elsewhere, give the admin token that `gild serve` printed at its first start: --token-file FILE, GILD_TOKEN_FILE or GILD_TOKEN; `gild token new` makes a new one"))
 	case said.Status == http.StatusNotFound:
 		return exit.NotFound(err)
 	case said.Status == http.StatusConflict:

@@ -21,13 +21,13 @@ import (
 // commands are run with what every command works with.
 type commands struct{ *app.App }
 
-const long = `Make the fleet what files say: machines, groups, identities, images.
+const long = `Apply fleet files: machines, groups, identities, images.
 
-The files are YAML and read strictly: unknown or repeated keys and wrong types
-are errors, all told at once with their lines. Nothing is changed unless all of
-it can be. Applying the same again changes nothing. What the files leave out
-stays as it is, and goes with --prune if an earlier apply had named it; a
-machine that is armed stays even then.
+The files are YAML and parsed strictly: unknown or repeated keys and wrong types
+are errors, all reported at once with their lines. Either everything is changed
+or nothing. Applying the same files again changes nothing. What the files do not
+mention is kept; --prune removes it if an earlier apply had named it. A machine
+that is armed is never removed.
 
   machines:
     - name: web-1
@@ -46,11 +46,11 @@ machine that is armed stays even then.
   images:
     web: sha256:...                 # refused when another one is stored
 
-A text with the tag !file is the content of that file, by a path relative to
-the one that names it. It must lie below the directory that -f names, or that of
-the file. With --files-from DIR such paths are relative to DIR and lie below it:
-so secrets need not lie where the files do. The difference names every file that
-was read.`
+A value with the tag !file is replaced by the content of that file. Its path is
+relative to the file that names it, and must be below the directory given with
+-f, or below that of the file. With --files-from DIR the paths are relative to
+DIR and must be below it, so secrets can be kept elsewhere. The difference lists
+every file that was read.`
 
 // Command is `gild apply`.
 func Command(with *app.App) *cobra.Command {
@@ -60,20 +60,20 @@ func Command(with *app.App) *cobra.Command {
 	var dryRun, prune bool
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
-		Short: "make the fleet what files say",
+		Short: "apply fleet files: machines, groups, identities",
 		Long:  long,
 		Example: `  gild apply -f fleet.yaml --dry-run
   gild apply -f fleet/ --prune`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(files) == 0 {
-				return exit.Usage(exit.Hint(errors.New("no file is named"), "name files or directories with -f; -f - is standard input"))
+				return exit.Usage(exit.Hint(errors.New("no file given"), "give files or directories with -f; -f - reads standard input"))
 			}
 			return a.run(cmd.Context(), files, from, dryRun, prune)
 		},
 	}
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "`file`, directory of .yaml files, or - for standard input; may be repeated")
-	cmd.Flags().StringVar(&from, "files-from", "", "`directory` that the paths of !file are relative to, and must lie in (default: where the files are)")
+	cmd.Flags().StringVar(&from, "files-from", "", "`directory` that paths of !file are relative to and must be below (default: that of the file)")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only show what would change")
 	cmd.Flags().BoolVar(&prune, "prune", false, "remove what earlier applies named and these files do not")
 	return cmd
@@ -140,17 +140,17 @@ func (a commands) printDiff(diff api.FleetDiff) {
 		case "change":
 			line += fmt.Sprintf(": %s %s -> %s", term.Printable(c.Field), shownOr(c.Old), shownOr(c.New))
 		case "keep":
-			line += ": is armed, and stays"
+			line += ": kept, because it is armed"
 		}
 		fmt.Fprintln(a.Stdout, p.Paint(m.style, line))
 	}
 	switch n := len(diff.Changes); {
 	case n == 0:
-		fmt.Fprintln(a.Stdout, "nothing differs")
+		fmt.Fprintln(a.Stdout, "no changes")
 	case diff.DryRun:
-		fmt.Fprintf(a.Stderr, "%d differences, nothing was changed\n", n)
+		fmt.Fprintf(a.Stderr, "%d changes (dry run, nothing was changed)\n", n)
 	default:
-		fmt.Fprintf(a.Stderr, "%d differences applied\n", n)
+		fmt.Fprintf(a.Stderr, "%d changes applied\n", n)
 	}
 }
 

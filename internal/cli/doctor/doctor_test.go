@@ -78,7 +78,7 @@ func TestImages(t *testing.T) {
 		{"none", nil, nil, "problem: no image"},
 		{"unreadable", nil, errors.New("torn index"), "problem: the stored images cannot be read: torn index"},
 		{"damaged", []api.Image{{Name: "web", Damage: "no table"}}, nil, "problem: web is damaged"},
-		{"without a kernel", []api.Image{{Name: "bsd", Digest: "none"}}, nil, "warning: bsd cannot be booted"},
+		{"without a kernel", []api.Image{{Name: "bsd", Digest: "none"}}, nil, "warning: image \"bsd\" cannot be flashed"},
 		{"good", []api.Image{{Name: "a"}, {Name: "b"}}, nil, "ok: 2 stored"},
 	} {
 		p := healthy(t)

@@ -107,7 +107,7 @@ func images(_ context.Context, p *Patient) []Finding {
 		return one(Problem, "the stored images cannot be read: "+err.Error(), "`gild image verify` looks closer")
 	}
 	if len(list) == 0 {
-		return one(Problem, "no image is stored", "gild image add NAME FILE")
+		return one(Problem, "no images stored", "gild image add NAME FILE")
 	}
 	var found []Finding
 	for _, im := range list {
@@ -116,11 +116,11 @@ func images(_ context.Context, p *Patient) []Finding {
 			continue
 		}
 		if err := p.Bootable(im.Digest); err != nil {
-			found = append(found, Finding{Level: Warning, Says: fmt.Sprintf("%s cannot be booted to be flashed: %v", im.Name, err), Remedy: hint(err)})
+			found = append(found, Finding{Level: Warning, Says: fmt.Sprintf("image %q cannot be flashed: %v", im.Name, err), Remedy: hint(err)})
 		}
 	}
 	if len(found) == 0 {
-		found = one(OK, fmt.Sprintf("%d stored, each can be booted", len(list)), "")
+		found = one(OK, fmt.Sprintf("%d stored, all can be flashed", len(list)), "")
 	}
 	return found
 }
@@ -174,7 +174,7 @@ func clock(ctx context.Context, p *Patient) []Finding {
 		found = append(found, Finding{Level: Unknown, Says: "adjtimex: " + err.Error()})
 	case state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0:
 		found = append(found, Finding{
-			Level: Warning, Says: "no time service keeps this clock: events get wrong times, and two servers disagree",
+			Level: Warning, Says: "no time service keeps this clock: event times will be wrong, and servers in a cluster will disagree",
 			Remedy: "apt-get install systemd-timesyncd or chrony",
 		})
 	default:

@@ -211,9 +211,20 @@ func otherDHCP(ctx context.Context, p *Patient) []Finding {
 	case p.Mode == dhcpd.Off && leases == 0:
 		found = append(found, Finding{Level: Problem, Says: "no DHCP server answers on " + p.Interface, Remedy: "serve with --dhcp server or auto"})
 	case len(found) == 0:
-		found = one(OK, fmt.Sprintf("%d lease addresses, none names other boot files", leases), "")
+		found = one(OK, besides(leases), "")
 	}
 	return found
+}
+
+// besides says that the n DHCP servers beside this one are in nobody's way.
+func besides(n int) string {
+	switch n {
+	case 0:
+		return "no other DHCP server answered"
+	case 1:
+		return "one DHCP server leases addresses; it names no other boot file"
+	}
+	return fmt.Sprintf("%d DHCP servers lease addresses; none names another boot file", n)
 }
 
 // judge says what another server means for this one.

@@ -34,22 +34,21 @@ func Command(with *app.App) *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "show what happened, and what happens",
-		Long: `Show the newest events, the oldest of them first. With --follow go on with those
-that happen, through restarts of the server, none twice. With --json each is
-one line.
+		Short: "show past events and follow new ones",
+		Long: `Show the newest events, oldest first. --follow keeps printing new ones, across
+restarts of the server, none twice. --json prints one line per event.
 
-Times are the server's. What machines tell takes at most half of what is shown
-where operators and the server did as much; with --audit it is left out. What
-operators did, and the receipts, cannot be crowded out by what machines tell, and
-outlive 'gild machine rm'.`,
+Times are the server's. Events reported by machines take up at most half of the
+list when operators and the server caused as many; --audit leaves them out.
+Actions of operators, and receipts, are never crowded out by what machines
+report, and are kept after 'gild machine rm'.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&o.follow, "follow", "f", false, "go on until interrupted")
-	f.StringVar(&o.machine, "machine", "", "events of one `machine` only")
-	f.BoolVar(&o.audit, "audit", false, "only what operators and the server did, and the receipts of flashes")
+	f.BoolVarP(&o.follow, "follow", "f", false, "keep printing new events until interrupted")
+	f.StringVar(&o.machine, "machine", "", "only events of this `machine`")
+	f.BoolVar(&o.audit, "audit", false, "only actions of operators and the server, and receipts of flashes")
 	f.IntVarP(&o.limit, "lines", "n", 50, "how many past events to show")
 	return cmd
 }
@@ -59,7 +58,7 @@ const logLength = 1000
 
 func (a commands) run(ctx context.Context, o options) error {
 	if o.limit < 0 || o.limit > logLength {
-		return exit.Usage(fmt.Errorf("--lines %d is not 0 to %d", o.limit, logLength))
+		return exit.Usage(fmt.Errorf("--lines %d: want 0 to %d", o.limit, logLength))
 	}
 	op, err := a.Operator()
 	if err != nil {
@@ -81,7 +80,7 @@ func (a commands) run(ctx context.Context, o options) error {
 		}
 		return t.show(past)
 	}
-	op.Cut = func(error) { fmt.Fprintln(a.Stderr, "gild: the server is gone; waiting for it") }
+	op.Cut = func(error) { fmt.Fprintln(a.Stderr, "gild: connection to the server lost; reconnecting") }
 	err = op.Follow(ctx, func(c api.Change) error {
 		// A reset says that changes may have been missed: the log has them.
 		if t.behind = t.behind || c.Kind == api.ChangeReset; t.behind {
@@ -92,7 +91,7 @@ func (a commands) run(ctx context.Context, o options) error {
 		return t.change(c)
 	})
 	if errors.Is(err, context.Canceled) {
-		return exit.Hint(err, "`gild events` shows the newest again")
+		return exit.Hint(err, "run `gild events` to see the newest again")
 	}
 	return a.Reached(err)
 }
@@ -108,7 +107,7 @@ func (a commands) catchUp(ctx context.Context, op *client.Operator, t *tail) err
 	}
 	t.behind = false
 	if t.gap(past) {
-		fmt.Fprintln(a.Stderr, "gild: more happened in between than the log gives; some events are missing here")
+		fmt.Fprintln(a.Stderr, "gild: too much happened meanwhile; some events are missing here")
 	}
 	return t.show(past)
 }

@@ -20,8 +20,8 @@ type Confirm struct {
 // Register gives a command the flags.
 func (c *Confirm) Register(cmd *cobra.Command) {
 	c.given = cmd.Flags().Changed
-	cmd.Flags().StringVar(&c.probe, "confirm", "", "`probe` that shows that the new system runs: tcp:22 or ping (default: the beacon that the identity sets up)")
-	cmd.Flags().DurationVar(&c.within, "within", 0, "how long the new system may take to be heard of (default 10m)")
+	cmd.Flags().StringVar(&c.probe, "confirm", "", "how to check that the new system is up, a `probe`: tcp:22 or ping (default: the beacon that the identity sets up)")
+	cmd.Flags().DurationVar(&c.within, "within", 0, "how long to wait for the new system to report in (default 10m)")
 }
 
 // Over lays the flags over what is set already; nil: neither says anything.

@@ -10,7 +10,7 @@ import (
 
 // Selector lets a command be told machines by their labels.
 func Selector(cmd *cobra.Command, to *string) {
-	cmd.Flags().VarP((*selector)(to), "selector", "l", "machines whose labels match, a `selector` such as rack=b7 (see gild help selectors)")
+	cmd.Flags().VarP((*selector)(to), "selector", "l", "select machines by label: a `selector` such as rack=b7 (see gild help selectors)")
 }
 
 // selector is a selector that was given. An empty one is refused: it is a
@@ -20,7 +20,7 @@ type selector string
 // Set takes the flag's text.
 func (s *selector) Set(text string) error {
 	if strings.TrimSpace(text) == "" {
-		return errors.New("it is empty, and would pick every machine")
+		return errors.New("it is empty, which would select every machine")
 	}
 	*s = selector(text)
 	return nil
@@ -34,5 +34,5 @@ func (s *selector) Type() string { return "selector" }
 
 // Force lets a command cut off what is under way.
 func Force(cmd *cobra.Command, to *bool) {
-	cmd.Flags().BoolVar(to, "force", false, "also while the disk is being written: it does not boot then until it is flashed again")
+	cmd.Flags().BoolVar(to, "force", false, "even while the disk is being written; it will not boot until flashed again")
 }

@@ -23,13 +23,13 @@ func CancelCommand(with *app.App) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "cancel MACHINE...",
-		Short: "take the permission to flash machines back",
-		Long: `Take the permission to flash machines back. That works until the first write to
-the disk; later a flash is better ended than cut off, and the answer says so.
+		Short: "disarm machines",
+		Long: `Disarm machines: revoke a pending flash. This works until the first write to the
+disk. After that a flash is better left to finish, so the request is refused.
 
-With --force it works also then: the agent is told at its next word, within ten
-seconds, and stops. The disk does not boot until it is flashed again, and a
-system that was entered before its disk was complete loses what is not there.`,
+--force stops a flash that is writing: the agent learns of it with its next
+message, within ten seconds. The disk does not boot until it is flashed again. A
+system that was started before its disk was complete loses what is missing.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.runCancel(cmd.Context(), names, selector, force)
 		},
@@ -61,6 +61,10 @@ func (a commands) runCancel(ctx context.Context, names []string, selector string
 		}
 		machines = armed
 	}
+	wasArmed := map[string]bool{}
+	for i := range machines {
+		wasArmed[machines[i].ID] = machines[i].Armed != nil
+	}
 	cancelled := make([]api.Machine, len(machines))
 	errs := pick.Each(machines, func(i int, m api.Machine) error {
 		var err error
@@ -78,13 +82,13 @@ func (a commands) runCancel(ctx context.Context, names []string, selector string
 		return errors.Join(a.PrintJSON(done), pick.Joined(errs))
 	}
 	for _, m := range done {
-		fmt.Fprintf(a.Stdout, "%s is not armed any more\n", phrase.Name(&m))
+		fmt.Fprintf(a.Stdout, "%s %s\n", phrase.Name(&m), map[bool]string{true: "disarmed", false: "was not armed"}[wasArmed[m.ID]])
 		if force && m.Message != "" { // what it did to the disk
 			fmt.Fprintf(a.Stdout, "  %s\n", term.Printable(m.Message))
 		}
 	}
 	if len(machines) == 0 && err == nil {
-		fmt.Fprintln(a.Stderr, "none of them is armed")
+		fmt.Fprintln(a.Stderr, "none of these machines is armed")
 	}
 	return pick.Joined(errs)
 }

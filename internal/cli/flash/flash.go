@@ -33,13 +33,13 @@ type options struct {
 	dryRun   bool
 }
 
-const long = `Arm machines: at its next network boot each is flashed once with the image, and
-boots its local disk from then on. A machine whose agent waits is flashed at
-once.
+const long = `Arm machines: each is flashed once with the image at its next network boot, and
+boots from its local disk afterwards. A machine whose agent is waiting is flashed
+immediately.
 
-What is on each disk now, and what of it will be lost, is shown first; then a
-terminal is asked. If a disk has changed by the time that you answer, its
-machine is not armed. One machine that is refused does not stop the others.`
+What is on each disk, and what will be lost, is shown first; then you are asked
+to confirm. If a disk changes before you answer, its machine is not armed. A
+machine that is refused does not stop the others.`
 
 // Command is `gild flash`.
 func Command(with *app.App) *cobra.Command {
@@ -63,20 +63,20 @@ func Command(with *app.App) *cobra.Command {
 	}
 	f := cmd.Flags()
 	flags.Selector(cmd, &o.selector)
-	f.StringVar(&o.Image, "image", "", "`name` of a stored image (default: what the machine or its group says)")
+	f.StringVar(&o.Image, "image", "", "`name` of a stored image (default: the one set for the machine or its group)")
 	f.StringVar(&o.Disk, "disk", "", "disk `rule` such as serial=S4EW, size>=100G or smallest (default: the only disk)")
-	f.StringVar(&o.Identity, "identity", "", "`name` of the identity that makes the clone its own machine; none for none")
+	f.StringVar(&o.Identity, "identity", "", "`name` of the identity to give the machine, or none")
 	f.StringVar(&o.ReadBack, "read-back", "", "how much of the disk to read back: full, sample or off (default: full)")
-	f.StringVar(&o.Handoff, "handoff", "", "how to enter the system: "+api.HandoffList()+" (default: as the image has it, or auto)")
-	f.BoolVar(&o.HoldReboot, "hold-reboot", false, "after an instant handoff: an orderly reboot waits until the disk is complete")
-	f.BoolVar(&o.Wipe, "wipe", false, "overwrite a disk with LVM, RAID, ZFS, LUKS, Ceph or partitions that gild did not put there")
+	f.StringVar(&o.Handoff, "handoff", "", "how to enter the system: "+api.HandoffList()+" (default: the image's, or auto)")
+	f.BoolVar(&o.HoldReboot, "hold-reboot", false, "after an instant handoff, delay an orderly reboot until the disk is complete")
+	f.BoolVar(&o.Wipe, "wipe", false, "overwrite a disk that holds LVM, RAID, ZFS, LUKS, Ceph or partitions not created by gild")
 	f.StringSliceVar(&o.Keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")
-	f.BoolVar(&o.NoGrow, "no-grow", false, "leave the last partition as the image has it")
-	f.BoolVar(&o.Unseen, "unseen", false, "arm machines that were never seen yet")
-	f.Var(&o.expires, "expires", "take the permission back after this time, or never (default: as the server is set, 24h)")
+	f.BoolVar(&o.NoGrow, "no-grow", false, "do not grow the last partition")
+	f.BoolVar(&o.Unseen, "unseen", false, "arm machines that have never been seen")
+	f.Var(&o.expires, "expires", "disarm the machine if it has not started flashing within this `duration`, or never (default: the server's, 24h)")
 	o.confirm.Register(cmd)
-	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be lost, and arm nothing")
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
+	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be lost, arm nothing")
 	return cmd
 }
 
@@ -168,14 +168,14 @@ func (a commands) agree(ctx context.Context, n int, yes bool) error {
 		return nil
 	}
 	if !a.Interactive() {
-		return exit.Refused(exit.Hint(errors.New("not arming anything without being told to"), "add --yes"))
+		return exit.Refused(exit.Hint(errors.New("not a terminal, so nothing was armed"), "add --yes to skip the prompt"))
 	}
 	want := "yes"
 	if n > 1 {
 		want = strconv.Itoa(n)
-		fmt.Fprintf(a.Stderr, "\nthis will be lost on %d machines. Type %s to arm them: ", n, want)
+		fmt.Fprintf(a.Stderr, "\nData on %d machines will be erased. Type %s to continue: ", n, want)
 	} else {
-		fmt.Fprint(a.Stderr, "\nthis will be lost. Type yes to arm the machine: ")
+		fmt.Fprint(a.Stderr, "\nData on this machine will be erased. Type yes to continue: ")
 	}
 	if a.Ask(ctx) != want {
 		return exit.Refused(errors.New("not confirmed; nothing was armed"))
@@ -230,18 +230,18 @@ func (a commands) printArmed(targets []*target) error {
 	}
 	for _, t := range targets {
 		if t.err == nil {
-			fmt.Fprintf(a.Stdout, "%s is armed with %s: %s\n", t.name(), term.Printable(t.preview.Image.Name), whenFlashed(&t.preview.Machine))
+			fmt.Fprintf(a.Stdout, "%s armed with %s: %s\n", t.name(), term.Printable(t.preview.Image.Name), whenFlashed(&t.preview.Machine))
 		}
 	}
 	if len(targets) > 1 {
-		fmt.Fprintf(a.Stdout, "%d of %d armed; `gild watch` shows how they go\n", armed, len(targets))
+		fmt.Fprintf(a.Stdout, "%d of %d armed; `gild watch` shows progress\n", armed, len(targets))
 	}
 	return nil
 }
 
 func whenFlashed(m *api.Machine) string {
 	if m.Waiting {
-		return "its agent waits and flashes it now"
+		return "its agent is waiting; flashing starts now"
 	}
-	return "its next network boot flashes it once"
+	return "it will be flashed once, at its next network boot"
 }

@@ -45,7 +45,7 @@ func TestFlashArmsWhatWasShown(t *testing.T) {
 	if diff := cmp.Diff(want, f.Flashed); diff != "" {
 		t.Errorf("armed (-want +got):\n%s", diff)
 	}
-	for _, text := range []string{"web-1 is armed with web", "2 of 3 armed"} {
+	for _, text := range []string{"web-1 armed with web", "2 of 3 armed"} {
 		if !strings.Contains(got.Stdout, text) {
 			t.Errorf("stdout = %q; want %q", got.Stdout, text)
 		}
@@ -64,12 +64,12 @@ func TestFlashRefusals(t *testing.T) {
 		code int
 		say  string
 	}{
-		"no terminal":      {args: []string{"web-1", "--image", "web"}, code: exit.CodeRefused, say: "hint: add --yes"},
-		"nothing named":    {args: []string{"--image", "web", "--yes"}, code: exit.CodeUsage, say: "no machine is named"},
+		"no terminal":      {args: []string{"web-1", "--image", "web"}, code: exit.CodeRefused, say: "hint: add --yes to skip the prompt"},
+		"nothing named":    {args: []string{"--image", "web", "--yes"}, code: exit.CodeUsage, say: "no machine given"},
 		"empty selector":   {args: []string{"--image", "web", "--yes", "-l", ""}, code: exit.CodeUsage, say: "it is empty"},
 		"blank selector":   {args: []string{"--image", "web", "--yes", "-l", " "}, code: exit.CodeUsage, say: "it is empty"},
 		"beside a name":    {args: []string{"web-1", "--image", "web", "--yes", "-l", ""}, code: exit.CodeUsage, say: "it is empty"},
-		"both":             {args: []string{"web-1", "-l", "rack=b7", "--yes"}, code: exit.CodeUsage, say: "at once"},
+		"both":             {args: []string{"web-1", "-l", "rack=b7", "--yes"}, code: exit.CodeUsage, say: "not both"},
 		"none match":       {args: []string{"-l", "rack=zz", "--yes"}, code: exit.CodeNotFound, say: "no machine matches"},
 		"unknown":          {args: []string{"nobody", "--yes"}, code: exit.CodeNotFound, say: "nobody: no machine"},
 		"dry run":          {args: []string{"web-1", "--dry-run"}, code: exit.CodeOK, say: "nothing was armed"},
@@ -100,14 +100,14 @@ func TestCancel(t *testing.T) {
 	f := clitest.NewFake(t, clitest.Fleet()...)
 	f.Machines[2].Writing = true
 	got := gild.Ask(t, f, "cancel", "web-1", "web-2")
-	if got.Code != exit.CodeRefused || !strings.Contains(got.Stdout, "web-1 is not armed any more") || !strings.Contains(got.Stderr, "web-2: the disk is being written") {
+	if got.Code != exit.CodeRefused || !strings.Contains(got.Stdout, "web-1 disarmed") || !strings.Contains(got.Stderr, "web-2: the disk is being written") {
 		t.Errorf("%+v", got)
 	}
 	if got := gild.Ask(t, f, "cancel", "-l", "rack=b7"); got.Code != exit.CodeRefused || strings.Contains(got.Stderr, "web-1") {
 		t.Errorf("by selector: %+v; want only what is armed to be meant", got)
 	}
 	if got := gild.Ask(t, f, "cancel", "--force", "web-2"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "does not boot") {
-		t.Errorf("by force: %+v; want what it does told", got)
+		t.Errorf("by force: %+v; want it to say what it does", got)
 	}
 	f.Machines[2].Writing = true
 	if got := gild.Ask(t, f, "machine", "rm", "web-2"); got.Code != exit.CodeRefused || len(f.Machines) < 3 {

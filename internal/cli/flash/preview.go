@@ -75,14 +75,14 @@ func fateLines(p *api.Preview) []string {
 	add("lost", p.Lost...)
 	add("kept", p.Kept...)
 	if len(p.Lost) == 0 && p.Disk != nil {
-		lines = append(lines, "nothing that gild knows is lost")
+		lines = append(lines, "disk looks empty: no known data will be lost")
 	}
 	add("warning", p.Warnings...)
 	if p.Request.Identity != "" && p.Request.Identity != "none" {
 		add("identity", p.Request.Identity)
 	}
 	if p.Request.Expires != 0 {
-		add("lapses", lapseText(p.Request.Expires))
+		add("expires", expiryText(p.Request.Expires))
 	}
 	return lines
 }
@@ -109,10 +109,10 @@ func (a commands) printDryRun(targets []*target) error {
 	return errors.Join(errs...)
 }
 
-// lapseText says when an arm that is to be made lapses.
-func lapseText(seconds int) string {
+// expiryText says when an arm that is to be made expires.
+func expiryText(seconds int) string {
 	if l := flags.Lasting(seconds); l > 0 {
-		return l.String() + " after it is armed"
+		return l.String() + " after arming"
 	}
 	return flags.Never
 }

@@ -32,10 +32,10 @@ func TestPreviewTable(t *testing.T) {
 	}
 }
 
-func TestLapseText(t *testing.T) {
-	for seconds, want := range map[int]string{86400: "24h after it is armed", 5400: "1h30m after it is armed", 605: "10m5s after it is armed", -1: "never"} {
-		if got := lapseText(seconds); got != want {
-			t.Errorf("lapseText(%d) = %q; want %q", seconds, got, want)
+func TestExpiryText(t *testing.T) {
+	for seconds, want := range map[int]string{86400: "24h after arming", 5400: "1h30m after arming", 605: "10m5s after arming", -1: "never"} {
+		if got := expiryText(seconds); got != want {
+			t.Errorf("expiryText(%d) = %q; want %q", seconds, got, want)
 		}
 	}
 }

@@ -27,23 +27,23 @@ import (
 const addLong = `Store a golden image under a name.
 
 SOURCE is a file, - for standard input, or an http(s) URL: a raw disk, qcow2,
-VMDK, VHD or VHDX, packed with gzip, bzip2, xz, zstd or lz4 or not, or a tar, OVA
-or zip archive that holds one of them; all recognised by content.
-Kernel, command line and modules are taken from inside the image; the flags
+VMDK, VHD or VHDX, optionally compressed with gzip, bzip2, xz, zstd or lz4, or a
+tar, OVA or zip archive that contains one. The format is detected from the
+content. Kernel, command line and modules are taken from the image; the flags
 supply what cannot be found there.
 
-Blocks that an ext2, ext3, ext4 or XFS file system calls free are stored as
-zeros, so that what was deleted before is neither stored nor written to a
-machine; gild image export gives zeros there as well. Where the maps of a file
-system cannot be trusted, as after an unclean shutdown, a note says so and all of
-it is kept. --keep-free stores the source byte for byte.
+Free blocks of ext2, ext3, ext4 and XFS file systems are stored as zeros, so that
+deleted data is neither stored nor written to a machine; gild image export
+returns zeros there as well. If a file system's block maps cannot be trusted, as
+after an unclean shutdown, a note says so and everything is kept. --keep-free
+stores the source byte for byte.
 
-Where the image does not tell how its own boot loader would start it, that is
-said as a doubt, with the alternatives and the flag that settles it. --strict
-refuses such an image.
+If it is not certain how the image's own boot loader would start it, a doubt is
+reported with the alternatives and the flag that decides. --strict rejects such
+an image.
 
---level fast, default and best choose between time and stored bytes. best runs
-the program zstd where it is installed and takes minutes for a gigabyte.`
+--level fast, default and best trade time for size. best runs the zstd program
+if it is installed, and takes minutes per gigabyte.`
 
 // addOptions are the flags of gild image add.
 type addOptions struct {
@@ -74,16 +74,16 @@ func (a commands) addCmd() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.root, "root", 0, "`number` of the partition with the root file system")
-	f.StringVar(&o.kernel, "kernel", "", "kernel `file`, or \"host\" for this machine's own kernel and modules")
+	f.StringVar(&o.kernel, "kernel", "", "kernel `file`, or \"host\" for the kernel and modules of this machine")
 	f.StringVar(&o.modules, "modules", "", "`directory` that holds lib/modules/RELEASE for the kernel")
 	f.StringVar(&o.cmdline, "cmdline", "", "kernel command line, instead of the image's own")
-	f.StringVar(&o.handoff, "handoff", "", "how machines enter the system where nothing else says it, such as instant (default: auto)")
-	f.StringSliceVar(&o.initrds, "initrd", nil, "`path` in the image of an initrd for kexec; may be repeated")
-	f.StringVar(&o.entry, "entry", "", "`ID` or title in the image's boot menu, instead of its default; a>b is b in submenu a")
-	f.StringVar(&o.hash, "hash", pack.DefaultHash.String(), "hash of the chunks: sha256 or blake3")
+	f.StringVar(&o.handoff, "handoff", "", "default handoff for machines that get this image, such as instant (default: auto)")
+	f.StringSliceVar(&o.initrds, "initrd", nil, "`path` of an initrd in the image, for kexec; may be repeated")
+	f.StringVar(&o.entry, "entry", "", "`ID` or title of an entry in the image's boot menu, instead of the default; a>b is b in submenu a")
+	f.StringVar(&o.hash, "hash", pack.DefaultHash.String(), "chunk hash: sha256 or blake3")
 	f.StringVar(&o.level, "level", pack.Default.String(), "compression: fast, default or best")
-	f.BoolVar(&o.keepFree, "keep-free", false, "store the free blocks of file systems as they are, not as zeros")
-	f.BoolVar(&o.strict, "strict", false, "refuse an image that leaves anything in doubt")
+	f.BoolVar(&o.keepFree, "keep-free", false, "store free blocks of file systems as they are, not as zeros")
+	f.BoolVar(&o.strict, "strict", false, "reject an image that leaves anything in doubt")
 	return cmd
 }
 
@@ -162,7 +162,7 @@ func (a commands) printFindings(r *pack.Result) {
 	if m := r.Modules; m != nil {
 		fmt.Fprintf(a.Stdout, "%d modules (%s), %d firmware files; %d more are built in\n", m.Modules, term.Bytes(m.ModuleBytes), m.Firmware, m.Builtin)
 	}
-	fmt.Fprintf(a.Stdout, "handoff by %s: %s\n", way, reason)
+	fmt.Fprintf(a.Stdout, "handoff: %s (%s)\n", way, reason)
 	if b := r.Config.Boot; b != nil {
 		fmt.Fprintf(a.Stdout, "instant handoff: %s\n", term.Printable(instantText(b.Instant)))
 	}
@@ -189,7 +189,7 @@ func (o addOptions) given() (inspect.Given, error) {
 	if kernel != "" {
 		p, err := readKernel(kernel)
 		if errors.Is(err, fs.ErrNotExist) && o.kernel == "host" {
-			return g, exit.Input(fmt.Errorf("this machine's own kernel is not in /boot: %w", err))
+			return g, exit.Input(fmt.Errorf("the kernel of this machine is not in /boot: %w", err))
 		}
 		if err != nil {
 			return g, exit.Input(fmt.Errorf("reading the kernel: %w", err))
@@ -202,7 +202,7 @@ func (o addOptions) given() (inspect.Given, error) {
 			return g, fmt.Errorf("looking for modules: %w", err)
 		}
 		if !info.IsDir() {
-			return g, exit.Usage(fmt.Errorf("--modules %s is no directory", modules))
+			return g, exit.Usage(fmt.Errorf("--modules %s is not a directory", modules))
 		}
 		g.Modules = os.DirFS(modules)
 	}

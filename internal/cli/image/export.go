@@ -16,7 +16,7 @@ import (
 func (a commands) exportCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "export IMAGE FILE",
-		Short: "give the raw disk back, byte for byte (FILE may be -)",
+		Short: "write the raw disk to a file, byte for byte (FILE may be -)",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runExport(cmd.Context(), args[0], args[1])
@@ -35,7 +35,7 @@ func (a commands) runExport(ctx context.Context, name, to string) error {
 		return err
 	}
 	if info, err := os.Stat(to); to != "-" && err == nil && !info.Mode().IsRegular() {
-		return exit.Refused(exit.Hint(fmt.Errorf("%s is no regular file, and would be replaced by one", to), "`gild write` writes to a disk; FILE - is standard output"))
+		return exit.Refused(exit.Hint(fmt.Errorf("%s is not a regular file and would be replaced by one", to), "use `gild write` for a disk; FILE - is standard output"))
 	}
 	bar := a.Bar("exporting "+name, im.Table.DiskSize)
 	defer bar.Done()

@@ -21,7 +21,7 @@ func Command(with *app.App) *cobra.Command {
 	a := commands{with}
 	cmd := &cobra.Command{
 		Use:   "image",
-		Short: "store golden images and look at them",
+		Short: "store and inspect golden images",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -30,7 +30,7 @@ func InitramfsCommand(with *app.App) *cobra.Command {
 		ValidArgsFunction: complete.Stored(a.App),
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "`file` to write (required)")
-	cmd.Flags().BoolVar(&rescue, "rescue-shell", false, "put busybox and its applets in")
+	cmd.Flags().BoolVar(&rescue, "rescue-shell", false, "include busybox and its applets")
 	return cmd
 }
 
@@ -42,7 +42,7 @@ type builtInitramfs struct {
 
 func (a commands) runInitramfs(ref, out string, rescue bool) error {
 	if out == "" {
-		return exit.Usage(errors.New("no file to write: -o FILE names it"))
+		return exit.Usage(errors.New("no output file: give one with -o FILE"))
 	}
 	st, err := a.OpenStore()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 func (a commands) showCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:               "show IMAGE",
-		Short:             "say what an image holds and how it is handed off",
+		Short:             "show what an image contains and how it is handed off",
 		Args:              cobra.ExactArgs(1),
 		RunE:              func(_ *cobra.Command, args []string) error { return a.runShow(args[0]) },
 		ValidArgsFunction: complete.Stored(a.App),
@@ -52,7 +52,7 @@ func (a commands) runShow(ref string) error {
 		return a.PrintJSON(shownImage{server.Summary(ref, im), im.Table.DataSize(), im.Config, parts, way, reason})
 	}
 	a.printImage(ref, im)
-	fmt.Fprintf(a.Stdout, "handoff      %s: %s\n", way, reason)
+	fmt.Fprintf(a.Stdout, "handoff      %s (%s)\n", way, reason)
 	if b := im.Config.Boot; b != nil {
 		fmt.Fprintf(a.Stdout, "instant      %s\n", term.Printable(instantText(b.Instant)))
 	}
@@ -63,9 +63,9 @@ func (a commands) runShow(ref string) error {
 func instantText(instant string) string {
 	switch instant {
 	case golden.InstantReady:
-		return "can be entered while its disk is still being written (--handoff instant)"
+		return "the system can start while its disk is still being written (--handoff instant)"
 	case "":
-		return "not known: stored before this was looked at; add it again"
+		return "unknown: stored by an older version; add the image again"
 	}
 	return "not possible: " + instant
 }
@@ -85,11 +85,11 @@ func (a commands) printImage(name string, im *golden.Image) {
 	}
 	line("firmware", "%s", term.OrDash(strings.Join(c.Firmware, ", ")))
 	if b := c.Boot; b != nil {
-		line("kernel", "%s %s, %s", b.KernelRelease, b.Arch, cmp.Or(b.Kernel, "not the image's own"))
+		line("kernel", "%s %s, %s", b.KernelRelease, b.Arch, cmp.Or(b.Kernel, "not from the image"))
 		line("cmdline", "%s (from %s)", b.Cmdline, b.CmdlineFrom)
 		line("root", "partition %d, %s, init %s", b.Root.Partition, b.Root.FileSystem, cmp.Or(b.Init, "not found"))
 		if len(b.Undone) > 0 {
-			line("  by kexec", "where one of these is loaded, for modprobe.d has commands for them: %s", strings.Join(b.Undone, ", "))
+			line("  by kexec", "if one of these modules is loaded, because modprobe.d has commands for it: %s", strings.Join(b.Undone, ", "))
 		}
 	}
 	for _, d := range c.Decided {

@@ -17,7 +17,7 @@ import (
 func (a commands) verifyCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:               "verify [IMAGE...]",
-		Short:             "rehash every byte of stored images (default: all)",
+		Short:             "check every byte of stored images against its hash (default: all images)",
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runVerify(cmd.Context(), args) },
 		ValidArgsFunction: complete.Stored(a.App),
 	}
@@ -49,7 +49,7 @@ func (a commands) runVerify(ctx context.Context, names []string) error {
 			v.Error = err.Error()
 			failed = append(failed, fmt.Errorf("image %s: %w", name, err))
 		} else if !a.JSON {
-			fmt.Fprintf(a.Stdout, "%s: every byte is right\n", name)
+			fmt.Fprintf(a.Stdout, "%s: OK\n", name)
 		}
 		verified = append(verified, v)
 	}

@@ -17,9 +17,9 @@ func (a commands) addCmd() *cobra.Command {
 	var s specFlags
 	cmd := &cobra.Command{
 		Use:   "add NAME --mac MAC",
-		Short: "register a machine, seen or not",
-		Long: `Register a machine, which need not have been seen yet. One label by which it can
-be recognised is needed: --mac, --uuid or --serial.`,
+		Short: "register a machine",
+		Long: `Register a machine, whether or not it has been seen yet. Give at least one way to
+recognise it: --mac, --uuid or --serial.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runAdd(cmd.Context(), args[0], &s) },
 	}
@@ -29,7 +29,7 @@ be recognised is needed: --mac, --uuid or --serial.`,
 
 func (a commands) runAdd(ctx context.Context, name string, s *specFlags) error {
 	if !s.any([]string{"mac", "uuid", "serial"}) {
-		return exit.Usage(exit.Hint(errors.New("nothing says how to recognise it"), "give --mac, --uuid or --serial"))
+		return exit.Usage(exit.Hint(errors.New("no way to recognise the machine given"), "give --mac, --uuid or --serial"))
 	}
 	spec := api.Spec{Name: name}
 	if err := s.apply(&spec); err != nil {

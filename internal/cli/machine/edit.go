@@ -21,13 +21,12 @@ func (a commands) editCmd() *cobra.Command {
 	var selector string
 	cmd := &cobra.Command{
 		Use:   "edit MACHINE...",
-		Short: "change what is said of machines",
-		Long: `Change what is said of machines: their names, labels and defaults for flashes.
-Only what flags name is changed; an empty text takes a setting back. What
-'gild apply' said of a machine it will say again. A machine that somebody else
-changes at the same moment is left as it is, and the answer says so. One that was
-only seen is registered by it, by the address that it was seen by unless flags
-say another label.`,
+		Short: "change names, labels and flash defaults of machines",
+		Long: `Change machines: their names, labels and defaults for flashes. Only the settings
+named by flags are changed; an empty value unsets a setting. The next 'gild
+apply' restores what its files say. A machine that somebody else changes at the
+same time is left as it is and reported. A machine that has only been seen is
+registered, by the address it was seen with unless flags give something else.`,
 		Example: `  gild machine edit 52:54:00:12:34:56 --name web-1 --label rack=b7
   gild machine edit -l rack=b7 --image web --label old-`,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -53,7 +52,7 @@ func (a commands) runEdit(ctx context.Context, names []string, selector string, 
 		return err
 	}
 	if len(machines) > 1 && s.any(s.forOne) {
-		return exit.Usage(fmt.Errorf("--name, --mac, --uuid and --serial are of one machine, and %d are meant", len(machines)))
+		return exit.Usage(fmt.Errorf("--name, --mac, --uuid and --serial apply to one machine, but %d are selected", len(machines)))
 	}
 	edited := make([]api.Machine, len(machines))
 	errs := pick.Each(machines, func(i int, m api.Machine) error {
@@ -73,7 +72,7 @@ func (a commands) runEdit(ctx context.Context, names []string, selector string, 
 		return errors.Join(a.PrintJSON(term.NonNil(done)), pick.Joined(errs))
 	}
 	for _, m := range done {
-		fmt.Fprintf(a.Stdout, "%s is changed\n", phrase.Name(&m))
+		fmt.Fprintf(a.Stdout, "%s changed\n", phrase.Name(&m))
 	}
 	return pick.Joined(errs)
 }

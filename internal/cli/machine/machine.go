@@ -22,9 +22,9 @@ func Command(with *app.App) *cobra.Command {
 	a := commands{with}
 	cmd := &cobra.Command{
 		Use:   "machine",
-		Short: "see and describe the machines that a running server knows",
-		Long: `See and describe the machines that a running server knows. MACHINE is anything
-that one is known by: its name, a MAC, its SMBIOS UUID, its serial number.`,
+		Short: "list, describe and forget machines",
+		Long: `List, describe and forget the machines of a running server. MACHINE is a name, a
+MAC address, an SMBIOS UUID or a serial number.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -23,14 +23,15 @@ func (a commands) rmCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm MACHINE... | -l SELECTOR",
 		Short: "forget machines",
-		Long: `Forget machines: their records, what they told, and their arms. Nothing on them
-changes; one that boots from the network again is discovered anew. What operators
-and the server did with them, and the receipts, stay in 'gild events --audit'.
--l state=discovered forgets all that were seen and never registered.
+		Long: `Forget machines: their records, their reports, and whether they are armed.
+Nothing on the machines changes; one that boots from the network again is
+discovered anew. Actions of operators and the server, and receipts, are kept in
+'gild events --audit'. -l state=discovered forgets all machines that were seen
+but never registered.
 
-One whose disk is being written is not forgotten. With --force it is: its agent
-is told at its next word, within ten seconds, and stops, and the disk does not
-boot until it is flashed again.`,
+A machine whose disk is being written is not forgotten, except with --force: its
+agent stops when it sends its next message, within ten seconds, and the disk does
+not boot until it is flashed again.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			op, err := a.Operator()
@@ -69,6 +70,6 @@ func (a commands) forgetSelected(ctx context.Context, op *client.Operator, names
 		}
 		return a.Reached(pick.Of(phrase.Name(&m), err))
 	})
-	fmt.Fprintf(a.Stdout, "%d forgotten\n", forgotten.Load())
+	fmt.Fprintf(a.Stdout, "%d machines forgotten\n", forgotten.Load())
 	return pick.Joined(errs)
 }

@@ -23,7 +23,7 @@ func (a commands) showCmd() *cobra.Command {
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.runShow(cmd.Context(), args[0], events) },
 		ValidArgsFunction: complete.Machine(a.App),
 	}
-	cmd.Flags().IntVarP(&events, "events", "n", 20, "how many of the newest events to show; 0 is all that are kept")
+	cmd.Flags().IntVarP(&events, "events", "n", 20, "how many of the newest events to show; 0 shows all")
 	return cmd
 }
 
@@ -81,13 +81,13 @@ func (a commands) printMachine(m *api.Machine) {
 		line("what to do", "%s", text)
 	}
 	if !m.Stuck.IsZero() {
-		line("stuck", "nothing heard since %s", m.Stuck.Local().Format(time.DateTime))
+		line("stuck", "silent since %s", m.Stuck.Local().Format(time.DateTime))
 	}
 	if shared := append(slices.Clone(m.Spec.SharedMACs), m.SharedMACs...); len(shared) > 0 {
-		line("shared", "%s: in several machines, identifies none", strings.Join(shared, ", "))
+		line("shared", "%s: used by several machines, identifies none", strings.Join(shared, ", "))
 	}
 	if n := m.Dropped; n > 0 {
-		line("dropped", "%d events: it tells more than is kept", n)
+		line("dropped", "%d events: the machine reports more than is kept", n)
 	}
 	if m.Progress != nil {
 		line("done", "%s", phrase.Progress(m.Progress))
@@ -121,7 +121,7 @@ func (a commands) printMachine(m *api.Machine) {
 			term.OrDash(r.By), r.Since.Local().Format(time.DateTime), until(r.Expires))
 	}
 	if w := m.Awaited; w != nil {
-		line("awaited", "a sign of life by %s (%s), %d of %d network boots without it",
+		line("awaited", "report of the new system by %s (%s), %d of %d network boots without it",
 			w.Until.Local().Format(time.DateTime), cmp.Or(w.Probe, "beacon"), w.Boots, w.Limit)
 	}
 }
@@ -181,7 +181,7 @@ func defaultsText(d *api.Defaults) string {
 	add("read-back", d.ReadBack)
 	add("handoff", d.Handoff)
 	if d.HoldReboot {
-		add("reboots", "wait until the disk is complete")
+		add("reboots", "delayed until the disk is complete")
 	}
 	add("keep", strings.Join(d.Keep, ","))
 	if c := d.Confirm; c != nil {
@@ -199,7 +199,7 @@ func (a commands) printDisks(i *api.Inventory) {
 	}
 	t := term.Table{Header: []string{"DISK", "SIZE", "KIND", "MODEL", "SERIAL", "HOLDS"}, Wrap: true}
 	for _, d := range i.Disks {
-		holds := []string{term.Printable(cmp.Or(strings.Join(d.Holds, ", "), "nothing that gild knows"))}
+		holds := []string{term.Printable(cmp.Or(strings.Join(d.Holds, ", "), "no known data"))}
 		for _, p := range d.Partitions {
 			holds = append(holds, partitionText(&p))
 		}
@@ -238,7 +238,7 @@ func (a commands) printFlashes(flashes []api.Flash) {
 			what = append(what, fmt.Sprintf("%s written, %s zeroed, %s kept on %s; read back: %s; handoff: %s",
 				term.Bytes(r.Written), term.Bytes(r.Zeroed), term.Bytes(r.Kept), r.Disk.Name, r.ReadBack, r.Handoff))
 			if r.Demanded > 0 {
-				what = append(what, fmt.Sprintf("the system waited for %d chunks, %.1f s in all", r.Demanded, r.Waited))
+				what = append(what, fmt.Sprintf("the system waited for %d chunks, %.1f s in total", r.Demanded, r.Waited))
 			}
 		}
 		if f.Message != "" {
@@ -275,10 +275,10 @@ func phasesText(phases []api.Phase) string {
 	return cmp.Or(strings.Join(parts, ", "), "-")
 }
 
-// until says when an arm lapses, for the end of a sentence.
+// until says when an arm expires, for the end of a sentence.
 func until(t time.Time) string {
 	if t.IsZero() {
-		return ", until it is cancelled"
+		return ", until cancelled"
 	}
 	return ", until " + t.Local().Format(time.DateTime)
 }

@@ -30,20 +30,20 @@ func (s *specFlags) register(cmd *cobra.Command, naming bool) {
 	f := cmd.Flags()
 	s.given = f.Changed
 	if naming {
-		f.StringVar(&s.name, "name", "", "`name` for people: letters, digits, hyphens, dots")
+		f.StringVar(&s.name, "name", "", "`name` of the machine: letters, digits, hyphens, dots")
 	}
-	f.StringSliceVar(&s.macs, "mac", nil, "`address` of a network interface; repeat for all of them")
-	f.StringSliceVar(&s.sharedMACs, "shared-mac", nil, "`address` of an adapter that other machines use too: it identifies none of them")
+	f.StringSliceVar(&s.macs, "mac", nil, "MAC `address` of a network interface; may be repeated")
+	f.StringSliceVar(&s.sharedMACs, "shared-mac", nil, "MAC `address` of an adapter that several machines use; it identifies none of them")
 	f.StringVar(&s.uuid, "uuid", "", "SMBIOS `UUID`")
 	f.StringVar(&s.serial, "serial", "", "SMBIOS serial `number`")
 	f.StringArrayVar(&s.labels, "label", nil, "set a label, `KEY=VALUE`, or remove one, KEY-; may be repeated")
-	f.StringArrayVar(&s.values, "value", nil, "set a value for the templates of its identity, `KEY=VALUE`, or remove one, KEY-")
-	f.StringVar(&s.image, "image", "", "`name` of the image that flashes take when they name none")
+	f.StringArrayVar(&s.values, "value", nil, "set a value for identity templates, `KEY=VALUE`, or remove one, KEY-; may be repeated")
+	f.StringVar(&s.image, "image", "", "`name` of the default image for flashes")
 	f.StringVar(&s.disk, "disk", "", "disk `rule` (see gild help disk-rules)")
-	f.StringVar(&s.identity, "identity", "", "`name` of its identity (see gild help identity)")
+	f.StringVar(&s.identity, "identity", "", "`name` of the default identity (see gild help identity)")
 	f.StringVar(&s.readBack, "read-back", "", "how much of the disk to read back: full, sample or off")
 	f.StringVar(&s.handoff, "handoff", "", "how to enter the system: "+api.HandoffList())
-	f.BoolVar(&s.holdReboot, "hold-reboot", false, "after an instant handoff: an orderly reboot waits until the disk is complete")
+	f.BoolVar(&s.holdReboot, "hold-reboot", false, "after an instant handoff, delay an orderly reboot until the disk is complete")
 	f.StringSliceVar(&s.keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")
 	s.confirm.Register(cmd)
 	s.forOne = []string{"name", "mac", "shared-mac", "uuid", "serial"}
@@ -124,7 +124,7 @@ func setPairs(m *map[string]string, what string, changes []string) error {
 		case !set && remove && bare != "":
 			delete(*m, bare)
 		default:
-			return exit.Usage(fmt.Errorf("--%s %.60q is neither KEY=VALUE nor KEY-", what, c))
+			return exit.Usage(fmt.Errorf("--%s %.60q: want KEY=VALUE or KEY-", what, c))
 		}
 	}
 	return nil

@@ -15,15 +15,15 @@ import (
 )
 
 // errNoTargets and errBothTargets keep a command from meaning more machines
-// than were said.
+// than were given.
 var (
-	errNoTargets   = errors.New("no machine is named")
-	errBothTargets = errors.New("machines are named and selected at once")
+	errNoTargets   = errors.New("no machine given")
+	errBothTargets = errors.New("give either machine names or a selector, not both")
 )
 
 // Check wants either names or a selector. Nothing means all machines.
 func Check(names []string, selector string) error {
-	const hint = "name machines, or select them by their labels: -l rack=b7"
+	const hint = "give machine names, or select machines by label: -l rack=b7"
 	switch {
 	case len(names) == 0 && strings.TrimSpace(selector) == "":
 		return exit.Usage(exit.Hint(errNoTargets, hint))
@@ -42,7 +42,7 @@ func Machines(ctx context.Context, a *app.App, op *client.Operator, names []stri
 	if len(names) == 0 {
 		machines, err := op.Machines(ctx, selector)
 		if err == nil && len(machines) == 0 {
-			return nil, exit.NotFound(exit.Hint(fmt.Errorf("no machine matches %q", selector), "`gild machine ls` shows the labels; `gild help selectors` how to select"))
+			return nil, exit.NotFound(exit.Hint(fmt.Errorf("no machine matches %q", selector), "`gild machine ls` shows the labels, `gild help selectors` explains selectors"))
 		}
 		return machines, a.Reached(err)
 	}

@@ -21,11 +21,11 @@ import (
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
-const long = `Back up, restore and check what the server knows: machines, their past, the
-fleet. Images are not part of it.
+const long = `Back up, restore and check the server's state: machines, their history, the
+fleet. Images are not included.
 
-A backup holds secrets (identities, beacons): it is
-written with mode 0600, keep it so.`
+A backup contains secrets (identities, beacon tokens). It is written with mode
+0600; keep it that way.`
 
 // commands are run with what every command works with.
 type commands struct{ *app.App }
@@ -42,7 +42,7 @@ func (a commands) backupCmd() *cobra.Command {
 	var o etcd.Options
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
-		Short: "write all of the state to a file, also while the server runs",
+		Short: "write the whole state to a file; the server may be running",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := app.WriteFile(args[0], 0o600, func(f *os.File) error {
@@ -83,11 +83,11 @@ func (a commands) restoreCmd() *cobra.Command {
 	var o etcd.Options
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
-		Short: "bring a backup into a data directory or etcd without a state",
-		Long: `Bring a backup into a data directory or an etcd that holds no state yet.
+		Short: "restore a backup into an empty data directory or etcd",
+		Long: `Restore a backup into a data directory or an etcd that holds no state yet.
 
-No machine is armed afterwards, whatever the backup says: what happened since
-it was taken is not known, and no machine shall be flashed by surprise.`,
+No machine is armed afterwards, whatever the backup says: what has happened since
+it was taken is unknown, and no machine may be flashed by surprise.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := os.Open(args[0])
@@ -122,7 +122,7 @@ func (a commands) printRestored(r state.Restored) error {
 	}
 	fmt.Fprintf(a.Stdout, "restored %d machines as they were at %s\n", r.Machines, r.Taken.Format(time.RFC3339))
 	if len(r.Disarmed) > 0 {
-		fmt.Fprintf(a.Stdout, "disarmed %d that were armed then: %s\n", len(r.Disarmed), term.Printable(strings.Join(r.Disarmed, ", ")))
+		fmt.Fprintf(a.Stdout, "disarmed %d that were armed at that time: %s\n", len(r.Disarmed), term.Printable(strings.Join(r.Disarmed, ", ")))
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (a commands) checkCmd() *cobra.Command {
 	var o etcd.Options
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
-		Short: "read all of the state, or of a backup, and report what does not fit together",
+		Short: "check the state, or a backup, for inconsistencies",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -161,7 +161,7 @@ func (a commands) check(r io.Reader) error {
 		fmt.Fprintln(a.Stdout, term.Printable(p))
 	}
 	if len(problems) > 0 {
-		return exit.Hint(fmt.Errorf("%d things in the state do not fit together", len(problems)), "restore a backup, or report this with the output of gild state check")
+		return exit.Hint(fmt.Errorf("the state is inconsistent: %d problems found", len(problems)), "restore a backup, or report this with the output of gild state check")
 	}
 	fmt.Fprintf(a.Stdout, "%d machines, no problems\n", n)
 	return nil

@@ -11,11 +11,11 @@ import (
 	"github.com/gild-dev/gild/internal/server"
 )
 
-const newLong = `Make a new admin token and show it, once.
+const newLong = `Make a new admin token and print it. It cannot be shown again.
 
-The old token and every login end at once. It is made on the server's own
-machine, by the user that gild serve runs as or by root, whether gild serve
-runs or not; or from anywhere with --etcd.`
+The old token and all sessions are revoked immediately. Run this on the server
+itself, as root or as the user that gild serve runs as, whether gild serve is
+running or not; or from anywhere with --etcd.`
 
 // Command is `gild token`: about the token that the operator API asks for off loopback.
 func Command(a *app.App) *cobra.Command {
@@ -23,7 +23,7 @@ func Command(a *app.App) *cobra.Command {
 	var cluster etcd.Options
 	replace := &cobra.Command{
 		Use:   "new",
-		Short: "make a new admin token; the old one and every login end",
+		Short: "make a new admin token; revokes the old token and all sessions",
 		Long:  newLong,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

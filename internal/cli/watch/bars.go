@@ -37,7 +37,7 @@ const maxSlots = 40
 const redraw = 200 * time.Millisecond
 
 func newBars(out io.Writer, p term.Palette) *bars {
-	b := &bars{out: out, palette: p, sum: "waiting for the server"}
+	b := &bars{out: out, palette: p, sum: "connecting to the server"}
 	b.progress = mpb.New(mpb.WithOutput(out), mpb.WithRefreshRate(redraw))
 	b.sums = b.progress.MustAdd(0, mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
 		b.mu.Lock()

@@ -25,13 +25,13 @@ import (
 // commands are run with what every command works with.
 type commands struct{ *app.App }
 
-const long = `Show how flashes go: on a terminal a bar a machine and a line of sums, else a
-line at each change and every ten seconds. Without names all machines are shown
-that are armed or under way. The time left is that of the phase: write, then
-read back.
+const long = `Show the progress of flashes: on a terminal one bar per machine and a summary,
+otherwise a line at each change and every ten seconds. Without names, all
+machines that are armed or being flashed are shown. The time left is that of the
+current phase: write, then read back.
 
-It ends when all have ended: with exit code 0 if every machine that was under
-way runs its new system, else with 1.`
+The command ends when no flash is left: with exit code 0 if every machine runs
+its new system, otherwise with 1.`
 
 // options are the flags of gild watch.
 type options struct {
@@ -45,13 +45,13 @@ func Command(with *app.App) *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:               "watch [MACHINE...]",
-		Short:             "show how flashes go, a bar a machine",
+		Short:             "show flash progress, one bar per machine",
 		Long:              long,
 		RunE:              func(cmd *cobra.Command, names []string) error { return a.run(cmd.Context(), names, o) },
 		ValidArgsFunction: complete.Machines(a.App),
 	}
 	flags.Selector(cmd, &o.selector)
-	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "stay when all have ended")
+	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "keep running when no flash is left")
 	return cmd
 }
 
@@ -88,7 +88,7 @@ func (a commands) run(ctx context.Context, names []string, o options) error {
 	v.done(r)
 	switch {
 	case errors.Is(err, context.Canceled):
-		return exit.Hint(err, "the flashes go on; `gild watch` shows them again")
+		return exit.Hint(err, "the flashes continue; run `gild watch` to see them again")
 	case err != nil:
 		return a.Reached(err)
 	}
@@ -158,7 +158,7 @@ func watch(ctx context.Context, op *client.Operator, r *board, v view, stay bool
 		case err := <-ended:
 			return err
 		case <-cut:
-			v.note("the server is gone; waiting for it")
+			v.note("connection to the server lost; reconnecting")
 		case now := <-second.C:
 			v.tick(r, now)
 		case c := <-changes:

@@ -48,7 +48,7 @@ func TestWatchLines(t *testing.T) {
 				t.Errorf("exit code %d; want %d\n%s\n%s", code, tt.code, b.Stdout.String(), b.Stderr.String())
 			}
 			out := b.Stdout.String()
-			for _, text := range []string{"web-1              armed", "web-1              flashing: write 25%, 3 B/s, 0:01 left", "web-2              flashing, stuck", "waiting for it", "that is all", "all                "} {
+			for _, text := range []string{"web-1              armed", "web-1              flashing: write 25%, 3 B/s, 0:01 left", "web-2              flashing, stuck", "connection to the server lost", "that is all", "all                "} {
 				if !strings.Contains(out, text) {
 					t.Errorf("stdout = %s; want %q", out, text)
 				}

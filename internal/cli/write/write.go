@@ -35,14 +35,15 @@ import (
 type commands struct{ *app.App }
 
 const long = `Write an image to a local disk, card or file with the engine that flashes
-machines: the same order of writes, every byte verified before and read back
-after.
+machines: the same write order, every byte verified before it is written and
+read back afterwards.
 
-IMAGE is the name of a stored image, or anything that gild image add reads, or
-an image of a server or a registry: oci+http://HOST:PORT/NAME[:TAG|@DIGEST],
-where a gild server's NAME is golden/IMAGE. Of that only what the target lacks
-is fetched, and no copy is kept.
-TARGET is a whole disk that nothing uses, or a file. What is on it is lost.`
+IMAGE is the name of a stored image, any source that gild image add accepts, or
+an image in a registry or on a gild server:
+oci+http://HOST:PORT/NAME[:TAG|@DIGEST], where NAME is golden/IMAGE on a gild
+server. From there only the chunks that the target lacks are fetched, and no
+copy is kept.
+TARGET is a whole disk that is not in use, or a file. Its content is erased.`
 
 // options are the flags of gild write.
 type options struct {
@@ -64,7 +65,7 @@ func Command(with *app.App) *cobra.Command {
 		},
 		ValidArgsFunction: complete.Stored(a.App),
 	}
-	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask before overwriting")
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask for confirmation")
 	cmd.Flags().StringVar(&o.readBack, "read-back", "full", "how much to read back: full, sample or off")
 	return cmd
 }
@@ -99,11 +100,11 @@ func (a commands) run(ctx context.Context, ref, target string, o options) error 
 	debug.SetGCPercent(25)
 	result, err := a.flash(ctx, flash.Job{Image: im, Source: src, Disk: disk, Verify: verify})
 	if err != nil {
-		return exit.Hint(err, "nothing boots from the target now; run the same command again, it goes on from where it stopped")
+		return exit.Hint(err, "the target does not boot now; run the same command again to continue where it stopped")
 	}
 	// A loop device without partition scanning has none to show: EINVAL.
 	if err := showPartitions(ctx, disk); err != nil && !errors.Is(err, unix.EINVAL) {
-		fmt.Fprintf(a.Stderr, "note: the kernel does not show the new partitions (%v); unplug the disk or run partprobe\n", err)
+		fmt.Fprintf(a.Stderr, "note: the kernel did not re-read the partition table (%v); unplug the disk or run partprobe\n", err)
 	}
 	return a.printWritten(target, im, result)
 }
@@ -218,11 +219,11 @@ func (a commands) confirm(ctx context.Context, target string, disk *blockdev.Dev
 	}
 	holds := blockdev.Signatures(disk, disk.Size())
 	fmt.Fprintf(a.Stderr, "%s: %s\n", target, describeDisk(target, disk))
-	fmt.Fprintf(a.Stderr, "it holds: %s\n", cmp.Or(term.Printable(strings.Join(holds, ", ")), "nothing that gild knows"))
+	fmt.Fprintf(a.Stderr, "it holds: %s\n", cmp.Or(term.Printable(strings.Join(holds, ", ")), "no known data"))
 	if !a.Interactive() {
-		return exit.Refused(exit.Hint(errors.New("not overwriting it without being told to"), "add --yes"))
+		return exit.Refused(exit.Hint(errors.New("not a terminal, so nothing was written"), "add --yes to skip the prompt"))
 	}
-	fmt.Fprint(a.Stderr, "all of this will be lost. Type yes to go on: ")
+	fmt.Fprint(a.Stderr, "All of it will be erased. Type yes to continue: ")
 	if answer := a.Ask(ctx); answer != "yes" {
 		return exit.Refused(errors.New("not confirmed; nothing was written"))
 	}
@@ -309,7 +310,7 @@ func (a commands) printWritten(target string, im *golden.Image, r flash.Result) 
 	if a.JSON {
 		return a.PrintJSON(w)
 	}
-	fmt.Fprintf(a.Stdout, "%s holds the image: %s written, %s zeroed, %s already right, in %.1f s\n",
+	fmt.Fprintf(a.Stdout, "%s holds the image: %s written, %s zeroed, %s unchanged, in %.1f s\n",
 		target, term.Bytes(w.Written), term.Bytes(w.Zeroed), term.Bytes(w.Kept), total.Seconds())
 	return nil
 }

@@ -195,7 +195,7 @@ func (l *look) firmware() {
 		l.found.Firmware = append(l.found.Firmware, "bios")
 	}
 	if len(l.found.Firmware) == 0 {
-		l.note("", "there is no boot loader that BIOS or UEFI firmware would start: after power-on the machine needs the network")
+		l.note("", "no BIOS or UEFI boot loader found: the machine will only boot over the network")
 	}
 }
 

@@ -88,7 +88,7 @@ func Hello(m *Record, h api.Hello, from string, discover bool, now time.Time) (a
 		return api.Answer{Action: api.ActionFlash, Plan: &plan}, t.events
 	case m.Waiting || discover && !Registered(m):
 		if !m.Waiting {
-			m.Waiting, m.Message = true, "has told what it is, and waits to be armed"
+			m.Waiting, m.Message = true, "hardware reported; waiting to be armed"
 			t.note(done(StepHello, m.Message))
 		}
 		return waitForArm(), t.events

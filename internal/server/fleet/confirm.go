@@ -57,7 +57,7 @@ func Beacon(m *Record, token, from string, now time.Time) (events []api.Event, o
 	if from != "" {
 		m.Address = from
 	}
-	t.running("the new system has said that it runs")
+	t.running("the new system reported in")
 	return t.events, true
 }
 

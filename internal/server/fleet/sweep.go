@@ -56,6 +56,6 @@ func (t *turn) silent() {
 	m.Stuck = last
 	t.note(api.Event{
 		Step: StepStuck, State: api.StateFailed, Cause: api.CauseSilent,
-		Message: fmt.Sprintf("is %s and was not heard of since %s", m.State, last.UTC().Format(time.RFC3339)),
+		Message: fmt.Sprintf("silent since %s UTC while %s", last.UTC().Format(time.TimeOnly), m.State),
 	})
 }

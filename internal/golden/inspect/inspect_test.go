@@ -107,15 +107,15 @@ func TestLookFindsTheWayIn(t *testing.T) {
 		want  func(*golden.Boot)
 		notes []string
 	}{
-		"ext4 on GPT": {"gpt", []part{ext4(system(t))}, nil, []string{"no boot loader"}},
-		"ext4 on MBR": {"dos", []part{{fs: "ext4", uuid: rootUUID, kind: linuxMBR, tree: system(t)}}, nil, []string{"no boot loader"}},
+		"ext4 on GPT": {"gpt", []part{ext4(system(t))}, nil, []string{"boot loader found"}},
+		"ext4 on MBR": {"dos", []part{{fs: "ext4", uuid: rootUUID, kind: linuxMBR, tree: system(t)}}, nil, []string{"boot loader found"}},
 		"xfs": {"gpt", []part{{fs: "xfs", uuid: rootUUID, kind: linux, tree: system(t)}}, func(b *golden.Boot) {
 			b.Root.FileSystem = "xfs"
-		}, []string{"no boot loader"}},
-		"merged /usr":                        {"gpt", []part{ext4(merged)}, func(b *golden.Boot) { b.Instant = golden.InstantReady }, []string{"no boot loader"}},
-		"/boot by UUID":                      {"gpt", bootPart("UUID=" + bootUUID), nil, []string{"no boot loader"}},
-		"/boot by udev's link, as in Ubuntu": {"gpt", bootPart("/dev/disk/by-uuid/" + bootUUID), nil, []string{"no boot loader"}},
-		"/boot by device":                    {"gpt", bootPart("/dev/vda2"), nil, []string{"no boot loader"}},
+		}, []string{"boot loader found"}},
+		"merged /usr":                        {"gpt", []part{ext4(merged)}, func(b *golden.Boot) { b.Instant = golden.InstantReady }, []string{"boot loader found"}},
+		"/boot by UUID":                      {"gpt", bootPart("UUID=" + bootUUID), nil, []string{"boot loader found"}},
+		"/boot by udev's link, as in Ubuntu": {"gpt", bootPart("/dev/disk/by-uuid/" + bootUUID), nil, []string{"boot loader found"}},
+		"/boot by device":                    {"gpt", bootPart("/dev/vda2"), nil, []string{"boot loader found"}},
 		"systemd-boot, ESP in fstab": {"gpt", []part{ext4(bare.with(files{"boot/efi": "/", "etc/fstab": "UUID=1234-5678 /boot/efi vfat umask=0077 0 1\n"})), espPart}, func(b *golden.Boot) {
 			b.Kernel, b.Initrds = "/boot/efi/gild/vmlinuz-"+release, []string{"/boot/efi/gild/initrd.img-" + release}
 			b.CmdlineFrom, b.Root.Options = "systemd-boot", ""
@@ -126,14 +126,14 @@ func TestLookFindsTheWayIn(t *testing.T) {
 		}, nil},
 		"extlinux": {"dos", []part{{fs: "ext4", uuid: rootUUID, kind: linuxMBR, tree: bare.with(below("boot", kernelInBoot)).with(files{
 			"boot/extlinux/extlinux.conf": "DEFAULT gold\nLABEL gold\n  LINUX /boot/vmlinuz-" + release + "\n  INITRD /boot/initrd.img-" + release + "\n  APPEND " + cmdline + "\n",
-		})}}, func(b *golden.Boot) { b.CmdlineFrom = "extlinux" }, []string{"no boot loader"}},
+		})}}, func(b *golden.Boot) { b.CmdlineFrom = "extlinux" }, []string{"boot loader found"}},
 		"no partition table": {"", []part{ext4(system(t))}, func(b *golden.Boot) {
 			b.Root.Partition, b.Instant = 0, "its root is no partition"
-		}, []string{"no last partition can grow into", "no boot loader"}},
-		"a kernel that cannot unpack zstd": {"gpt", []part{ext4(system(t).with(files{"boot/config-" + release: "# CONFIG_RD_ZSTD is not set\n"}))}, func(b *golden.Boot) { b.Initramfs = "gzip" }, []string{"no boot loader"}},
+		}, []string{"no last partition can grow into", "boot loader found"}},
+		"a kernel that cannot unpack zstd": {"gpt", []part{ext4(system(t).with(files{"boot/config-" + release: "# CONFIG_RD_ZSTD is not set\n"}))}, func(b *golden.Boot) { b.Initramfs = "gzip" }, []string{"boot loader found"}},
 		"no modules": {"gpt", []part{ext4(etc.with(below("boot", kernelInBoot)).with(files{"boot/grub/grub.cfg": grubCfg("/boot", cmdline)}))}, func(b *golden.Boot) {
 			b.Instant = "the modules of its kernel " + release + " were not found"
-		}, []string{"no boot loader", "no modules for kernel " + release + "*--modules"}},
+		}, []string{"boot loader found", "no modules for kernel " + release + "*--modules"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -196,17 +196,17 @@ func TestLookSaysWhatItDidNotFind(t *testing.T) {
 		boots int // the partition of the root; 0: no way in
 		notes []string
 	}{
-		"no kernel":        {"gpt", []part{ext4(etc.with(modules(t, "")))}, 0, []string{"no boot loader", "no kernel was found*--kernel"}},
-		"no root":          {"gpt", []part{ext4(files{"photos/1": "x"})}, 0, []string{"no boot loader", "no partition holds the root*--root"}},
-		"LVM":              {"gpt", []part{{kind: linux, raw: lvm}}, 0, []string{"no boot loader", seen + "LVM2_member" + flags}},
-		"LUKS":             {"gpt", []part{{kind: linux, raw: luks}}, 0, []string{"no boot loader", seen + "crypto_LUKS" + flags}},
-		"btrfs":            {"gpt", []part{{kind: linux, raw: btrfs}}, 0, []string{"no boot loader", seen + "btrfs" + flags}},
-		"LVM on the disk":  {"", []part{{raw: lvm}}, 0, []string{"LVM2_member covers the whole disk", "no boot loader", "the disk holds LVM2_member" + flags}},
-		"nothing at all":   {"", []part{{raw: make([]byte, 512)}}, 0, []string{"no partition table and no file system", "no boot loader", "no partition holds the root*--root"}},
-		"an empty table":   {"gpt", nil, 0, []string{"no boot loader", "no partition holds the root*--root", "no partition"}},
-		"two systems":      {"gpt", []part{ext4(system(t)), {fs: "ext4", uuid: otherUUID, kind: linux, tree: other}}, 1, []string{"no boot loader", "2 partitions hold a system of their own, and partition 1 is taken; it may be partition 2*--root"}},
-		"the second boots": {"gpt", []part{ext4(etc), {fs: "ext4", uuid: otherUUID, kind: linux, tree: other.with(modules(t, ""))}}, 2, []string{"no boot loader"}},
-		"no init":          {"gpt", []part{ext4(system(t).with(files{"sbin/init": "-> /nowhere"}))}, 1, []string{"no boot loader", "no /sbin/init"}},
+		"no kernel":        {"gpt", []part{ext4(etc.with(modules(t, "")))}, 0, []string{"boot loader found", "no kernel was found*--kernel"}},
+		"no root":          {"gpt", []part{ext4(files{"photos/1": "x"})}, 0, []string{"boot loader found", "no partition holds the root*--root"}},
+		"LVM":              {"gpt", []part{{kind: linux, raw: lvm}}, 0, []string{"boot loader found", seen + "LVM2_member" + flags}},
+		"LUKS":             {"gpt", []part{{kind: linux, raw: luks}}, 0, []string{"boot loader found", seen + "crypto_LUKS" + flags}},
+		"btrfs":            {"gpt", []part{{kind: linux, raw: btrfs}}, 0, []string{"boot loader found", seen + "btrfs" + flags}},
+		"LVM on the disk":  {"", []part{{raw: lvm}}, 0, []string{"LVM2_member covers the whole disk", "boot loader found", "the disk holds LVM2_member" + flags}},
+		"nothing at all":   {"", []part{{raw: make([]byte, 512)}}, 0, []string{"no partition table and no file system", "boot loader found", "no partition holds the root*--root"}},
+		"an empty table":   {"gpt", nil, 0, []string{"boot loader found", "no partition holds the root*--root", "no partition"}},
+		"two systems":      {"gpt", []part{ext4(system(t)), {fs: "ext4", uuid: otherUUID, kind: linux, tree: other}}, 1, []string{"boot loader found", "2 partitions hold a system of their own, and partition 1 is taken; it may be partition 2*--root"}},
+		"the second boots": {"gpt", []part{ext4(etc), {fs: "ext4", uuid: otherUUID, kind: linux, tree: other.with(modules(t, ""))}}, 2, []string{"boot loader found"}},
+		"no init":          {"gpt", []part{ext4(system(t).with(files{"sbin/init": "-> /nowhere"}))}, 1, []string{"boot loader found", "no /sbin/init"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -254,7 +254,7 @@ func TestGivenTakesTheLead(t *testing.T) {
 	})
 	t.Run("kernel alone", func(t *testing.T) {
 		found := lookAt(t, disk, Given{Kernel: []byte(kernel(mine))})
-		wantNotes(t, found, "no boot loader", "no modules for kernel "+mine+"*--modules")
+		wantNotes(t, found, "boot loader found", "no modules for kernel "+mine+"*--modules")
 	})
 	t.Run("root", func(t *testing.T) {
 		found := lookAt(t, disk, Given{Root: 2, Kernel: []byte(kernel(mine)), Modules: host})
@@ -296,7 +296,7 @@ func TestUnreadableRootWithEverythingGiven(t *testing.T) {
 	if b == nil || b.Root.FileSystem != "btrfs" || b.Init != "/sbin/init" || found.Modules == nil {
 		t.Errorf("Boot = %+v", b)
 	}
-	wantNotes(t, found, "no boot loader")
+	wantNotes(t, found, "boot loader found")
 }
 
 // A damaged table is one note, not a claim that there is none.

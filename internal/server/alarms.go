@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"strings"
@@ -8,12 +9,15 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state"
 )
 
-// alarms are what is wrong with this server now, each by its kind. They are logged as they come and go, and told to the
-// other servers and to whoever asks.
+// alarms are what is wrong with this server now, each by its kind. They are logged as they come and go, told to the
+// other servers and to whoever asks, and are events in the log of what was done.
 type alarms struct {
-	log *slog.Logger
+	log    *slog.Logger
+	events chan api.Event // that are to be kept
 
 	mu      sync.Mutex
 	raised  map[string]api.Alarm
@@ -21,7 +25,31 @@ type alarms struct {
 }
 
 func newAlarms(log *slog.Logger) *alarms {
-	return &alarms{log: log, raised: map[string]api.Alarm{}, changed: make(chan struct{})}
+	return &alarms{log: log, events: make(chan api.Event, 64), raised: map[string]api.Alarm{}, changed: make(chan struct{})}
+}
+
+// keep enters into the log what comes and goes, until ctx ends. While the state does not answer the newest are dropped:
+// whoever raises an alarm waits for nobody.
+func (a *alarms) keep(ctx context.Context, store *state.Store) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-a.events:
+			if err := store.Note(ctx, e); err != nil && ctx.Err() == nil {
+				a.log.Warn("an alarm is no event", "err", err)
+			}
+		}
+	}
+}
+
+// event has it kept that an alarm has come or gone.
+func (a *alarms) event(state, kind, text string) {
+	e := api.Event{Time: time.Now(), Step: fleet.StepAlarm, State: state, Actor: api.ActorServer, Cause: kind, Message: fleet.Clean(text)}
+	select {
+	case a.events <- e:
+	default:
+	}
 }
 
 // Raise says that something is wrong, with what an operator can do about it. The same again is nothing new.
@@ -39,6 +67,7 @@ func (a *alarms) Raise(kind, text string) {
 	a.raised[kind] = alarm
 	a.tell()
 	a.log.Warn("alarm: "+text, "kind", kind)
+	a.event(api.StateFailed, kind, text)
 }
 
 // Clear says that it is right again.
@@ -51,6 +80,7 @@ func (a *alarms) Clear(kind string) {
 	}
 	delete(a.raised, kind)
 	a.tell()
+	a.event(api.StateDone, kind, "it is over: "+old.Text)
 	a.log.Info("alarm is over: "+old.Text, "kind", kind, "after", time.Since(old.Since).Round(time.Second))
 }
 

@@ -157,6 +157,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		named{"boot HTTP", &httpService{server: bounded(counts, "boot", httpd.BootGate(), boot.Handler(), log), listener: l.boot, drain: true}},
 		named{"operator API", &httpService{server: bounded(counts, "operator", httpd.OperatorGate(httpd.IsLoopback(l.operator.Addr())), operator, log), listener: s.secured(l.operator)}},
 		named{"announcement", others.announce(s.Version, machines.alarms)},
+		named{"alarms", serviceFunc(func(ctx context.Context) error { return machines.alarms.keep(ctx, machines.Store) })},
 		named{"local control", s.control(ctx, machines.Store, atHome, log)},
 		named{"state", serviceFunc(db.stopped)})
 	if s.Confine != nil {

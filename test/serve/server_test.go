@@ -4,11 +4,13 @@ package serve
 import (
 	"bufio"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -64,23 +66,25 @@ func startAt(t *testing.T, l netlab.Lab, data string, args ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.cmd.Start(); err != nil {
+	started, ended := make(chan error), make(chan error, 1)
+	go func() {
+		// The server dies with the thread that started it, so this one must stay.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := s.cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		s.listen(out)
+		ended <- s.cmd.Wait()
+	}()
+	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			s.mu.Lock()
-			s.lines = append(s.lines, lines.Text())
-			close(s.more)
-			s.more = make(chan struct{})
-			s.mu.Unlock()
-		}
-	}()
 	t.Cleanup(func() {
-		<-ended // the test's context is over, and the server with it
-		if err := s.cmd.Wait(); err != nil && s.cmd.ProcessState.ExitCode() != 0 {
+		// The test's context is over, and the server has been told so.
+		if err := <-ended; err != nil && s.cmd.ProcessState.ExitCode() != 0 {
 			t.Errorf("the server ended with %v", err)
 		}
 		if t.Failed() {
@@ -89,6 +93,17 @@ func startAt(t *testing.T, l netlab.Lab, data string, args ...string) *server {
 	})
 	s.says("ready: ")
 	return s
+}
+
+// listen takes what the server says until it has ended.
+func (s *server) listen(out io.Reader) {
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		s.mu.Lock()
+		s.lines = append(s.lines, lines.Text())
+		close(s.more)
+		s.more = make(chan struct{})
+		s.mu.Unlock()
+	}
 }
 
 // says waits for a line that holds a text, after the last one that was waited for.
@@ -121,6 +136,18 @@ func (s *server) gild(args ...string) string {
 		s.t.Fatalf("gild %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return string(out)
+}
+
+// eventually runs a command until it says a text.
+func (s *server) eventually(text string, args ...string) {
+	s.t.Helper()
+	out := ""
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if out = s.gild(args...); strings.Contains(out, text) {
+			return
+		}
+	}
+	s.t.Errorf("gild %s does not say %q:\n%s", strings.Join(args, " "), text, out)
 }
 
 // lease takes an address as iPXE of a machine on c0 does, and returns the server's last word.

@@ -97,6 +97,8 @@ func (p *Pool) grant(c asker, a netip.Addr, now time.Time, most time.Duration) (
 		}
 	case !inRange || !p.mayTake(i, c, now):
 		return g, ErrTaken
+	case !c.known && (p.slots[i].client != c.key || p.slots[i].state != leased) && p.crowded(now):
+		return g, ErrCrowded
 	}
 	if former, ok := p.clients[c.key]; ok && (!inRange || former != i) && p.slots[former].client == c.key && p.slots[former].state == leased {
 		g.former = p.at(former)
@@ -110,7 +112,7 @@ func (p *Pool) grant(c asker, a netip.Addr, now time.Time, most time.Duration) (
 	}
 	g.before = p.slots[i]
 	if g.before.client == c.key && g.before.state == leased {
-		g.after.since = g.before.since
+		g.after.since, g.after.alive = g.before.since, g.before.alive
 	}
 	if !c.known {
 		p.try(&g.after, g.before, now)

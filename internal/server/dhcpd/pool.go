@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -37,6 +38,10 @@ type Registry interface {
 // ErrTaken says that an address is another client's or none of the pool's.
 var ErrTaken = errors.New("not free")
 
+// ErrCrowded says that half of the range is leased to newcomers of whom nobody knows that they are there: it has to be
+// seen which of them are before there is one more.
+var ErrCrowded = errors.New("half of the range is leased to newcomers that have not been heard of since: it will be free when they are gone; register the machine, or widen the range")
+
 type slotState uint8
 
 const (
@@ -52,6 +57,7 @@ type slot struct {
 	state  slotState
 	known  bool      // the client is a registered machine
 	trial  bool      // the client's first lease, not renewed yet
+	alive  bool      // the client of a trial was found to use its address
 	since  time.Time // when it was leased to this client
 	until  time.Time // when it is free again
 }
@@ -67,7 +73,8 @@ type Pool struct {
 	// Barred says why an address is never leased, "" for one that may be; nil: all may be.
 	Barred func(netip.Addr) string
 	// Registry knows the machines of the network; nil: every client is as good as registered. For as many registered
-	// machines as have no address, up to half of the range, strangers find the range full.
+	// machines as have no address, up to half of the range, strangers find the range full. Those that have not come back
+	// for more time, and are not known to be there, have half of it at most.
 	Registry Registry
 
 	first, size uint32
@@ -136,6 +143,9 @@ func (p *Pool) choose(c asker, want netip.Addr, now time.Time) (uint32, error) {
 		if p.spare(now) <= 0 {
 			return 0, fmt.Errorf("the free addresses from %v to %v are kept for registered machines: register it, or widen the range", p.at(0), p.at(p.size-1))
 		}
+		if p.crowded(now) {
+			return 0, ErrCrowded
+		}
 	}
 	if i, ok := p.index(want); ok && p.free(i, c, now) {
 		return i, nil
@@ -184,35 +194,56 @@ func (p *Pool) spare(now time.Time) int {
 	return free - min(max(p.Registry.Count(Range{p.at(0), p.at(p.size - 1)})-held, 0), int(p.size)/2)
 }
 
+// crowded reports whether newcomers of whom nobody knows that they are there have half of the range.
+func (p *Pool) crowded(now time.Time) bool {
+	n := 0
+	for i := range p.slots {
+		if s := &p.slots[i]; s.state == leased && s.trial && !s.alive && !s.until.Before(now) {
+			n++
+		}
+	}
+	return n >= max(int(p.size)/2, 1)
+}
+
+// Alive notes that a newcomer was found to use the address that it has.
+func (p *Pool) Alive(c Candidate) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i, ok := p.index(c.Addr); ok && p.slots[i].client == c.Client && p.slots[i].state == leased {
+		p.slots[i].alive = true
+	}
+}
+
 // Candidate is an address that a newcomer has, and the client that has it.
 type Candidate struct {
 	Addr   netip.Addr
 	Client string
 }
 
-// Trials lists addresses that newcomers have and may have left behind, the oldest lease first, at most n: what there
-// is to look at when every address is leased. A flood of made-up clients has leases, and nobody who answers for them.
+// Trials lists addresses that newcomers have and may have left behind, at most n: first those of whom nobody knows that
+// they are there, the oldest lease first. It is what there is to look at when there is no room. A flood of made-up clients
+// has leases, and nobody who answers for them.
 func (p *Pool) Trials(n int, now time.Time) (all []Candidate) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var since []time.Time
+	var found []uint32
 	for i := range p.slots {
-		s := &p.slots[i]
-		if s.state != leased || !s.trial || now.Sub(s.since) < trialAge {
-			continue
+		if s := &p.slots[i]; s.state == leased && s.trial && now.Sub(s.since) >= trialAge {
+			found = append(found, uint32(i))
 		}
-		at := len(all)
-		for at > 0 && since[at-1].After(s.since) {
-			at--
+	}
+	slices.SortFunc(found, func(a, b uint32) int {
+		x, y := &p.slots[a], &p.slots[b]
+		if x.alive != y.alive {
+			if y.alive {
+				return -1
+			}
+			return 1
 		}
-		if at >= n {
-			continue
-		}
-		all = append(all[:at:at], append([]Candidate{{p.at(uint32(i)), s.client}}, all[at:]...)...)
-		since = append(since[:at:at], append([]time.Time{s.since}, since[at:]...)...)
-		if len(all) > n {
-			all, since = all[:n], since[:n]
-		}
+		return x.since.Compare(y.since)
+	})
+	for _, i := range found[:min(n, len(found))] {
+		all = append(all, Candidate{p.at(i), p.slots[i].client})
 	}
 	return all
 }

@@ -91,6 +91,8 @@ func (r *Responder) unfit(req *dhcpv4.DHCPv4) string {
 	switch {
 	case req.OpCode != dhcpv4.OpcodeBootRequest:
 		return "not a request"
+	case req.HWType == iana.HWTypeInfiniband:
+		return "InfiniBand is not supported, as its firmware shows no address that a machine is known by (RFC 4390): let it boot from an Ethernet port"
 	case len(req.ClientHWAddr) == 0 || len(req.ClientHWAddr) > dhcpv4.MaxHWAddrLen:
 		return "no hardware address"
 	case req.HopCount > maxHops:
@@ -182,7 +184,7 @@ func (r *Responder) offer(req *dhcpv4.DHCPv4, client string, ev *Event) *dhcpv4.
 	for look := 0; ; look++ {
 		var err error
 		a, err = r.Leases.Offer(client, address(req.RequestedIPAddress()), ev.Time)
-		if err != nil && look < maxLooks && r.reclaim(ev) {
+		if err != nil && look < maxLooks && r.reclaim(err, ev) {
 			continue
 		}
 		if err == nil && look == maxLooks {
@@ -223,21 +225,26 @@ func (r *Responder) used(client string, a netip.Addr, ev *Event) (bool, error) {
 	return true, nil
 }
 
-// reclaim takes an address back that a newcomer has leased and left behind, when there is no other: nobody answers
-// there any more, or never did. A flood of made-up clients cannot answer, a machine that boots does.
-func (r *Responder) reclaim(ev *Event) bool {
+// reclaim makes room for one more when there is none: it takes an address back that a newcomer has leased and left
+// behind, as nobody answers there any more, or never did. Those that answer are noted, so that they count for the
+// machines that they are. A flood of made-up clients cannot answer, a machine that boots does.
+func (r *Responder) reclaim(lack error, ev *Event) (done bool) {
 	if r.Used == nil {
 		return false
 	}
 	for _, c := range r.Leases.Trials(maxReclaims, ev.Time) {
-		if by, err := r.Used(c.Addr, ev.Time); err != nil {
-			return false
-		} else if by == nil {
+		by, err := r.Used(c.Addr, ev.Time)
+		switch {
+		case err != nil:
+			return done
+		case by == nil:
 			r.Leases.Release(c.Client, c.Addr)
 			return true
 		}
+		r.Leases.Alive(c)
+		done = done || errors.Is(lack, ErrCrowded)
 	}
-	return false
+	return done
 }
 
 // grant answers a REQUEST in each state of RFC 2131 section 4.3.2. Without a record a server should be
@@ -253,6 +260,9 @@ func (r *Responder) grant(req *dhcpv4.DHCPv4, client string, chosen bool, ev *Ev
 	if r.Leases.Mine(client, a) {
 		if used, err = r.used(client, a, ev); err == nil && !used {
 			d, err = r.Leases.Take(client, a, ev.Time, r.Config.leaseTime())
+			if errors.Is(err, ErrCrowded) && r.reclaim(err, ev) {
+				d, err = r.Leases.Take(client, a, ev.Time, r.Config.leaseTime())
+			}
 		}
 	}
 	if err == nil && !used {

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -78,6 +79,48 @@ func TestNetplan(t *testing.T) {
 	made, err := filepath.Glob(filepath.Join(dir, "run/systemd/network/*.network"))
 	if err != nil || len(made) != 2 {
 		t.Errorf("netplan made %v, %v; want a file for each of two links", made, err)
+	}
+}
+
+// NetworkManager's own reader of keyfiles takes each one as it is meant. nmcli gives back what it has read, in its own
+// words; a setting that does not fit another is an error there.
+func TestKeyfiles(t *testing.T) {
+	nmcli, err := exec.LookPath("nmcli")
+	if err != nil {
+		t.Skip("no nmcli as a judge, which comes with network-manager")
+	}
+	many := api.Identity{
+		Network: []api.Link{{Addresses: []string{"10.0.0.5/24", "10.0.0.6/24", "fd00::5/64", "fd00::6/64"}, Gateway: "fd00::1"}},
+		DNS:     []string{"10.0.0.2", "fd00::2", "10.0.0.3"}, Search: []string{"example.org", "example.net"},
+	}
+	for name, tt := range map[string]struct {
+		identity api.Identity
+		want     [][]string // lines of the file of each link
+	}{
+		"two links": {twoLinks, [][]string{
+			{"mac-address=52:54:00:00:00:01", "mtu=9000", "address1=10.0.0.5/24,10.0.0.1", "dns=10.0.0.2;", "dns-search=example.org;", "address1=fd00::5/64", "autoconnect-priority=999"},
+			{"interface-name=eth1", "method=auto"},
+		}},
+		"gateway outside": {hostAddress, [][]string{{"address1=203.0.113.9/32,203.0.113.1", "method=manual"}}},
+		"many addresses": {many, [][]string{{
+			"address1=10.0.0.5/24", "address2=10.0.0.6/24", "address1=fd00::5/64,fd00::1", "address2=fd00::6/64", "dns=10.0.0.2;10.0.0.3;", "dns=fd00::2;", "dns-search=example.org;example.net;",
+		}}},
+	} {
+		dir := image(t, map[string]string{"usr/sbin/NetworkManager": "", "etc/systemd/system/multi-user.target.wants/NetworkManager.service": ""})
+		apply(t, dir, tt.identity)
+		for i, lines := range tt.want {
+			cmd := exec.CommandContext(t.Context(), nmcli, "--offline", "connection", "modify", "connection.id", "judged")
+			cmd.Stdin = strings.NewReader(read(t, dir, fmt.Sprintf("etc/NetworkManager/system-connections/gild-%d.nmconnection", i)))
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Errorf("%s, link %d: nmcli: %v\n%s", name, i, err, out)
+			}
+			for _, line := range lines {
+				if !strings.Contains("\n"+string(out), "\n"+line+"\n") {
+					t.Errorf("%s, link %d: NetworkManager has no line %q in\n%s", name, i, line, out)
+				}
+			}
+		}
 	}
 }
 

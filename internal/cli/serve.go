@@ -92,7 +92,7 @@ func (a commands) serveCmd() *cobra.Command {
 	f.StringVar(&o.dhcp, "dhcp", "auto", "auto, server, proxy or off")
 	f.StringVar(&o.leases, "range", "", "addresses to lease, `FIRST-LAST` (default: the upper half of the subnet)")
 	f.StringSliceVar(&o.exclude, "exclude", nil, "`addresses` of the range that are never leased: one, FIRST-LAST, or a network; may be repeated")
-	f.StringSliceVar(&o.networks, "networks", nil, "further `network` of machines, behind a router: its TFTP requests are answered, and its DHCP relays beside another server; may be repeated")
+	f.StringSliceVar(&o.networks, "networks", nil, "further `network` of machines, behind a router: its TFTP requests are answered, and its DHCP relays beside another server; 10.0.8.1/24 says that 10.0.8.1 relays, and leases addresses there too; may be repeated")
 	f.DurationVar(&o.lease, "lease", time.Hour, "how long a lease lasts")
 	f.StringVar(&o.router, "router", "", "router `address` for leases")
 	f.StringSliceVar(&o.dns, "dns", nil, "name server `address` for leases; may be repeated")
@@ -274,7 +274,7 @@ func (o serveOptions) leased(n *server.Network) error {
 		if err != nil || !p.Addr().Is4() {
 			return fmt.Errorf("--networks %.60q is no IPv4 network, such as 192.168.1.0/24", s)
 		}
-		n.Networks = append(n.Networks, p.Masked())
+		n.Networks = append(n.Networks, p)
 	}
 	var err error
 	if n.Router, err = ipv4("router", o.router); err != nil {

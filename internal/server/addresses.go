@@ -20,7 +20,6 @@ const addressValue = "address"
 // It follows the store, as the room does.
 type addresses struct {
 	mu       sync.Mutex
-	subnet   netip.Prefix               // addresses outside of it are not leased
 	machines map[string]addressRecord   // by ID, of registered machines
 	clients  map[string]map[string]bool // client: the machines that have it
 	owners   map[netip.Addr]string      // address: the machine whose record has it
@@ -35,15 +34,12 @@ type addressRecord struct {
 
 // loadAddresses reads what the records say before the first client asks, which
 // is before the room follows the store.
-func (s *Machines) loadAddresses(ctx context.Context, subnet netip.Prefix) error {
+func (s *Machines) loadAddresses(ctx context.Context) error {
 	machines, _, err := s.Store.List(ctx)
 	if err != nil {
 		return err
 	}
 	d := &s.addresses
-	d.mu.Lock()
-	d.subnet = subnet.Masked()
-	d.mu.Unlock()
 	d.take(state.Part{Kind: api.ChangeReset})
 	for i := range machines {
 		d.take(state.Part{Kind: api.ChangeMachine, ID: machines[i].ID, Record: &machines[i]})
@@ -124,13 +120,28 @@ func (d *addresses) Registered(client string) bool {
 	return len(d.clients[client]) > 0
 }
 
+// registry is what the records say for one network: addresses outside of it are
+// not leased there.
+type registry struct {
+	*addresses
+	subnet netip.Prefix
+}
+
 // Fixed implements dhcpd.Registry.
-func (d *addresses) Fixed(client string) netip.Addr {
+func (r registry) Fixed(client string) netip.Addr {
+	if a := r.fixed(client); r.subnet.Contains(a) {
+		return a
+	}
+	return netip.Addr{}
+}
+
+// fixed is the address of a client's record.
+func (d *addresses) fixed(client string) netip.Addr {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for id := range d.clients[client] {
 		r := d.machines[id]
-		if r.clients[0] == client && d.owners[r.fixed] == id && d.subnet.Contains(r.fixed) {
+		if r.clients[0] == client && d.owners[r.fixed] == id {
 			return r.fixed
 		}
 	}

@@ -33,7 +33,7 @@ func TestAddressesOfRecords(t *testing.T) {
 		}
 		return state.Part{Kind: api.ChangeMachine, ID: id, Record: m}
 	}
-	d := addresses{subnet: netip.MustParsePrefix("10.0.0.0/24")}
+	d := registry{&addresses{}, netip.MustParsePrefix("10.0.0.0/24")}
 	d.take(state.Part{Kind: api.ChangeReset})
 	d.take(machine("a", api.MachineRegistered, "10.0.0.50/24", one, nic))
 	d.take(machine("b", api.MachineRegistered, "10.0.0.50", two)) // a copy and paste
@@ -80,8 +80,8 @@ func TestLeasesAreInTheState(t *testing.T) {
 	defer db.Close()
 	first, last := netip.MustParseAddr("10.0.0.10"), netip.MustParseAddr("10.0.0.11")
 	server := func() *leases {
-		l := &leases{store: NewStore(db.Client(), ""), pool: dhcpd.NewPool(first, last), log: slog.New(slog.DiscardHandler)}
-		l.pool.Claims = l
+		l := &leases{store: NewStore(db.Client(), ""), log: slog.New(slog.DiscardHandler)}
+		l.pool(first, last, registry{&addresses{}, netip.MustParsePrefix("10.0.0.0/24")})
 		if err := l.load(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -90,23 +90,23 @@ func TestLeasesAreInTheState(t *testing.T) {
 	now := time.Now()
 	one, other := server(), server()
 	go other.follow(t.Context())
-	if _, err := one.pool.Take("holder", first, now, time.Hour); err != nil {
+	if _, err := one.pools[0].Take("holder", first, now, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	successor := server()
 	for name, l := range map[string]*leases{"its successor": successor, "the other server": other} {
-		if _, err := l.pool.Take("newcomer", first, now, time.Hour); err == nil {
+		if _, err := l.pools[0].Take("newcomer", first, now, time.Hour); err == nil {
 			t.Errorf("%s leases what the holder has", name)
 		}
-		if a, err := l.pool.Offer("newcomer", first, now); err != nil || a == first {
+		if a, err := l.pools[0].Offer("newcomer", first, now); err != nil || a == first {
 			t.Errorf("%s offers a newcomer %v, %v; want the other address", name, a, err)
 		}
-		if _, err := l.pool.Take("holder", first, now, time.Hour); err != nil {
+		if _, err := l.pools[0].Take("holder", first, now, time.Hour); err != nil {
 			t.Errorf("%s refuses the holder: %v", name, err)
 		}
 	}
-	one.pool.Release("holder", first)
-	if _, err := server().pool.Take("newcomer", first, now, time.Hour); err != nil {
+	one.pools[0].Release("holder", first)
+	if _, err := server().pools[0].Take("newcomer", first, now, time.Hour); err != nil {
 		t.Errorf("what was released is not free: %v", err)
 	}
 }

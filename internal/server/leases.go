@@ -14,19 +14,29 @@ import (
 // server of the cluster sees them and this one finds them after a restart.
 type leases struct {
 	store    *state.Store
-	pool     *dhcpd.Pool
-	cards    *cards // is told, too; nil: nobody is
+	pools    []*dhcpd.Pool // one for each network
+	cards    *cards        // is told, too; nil: nobody is
 	log      *slog.Logger
-	revision int64 // up to which the pool has learnt
+	revision int64 // up to which the pools have learnt
 }
 
-// learn tells the pool of a lease.
+// pool makes one for the range of a network.
+func (l *leases) pool(first, last netip.Addr, of registry) *dhcpd.Pool {
+	p := dhcpd.NewPool(first, last)
+	p.Claims, p.Registry = l, of
+	l.pools = append(l.pools, p)
+	return p
+}
+
+// learn tells the pools of a lease; it is of one of them.
 func (l *leases) learn(a netip.Addr, lease state.AddressLease) {
 	known := dhcpd.Lease{Client: string(lease.Client), Trial: lease.Trial}
 	if known.Client != "" {
 		known.Until = lease.Ends()
 	}
-	l.pool.Learn(a, known)
+	for _, p := range l.pools {
+		p.Learn(a, known)
+	}
 	l.bind(a, string(lease.Client), lease.Until)
 }
 

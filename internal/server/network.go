@@ -36,7 +36,7 @@ type Network struct {
 	// Stay keeps the server at Address whatever the interface has; else it follows.
 	Stay bool
 	// Networks are further ones of machines, behind routers: their requests for
-	// files are answered, and their relays beside another DHCP server.
+	// files are answered, and their relays, see dhcpd.Config.
 	Networks []netip.Prefix
 	// Of dhcpd.Full only; zero values have defaults, see dhcpd.Config. OwnRange
 	// says that First and Last are the operator's, not the subnet's default.
@@ -115,9 +115,13 @@ func (n Network) Protocols() []Opener {
 func (n Network) Check() error { return n.dhcp().Validate() }
 
 func (n Network) dhcp() dhcpd.Config {
+	scopes := dhcpd.Scopes(n.Networks)
+	for _, s := range scopes {
+		s.First, s.Last = DefaultRange(s.Subnet)
+	}
 	return dhcpd.Config{
 		Mode: n.Mode, Interface: n.Interface, ServerIP: n.Address.Addr(), Subnet: n.Address.Masked(),
-		First: n.First, Last: n.Last, Exclude: n.Exclude, Servers: n.Servers, Networks: n.Networks,
+		First: n.First, Last: n.Last, Exclude: n.Exclude, Servers: n.Servers, Networks: n.Networks, Scopes: scopes,
 		LeaseTime: n.Lease, Router: n.Router, DNS: n.DNS, Domain: n.Domain,
 		Script:   n.BaseURL + httpd.PathFirstScript,
 		HTTPBase: strings.TrimSuffix(n.BaseURL+httpd.PathNBP, "/"),
@@ -140,12 +144,15 @@ func (n *bootNetwork) openDHCP(ctx context.Context, m *Machines) (Service, func(
 	}
 	var follow func(context.Context)
 	if n.First.IsValid() && (n.Mode == dhcpd.Full || n.Auto) {
-		l := &leases{store: m.Store, cards: &m.cards, pool: dhcpd.NewPool(n.First, n.Last), log: n.Log}
-		l.pool.Claims, l.pool.Registry = l, &m.addresses
-		if err := errors.Join(m.loadAddresses(ctx, n.Address), l.load(ctx)); err != nil {
+		l := &leases{store: m.Store, cards: &m.cards, log: n.Log}
+		s.Pool, follow = l.pool(n.First, n.Last, registry{&m.addresses, n.Address}), l.follow
+		for _, scope := range s.Config.Scopes {
+			scope.Leases = l.pool(scope.First, scope.Last, registry{&m.addresses, scope.Subnet})
+			scope.Leases.Blind = true
+		}
+		if err := errors.Join(m.loadAddresses(ctx), l.load(ctx)); err != nil {
 			return nil, nil, err
 		}
-		s.Pool, follow = l.pool, l.follow
 	}
 	n.who = s.Who
 	sockets, err := s.Open(ctx)

@@ -61,3 +61,36 @@ func TestAnotherServerIsAnEvent(t *testing.T) {
 		t.Errorf("servers does not show the alarm:\n%s", out)
 	}
 }
+
+// Machines of a network behind a router, whose relay is dnsmasq's, get addresses of their own network and boot by them.
+func TestRelayedNetwork(t *testing.T) {
+	t.Parallel()
+	l := netlab.New(t)
+	netlab.IP(t, "-n "+l.Other+" link add r0 type veth peer name r1 netns "+l.Client)
+	netlab.IP(t, "-n "+l.Other+" addr add 10.88.0.1/24 dev r0")
+	netlab.IP(t, "-n "+l.Other+" link set r0 up")
+	netlab.IP(t, "-n "+l.Client+" link set r1 up")
+	netlab.IP(t, "-n "+l.Server+" route add 10.88.0.0/24 via 10.77.0.2")
+	if out, err := netlab.Command(t, l.Other, "sysctl", "-qw", "net.ipv4.ip_forward=1").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	s := start(t, l, "--dhcp", "server", "--networks", "10.88.0.1/24")
+	relay := netlab.Command(t, l.Other, "dnsmasq", "-k", "-C", "/dev/null", "-p", "0", "--dhcp-relay=10.88.0.1,10.77.0.1", "--user=root", "--pid-file=")
+	if err := relay.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = relay.Wait() })
+	const mac = "52:54:00:77:00:04"
+	ack := leaseOn(t, l, "r1", mac)
+	within(t, "10.88.0.128/25", ack.YourIPAddr)
+	if router := ack.Router(); len(router) != 1 || router[0].String() != "10.88.0.1" {
+		t.Errorf("the router is %v; want the relay", router)
+	}
+	netlab.IP(t, "-n "+l.Client+" addr add "+ack.YourIPAddr.String()+"/24 dev r1")
+	netlab.IP(t, "-n "+l.Client+" route add default via 10.88.0.1")
+	if script := fetch(t, l, "http://10.77.0.1:8080/machine.ipxe?mac="+mac); !strings.HasPrefix(script, "#!ipxe") {
+		t.Errorf("the script is %.200q", script)
+	}
+	s.eventually(mac, "machine", "ls")
+	within(t, "10.77.0.128/25", lease(t, l, "52:54:00:77:00:05").YourIPAddr)
+}

@@ -151,14 +151,20 @@ func (s *server) eventually(text string, args ...string) {
 }
 
 // lease takes an address as iPXE of a machine on c0 does, and returns the server's last word.
-func lease(t *testing.T, l netlab.Lab, mac string) (ack *dhcpv4.DHCPv4) {
+func lease(t *testing.T, l netlab.Lab, mac string) *dhcpv4.DHCPv4 {
+	t.Helper()
+	return leaseOn(t, l, "c0", mac)
+}
+
+// leaseOn is lease on an interface of the machines' namespace.
+func leaseOn(t *testing.T, l netlab.Lab, nic, mac string) (ack *dhcpv4.DHCPv4) {
 	t.Helper()
 	hw, err := net.ParseMAC(mac)
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = netlab.In(t, l.Client, func() error {
-		conn, err := nclient4.NewRawUDPConn("c0", 68)
+		conn, err := nclient4.NewRawUDPConn(nic, 68)
 		if err != nil {
 			return err
 		}

@@ -21,10 +21,8 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
 )
 
@@ -68,11 +66,13 @@ type Config struct {
 
 	// Subnet is needed by Full; with it, a Proxy does not answer to addresses outside of it.
 	Subnet netip.Prefix
-	// Networks are further ones of machines, whose relays a Proxy answers.
+	// Networks are further ones of machines. One that names an address of its own, 10.0.8.1/24, names a relay, and no
+	// other one of it is answered; else a Proxy answers all.
 	Networks []netip.Prefix
 
 	// Of Full only.
 	First, Last netip.Addr    // range of addresses, inclusive
+	Scopes      []*Scope      // further networks whose machines are leased addresses
 	Exclude     []Range       // of addresses in it that are not leased
 	Servers     []netip.Addr  // further hosts whose addresses are not leased
 	LeaseTime   time.Duration // 0: one hour
@@ -114,6 +114,9 @@ func (c Config) Validate() error {
 	}
 	if c.Mode == Full || c.Mode == Listening { // which becomes one of the two
 		errs = append(errs, c.validateRange()...)
+		for _, s := range c.Scopes {
+			errs = append(errs, s.validate(c)...)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -159,22 +162,6 @@ func (c Config) validateRange() (errs []error) {
 		bad("domain of %d bytes: at most 255", len(c.Domain))
 	}
 	return errs
-}
-
-// foreignRelay says why a request came by a relay that is not to be answered, "" when it did not: an answer goes to
-// whatever address a request names as its relay.
-func (c Config) foreignRelay(req *dhcpv4.DHCPv4) string {
-	relay := address(req.GatewayIPAddr)
-	within := func(p netip.Prefix) bool { return p.Contains(relay) }
-	switch {
-	case !relay.IsValid() || relay.IsUnspecified() || !c.Subnet.IsValid() || c.Subnet.Contains(relay):
-		return ""
-	case c.Mode == Proxy && slices.ContainsFunc(c.Networks, within):
-		return ""
-	case c.Mode == Proxy:
-		return fmt.Sprintf("relayed from %v, which is neither in subnet %v nor in a network of --networks", relay, c.Subnet.Masked())
-	}
-	return fmt.Sprintf("relayed from %v, which is not in subnet %v", relay, c.Subnet.Masked())
 }
 
 func (c Config) leaseTime() time.Duration {

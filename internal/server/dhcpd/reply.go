@@ -73,6 +73,9 @@ func (r *Responder) Reply(req *dhcpv4.DHCPv4, port int) (*dhcpv4.DHCPv4, Event) 
 	case r.Config.Mode == Proxy || r.Config.Mode == Full && port == portPXE:
 		reply = r.boot(req, port, &ev)
 	case r.Config.Mode == Full:
+		if s := r.Config.scope(req); s != nil {
+			r = s.within(r)
+		}
 		reply = r.lease(req, &ev)
 	case r.Config.Mode == Listening:
 		ev.Why = "listening for other DHCP servers first"
@@ -376,16 +379,13 @@ func address(b net.IP) netip.Addr {
 // is not of this network is not trusted: it could be a victim's.
 func (c Config) destination(reply *dhcpv4.DHCPv4, from netip.AddrPort, port int) netip.AddrPort {
 	relay, client := address(reply.GatewayIPAddr), address(reply.ClientIPAddr)
-	local := func(a netip.Addr) bool {
-		return a.IsValid() && !a.IsUnspecified() && (!c.Subnet.IsValid() || c.Subnet.Contains(a))
-	}
 	switch {
-	case relay.IsValid() && !relay.IsUnspecified():
+	case relayed(relay):
 		return netip.AddrPortFrom(relay, portDHCP)
 	case reply.MessageType() == dhcpv4.MessageTypeNak:
-	case port == portPXE && local(from.Addr()) && from.Port() != 0:
+	case port == portPXE && c.local(from.Addr()) && from.Port() != 0:
 		return from
-	case local(client) && reply.MessageType() == dhcpv4.MessageTypeAck:
+	case c.local(client) && reply.MessageType() == dhcpv4.MessageTypeAck:
 		return netip.AddrPortFrom(client, portClient)
 	}
 	return netip.AddrPortFrom(limited, portClient)

@@ -73,6 +73,9 @@ func (s *Segment) Open(ctx context.Context) (*Sockets, error) {
 	s.look(link.Look(s.Config.Interface))
 	if s.Pool != nil {
 		s.Pool.Barred = s.barred
+		for _, scope := range s.Config.Scopes {
+			scope.Leases.Barred = func(a netip.Addr) string { return cmp.Or(scope.Barred(a), s.barred(a)) }
+		}
 	}
 	return s.open(ctx)
 }

@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 )
@@ -115,7 +116,7 @@ func (p *peers) addrs(ctx context.Context) (all []netip.Addr) {
 }
 
 // announce is the service that names this server to the others.
-func (p *peers) announce(version string, a *alarms) Service {
+func (p *peers) announce(version string, a *alarm.Alarms) Service {
 	host, err := os.Hostname()
 	if err != nil {
 		host = p.self
@@ -124,7 +125,7 @@ func (p *peers) announce(version string, a *alarms) Service {
 	return serviceFunc(func(ctx context.Context) error {
 		return p.store.Announce(ctx, func() (api.Server, <-chan struct{}) {
 			now, changed := self, (<-chan struct{})(nil)
-			now.Alarms, changed = a.list()
+			now.Alarms, changed = a.List()
 			return now, changed
 		})
 	})

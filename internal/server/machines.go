@@ -13,6 +13,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/metrics"
@@ -54,7 +55,7 @@ type Machines struct {
 	room        room
 	inventories inventoryPace
 	addresses   addresses // who is to have which, for DHCP
-	alarms      *alarms
+	alarms      *alarm.Alarms
 	// peerAddrs returns the addresses of the other servers of the cluster; nil:
 	// there are none.
 	peerAddrs func(context.Context) []netip.Addr

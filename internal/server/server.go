@@ -21,6 +21,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/metrics"
 	"github.com/gild-dev/gild/internal/server/state"
@@ -127,12 +128,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Discover: s.Discover,
 		Expires:  s.ArmExpires,
 		Logger:   log,
-		alarms:   newAlarms(log),
+		alarms:   alarm.New(log),
 	}
 	counts := metrics.New(s.Version, func(ctx context.Context) ([]api.Machine, error) { return machines.Machines(ctx, "") })
 	counts.State(machines.StateUsage)
 	counts.Alarms(func() []api.Alarm {
-		raised, _ := machines.alarms.list()
+		raised, _ := machines.alarms.List()
 		return raised
 	})
 	machines.Metrics = counts
@@ -157,7 +158,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		named{"boot HTTP", &httpService{server: bounded(counts, "boot", httpd.BootGate(), boot.Handler(), log), listener: l.boot, drain: true}},
 		named{"operator API", &httpService{server: bounded(counts, "operator", httpd.OperatorGate(httpd.IsLoopback(l.operator.Addr())), operator, log), listener: s.secured(l.operator)}},
 		named{"announcement", others.announce(s.Version, machines.alarms)},
-		named{"alarms", serviceFunc(func(ctx context.Context) error { return machines.alarms.keep(ctx, machines.Store) })},
+		named{"alarms", serviceFunc(func(ctx context.Context) error { return machines.alarms.Keep(ctx, machines.Store.Note) })},
 		named{"local control", s.control(ctx, machines.Store, atHome, log)},
 		named{"state", serviceFunc(db.stopped)})
 	if s.Confine != nil {

@@ -97,7 +97,7 @@ func (p *Pool) grant(c asker, a netip.Addr, now time.Time, most time.Duration) (
 		}
 	case !inRange || !p.mayTake(i, c, now):
 		return g, ErrTaken
-	case !c.known && (p.slots[i].client != c.key || p.slots[i].state != leased) && p.crowded(now):
+	case !c.known && (p.slots[i].client != c.key || p.slots[i].state != leased) && crowded(p, now):
 		return g, ErrCrowded
 	}
 	if former, ok := p.clients[c.key]; ok && (!inRange || former != i) && p.slots[former].client == c.key && p.slots[former].state == leased {

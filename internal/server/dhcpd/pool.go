@@ -145,7 +145,7 @@ func (p *Pool) choose(c asker, want netip.Addr, now time.Time) (uint32, error) {
 		if p.spare(now) <= 0 {
 			return 0, fmt.Errorf("the free addresses from %v to %v are kept for registered machines: register it, or widen the range", p.at(0), p.at(p.size-1))
 		}
-		if p.crowded(now) {
+		if crowded(p, now) {
 			return 0, ErrCrowded
 		}
 	}
@@ -197,7 +197,7 @@ func (p *Pool) spare(now time.Time) int {
 }
 
 // crowded reports whether newcomers of whom nobody knows that they are there have half of the range.
-func (p *Pool) crowded(now time.Time) bool {
+func crowded(p *Pool, now time.Time) bool {
 	if p.Blind {
 		return false
 	}

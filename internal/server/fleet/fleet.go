@@ -39,7 +39,6 @@ const (
 	StepConfirm  = "confirm"  // the new system was heard of, or was not
 	StepStuck    = "stuck"    // an agent that should speak is silent, or speaks again
 	StepDropped  = "dropped"  // a machine told more than is kept
-	StepAlarm    = "alarm"    // something is wrong with a server, or right again
 )
 
 // StepFlash is the agent's step in which the disk is written. Its start is

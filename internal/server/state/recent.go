@@ -58,8 +58,7 @@ func (s *Store) lastWords(id string, r *record, events []api.Event) (ops []clien
 	return []clientv3.Op{entry}, err
 }
 
-// Note enters into the log what an operator or a server did that is of no one
-// machine.
+// Note enters into the log what was done that is of no one machine.
 func (s *Store) Note(ctx context.Context, e api.Event) error {
 	op, err := s.logOp(shelfOf(&e), "", "", 0, []api.Event{e})
 	if err == nil {

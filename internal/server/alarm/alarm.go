@@ -1,4 +1,5 @@
-package server
+// Package alarm keeps what is wrong with a server now.
+package alarm
 
 import (
 	"context"
@@ -10,12 +11,11 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
-	"github.com/gild-dev/gild/internal/server/state"
 )
 
-// alarms are what is wrong with this server now, each by its kind. They are logged as they come and go, told to the
+// Alarms are what is wrong with this server now, each by its kind. They are logged as they come and go, told to the
 // other servers and to whoever asks, and are events in the log of what was done.
-type alarms struct {
+type Alarms struct {
 	log    *slog.Logger
 	events chan api.Event // that are to be kept
 
@@ -24,19 +24,20 @@ type alarms struct {
 	changed chan struct{} // closed at the next change
 }
 
-func newAlarms(log *slog.Logger) *alarms {
-	return &alarms{log: log, events: make(chan api.Event, 64), raised: map[string]api.Alarm{}, changed: make(chan struct{})}
+// New has no alarms yet.
+func New(log *slog.Logger) *Alarms {
+	return &Alarms{log: log, events: make(chan api.Event, 64), raised: map[string]api.Alarm{}, changed: make(chan struct{})}
 }
 
-// keep enters into the log what comes and goes, until ctx ends. While the state does not answer the newest are dropped:
+// Keep notes as events what comes and goes, until ctx ends. While the state does not answer the newest are dropped:
 // whoever raises an alarm waits for nobody.
-func (a *alarms) keep(ctx context.Context, store *state.Store) error {
+func (a *Alarms) Keep(ctx context.Context, note func(context.Context, api.Event) error) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case e := <-a.events:
-			if err := store.Note(ctx, e); err != nil && ctx.Err() == nil {
+			if err := note(ctx, e); err != nil && ctx.Err() == nil {
 				a.log.Warn("an alarm is no event", "err", err)
 			}
 		}
@@ -44,8 +45,8 @@ func (a *alarms) keep(ctx context.Context, store *state.Store) error {
 }
 
 // event has it kept that an alarm has come or gone.
-func (a *alarms) event(state, kind, text string) {
-	e := api.Event{Time: time.Now(), Step: fleet.StepAlarm, State: state, Actor: api.ActorServer, Cause: kind, Message: fleet.Clean(text)}
+func (a *Alarms) event(state, kind, text string) {
+	e := api.Event{Time: time.Now(), Step: "alarm", State: state, Actor: api.ActorServer, Cause: kind, Message: fleet.Clean(text)}
 	select {
 	case a.events <- e:
 	default:
@@ -53,7 +54,7 @@ func (a *alarms) event(state, kind, text string) {
 }
 
 // Raise says that something is wrong, with what an operator can do about it. The same again is nothing new.
-func (a *alarms) Raise(kind, text string) {
+func (a *Alarms) Raise(kind, text string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	old, was := a.raised[kind]
@@ -71,7 +72,7 @@ func (a *alarms) Raise(kind, text string) {
 }
 
 // Clear says that it is right again.
-func (a *alarms) Clear(kind string) {
+func (a *Alarms) Clear(kind string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	old, was := a.raised[kind]
@@ -84,13 +85,13 @@ func (a *alarms) Clear(kind string) {
 	a.log.Info("alarm is over: "+old.Text, "kind", kind, "after", time.Since(old.Since).Round(time.Second))
 }
 
-func (a *alarms) tell() {
+func (a *Alarms) tell() {
 	close(a.changed)
 	a.changed = make(chan struct{})
 }
 
-// list returns what is wrong, by kind, and what is closed when that is no longer true.
-func (a *alarms) list() ([]api.Alarm, <-chan struct{}) {
+// List returns what is wrong, by kind, and what is closed when that is no longer true.
+func (a *Alarms) List() ([]api.Alarm, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var all []api.Alarm

@@ -20,7 +20,7 @@ import (
 // Bounds of free space, in bytes: below the first the database of a new
 // server cannot be made, below the second no image of a usual size fits.
 const (
-	databaseNeeds = 160 << 20
+	databaseNeeds = 240 << 20
 	imagesNeed    = 4 << 30
 )
 
@@ -66,7 +66,7 @@ func diskSpace(_ context.Context, p *Patient) []Finding {
 	says := fmt.Sprintf("%.1f GB free for images and state", float64(free)/1e9)
 	switch {
 	case free < databaseNeeds:
-		return one(Problem, says+": the state database stops when its disk is full", "free space, or move the data directory with --data")
+		return one(Problem, says+": the state takes no changes when its disk is full", "free space, or move the data directory with --data")
 	case free < imagesNeed:
 		return one(Warning, says+": few images fit", "`gild image ls` shows what takes the space, `gild image rm` frees it")
 	}

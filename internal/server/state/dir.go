@@ -51,10 +51,6 @@ func (e *DirError) Unwrap() error { return e.Err }
 // Hint says what the operator can do.
 func (e *DirError) Hint() string { return e.Help }
 
-// needed is the room for a new etcd in bytes: it reserves two write-ahead
-// files of 64 MiB each, and dies when it cannot.
-const needed = 160 << 20
-
 // dirError names the common ways in which a directory fails.
 func dirError(dir string, err error) error {
 	e := &DirError{Dir: dir, What: "cannot be used", Help: "give another one with --data", Err: err}
@@ -105,19 +101,4 @@ func writePID(f *os.File) error {
 	}
 	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	return err
-}
-
-// room refuses a file system without space for a new etcd, naming figures.
-func room(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, "etcd", "member")); err == nil {
-		return nil // its space is already reserved
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return dirError(dir, err)
-	}
-	if free := st.Bavail * uint64(st.Bsize); free < needed {
-		return dirError(dir, fmt.Errorf("%d MiB free, the state database needs %d: %w", free>>20, needed>>20, syscall.ENOSPC))
-	}
-	return nil
 }

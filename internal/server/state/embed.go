@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/gild-dev/gild/internal/server/budget"
+	"github.com/gild-dev/gild/internal/server/state/upkeep"
 )
 
 // readyWithin bounds the start of the embedded etcd. It takes under a second
@@ -66,8 +67,8 @@ func startWithin(ctx context.Context, dir string, quota int64, log *slog.Logger)
 }
 
 func (e *Embedded) start(ctx context.Context, dir string, log *slog.Logger) error {
-	if err := room(dir); err != nil {
-		return err
+	if err := upkeep.Room(dir); err != nil {
+		return dirError(dir, err)
 	}
 	data := filepath.Join(dir, "etcd")
 	// etcd refuses, by ending the process, a directory that others can read.
@@ -100,15 +101,19 @@ func (e *Embedded) start(ctx context.Context, dir string, log *slog.Logger) erro
 // tend looks after the size of the database until Close. That it cannot now is
 // worth a word, and no reason not to serve.
 func (e *Embedded) tend(ctx context.Context, log *slog.Logger) error {
-	u := &upkeep{etcd: e.etcd, client: e.client, quota: e.quota, log: log}
-	if err := u.begin(ctx); err != nil {
+	k := upkeep.New(e.etcd, e.client, e.etcd.Config().Dir, e.quota, log)
+	if err := k.Begin(ctx); err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("starting etcd: %w", err)
 		}
 		log.Warn("looking after the size of the state", "err", err)
 	}
 	ctx, e.rest = context.WithCancel(context.WithoutCancel(ctx))
-	e.tended.Go(func() { u.run(ctx) })
+	e.tended.Go(func() {
+		if err := k.Run(ctx); ctx.Err() == nil {
+			e.ending.end(err)
+		}
+	})
 	return nil
 }
 
@@ -200,26 +205,26 @@ func (e *Embedded) Stopped(ctx context.Context) error {
 // Close stops etcd and gives the data directory free.
 func (e *Embedded) Close() error {
 	e.serving.Store(false)
-	if e.rest != nil {
-		e.rest()
-		e.tended.Wait()
-	}
-	if e.client != nil {
-		_ = e.client.Close()
-	}
-	if e.etcd != nil {
-		closed := make(chan struct{})
-		go func() {
-			defer close(closed)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if e.rest != nil {
+			e.rest()
+			e.tended.Wait()
+		}
+		if e.client != nil {
+			_ = e.client.Close()
+		}
+		if e.etcd != nil {
 			e.etcd.Close()
-		}()
+		}
+	}()
+	select {
+	case <-closed:
+	case <-e.ending.done:
 		select {
 		case <-closed:
-		case <-e.ending.done:
-			select {
-			case <-closed:
-			case <-time.After(brokenWithin):
-			}
+		case <-time.After(brokenWithin):
 		}
 	}
 	return e.lock.Close()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state/upkeep"
 )
 
 // A record that is written again and again takes the room of one: the past of
@@ -20,14 +21,14 @@ func TestUpkeepForgetsByBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	u := &upkeep{etcd: e.etcd, client: e.Client(), quota: quota, log: slog.New(slog.DiscardHandler)}
+	u := upkeep.New(e.etcd, e.Client(), e.etcd.Config().Dir, quota, slog.New(slog.DiscardHandler))
 	s := &Store{Client: e.Client(), Prefix: "/gild/"}
 	for i := range 400 { // 80 MB
 		if err := s.PutDoc(t.Context(), "kind", "one", strings.Repeat("x", 200<<10)); err != nil {
 			t.Fatalf("change %d: %v", i, err)
 		}
 		if i%20 == 0 {
-			if err := u.look(t.Context()); err != nil {
+			if err := u.Look(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -70,9 +71,7 @@ func TestUpkeepOfAFullState(t *testing.T) {
 	}
 	defer e.Close()
 	s = &Store{Client: e.Client(), Prefix: "/gild/"}
-	if err := s.PutDoc(t.Context(), "kind", "one", "y"); err != nil {
-		t.Errorf("a change after the start = %v; want nil", err)
-	}
+	awaitRoom(t, s)
 	if m, err := s.Get(t.Context(), mac); err != nil || m.Spec.Name != "kept" {
 		t.Errorf("the machine after the start = %+v, %v", m, err)
 	}

@@ -1,0 +1,160 @@
+// Package upkeep looks after the room of the embedded etcd, which nobody else
+// can reach.
+package upkeep
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+)
+
+const (
+	// lookEvery is how often the size of the database is looked at.
+	lookEvery = 5 * time.Second
+	// historyPart is the part of the quota that the past of keys may take,
+	// historyRevisions how many changes it may be of: followers that were cut
+	// off go on from there.
+	historyPart      = 32
+	historyRevisions = 10_000
+)
+
+// Keeper forgets the past of keys by its bytes, gives free pages back to the
+// file system, closes the state to changes before its disk is full, and opens
+// it when there is room again.
+type Keeper struct {
+	etcd   *embed.Etcd
+	client *clientv3.Client
+	quota  int64
+	disk   disk
+	log    *slog.Logger
+
+	looked int64 // revision at the look before this one
+	kept   int64 // revision that the past was forgotten up to
+	used   int64 // bytes in use after that
+}
+
+// New makes the keeper of an etcd that keeps itself in dir, within a quota in
+// bytes. From now on its client takes no changes while the state is closed.
+func New(etcd *embed.Etcd, client *clientv3.Client, dir string, quota int64, log *slog.Logger) *Keeper {
+	k := &Keeper{etcd: etcd, client: client, quota: quota, disk: newDisk(dir), log: log}
+	client.KV = &gate{client.KV, k.Full}
+	return k
+}
+
+// Run looks until ctx ends, or until etcd cannot go on, and says why.
+func (k *Keeper) Run(ctx context.Context) error {
+	look, glance := time.NewTicker(lookEvery), time.NewTicker(glanceEvery)
+	defer look.Stop()
+	defer glance.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-look.C:
+			err = k.Look(ctx)
+		case <-glance.C:
+			if k.disk.stuck(time.Now()) {
+				return errStuck
+			}
+			err = k.glance(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			k.log.Warn("looking after the size of the state", "err", err)
+		}
+	}
+}
+
+// Begin is the look at a start, when nobody follows yet: what an earlier run
+// has left may be full.
+func (k *Keeper) Begin(ctx context.Context) error {
+	k.looked = k.etcd.Server.KV().Rev()
+	if err := k.glance(ctx); err != nil {
+		return err
+	}
+	if !k.Full() && k.etcd.Server.Backend().Size() < k.quota/2 {
+		k.kept, k.used = k.looked, k.etcd.Server.Backend().SizeInUse()
+		return nil
+	}
+	return k.Look(ctx)
+}
+
+// Look is what Run does every few seconds.
+func (k *Keeper) Look(ctx context.Context) error {
+	db := k.etcd.Server.Backend()
+	full := k.Full()
+	rev := k.etcd.Server.KV().Rev()
+	// A follower that is behind by one look need not begin anew.
+	to := k.looked
+	k.looked = rev
+	if db.Size() >= k.quota/2 {
+		to = rev
+	}
+	if to > k.kept && (full || db.SizeInUse()-k.used >= k.quota/historyPart || rev-k.kept >= historyRevisions || db.SizeInUse() >= k.quota/2) {
+		if _, err := k.client.Compact(ctx, to, clientv3.WithCompactPhysical()); err != nil {
+			return fmt.Errorf("forgetting the past of keys: %w", err)
+		}
+		db.ForceCommit()
+		k.kept, k.used = to, db.SizeInUse()
+	}
+	// The database is written anew beside itself for that.
+	size, used := db.Size(), db.SizeInUse()
+	if size >= k.quota/2 && size-used >= size/4 && k.disk.has(used+leastRoom) {
+		if err := db.Defrag(); err != nil {
+			return fmt.Errorf("giving free pages back: %w", err)
+		}
+		k.used = db.SizeInUse()
+		k.log.Info("the state database gave free pages back", "before", size, "now", db.Size())
+	}
+	if full && db.Size() < k.quota/10*9 && k.disk.has(roomAgain) {
+		return k.open(ctx)
+	}
+	return nil
+}
+
+// glance looks at the disk.
+func (k *Keeper) glance(ctx context.Context) error {
+	k.disk.reserve(k.etcd.Server.Backend().Size())
+	switch full := k.Full(); {
+	case !full && !k.disk.has(leastRoom):
+		return k.close(ctx)
+	case full && k.disk.has(roomAgain):
+		return k.Look(ctx)
+	}
+	return nil
+}
+
+// close has etcd raise the alarm that it raises itself above its quota: what
+// asks how full the state is learns of it.
+func (k *Keeper) close(ctx context.Context) error {
+	_, err := k.etcd.Server.Alarm(ctx, &etcdserverpb.AlarmRequest{
+		Action: etcdserverpb.AlarmRequest_ACTIVATE, Alarm: etcdserverpb.AlarmType_NOSPACE, MemberID: uint64(k.etcd.Server.MemberID()),
+	})
+	if err != nil {
+		return fmt.Errorf("closing the state before its disk is full: %w", err)
+	}
+	k.log.Error("the disk of the state is full: no change is taken until there is room, and machines that are not armed boot their disks",
+		"dir", k.disk.dir, "needed", int64(roomAgain), "hint", "free space there, gild image rm removes stored images")
+	return nil
+}
+
+func (k *Keeper) open(ctx context.Context) error {
+	if _, err := k.client.AlarmDisarm(ctx, &clientv3.AlarmMember{}); err != nil {
+		return fmt.Errorf("taking back the alarm of a full database: %w", err)
+	}
+	k.log.Info("the state has room again", "bytes", k.etcd.Server.Backend().Size(), "quota", k.quota)
+	return nil
+}
+
+// Full reports whether the state takes no changes.
+func (k *Keeper) Full() bool {
+	return slices.ContainsFunc(k.etcd.Server.Alarms(), func(a *etcdserverpb.AlarmMember) bool {
+		return a.GetAlarm() == etcdserverpb.AlarmType_NOSPACE
+	})
+}

@@ -34,6 +34,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/turns"
 )
 
 // MaxAliases is how many labels one machine may be found by beside its ID.
@@ -65,7 +66,8 @@ type Store struct {
 	Kept func(*fleet.Record) int
 	Now  func() time.Time // nil: time.Now
 
-	kept logTrim
+	kept  logTrim
+	turns turns.Turns // of those who change a record
 }
 
 func (s *Store) now() time.Time {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/iana"
 
+	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/ipxe"
@@ -187,7 +188,9 @@ func (n *bootNetwork) openTFTP(ctx context.Context, m *Machines) (Service, func(
 		paths[name], _ = n.NBPs.Path(name)
 	}
 	sights := newSightings(m, n.Log)
-	s := &tftpd.Server{Open: tftpd.Table(paths), Serves: n.serves, Log: n.Log, Events: func(e tftpd.Event) {
+	// A transfer has a socket and a file.
+	places := min(tftpd.DefaultMaxTransfers, max(tftpd.DefaultMaxPerClient, budget.OpenFiles()/8))
+	s := &tftpd.Server{Open: tftpd.Table(paths), Serves: n.serves, MaxTransfers: places, Log: n.Log, Events: func(e tftpd.Event) {
 		m.Metrics.TFTP(e)
 		if e.Outcome == tftpd.Refused {
 			sights.refused(e, n.who)

@@ -155,8 +155,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	services = append(services,
-		named{"boot HTTP", &httpService{server: bounded(counts, "boot", httpd.BootGate(), boot.Handler(), log), listener: l.boot, drain: true}},
-		named{"operator API", &httpService{server: bounded(counts, "operator", httpd.OperatorGate(httpd.IsLoopback(l.operator.Addr())), operator, log), listener: s.secured(l.operator)}},
+		named{"boot HTTP", bounded(counts, "boot", httpd.BootGate(), l.boot, boot.Handler(), log, true)},
+		named{"operator API", bounded(counts, "operator", httpd.OperatorGate(httpd.IsLoopback(l.operator.Addr())), s.secured(l.operator), operator, log, false)},
 		named{"announcement", others.announce(s.Version, machines.alarms)},
 		named{"alarms", serviceFunc(func(ctx context.Context) error { return machines.alarms.Keep(ctx, machines.Store.Note) })},
 		named{"local control", s.control(ctx, machines.Store, atHome, log)},
@@ -250,9 +250,9 @@ func runAll(ctx context.Context, services []named) error {
 }
 
 // bounded is a server behind a gate, and counted.
-func bounded(counts *metrics.Metrics, listener string, gate *httpd.Gate, h http.Handler, log *slog.Logger) *http.Server {
-	gate.Shed = counts.Connections(listener, gate.Len)
-	return httpd.NewServer(counts.HTTP(listener, h), gate, log)
+func bounded(counts *metrics.Metrics, name string, gate *httpd.Gate, l net.Listener, h http.Handler, log *slog.Logger, drain bool) *httpService {
+	gate.Shed = counts.Connections(name, gate.Len)
+	return &httpService{server: httpd.NewServer(counts.HTTP(name, h), gate, log), listener: gate.Listener(l), drain: drain}
 }
 
 // httpService is an HTTP server on an open listener.

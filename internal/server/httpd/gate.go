@@ -2,12 +2,15 @@ package httpd
 
 import (
 	"container/list"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/server/budget"
 )
 
 // Gate bounds the connections of a server, so that those who only hold them
@@ -67,27 +70,18 @@ const (
 // may open, as each connection may have a file open too and DHCP, TFTP and the
 // state want theirs.
 func BootGate() *Gate {
-	most := max(leastConns, min(maxBootConns, openFiles()/4))
+	most := max(leastConns, min(maxBootConns, budget.OpenFiles()/4))
 	return &Gate{Max: most, MaxSilent: silentOfOne, MaxOfOne: max(silentOfOne, most/shareOfOne)}
 }
 
 // OperatorGate is for the operator API. What comes from loopback has one
 // address, whoever it is of, and is bounded in all only.
 func OperatorGate(loopback bool) *Gate {
-	most := max(leastConns, min(maxOperatorConns, openFiles()/8))
+	most := max(leastConns, min(maxOperatorConns, budget.OpenFiles()/8))
 	if loopback {
 		return &Gate{Max: most}
 	}
 	return &Gate{Max: most, MaxSilent: silentOfOne, MaxOfOne: max(silentOfOne, most/shareOfOne)}
-}
-
-// openFiles is how many files this process may have open.
-func openFiles() int {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 1024 // what every system gives
-	}
-	return int(min(limit.Cur, 1<<20))
 }
 
 // State is the ConnState of the http.Server that the gate is for.
@@ -107,6 +101,37 @@ func (g *Gate) State(c net.Conn, state http.ConnState) {
 	case http.StateClosed, http.StateHijacked:
 		g.leave(c)
 	}
+}
+
+// Listener is l, but for connections that cannot be accepted because this
+// process has as many files open as it may: for them the one that has been
+// silent longest is closed.
+func (g *Gate) Listener(l net.Listener) net.Listener { return &relieved{l, g} }
+
+type relieved struct {
+	net.Listener
+	gate *Gate
+}
+
+// Accept implements net.Listener.
+func (l *relieved) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE) || !l.gate.relieve() {
+			return c, err
+		}
+	}
+}
+
+// relieve closes a connection that is silent, if there is one.
+func (g *Gate) relieve() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	oldest := front(&g.silent)
+	if oldest != nil {
+		g.shed(oldest)
+	}
+	return oldest != nil
 }
 
 // Len is how many connections are open.

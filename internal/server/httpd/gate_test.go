@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -231,5 +232,41 @@ func TestGeneralOptions(t *testing.T) {
 		if resp.StatusCode != http.StatusUnauthorized {
 			t.Errorf("OPTIONS %s = %d; want the handler's 401", at, resp.StatusCode)
 		}
+	}
+}
+
+// scarce has no descriptor for a connection as long as one is held too many.
+type scarce struct {
+	net.Listener
+	gate *Gate
+	most int
+}
+
+func (l *scarce) Accept() (net.Conn, error) {
+	if l.gate.Len() >= l.most {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+// Where no connection can be accepted for want of descriptors, one that is
+// silent goes, and who asks is answered.
+func TestGateWithoutDescriptors(t *testing.T) {
+	gate := &Gate{Max: 1000}
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(http.HandlerFunc(ok), gate, slog.New(slog.DiscardHandler))
+	go func() { _ = s.Serve(gate.Listener(&scarce{l, gate, 5})) }()
+	t.Cleanup(func() { s.Close() })
+	addr := l.Addr().String()
+	var silent []net.Conn
+	for range 20 {
+		silent = append(silent, dial(t, addr, "127.0.0.3", "GET / HTTP/1.1\r\n"))
+	}
+	answered(t, dial(t, addr, "127.0.0.2", ask))
+	for _, c := range silent[:15] {
+		gone(t, c)
 	}
 }

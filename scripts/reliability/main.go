@@ -51,6 +51,7 @@ func runs() []string {
 		// As root, after make build: processes, so hundreds of them.
 		room + "^TestRoom$ -agents 1000",
 		room + "^TestOneOfTwoServersIsLost$",
+		room + "^TestLongStorm$",
 		"go test ./internal/server/fleet -count=1 -timeout 0 -run ^TestRandomFleets$ -fleets 1000000",
 	}
 }

@@ -44,6 +44,13 @@ taken, the past that the server keeps, and what a follower of the event stream h
 compared with the image, byte by byte. How long the server takes to answer is measured by one more armed machine, a
 process with the server's priority; all share two cores.
 
+**A storm.** The same room, each machine, and each hostile host, in a network namespace of its own with a cable to a bridge,
+the state on a file system of 1 GiB that is filled in the middle. While the machines are flashed, hostile hosts do what is
+named, each alone and then all at once. Every machine must end well, two that are not armed must boot their local disk all
+the time, the server's process must live with less than 1 GiB and half of its descriptors, and it must be as it was
+afterwards: a stranger's hello answered about as soon as before, machines listed, no alarm. All share two cores with each other and with what else the
+host does, which the load average tells.
+
 **Not covered.** A disk that acknowledges a flush and later loses what it acknowledged: no reader can see that. A disk
 that damages sectors nobody wrote, or whose sectors rot after the seal. A write that goes astray while its own place
 held the right bytes already, though nobody had looked there, onto a chunk that was read before: a flash over an older

@@ -28,12 +28,13 @@ const (
 	Resume        = "Resume"
 	Guest         = "In a real guest"
 	Room          = "A room of machines"
+	Storm         = "A storm over a room"
 	Fleet         = "The right machine"
 )
 
 // Groups lists them.
 func Groups() []string {
-	return []string{PowerCuts, Instant, LyingDisk, HostileSource, Faults, Resume, Guest, Room, Fleet}
+	return []string{PowerCuts, Instant, LyingDisk, HostileSource, Faults, Resume, Guest, Room, Storm, Fleet}
 }
 
 // Row is one line of the table.

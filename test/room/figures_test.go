@@ -13,6 +13,7 @@ type figures struct {
 	took          time.Duration // from the arm of the first to the receipt of the last
 	plans         []float64     // seconds until the machine with a processor of its own had its plan
 	beats         []float64     // seconds until its heartbeat was answered
+	unanswered    int           // of its questions: no server, or 503
 	reports       []float64     // seconds that a report of any of the others took
 	outage        time.Duration // nobody answered, in sum
 	peak          int64         // bytes that the server had resident at most
@@ -37,7 +38,7 @@ func (f *figures) String() string {
 	return strings.Join([]string{
 		fmt.Sprintf("%d agents, %d kills: all end well in %.1f s, %.1f s of them without a server", f.agents, f.kills, f.took.Seconds(), f.outage.Seconds()),
 		fmt.Sprintf("%d events compared, none lost, none twice, order kept", f.events),
-		"plan answer p50 / p99: " + ms(f.plans),
+		fmt.Sprintf("plan answer p50 / p99: %s, and %d questions without an answer", ms(f.plans), f.unanswered),
 		"heartbeat p50 / p99: " + ms(f.beats),
 		"report p50 / p99, of machines that share two cores with all others: " + ms(f.reports),
 		fmt.Sprintf("server: %d MiB resident at most, %.1f s of processor time", f.peak/mib, f.cpu.Seconds()),

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +28,7 @@ type machine struct {
 	Disk                    string   // file
 	Log                     string   // of what its agent said, one line of JSON each
 	Idle                    bool     // it is not armed: see idle
+	Addr                    string   // its own, where it has a cable
 }
 
 func newMachine(i int, dir string, servers ...string) machine {
@@ -66,7 +66,7 @@ type said struct {
 // powerOn starts the machine's process. A machine of a real room has its own
 // processor and memory: here hundreds share those of the server, so they get
 // what it leaves.
-func (m machine) powerOn(ctx context.Context, t *testing.T) *exec.Cmd {
+func (m machine) powerOn(ctx context.Context, t *testing.T, wire *segment) *exec.Cmd {
 	t.Helper()
 	role, err := json.Marshal(m)
 	if err != nil {
@@ -79,10 +79,7 @@ func (m machine) powerOn(ctx context.Context, t *testing.T) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "nice", "-n", "19", self)
 	cmd.Env = append(os.Environ(), envMachine+"="+string(role), "GOMAXPROCS=1", "GOMEMLIMIT=48MiB", "GOGC=50")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	wire.start(t, cmd, m.Addr)
 	return cmd
 }
 

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -31,6 +33,15 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if addrs := os.Getenv(envCable); addrs != "" {
+		if err := plugIn(addrs); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+	}
+	if role := os.Getenv(envHostile); role != "" {
+		os.Exit(attack(role))
+	}
 	if role := os.Getenv(envMachine); role != "" {
 		os.Exit(play(role))
 	}
@@ -40,16 +51,23 @@ func TestMain(m *testing.M) {
 	if os.Geteuid() == 0 && os.Getenv(envInside) == "" {
 		os.Exit(inside())
 	}
+	if os.Getenv(envInside) != "" {
+		// What a test mounts goes with its namespace, and nobody else sees it.
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			fmt.Fprintln(os.Stderr, "a mount namespace for the tests:", err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }
 
-// inside runs the tests in a network namespace of their own and returns their
-// exit code.
+// inside runs the tests in a network and a mount namespace of their own and
+// returns their exit code.
 func inside() int {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), envInside+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
 	err := cmd.Run()
 	if ended, ok := errors.AsType[*exec.ExitError](err); ok {
 		return ended.ExitCode()

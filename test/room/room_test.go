@@ -32,7 +32,7 @@ func TestRoom(t *testing.T) {
 	r.powerOn(t)
 	armed := time.Now()
 	r.arm(t)
-	p := watch(t, s)
+	p := watch(t, s, nil)
 	rng := rand.New(rand.NewPCG(*seed, 1))
 	for k := range *kills {
 		r.waitFor(t, max(1, k**agents/(*kills+1)))
@@ -46,7 +46,7 @@ func TestRoom(t *testing.T) {
 	}
 	r.waitFor(t, *agents)
 	f.took = time.Since(armed)
-	f.plans, f.beats = p.stop(t)
+	f.plans, f.beats, f.unanswered = p.stop(t)
 	r.powerOff(t)
 	r.mustRun(t)
 
@@ -82,6 +82,7 @@ type crowd struct {
 	disk     []byte // what theirs are to be
 	operator *client.Operator
 	follower *follower
+	wire     *segment // nil: all are in the namespace of the server
 
 	running []*exec.Cmd
 }
@@ -155,7 +156,7 @@ func (r *crowd) register(t *testing.T) {
 func (r *crowd) powerOn(t *testing.T) {
 	t.Helper()
 	for _, m := range r.machines {
-		r.running = append(r.running, m.powerOn(t.Context(), t))
+		r.running = append(r.running, m.powerOn(t.Context(), t, r.wire))
 	}
 	// Firmware that was never seen could not be armed.
 	r.each(t, func(ctx context.Context, m machine) error {

@@ -25,6 +25,7 @@ type server struct {
 	program, data string
 	iface, host   string
 	more          []string // flags beside
+	files         int      // that it may have open; 0: as many as this process
 	said          *os.File
 
 	cmd  *exec.Cmd
@@ -107,6 +108,9 @@ func (s *server) start(ctx context.Context) error {
 		"--port", strconv.Itoa(bootPort), "--operator", s.operatorAddr(),
 	}, s.more...)
 	s.cmd = exec.Command(s.program, args...)
+	if s.files > 0 {
+		s.cmd = exec.Command("prlimit", append([]string{fmt.Sprintf("--nofile=%d", s.files), s.program}, args...)...)
+	}
 	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {

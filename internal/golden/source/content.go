@@ -209,6 +209,10 @@ func openImage(f format, file *os.File, size int64) (*imageDisk, error) {
 		m, err = virtual.OpenVHD(file, size)
 	case formatVHDX:
 		m, err = virtual.OpenVHDX(file, size)
+	case formatVDI:
+		m, err = virtual.OpenVDI(file, size)
+	case formatExtents:
+		err = errors.New("this is the descriptor of a VMDK image, whose other files do not come with it: give it as a file beside them, or " + hintConvert)
 	default:
 		err = fmt.Errorf("no reader for %s", f)
 	}

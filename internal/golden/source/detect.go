@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gild-dev/gild/internal/golden/source/qcow2"
+	"github.com/gild-dev/gild/internal/golden/source/virtual"
 )
 
 // format is what a source turns out to be by its first bytes.
@@ -29,6 +30,9 @@ const (
 	formatVMDK format = "vmdk"
 	formatVHD  format = "vhd"
 	formatVHDX format = "vhdx"
+	formatVDI  format = "vdi"
+
+	formatExtents format = "vmdk extents" // a descriptor with the files beside it
 )
 
 // compressed is a layer around anything but another of its kind.
@@ -41,7 +45,7 @@ func (f format) archive() bool { return f == formatTar || f == formatZip }
 
 // image is a disk that has to be read at any place.
 func (f format) image() bool {
-	return slices.Contains([]format{formatQcow2, formatVMDK, formatVHD, formatVHDX}, f)
+	return slices.Contains([]format{formatQcow2, formatVMDK, formatVHD, formatVHDX, formatVDI, formatExtents}, f)
 }
 
 // headSize is how many bytes [detect] wants: up to the ISO 9660 volume
@@ -85,6 +89,7 @@ var accepted = []struct {
 	{lz4Magic, formatLZ4},
 	{zipLocal, formatZip},
 	{"KDMV", formatVMDK},
+	{virtual.VMDKDescriptor, formatExtents},
 	{vhdMagic, formatVHD},
 	{"vhdxfile", formatVHDX},
 }
@@ -95,8 +100,6 @@ var refused = []struct {
 	what, remed string
 }{
 	{0, "COWD", "a VMDK image", hintConvert},
-	{0, "# Disk DescriptorFile", "the descriptor of a VMDK image", hintConvert},
-	{64, "\x7f\x10\xda\xbe", "a VDI image", hintConvert},
 	{0, "QED\x00", "a QED image", hintConvert},
 	{0, "WithoutFreeSpace", "a Parallels image", hintConvert},
 	{0, "WithouFreSpacExt", "a Parallels image", hintConvert},
@@ -140,6 +143,9 @@ func detect(head []byte) (format, error) {
 	}
 	if isSkippableFrame(head) {
 		return formatZstd, nil
+	}
+	if at := virtual.VDIMagicAt; len(head) > at && bytes.HasPrefix(head[at:], []byte(virtual.VDIMagic)) {
+		return formatVDI, nil
 	}
 	if len(head) >= tarMagicAt+len(tarMagic) && string(head[tarMagicAt:tarMagicAt+len(tarMagic)]) == tarMagic {
 		return formatTar, nil

@@ -146,6 +146,8 @@ func TestVirtualDisks(t *testing.T) {
 		"vmdk, stream-optimized": {[]string{"-O", "vmdk", "-o", "subformat=streamOptimized"}, "vmdk"},
 		"vhd, dynamic":           {[]string{"-O", "vpc"}, "vhd"},
 		"vhd, of that size":      {[]string{"-O", "vpc", "-o", "force_size=on"}, "vhd"},
+		"vdi":                    {[]string{"-O", "vdi"}, "vdi"},
+		"vdi, static":            {[]string{"-O", "vdi", "-o", "static=on"}, "vdi"},
 		"vhdx":                   {[]string{"-O", "vhdx"}, "vhdx"},
 		"vhdx, small blocks":     {[]string{"-O", "vhdx", "-o", "block_size=1M"}, "vhdx"},
 		"vhdx, fixed":            {[]string{"-O", "vhdx", "-o", "subformat=fixed"}, "vhdx"},
@@ -157,6 +159,64 @@ func TestVirtualDisks(t *testing.T) {
 			wantCut(t, name, image, disk)
 			wantDisk(t, name+" in gzip", pack(t, image, "gzip", "-c"), disk, "gzip, "+tt.format)
 		})
+	}
+}
+
+// A VMDK in pieces is read by the file that names them, which have to lie beside it.
+func TestVMDKExtents(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("qemu-img"); err != nil {
+		t.Skip("qemu-img is not installed")
+	}
+	disk := sparse()
+	for _, subformat := range []string{"monolithicFlat", "twoGbMaxExtentFlat", "twoGbMaxExtentSparse"} {
+		dir := t.TempDir()
+		name := filepath.Join(dir, "disk.vmdk")
+		if out, err := exec.CommandContext(t.Context(), "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat="+subformat, writeFile(t, disk), name).CombinedOutput(); err != nil {
+			t.Fatalf("qemu-img: %v: %s", err, out)
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pieces, err := filepath.Glob(filepath.Join(dir, "disk-*.vmdk"))
+		if err != nil || len(pieces) != 1 {
+			t.Fatalf("pieces %v, %v", pieces, err)
+		}
+		piece := filepath.Base(pieces[0])
+		open := func(descriptor string) ([]byte, error) {
+			if err := os.WriteFile(name, []byte(descriptor), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d, err := Open(t.Context(), name, Options{})
+			if err != nil {
+				return nil, err
+			}
+			defer d.Close()
+			return drain(d)
+		}
+		if got, err := open(string(text)); err != nil || !bytes.Equal(got, disk) {
+			t.Errorf("%s: %d bytes, %v; want the disk of %d", subformat, len(got), err, len(disk))
+		}
+		// A hole between two of the same is still in their order.
+		twice := strings.Replace(string(text), "\nRW ", "\nRW 2048 ZERO\nRW ", 1)
+		if got, err := open(twice); err != nil || !bytes.Equal(got, append(make([]byte, 1<<20), disk...)) {
+			t.Errorf("%s: with a hole in front: %d bytes, %v", subformat, len(got), err)
+		}
+		if err := os.Symlink("/etc/hostname", filepath.Join(dir, "link.vmdk")); err != nil {
+			t.Fatal(err)
+		}
+		for old, young := range map[string]string{
+			piece: "../" + piece, `"` + piece: `"/etc/hostname`, piece + `"`: piece + `x"`, `"` + piece + `"`: `"link.vmdk"`, "parentCID=ffffffff": "parentCID=12345678",
+			"\nRW ": "\nRW 9", "\nRW": "\nNOACCESS",
+		} {
+			if _, err := open(strings.Replace(string(text), old, young, 1)); err == nil {
+				t.Errorf("%s: read with %q for %q", subformat, young, old)
+			}
+		}
+		if _, _, err := readImage(t.Context(), "-", Options{Stdin: bytes.NewReader(text), TempDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "beside") {
+			t.Errorf("%s: as a stream: %v", subformat, err)
+		}
 	}
 }
 

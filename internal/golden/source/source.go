@@ -178,6 +178,9 @@ func (d *Disk) open(opts Options) error {
 // openPlain opens a source that is neither compressed nor an archive.
 func (d *Disk) openPlain(f format, r *bufio.Reader, opts Options) error {
 	if f.image() {
+		if f == formatExtents && d.in.file != nil {
+			return d.openExtents()
+		}
 		if d.in.file == nil {
 			return d.openSpooled(f, r, opts)
 		}

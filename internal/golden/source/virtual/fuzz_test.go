@@ -104,6 +104,30 @@ func FuzzVMDK(f *testing.F) {
 	})
 }
 
+// FuzzVMDKSet reads descriptors whose files are all of one kind.
+func FuzzVMDKSet(f *testing.F) {
+	f.Add("# Disk DescriptorFile\nparentCID=ffffffff\nRW 8 FLAT \"a\" 1\nRW 2 ZERO\nRDONLY 4 SPARSE \"b\"\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > maxFuzzed {
+			return
+		}
+		s, err := OpenVMDKSet([]byte(text), func(string) (io.ReaderAt, int64, error) { return sparse{size: 1 << 20}, 1 << 20, nil })
+		if err != nil {
+			return
+		}
+		var buf [2048]byte
+		for _, off := range []int64{0, s.Size() / 2, s.Size() - 512} {
+			n, err := s.ReadAt(buf[:], off)
+			if n < len(buf) && err == nil || err != nil && int64(n) != s.Size()-off {
+				t.Fatalf("ReadAt(%d) of %d = %d, %v", off, s.Size(), n, err)
+			}
+			if _, err := s.IsZero(off, 2048); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func FuzzVHD(f *testing.F) {
 	be := binary.BigEndian
 	foot, head := make([]byte, sector), make([]byte, 1024)
@@ -139,6 +163,31 @@ func vhdSumOf(b []byte, off int) uint32 {
 		}
 	}
 	return ^sum
+}
+
+func FuzzVDI(f *testing.F) {
+	le := binary.LittleEndian
+	head := make([]byte, 2*sector)
+	copy(head[VDIMagicAt:], VDIMagic)
+	le.PutUint32(head[vdiVersion:], 0x10001)
+	le.PutUint32(head[vdiType:], vdiDynamic)
+	le.PutUint32(head[vdiMapAt:], sector)
+	le.PutUint32(head[vdiDataAt:], 2*sector)
+	le.PutUint32(head[vdiSector:], sector)
+	le.PutUint64(head[vdiSize:], 4<<20)
+	le.PutUint32(head[vdiBlock:], 1<<20)
+	le.PutUint32(head[vdiBlocks:], 4)
+	le.PutUint32(head[sector+4:], vdiNone)
+	f.Add([]byte{})
+	f.Add([]byte{1, 0x7c, 1, 2, 0, 0xfe})
+	f.Fuzz(func(t *testing.T, edits []byte) {
+		if len(edits) > maxFuzzed {
+			return
+		}
+		s := sparse{3 << 20, []placed{{0, over(head, edits)}, {1 << 20, []byte("data")}}}
+		m, err := OpenVDI(s, s.size)
+		visit(t, m, err)
+	})
 }
 
 func FuzzVHDX(f *testing.F) {

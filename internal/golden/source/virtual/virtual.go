@@ -1,8 +1,8 @@
 // Package virtual reads the disks of virtual machines that lie in a file as blocks of one size: VMDK (sparse and
-// stream-optimized), VHD (dynamic) and VHDX.
+// stream-optimized), VHD, VHDX and VDI.
 //
-// It never opens another file: a disk that needs one, a parent or another extent, is refused, and so is everything else
-// that it does not know, and a file whose log was not replayed. Memory is a page of a table and one block.
+// It opens no file: the extents of a VMDK are asked for by name, and a disk that needs a parent is refused, as is everything
+// that is not known, and a file whose log was not replayed. Memory is a page of a table and one block, for each extent.
 package virtual
 
 import (

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // VMDKMagic begins a sparse VMDK (VMware Virtual Disk Format 5.0, "Hosted Sparse Extents").
@@ -60,6 +59,15 @@ func openVMDK(r io.ReaderAt, fileSize int64) (*Image, error) {
 	if err := checkDescriptor(r, fileSize, h); err != nil {
 		return nil, err
 	}
+	return openSparse(r, fileSize)
+}
+
+// openSparse opens a sparse extent, whatever its descriptor says.
+func openSparse(r io.ReaderAt, fileSize int64) (*Image, error) {
+	h := make([]byte, sector)
+	if err := readFull(r, fileSize, h, 0); err != nil {
+		return nil, err
+	}
 	if le64(h, vmdkGD) == vmdkAtEnd {
 		// Footer and end-of-stream marker are the last two sectors.
 		if err := readFull(r, fileSize, h, fileSize-2*sector); err != nil {
@@ -87,37 +95,6 @@ func openVMDK(r io.ReaderAt, fileSize int64) (*Image, error) {
 	grains := (int64(capacity) + int64(grain) - 1) / int64(grain)
 	v.gd = table{r: r, fileSize: fileSize, at: int64(gd) * sector, bytes: (grains + v.entries - 1) / v.entries * 4}
 	return newImage(r, fileSize, int64(capacity)*sector, v.grain, v)
-}
-
-// checkDescriptor refuses what needs other files.
-func checkDescriptor(r io.ReaderAt, fileSize int64, h []byte) error {
-	at, n := le64(h, vmdkDesc), le64(h, vmdkDescSize)
-	if at == 0 || n == 0 {
-		return errors.New("it is one of several files of a disk: " + hint)
-	}
-	if at > maxSize/sector || n > 128 {
-		return fmt.Errorf("a descriptor of %d sectors at sector %d", n, at)
-	}
-	text := make([]byte, n*sector)
-	if err := readFull(r, fileSize, text, int64(at)*sector); err != nil {
-		return err
-	}
-	text, _, _ = bytes.Cut(text, []byte{0})
-	extents := 0
-	for line := range strings.Lines(string(text)) {
-		words := strings.Fields(line)
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		switch {
-		case len(words) > 3 && (words[0] == "RW" || words[0] == "RDONLY"):
-			extents++
-		case strings.TrimSpace(key) == "parentCID" && !strings.EqualFold(strings.TrimSpace(value), "ffffffff"):
-			return errors.New("it holds the changes to another disk only: merge them first, or " + hint)
-		}
-	}
-	if extents != 1 {
-		return fmt.Errorf("its disk has %d extents, and only one is read: %s", extents, hint)
-	}
-	return nil
 }
 
 func (v *vmdk) find(i int64) (piece, error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/inspect"
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/golden/vmlinuz"
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
@@ -209,21 +209,16 @@ func (o addOptions) given() (inspect.Given, error) {
 	return g, nil
 }
 
-// readKernel reads a file that may turn out to be anything, /dev/zero included.
+// readKernel reads the file of a kernel that the operator names.
 func readKernel(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	p, err := io.ReadAll(io.LimitReader(f, golden.MaxKernelSize+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(p) > golden.MaxKernelSize:
-		return nil, fmt.Errorf("%s has more than the %s that a kernel may have", path, term.Bytes(golden.MaxKernelSize))
-	case len(p) == 0:
-		return nil, fmt.Errorf("%s is empty", path)
+	p, err := vmlinuz.Read(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return p, nil
 }

@@ -47,7 +47,7 @@ func TestBootctl(t *testing.T) {
 		write(t, filepath.Join(esp, "linux"), "k")
 		volume := Volume{FS: os.DirFS(esp)}
 		f := &finder{disk: &Disk{Volumes: []Volume{volume}}}
-		entries := f.bootEntries(&f.disk.Volumes[0], ".")
+		entries := sdBoot{f}.bootEntries(&f.disk.Volumes[0], ".")
 		slices.SortStableFunc(entries, compareEntries)
 		var got, want []string
 		for _, e := range entries {
@@ -70,7 +70,7 @@ func TestBootctl(t *testing.T) {
 		for _, def := range []string{"b-*", "B-1.9.CONF", "b-1.9", "c*", "s?.conf", "[st]2.conf", "none", "c.conf", "c2.conf"} {
 			conf := "timeout 3\ndefault " + def + "\n"
 			write(t, filepath.Join(esp, "loader/loader.conf"), conf)
-			chosen, _, _ := cutCounter(f.pick(&outcome{}, &f.disk.Volumes[0], entries, "loader.conf", loaderConf(conf)).id)
+			chosen, _, _ := cutCounter(sdBoot{f}.pick(&outcome{}, &f.disk.Volumes[0], entries, "loader.conf", loaderConf(conf)).id)
 			var want string
 			for block := range strings.SplitSeq(list(t, bootctl, esp), "\n\n") {
 				if _, id, ok := strings.Cut(block, " id: "); ok && strings.Contains(block, "(default)") {

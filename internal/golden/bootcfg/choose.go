@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/vmlinuz"
 )
 
 // choose decides which boot loader is the image's: the one that its firmware would start. Where both kinds of firmware
@@ -26,7 +27,7 @@ func (f *finder) choose() outcome {
 }
 
 func (f *finder) chooseKnown() outcome {
-	uefi, bios := f.uefi(), f.bios()
+	uefi, bios := firmware{f}.uefi(), firmware{f}.bios()
 	switch {
 	case len(uefi) > 0 && len(bios) > 0:
 		first, second := f.agree(uefi), f.agree(bios)
@@ -42,7 +43,7 @@ func (f *finder) chooseKnown() outcome {
 	case len(bios) > 0:
 		return f.agree(bios)
 	}
-	if any := f.anything(); len(any) > 0 {
+	if any := (firmware{f}).anything(); len(any) > 0 {
 		o := f.agree(any)
 		if f.want == "" && o.loader != "extlinux" { // which U-Boot tries before its script
 			o.doubts = append(o.doubts, f.unreadDoubts(func(l unreadLoader) bool { return !l.outlived })...)
@@ -91,12 +92,15 @@ func (v *Volume) isXBOOTLDR() bool {
 	return v.FS != nil && (v.Type == "bc13c2ff-59e6-4262-a352-b275fd6f7172" || v.Type == "0xea")
 }
 
+// firmware finds what the machine's firmware would start.
+type firmware struct{ *finder }
+
 // fallbacks are the files that UEFI firmware starts without a boot entry (UEFI specification, 3.5.1.1).
 var fallbacks = []string{"BOOTX64.EFI", "BOOTAA64.EFI", "BOOTIA32.EFI", "BOOTRISCV64.EFI"}
 
 // uefi are the boot loaders that UEFI firmware would start: the one at the fallback path, else those in a vendor's
 // directory. Boot entries of the firmware are not in an image.
-func (f *finder) uefi() []candidate {
+func (f firmware) uefi() []candidate {
 	var all []candidate
 	for i := range f.disk.Volumes {
 		esp := &f.disk.Volumes[i]
@@ -113,7 +117,7 @@ func (f *finder) uefi() []candidate {
 }
 
 // fallback is the loader at the fallback path, as far as its file tells what it is.
-func (f *finder) fallback(esp *Volume) []candidate {
+func (f firmware) fallback(esp *Volume) []candidate {
 	i := slices.IndexFunc(fallbacks, func(n string) bool { return esp.isFile("EFI/BOOT/" + n) })
 	if i < 0 {
 		return nil
@@ -137,9 +141,9 @@ func (f *finder) fallback(esp *Volume) []candidate {
 	case isGRUB:
 		return f.espGRUB(esp, dir, program, by)
 	case isSystemdBoot:
-		return []candidate{func() outcome { return f.systemdBoot(esp, by) }}
+		return []candidate{func() outcome { return sdBoot(f).systemdBoot(esp, by) }}
 	case isUKI:
-		return []candidate{func() outcome { return f.ukiAlone(esp, file) }}
+		return []candidate{func() outcome { return sdBoot(f).ukiAlone(esp, file) }}
 	case isKernel:
 		return []candidate{func() outcome { return f.kernelAlone(esp, file) }}
 	case isUnknown:
@@ -152,7 +156,7 @@ func (f *finder) fallback(esp *Volume) []candidate {
 }
 
 // csvDirs are the directories with a file by which shim's fallback makes boot entries (shim, README.fallback).
-func (f *finder) csvDirs(esp *Volume, arch string) []string {
+func (f firmware) csvDirs(esp *Volume, arch string) []string {
 	var dirs []string
 	for _, dir := range esp.dirs("EFI") {
 		if !strings.EqualFold(path.Base(dir), "BOOT") && (esp.isFile(dir+"/BOOT"+arch+".CSV") || esp.isFile(dir+"/BOOT.CSV")) {
@@ -163,7 +167,7 @@ func (f *finder) csvDirs(esp *Volume, arch string) []string {
 }
 
 // vendors are the loaders of an ESP without a fallback path: firmware starts one of them, by an entry of its own.
-func (f *finder) vendors(esp *Volume) []candidate {
+func (f firmware) vendors(esp *Volume) []candidate {
 	var all []candidate
 	for _, dir := range esp.dirs("EFI") {
 		if esp.isFile(dir + "/grub.cfg") {
@@ -173,17 +177,17 @@ func (f *finder) vendors(esp *Volume) []candidate {
 				}
 			}
 			start := grubStart{esp, dir + "/grub.cfg", "efi", "by " + esp.place(dir+"/grub.cfg")}
-			all = append(all, func() outcome { return f.grub(start) })
+			all = append(all, func() outcome { return grubFinder(f).grub(start) })
 		}
 	}
-	if f.hasSystemdBoot(esp) {
-		all = append(all, func() outcome { return f.systemdBoot(esp, esp.place("loader")) })
+	if sdBoot(f).hasSystemdBoot(esp) {
+		all = append(all, func() outcome { return sdBoot(f).systemdBoot(esp, esp.place("loader")) })
 	}
 	return all
 }
 
 // hasSystemdBoot reports whether systemd-boot has left its directories on an ESP.
-func (f *finder) hasSystemdBoot(esp *Volume) bool {
+func (f sdBoot) hasSystemdBoot(esp *Volume) bool {
 	if esp.isFile("loader/loader.conf") || esp.exists("EFI/systemd") || len(esp.list("EFI/Linux", ".efi")) > 0 {
 		return true
 	}
@@ -207,7 +211,7 @@ func (v *Volume) dirs(dir string) []string {
 
 // espGRUB are the configurations that a GRUB in dir of an ESP would read: beside it, as Red Hat's does; where its prefix
 // leads; and last what else there is.
-func (f *finder) espGRUB(esp *Volume, dir string, program program, by string) []candidate {
+func (f firmware) espGRUB(esp *Volume, dir string, program program, by string) []candidate {
 	var starts []grubStart
 	add := func(v *Volume, file string) {
 		if v.isFile(file) && !slices.ContainsFunc(starts, func(s grubStart) bool { return s.volume == v && s.config == file }) {
@@ -241,9 +245,9 @@ func (f *finder) espGRUB(esp *Volume, dir string, program program, by string) []
 		}
 	}
 	if len(starts) == 0 {
-		starts = f.grubStarts("efi")
+		starts = grubFinder(f).grubStarts("efi")
 	}
-	return f.grubs(starts)
+	return grubFinder(f).grubs(starts)
 }
 
 func (f *finder) volumeByUUID(uuid string) *Volume {
@@ -255,7 +259,7 @@ func (f *finder) volumeByUUID(uuid string) *Volume {
 	return nil
 }
 
-func (f *finder) grubs(starts []grubStart) []candidate {
+func (f grubFinder) grubs(starts []grubStart) []candidate {
 	var all []candidate
 	for _, start := range starts {
 		all = append(all, func() outcome { return f.grub(start) })
@@ -264,32 +268,32 @@ func (f *finder) grubs(starts []grubStart) []candidate {
 }
 
 // bios are the boot loaders that BIOS firmware would start: the boot code in the first sector tells which kind.
-func (f *finder) bios() []candidate {
+func (f firmware) bios() []candidate {
 	code := f.disk.BootCode
 	switch {
 	case len(code) < 440:
 		return nil
 	case bytes.Contains(code[:440], []byte("GRUB")) && bytes.Contains(code[:440], []byte("Geom")):
-		return f.grubs(f.grubStarts("pc"))
-	case f.bootsSyslinux():
-		return f.extlinux()
+		return grubFinder(f).grubs(grubFinder(f).grubStarts("pc"))
+	case syslinux(f).bootsSyslinux():
+		return syslinux(f).extlinux()
 	}
 	return nil
 }
 
 // bootsSyslinux reports whether the boot code is syslinux's, which starts the active partition.
-func (f *finder) bootsSyslinux() bool {
+func (f syslinux) bootsSyslinux() bool {
 	code := f.disk.BootCode[:min(440, len(f.disk.BootCode))]
 	return bytes.Contains(code, []byte("Missing operating system.")) || bytes.Contains(code, []byte("Missing OS"))
 }
 
 // anything are the boot loaders that have a configuration, where no firmware is known to start one.
-func (f *finder) anything() []candidate {
+func (f firmware) anything() []candidate {
 	platform := "pc"
 	if slices.ContainsFunc(f.disk.Volumes, func(v Volume) bool { return v.isESP() }) {
 		platform = "efi"
 	}
-	all := f.grubs(f.grubStarts(platform))
+	all := grubFinder(f).grubs(grubFinder(f).grubStarts(platform))
 	for i := range f.disk.Volumes {
 		v := &f.disk.Volumes[i]
 		if v.FS == nil || v.foreign() {
@@ -301,10 +305,10 @@ func (f *finder) anything() []candidate {
 		}
 		dir := v.systemdDir()
 		if dir != "" && (len(all) == 0 || v.isFile(path.Join(dir, "loader/loader.conf"))) {
-			all = append(all, func() outcome { return f.systemdBoot(v, v.place(path.Join(dir, "loader"))) })
+			all = append(all, func() outcome { return sdBoot(f).systemdBoot(v, v.place(path.Join(dir, "loader"))) })
 		}
 	}
-	return append(all, f.extlinux()...)
+	return append(all, syslinux(f).extlinux()...)
 }
 
 // systemdDir is the directory of a volume that has what systemd-boot reads: its own root, or /boot of a system whose boot
@@ -380,7 +384,7 @@ func identify(v *Volume, name string) program {
 	if !bytes.HasPrefix(code, []byte("MZ")) {
 		return program{} // which no firmware starts
 	}
-	if _, _, err := KernelRelease(bytes.NewReader(code)); err == nil {
+	if _, _, err := vmlinuz.Release(bytes.NewReader(code)); err == nil {
 		return program{kind: isKernel}
 	}
 	p := program{kind: isUnknown}

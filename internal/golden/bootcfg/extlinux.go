@@ -9,9 +9,12 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 )
 
+// syslinux finds what the loaders of that family would start, and U-Boot where it reads their files.
+type syslinux struct{ *finder }
+
 // extlinux are the configurations of extlinux and syslinux, which U-Boot reads as well, by rules of its own: where it is
 // not known which of them it is, both have to start the same.
-func (f *finder) extlinux() []candidate {
+func (f syslinux) extlinux() []candidate {
 	for _, v := range f.linuxVolumes() {
 		for _, file := range []string{
 			"boot/extlinux/extlinux.conf", "boot/extlinux.conf", "extlinux/extlinux.conf", "extlinux.conf",
@@ -154,7 +157,7 @@ func (c *extlinuxConf) menu() bool {
 }
 
 // startExtlinux compares what the two would start.
-func (f *finder) startExtlinux(c *extlinuxConf) outcome {
+func (f syslinux) startExtlinux(c *extlinuxConf) outcome {
 	o := f.extlinuxAs(c, false)
 	if other := f.extlinuxAs(c, true); !c.menu() && !f.bootsSyslinux() && !o.same(&other) {
 		o.doubts = append(o.doubts, golden.Doubt{
@@ -168,7 +171,7 @@ func (f *finder) startExtlinux(c *extlinuxConf) outcome {
 	return o
 }
 
-func (f *finder) extlinuxAs(c *extlinuxConf, uboot bool) outcome {
+func (f syslinux) extlinuxAs(c *extlinuxConf, uboot bool) outcome {
 	o := outcome{loader: "extlinux"}
 	o.decide("boot loader", "extlinux, by %s", c.volume.place(c.file))
 	var names []string

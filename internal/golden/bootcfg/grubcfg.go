@@ -19,8 +19,11 @@ type grubStart struct {
 	by       string // what tells that
 }
 
+// grubFinder finds what a GRUB would start.
+type grubFinder struct{ *finder }
+
 // grub runs GRUB from that file on. Where the system may have one of several kinds of GRUB, they have to agree.
-func (f *finder) grub(start grubStart) outcome {
+func (f grubFinder) grub(start grubStart) outcome {
 	var first outcome
 	for i, flavour := range f.system().flavours(f.usesBLS(start)) {
 		o := f.grubAs(start, flavour)
@@ -39,7 +42,7 @@ func (f *finder) grub(start grubStart) outcome {
 }
 
 // usesBLS reports whether a configuration, or the one that it leads to, asks for blscfg.
-func (f *finder) usesBLS(start grubStart) bool {
+func (f grubFinder) usesBLS(start grubStart) bool {
 	r := grub.Decide(f.machine(start, grub.RedHat9))
 	for _, name := range r.Read {
 		v, file := f.atDevice(name)
@@ -54,7 +57,7 @@ func (f *finder) usesBLS(start grubStart) bool {
 }
 
 // atDevice finds a file by GRUB's name for it.
-func (f *finder) atDevice(name string) (*Volume, string) {
+func (f grubFinder) atDevice(name string) (*Volume, string) {
 	dev, file, ok := strings.Cut(strings.TrimPrefix(name, "("), ")")
 	if !ok {
 		return nil, ""
@@ -69,7 +72,7 @@ func (f *finder) atDevice(name string) (*Volume, string) {
 	return nil, ""
 }
 
-func (f *finder) device(v *Volume) grub.Device {
+func (f grubFinder) device(v *Volume) grub.Device {
 	d := grub.Device{Number: v.Number, Scheme: "msdos", UUID: v.UUID, Label: v.Label, Kind: v.Kind, FS: v.FS}
 	if v.GPT {
 		d.Scheme = "gpt"
@@ -77,7 +80,7 @@ func (f *finder) device(v *Volume) grub.Device {
 	return d
 }
 
-func (f *finder) machine(start grubStart, flavour grub.Flavour) *grub.Machine {
+func (f grubFinder) machine(start grubStart, flavour grub.Flavour) *grub.Machine {
 	m := &grub.Machine{Platform: start.platform, CPU: "x86_64", Flavour: flavour, Entry: f.want}
 	if start.platform == "pc" {
 		m.CPU = "i386"
@@ -106,7 +109,7 @@ func (f *finder) machine(start grubStart, flavour grub.Flavour) *grub.Machine {
 }
 
 // isARM reports whether the image's firmware is one for arm64.
-func (f *finder) isARM() bool {
+func (f grubFinder) isARM() bool {
 	for i := range f.disk.Volumes {
 		if v := &f.disk.Volumes[i]; v.isESP() && v.isFile("EFI/BOOT/BOOTAA64.EFI") && !v.isFile("EFI/BOOT/BOOTX64.EFI") {
 			return true
@@ -116,7 +119,7 @@ func (f *finder) isARM() bool {
 }
 
 // grubAs runs one kind of GRUB.
-func (f *finder) grubAs(start grubStart, flavour grub.Flavour) outcome {
+func (f grubFinder) grubAs(start grubStart, flavour grub.Flavour) outcome {
 	m := f.machine(start, flavour)
 	r := grub.Decide(m)
 	o := outcome{loader: "GRUB"}
@@ -148,7 +151,7 @@ func (f *finder) grubAs(start grubStart, flavour grub.Flavour) outcome {
 }
 
 // takeGRUB makes an entry of what GRUB boots.
-func (f *finder) takeGRUB(o *outcome, g *grub.Outcome, menu []string) {
+func (f grubFinder) takeGRUB(o *outcome, g *grub.Outcome, menu []string) {
 	v := f.volumeOf(g.Kernel)
 	if g.Instead != "" || v == nil {
 		o.nothing(f.inPlaces(cmp.Or(g.Instead, "nothing")), menu...)
@@ -173,7 +176,7 @@ func (f *finder) takeGRUB(o *outcome, g *grub.Outcome, menu []string) {
 	o.entry = e
 }
 
-func (f *finder) volumeOf(file grub.File) *Volume {
+func (f grubFinder) volumeOf(file grub.File) *Volume {
 	if file.Device == nil {
 		return nil
 	}
@@ -186,7 +189,7 @@ func (f *finder) volumeOf(file grub.File) *Volume {
 }
 
 // inPlaces writes GRUB's names of files as the system has them.
-func (f *finder) inPlaces(s string) string {
+func (f grubFinder) inPlaces(s string) string {
 	for i := range f.disk.Volumes {
 		v := &f.disk.Volumes[i]
 		if d := f.device(v); v.Mount != "" {
@@ -196,7 +199,7 @@ func (f *finder) inPlaces(s string) string {
 	return s
 }
 
-func (f *finder) places(names []string) []string {
+func (f grubFinder) places(names []string) []string {
 	list := make([]string, 0, len(names))
 	for _, n := range names {
 		list = append(list, f.inPlaces(n))
@@ -223,7 +226,7 @@ func menuTitles(menu []grub.Item, id, title string) []string {
 var grubDirs = []string{"boot/grub", "boot/grub2", "grub", "grub2"}
 
 // grubStarts are the configurations on the volumes of the system, that of a separate /boot first.
-func (f *finder) grubStarts(platform string) []grubStart {
+func (f grubFinder) grubStarts(platform string) []grubStart {
 	var starts []grubStart
 	collect := func(v *Volume) {
 		for _, dir := range grubDirs {

@@ -47,7 +47,7 @@ func isOff(value string) bool {
 
 // runs reports whether the systemd-boot of an ESP lists an entry for that architecture: its own alone. One whose program
 // is not there may be of any.
-func (f *finder) runs(esp *Volume, e *bootEntry) bool {
+func (f sdBoot) runs(esp *Volume, e *bootEntry) bool {
 	if e.architecture == "" {
 		return true
 	}

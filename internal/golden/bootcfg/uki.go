@@ -131,7 +131,7 @@ func (u *ukiFile) profile(n int) ukiProfile {
 }
 
 // kernelAlone is a kernel that firmware starts itself.
-func (f *finder) kernelAlone(v *Volume, name string) outcome {
+func (f firmware) kernelAlone(v *Volume, name string) outcome {
 	o := outcome{loader: "the firmware"}
 	o.decide("boot loader", "none, the firmware starts %s", v.place(name))
 	o.entry = &Entry{Title: path.Base(name), ID: path.Base(name), Source: SourceFirmware, volume: v, file: name}

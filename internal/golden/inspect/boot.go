@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
 	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/golden/vmlinuz"
 )
 
 // entry decides how the image boots by itself: what its boot loader would start. It is nil when that is no Linux, or cannot
@@ -139,14 +140,9 @@ func readKernel(e *bootcfg.Entry) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	p, err := io.ReadAll(io.LimitReader(f, golden.MaxKernelSize+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(p) > golden.MaxKernelSize:
-		return nil, fsread.ErrTooLarge
-	case e.Source != bootcfg.SourceUKI:
-		return p, nil
+	p, err := vmlinuz.Read(f)
+	if err != nil || e.Source != bootcfg.SourceUKI {
+		return p, err
 	}
 	section, err := bootcfg.UKISection(bytes.NewReader(p), ".linux")
 	if err != nil {

@@ -61,7 +61,7 @@ func (n Note) String() string {
 func Look(disk io.ReaderAt, size int64, given Given) (*Finding, error) {
 	l := &look{disk: disk, given: given, found: &Finding{}}
 	l.table(size)
-	l.probe()
+	finder{l}.probe()
 	l.firmware()
 	l.enter()
 	if l.refused != nil {
@@ -142,11 +142,11 @@ func (l *look) table(size int64) {
 
 // enter finds the way into the image: root, kernel, command line, modules.
 func (l *look) enter() {
-	root, ok := l.root()
+	root, ok := finder{l}.root()
 	if !ok {
 		return
 	}
-	tree := l.join(root)
+	tree := finder{l}.join(root)
 	entry, boot := l.entry(tree, root)
 	kernel, boot := l.kernel(tree, entry, boot)
 	if boot == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
 	"github.com/gild-dev/gild/internal/golden/bootline"
 	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/golden/vmlinuz"
 	"github.com/gild-dev/gild/internal/initramfs"
 )
 
@@ -34,12 +35,12 @@ func (l *look) kernel(tree fs.FS, entry *bootcfg.Entry, boot *golden.Boot) ([]by
 			boot.Kernel = "/" + entry.Kernel
 		}
 	}
-	release, arch, err := bootcfg.KernelRelease(bytes.NewReader(kernel))
+	release, arch, err := vmlinuz.Release(bytes.NewReader(kernel))
 	if err == nil && release == "" {
 		release, err = releaseByName(tree, name)
 	}
 	if err == nil {
-		kernel, err = bootcfg.UnpackImage(kernel)
+		kernel, err = vmlinuz.UnpackImage(kernel)
 	}
 	switch {
 	case err != nil && l.given.Kernel != nil:
@@ -120,5 +121,5 @@ func kernelConfig(tree fs.FS, boot *golden.Boot, kernel []byte) []byte {
 			}
 		}
 	}
-	return bootcfg.KernelConfig(kernel)
+	return vmlinuz.Config(kernel)
 }

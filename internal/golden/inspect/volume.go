@@ -27,8 +27,11 @@ type volume struct {
 	unreadable error
 }
 
+// finder finds the volumes of a disk, and the one with the system.
+type finder struct{ *look }
+
 // probe looks at what is on every partition.
-func (l *look) probe() {
+func (l finder) probe() {
 	parts := l.found.Disk.Partitions
 	for i := range parts {
 		p := &parts[i]
@@ -51,7 +54,7 @@ func (l *look) probe() {
 	}
 }
 
-func (l *look) open(r io.ReaderAt, p golden.Partition) volume {
+func (l finder) open(r io.ReaderAt, p golden.Partition) volume {
 	sig, err := fsread.Probe(r, p.Size)
 	if err != nil {
 		return volume{unreadable: err}
@@ -65,7 +68,7 @@ func (l *look) open(r io.ReaderAt, p golden.Partition) volume {
 
 // replayed says how far what is read can be trusted of a file system that was
 // not cleanly unmounted. FAT has no journal, and says that of itself often.
-func (l *look) replayed(v *volume, p golden.Partition) {
+func (l finder) replayed(v *volume, p golden.Partition) {
 	switch {
 	case v.fs == nil || v.fs.Kind() == "vfat" || !v.fs.Dirty():
 	case v.fs.Replayed():
@@ -80,7 +83,7 @@ func (l *look) replayed(v *volume, p golden.Partition) {
 
 // settle decides what a volume is whose signatures contradict each other: by what the operator says, else by the type of
 // its partition. Otherwise it is nothing that a machine may mount, while what can be read in it still tells of the system.
-func (l *look) settle(v *volume, sig fsread.Signature, p golden.Partition) {
+func (l finder) settle(v *volume, sig fsread.Signature, p golden.Partition) {
 	container := partition.Container(p.Type)
 	switch {
 	case len(sig.Rivals) == 0, l.given.Root != 0 && l.given.Root == p.Number:
@@ -100,7 +103,7 @@ func (l *look) settle(v *volume, sig fsread.Signature, p golden.Partition) {
 }
 
 // rootFlag is the flag that makes a volume the root, where it may be one.
-func (l *look) rootFlag(v *volume) string {
+func (l finder) rootFlag(v *volume) string {
 	if v.fs == nil {
 		return ""
 	}
@@ -164,7 +167,7 @@ func (v volume) holdsSystem() bool {
 }
 
 // root decides which volume is the root file system.
-func (l *look) root() (volume, bool) {
+func (l finder) root() (volume, bool) {
 	if l.given.Root != 0 {
 		for _, v := range l.volumes {
 			if v.number == l.given.Root {
@@ -218,7 +221,7 @@ func (l *look) root() (volume, bool) {
 }
 
 // noRoot says why no root was found, as far as that can be seen.
-func (l *look) noRoot() {
+func (l finder) noRoot() {
 	for _, v := range l.volumes {
 		if errors.Is(v.unreadable, fsread.ErrCorrupt) {
 			l.note("", "no root file system was found; %s holds %s that cannot be read: %v", place(v.number), v.kind, v.unreadable)
@@ -236,7 +239,7 @@ func (l *look) noRoot() {
 }
 
 // firstCmdline returns the command line that the system on v would boot with.
-func (l *look) firstCmdline(v volume) string {
+func (l finder) firstCmdline(v volume) string {
 	tree := l.join(v)
 	if found := bootcfg.Find(l.bootDisk(tree, v), l.given.Entry); found.Entry != nil {
 		return found.Entry.Cmdline
@@ -246,7 +249,7 @@ func (l *look) firstCmdline(v volume) string {
 
 // join puts the volumes where the root's fstab has them: boot configuration
 // often lies on a separate /boot or on the EFI system partition.
-func (l *look) join(root volume) fs.FS {
+func (l finder) join(root volume) fs.FS {
 	l.mounts = map[int]string{}
 	if root.fs == nil {
 		return emptyFS{}
@@ -288,7 +291,7 @@ var discoverable = map[string][]string{
 
 // discover mounts the boot partitions that fstab does not mention where
 // systemd-gpt-auto-generator(8) would: on a directory that is empty.
-func (l *look) discover(tree *fsread.Tree, joined map[int]bool) {
+func (l finder) discover(tree *fsread.Tree, joined map[int]bool) {
 	for i, p := range l.found.Disk.Partitions {
 		v := l.volumes[i]
 		if v.fs == nil || joined[v.number] {

@@ -16,13 +16,22 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 )
 
+// layout is the files of an OCI image layout below its directory.
+type layout struct{ dir string }
+
+func (l *layout) path(elem ...string) string {
+	return filepath.Join(append([]string{l.dir}, elem...)...)
+}
+
+func (l *layout) blobDir() string { return l.path(ocispec.ImageBlobsDir, "sha256") }
+
 func ociDigest(d golden.Digest) digest.Digest { return digest.Digest(d) }
 
 // readIndex returns the layout's index; a layout that has none yet has no
 // images.
-func (s *Store) readIndex() (*ocispec.Index, error) {
+func (l *layout) readIndex() (*ocispec.Index, error) {
 	index := &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
-	p, err := os.ReadFile(s.path(ocispec.ImageIndexFile))
+	p, err := os.ReadFile(l.path(ocispec.ImageIndexFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return index, nil
 	}
@@ -30,29 +39,29 @@ func (s *Store) readIndex() (*ocispec.Index, error) {
 		return nil, fmt.Errorf("reading image index: %w", err)
 	}
 	if err := json.Unmarshal(p, index); err != nil {
-		return nil, fmt.Errorf("reading image index %s: %w", s.path(ocispec.ImageIndexFile), err)
+		return nil, fmt.Errorf("reading image index %s: %w", l.path(ocispec.ImageIndexFile), err)
 	}
 	return index, nil
 }
 
 // writeIndex replaces the index. An error may come after the new one is in
 // place: then replaced says so.
-func (s *Store) writeIndex(index *ocispec.Index) (replaced bool, err error) {
+func (l *layout) writeIndex(index *ocispec.Index) (replaced bool, err error) {
 	p, err := json.Marshal(index)
 	if err == nil {
-		err = s.replaceFile(ocispec.ImageIndexFile, p)
+		err = l.replaceFile(ocispec.ImageIndexFile, p)
 	}
 	if err != nil {
 		err = fmt.Errorf("writing image index: %w", err)
 	}
-	now, readErr := os.ReadFile(s.path(ocispec.ImageIndexFile))
+	now, readErr := os.ReadFile(l.path(ocispec.ImageIndexFile))
 	return readErr == nil && bytes.Equal(now, p), err
 }
 
 // replaceFile puts p in the place of a file in one step that survives a power
 // cut: the new bytes are durable before the name moves to them.
-func (s *Store) replaceFile(name string, p []byte) (err error) {
-	tmp, err := os.CreateTemp(s.dir, "."+name+"-*")
+func (l *layout) replaceFile(name string, p []byte) (err error) {
+	tmp, err := os.CreateTemp(l.dir, "."+name+"-*")
 	if err != nil {
 		return err
 	}
@@ -71,10 +80,10 @@ func (s *Store) replaceFile(name string, p []byte) (err error) {
 	if err := tmp.Sync(); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp.Name(), s.path(name)); err != nil {
+	if err := os.Rename(tmp.Name(), l.path(name)); err != nil {
 		return err
 	}
-	return syncDir(s.dir)
+	return syncDir(l.dir)
 }
 
 // syncDir makes names in a directory durable.

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -29,7 +28,7 @@ import (
 // Store is an image-layout directory. Its methods are safe for concurrent
 // use, also by several processes.
 type Store struct {
-	dir   string
+	layout
 	named namedBlobs
 }
 
@@ -52,7 +51,7 @@ func (notFound) Is(target error) bool { return target == fs.ErrNotExist }
 // Open uses the directory. One that is not there is an empty store; the first
 // image makes it, so that looking leaves no trace.
 func Open(dir string) (*Store, error) {
-	s := &Store{dir: dir}
+	s := &Store{layout: layout{dir}}
 	if _, err := s.readIndex(); err != nil {
 		return nil, fmt.Errorf("opening image store: %w", err)
 	}
@@ -93,12 +92,6 @@ func (s *Store) explain(err error) error {
 
 // Dir returns the layout directory.
 func (s *Store) Dir() string { return s.dir }
-
-func (s *Store) path(elem ...string) string {
-	return filepath.Join(append([]string{s.dir}, elem...)...)
-}
-
-func (s *Store) blobDir() string { return s.path(ocispec.ImageBlobsDir, "sha256") }
 
 // CheckName reports whether name can name an image: it becomes a tag and a
 // repository name, and so must suit both (distribution-spec v1.1, "Pulling

@@ -29,7 +29,8 @@ func (e *blsEntry) get(key string) (value string, ok bool) {
 
 // blscfg adds the entries of a directory to the menu (Red Hat: commands/blscfg.c; upstream from 2.14 on: commands/blsuki.c).
 func blscfg(r *runner, c *call) int {
-	dirs, only, ok := r.blsPlaces(c)
+	b := bls{r}
+	dirs, only, ok := b.places(c)
 	if !ok {
 		return errArgument
 	}
@@ -40,27 +41,30 @@ func blscfg(r *runner, c *call) int {
 			r.remark(c.line, "blscfg cannot read "+strings.ReplaceAll(name, unknown, "?"))
 			return 0
 		}
-		list, readable := r.blsRead(f, only)
+		list, readable := b.entries(f, only)
 		entries = append(entries, list...)
 		// RHEL 8 looks further where there is no entry, later ones where there is no directory.
 		if i == 0 && (len(list) > 0 || readable && r.m.Flavour != RedHat8) {
 			break
 		}
 	}
-	slices.SortStableFunc(entries, func(a, b *blsEntry) int { return r.compareBLS(b, a) })
+	slices.SortStableFunc(entries, func(x, y *blsEntry) int { return b.compare(y, x) })
 	if r.m.Flavour == RedHat9 || r.m.Flavour == RedHat10 {
-		entries = slices.CompactFunc(entries, func(a, b *blsEntry) bool { return r.compareBLS(a, b) == 0 })
+		entries = slices.CompactFunc(entries, func(x, y *blsEntry) bool { return b.compare(x, y) == 0 })
 	}
 	for _, e := range entries {
-		if it := r.blsItem(e); it != nil && len(r.menu.items) < maxItems {
+		if it := b.item(e); it != nil && len(r.menu.items) < maxItems {
 			r.menu.items = append(r.menu.items, it)
 		}
 	}
 	return 0
 }
 
-// blsPlaces are the directories to look into, and the one entry that is asked for.
-func (r *runner) blsPlaces(c *call) (dirs []string, only string, ok bool) {
+// bls reads a directory of entries into the menu.
+type bls struct{ *runner }
+
+// places are the directories to look into, and the one entry that is asked for.
+func (r bls) places(c *call) (dirs []string, only string, ok bool) {
 	usual := cmp.Or(r.vars["blsdir"], "/loader/entries/")
 	if r.m.Flavour == Upstream {
 		dirs = []string{"/loader/entries/"}
@@ -99,7 +103,7 @@ func (r *runner) blsPlaces(c *call) (dirs []string, only string, ok bool) {
 	return dirs, only, true
 }
 
-func (r *runner) blsRead(dir File, only string) (list []*blsEntry, readable bool) {
+func (r bls) entries(dir File, only string) (list []*blsEntry, readable bool) {
 	if dir.Device == nil || dir.Device.FS == nil {
 		return nil, false
 	}
@@ -117,14 +121,14 @@ func (r *runner) blsRead(dir File, only string) (list []*blsEntry, readable bool
 		if !exists {
 			continue
 		}
-		e.keys = r.blsKeys(data)
+		e.keys = r.keys(data)
 		list = append(list, e)
 	}
 	return list, true
 }
 
-// blsKeys reads the lines of an entry, to the first that is empty or has no value.
-func (r *runner) blsKeys(data string) []variable {
+// keys reads the lines of an entry, to the first that is empty or has no value.
+func (r bls) keys(data string) []variable {
 	separators := " "
 	if r.m.Flavour == Upstream {
 		separators = " \t"
@@ -148,7 +152,7 @@ func (r *runner) blsKeys(data string) []variable {
 	return keys
 }
 
-func (r *runner) compareBLS(a, b *blsEntry) int {
+func (r bls) compare(a, b *blsEntry) int {
 	switch r.m.Flavour {
 	case Upstream:
 		return vercmp.FileName(a.name+".conf", b.name+".conf")
@@ -163,9 +167,9 @@ func (r *runner) compareBLS(a, b *blsEntry) int {
 	return vercmp.BLSName(a.name, b.name, true)
 }
 
-// blsItem makes an entry whose body is the script that blscfg writes. Red Hat expands variables in the options by a rule
+// item makes an entry whose body is the script that blscfg writes. Red Hat expands variables in the options by a rule
 // of its own, and what comes of that is then read as script.
-func (r *runner) blsItem(e *blsEntry) *item {
+func (r bls) item(e *blsEntry) *item {
 	kernel, ok := e.get("linux")
 	it := &item{id: e.name, bls: true}
 	it.title, _ = e.get("title")
@@ -200,7 +204,7 @@ func (r *runner) blsItem(e *blsEntry) *item {
 		}
 		initrds = append(before, initrds...)
 	}
-	lines := []string{strings.TrimRight("linux ($root)"+kernel+" "+r.expandBLS(options), " ")}
+	lines := []string{strings.TrimRight("linux ($root)"+kernel+" "+r.expandOptions(options), " ")}
 	if len(initrds) > 0 {
 		lines = append(lines, "initrd "+strings.Join(initrds, " "))
 	}
@@ -216,9 +220,9 @@ func (e *blsEntry) script(lines ...string) *script {
 	return s
 }
 
-// expandBLS puts in variables as blscfg does: a value is followed by a blank, a name that is not set vanishes with the
+// expandOptions puts in variables as blscfg does: a value is followed by a blank, a name that is not set vanishes with the
 // blank behind it, and a single character at the end, or before a variable, is lost (expand_val).
-func (r *runner) expandBLS(s string) string {
+func (r bls) expandOptions(s string) string {
 	var b strings.Builder
 	start, end, variable := 0, 0, false
 	add := func() {

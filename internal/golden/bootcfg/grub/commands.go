@@ -178,7 +178,7 @@ func eval(r *runner, c *call) int {
 	for i := range s.lines {
 		s.lines[i].number = c.line
 	}
-	r.script(s)
+	shell{r}.script(s)
 	return r.code
 }
 
@@ -197,7 +197,7 @@ func source(r *runner, c *call) int {
 	}
 	if exists {
 		file, dir := r.vars["config_file"], r.vars["config_directory"]
-		r.script(newScript(f.String(), data))
+		shell{r}.script(newScript(f.String(), data))
 		if !r.ended() {
 			r.vars["config_file"], r.vars["config_directory"] = file, dir
 		}

@@ -20,9 +20,12 @@ type argument struct {
 	glob   bool // a bare * or ? or [ is in it
 }
 
+// expander makes arguments of words.
+type expander struct{ *runner }
+
 // expand makes the arguments of a command (script/execute.c, grub_script_arglist_to_argv). A bare value is split at the
 // blanks within it, while those at its ends part nothing.
-func (r *runner) expand(words []word) []string {
+func (r expander) expand(words []word) []string {
 	var args []string
 	for i := range words {
 		args = r.expandWord(args, &words[i])
@@ -33,7 +36,7 @@ func (r *runner) expand(words []word) []string {
 	return args
 }
 
-func (r *runner) expandWord(args []string, w *word) []string {
+func (r expander) expandWord(args []string, w *word) []string {
 	a := &argument{}
 	flush := func() {
 		s := a.text.String()
@@ -92,7 +95,7 @@ func fields(s string) []string {
 func blank(c rune) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 
 // bareValues are the values of a variable outside quotes: $* and $@ have several.
-func (r *runner) bareValues(name string) []string {
+func (r expander) bareValues(name string) []string {
 	if name == "*" || name == "@" {
 		return []string{strings.Join(r.args, " ")}
 	}
@@ -100,7 +103,7 @@ func (r *runner) bareValues(name string) []string {
 }
 
 // value is that of a variable; empty when there is none.
-func (r *runner) value(name string) string {
+func (r expander) value(name string) string {
 	switch {
 	case name == "?":
 		return strconv.Itoa(r.code)
@@ -123,7 +126,7 @@ func (r *runner) value(name string) string {
 
 // glob expands a pattern of files (commands/wildcard.c). GRUB takes the matches as the directory has them, which is not
 // known here: where there are several, both ends may come first.
-func (r *runner) glob(pattern string, number int) []string {
+func (r expander) glob(pattern string, number int) []string {
 	if !strings.HasPrefix(pattern, "(") && !strings.HasPrefix(pattern, "/") || isUnknown(pattern) {
 		return []string{pattern}
 	}

@@ -288,7 +288,7 @@ func TestBLSVariables(t *testing.T) {
 	} {
 		for flavour, want := range map[Flavour]string{RedHat9: tt.nine, RedHat8: tt.eight} {
 			r := &runner{m: &Machine{Flavour: flavour}, left: &budget{100, 10000}, vars: map[string]string{"kernelopts": "root=/dev/x ro", "a": "AA"}}
-			if got := r.expandBLS(tt.in); got != want {
+			if got := (bls{r}).expandOptions(tt.in); got != want {
 				t.Errorf("flavour %d, %q: %q; want %q", flavour, tt.in, got, want)
 			}
 		}
@@ -351,12 +351,12 @@ func FuzzEntry(f *testing.F) {
 		}
 		for _, flavour := range []Flavour{Upstream, RedHat8, RedHat9, RedHat10} {
 			r := &runner{m: machine(flavour, "", nil), left: &budget{1000, 1 << 16}, vars: map[string]string{"kernelopts": kernelopts, "default_kernelopts": kernelopts}}
-			e := &blsEntry{name: "a", file: r.m.Config, keys: r.blsKeys(text)}
-			it := r.blsItem(e)
+			e := &blsEntry{name: "a", file: r.m.Config, keys: bls{r}.keys(text)}
+			it := bls{r}.item(e)
 			if _, ok := e.get("linux"); ok && (it == nil || len(it.body.lines) == 0 || it.title == "") {
 				t.Errorf("entry %q = %+v", text, it)
 			}
-			if r.compareBLS(e, e) != 0 {
+			if (bls{r}).compare(e, e) != 0 {
 				t.Error("an entry differs from itself")
 			}
 		}

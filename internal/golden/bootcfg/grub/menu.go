@@ -62,8 +62,11 @@ func menuentry(r *runner, c *call) int {
 	return 0
 }
 
+// chooser takes an entry of a menu and boots it.
+type chooser struct{ *runner }
+
 // show waits for nobody: it takes the default of a menu, and what stands in fallback when that boots nothing.
-func (r *runner) show(at string) {
+func (r chooser) show(at string) {
 	m := r.menu
 	first := r.shown == nil
 	if first {
@@ -107,7 +110,7 @@ func (r *runner) show(at string) {
 }
 
 // explain keeps how the default was named, and by which file where that is an environment block.
-func (r *runner) explain(chosen string) {
+func (r chooser) explain(chosen string) {
 	r.chosen = "default is not set: the first entry"
 	if chosen != "" {
 		r.chosen = "default=" + chosen
@@ -126,7 +129,7 @@ type envRecord struct {
 }
 
 // fallbacks are the entries that are tried when the default boots nothing.
-func (r *runner) fallbacks(m *menu) []*item {
+func (r chooser) fallbacks(m *menu) []*item {
 	var list []*item
 	rest := r.vars["fallback"]
 	if r.m.Flavour != Upstream {
@@ -151,7 +154,7 @@ func (r *runner) fallbacks(m *menu) []*item {
 }
 
 // find is the index of the entry that default means; -1 is none, for which GRUB takes the first.
-func (r *runner) find(m *menu, want string) int {
+func (r chooser) find(m *menu, want string) int {
 	if want == "" {
 		return -1
 	}
@@ -225,7 +228,7 @@ func within(want string) string {
 }
 
 // execute runs the body of an entry and boots what it loaded (normal/menu.c, grub_menu_execute_entry).
-func (r *runner) execute(it *item, at string) {
+func (r chooser) execute(it *item, at string) {
 	if r.depth++; r.depth > maxDepth {
 		r.depth--
 		return
@@ -252,7 +255,7 @@ func (r *runner) execute(it *item, at string) {
 	before := r.menu
 	r.args, r.positional = append([]string{it.title}, it.args...), true
 	r.entry = it
-	r.script(it.body)
+	shell(r).script(it.body)
 	r.args, r.positional = nil, false
 	if r.flow.kind == flowReturn {
 		r.flow = flow{}
@@ -277,12 +280,12 @@ func boot(r *runner, _ *call) int {
 	if r.loaded == nil {
 		return errCode
 	}
-	r.boot()
+	chooser{r}.boot()
 	return 0
 }
 
 // boot is the end: what is loaded is started.
-func (r *runner) boot() {
+func (r chooser) boot() {
 	l := r.loaded
 	o := Outcome{At: l.at, Kernel: l.kernel, Cmdline: quote(l.args), Initrds: l.initrds, Instead: l.other}
 	if r.entry != nil {

@@ -138,14 +138,17 @@ func (r *runner) config(f File) {
 	if !exists {
 		return
 	}
-	r.script(newScript(f.String(), data))
+	shell{r}.script(newScript(f.String(), data))
 	if !r.ended() && len(r.menu.items) > 0 {
-		r.show("")
+		chooser{r}.show("")
 	}
 }
 
+// shell carries out statements.
+type shell struct{ *runner }
+
 // script runs a script as it is read: unit by unit.
-func (r *runner) script(s *script) {
+func (r shell) script(s *script) {
 	if r.depth++; r.depth > maxDepth {
 		r.depth--
 		return
@@ -169,7 +172,7 @@ func (r *runner) script(s *script) {
 }
 
 // list runs statements; its code is that of the last.
-func (r *runner) list(nodes []node) {
+func (r shell) list(nodes []node) {
 	for _, n := range nodes {
 		if r.flow.kind != flowOn || !r.step() {
 			return
@@ -178,7 +181,7 @@ func (r *runner) list(nodes []node) {
 	}
 }
 
-func (r *runner) run(n node) {
+func (r shell) run(n node) {
 	switch n := n.(type) {
 	case *command:
 		r.command(n)
@@ -189,7 +192,7 @@ func (r *runner) run(n node) {
 		r.code = 0
 	case *forLoop:
 		r.number = n.line
-		values := r.expand(n.words)
+		values := expander(r).expand(n.words)
 		r.code = 0
 		for _, v := range values {
 			r.vars[n.name] = v
@@ -211,7 +214,7 @@ func (r *runner) run(n node) {
 }
 
 // loop ends a round; it reports whether there may be another.
-func (r *runner) loop() bool {
+func (r shell) loop() bool {
 	switch r.flow.kind {
 	case flowOn:
 		return true
@@ -227,7 +230,7 @@ func (r *runner) loop() bool {
 	return false
 }
 
-func (r *runner) conditional(c *conditional) {
+func (r shell) conditional(c *conditional) {
 	for _, b := range c.branches {
 		r.list(b.when)
 		if r.flow.kind != flowOn {
@@ -243,9 +246,9 @@ func (r *runner) conditional(c *conditional) {
 }
 
 // command runs a simple command: one of GRUB's, else a function, else an assignment (script/execute.c).
-func (r *runner) command(c *command) {
+func (r shell) command(c *command) {
 	r.number = c.line
-	args := r.expand(c.words)
+	args := expander(r).expand(c.words)
 	if r.ended() || len(args) == 0 && c.block == nil {
 		return
 	}
@@ -276,9 +279,9 @@ type call struct {
 }
 
 // call runs what a name stands for. Where it is nothing, GRUB prints that and succeeds, whatever stands around it.
-func (r *runner) call(c *call) (code int, found bool) {
+func (r shell) call(c *call) (code int, found bool) {
 	if f, ok := builtins[c.name]; ok {
-		return f(r, c), true
+		return f(r.runner, c), true
 	}
 	if silent[c.name] {
 		return 0, true
@@ -312,7 +315,7 @@ func (r *runner) assign(name, value string) int {
 }
 
 // function runs a body with arguments of its own.
-func (r *runner) function(body []node, args []string) int {
+func (r shell) function(body []node, args []string) int {
 	if r.depth++; r.depth > maxDepth {
 		r.depth--
 		return errCode

@@ -1,4 +1,4 @@
-package bootcfg_test
+package vmlinuz_test
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gild-dev/gild/internal/golden/bootcfg"
+	"github.com/gild-dev/gild/internal/golden/vmlinuz"
 )
 
 // pack gives p to a foreign packer.
@@ -80,30 +80,30 @@ func TestPackedKernels(t *testing.T) {
 			whole := pack(t, plain, args[0], args[1:]...)
 			packed := append(slices.Clone(whole), 0, 0, 1, 0) // the size, as the kernel's build appends it
 			for form, k := range map[string][]byte{"zboot": zboot(packed, name), "as a whole": whole} {
-				if got, arch, err := bootcfg.KernelRelease(bytes.NewReader(k)); got != release || arch != "arm64" || err != nil {
-					t.Errorf("%s: KernelRelease() = %q, %q, %v; want %q", form, got, arch, err, release)
+				if got, arch, err := vmlinuz.Release(bytes.NewReader(k)); got != release || arch != "arm64" || err != nil {
+					t.Errorf("%s: Release() = %q, %q, %v; want %q", form, got, arch, err, release)
 				}
-				if got := bootcfg.KernelConfig(k); string(got) != config {
-					t.Errorf("%s: KernelConfig() = %q; want %q", form, got, config)
+				if got := vmlinuz.Config(k); string(got) != config {
+					t.Errorf("%s: Config() = %q; want %q", form, got, config)
 				}
 				want := plain
 				if form == "zboot" {
 					want = k
 				}
-				if got, err := bootcfg.UnpackImage(k); !bytes.Equal(got, want) || err != nil {
+				if got, err := vmlinuz.UnpackImage(k); !bytes.Equal(got, want) || err != nil {
 					t.Errorf("%s: UnpackImage() gives %d bytes, %v; want %d", form, len(got), err, len(want))
 				}
 			}
-			if got := bootcfg.KernelConfig(packedBzImage(packed)); string(got) != config {
-				t.Errorf("bzImage: KernelConfig() = %q; want %q", got, config)
+			if got := vmlinuz.Config(packedBzImage(packed)); string(got) != config {
+				t.Errorf("bzImage: Config() = %q; want %q", got, config)
 			}
 		})
 	}
-	if got, arch, err := bootcfg.KernelRelease(bytes.NewReader(zboot([]byte("\x04\x22\x4d\x18"), "lz4"))); got != "" || arch != "arm64" || err != nil {
-		t.Errorf("a packing that is not read: KernelRelease() = %q, %q, %v; want no release", got, arch, err)
+	if got, arch, err := vmlinuz.Release(bytes.NewReader(zboot([]byte("\x04\x22\x4d\x18"), "lz4"))); got != "" || arch != "arm64" || err != nil {
+		t.Errorf("a packing that is not read: Release() = %q, %q, %v; want no release", got, arch, err)
 	}
-	if got := bootcfg.KernelConfig(plain); string(got) != config {
-		t.Errorf("plain: KernelConfig() = %q; want %q", got, config)
+	if got := vmlinuz.Config(plain); string(got) != config {
+		t.Errorf("plain: Config() = %q; want %q", got, config)
 	}
 }
 
@@ -113,11 +113,11 @@ func FuzzKernel(f *testing.F) {
 	f.Add(zboot([]byte("\x28\xb5\x2f\xfd"), "zstd"))
 	f.Add(packedBzImage([]byte("\x1f\x8b\x08")))
 	f.Fuzz(func(t *testing.T, k []byte) {
-		if release, _, err := bootcfg.KernelRelease(bytes.NewReader(k)); err == nil && strings.ContainsAny(release, "/ \n") {
+		if release, _, err := vmlinuz.Release(bytes.NewReader(k)); err == nil && strings.ContainsAny(release, "/ \n") {
 			t.Errorf("release %q", release)
 		}
-		bootcfg.KernelConfig(k)
-		if _, err := bootcfg.UnpackImage(k); err != nil && err.Error() == "" {
+		vmlinuz.Config(k)
+		if _, err := vmlinuz.UnpackImage(k); err != nil && err.Error() == "" {
 			t.Error("an error that says nothing")
 		}
 	})

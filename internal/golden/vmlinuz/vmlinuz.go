@@ -1,4 +1,6 @@
-package bootcfg
+// Package vmlinuz looks into the files of Linux kernels: what release they are, how they are packed, and with what
+// configuration they were built.
+package vmlinuz
 
 import (
 	"bytes"
@@ -12,13 +14,13 @@ import (
 // maxKernel bounds what is searched, and so how far a compressed kernel is unpacked.
 const maxKernel = 256 << 20
 
-// ErrNotKernel is wrapped when a file is no Linux kernel that KernelRelease knows.
+// ErrNotKernel is wrapped when a file is no Linux kernel that [Release] knows.
 var ErrNotKernel = errors.New("not a Linux kernel")
 
-// KernelRelease tells what uname -r would say, and the architecture as GOARCH has it ("amd64", "386", "arm64"). It reads
+// Release tells what uname -r would say, and the architecture as GOARCH has it ("amd64", "386", "arm64"). It reads
 // the x86 setup header, and the banner in an arm64 Image, plain, packed as a whole or as an EFI zboot image. The release
 // is empty, without an error, where the file hides it (a packing that is not read): its name and /lib/modules know then.
-func KernelRelease(r io.ReaderAt) (release, arch string, err error) {
+func Release(r io.ReaderAt) (release, arch string, err error) {
 	head := make([]byte, 0x250)
 	n, err := r.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
@@ -122,7 +124,7 @@ func banner(r io.Reader) (string, error) {
 				break
 			}
 			at += i + len(start)
-			if at < len(b) && isDigit(b[at]) {
+			if at < len(b) && digit(b[at]) {
 				return releaseWord(b[at:min(len(b), at+longest)])
 			}
 		}
@@ -139,9 +141,11 @@ func releaseWord(b []byte) (string, error) {
 		b = b[:i]
 	}
 	release := string(b)
-	if release == "" || len(release) > 64 || !isDigit(release[0]) || strings.Trim(release,
+	if release == "" || len(release) > 64 || !digit(release[0]) || strings.Trim(release,
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_+~") != "" {
-		return "", fmt.Errorf("kernel version %q: %w", printable(release), ErrNotKernel)
+		return "", fmt.Errorf("kernel version %.64q: %w", release, ErrNotKernel)
 	}
 	return release, nil
 }
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }

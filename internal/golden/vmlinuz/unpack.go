@@ -1,4 +1,4 @@
-package bootcfg
+package vmlinuz
 
 import (
 	"bytes"
@@ -13,6 +13,9 @@ import (
 	"github.com/ulikunitz/xz"
 	"github.com/ulikunitz/xz/lzma"
 )
+
+// maxConfig bounds a configuration, in bytes.
+const maxConfig = 1 << 20
 
 // errPacked is of a packing that is not read here.
 var errPacked = errors.New("unknown packing")
@@ -103,9 +106,9 @@ func payload(kernel []byte) []byte {
 	return kernel[at : at+size]
 }
 
-// KernelConfig gives the configuration that a kernel carries in itself (CONFIG_IKCONFIG), or nothing where it has none or
+// Config gives the configuration that a kernel carries in itself (CONFIG_IKCONFIG), or nothing where it has none or
 // where its packing is not read.
-func KernelConfig(kernel []byte) []byte {
+func Config(kernel []byte) []byte {
 	plain := kernel
 	packed := payload(kernel)
 	if packed == nil && !isARM64(kernel) {

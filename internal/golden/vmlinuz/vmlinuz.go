@@ -1,5 +1,4 @@
-// Package vmlinuz looks into the files of Linux kernels: what release they are, how they are packed, and with what
-// configuration they were built.
+// Package vmlinuz reads the files of kernels.
 package vmlinuz
 
 import (

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api"
@@ -43,32 +42,6 @@ func (w *writer) network() error {
 		return w.networkd(links)
 	}
 	return fmt.Errorf("the image has none of netplan, NetworkManager, ifupdown and systemd-networkd: write the settings as files")
-}
-
-// enabled reports whether a unit is started at boot.
-func (w *writer) enabled(unit string) bool {
-	for _, target := range []string{"multi-user.target", "network-online.target", "sysinit.target"} {
-		names, err := w.list("/etc/systemd/system/" + target + ".wants")
-		if err != nil {
-			continue
-		}
-		for _, name := range names {
-			if name == unit {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// enable starts a unit of the image at boot.
-func (w *writer) enable(unit, target string) error {
-	for _, dir := range []string{"/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"} {
-		if w.exists(dir + unit) {
-			return w.link(dir+unit, "/etc/systemd/system/"+target+".wants/"+unit)
-		}
-	}
-	return fmt.Errorf("the image has no unit %s", unit)
 }
 
 // networkd writes systemd.network(5) files. The first that matches a link is
@@ -126,19 +99,6 @@ func (w *writer) networkd(links []api.Link) error {
 		return nil
 	}
 	return w.enable("systemd-networkd.service", "multi-user.target")
-}
-
-// masks reports whether a file stands for another one of its name and says
-// nothing: it is empty, or a link to /dev/null.
-func (w *writer) masks(name string) bool {
-	text, err := w.text(name)
-	return err != nil || text == ""
-}
-
-// masked reports whether a file below /usr is masked already.
-func (w *writer) masked(name string) bool {
-	names, err := w.list("/etc/systemd/network")
-	return err == nil && slices.Contains(names, name) && w.masks("/etc/systemd/network/"+name)
 }
 
 // networkdFile names the settings of a link. Few files go before it.

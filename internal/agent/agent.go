@@ -22,7 +22,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/agent/background"
-	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/agent/boot"
 	"github.com/gild-dev/gild/internal/agent/cmdline"
 	"github.com/gild-dev/gild/internal/agent/instant"
@@ -34,6 +33,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/backoff"
 	"github.com/gild-dev/gild/internal/version"
 )
 

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/agent/netif"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/backoff"
 )
 
 var errNoServer = errors.New("no server is named on the kernel command line: gild.server=http://host:port is missing")

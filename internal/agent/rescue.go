@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/backoff"
 )
 
 // busybox is where the initramfs has it when a rescue shell was asked for.

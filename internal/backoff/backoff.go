@@ -1,6 +1,7 @@
-// Package backoff gives the waits between attempts: growing, bounded, and
-// moved at random so that a room of machines that lost their server in the
-// same second does not come back in step.
+// Package backoff gives the waits between attempts.
+//
+// They grow, are bounded, and are moved at random, so that the machines that
+// lost their server in the same second do not come back in step.
 package backoff
 
 import (

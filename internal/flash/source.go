@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"github.com/gild-dev/gild/internal/backoff"
 )
 
 // Retry bounds the waits on a source. A source that fails is asked again,
@@ -93,7 +94,7 @@ func (p *patientSource) trouble() error {
 // open returns a reader of exactly the bytes from off to end of the blob.
 // It connects on the first Read. The caller closes it.
 func (p *patientSource) open(ctx context.Context, off, end int64) *patientReader {
-	return &patientReader{patientSource: p, ctx: ctx, off: off, end: end}
+	return &patientReader{patientSource: p, ctx: ctx, off: off, end: end, waits: p.retry.backoff()}
 }
 
 type patientReader struct {
@@ -102,10 +103,10 @@ type patientReader struct {
 	off, end int64
 	body     io.ReadCloser
 	// opened is the context of the open connection; stall cancels it.
-	opened   context.Context
-	cancel   context.CancelCauseFunc
-	stall    *time.Timer
-	failures int // in a row
+	opened context.Context
+	cancel context.CancelCauseFunc
+	stall  *time.Timer
+	waits  backoff.Backoff // after failures in a row
 }
 
 var errStalled = errors.New("no byte came in time")
@@ -120,7 +121,7 @@ func (r *patientReader) Read(p []byte) (int, error) {
 		n, err := r.attempt(p)
 		if n > 0 {
 			r.off += int64(n)
-			r.failures = 0
+			r.waits.Reset()
 			r.wire.Add(int64(n))
 			r.heard.Store(time.Now().UnixNano())
 			r.failed.Store(nil)
@@ -181,24 +182,14 @@ func (r *patientReader) pause(cause error) error {
 		return &SilentError{For: silent, Err: cause}
 	}
 	r.failed.Store(&cause)
-	r.failures++
-	return r.retry.wait(r.ctx, r.failures-1)
+	if backoff.Sleep(r.ctx, r.waits.Next()) != nil {
+		return context.Cause(r.ctx)
+	}
+	return nil
 }
 
-// wait waits as long as is due after so many failures, or until ctx is done.
-func (r Retry) wait(ctx context.Context, failures int) error {
-	wait := r.First << min(failures, 20)
-	if wait > r.Longest || wait <= 0 {
-		wait = r.Longest
-	}
-	wait = wait/2 + rand.N(wait)
-	select {
-	case <-time.After(wait):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
+// backoff is a series of waits after failures.
+func (r Retry) backoff() backoff.Backoff { return backoff.Backoff{First: r.First, Longest: r.Longest} }
 
 // Close drops the connection; a later Read opens a new one.
 func (r *patientReader) Close() error {

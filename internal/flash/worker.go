@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/gild-dev/gild/internal/backoff"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -83,8 +84,9 @@ func (w *worker) read(r io.Reader, i int) ([]byte, error) {
 func (w *worker) refetch(ctx context.Context, i, attempts int) ([]byte, error) {
 	c := w.team.table.Chunk(i)
 	var err error
+	waits := w.team.source.retry.backoff()
 	for n := 0; n < attempts || w.team.live(); n++ {
-		if n >= attempts && w.team.source.retry.wait(ctx, n-attempts) != nil {
+		if n >= attempts && backoff.Sleep(ctx, waits.Next()) != nil {
 			return nil, context.Cause(ctx)
 		}
 		r := w.team.source.open(ctx, c.Offset, c.Offset+c.Length)

@@ -18,7 +18,7 @@ var floors = [][]string{
 	{"internal/api"},
 	{"internal/settings"},
 	{"internal/disk"},
-	{"internal/tier", "internal/version"},
+	{"internal/tier", "internal/version", "internal/backoff"},
 }
 
 // wiring roots are at the top of their wing: nothing below imports them. The

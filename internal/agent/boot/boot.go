@@ -10,9 +10,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/backoff"
 )
 
 // Step is one line of a boot table.

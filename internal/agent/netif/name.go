@@ -13,7 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/backoff"
 )
 
 // nameEvery is how often it is looked whether udev has chosen: what configures

@@ -18,7 +18,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/vishvananda/netlink"
 
-	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/backoff"
 )
 
 // Config says how to look for the network.

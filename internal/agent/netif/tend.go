@@ -11,7 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/gild-dev/gild/internal/agent/backoff"
+	"github.com/gild-dev/gild/internal/backoff"
 )
 
 // Handed is a link that was handed over, with its lease, to a system that

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/backoff"
 	"github.com/gild-dev/gild/internal/version"
 )
 

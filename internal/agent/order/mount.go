@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/mount"
+	"github.com/gild-dev/gild/internal/backoff"
 )
 
 // nodePatience is how long a partition may take to appear below /dev.

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gild-dev/gild/internal/agent/backoff"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/backoff"
 )
 
 // Bounds of the report channel. A server that is away for an hour costs a few

@@ -13,17 +13,20 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/apply"
 	"github.com/gild-dev/gild/internal/cli/complete"
+	"github.com/gild-dev/gild/internal/cli/doctor"
 	"github.com/gild-dev/gild/internal/cli/etcd"
 	"github.com/gild-dev/gild/internal/cli/events"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/flash"
 	"github.com/gild-dev/gild/internal/cli/image"
 	"github.com/gild-dev/gild/internal/cli/machine"
+	"github.com/gild-dev/gild/internal/cli/serve"
 	"github.com/gild-dev/gild/internal/cli/state"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/cli/token"
@@ -75,9 +78,6 @@ func fill(s app.Surroundings) *app.App {
 	}
 }
 
-// commands are run with what every command works with.
-type commands struct{ *app.App }
-
 const rootLong = `gild writes golden disk images to bare machines over the network and starts the
 new system without a reboot.
 
@@ -115,9 +115,13 @@ func root(a *app.App) *cobra.Command {
 	flags.StringVar(&a.Token.File, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
 	flags.StringVar(&a.CA, "ca", "", "`file` with CA certificates to verify the server with")
 	flags.BoolVar(&a.JSON, "json", false, "print JSON")
-	c := commands{a}
-	root.AddCommand(image.Command(a), c.serveCmd(), state.Command(a), machine.Command(a), flash.Command(a), flash.CancelCommand(a), apply.Command(a), write.Command(a))
-	root.AddCommand(image.InitramfsCommand(a), c.doctorCmd(), watch.Command(a), events.Command(a), c.serversCmd(), token.Command(a), c.manCmd())
+	settings := func(path string, flags *pflag.FlagSet) error { return readConfig(a.Data, path, flags) }
+	root.AddCommand(
+		image.Command(a), image.InitramfsCommand(a), write.Command(a),
+		serve.Command(a, settings), serve.ServersCommand(a), doctor.Command(a), state.Command(a), token.Command(a),
+		machine.Command(a), apply.Command(a), flash.Command(a), flash.CancelCommand(a), watch.Command(a), events.Command(a),
+		manCommand(),
+	)
 	root.AddCommand(topics()...)
 	for _, c := range allCommands(root) {
 		complete.Flags(a, c)

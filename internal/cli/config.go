@@ -21,10 +21,10 @@ const configName = "gild.yaml"
 // readConfig sets the flags that a file names and the command line does not.
 // The keys of the file are the names of the flags. An empty path is the file
 // in the data directory, which need not be there.
-func (a commands) readConfig(path string, flags *pflag.FlagSet) error {
+func readConfig(data, path string, flags *pflag.FlagSet) error {
 	name := path
 	if name == "" {
-		name = filepath.Join(a.Data, configName)
+		name = filepath.Join(data, configName)
 	}
 	text, err := app.ReadSmall(name, strictyaml.MaxSize)
 	if path == "" && errors.Is(err, fs.ErrNotExist) {

@@ -5,20 +5,31 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 
 	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/cli/serve"
 )
 
+// sample are some of the flags of gild serve.
+type sample struct {
+	iface, domain string
+	lease         time.Duration
+	port          int
+	rescue        bool
+	dns           []string
+}
+
 // settings reads a file of settings under flags given on the command line.
-func settings(t *testing.T, text string, args ...string) (serveOptions, error) {
+func settings(t *testing.T, text string, args ...string) (sample, error) {
 	t.Helper()
-	a := commands{&app.App{Data: t.TempDir()}}
-	cmd := a.serveCmd()
+	data := t.TempDir()
+	cmd := serve.Command(&app.App{Data: data}, nil)
 	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
-	var o serveOptions
+	var o sample
 	flags.StringVar(&o.iface, "interface", "", "")
 	flags.StringVar(&o.domain, "domain", "", "")
 	flags.DurationVar(&o.lease, "lease", 0, "")
@@ -34,13 +45,13 @@ func settings(t *testing.T, text string, args ...string) (serveOptions, error) {
 		t.Fatal(err)
 	}
 	if text != "" {
-		if err := os.WriteFile(filepath.Join(a.Data, configName), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(data, configName), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	err := a.readConfig("", flags)
+	err := readConfig(data, "", flags)
 	if err != nil {
-		err = errorText(strings.ReplaceAll(err.Error(), a.Data+"/", ""))
+		err = errorText(strings.ReplaceAll(err.Error(), data+"/", ""))
 	}
 	return o, err
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/version"
 )
 
-func (a commands) manCmd() *cobra.Command {
+func manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "man DIR",
 		Short: "write the man pages to a directory",

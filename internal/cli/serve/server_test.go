@@ -1,4 +1,4 @@
-package cli_test
+package serve_test
 
 import (
 	"bytes"
@@ -63,7 +63,7 @@ func TestRealServer(t *testing.T) {
 		{"flash 52:54:00:00:00:99 --image web --yes", exit.CodeNotFound, "52:54:00:00:00:99"},
 		{"apply", exit.CodeUsage, "-f"},
 		{"apply -f gone.yaml", exit.CodeNotFound, "gone.yaml"},
-		{"apply -f ../../contrib/fleet.yaml --dry-run", exit.CodeOK, "+ identity node"},
+		{"apply -f ../../../contrib/fleet.yaml --dry-run", exit.CodeOK, "+ identity node"},
 		{"apply -f testdata/fleet/first.yaml", exit.CodeOK, "+ machine app-1"},
 		{"apply -f testdata/fleet/first.yaml", exit.CodeOK, "no changes"},
 		{"apply -f testdata/fleet/first.yaml --json", exit.CodeOK, `"changes": []`},
@@ -76,8 +76,8 @@ func TestRealServer(t *testing.T) {
 		{"apply -f testdata/fleet/meaning.yaml", exit.CodeInput, "meaning.yaml:2:5: machines[0]: "},
 		{"machine rm 52-54-00-00-00-02", exit.CodeOK, ""},
 		{"machine show web-2", exit.CodeNotFound, "web-2"},
-		{"apply -f ../../contrib/fleet.yaml", exit.CodeOK, "+ machine db-1"},
-		{"apply -f ../../contrib/fleet.yaml", exit.CodeOK, "no changes"},
+		{"apply -f ../../../contrib/fleet.yaml", exit.CodeOK, "+ machine db-1"},
+		{"apply -f ../../../contrib/fleet.yaml", exit.CodeOK, "no changes"},
 	} {
 		got := run(strings.Fields(tt.line)...)
 		if got.Code != tt.code || !strings.Contains(got.Stdout+got.Stderr, tt.say) {
@@ -86,11 +86,4 @@ func TestRealServer(t *testing.T) {
 	}
 	stop()
 	<-served
-}
-
-func TestServers(t *testing.T) {
-	f := clitest.NewFake(t)
-	if got := gild.Ask(t, f, "servers"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "http://192.0.2.1:8080") {
-		t.Errorf("%+v", got)
-	}
 }

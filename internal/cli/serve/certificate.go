@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"crypto/tls"
@@ -9,7 +9,7 @@ import (
 )
 
 // certificate reads what the operator API shows by TLS; nil: plain HTTP.
-func (o serveOptions) certificate() (*tls.Config, error) {
+func (o options) certificate() (*tls.Config, error) {
 	if o.cert == "" && o.key == "" {
 		return nil, nil
 	}

@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"fmt"
@@ -7,10 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/term"
 )
 
-func (a commands) serversCmd() *cobra.Command {
+// ServersCommand is `gild servers`.
+func ServersCommand(a *app.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "servers",
 		Short: "list the running servers of this cluster",

@@ -1,4 +1,4 @@
-package cli
+package doctor
 
 import (
 	"cmp"
@@ -14,8 +14,8 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/app"
-	"github.com/gild-dev/gild/internal/cli/doctor"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
@@ -23,8 +23,13 @@ import (
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 )
 
-func (a commands) doctorCmd() *cobra.Command {
-	var o serveOptions
+// commands are run with what every command works with.
+type commands struct{ *app.App }
+
+// Command is `gild doctor`.
+func Command(with *app.App) *cobra.Command {
+	a := commands{with}
+	var o flags.Boot
 	cmd := &cobra.Command{
 		Use:   "doctor --interface IF",
 		Short: "check what would prevent machines from booting from this server",
@@ -33,28 +38,21 @@ iPXE, the interface and its address, ports, firewall, other DHCP servers, clock.
 Nothing is changed. Use the same flags as for gild serve, before its first start
 or while it is running. Exit code 1 means that machines cannot boot.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDoctor(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd.Context(), o) },
 	}
-	f := cmd.Flags()
-	f.StringVar(&o.iface, "interface", "", "network `interface` that faces the machines")
-	f.StringVar(&o.address, "address", "", "`address` of the interface for the server")
-	f.StringVar(&o.dhcp, "dhcp", "auto", "auto, server, proxy or off")
-	f.IntVar(&o.port, "port", defaultBootPort, "TCP `port` for boot HTTP")
-	f.StringVar(&o.operator, "operator", app.DefaultOperator, "`address` of the operator API")
-	f.StringVar(&o.advertise, "advertise", "", "`host` name or address by which agents reach this server")
-	f.StringSliceVar(&o.ipxeDirs, "ipxe", nil, "`directory` with iPXE boot programs")
+	o.Register(cmd.Flags())
 	return cmd
 }
 
-func (a commands) runDoctor(ctx context.Context, o serveOptions) error {
+func (a commands) run(ctx context.Context, o flags.Boot) error {
 	p, err := a.patient(o)
 	if err != nil {
 		return err
 	}
 	problems := 0
-	all := []doctor.Finding{}
-	doctor.Examine(ctx, p, func(f doctor.Finding) {
-		if f.Level == doctor.Problem {
+	all := []Finding{}
+	Examine(ctx, p, func(f Finding) {
+		if f.Level == Problem {
 			problems++
 		}
 		all = append(all, f)
@@ -79,26 +77,26 @@ func (a commands) runDoctor(ctx context.Context, o serveOptions) error {
 	return fmt.Errorf("%d problems: machines cannot boot from this server", problems)
 }
 
-func (a commands) printFinding(f doctor.Finding) {
+func (a commands) printFinding(f Finding) {
 	fmt.Fprintf(a.Stdout, "%-8s %-19s %s\n", f.Level, f.Check, term.Printable(f.Says))
 	if f.Remedy != "" {
 		fmt.Fprintf(a.Stdout, "%-8s %-19s -> %s\n", "", "", term.Printable(f.Remedy))
 	}
 }
 
-func (a commands) patient(o serveOptions) (*doctor.Patient, error) {
+func (a commands) patient(o flags.Boot) (*Patient, error) {
 	modes := map[string]dhcpd.Mode{"auto": dhcpd.Full, "server": dhcpd.Full, "proxy": dhcpd.Proxy, "off": dhcpd.Off}
-	mode, ok := modes[o.dhcp]
+	mode, ok := modes[o.DHCP]
 	if !ok {
-		return nil, exit.Usage(fmt.Errorf("--dhcp %.20q is not auto, server, proxy or off", o.dhcp))
+		return nil, exit.Usage(fmt.Errorf("--dhcp %.20q is not auto, server, proxy or off", o.DHCP))
 	}
-	address, err := ipv4("address", o.address)
+	address, err := o.OwnAddress()
 	if err != nil {
 		return nil, exit.Usage(err)
 	}
-	p := &doctor.Patient{
+	p := &Patient{
 		Address: address,
-		DataDir: a.Data, Interface: o.iface, Mode: mode, Auto: o.dhcp == "auto", Port: o.port, Operator: o.operator, Advertise: o.advertise, IPXEDirs: o.ipxeDirs,
+		DataDir: a.Data, Interface: o.Interface, Mode: mode, Auto: o.DHCP == "auto", Port: o.Port, Operator: o.Operator, Advertise: o.Advertise, IPXEDirs: o.IPXEDirs,
 		Images:   func() ([]api.Image, error) { return nil, nil },
 		Bootable: func(string) error { return nil },
 		State:    a.stateUsage,

@@ -1,0 +1,185 @@
+// Package serve is the command that runs a server.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/cli/busybox"
+	"github.com/gild-dev/gild/internal/cli/etcd"
+	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/flags"
+	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/segment"
+	"github.com/gild-dev/gild/internal/version"
+)
+
+const long = `Serve network boots: DHCP, TFTP and HTTP.
+
+A machine boots from its local disk unless it is armed with gild flash. With
+--dhcp auto the server first looks for another DHCP server: if there is one, it
+only adds boot files to that server's leases (proxy); otherwise it leases
+addresses itself.
+
+Every flag below can also be set in a configuration file, by its name; the
+command line takes precedence. The file is parsed strictly:
+
+  interface: eth1
+  dhcp: server
+  range: 10.0.7.100-10.0.7.199
+  dns: [10.0.0.53]
+  discover: web`
+
+// options are the flags of gild serve.
+type options struct {
+	flags.Boot
+	leases    string
+	exclude   []string
+	networks  []string
+	lease     time.Duration
+	router    string
+	dns       []string
+	domain    string
+	cert, key string // of the operator API
+	rescue    bool
+	discover  string
+	armsLast  flags.Lasting
+	verbose   bool
+	etcd      etcd.Options
+}
+
+// Settings sets the flags that a file names and the command line does not. An
+// empty path is the file in the data directory, if there.
+type Settings func(path string, flags *pflag.FlagSet) error
+
+// commands are run with what every command works with.
+type commands struct{ *app.App }
+
+// Command is `gild serve`.
+func Command(with *app.App, settings Settings) *cobra.Command {
+	a := commands{with}
+	var o options
+	var config string
+	cmd := &cobra.Command{
+		Use:   "serve --interface IF",
+		Short: "serve machines that boot from the network",
+		Long:  long,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := settings(config, cmd.LocalNonPersistentFlags()); err != nil {
+				return err
+			}
+			return a.run(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&config, "config", "", "configuration `file` (default: gild.yaml in the data directory, if it exists)")
+	o.Register(f)
+	f.StringVar(&o.leases, "range", "", "addresses to lease, `FIRST-LAST` (default: the upper half of the subnet)")
+	f.StringSliceVar(&o.exclude, "exclude", nil, "`addresses` of the range never to lease: one, FIRST-LAST, or a network; may be repeated")
+	f.StringSliceVar(&o.networks, "networks", nil, "further `network` of machines behind a router: its TFTP requests are answered, and its DHCP relays beside another server; 10.0.8.1/24 says that 10.0.8.1 is a relay, and leases addresses there too; may be repeated")
+	f.DurationVar(&o.lease, "lease", time.Hour, "how long a lease lasts")
+	f.StringVar(&o.router, "router", "", "router `address` for leases")
+	f.StringSliceVar(&o.dns, "dns", nil, "name server `address` for leases; may be repeated")
+	f.StringVar(&o.domain, "domain", "", "domain `name` for leases")
+	f.StringVar(&o.cert, "operator-cert", "", "`file` with the TLS certificate chain of the operator API, PEM")
+	f.StringVar(&o.key, "operator-key", "", "`file` with its private key, PEM")
+	f.StringVar(&o.discover, "discover", "", "boot unknown machines into the agent of this `image`, which reports their hardware and waits (default: they boot from their disk)")
+	f.Var(&o.armsLast, "arm-expires", "how long a machine stays armed unless gild flash --expires says otherwise, or never (default 24h)")
+	f.BoolVar(&o.rescue, "rescue-shell", false, "give agents busybox and a shell on the console")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "log every packet and transfer")
+	o.etcd.Register(f)
+	return cmd
+}
+
+func (a commands) run(ctx context.Context, o options) error {
+	if o.Interface == "" {
+		return exit.Usage(exit.Hint(errors.New("--interface is missing"), "give the network interface that faces the machines; `ip -br address` lists them"))
+	}
+	log := a.logger(o.verbose)
+	for {
+		err := a.serve(ctx, o, log)
+		if !errors.Is(err, segment.ErrMoved) || ctx.Err() != nil {
+			return err
+		}
+		// The interface has another address now, which everything names.
+	}
+}
+
+// serve runs the server until ctx ends or its address has changed.
+func (a commands) serve(ctx context.Context, o options, log *slog.Logger) error {
+	network, why, err := o.network(ctx, log)
+	if err != nil {
+		return err
+	}
+	var shell *server.Busybox
+	if o.rescue {
+		if shell, err = busybox.Find(); err != nil {
+			return err
+		}
+	}
+	st, err := a.OpenStore()
+	if err != nil {
+		return err
+	}
+	certificate, err := o.certificate()
+	if err != nil {
+		return err
+	}
+	cluster, err := o.etcd.Cluster(a.EtcdPassword)
+	if err != nil {
+		return err
+	}
+	return server.New(server.Config{
+		DataDir:      a.Data,
+		Etcd:         cluster,
+		Prefix:       o.etcd.Prefix,
+		Store:        st,
+		Network:      network,
+		BootAddr:     net.JoinHostPort(network.Address.Addr().String(), strconv.Itoa(o.Port)),
+		OperatorAddr: o.Operator,
+		OperatorTLS:  certificate,
+		Busybox:      shell,
+		Discover:     o.discover,
+		ArmExpires:   int(o.armsLast),
+		Version:      version.String(),
+		Log:          log,
+		Confine:      a.Confine,
+		Owned:        slices.Concat([]string{o.cert, o.key}, o.etcd.Files(), o.IPXEDirs),
+		Ready: func(addrs server.Addrs) {
+			fmt.Fprintln(a.Stderr, why)
+			scheme := "http"
+			if certificate != nil {
+				scheme = "https"
+			}
+			fmt.Fprintf(a.Stderr, "machines boot from %s, the operator API and the dashboard are at %s://%s\n", addrs.BaseURL, scheme, addrs.Operator)
+			if addrs.NewToken != "" {
+				fmt.Fprintf(a.Stderr, "admin token (shown only once; the dashboard and --server require it): %s\n", addrs.NewToken)
+			}
+			fmt.Fprintln(a.Stderr, "ready: `gild flash MAC --image NAME` arms a machine, `gild machine ls` lists machines")
+		},
+	}).Run(ctx)
+}
+
+// logger writes what happens to standard error, for people or, with --json,
+// for machines.
+func (a commands) logger(verbose bool) *slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if verbose {
+		o.Level = slog.LevelDebug
+	}
+	if a.JSON {
+		return slog.New(slog.NewJSONHandler(a.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(a.Stderr, o))
+}

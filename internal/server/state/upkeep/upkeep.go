@@ -88,7 +88,6 @@ func (k *Keeper) Begin(ctx context.Context) error {
 // Look is what Run does every few seconds.
 func (k *Keeper) Look(ctx context.Context) error {
 	db := k.etcd.Server.Backend()
-	full := k.Full()
 	rev := k.etcd.Server.KV().Rev()
 	// A follower that is behind by one look need not begin anew.
 	to := k.looked
@@ -96,7 +95,7 @@ func (k *Keeper) Look(ctx context.Context) error {
 	if db.Size() >= k.quota/2 {
 		to = rev
 	}
-	if to > k.kept && (full || db.SizeInUse()-k.used >= k.quota/historyPart || rev-k.kept >= historyRevisions || db.SizeInUse() >= k.quota/2) {
+	if to > k.kept && (db.SizeInUse()-k.used >= k.quota/historyPart || rev-k.kept >= historyRevisions || db.SizeInUse() >= k.quota/2) {
 		if _, err := k.client.Compact(ctx, to, clientv3.WithCompactPhysical()); err != nil {
 			return fmt.Errorf("forgetting the past of keys: %w", err)
 		}
@@ -112,22 +111,16 @@ func (k *Keeper) Look(ctx context.Context) error {
 		k.used = db.SizeInUse()
 		k.log.Info("the state database gave free pages back", "before", size, "now", db.Size())
 	}
-	if full && db.Size() < k.quota/10*9 && k.disk.has(roomAgain) {
-		return k.open(ctx)
-	}
-	return nil
+	return k.reopen(ctx)
 }
 
 // glance looks at the disk.
 func (k *Keeper) glance(ctx context.Context) error {
 	k.disk.reserve(k.etcd.Server.Backend().Size())
-	switch full := k.Full(); {
-	case !full && !k.disk.has(leastRoom):
+	if !k.Full() && !k.disk.has(leastRoom) {
 		return k.close(ctx)
-	case full && k.disk.has(roomAgain):
-		return k.Look(ctx)
 	}
-	return nil
+	return k.reopen(ctx)
 }
 
 // close has etcd raise the alarm that it raises itself above its quota: what
@@ -144,11 +137,17 @@ func (k *Keeper) close(ctx context.Context) error {
 	return nil
 }
 
-func (k *Keeper) open(ctx context.Context) error {
+// reopen takes the alarm back when there is room. It forgets nothing: who
+// follows may be behind.
+func (k *Keeper) reopen(ctx context.Context) error {
+	db := k.etcd.Server.Backend()
+	if !k.Full() || db.Size() >= k.quota/10*9 || !k.disk.has(roomAgain) {
+		return nil
+	}
 	if _, err := k.client.AlarmDisarm(ctx, &clientv3.AlarmMember{}); err != nil {
 		return fmt.Errorf("taking back the alarm of a full database: %w", err)
 	}
-	k.log.Info("the state has room again", "bytes", k.etcd.Server.Backend().Size(), "quota", k.quota)
+	k.log.Info("the state has room again", "bytes", db.Size(), "quota", k.quota)
 	return nil
 }
 

@@ -48,8 +48,9 @@ process with the server's priority; all share two cores.
 the state on a file system of 1 GiB that is filled in the middle. While the machines are flashed, hostile hosts do what is
 named, each alone and then all at once. Every machine must end well, two that are not armed must boot their local disk all
 the time, the server's process must live with less than 1 GiB and half of its descriptors, and it must be as it was
-afterwards: a stranger's hello answered about as soon as before, machines listed, no alarm. All share two cores with each other and with what else the
-host does, which the load average tells.
+afterwards: a stranger's hello answered about as soon as before, machines listed, no alarm. All share two cores with each other
+and with what else the host does, which the load average tells: processes that run or wait at the end of a run. With more
+than a few for each core a heartbeat waits for processors rather than for the server.
 
 **Not covered.** A disk that acknowledges a flush and later loses what it acknowledged: no reader can see that. A disk
 that damages sectors nobody wrote, or whose sectors rot after the seal. A write that goes astray while its own place

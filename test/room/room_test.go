@@ -2,8 +2,10 @@ package room
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"testing"
@@ -192,18 +194,36 @@ func (r *crowd) armEach(t *testing.T) {
 	t.Helper()
 	request := api.FlashRequest{Image: "golden", Identity: identity, Handoff: "reboot", NoGrow: true}
 	r.each(t, func(ctx context.Context, m machine) error {
-		p, err := r.operator.Preview(ctx, m.Name, request)
-		if err != nil {
+		return patiently(ctx, func() error {
+			p, err := r.operator.Preview(ctx, m.Name, request)
+			if err != nil {
+				return err
+			}
+			if p.Refusal != "" {
+				return fmt.Errorf("preview refuses: %s", p.Refusal)
+			}
+			asked := request
+			asked.Shown = p.Digest
+			_, err = r.operator.Flash(ctx, m.Name, asked)
+			return err
+		})
+	})
+}
+
+// patiently does again what the server has no time for now, as it asks its
+// operators to.
+func patiently(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if busy, ok := errors.AsType[*client.ProblemError](err); !ok || busy.Status != http.StatusServiceUnavailable {
 			return err
 		}
-		if p.Refusal != "" {
-			return fmt.Errorf("preview refuses: %s", p.Refusal)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return err
 		}
-		asked := request
-		asked.Shown = p.Digest
-		_, err = r.operator.Flash(ctx, m.Name, asked)
-		return err
-	})
+	}
 }
 
 // patience is how long nothing may end before the room is taken for stuck.

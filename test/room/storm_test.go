@@ -104,6 +104,7 @@ func (w storm) rage(t *testing.T) {
 	began := time.Now()
 	wire := newSegment(t)
 	s := newServer(t, segmentIface, segmentHost, "--dhcp", "server", "--range", "10.99.128.0-10.99.131.255")
+	s.first = true
 	disk := smallDisk(t, s.data)
 	image, _ := golden(t, 2*mib, s)
 	r := newRoom(t, w.agents, image, s)

@@ -360,7 +360,7 @@ func unleash(t *testing.T, wire *segment, loads []load) (all []*host) {
 
 // end waits for a host, which ends by itself: everything that it asked was
 // answered, and nothing that it holds was held for ever.
-func (h *host) end(t *testing.T) {
+func (h *host) end(t *testing.T) (sent int) {
 	t.Helper()
 	err := h.cmd.Wait()
 	var d dealt
@@ -369,7 +369,7 @@ func (h *host) end(t *testing.T) {
 	}
 	if err != nil {
 		t.Errorf("the host with %s: %v", h.load.Kind, err)
-		return
+		return 0
 	}
 	t.Logf("%d of %d %s in %.1f s: %v", d.Sent, h.load.Count, h.load.Kind, d.Seconds, d.Answers)
 	if n := d.Answers[heldForEver]; n > 0 {
@@ -378,4 +378,5 @@ func (h *host) end(t *testing.T) {
 	if d.Sent == 0 {
 		t.Errorf("no %s came to the server", h.load.Kind)
 	}
+	return d.Sent
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
 	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/flash/supply"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -47,7 +48,7 @@ func TestConsoleGolden(t *testing.T) {
 			a.fails("disk", ambiguous)
 			a.flashes(flash.PhaseWrite, 400_000_000, 180_000_000, 0)
 			a.fails("flash", fmt.Errorf("writing 1048576 bytes at byte 183500800 of the disk: %w", unix.EIO))
-			a.fails("flash", &flash.SilentError{For: 30 * time.Minute, Err: errors.New("dial tcp 10.0.0.1:8080: connect: no route to host")})
+			a.fails("flash", &supply.SilentError{For: 30 * time.Minute, Err: errors.New("dial tcp 10.0.0.1:8080: connect: no route to host")})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,7 +14,7 @@ func BenchmarkDeltaScan(b *testing.B) {
 	b.SetBytes(im.Table.DataSize())
 	b.ReportAllocs()
 	for b.Loop() {
-		f, err := New(Job{Image: im.Image, Source: im, Disk: d})
+		f, err := New(Job{Image: im.Image, Source: im.by(im), Disk: d})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -33,7 +33,7 @@ func BenchmarkDeltaScan(b *testing.B) {
 // allocates nothing but a map for each image.
 func BenchmarkLand(b *testing.B) {
 	im := newTestImage(b, randomDisk(2, 64*mib), "none")
-	f, err := New(Job{Image: im.Image, Source: im, Disk: discard{newModelDisk(im.raw)}})
+	f, err := New(Job{Image: im.Image, Source: im.by(im), Disk: discard{newModelDisk(im.raw)}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/partition"
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -47,19 +48,10 @@ type Disk interface {
 	OpenReadBack() (blockdev.ReadBack, error)
 }
 
-// Source gives the bytes of the image's disk blob. ReadRange may return fewer
-// bytes than asked for, or fail, at any time: the engine asks again from
-// where it got to. It must not return other bytes than those asked for, but
-// nothing relies on that: every chunk is hashed. An error with a method
-// Permanent() bool that returns true is one that asking again cannot mend.
-type Source interface {
-	ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error)
-}
-
 // Job is one image to be written to one disk.
 type Job struct {
 	Image  *golden.Image
-	Source Source
+	Source supply.Source
 	Disk   Disk
 
 	// Keep are partitions behind the image that stay as they are, byte for
@@ -87,8 +79,8 @@ type Job struct {
 	// means that it always has.
 	Spare func() bool
 	// Retry bounds how long a source may be silent. Zero fields have
-	// defaults; see Retry.
-	Retry Retry
+	// defaults; see supply.Retry.
+	Retry supply.Retry
 	// Progress, when set, is called about four times a second, and once at the
 	// end of each phase; never by two goroutines at a time.
 	Progress func(Progress)
@@ -119,13 +111,16 @@ func ParseVerify(s string) (Verify, error) {
 	return 0, fmt.Errorf("read-back %.20q is not full, sample or off", s)
 }
 
-// Result says what a flash did. All figures but Repaired are bytes.
+// Result says what a flash did. Its figures are bytes where nothing else is
+// said.
 type Result struct {
-	Written  int64 // written to the disk
-	Zeroed   int64 // made zero by the disk
-	Kept     int64 // already right on the disk
-	Wire     int64 // fetched from the source
-	Repaired int   // chunks that read back wrong once
+	Written int64 // written to the disk
+	Zeroed  int64 // made zero by the disk
+	Kept    int64 // already right on the disk
+	Wire    int64 // fetched from the source
+	// Given is who gave how much of Wire.
+	Given    map[string]int64
+	Repaired int // chunks that read back wrong once
 	// Demanded is how often a system waited for a chunk, and Waited how long,
 	// all waits added up.
 	Demanded int

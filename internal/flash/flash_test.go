@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gild-dev/gild/internal/flash/supply"
 )
 
 func TestFlashWritesTheImage(t *testing.T) {
@@ -18,7 +20,7 @@ func TestFlashWritesTheImage(t *testing.T) {
 	im := newTestImage(t, randomDisk(2, 6*mib+sector), "none")
 	for _, verify := range []Verify{VerifyFull, VerifySample, VerifyOff} {
 		d := newModelDisk(old)
-		result, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d, Verify: verify})
+		result, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: d, Verify: verify})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +39,7 @@ func TestFlashRefusesWhatDoesNotFit(t *testing.T) {
 		"one sector short": newModelDisk(make([]byte, 4*mib-sector)),
 		"4K sectors":       bigSectors{newModelDisk(make([]byte, 8*mib))},
 	} {
-		_, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d})
+		_, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: d})
 		if !errors.Is(err, ErrUnfit) {
 			t.Errorf("%s: Run = %v; want ErrUnfit", name, err)
 		}
@@ -71,7 +73,7 @@ func TestBrokenConnectionsFetchNothingTwice(t *testing.T) {
 			return io.NopCloser(io.LimitReader(body, 100_000)), nil
 		})
 		d := newModelDisk(make([]byte, 12*mib))
-		result, err := Run(t.Context(), Job{Image: im.Image, Source: broken, Disk: d})
+		result, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(broken), Disk: d})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,8 +96,8 @@ func TestSilentSource(t *testing.T) {
 		})
 		d := newModelDisk(make([]byte, 3*mib))
 		start := time.Now()
-		_, err := Run(t.Context(), Job{Image: im.Image, Source: silent, Disk: d, Retry: Retry{Patience: 10 * time.Minute}})
-		if took := time.Since(start); err == nil || !errors.Is(err, errStalled) || took < 10*time.Minute || took > 13*time.Minute {
+		_, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(silent), Disk: d, Retry: supply.Retry{Patience: 10 * time.Minute}})
+		if took := time.Since(start); err == nil || !errors.Is(err, supply.ErrStalled) || took < 10*time.Minute || took > 13*time.Minute {
 			t.Errorf("Run = %v after %v; want a stall after about 10 minutes", err, took)
 		}
 		if !allZero(d.now[:sector]) {
@@ -119,7 +121,7 @@ func TestCancelledFlashEndsAtOnce(t *testing.T) {
 		cancel()
 		return hangingBody{ctx}, nil
 	})
-	_, err := Run(ctx, Job{Image: im.Image, Source: stuck, Disk: newModelDisk(make([]byte, 3*mib))})
+	_, err := Run(ctx, Job{Image: im.Image, Source: im.by(stuck), Disk: newModelDisk(make([]byte, 3*mib))})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Run = %v; want context.Canceled", err)
 	}
@@ -130,7 +132,7 @@ func TestMissingBlobIsNotWaitedFor(t *testing.T) {
 	gone := sourceFunc(func(context.Context, int64, int64) (io.ReadCloser, error) {
 		return nil, notThere("404 Not Found")
 	})
-	_, err := Run(t.Context(), Job{Image: im.Image, Source: gone, Disk: newModelDisk(make([]byte, 3*mib))})
+	_, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(gone), Disk: newModelDisk(make([]byte, 3*mib))})
 	if err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("Run = %v; want the 404", err)
 	}
@@ -145,7 +147,7 @@ func TestProgressOnlyGrowsWithinAPhase(t *testing.T) {
 		})
 		var seen []Progress
 		_, err := Run(t.Context(), Job{
-			Image: im.Image, Source: slow, Disk: newModelDisk(make([]byte, 8*mib)),
+			Image: im.Image, Source: im.by(slow), Disk: newModelDisk(make([]byte, 8*mib)),
 			Progress: func(p Progress) { seen = append(seen, p) },
 		})
 		if err != nil || len(seen) < 4 {
@@ -173,7 +175,7 @@ func BenchmarkFlash(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				d := newModelDisk(make([]byte, 64*mib))
-				if _, err := Run(b.Context(), Job{Image: im.Image, Source: im, Disk: d, Workers: workers}); err != nil {
+				if _, err := Run(b.Context(), Job{Image: im.Image, Source: im.by(im), Disk: d, Workers: workers}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/flash/chunks"
 	"github.com/gild-dev/gild/internal/flash/live"
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -27,7 +28,7 @@ type Flight struct {
 	layout    *layout
 	kept      *kept
 	medium    *medium
-	source    *patientSource
+	source    *supply.Line
 	scout     *scout
 	workers   *workers
 	prover    *prover
@@ -69,13 +70,13 @@ func newFlight(job Job, held *heldChunks, lent *buffers) *Flight {
 	t := job.Image.Table
 	f := &Flight{job: job, table: t, held: held, chunks: chunks.New(t, held.holds)}
 	if job.Move != nil {
-		job = tireless(job)
+		job.Retry.Patience = -1 // a running system waits
 		f.throttle = live.NewThrottle(job.Spare)
 		f.recent = live.NewRecent(int(recentBytes / t.ChunkSize))
 	}
 	f.ready, f.over = make(chan struct{}), make(chan struct{})
 	f.meter = newMeter(job.Progress, f.lookAtWaits)
-	f.source = newPatientSource(job.Source, job.Retry, &f.meter.wire)
+	f.source = supply.New(job.Source, t, job.Retry, &f.meter.wire)
 	s := &survey{workers: job.Workers}
 	f.medium = &medium{disk: newWatchedDisk(job.Disk), table: t, buffers: lent, reading: &s.reading, repaired: &f.meter.repaired}
 	f.layout = &layout{image: job.Image, held: held, size: job.Disk.Size(), sector: job.Disk.SectorSize(), keep: job.Keep}
@@ -98,7 +99,7 @@ func newFlight(job Job, held *heldChunks, lent *buffers) *Flight {
 func (f *Flight) lookAtWaits(p *Progress) {
 	p.Unanswered = worthAWord(f.medium.disk.age())
 	p.Unmet = worthAWord(f.throttle.Unmet())
-	p.Trouble = f.source.trouble()
+	p.Trouble = f.source.Trouble()
 }
 
 // Run does what the function Run says. It is called once.
@@ -169,6 +170,7 @@ func (f *Flight) result() Result {
 		Zeroed:   f.meter.zeroed.Load(),
 		Kept:     f.meter.kept.Load(),
 		Wire:     f.meter.wire.Load(),
+		Given:    f.source.Givers(),
 		Repaired: int(f.meter.repaired.Load()),
 		Phases:   f.meter.took(),
 	}

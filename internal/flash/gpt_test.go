@@ -48,7 +48,7 @@ func TestGPTIsFittedToTheDisk(t *testing.T) {
 	for _, extra := range []int{0, sector, 32 * sector, 33 * sector, 64 << 10, mib, 5 * mib} {
 		old := randomDisk(1, len(image)+extra)
 		d := newModelDisk(old)
-		if _, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d}); err != nil {
+		if _, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: d}); err != nil {
 			t.Fatalf("%d bytes larger: %v", extra, err)
 		}
 		path := filepath.Join(t.TempDir(), "disk")

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/test/reliability"
 )
@@ -178,8 +179,8 @@ func TestHostileSourceSealsNothing(t *testing.T) {
 			return io.NopCloser(bytes.NewReader(p)), nil
 		})
 		_, err := runScheduled(t, s, Job{
-			Image: im.Image, Source: scheduledSource{hostile, s}, Disk: d, Workers: 2,
-			Retry: Retry{First: 1, Longest: 1, Patience: time.Minute},
+			Image: im.Image, Source: im.by(scheduledSource{hostile, s}), Disk: d, Workers: 2,
+			Retry: supply.Retry{First: 1, Longest: 1, Patience: time.Minute},
 		})
 		switch {
 		case err == nil && bytes.Equal(d.medium, im.raw):
@@ -221,7 +222,7 @@ func TestTruncatedBlobIsNoSuccess(t *testing.T) {
 				return io.NopCloser(bytes.NewReader(p)), nil
 			})
 			d := newModelDisk(make([]byte, 3*mib))
-			_, err := Run(t.Context(), Job{Image: im.Image, Source: short, Disk: d, Retry: Retry{Patience: time.Minute}})
+			_, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(short), Disk: d, Retry: supply.Retry{Patience: time.Minute}})
 			if err == nil || !allZero(d.now[:sector]) {
 				t.Errorf("cut at byte %d of %d: Run = %v; want an error and a disk that does not boot", end, len(im.blob), err)
 			}

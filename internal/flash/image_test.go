@@ -13,6 +13,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/partition"
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -64,6 +65,11 @@ func newSectorImage(t testing.TB, raw []byte, scheme string, sector int, chunkSi
 
 func (im *testImage) ReadRange(_ context.Context, off, length int64) (io.ReadCloser, error) {
 	return io.NopCloser(io.NewSectionReader(bytes.NewReader(im.blob), off, length)), nil
+}
+
+// by is the source of the image whose blob r gives.
+func (im *testImage) by(r supply.Ranges) supply.Source {
+	return supply.Blob{Ranges: r, Table: im.Table, Name: "the test"}
 }
 
 // randomDisk is n bytes with a boot sector and runs of zeros in it.

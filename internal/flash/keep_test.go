@@ -16,6 +16,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/partition"
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -165,8 +166,8 @@ func (s *keepScene) flash(t *testing.T, medium []byte, rnd *rand.Rand, last bool
 		}
 	}
 	_, err = runScheduled(t, sched, Job{
-		Image: s.image.Image, Source: scheduledSource{s.image, sched}, Disk: d, Keep: keep,
-		Workers: 1 + rnd.IntN(4), Retry: Retry{First: 1, Longest: 1},
+		Image: s.image.Image, Source: s.image.by(scheduledSource{s.image, sched}), Disk: d, Keep: keep,
+		Workers: 1 + rnd.IntN(4), Retry: supply.Retry{First: 1, Longest: 1},
 	})
 	total.add(j.tally)
 	if j.broke != nil {
@@ -245,7 +246,7 @@ func TestKeptTablesAgainstTools(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = Run(t.Context(), Job{Image: s.image.Image, Source: s.image, Disk: d, Keep: keptOn(t, s.old, 512, s.keep)})
+		_, err = Run(t.Context(), Job{Image: s.image.Image, Source: s.image.by(s.image), Disk: d, Keep: keptOn(t, s.old, 512, s.keep)})
 		if err := errors.Join(err, d.Close()); err != nil {
 			t.Fatal(err)
 		}
@@ -297,7 +298,7 @@ func TestKeepRefused(t *testing.T) {
 	} {
 		d := newModelDisk(tt.disk)
 		d.sector = int64(sector)
-		_, err := Run(t.Context(), Job{Image: tt.image.Image, Source: tt.image, Disk: d, Keep: tt.keep})
+		_, err := Run(t.Context(), Job{Image: tt.image.Image, Source: tt.image.by(tt.image), Disk: d, Keep: tt.keep})
 		if !errors.Is(err, ErrUnfit) || !strings.Contains(fmt.Sprint(err), tt.want) {
 			t.Errorf("%s: Run() = %v; want %q", name, err, tt.want)
 		}

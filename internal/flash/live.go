@@ -110,9 +110,3 @@ func (f *Flight) settle(ctx context.Context, held []blockdev.Extent) (gate []blo
 	}
 	return gate, nil
 }
-
-// tireless is a job whose source is never given up: a running system waits.
-func tireless(job Job) Job {
-	job.Retry.Patience = -1
-	return job
-}

@@ -18,6 +18,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/flash/live"
+	"github.com/gild-dev/gild/internal/flash/supply"
 )
 
 // flaky is a source that is away for a while, breaks off, and gives wrong
@@ -110,7 +111,7 @@ func TestLiveFlight(t *testing.T) {
 			stop := make(chan struct{})
 			var users sync.WaitGroup
 			var l *live.Disk
-			job := Job{Image: im.Image, Source: source, Disk: d, Retry: Retry{First: time.Millisecond, Longest: 5 * time.Millisecond}}
+			job := Job{Image: im.Image, Source: im.by(source), Disk: d, Retry: supply.Retry{First: time.Millisecond, Longest: 5 * time.Millisecond}}
 			job.Move = func(_ context.Context, settle func() error) error {
 				close(stop)
 				users.Wait()
@@ -178,7 +179,7 @@ func TestLiveWritesDoNotWait(t *testing.T) {
 	source := &flaky{testImage: im, rnd: rand.New(rand.NewPCG(1, 2))}
 	moved := make(chan struct{})
 	f, err := New(Job{
-		Image: im.Image, Source: source, Disk: d, Retry: Retry{First: time.Millisecond, Longest: time.Millisecond},
+		Image: im.Image, Source: im.by(source), Disk: d, Retry: supply.Retry{First: time.Millisecond, Longest: time.Millisecond},
 		Move: func(ctx context.Context, settle func() error) error {
 			<-moved
 			return settle()
@@ -239,7 +240,7 @@ func TestLiveSourceIsAwaited(t *testing.T) {
 		d := &forgetfulDisk{now: make([]byte, 4*mib)}
 		var latest atomic.Pointer[Progress]
 		f, err := New(Job{
-			Image: im.Image, Source: source, Disk: d, Move: func(_ context.Context, settle func() error) error { return settle() },
+			Image: im.Image, Source: im.by(source), Disk: d, Move: func(_ context.Context, settle func() error) error { return settle() },
 			Progress: func(p Progress) { latest.Store(&p) },
 		})
 		if err != nil {
@@ -276,7 +277,7 @@ func TestLiveSourceIsAwaited(t *testing.T) {
 func TestLiveMoveMustSettle(t *testing.T) {
 	im := newGPTImage(t, 4*mib)
 	d := fileDisk(t, filepath.Join(t.TempDir(), "disk"), make([]byte, 4*mib))
-	_, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d, Move: func(context.Context, func() error) error { return nil }})
+	_, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: d, Move: func(context.Context, func() error) error { return nil }})
 	if err == nil {
 		t.Error("Run() = nil; want an error")
 	}

@@ -122,7 +122,7 @@ func TestLiveOnALyingDisk(t *testing.T) {
 			stop := make(chan struct{})
 			ends := sync.OnceFunc(func() { close(stop) })
 			var user sync.WaitGroup
-			f, err := New(Job{Image: im.Image, Source: distant{im}, Disk: d, Move: func(_ context.Context, settle func() error) error {
+			f, err := New(Job{Image: im.Image, Source: im.by(distant{im}), Disk: d, Move: func(_ context.Context, settle func() error) error {
 				ends()
 				user.Wait()
 				return settle()

@@ -177,7 +177,7 @@ func TestPlaceThatAlwaysLiesIsRefused(t *testing.T) {
 				o.lieData[at-o.off] ^= 1
 			}
 		}
-		_, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d})
+		_, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: d})
 		if told == 0 {
 			continue // zeros, which the disk makes itself
 		}
@@ -197,7 +197,7 @@ func (l *liar) flash(t *testing.T, s *scene) (*modelDisk, Result, error) {
 	d.lie, d.reading = l.write, l.read
 	d.schedule = newScheduler(l.rnd)
 	result, err := runScheduled(t, d.schedule, Job{
-		Image: s.image.Image, Source: scheduledSource{s.image, d.schedule}, Disk: d, Workers: 1 + l.rnd.IntN(4),
+		Image: s.image.Image, Source: s.image.by(scheduledSource{s.image, d.schedule}), Disk: d, Workers: 1 + l.rnd.IntN(4),
 	})
 	return d, result, err
 }
@@ -239,7 +239,7 @@ func TestLiesWhileReadBackFollows(t *testing.T) {
 					c.lie(o)
 				}
 			}
-			result, err := Run(t.Context(), Job{Image: im.Image, Source: slow, Disk: d})
+			result, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(slow), Disk: d})
 			if err != nil || result.Repaired == 0 || !bytes.Equal(d.medium, raw) {
 				t.Errorf("%s (late: %v) at %d: Run = %+v, %v; want it repaired", c.name, c.late, c.at, result, err)
 			}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/test/reliability"
 )
@@ -179,8 +180,8 @@ func (c *powerCase) flash(t *testing.T, medium, want []byte, last bool) ([]byte,
 		}
 	}
 	result, err := runScheduled(t, s, Job{
-		Image: c.image.Image, Source: scheduledSource{c.image, s}, Disk: d,
-		Workers: 1 + c.rnd.IntN(4), Retry: Retry{First: 1, Longest: 1},
+		Image: c.image.Image, Source: c.image.by(scheduledSource{c.image, s}), Disk: d,
+		Workers: 1 + c.rnd.IntN(4), Retry: supply.Retry{First: 1, Longest: 1},
 	})
 	c.tally.runs++
 	c.writes = d.writes
@@ -232,7 +233,7 @@ func (s *sourceTrouble) strike(o *op) {
 }
 
 // body is what a request gets that trouble may have struck.
-func (o *op) body(ctx context.Context, s Source, off, length int64) (io.ReadCloser, error) {
+func (o *op) body(ctx context.Context, s supply.Ranges, off, length int64) (io.ReadCloser, error) {
 	if o.err != nil {
 		return nil, o.err
 	}

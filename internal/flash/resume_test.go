@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/test/reliability"
 )
 
@@ -53,7 +54,7 @@ func TestResumeAfterPowerCutKeepsWhatIsRight(t *testing.T) {
 				left = d.cutPower(rnd)
 			}
 		}
-		_, err := runScheduled(t, d.schedule, Job{Image: im.Image, Source: scheduledSource{im, d.schedule}, Disk: d, Workers: 1 + rnd.IntN(8)})
+		_, err := runScheduled(t, d.schedule, Job{Image: im.Image, Source: im.by(scheduledSource{im, d.schedule}), Disk: d, Workers: 1 + rnd.IntN(8)})
 		if left == nil {
 			if err != nil {
 				t.Fatal(err)
@@ -63,7 +64,7 @@ func TestResumeAfterPowerCutKeepsWhatIsRight(t *testing.T) {
 		right, wire := rightChunks(im, left)
 		after := newModelDisk(left)
 		after.schedule = newScheduler(rnd)
-		result, err := runScheduled(t, after.schedule, Job{Image: im.Image, Source: scheduledSource{im, after.schedule}, Disk: after})
+		result, err := runScheduled(t, after.schedule, Job{Image: im.Image, Source: im.by(scheduledSource{im, after.schedule}), Disk: after})
 		if err != nil || !bytes.Equal(after.medium, im.raw) {
 			t.Fatalf("seed %d: cut at step %d: Run = %v; want the image", *seed+k, cutAt, err)
 		}
@@ -108,7 +109,7 @@ func TestResumeAfterBrokenConnections(t *testing.T) {
 			}
 		}
 		result, err := runScheduled(t, s, Job{
-			Image: im.Image, Source: scheduledSource{im, s}, Disk: d, Workers: 1 + rnd.IntN(4), Retry: Retry{First: 1, Longest: 1},
+			Image: im.Image, Source: im.by(scheduledSource{im, s}), Disk: d, Workers: 1 + rnd.IntN(4), Retry: supply.Retry{First: 1, Longest: 1},
 		})
 		if err != nil || !bytes.Equal(d.medium, im.raw) || result.Wire > int64(len(im.blob)) {
 			t.Errorf("seed %d: Run = %v, fetched %d bytes of a blob of %d", *seed+k, err, result.Wire, len(im.blob))
@@ -135,11 +136,11 @@ func TestResumeAfterCancel(t *testing.T) {
 			}
 			return im.ReadRange(ctx, off, min(length, bytes))
 		})
-		if _, err := Run(ctx, Job{Image: im.Image, Source: stopping, Disk: d, Workers: 1}); !errors.Is(err, context.Canceled) {
+		if _, err := Run(ctx, Job{Image: im.Image, Source: im.by(stopping), Disk: d, Workers: 1}); !errors.Is(err, context.Canceled) {
 			t.Fatalf("Run = %v; want %v", err, context.Canceled)
 		}
 		_, wire := rightChunks(im, d.now)
-		result, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d})
+		result, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: d})
 		if err != nil || result.Wire > int64(len(im.blob))-wire+twice*im.Table.ChunkSize {
 			t.Errorf("Run = %v, fetched %d bytes; %d of %d were right", err, result.Wire, wire, len(im.blob))
 		}

@@ -13,7 +13,7 @@ import (
 // the read-back to find.
 func TestShortWriteIsAnError(t *testing.T) {
 	im := newTestImage(t, randomDisk(2, 3*mib), "none")
-	_, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: shortDisk{newModelDisk(make([]byte, 3*mib))}})
+	_, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: shortDisk{newModelDisk(make([]byte, 3*mib))}})
 	if !errors.Is(err, io.ErrShortWrite) {
 		t.Errorf("Run = %v; want %v", err, io.ErrShortWrite)
 	}
@@ -33,7 +33,7 @@ func TestSourceByByte(t *testing.T) {
 		return io.NopCloser(iotest.OneByteReader(body)), err
 	})
 	d := newModelDisk(make([]byte, 3*mib))
-	if _, err := Run(t.Context(), Job{Image: im.Image, Source: slow, Disk: d}); err != nil || !bytes.Equal(d.now, im.raw) {
+	if _, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(slow), Disk: d}); err != nil || !bytes.Equal(d.now, im.raw) {
 		t.Errorf("Run = %v; want the image", err)
 	}
 }
@@ -54,7 +54,7 @@ func TestZerosThatAreNoneAreFound(t *testing.T) {
 		}
 		return nil
 	}
-	result, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d})
+	result, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: d})
 	if err != nil || result.Repaired != 1 || !bytes.Equal(d.now, im.raw) {
 		t.Errorf("Run = %+v, %v; want one chunk repaired", result, err)
 	}
@@ -81,7 +81,7 @@ func TestZerosGoneAstrayAreFoundByTheSurvey(t *testing.T) {
 				}
 			}
 		}
-		_, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d})
+		_, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: d})
 		if err != nil || !bytes.Equal(d.now, raw) {
 			t.Errorf("zero run %d went to chunk %d: Run = %v; want the image", n, victim, err)
 		}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"github.com/gild-dev/gild/internal/flash/supply"
 )
 
 // scheduler decides which call of the engine ends next. It waits until every
@@ -121,7 +123,7 @@ func (s *scheduler) admit() {
 
 // scheduledSource gives a source's requests their place in the schedule too.
 type scheduledSource struct {
-	Source
+	supply.Ranges
 	schedule *scheduler
 }
 
@@ -131,5 +133,5 @@ func (s scheduledSource) ReadRange(ctx context.Context, off, length int64) (io.R
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return o.body(ctx, s.Source, off, length)
+	return o.body(ctx, s.Ranges, off, length)
 }

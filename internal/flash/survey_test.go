@@ -89,7 +89,7 @@ func TestDeltaFetchesWhatDiffers(t *testing.T) {
 		}
 	}
 	d := newModelDisk(old)
-	result, err := Run(t.Context(), Job{Image: im.Image, Source: im, Disk: d})
+	result, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: d})
 	if err != nil || !bytes.Equal(d.now, raw) {
 		t.Fatalf("Run = %v; want the image", err)
 	}
@@ -115,7 +115,7 @@ func TestReadBackInTheShadowOfTheSource(t *testing.T) {
 		}
 		return nil
 	}
-	result, err := Run(t.Context(), Job{Image: im.Image, Source: slow, Disk: d})
+	result, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(slow), Disk: d})
 	if err != nil || !bytes.Equal(d.now, im.raw) {
 		t.Fatalf("Run = %+v, %v; want the image", result, err)
 	}
@@ -138,7 +138,7 @@ func TestDemand(t *testing.T) {
 		return im.ReadRange(ctx, off, length)
 	})
 	d := newModelDisk(make([]byte, 64*mib))
-	f, err := New(Job{Image: im.Image, Source: slow, Disk: d, Workers: 1})
+	f, err := New(Job{Image: im.Image, Source: im.by(slow), Disk: d, Workers: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

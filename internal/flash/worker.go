@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/gild-dev/gild/internal/backoff"
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -29,16 +29,10 @@ func (w *worker) bring(ctx context.Context, span []int) error {
 	if w.team.table.Zero(span[0]) {
 		return w.placeZeros(ctx, span[0])
 	}
-	first, last := w.team.table.Chunk(span[0]), w.team.table.Chunk(span[len(span)-1])
-	r := w.team.source.open(ctx, first.Offset, last.Offset+last.Length)
+	r := w.team.source.Open(ctx, span)
 	defer r.Close()
 	for n, i := range span {
 		start := time.Now()
-		if gap := w.team.table.Chunk(i).Offset - r.off; gap > 0 {
-			if _, err := io.CopyN(io.Discard, r, gap); err != nil {
-				return fmt.Errorf("fetching up to chunk %d: %w", i, err)
-			}
-		}
 		raw, err := w.read(r, i)
 		if bad := (*golden.ChunkError)(nil); errors.As(err, &bad) {
 			if w.team.live() {
@@ -62,34 +56,36 @@ func (w *worker) bring(ctx context.Context, span []int) error {
 	return nil
 }
 
-// read takes the frame of chunk i from r, which stands at its start, and
-// decodes it.
-func (w *worker) read(r io.Reader, i int) ([]byte, error) {
+// read takes the frame of chunk i from r, whose turn it is, and decodes it.
+func (w *worker) read(r *supply.Frames, i int) ([]byte, error) {
 	length := w.team.table.Chunk(i).Length
 	if int64(cap(w.frame)) < length {
 		w.frame = make([]byte, length, max(length, w.team.table.ChunkSize))
 	}
 	frame := w.frame[:length]
 	start := time.Now()
-	_, err := io.ReadFull(r, frame)
+	err := r.Next(frame)
 	w.team.waited.Add(int64(time.Since(start)))
 	if err != nil {
 		return nil, fmt.Errorf("fetching chunk %d: %w", i, err)
 	}
-	return w.dec.Decode(i, frame, w.raw)
+	raw, err := w.dec.Decode(i, frame, w.raw)
+	if err != nil && r.From != "" {
+		err = fmt.Errorf("from %s: %w", r.From, err)
+	}
+	return raw, err
 }
 
 // refetch gets chunk i alone, over a connection of its own each time, up to
 // attempts times: for ever when a system waits for it.
 func (w *worker) refetch(ctx context.Context, i, attempts int) ([]byte, error) {
-	c := w.team.table.Chunk(i)
 	var err error
-	waits := w.team.source.retry.backoff()
+	waits := w.team.source.Retry.Backoff()
 	for n := 0; n < attempts || w.team.live(); n++ {
 		if n >= attempts && backoff.Sleep(ctx, waits.Next()) != nil {
 			return nil, context.Cause(ctx)
 		}
-		r := w.team.source.open(ctx, c.Offset, c.Offset+c.Length)
+		r := w.team.source.Open(ctx, []int{i})
 		var raw []byte
 		raw, err = w.read(r, i)
 		_ = r.Close()

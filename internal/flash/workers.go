@@ -8,6 +8,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/flash/chunks"
 	"github.com/gild-dev/gild/internal/flash/live"
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -29,7 +30,7 @@ type workers struct {
 	table  *golden.Table
 	chunks *chunks.Map
 	held   *heldChunks
-	source *patientSource
+	source *supply.Line
 	medium *medium
 	meter  *meter
 	// waited is how long the workers waited for the source, in nanoseconds, and

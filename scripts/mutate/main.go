@@ -30,6 +30,7 @@ const (
 	flashDir  = "internal/flash/"
 	chunksDir = "internal/flash/chunks/"
 	liveDir   = "internal/flash/live/"
+	supplyDir = "internal/flash/supply/"
 	diskDir   = "internal/disk/blockdev/"
 	goldenDir = "internal/golden/"
 )
@@ -62,7 +63,7 @@ func mutations() []mutation {
 		{"a chunk's length is not checked", goldenDir + "decode.go", "if int64(len(raw)) != length {", "if false {"},
 		{"a short write passes", diskDir + "extent.go", "if err == nil && n < len(p) {", "if err == nil && n < 0 {"},
 		{"a short read of the medium passes", diskDir + "extent.go", "if n == len(p) {\n\t\treturn nil", "if n >= 0 {\n\t\treturn nil"},
-		{"a body that ends early passes", flashDir + "source.go", "if r.off >= r.end {", "if r.off >= r.end-1 {"},
+		{"a body that ends early passes", supplyDir + "line.go", "r.at < int64(len(frame)); {", "r.at < int64(len(frame))-1; {"},
 
 		{"nothing is read back", flashDir + "proof.go", "if p.verify == VerifyFull || ", "if "},
 		{"what was zeroed is not read back", flashDir + "medium.go", "return m.writeProven(ctx, zeros, func() error { return nil })", "return ctx.Err()"},
@@ -106,7 +107,7 @@ func mutations() []mutation {
 		{"what a system waits for is mended in the end only", flashDir + "live.go", "f.serve(ctx, f.prover.mendAtOnce)", "_ = f.prover.mendAtOnce"},
 		{"what a system waits for is proved in the end only", chunksDir + "proofs.go", "p.hurry = append(p.hurry, i)\n", "_ = i\n"},
 		{"who gives up waiting takes the others' turn", chunksDir + "work.go", "w.urgent = slices.Delete(w.urgent, at, at+1)", "w.urgent = slices.DeleteFunc(w.urgent[:len(w.urgent):len(w.urgent)], func(k int) bool { return k == w.urgent[at] })"},
-		{"a running system's source is given up", flashDir + "live.go", "job.Retry.Patience = -1", "_ = job"},
+		{"a running system's source is given up", flashDir + "flight.go", "job.Retry.Patience = -1", "_ = job"},
 		{"a running system's chunk is given up", flashDir + "worker.go", "n < attempts || w.team.live()", "n < attempts"},
 
 		{"the manifest's digest is not checked", goldenDir + "image.go", "if err := want.Verify(manifest); err != nil {", "if err := error(nil); err != nil {"},

@@ -26,6 +26,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/devmapper"
 	"github.com/gild-dev/gild/internal/disk/nbd"
 	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -188,8 +189,8 @@ func (k *keeper) takeOff(ctx, step context.Context) error {
 	}
 	load := &cores{proc: "/proc"}
 	f, err := flash.New(flash.Job{
-		Image: k.job.Target.Image, Keep: kept, Source: moving{k.job.Session.Client, k.job.Source}, Disk: k.device, Verify: verify,
-		Workers: 4, Retry: flash.Retry{First: 200 * time.Millisecond, Longest: 10 * time.Second, Stall: keeperStall},
+		Image: k.job.Target.Image, Keep: kept, Source: k.job.From(moving{k.job.Session.Client, k.job.Source}), Disk: k.device, Verify: verify,
+		Workers: 4, Retry: supply.Retry{First: 200 * time.Millisecond, Longest: 10 * time.Second, Stall: keeperStall},
 		Progress: k.reportProgress, Move: k.move, Spare: func() bool { return load.spare(time.Now()) },
 	})
 	if err != nil {
@@ -326,16 +327,16 @@ func (k *keeper) giveUp() error {
 	return errors.Join(failures...)
 }
 
-// moving is a source whose machine may get another address at any time:
+// moving gives ranges to a machine that may get another address at any time:
 // after a failure no connection is kept.
 type moving struct {
 	client *client.Client
-	flash.Source
+	supply.Ranges
 }
 
-// ReadRange implements flash.Source.
+// ReadRange implements supply.Ranges.
 func (s moving) ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error) {
-	body, err := s.Source.ReadRange(ctx, off, length)
+	body, err := s.Ranges.ReadRange(ctx, off, length)
 	if err != nil {
 		s.client.Reset()
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/diskrule"
 	"github.com/gild-dev/gild/internal/evidence"
 	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -72,7 +73,7 @@ func causeOfServer(err error) string {
 		return api.CauseDigestMismatch
 	case is[*client.StatusError](err):
 		return api.CauseRefused
-	case is[*net.OpError](err), is[*net.DNSError](err), is[*flash.SilentError](err):
+	case is[*net.OpError](err), is[*net.DNSError](err), is[*supply.SilentError](err):
 		return api.CauseUnreachable
 	}
 	return ""

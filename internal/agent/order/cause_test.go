@@ -16,6 +16,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/diskloss"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
 	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -38,7 +39,7 @@ func TestCause(t *testing.T) {
 		{"flash", flash.ErrMedium, api.CauseDiskError},
 		{"flash", &flash.StuckError{}, api.CauseDiskSilent},
 		{"flash", &golden.ChunkError{Err: errors.New("hash")}, api.CauseDigestMismatch},
-		{"flash", &flash.SilentError{For: time.Hour, Err: errors.New("no byte came in time")}, api.CauseUnreachable},
+		{"flash", &supply.SilentError{For: time.Hour, Err: errors.New("no byte came in time")}, api.CauseUnreachable},
 		{"plan", refused, api.CauseUnreachable},
 		{"image", &client.StatusError{Status: 500}, api.CauseRefused},
 		{"identity", &mountError{unix.ENODEV}, api.CauseNoDriver},

@@ -9,6 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/flash/supply"
 )
 
 // Result is what a flash leaves for the receipt.
@@ -24,6 +25,11 @@ type Result struct {
 // Sealed reports whether the plan was carried out in this boot: it never is
 // again, whatever fails behind it.
 func (j *Job) Sealed() bool { return j.sealed == j.Target.Plan.ID }
+
+// From is the source of the image whose blob r gives.
+func (j *Job) From(r supply.Ranges) supply.Source {
+	return supply.Blob{Ranges: r, Table: j.Target.Image.Table, Name: j.Session.Client.Servers()}
+}
 
 // Flash writes the image.
 func (j *Job) Flash(ctx context.Context) (string, error) {
@@ -49,7 +55,7 @@ func (j *Job) Flash(ctx context.Context) (string, error) {
 	result, err := flash.Run(ctx, flash.Job{
 		Image:    j.Target.Image,
 		Keep:     keep,
-		Source:   j.Source,
+		Source:   j.From(j.Source),
 		Disk:     device,
 		Verify:   verify,
 		Progress: j.Progress,

@@ -11,7 +11,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/cli/exit"
-	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -61,7 +61,7 @@ func parseRemote(ref string) (remoteRef, error) {
 }
 
 // openRemote pulls all of an image but its disk, which the source then gives by ranges.
-func (a commands) openRemote(ctx context.Context, ref string) (*golden.Image, flash.Source, error) {
+func (a commands) openRemote(ctx context.Context, ref string) (*golden.Image, supply.Ranges, error) {
 	r, err := parseRemote(ref)
 	if err != nil {
 		return nil, nil, err

@@ -25,6 +25,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/flash"
+	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/source"
@@ -98,7 +99,9 @@ func (a commands) run(ctx context.Context, ref, target string, o options) error 
 	// The engine keeps a few buffers and makes hardly any garbage. At the usual
 	// setting the collector would let that little grow to as much again.
 	debug.SetGCPercent(25)
-	result, err := a.flash(ctx, flash.Job{Image: im, Source: src, Disk: disk, Verify: verify})
+	result, err := a.flash(ctx, flash.Job{
+		Image: im, Source: supply.Blob{Ranges: src, Table: im.Table, Name: ref}, Disk: disk, Verify: verify,
+	})
 	if err != nil {
 		return exit.Hint(err, "the target does not boot now; run the same command again to continue where it stopped")
 	}
@@ -120,7 +123,7 @@ func showPartitions(ctx context.Context, disk *blockdev.Device) error {
 
 // openImage opens what the operator named: an image of a registry, one of this
 // store, or anything that can be stored. cleanup closes it.
-func (a commands) openImage(ctx context.Context, ref string) (im *golden.Image, src flash.Source, cleanup func(), err error) {
+func (a commands) openImage(ctx context.Context, ref string) (im *golden.Image, src supply.Ranges, cleanup func(), err error) {
 	if isRemote(ref) {
 		im, src, err = a.openRemote(ctx, ref)
 		return im, src, func() {}, err

@@ -1,0 +1,169 @@
+package supply
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gild-dev/gild/internal/golden"
+)
+
+// opens counts how often a source is asked, and has each connection end with
+// its context.
+type opens struct {
+	blob  []byte
+	count atomic.Int64
+}
+
+func (o *opens) ReadRange(ctx context.Context, off, length int64) (io.ReadCloser, error) {
+	o.count.Add(1)
+	return io.NopCloser(&until{ctx, bytes.NewReader(o.blob[off : off+length])}), nil
+}
+
+type until struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u *until) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
+}
+
+// A connection that nobody reads from is not silent: its bytes wait for a slow
+// disk, and to drop it is to fetch them twice.
+func TestSlowReaderKeepsItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &opens{blob: bytes.Repeat([]byte("frame"), 100)}
+		table := framesOf(t, 100, 100, 100, 100, 100)
+		var wire atomic.Int64
+		p := New(Blob{source, table, "test"}, table, Retry{Stall: 3 * time.Second}, &wire)
+		r := p.Open(t.Context(), []int{0, 1, 2, 3, 4})
+		defer r.Close()
+		for range table.Len() {
+			if err := r.Next(make([]byte, 100)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		if n := source.count.Load(); n != 1 {
+			t.Errorf("%d connections for a reader that takes its time; want 1", n)
+		}
+	})
+}
+
+// framesOf is a table of chunks whose frames have these lengths.
+func framesOf(t *testing.T, lengths ...int64) *golden.Table {
+	t.Helper()
+	table, err := golden.NewTable(golden.MinChunkSize, golden.BLAKE3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range lengths {
+		if err := table.Append(table.ChunkSize, golden.Chunk{Hash: golden.Hash{byte(i + 1)}, Offset: table.BlobSize(), Length: n}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return table
+}
+
+// notThere is a failure that says of itself that it will not pass.
+type notThere string
+
+func (e notThere) Error() string { return string(e) }
+
+func (notThere) Permanent() bool { return true }
+
+func TestPermanent(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{errors.New("connection reset"), false},
+		{notThere("404"), true},
+		{fmt.Errorf("fetching: %w", notThere("404")), true},
+	} {
+		if got := permanent(tt.err); got != tt.want {
+			t.Errorf("permanent(%v) = %v; want %v", tt.err, got, tt.want)
+		}
+	}
+}
+
+// peers are several that have chunks and send them without what lies between
+// them, each only so many bytes at a time. Who asks is answered by the next.
+type peers struct {
+	table *golden.Table
+	blob  []byte
+	names []string
+	most  int64
+	liar  string // spoils what it sends
+	asked int
+}
+
+func (p *peers) Open(_ context.Context, span []int, skip int64) (Answer, error) {
+	name := p.names[p.asked%len(p.names)]
+	p.asked++
+	var frames []byte
+	for _, i := range span {
+		c := p.table.Chunk(i)
+		frames = append(frames, p.blob[c.Offset:c.Offset+c.Length]...)
+	}
+	if name == p.liar {
+		frames[skip] ^= 1
+	}
+	body := io.LimitReader(bytes.NewReader(frames[skip:]), p.most)
+	return Answer{Body: io.NopCloser(body), From: name}, nil
+}
+
+// Frames come from whoever has them, with gaps between them or without, and it
+// is known who sent what.
+func TestFramesFromSeveralGivers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := framesOf(t, 10, 200, 30, 7, 50)
+		blob := bytes.Repeat([]byte("some frames "), 100)[:table.BlobSize()]
+		span := []int{0, 2, 4}
+		for name, source := range map[string]Source{
+			"a blob": Blob{&opens{blob: blob}, table, "server"},
+			"peers":  &peers{table: table, blob: blob, names: []string{"a", "b", "c"}, most: 25},
+		} {
+			var wire atomic.Int64
+			p := New(source, table, Retry{}, &wire)
+			r := p.Open(t.Context(), span)
+			var from []string
+			for _, i := range span {
+				c := table.Chunk(i)
+				frame := make([]byte, c.Length)
+				if err := r.Next(frame); err != nil || !bytes.Equal(frame, blob[c.Offset:c.Offset+c.Length]) {
+					t.Fatalf("%s: chunk %d: %v, or other bytes", name, i, err)
+				}
+				from = append(from, r.From)
+			}
+			_ = r.Close()
+			var sum int64
+			for _, n := range p.Givers() {
+				sum += n
+			}
+			if sum != wire.Load() {
+				t.Errorf("%s: the givers %v sent %d bytes, the wire carried %d", name, p.Givers(), sum, wire.Load())
+			}
+			want, sent := []string{"server", "server", "server"}, map[string]int64{"server": 10 + 200 + 30 + 7 + 50}
+			if name == "peers" {
+				want, sent = []string{"a", "a and b", "b and c and a"}, map[string]int64{"a": 25 + 15, "b": 25, "c": 25}
+			}
+			if !slices.Equal(from, want) || !maps.Equal(p.Givers(), sent) {
+				t.Errorf("%s: from %q, in all %v; want %q, %v", name, from, p.Givers(), want, sent)
+			}
+		}
+	})
+}

@@ -1,11 +1,9 @@
-// Package agent is PID 1 of gild's initramfs: it finds out what the machine
-// is, asks the server what to do with it, writes the image to the disk and
-// leaves the machine to the system on it.
+// Package agent is PID 1 of gild's initramfs.
 //
-// The boot is a table of steps (steps.go), walked by a runner (run.go) that
-// turns everything that happens into events. A step that fails is reported
-// and tried again after growing waits: PID 1 must not exit, as the kernel
-// would panic, and must not panic itself.
+// The boot is a table of steps (steps.go), walked by a runner (package boot)
+// that reports everything that happens. A step that fails is reported and tried
+// again after growing waits: PID 1 must not exit, as the kernel would panic, and
+// must not panic itself.
 package agent
 
 import (

@@ -56,7 +56,7 @@ const rescuePatience = 20 * time.Second
 
 // networkOnce is the network of the rescue mode. Any lease will do, as the
 // server may be what is broken, and a shell without a network is better than
-// none: the search then goes on beside it.
+// none: the search then continues beside it.
 func (a *Agent) networkOnce(ctx context.Context) (string, error) {
 	if c, err := client.New(a.settings.Server); err == nil {
 		a.session.Client = c

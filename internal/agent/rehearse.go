@@ -57,7 +57,8 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 	if r.Console != nil {
 		console.Add(ctx, r.Console, false)
 	}
-	a := newAgent(rand.Text(), &machine.Played{Is: r.Inventory, File: r.Disk, Drive: r.Drive, Restarted: end}, console, &screen.Kmsg{}, slog.New(slog.DiscardHandler))
+	played := &machine.Played{Is: r.Inventory, File: r.Disk, Drive: r.Drive, Restarted: end}
+	a := newAgent(rand.Text(), played, console, &screen.Kmsg{}, slog.New(slog.DiscardHandler))
 	a.settings = cmdline.Settings{Server: r.Servers, Ticket: r.Ticket}
 	a.session.Client, a.session.MAC = c, r.Inventory.MAC
 	a.introduce(r.Inventory, r.Servers)
@@ -72,13 +73,11 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 			return err
 		})
 	})
-	played := slices.DeleteFunc(a.steps(), func(s boot.Step) bool {
-		return !slices.Contains([]string{"plan", "image", "disk", "flash"}, s.Name)
+	steps := slices.DeleteFunc(a.steps(), func(s boot.Step) bool {
+		return !slices.Contains([]string{boot.PlanStep, "image", "disk", "flash"}, s.Name)
 	})
-	played = append(played, boot.Step{Name: "identity", What: "making it a machine of its own", Run: a.session.Permitted(func(ctx context.Context) (string, error) {
-		return a.rehearseIdentity(ctx, r.Became)
-	})})
-	a.runner.Walk(ctx, append(played, boot.Step{Name: "handoff", What: "leaving to the new system", Run: a.session.Permitted(func(ctx context.Context) (string, error) {
+	identity := a.session.Permitted(func(ctx context.Context) (string, error) { return a.rehearseIdentity(ctx, r.Became) })
+	leave := a.session.Permitted(func(ctx context.Context) (string, error) {
 		a.job.Receipt(ctx, api.HandoffReboot, nil)
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
@@ -88,7 +87,12 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 		}
 		end(errLeft)
 		return "", errLeft
-	})}))
+	})
+	a.runner.Walk(ctx, append(
+		steps,
+		boot.Step{Name: "identity", What: "making it a machine of its own", Run: identity},
+		boot.Step{Name: "handoff", What: "leaving to the new system", Run: leave},
+	))
 	if cause := context.Cause(ctx); !errors.Is(cause, errLeft) {
 		return cause
 	}

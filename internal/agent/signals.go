@@ -13,7 +13,7 @@ import (
 
 // signals makes Ctrl-Alt-Del, which the kernel sends as SIGINT, an orderly
 // restart. At any moment of a flash that is safe: an unfinished disk does not
-// boot, and the next network boot goes on.
+// boot, and the next network boot continues.
 func (a *Agent) signals(ctx context.Context) {
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF)
 	got := make(chan os.Signal, 1)

@@ -11,8 +11,8 @@ import (
 )
 
 // steps is the boot. What fails once a plan is known goes back to the plan:
-// the operator may have changed it meanwhile, and the same plan goes on where
-// it was. So does what the server has taken the plan back from.
+// the operator may have changed it meanwhile, and the same plan continues where
+// it was. So does a step whose plan the server has revoked.
 func (a *Agent) steps() []boot.Step {
 	if a.settings.Rescue {
 		return []boot.Step{
@@ -35,8 +35,8 @@ func (a *Agent) steps() []boot.Step {
 	}
 }
 
-// loadDrivers loads the drivers of what is there and goes on to do so for
-// what comes.
+// loadDrivers loads the drivers of the devices that are there, and of those that
+// are plugged in later.
 func (a *Agent) loadDrivers(ctx context.Context) (string, error) {
 	modules, err := coldplug.New("/lib/modules/" + machine.Kernel())
 	if err != nil {

@@ -40,7 +40,7 @@ type Runner struct {
 
 // Walk runs the steps in order until the last one is done or ctx is. A step
 // that fails is tried again, or an earlier one that it names, after a wait
-// that grows as long as that step goes on failing. One that has lost its plan
+// that grows as long as that step keeps failing. One that has lost its plan
 // goes back to the step that asks for one.
 func (r *Runner) Walk(ctx context.Context, steps []Step) {
 	waits := map[string]*backoff.Backoff{}
@@ -66,7 +66,8 @@ func (r *Runner) Walk(ctx context.Context, steps []Step) {
 		if isLost {
 			// No failure: it is what the operator wanted.
 			again = PlanStep
-			r.Report.Event(api.Event{Step: again, State: api.StateDone, Message: fmt.Sprintf("%s: stopped, nothing more is written: %v", s.Name, lost)})
+			message := fmt.Sprintf("%s: stopped, nothing more is written: %v", s.Name, lost)
+			r.Report.Event(api.Event{Step: again, State: api.StateDone, Message: message})
 		} else {
 			r.Report.Event(api.Event{
 				Step: s.Name, State: api.StateFailed, Cause: r.Cause(s.Name, err),

@@ -78,11 +78,11 @@ func TestLostPlanEndsTheFlash(t *testing.T) {
 	}
 	session.Queue.Flush(ctx, 5*time.Second)
 	r.Report.Console.Drain(time.Second)
-	if want := "stopped, nothing more is written: the server has taken the plan back: cancelled by the operator"; !strings.Contains(shown.String(), want) {
+	if want := "stopped, nothing more is written: the server has revoked the plan: cancelled by the operator"; !strings.Contains(shown.String(), want) {
 		t.Errorf("console shows\n%s\nwant %q in it", shown, want)
 	}
 	if strings.Contains(shown.String(), "failed") {
-		t.Errorf("console shows\n%s\na plan that was taken back is no failure", shown)
+		t.Errorf("console shows\n%s\na revoked plan is no failure", shown)
 	}
 	mu.Lock()
 	defer mu.Unlock()

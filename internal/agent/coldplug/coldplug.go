@@ -1,5 +1,4 @@
-// Package coldplug loads the drivers of the devices that a machine has, by
-// their modalias, and of those that turn up later.
+// Package coldplug loads the drivers of a machine's devices by their modalias.
 package coldplug
 
 import (

@@ -11,18 +11,23 @@ import (
 
 // What the new system finds when it was entered by an instant handoff.
 
+// leaveFile writes a file of /run, which is in memory, with the directories above
+// it.
+func leaveFile(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o644)
+}
+
 // seedUdev leaves what an initramfs with udev in it would: without, the rules
 // of the new system take no notice of device-mapper devices that are there
 // when they come (10-dm.rules, DM_UDEV_PRIMARY_SOURCE_FLAG).
 func seedUdev(parts map[int]livePart) error {
-	const dir = "/run/udev/data"
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("telling udev of the partitions: %w", err)
-	}
 	for _, p := range parts {
 		name := fmt.Sprintf("b%d:%d", p.Major, p.Minor)
-		if err := os.WriteFile(filepath.Join(dir, name), devmapper.UdevRecord(), 0o644); err != nil {
-			return fmt.Errorf("telling udev of the partitions: %w", err)
+		if err := leaveFile(filepath.Join("/run/udev/data", name), devmapper.UdevRecord()); err != nil {
+			return fmt.Errorf("leaving the partitions to udev: %w", err)
 		}
 	}
 	return nil
@@ -43,11 +48,7 @@ const runNetworkManager = "/run/NetworkManager/conf.d"
 // giveLink leaves the link of that address to NetworkManager, by a file in dir.
 // Other software takes what it is to set up by itself.
 func giveLink(dir, mac string) error {
-	err := os.MkdirAll(dir, 0o755)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "gild.conf"), fmt.Appendf(nil, deviceConf, mac), 0o644)
-	}
-	if err != nil {
+	if err := leaveFile(filepath.Join(dir, "gild.conf"), fmt.Appendf(nil, deviceConf, mac)); err != nil {
 		return fmt.Errorf("leaving the link to the new system: %w", err)
 	}
 	return nil
@@ -75,10 +76,7 @@ const (
 // holdReboot makes an orderly reboot wait for a process, by a unit in dir.
 func holdReboot(dir string, pid int) error {
 	wants := filepath.Join(dir, "multi-user.target.wants")
-	err := os.MkdirAll(wants, 0o755)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, holdName), fmt.Appendf(nil, holdUnit, pid), 0o644)
-	}
+	err := errors.Join(leaveFile(filepath.Join(dir, holdName), fmt.Appendf(nil, holdUnit, pid)), os.MkdirAll(wants, 0o755))
 	if err == nil {
 		err = os.Symlink("../"+holdName, filepath.Join(wants, holdName))
 	}

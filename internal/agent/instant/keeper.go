@@ -235,7 +235,7 @@ func (k *keeper) listen() (left bool, err error) {
 		}
 		if w.Leave != nil {
 			if k.parting = *w.Leave; k.job.Session.Permit.IsLost() {
-				return false, errors.New("the server has taken the plan back")
+				return false, errors.New("the server has revoked the plan")
 			}
 			left = true
 			if err := k.pid1.reply(reply{}); err != nil {
@@ -247,7 +247,9 @@ func (k *keeper) listen() (left bool, err error) {
 
 // complete waits until the disk is, and lets the system have it.
 func (k *keeper) complete(ctx context.Context, start time.Time) error {
-	k.job.Report.Event(api.Event{Step: "handoff", State: api.StateDone, Live: true, Message: "runs the new system; its disk is completed underneath"})
+	k.job.Report.Event(api.Event{
+		Step: "handoff", State: api.StateDone, Live: true, Message: "runs the new system; its disk is completed underneath",
+	})
 	k.tasks.Go("link", func() {
 		netif.Tend(ctx, k.parting.Link, k.job.Session.Client.Addresses(), k.job.Session.Client.Reset, k.log)
 	})
@@ -297,7 +299,8 @@ func (k *keeper) growRoot(ctx context.Context) {
 		return
 	}
 	start := time.Now()
-	before, after, err := mount.GrowWhenWritable(ctx, systemRoot, k.job.Target.Image.Config.Boot.Root.FileSystem, k.parting.Grow, writablePatience)
+	root := k.job.Target.Image.Config.Boot.Root
+	before, after, err := mount.GrowWhenWritable(ctx, systemRoot, root.FileSystem, k.parting.Grow, writablePatience)
 	if err != nil {
 		k.job.Report.Event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
 		return

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -40,10 +39,7 @@ func buildRoot() error {
 		return nil
 	}
 	if err == nil {
-		err = os.MkdirAll(keeperRoot+"/etc", 0o755)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(keeperRoot, "etc/resolv.conf"), names, 0o644)
+		err = leaveFile(keeperRoot+"/etc/resolv.conf", names)
 	}
 	if err != nil {
 		return fmt.Errorf("making room for the keeper: %w", err)

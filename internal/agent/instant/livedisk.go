@@ -104,7 +104,7 @@ func (k *keeper) expose(p partition.Partition, disk string) (part livePart, err 
 }
 
 // move brings the system from the network's device onto the disk: flash.Job.
-// Each device is told where it goes on, then all are stopped, and let go when
+// Each device is given its place on the disk, then all are stopped, and let go when
 // everything is on the disk. What fails before that leaves them where they
 // were.
 func (k *keeper) move(ctx context.Context, settle func() error) (err error) {
@@ -141,7 +141,7 @@ func (k *keeper) move(ctx context.Context, settle func() error) (err error) {
 // linger in calls under way.
 const claimPatience = 2 * time.Second
 
-// load gives a device the table that it goes on with.
+// load gives a device the table that it continues with.
 func (k *keeper) load(ctx context.Context, name string, to devmapper.Linear) error {
 	return busy.While(ctx, claimPatience, func() error { return k.dm.Load(name, to) })
 }

@@ -51,7 +51,8 @@ func (e *Entry) startKeeper() (*process, error) {
 			lastWords = console
 		}
 		return startFlusher(e.Kids, "/init", []string{KeeperName}, &os.ProcAttr{
-			Dir: "/", Env: []string{}, Files: []*os.File{in, out, lastWords, tableFD: table}, Sys: &syscall.SysProcAttr{Chroot: keeperRoot, Setsid: true},
+			Dir: "/", Env: []string{}, Files: []*os.File{in, out, lastWords, tableFD: table},
+			Sys: &syscall.SysProcAttr{Chroot: keeperRoot, Setsid: true},
 		})
 	})
 }
@@ -108,13 +109,13 @@ func (e *Entry) handOver(ctx context.Context, k *process) error {
 		return err
 	}
 	e.Reports.Stop()
+	session, target := e.Job.Session, &e.Job.Target
 	b := brief{
-		Version: version,
-		Config:  e.Job.Target.Image.Config, Blob: e.Job.Target.Image.Disk,
-		Servers: e.Job.Session.Client.Servers(), Session: e.Job.Session.ID, MAC: e.Job.Session.MAC, Plan: e.Job.Target.Plan, Disk: e.Job.Target.Disk, Queue: e.Job.Session.Queue.Take(),
+		Version: version, Config: target.Image.Config, Blob: target.Image.Disk, Plan: target.Plan, Disk: target.Disk,
+		Servers: session.Client.Servers(), Session: session.ID, MAC: session.MAC, Queue: session.Queue.Take(),
 	}
 	if err := k.tell(b); err != nil {
-		e.Job.Session.Queue.Resume(b.Queue) // a keeper that has not heard all of it has done nothing
+		session.Queue.Resume(b.Queue) // a keeper that has not heard all of it has done nothing
 		return err
 	}
 	k.briefed = true
@@ -129,7 +130,7 @@ func (e *Entry) handOver(ctx context.Context, k *process) error {
 	return nil
 }
 
-// takeBack goes on with the reports where the keeper left off: with what it gave
+// takeBack continues the reports where the keeper left off: with what it gave
 // back, or with higher numbers than any of its own.
 func (e *Entry) takeBack(k *process) {
 	switch {
@@ -193,7 +194,7 @@ func (k *process) dismiss() error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = k.kids.Wait(k.os) // how it ends is nothing to us: it has told, or was told to
+		_ = k.kids.Wait(k.os) // how it ends says nothing new: it has replied, or was killed
 	}()
 	err := k.hearOut(ended)
 	// The reader may wait for bytes, or for somebody to take what it has read.

@@ -7,16 +7,16 @@ import (
 	"github.com/gild-dev/gild/internal/flash"
 )
 
-// stallEvery is how often it is told at most that a system waits.
+// stallEvery is how often a stall is logged at most.
 const stallEvery = time.Minute
 
-// stallLog tells the kernel's log, and so the console of a machine that seems to
-// hang, that its system waits for its disk, and why. Not safe for concurrent
+// stallLog writes to the kernel log, and so to the console of a machine that
+// seems to hang, that its system waits for its disk, and why. Not safe for concurrent
 // use.
 type stallLog struct {
 	log  *slog.Logger
-	told time.Time // when it was told last
-	open bool      // it was told, and not yet that it is over
+	last time.Time // when a stall was logged last
+	open bool      // a stall was logged, and not yet its end
 }
 
 // see takes in a report of the engine.
@@ -25,8 +25,8 @@ func (l *stallLog) see(now time.Time, p flash.Progress) {
 	case p.Unmet == 0 && l.open:
 		l.open = false
 		l.log.Error("the system has its disk again")
-	case p.Unmet > 0 && now.Sub(l.told) >= stallEvery:
-		l.told, l.open = now, true
+	case p.Unmet > 0 && now.Sub(l.last) >= stallEvery:
+		l.last, l.open = now, true
 		l.log.Error("the system waits for its disk", "for", p.Unmet.Round(time.Second), "because", stallCause(p))
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 )
 
-// Machine reads what the kernel tells of the computer.
+// Machine reads what the kernel knows of the computer.
 type Machine struct {
 	Sys, Proc string // where sysfs and proc(5) are mounted
 }
@@ -78,7 +78,8 @@ func Text(path string) string {
 func (m Machine) dmi(name string) string {
 	s := Text(filepath.Join(m.Sys, "class/dmi/id", name))
 	switch strings.ToLower(strings.Trim(s, " .")) {
-	case "to be filled by o.e.m", "default string", "not specified", "system serial number", "none", "0", "00000000-0000-0000-0000-000000000000":
+	case "to be filled by o.e.m", "default string", "not specified", "system serial number", "none", "0",
+		"00000000-0000-0000-0000-000000000000":
 		return ""
 	}
 	return s
@@ -167,7 +168,8 @@ func (m Machine) nics() []api.NIC {
 			continue // no hardware behind it
 		}
 		nics = append(nics, api.NIC{
-			Name: e.Name(), MAC: Text(filepath.Join(dir, "address")), Driver: filepath.Base(driver), Carrier: Text(filepath.Join(dir, "carrier")) == "1",
+			Name: e.Name(), MAC: Text(filepath.Join(dir, "address")), Driver: filepath.Base(driver),
+			Carrier: Text(filepath.Join(dir, "carrier")) == "1",
 		})
 	}
 	return nics

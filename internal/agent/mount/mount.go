@@ -1,5 +1,4 @@
-// Package mount mounts what PID 1 needs and what it leaves behind, with the
-// guards that keep it from emptying the wrong root.
+// Package mount mounts file systems for PID 1.
 package mount
 
 import (

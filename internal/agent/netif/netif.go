@@ -1,5 +1,7 @@
-// Package netif brings the machine onto its network: every wired link is
-// tried at once, and the first one over which the server answers is kept.
+// Package netif brings the machine onto its network.
+//
+// Every wired link is tried at once; the first over which the server answers is
+// kept.
 package netif
 
 import (

@@ -1,6 +1,7 @@
-// Package newids gives a freshly written disk identifiers of its own: the GUID
-// or signature of its table, those of its partitions, and the UUIDs of its file
-// systems, with every text that names them.
+// Package newids gives a freshly written disk identifiers of its own.
+//
+// These are the GUID or signature of its table, those of its partitions, and the
+// UUIDs of its file systems, with every text that names them.
 //
 // That takes many writes, and half of them is a disk that does not find its
 // root. So the gate of the flash is shut once more while they are made: LBA 0

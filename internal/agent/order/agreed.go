@@ -58,7 +58,9 @@ func (t *Target) Open() (_ *blockdev.Device, err error) {
 	if err := t.isAgreed(disk); err != nil {
 		return nil, err
 	}
-	chosen := api.AgreedDisk{Name: t.Disk.Name, Serial: t.Disk.Serial, WWN: t.Disk.WWN, Path: t.Disk.Path, Size: t.Disk.Size, Model: t.Disk.Model}
+	chosen := api.AgreedDisk{
+		Name: t.Disk.Name, Serial: t.Disk.Serial, WWN: t.Disk.WWN, Path: t.Disk.Path, Size: t.Disk.Size, Model: t.Disk.Model,
+	}
 	if err := evidence.OtherDisk(&chosen, &disk); err != nil {
 		return nil, fmt.Errorf("%s is another disk than a moment ago (%w): %w", t.Disk.Name, err, errUnfit)
 	}

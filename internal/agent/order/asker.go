@@ -62,7 +62,8 @@ func (a *Asker) Ask(ctx context.Context) (string, error) {
 
 func (a *Asker) hello() api.Hello {
 	return api.Hello{
-		Version: api.Version, Session: a.Job.Session.ID, Build: version.String(), Inventory: a.Job.Target.Host.Inventory(a.Job.Session.MAC), Ticket: a.Ticket,
+		Version: api.Version, Session: a.Job.Session.ID, Build: version.String(), Ticket: a.Ticket,
+		Inventory: a.Job.Target.Host.Inventory(a.Job.Session.MAC),
 	}
 }
 

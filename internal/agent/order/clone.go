@@ -96,7 +96,7 @@ func (j *Job) mountForeign(ctx context.Context, p golden.Partition, dir string, 
 }
 
 // writeWithNewIDs also gives the disk and its file systems IDs of their own. A
-// try that failed half-way goes on with what it knows.
+// try that failed half-way continues with what it knows.
 func (j *Job) writeWithNewIDs(ctx context.Context, id api.Identity) error {
 	if j.ids == nil {
 		j.ids = newids.New(newids.Job{

@@ -24,7 +24,7 @@ func (j *Job) Grow(ctx context.Context) (string, error) {
 	note, err := j.growPartition(ctx)
 	if err != nil {
 		j.Report.Event(api.Event{Step: "grow", State: api.StateFailed, Cause: api.CauseGrow, Message: err.Error()})
-		return "left as the image has it", nil //nolint:nilerr // told above; the disk is complete without it
+		return "left as the image has it", nil //nolint:nilerr // reported above; the disk is complete without it
 	}
 	if j.Result.Grown != nil && ctx.Err() == nil {
 		size, err := j.GrowFileSystem(ctx, *j.Result.Grown)

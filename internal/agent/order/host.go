@@ -7,8 +7,8 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 )
 
-// Host is the machine as an order sees it. What goes on around the order is the
-// machine's own altogether: drivers, network, growing, leaving.
+// Host is the machine as an order sees it. What happens around the order is
+// the machine's own: drivers, network, growing, leaving.
 type Host interface {
 	// Inventory says what the machine is; mac is that of the link in use.
 	Inventory(mac string) api.Inventory

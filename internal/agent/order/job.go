@@ -52,7 +52,8 @@ func (j *Job) accept(answer api.Answer) (string, error) {
 	if _, err := ParseVerify(p.ReadBack); err != nil {
 		return "", fmt.Errorf("plan %.80q: %w", p.ID, err)
 	}
-	// What follows is told of this plan, also that it is not for this machine.
+	// What follows is reported under this plan, also that it is for another
+	// machine.
 	j.Session.Queue.Under(p.ID)
 	if err := j.Target.isThisMachine(p); err != nil {
 		return "", err

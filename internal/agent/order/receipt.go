@@ -16,17 +16,18 @@ import (
 // server does not know that the plan was carried out.
 const receiptPatience = 5 * time.Minute
 
-// Receipt tells the server that the plan was carried out, and waits until it
-// knows.
+// Receipt reports that the plan was carried out, and waits until the server has
+// it.
 func (j *Job) Receipt(ctx context.Context, way string, reasons []string) {
 	r, what := j.Result, "leaving by "+way
 	if way == api.HandoffInstant { // the system has been running since long ago
 		what = "the disk is complete"
 	}
 	j.Report.Event(api.Event{Step: "handoff", State: api.StateProgress, Message: what, Receipt: &api.Receipt{
-		Plan: j.Target.Plan.ID, Image: j.Target.Plan.Image.Digest, Disk: j.Target.Disk, ReadBack: cmp.Or(j.Target.Plan.ReadBack, "full"), Handoff: way, Reasons: reasons,
-		Written: r.Written, Zeroed: r.Zeroed, Kept: r.Kept, Wire: r.Wire, Repaired: r.Repaired, Demanded: r.Demanded, Waited: r.Waited.Seconds(), Memory: peakMemory(), PhaseTimes: r.Times, Identity: r.Identity,
-		Preserved: j.Target.preservedNames(), Samples: r.Samples,
+		Plan: j.Target.Plan.ID, Image: j.Target.Plan.Image.Digest, Disk: j.Target.Disk, Identity: r.Identity,
+		ReadBack: cmp.Or(j.Target.Plan.ReadBack, "full"), Handoff: way, Reasons: reasons, Preserved: j.Target.preservedNames(),
+		Written: r.Written, Zeroed: r.Zeroed, Kept: r.Kept, Wire: r.Wire, Repaired: r.Repaired,
+		Demanded: r.Demanded, Waited: r.Waited.Seconds(), Memory: peakMemory(), PhaseTimes: r.Times, Samples: r.Samples,
 	}})
 	if !j.Session.Queue.Flush(ctx, 5*time.Second) {
 		j.Report.Console.Line("the server does not take the receipt; trying for some minutes before leaving without")

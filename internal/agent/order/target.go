@@ -61,7 +61,8 @@ func (j *Job) ChooseDisk(context.Context) (string, error) {
 		return "", err
 	}
 	if j.Sealed() && disk.Name != j.Target.Disk.Name {
-		return "", fmt.Errorf("plan %s was carried out on %s; its rule now means %s, which is not written", j.Target.Plan.ID, j.Target.Disk.Name, disk.Name)
+		return "", fmt.Errorf("plan %s was carried out on %s; its rule now means %s, which is not written",
+			j.Target.Plan.ID, j.Target.Disk.Name, disk.Name)
 	}
 	if !j.Sealed() { // what it holds now is what the plan wanted
 		if _, err := j.Target.judge(disk); err != nil {

@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// LostError ends a step whose plan the server has taken back: cancelled,
+// LostError ends a step whose plan the server has revoked: cancelled,
 // replaced, or given to another agent.
 type LostError struct{ why error }
 
-func (e *LostError) Error() string { return "the server has taken the plan back: " + e.why.Error() }
+func (e *LostError) Error() string { return "the server has revoked the plan: " + e.why.Error() }
 
 func (e *LostError) Unwrap() error { return e.why }
 
@@ -65,7 +65,7 @@ func (p *Permit) Begin(ctx context.Context) (context.Context, func() error) {
 	}
 }
 
-// IsLost reports whether the server has taken the plan back.
+// IsLost reports whether the server has revoked the plan.
 func (p *Permit) IsLost() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package report tells the server what happens in the machine.
+// Package report sends the server what happens in the machine.
 package report
 
 import (
@@ -23,7 +23,7 @@ const (
 )
 
 // Queue holds events until the server has them. Nothing waits for it: a flash
-// goes on while nobody listens. Events get their numbers when they are first
+// continues while nobody listens. Events get their numbers when they are first
 // sent, so that what was dropped leaves no gap. Safe for concurrent use.
 type Queue struct {
 	mu      sync.Mutex
@@ -36,8 +36,8 @@ type Queue struct {
 	heartbeat time.Duration
 }
 
-// queued is an event and the plan under which it happened: told under a later
-// one, the writing of a plan that was taken back would count as that one's.
+// queued is an event and the plan under which it happened: reported under a
+// later one, the writing of a revoked plan would count as that one's.
 type queued struct {
 	api.Event
 	plan string
@@ -124,15 +124,15 @@ func (q *Queue) Sent() {
 	q.sending = 0
 }
 
-// Backlog is what a queue holds, for another to go on with.
+// Backlog is what a queue holds, for another queue to continue with.
 type Backlog struct {
-	Events  []Told
+	Events  []Reported
 	Sending int // events at the front whose number is given
 	Seq     uint64
 }
 
-// Told is an event of a backlog with the plan that it belongs to.
-type Told struct {
+// Reported is an event of a backlog with the plan that it belongs to.
+type Reported struct {
 	Plan  string
 	Event api.Event
 }
@@ -143,7 +143,7 @@ func (q *Queue) Take() Backlog {
 	defer q.mu.Unlock()
 	b := Backlog{Sending: q.sending, Seq: q.seq}
 	for _, e := range q.events {
-		b.Events = append(b.Events, Told{e.plan, e.Event})
+		b.Events = append(b.Events, Reported{e.plan, e.Event})
 	}
 	q.events, q.sending = nil, 0
 	return b

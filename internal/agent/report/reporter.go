@@ -9,7 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// Reporter tells of what happens: on the consoles, in the kernel log and, by
+// Reporter reports what happens: on the consoles, in the kernel log and, by
 // its queue, to the server. But for Progress it is safe for concurrent use.
 type Reporter struct {
 	Console *screen.Console
@@ -20,7 +20,7 @@ type Reporter struct {
 	progressSent time.Time // only the caller of Progress touches it
 }
 
-// Event tells of e.
+// Event reports e.
 func (r *Reporter) Event(e api.Event) {
 	e.Time = time.Now().UTC()
 	e.Uptime = r.Uptime()
@@ -47,7 +47,7 @@ func (r *Reporter) Event(e api.Event) {
 // thousand machines to listen to.
 const reportEvery = time.Second
 
-// Progress shows how far a step is, and tells the server now and then. Not safe
+// Progress shows how far a step is, and reports it to the server now and then. Not safe
 // for concurrent use.
 func (r *Reporter) Progress(step string, p api.Progress) {
 	now := time.Now()
@@ -58,7 +58,7 @@ func (r *Reporter) Progress(step string, p api.Progress) {
 	}
 }
 
-// Note tells of something within a step.
+// Note reports something within a step.
 func (r *Reporter) Note(step, format string, args ...any) {
 	r.Event(api.Event{Step: step, State: api.StateProgress, Message: fmt.Sprintf(format, args...)})
 }

@@ -109,7 +109,7 @@ func (c *Console) Stamped(uptime float64, line string) {
 	c.Line(fmt.Sprintf("[%8.2f] %s", uptime, line))
 }
 
-// Advise tells whoever stands before the screen what to do about a cause, and
+// Advise shows a person before the screen what to do about a cause, and
 // which machine this is: what was said of it when it started has long left the
 // screen.
 func (c *Console) Advise(cause string) {

@@ -8,7 +8,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// Nameplate is what tells a person which machine a screen belongs to, and what
+// Nameplate shows a person which machine a screen belongs to, and what
 // to call it in a command. It fills as the machine learns of itself: firmware,
 // then link, then the server's answer. Safe for concurrent use.
 type Nameplate struct {

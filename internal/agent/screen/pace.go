@@ -23,11 +23,11 @@ const (
 	// rateOver is the time over which the rate on the console is smoothed:
 	// the time left is computed from it, and must not jump with each burst.
 	rateOver = 10 * time.Second
-	// trustAfter is how long a phase is watched before its time left is told.
+	// trustAfter is how long a phase is watched before its time left is shown.
 	trustAfter = 3 * time.Second
 	// stalledAfter is how long nothing may move before that is worth a word.
 	stalledAfter = 5 * time.Second
-	// longestLeft bounds the time left that is told: beyond it, it is a guess.
+	// longestLeft bounds the time left that is shown: beyond it, it is a guess.
 	longestLeft = 100 * time.Hour
 )
 
@@ -118,7 +118,7 @@ func (p *pace) smoothed() float64 {
 	return p.rate / p.weight
 }
 
-// left is what the phase still takes, once that can be told.
+// left is what the phase still takes, once that can be estimated.
 func (p *pace) left(r api.Progress, rate float64) (time.Duration, bool) {
 	seconds := float64(r.Total-r.Done) / rate
 	if p.seen.Sub(p.began) < trustAfter || !(seconds < longestLeft.Seconds()) {
@@ -127,7 +127,7 @@ func (p *pace) left(r api.Progress, rate float64) (time.Duration, bool) {
 	return time.Duration(seconds * float64(time.Second)), true
 }
 
-// scale finds the unit that a figure of n is told in, as powers of 1000.
+// scale finds the unit that a figure of n is shown in, as powers of 1000.
 func scale(n float64) (unit string, divisor float64) {
 	switch {
 	case n < 999.5e3:

@@ -9,7 +9,8 @@ func Clean(s string) string {
 		switch {
 		case c == '\n' || c == '\t':
 			return ' '
-		case c < ' ' || c >= 0x7f && c < 0xa0 || c == 0xfffd || c >= 0x200b && c <= 0x200f || c >= 0x2028 && c <= 0x202e || c >= 0x2066 && c <= 0x2069:
+		case c < ' ' || c >= 0x7f && c < 0xa0 || c == 0xfffd, // control characters, what is no UTF-8
+			c >= 0x200b && c <= 0x200f || c >= 0x2028 && c <= 0x202e || c >= 0x2066 && c <= 0x2069: // directions of writing
 			return '?'
 		}
 		return c

@@ -78,7 +78,7 @@ func (p *PTY) Text() string {
 // Expect waits until the terminal has shown a text.
 func (p *PTY) Expect(t *testing.T, text string) {
 	t.Helper()
-	for range 1000 {
+	for range 12000 { // two minutes: for what never comes
 		if strings.Contains(p.Text(), text) {
 			return
 		}

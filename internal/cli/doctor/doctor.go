@@ -1,7 +1,7 @@
-// Package doctor finds out what would keep a gild server on this host from
-// booting a machine, and says what to do about each thing.
+// Package doctor finds out what would prevent machines from booting from a gild
+// server on this host.
 //
-// It only looks: nothing is changed, nothing is leased. It works beside a
+// It says what to do about each thing. It only looks: nothing is changed, nothing is leased. It works beside a
 // running server as well as before the first start.
 package doctor
 

@@ -1,7 +1,6 @@
 package flash_test
 
 import (
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -71,12 +70,12 @@ func TestFlashRefusals(t *testing.T) {
 		"beside a name":    {args: []string{"web-1", "--image", "web", "--yes", "-l", ""}, code: exit.CodeUsage, say: "it is empty"},
 		"both":             {args: []string{"web-1", "-l", "rack=b7", "--yes"}, code: exit.CodeUsage, say: "not both"},
 		"none match":       {args: []string{"-l", "rack=zz", "--yes"}, code: exit.CodeNotFound, say: "no machine matches"},
-		"unknown":          {args: []string{"nobody", "--yes"}, code: exit.CodeNotFound, say: "nobody: no machine"},
+		"unknown":          {args: []string{"nobody", "--yes"}, code: exit.CodeNotFound, say: `nobody: unknown machine "nobody"`},
 		"dry run":          {args: []string{"web-1", "--dry-run"}, code: exit.CodeOK, say: "nothing was armed"},
 		"dry run, refused": {args: []string{"web-2", "--dry-run"}, code: exit.CodeRefused, say: "LVM2"},
 		"half a second":    {args: []string{"web-1", "--expires", "1500ms"}, code: exit.CodeUsage, say: "whole seconds"},
 		"changed since": {
-			args: []string{"web-1", "--yes"}, set: func(f *clitest.Fake) { f.Refused["m2"] = http.StatusConflict },
+			args: []string{"web-1", "--yes"}, set: func(f *clitest.Fake) { f.Changed["m2"] = true },
 			code: exit.CodeRefused, say: "has changed",
 		},
 	} {
@@ -100,7 +99,7 @@ func TestCancel(t *testing.T) {
 	f := clitest.NewFake(t, clitest.Fleet()...)
 	f.Machines[2].Writing = true
 	got := gild.Ask(t, f, "cancel", "web-1", "web-2")
-	if got.Code != exit.CodeRefused || !strings.Contains(got.Stdout, "web-1 disarmed") || !strings.Contains(got.Stderr, "web-2: the disk is being written") {
+	if got.Code != exit.CodeRefused || !strings.Contains(got.Stdout, "web-1 disarmed") || !strings.Contains(got.Stderr, "web-2: cannot cancel web-2: its disk is being written") {
 		t.Errorf("%+v", got)
 	}
 	if got := gild.Ask(t, f, "cancel", "-l", "rack=b7"); got.Code != exit.CodeRefused || strings.Contains(got.Stderr, "web-1") {

@@ -1,5 +1,6 @@
-// Package fleetfile reads the files that say what a fleet is to be: machines,
-// groups, identities and images, kept under version control.
+// Package fleetfile reads the files that describe a fleet.
+//
+// They hold machines, groups, identities and images:
 //
 //	machines:
 //	  - name: web-1

@@ -1,6 +1,7 @@
-// Package strictyaml reads YAML into Go values and takes nothing that was not
-// meant: unknown and repeated keys, wrong types, aliases and empty values are
-// errors, all of them told at once, each with file, line and column.
+// Package strictyaml reads YAML into Go values without guessing.
+//
+// Unknown and repeated keys, wrong types, aliases and empty values are errors,
+// all of them reported at once, each with file, line and column.
 //
 // Text is what stands in the file. YAML 1.1 would read the serial 0123 as a
 // number, the MAC 52:54:00:12:34:56 as seconds and the label no as false;

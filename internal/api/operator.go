@@ -1,6 +1,10 @@
 package api
 
-import "time"
+import (
+	"time"
+
+	"github.com/gild-dev/gild/internal/disk"
+)
 
 // Paths of the operator API. {machine} is anything that a machine is known
 // by: its name, a MAC in any common spelling, its SMBIOS UUID, its serial.
@@ -262,6 +266,11 @@ type Image struct {
 	// Damage says why no more than name and digest is known; `gild image
 	// verify` looks closer.
 	Damage string `json:"damage,omitempty"`
+}
+
+// Layout is what the image makes of a disk.
+func (i Image) Layout() disk.Layout {
+	return disk.Layout{Size: i.Size, Scheme: i.Scheme, TableID: i.TableID, Partitions: i.Partitions}
 }
 
 // InstantReady is Image.Instant of an image whose system can be entered before

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	"github.com/gild-dev/gild/internal/disk"
 )
 
 // Config says what the disk is and how it boots. It is the config blob of
@@ -31,6 +33,18 @@ type Disk struct {
 	Scheme     string      `json:"scheme"`       // "gpt", "mbr" or "none"
 	ID         string      `json:"id,omitempty"` // GPT disk GUID or MBR signature
 	Partitions []Partition `json:"partitions,omitempty"`
+}
+
+// Layout is what the image makes of a disk: this in the words of disks.
+func (d Disk) Layout() disk.Layout {
+	l := disk.Layout{Size: d.Size, Scheme: d.Scheme, TableID: d.ID}
+	for _, p := range d.Partitions {
+		l.Partitions = append(l.Partitions, disk.Partition{
+			Number: p.Number, Start: p.Start, Size: p.Size, Type: p.Type, Label: p.Name, UUID: p.PartUUID,
+			FileSystem: p.FileSystem, FSLabel: p.FSLabel,
+		})
+	}
+	return l
 }
 
 // Partition is one entry of the image's partition table.

@@ -69,12 +69,7 @@ func Summary(name string, im *golden.Image) api.Image {
 	s.Data = im.Table.DataSize()
 	d := im.Config.Disk
 	s.Firmware, s.Scheme, s.SectorSize, s.TableID = im.Config.Firmware, d.Scheme, d.SectorSize, d.ID
-	for _, p := range d.Partitions {
-		s.Partitions = append(s.Partitions, api.Partition{
-			Number: p.Number, Start: p.Start, Size: p.Size, Type: p.Type, Label: p.Name,
-			FileSystem: p.FileSystem, FSLabel: p.FSLabel, UUID: p.PartUUID,
-		})
-	}
+	s.Partitions = d.Layout().Partitions
 	if b := im.Config.Boot; b != nil {
 		s.Release, s.Arch, s.Cmdline, s.Root = b.KernelRelease, b.Arch, b.Cmdline, b.Root.Partition
 		s.Instant, s.Handoff = b.Instant, b.Handoff

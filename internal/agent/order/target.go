@@ -86,7 +86,7 @@ func (t *Target) judge(disk api.Disk) ([]api.Partition, error) {
 	// An earlier boot may have been cut off after it gave the disk new IDs, and
 	// before it could tell.
 	known := slices.Concat(t.Plan.Known, newids.Left(disk.TableID, t.Plan.ID, t.Image.Config.Disk))
-	verdict, err := diskloss.Of(disk, describeImage(t.Image.Config.Disk), t.Plan.Keep, known)
+	verdict, err := diskloss.Of(disk, t.Image.Config.Disk.Layout(), t.Plan.Keep, known)
 	if err != nil {
 		return nil, err
 	}
@@ -94,18 +94,6 @@ func (t *Target) judge(disk api.Disk) ([]api.Partition, error) {
 		return nil, &claimedError{disk.Name, verdict.Claim}
 	}
 	return verdict.Keep, nil
-}
-
-// describeImage is what decides about a disk, in the words of the wire.
-func describeImage(d golden.Disk) api.Image {
-	im := api.Image{Size: d.Size, SectorSize: d.SectorSize, Scheme: d.Scheme, TableID: d.ID}
-	for _, p := range d.Partitions {
-		im.Partitions = append(im.Partitions, api.Partition{
-			Number: p.Number, Start: p.Start, Size: p.Size, Type: p.Type, Label: p.Name, UUID: p.PartUUID,
-			FileSystem: p.FileSystem, FSLabel: p.FSLabel,
-		})
-	}
-	return im
 }
 
 // Keep finds the entries of the partitions that stay, on the disk as it is now

@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk"
 )
 
 // Verdict is what a flash does to a disk.
@@ -22,18 +22,18 @@ type Verdict struct {
 	// Lost and Kept are lines for a person, in the order of the disk's
 	// partitions. Lost is empty when nothing is known to be on the disk.
 	Lost, Kept []string
-	// Claim says why the flash needs api.Plan.Wipe, as the rest of a sentence
+	// Claim says why the flash needs the plan's Wipe, as the rest of a sentence
 	// that begins with "the disk"; empty: it does not.
 	Claim string
 	// Keep are the partitions behind Kept, lowest number first.
-	Keep []api.Partition
+	Keep []disk.Partition
 }
 
 // Of judges the flash of an image onto a disk. keep names the partitions to be
 // preserved: by PARTUUID, number or label. known are IDs that earlier flashes
-// of this machine left (api.Plan.Known). Of the image, Size, Scheme, TableID
+// of this machine left (the plan's Known). Of the image, Size, Scheme, TableID
 // and Partitions count. The error is a *KeepError.
-func Of(d api.Disk, image api.Image, keep, known []string) (Verdict, error) {
+func Of(d disk.Disk, image disk.Layout, keep, known []string) (Verdict, error) {
 	kept, err := Keep(d, image, keep)
 	if err != nil {
 		return Verdict{}, err
@@ -76,7 +76,7 @@ func Of(d api.Disk, image api.Image, keep, known []string) (Verdict, error) {
 }
 
 // sentence joins the reasons that there are.
-func sentence(d api.Disk, image api.Image, claims, foreign []string) string {
+func sentence(d disk.Disk, image disk.Layout, claims, foreign []string) string {
 	var why []string
 	if len(claims) > 0 {
 		why = append(why, "holds "+strings.Join(claims, ", "))
@@ -100,8 +100,8 @@ func sentence(d api.Disk, image api.Image, claims, foreign []string) string {
 
 // owner tells whose a partition is.
 type owner struct {
-	disk  api.Disk
-	image api.Image
+	disk  disk.Disk
+	image disk.Layout
 	known []string
 }
 
@@ -120,17 +120,17 @@ func (o owner) table() (image, known bool) {
 // put reports whether a flash by gild put the partition there: the table is
 // ours, and so is the entry. Of an earlier flash no more than the table may be
 // known, which then speaks for all of it.
-func (o owner) put(p api.Partition) bool {
+func (o owner) put(p disk.Partition) bool {
 	image, known := o.table()
 	switch {
-	case image && slices.ContainsFunc(o.image.Partitions, func(q api.Partition) bool { return same(p, q) }):
+	case image && slices.ContainsFunc(o.image.Partitions, func(q disk.Partition) bool { return same(p, q) }):
 		return true
 	case known && has(o.known, p.UUID):
 		return true
 	case known:
-		return !slices.ContainsFunc(o.disk.Partitions, func(q api.Partition) bool { return has(o.known, q.UUID) })
+		return !slices.ContainsFunc(o.disk.Partitions, func(q disk.Partition) bool { return has(o.known, q.UUID) })
 	case o.disk.TableID == noID && o.image.TableID == noID:
-		return slices.ContainsFunc(o.image.Partitions, func(q api.Partition) bool { return same(p, q) && p.Type == q.Type })
+		return slices.ContainsFunc(o.image.Partitions, func(q disk.Partition) bool { return same(p, q) && p.Type == q.Type })
 	}
 	return false
 }
@@ -138,7 +138,7 @@ func (o owner) put(p api.Partition) bool {
 // claimsCount reports whether what claims the partition may be somebody's data.
 // It is not when it came with the image, or is a half of it: the image says of
 // that partition nothing that speaks against it.
-func (o owner) claimsCount(p api.Partition) bool {
+func (o owner) claimsCount(p disk.Partition) bool {
 	if !o.put(p) {
 		return true
 	}
@@ -160,7 +160,7 @@ func container(kind string) bool {
 }
 
 // same compares what growth does not change.
-func same(p, q api.Partition) bool {
+func same(p, q disk.Partition) bool {
 	return p.Number == q.Number && p.Start == q.Start && (p.UUID == "" || q.UUID == "" || strings.EqualFold(p.UUID, q.UUID))
 }
 
@@ -169,22 +169,22 @@ func has(list []string, id string) bool {
 }
 
 // wholeClaims are the claims on the disk that are in none of its partitions.
-func wholeClaims(d api.Disk) []string {
+func wholeClaims(d disk.Disk) []string {
 	return slices.DeleteFunc(slices.Clone(d.Claims), func(c string) bool {
-		return slices.ContainsFunc(d.Partitions, func(p api.Partition) bool { return slices.Contains(p.Claims, c) })
+		return slices.ContainsFunc(d.Partitions, func(p disk.Partition) bool { return slices.Contains(p.Claims, c) })
 	})
 }
 
-func isKept(kept []api.Partition, p api.Partition) bool {
-	return slices.ContainsFunc(kept, func(q api.Partition) bool { return q.Number == p.Number })
+func isKept(kept []disk.Partition, p disk.Partition) bool {
+	return slices.ContainsFunc(kept, func(q disk.Partition) bool { return q.Number == p.Number })
 }
 
-func isExtended(p api.Partition) bool {
+func isExtended(p disk.Partition) bool {
 	return p.Type == "0x5" || p.Type == "0xf" || p.Type == "0x85"
 }
 
 // describe is `partition 2, 400 GB, ext4 "data"`.
-func describe(p api.Partition) string {
+func describe(p disk.Partition) string {
 	words := []string{"partition " + strconv.Itoa(p.Number), size(p.Size)}
 	for _, c := range p.Claims {
 		words = append(words, claimName(c))
@@ -217,19 +217,19 @@ func quote(s string) string {
 
 func claimName(code string) string {
 	switch code {
-	case api.ClaimLVM:
+	case disk.ClaimLVM:
 		return "an LVM physical volume"
-	case api.ClaimRAID:
+	case disk.ClaimRAID:
 		return "a member of a RAID array"
-	case api.ClaimZFS:
+	case disk.ClaimZFS:
 		return "a member of a ZFS pool"
-	case api.ClaimLUKS:
+	case disk.ClaimLUKS:
 		return "LUKS encrypted data"
-	case api.ClaimCeph:
+	case disk.ClaimCeph:
 		return "a Ceph store"
-	case api.ClaimCluster:
+	case disk.ClaimCluster:
 		return "a file system shared in a cluster"
-	case api.ClaimCache:
+	case disk.ClaimCache:
 		return "a bcache device"
 	}
 	return quote(code)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk"
 )
 
 const (
@@ -20,18 +20,18 @@ func uuid(letter string, n int) string {
 	return strings.Repeat(letter, 8) + "-0000-4000-8000-00000000000" + string(rune('0'+n))
 }
 
-func part(letter string, n int, start, size int64, fs, label string, claims ...string) api.Partition {
-	return api.Partition{Number: n, Start: start, Size: size, FileSystem: fs, Label: label, UUID: uuid(letter, n), Claims: claims}
+func part(letter string, n int, start, size int64, fs, label string, claims ...string) disk.Partition {
+	return disk.Partition{Number: n, Start: start, Size: size, FileSystem: fs, Label: label, UUID: uuid(letter, n), Claims: claims}
 }
 
-var image = api.Image{
-	Scheme: "gpt", Size: 4 * gib, SectorSize: 512, TableID: ownID,
-	Partitions: []api.Partition{part("a", 1, 1<<20, 1<<29, "vfat", "esp"), part("a", 2, 1<<30, 2*gib, "ext4", "root")},
+var image = disk.Layout{
+	Scheme: "gpt", Size: 4 * gib, TableID: ownID,
+	Partitions: []disk.Partition{part("a", 1, 1<<20, 1<<29, "vfat", "esp"), part("a", 2, 1<<30, 2*gib, "ext4", "root")},
 }
 
 // disk is one of 1 TB with the partitions.
-func disk(id string, parts ...api.Partition) api.Disk {
-	d := api.Disk{Name: "sda", Size: 1e12, SectorSize: 512, TableID: id, Partitions: parts}
+func diskWith(id string, parts ...disk.Partition) disk.Disk {
+	d := disk.Disk{Name: "sda", Size: 1e12, SectorSize: 512, TableID: id, Partitions: parts}
 	for _, p := range parts {
 		d.Claims = append(d.Claims, p.Claims...)
 	}
@@ -43,36 +43,36 @@ func TestOf(t *testing.T) {
 	data := part("b", 3, 100*gib, 400e9, "ext4", "data")
 	for _, tt := range []struct {
 		name        string
-		disk        api.Disk
+		disk        disk.Disk
 		keep, known []string
 		want        Verdict
 	}{
-		{"an empty disk", disk(""), nil, nil, Verdict{}},
+		{"an empty disk", diskWith(""), nil, nil, Verdict{}},
 		{
-			"the image itself, grown", disk(strings.ToUpper(ownID), image.Partitions[0], grown), nil, nil,
+			"the image itself, grown", diskWith(strings.ToUpper(ownID), image.Partitions[0], grown), nil, nil,
 			Verdict{Lost: []string{`partition 1, 537 MB, vfat "esp"`, `partition 2, 900 GB, ext4 "root"`}},
 		},
 		{
-			"the image and a partition that came later", disk(ownID, image.Partitions[0], data), nil, nil,
+			"the image and a partition that came later", diskWith(ownID, image.Partitions[0], data), nil, nil,
 			Verdict{
 				Lost:  []string{`partition 1, 537 MB, vfat "esp"`, `partition 3, 400 GB, ext4 "data"`},
 				Claim: "has a partition that neither this image nor an earlier flash put there: 3",
 			},
 		},
 		{
-			"another table", disk(otherID, part("b", 1, 1<<20, 2e12, "xfs", ""), data), nil, nil,
+			"another table", diskWith(otherID, part("b", 1, 1<<20, 2e12, "xfs", ""), data), nil, nil,
 			Verdict{
 				Lost:  []string{`partition 1, 2 TB, xfs`, `partition 3, 400 GB, ext4 "data"`},
 				Claim: "has partitions that neither this image nor an earlier flash put there: 1, 3",
 			},
 		},
 		{
-			"an earlier flash, of which only the table is known", disk(otherID, data), nil,
+			"an earlier flash, of which only the table is known", diskWith(otherID, data), nil,
 			[]string{otherID},
 			Verdict{Lost: []string{`partition 3, 400 GB, ext4 "data"`}},
 		},
 		{
-			"an earlier flash and a partition that came later", disk(otherID, part("b", 1, 1<<20, 1e9, "", ""), data), nil,
+			"an earlier flash and a partition that came later", diskWith(otherID, part("b", 1, 1<<20, 1e9, "", ""), data), nil,
 			[]string{otherID, uuid("b", 1)},
 			Verdict{
 				Lost:  []string{`partition 1, 1 GB`, `partition 3, 400 GB, ext4 "data"`},
@@ -80,24 +80,24 @@ func TestOf(t *testing.T) {
 			},
 		},
 		{
-			"a claim on the image's own partition", disk(ownID, part("a", 2, 1<<30, 2*gib, "", "root", api.ClaimLUKS)), nil, nil,
+			"a claim on the image's own partition", diskWith(ownID, part("a", 2, 1<<30, 2*gib, "", "root", disk.ClaimLUKS)), nil, nil,
 			Verdict{
 				Lost:  []string{`partition 2, 2.1 GB, LUKS encrypted data, "root"`},
 				Claim: "holds LUKS encrypted data in partition 2",
 			},
 		},
 		{
-			"a kept claim on a foreign disk", disk(otherID, part("b", 3, 100*gib, 400e9, "", "data", api.ClaimLVM)),
+			"a kept claim on a foreign disk", diskWith(otherID, part("b", 3, 100*gib, 400e9, "", "data", disk.ClaimLVM)),
 			[]string{"data"},
 			nil,
 			Verdict{
 				Kept: []string{`partition 3, 400 GB, an LVM physical volume, "data"`},
-				Keep: []api.Partition{part("b", 3, 100*gib, 400e9, "", "data", api.ClaimLVM)},
+				Keep: []disk.Partition{part("b", 3, 100*gib, 400e9, "", "data", disk.ClaimLVM)},
 			},
 		},
 		{
 			"an MBR with logical partitions",
-			api.Disk{Name: "sda", Size: 1e12, TableID: "12345678", Partitions: []api.Partition{
+			disk.Disk{Name: "sda", Size: 1e12, TableID: "12345678", Partitions: []disk.Partition{
 				{Number: 2, Size: 9e9, Type: "0x5"}, {Number: 5, Size: 8e9, UUID: "12345678-05"},
 			}},
 			nil, nil,
@@ -108,26 +108,26 @@ func TestOf(t *testing.T) {
 		},
 		{
 			"LVM on the whole disk",
-			api.Disk{Name: "sda", Size: 1e12, Claims: []string{api.ClaimLVM}},
+			disk.Disk{Name: "sda", Size: 1e12, Claims: []string{disk.ClaimLVM}},
 			nil, nil,
 			Verdict{Lost: []string{"an LVM physical volume on the whole disk"}, Claim: "holds an LVM physical volume"},
 		},
 		{
 			"a file system on the whole disk",
-			api.Disk{Size: 1e12, FileSystem: "ext4", FSLabel: "a\x1b[2J"},
+			disk.Disk{Size: 1e12, FileSystem: "ext4", FSLabel: "a\x1b[2J"},
 			nil, nil,
 			Verdict{Lost: []string{`ext4 "a\x1b[2J" on the whole disk`}, Claim: `has a file system without a partition: ext4 "a\x1b[2J"`},
 		},
 		{
 			"a damaged table and RAID",
-			api.Disk{Size: 1e12, Damaged: "overlap", Claims: []string{api.ClaimRAID}},
+			disk.Disk{Size: 1e12, Damaged: "overlap", Claims: []string{disk.ClaimRAID}},
 			nil, nil,
 			Verdict{
 				Lost:  []string{"a member of a RAID array on the whole disk", "whatever is behind a partition table that cannot be read"},
 				Claim: "holds a member of a RAID array; it has a partition table that cannot be read, and may hold anything",
 			},
 		},
-		{"an MBR without an ID", api.Disk{TableID: noID, Partitions: image.Partitions[:1]}, nil, []string{noID}, Verdict{
+		{"an MBR without an ID", disk.Disk{TableID: noID, Partitions: image.Partitions[:1]}, nil, []string{noID}, Verdict{
 			Lost:  []string{`partition 1, 537 MB, vfat "esp"`},
 			Claim: "has a partition that neither this image nor an earlier flash put there: 1",
 		}},
@@ -147,18 +147,18 @@ func TestOf(t *testing.T) {
 // A flash that was cut off at any point needs no more permission than it had.
 func TestBegunAgain(t *testing.T) {
 	withLUKS := image
-	withLUKS.Partitions = []api.Partition{part("a", 1, 1<<20, 1<<29, "vfat", ""), part("a", 2, 1<<30, 2*gib, "crypto_LUKS", "")}
-	luks := part("a", 2, 1<<30, 2*gib, "", "", api.ClaimLUKS)
-	data := part("b", 3, 100*gib, 400e9, "", "data", api.ClaimLUKS)
-	begun := disk(otherID, part("b", 1, 1<<20, 1e9, "", "", api.ClaimLUKS), data) // the image's bytes where the old partition was
+	withLUKS.Partitions = []disk.Partition{part("a", 1, 1<<20, 1<<29, "vfat", ""), part("a", 2, 1<<30, 2*gib, "crypto_LUKS", "")}
+	luks := part("a", 2, 1<<30, 2*gib, "", "", disk.ClaimLUKS)
+	data := part("b", 3, 100*gib, 400e9, "", "data", disk.ClaimLUKS)
+	begun := diskWith(otherID, part("b", 1, 1<<20, 1e9, "", "", disk.ClaimLUKS), data) // the image's bytes where the old partition was
 	begun.Unsealed = true
 	for name, tt := range map[string]struct {
-		disk  api.Disk
+		disk  disk.Disk
 		known []string
 	}{
-		"sealed, and its own LUKS":     {disk(ownID, luks, data), nil},
+		"sealed, and its own LUKS":     {diskWith(ownID, luks, data), nil},
 		"the old table, half the data": {begun, []string{otherID, uuid("b", 1)}},
-		"LBA 0 zero, nothing behind":   {api.Disk{Name: "sda", Size: 1e12}, nil},
+		"LBA 0 zero, nothing behind":   {disk.Disk{Name: "sda", Size: 1e12}, nil},
 	} {
 		keep := []string{"data"}
 		if len(tt.disk.Partitions) == 0 {
@@ -172,7 +172,7 @@ func TestBegunAgain(t *testing.T) {
 
 func TestKeepRefuses(t *testing.T) {
 	end := int64(1e12) - 33*512
-	d := disk(otherID,
+	d := diskWith(otherID,
 		part("b", 1, 1<<20, 1e9, "", ""), part("b", 3, 100*gib, 4e9, "", "data"), part("b", 4, 200*gib, 4e9, "", "root"),
 		part("b", 5, 300*gib, 4e9, "", "twin"), part("b", 6, 400*gib, 4e9, "", "twin"), part("b", 7, end-512, 1024, "", "last"),
 		part("b", 8, 4*gib+512, 512, "", "near"), part("b", 2, 500*gib, 4e9, "", "two"))
@@ -194,7 +194,7 @@ func TestKeepRefuses(t *testing.T) {
 			t.Errorf("Of(keep %q) = %+v, %v; want it kept", keep, v.Keep, err)
 		}
 	}
-	mbr := api.Disk{Name: "sda", Size: 1e12, Partitions: []api.Partition{{Number: 3, Start: 8 * gib, Size: 1e9, UUID: "12345678-03"}}}
+	mbr := disk.Disk{Name: "sda", Size: 1e12, Partitions: []disk.Partition{{Number: 3, Start: 8 * gib, Size: 1e9, UUID: "12345678-03"}}}
 	if _, err := Of(mbr, image, []string{"3"}, nil); err == nil || !strings.Contains(err.Error(), "only partitions of a GPT") {
 		t.Errorf("Of(keep on an MBR) error = %v", err)
 	}
@@ -211,7 +211,7 @@ func TestKeepRefuses(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
-	d := disk(otherID, part("b", 2, 500*gib, 4e9, "", "root"), part("b", 3, 100*gib, 4e9, "", "data"))
+	d := diskWith(otherID, part("b", 2, 500*gib, 4e9, "", "root"), part("b", 3, 100*gib, 4e9, "", "data"))
 	got, err := Resolve(d, image, []string{"data", "2"})
 	if diff := cmp.Diff([]string{uuid("b", 2), uuid("b", 3)}, got); err != nil || diff != "" {
 		t.Errorf("Resolve() = %q, %v", got, err)
@@ -226,7 +226,7 @@ func FuzzOf(f *testing.F) {
 	f.Add(1, int64(1<<20), int64(1e9), "data", uuid("b", 1), "1", int64(1e12))
 	f.Add(3, int64(-1), int64(1<<62), "", "", uuid("b", 1), int64(-1))
 	f.Fuzz(func(t *testing.T, n int, start, size int64, label, id, keep string, whole int64) {
-		d := api.Disk{Size: whole, TableID: otherID, Partitions: []api.Partition{{Number: n, Start: start, Size: size, Label: label, UUID: id}}}
+		d := disk.Disk{Size: whole, TableID: otherID, Partitions: []disk.Partition{{Number: n, Start: start, Size: size, Label: label, UUID: id}}}
 		v, err := Of(d, image, []string{keep}, nil)
 		if err == nil && (len(v.Kept) != 1 || len(v.Lost) != 0 || start < image.Size || start+size > whole) {
 			t.Errorf("Of() = %+v of %+v", v, d)

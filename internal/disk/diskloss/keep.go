@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk"
 )
 
 // KeepError says why a partition cannot be kept. Nothing was written.
@@ -37,8 +37,8 @@ func backupGPT(sector int) int64 {
 // when the flash is begun again after a cut, when the table on the disk may
 // be the new one already: so neither a number nor a label that the image uses
 // itself will do. The error is a *KeepError.
-func Keep(d api.Disk, image api.Image, keep []string) ([]api.Partition, error) {
-	var kept []api.Partition
+func Keep(d disk.Disk, image disk.Layout, keep []string) ([]disk.Partition, error) {
+	var kept []disk.Partition
 	for _, name := range keep {
 		p, err := find(d, image, name)
 		if err == nil {
@@ -52,23 +52,23 @@ func Keep(d api.Disk, image api.Image, keep []string) ([]api.Partition, error) {
 		}
 		kept = append(kept, p)
 	}
-	slices.SortFunc(kept, func(a, b api.Partition) int { return cmp.Compare(a.Number, b.Number) })
+	slices.SortFunc(kept, func(a, b disk.Partition) int { return cmp.Compare(a.Number, b.Number) })
 	return kept, nil
 }
 
-func find(d api.Disk, image api.Image, name string) (api.Partition, error) {
-	var by func(p api.Partition) bool
+func find(d disk.Disk, image disk.Layout, name string) (disk.Partition, error) {
+	var by func(p disk.Partition) bool
 	if n, err := strconv.Atoi(name); err == nil {
-		by = func(p api.Partition) bool { return p.Number == n }
+		by = func(p disk.Partition) bool { return p.Number == n }
 	} else {
-		by = func(p api.Partition) bool { return name != "" && p.Label == name }
+		by = func(p disk.Partition) bool { return name != "" && p.Label == name }
 	}
 	taken := "the image has a partition of that name too"
 	if isUUID(name) {
-		by = func(p api.Partition) bool { return strings.EqualFold(p.UUID, name) }
+		by = func(p disk.Partition) bool { return strings.EqualFold(p.UUID, name) }
 		taken = "it is one of the image's own"
 	}
-	var found []api.Partition
+	var found []disk.Partition
 	for _, p := range d.Partitions {
 		if by(p) {
 			found = append(found, p)
@@ -76,26 +76,26 @@ func find(d api.Disk, image api.Image, name string) (api.Partition, error) {
 	}
 	switch {
 	case len(found) == 0:
-		return api.Partition{}, fmt.Errorf("there is none on %s%s", d.Name, listed(d))
+		return disk.Partition{}, fmt.Errorf("there is none on %s%s", d.Name, listed(d))
 	case len(found) > 1:
-		return api.Partition{}, fmt.Errorf("%d partitions of %s have that name: say the number", len(found), d.Name)
+		return disk.Partition{}, fmt.Errorf("%d partitions of %s have that name: say the number", len(found), d.Name)
 	}
 	p := found[0]
 	if err := overlap(image, p); err != nil {
-		return api.Partition{}, err
+		return disk.Partition{}, err
 	}
 	if slices.ContainsFunc(image.Partitions, by) {
 		hint := ""
 		if isUUID(p.UUID) && !isUUID(name) {
 			hint = "; say " + p.UUID
 		}
-		return api.Partition{}, fmt.Errorf("%s, so that after the flash it would mean that one%s", taken, hint)
+		return disk.Partition{}, fmt.Errorf("%s, so that after the flash it would mean that one%s", taken, hint)
 	}
 	return p, nil
 }
 
 // listed is what could have been meant.
-func listed(d api.Disk) string {
+func listed(d disk.Disk) string {
 	if len(d.Partitions) == 0 {
 		return ", which has no partitions"
 	}
@@ -114,7 +114,7 @@ func listed(d api.Disk) string {
 	return ", which has " + strings.Join(names, ", ")
 }
 
-func overlap(image api.Image, p api.Partition) error {
+func overlap(image disk.Layout, p disk.Partition) error {
 	end := (image.Size + boundary - 1) / boundary * boundary
 	if p.Start < end {
 		return fmt.Errorf("it begins at byte %d, and the image takes the disk up to byte %d", p.Start, end)
@@ -123,7 +123,7 @@ func overlap(image api.Image, p api.Partition) error {
 }
 
 // staysClear refuses what the tables cannot carry over.
-func staysClear(d api.Disk, image api.Image, p api.Partition) error {
+func staysClear(d disk.Disk, image disk.Layout, p disk.Partition) error {
 	if image.Scheme != "gpt" {
 		return fmt.Errorf("the image has no GPT, into which its entry could go")
 	}
@@ -156,7 +156,7 @@ func isUUID(s string) bool {
 // Resolve gives the kept partitions the names that no table can turn around:
 // their PARTUUIDs. A number or label that the image uses too may be resolved,
 // because the operator means the disk as it is now.
-func Resolve(d api.Disk, image api.Image, keep []string) ([]string, error) {
+func Resolve(d disk.Disk, image disk.Layout, keep []string) ([]string, error) {
 	bare := image
 	bare.Partitions = nil
 	kept, err := Keep(d, bare, keep)
@@ -172,7 +172,7 @@ func Resolve(d api.Disk, image api.Image, keep []string) ([]string, error) {
 }
 
 // Name is what a receipt calls a partition: "4 (data)".
-func Name(p api.Partition) string {
+func Name(p disk.Partition) string {
 	if p.Label == "" {
 		return strconv.Itoa(p.Number)
 	}

@@ -26,7 +26,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk"
 )
 
 // MaxLength bounds a rule in bytes.
@@ -48,17 +48,17 @@ type term struct {
 type text struct {
 	key   string
 	names bool // the disk itself, or what it hangs on; not a kind of disk
-	of    func(api.Disk) string
+	of    func(disk.Disk) string
 }
 
 var texts = []text{
-	{"serial", true, func(d api.Disk) string { return d.Serial }},
-	{"wwn", true, func(d api.Disk) string { return d.WWN }},
-	{"name", true, func(d api.Disk) string { return d.Name }},
-	{"by-path", true, func(d api.Disk) string { return d.Path }},
-	{"path", true, func(d api.Disk) string { return d.Path }},
-	{"transport", true, func(d api.Disk) string { return d.Transport }},
-	{"model", false, func(d api.Disk) string { return d.Model }},
+	{"serial", true, func(d disk.Disk) string { return d.Serial }},
+	{"wwn", true, func(d disk.Disk) string { return d.WWN }},
+	{"name", true, func(d disk.Disk) string { return d.Name }},
+	{"by-path", true, func(d disk.Disk) string { return d.Path }},
+	{"path", true, func(d disk.Disk) string { return d.Path }},
+	{"transport", true, func(d disk.Disk) string { return d.Transport }},
+	{"model", false, func(d disk.Disk) string { return d.Model }},
 }
 
 // Parse reads a rule. Its errors say what would be right.
@@ -190,8 +190,8 @@ func (r Rule) String() string { return r.text }
 // its own for each disk that the machine has.
 type Error struct {
 	Rule    string
-	Matches []api.Disk // none or several
-	Seen    []api.Disk // all disks of the machine
+	Matches []disk.Disk // none or several
+	Seen    []disk.Disk // all disks of the machine
 }
 
 func (e *Error) Error() string {
@@ -220,7 +220,7 @@ func (e *Error) Error() string {
 }
 
 // Describe says in one line what a person tells disks apart by.
-func Describe(d api.Disk) string {
+func Describe(d disk.Disk) string {
 	words := []string{d.Name, fmt.Sprintf("%.1f GB", float64(d.Size)/1e9)}
 	for _, w := range []struct{ label, value string }{{"", d.Model}, {"serial ", d.Serial}, {"wwn ", d.WWN}, {"at ", d.Path}, {"", d.Transport}} {
 		if w.value != "" {
@@ -237,8 +237,8 @@ func Describe(d api.Disk) string {
 }
 
 // Select returns the one disk that the rule means, or an *Error.
-func (r Rule) Select(disks []api.Disk) (api.Disk, error) {
-	var matches []api.Disk
+func (r Rule) Select(disks []disk.Disk) (disk.Disk, error) {
+	var matches []disk.Disk
 	for _, d := range disks {
 		if r.eligible(d) && !slices.ContainsFunc(r.terms, func(t term) bool { return !t.holds(d) }) {
 			matches = append(matches, d)
@@ -246,12 +246,12 @@ func (r Rule) Select(disks []api.Disk) (api.Disk, error) {
 	}
 	matches = r.extreme(matches)
 	if len(matches) != 1 {
-		return api.Disk{}, &Error{Rule: r.text, Matches: matches, Seen: disks}
+		return disk.Disk{}, &Error{Rule: r.text, Matches: matches, Seen: disks}
 	}
 	return matches[0], nil
 }
 
-func (r Rule) eligible(d api.Disk) bool {
+func (r Rule) eligible(d disk.Disk) bool {
 	if d.ReadOnly || d.Size <= 0 {
 		return false
 	}
@@ -264,7 +264,7 @@ func (r Rule) eligible(d api.Disk) bool {
 }
 
 // extreme keeps the smallest or largest; two of that size stay two.
-func (r Rule) extreme(matches []api.Disk) []api.Disk {
+func (r Rule) extreme(matches []disk.Disk) []disk.Disk {
 	if r.pick == "" || len(matches) == 0 {
 		return matches
 	}
@@ -276,10 +276,10 @@ func (r Rule) extreme(matches []api.Disk) []api.Disk {
 			best = max(best, d.Size)
 		}
 	}
-	return slices.DeleteFunc(matches, func(d api.Disk) bool { return d.Size != best })
+	return slices.DeleteFunc(matches, func(d disk.Disk) bool { return d.Size != best })
 }
 
-func (t term) holds(d api.Disk) bool {
+func (t term) holds(d disk.Disk) bool {
 	if t.key == "size" {
 		switch t.op {
 		case "<":

@@ -5,10 +5,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk"
 )
 
-var machine = []api.Disk{
+var machine = []disk.Disk{
 	{Name: "sda", Size: 480103981056, Model: "SAMSUNG MZ7", Serial: "S4EWNX0R", WWN: "0x5002538e00000001", Transport: "sata", Path: "pci-0000:00:1f.2-ata-1"},
 	{Name: "sdb", Size: 480103981056, Model: "SAMSUNG MZ7", Serial: "S4EWNX0T", Transport: "sata"},
 	{Name: "nvme0n1", Size: 1000204886016, Model: "WD Black", Serial: "2110", Transport: "nvme"},
@@ -69,7 +69,7 @@ func TestSelect(t *testing.T) {
 }
 
 func TestEmptyRuleMeansTheOnlyDisk(t *testing.T) {
-	got, err := Rule{}.Select([]api.Disk{machine[0], machine[3], machine[4], machine[5]})
+	got, err := Rule{}.Select([]disk.Disk{machine[0], machine[3], machine[4], machine[5]})
 	if err != nil || got.Name != "sda" {
 		t.Errorf("Select() = %q, %v; want sda", got.Name, err)
 	}
@@ -78,7 +78,7 @@ func TestEmptyRuleMeansTheOnlyDisk(t *testing.T) {
 func TestErrorSaysWhatWasSeen(t *testing.T) {
 	for _, tt := range []struct {
 		rule  string
-		disks []api.Disk
+		disks []disk.Disk
 		want  []string
 	}{
 		{"", nil, []string{"no disk"}},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/disk"
 )
 
 // flashed is a machine whose flash was sealed at 20 s, and which is to be
@@ -269,7 +270,7 @@ func TestThin(t *testing.T) {
 func TestPreview(t *testing.T) {
 	p := Proposal{
 		Machine: Record{ID: mac, MAC: mac, LastSeen: at(0), AgentSeen: at(0), Inventory: &api.Inventory{Disks: []api.Disk{{
-			Name: "sda", Size: 1 << 30, SectorSize: 512, Claims: []string{api.ClaimLVM}, Holds: []string{"LVM2"},
+			Name: "sda", Size: 1 << 30, SectorSize: 512, Claims: []string{disk.ClaimLVM}, Holds: []string{"LVM2"},
 		}}}},
 		Image:   api.Image{Name: "debian", Digest: "sha256:aa", Size: 1 << 20},
 		Request: api.FlashRequest{Image: "debian"},

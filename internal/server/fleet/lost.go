@@ -12,7 +12,7 @@ import (
 //
 // An error says why a partition cannot be kept.
 func Loss(d api.Disk, image api.Image, keep, known []string) (lost, kept []string, claim string, err error) {
-	v, err := diskloss.Of(d, image, keep, known)
+	v, err := diskloss.Of(d, image.Layout(), keep, known)
 	return v.Lost, v.Kept, v.Claim, err
 }
 
@@ -20,7 +20,7 @@ func Loss(d api.Disk, image api.Image, keep, known []string) (lost, kept []strin
 // number can mean another partition once the new table is on the disk, and a
 // flash that was cut off there must still keep the same.
 func ResolveKeep(d api.Disk, image api.Image, keep []string) ([]string, error) {
-	return diskloss.Resolve(d, image, keep)
+	return diskloss.Resolve(d, image.Layout(), keep)
 }
 
 // Known collects what earlier flashes left on a machine's disks, for

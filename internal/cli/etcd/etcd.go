@@ -31,13 +31,13 @@ type Options struct {
 
 // Register adds the flags to those of a command.
 func (o *Options) Register(f *pflag.FlagSet) {
-	f.StringSliceVar(&o.endpoints, "etcd", nil, "keep the state in your etcd cluster: `https://a:2379,https://b:2379` (default: in the data directory)")
-	f.StringVar(&o.ca, "etcd-ca", "", "`file` with the certificates that etcd's is checked against (default: the system's)")
-	f.StringVar(&o.cert, "etcd-cert", "", "`file` with the certificate to show to etcd")
-	f.StringVar(&o.key, "etcd-key", "", "`file` with its key")
-	f.StringVar(&o.user, "etcd-user", "", "`name` of the user of etcd; its password comes from --etcd-password-file or "+PasswordVariable)
+	f.StringSliceVar(&o.endpoints, "etcd", nil, "keep the state in an etcd cluster: `https://a:2379,https://b:2379` (default: in the data directory)")
+	f.StringVar(&o.ca, "etcd-ca", "", "`file` with CA certificates to verify etcd with (default: the system's)")
+	f.StringVar(&o.cert, "etcd-cert", "", "client certificate `file` for etcd")
+	f.StringVar(&o.key, "etcd-key", "", "private key `file` of --etcd-cert")
+	f.StringVar(&o.user, "etcd-user", "", "etcd user `name`; the password is read from --etcd-password-file or "+PasswordVariable)
 	f.StringVar(&o.secret, "etcd-password-file", "", "`file` with the password of --etcd-user")
-	f.StringVar(&o.Prefix, "etcd-prefix", server.DefaultPrefix, "what all keys in etcd begin with; servers of one room have the same `prefix`")
+	f.StringVar(&o.Prefix, "etcd-prefix", server.DefaultPrefix, "`prefix` of all keys in etcd; the same for all servers of a cluster")
 }
 
 // Cluster returns nil when the state is kept in the data directory. The password is the one to
@@ -45,14 +45,14 @@ func (o *Options) Register(f *pflag.FlagSet) {
 func (o *Options) Cluster(password string) (*state.Cluster, error) {
 	if len(o.endpoints) == 0 {
 		if o.ca+o.cert+o.key+o.user+o.secret != "" {
-			return nil, exit.Usage(errors.New("--etcd-... says how to reach an etcd, but --etcd names none"))
+			return nil, exit.Usage(errors.New("--etcd is missing: the other --etcd-... flags need it"))
 		}
 		return nil, nil
 	}
 	c := &state.Cluster{Endpoints: o.endpoints, CA: o.ca, Cert: o.cert, Key: o.key, User: o.user}
 	switch {
 	case o.user == "" && o.secret != "":
-		return nil, exit.Usage(errors.New("--etcd-password-file is given without --etcd-user"))
+		return nil, exit.Usage(errors.New("--etcd-password-file needs --etcd-user"))
 	case o.user == "":
 		return c, nil
 	case o.secret == "":
@@ -65,7 +65,7 @@ func (o *Options) Cluster(password string) (*state.Cluster, error) {
 		c.Password = strings.TrimRight(string(p), "\r\n")
 	}
 	if c.Password == "" {
-		return nil, exit.Usage(exit.Hint(errors.New("--etcd-user has no password"), "name a file with --etcd-password-file, or set "+PasswordVariable))
+		return nil, exit.Usage(exit.Hint(errors.New("no password for --etcd-user"), "give --etcd-password-file, or set "+PasswordVariable))
 	}
 	return c, nil
 }

@@ -44,7 +44,7 @@ func IPv4(flag, text string) (a netip.Addr, err error) {
 		return a, nil
 	}
 	if a, err = netip.ParseAddr(text); err != nil || !a.Is4() {
-		return netip.Addr{}, fmt.Errorf("--%s %.60q is no IPv4 address", flag, text)
+		return netip.Addr{}, fmt.Errorf("--%s %.60q is not a valid IPv4 address", flag, text)
 	}
 	return a, nil
 }

@@ -14,7 +14,7 @@ func (o options) certificate() (*tls.Config, error) {
 		return nil, nil
 	}
 	if o.cert == "" || o.key == "" {
-		return nil, exit.Usage(errors.New("--operator-cert and --operator-key belong together"))
+		return nil, exit.Usage(errors.New("--operator-cert and --operator-key must be given together"))
 	}
 	pair, err := tls.LoadX509KeyPair(o.cert, o.key)
 	if err != nil {

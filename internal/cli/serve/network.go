@@ -33,7 +33,7 @@ func (o options) network(ctx context.Context, log *slog.Logger) (n server.Networ
 	}
 	host := cmp.Or(o.Advertise, n.Address.Addr().String())
 	if strings.ContainsAny(host, "/: ") {
-		return n, "", exit.Usage(fmt.Errorf("--advertise %q: give a host name or an IPv4 address alone", host))
+		return n, "", exit.Usage(fmt.Errorf("--advertise %q: want a host name or an IPv4 address only", host))
 	}
 	n.BaseURL = "http://" + net.JoinHostPort(host, strconv.Itoa(o.Port))
 	if n.NBPs, err = ipxe.Find(o.IPXEDirs...); err != nil {
@@ -71,7 +71,7 @@ func (o options) leased(n *server.Network) error {
 	if o.leases != "" {
 		r, err := dhcpd.ParseRange(o.leases)
 		if err != nil || !strings.Contains(o.leases, "-") {
-			return fmt.Errorf("--range %.60q is not of the form 192.168.1.100-192.168.1.200", o.leases)
+			return fmt.Errorf("--range %.60q is not a range such as 192.168.1.100-192.168.1.200", o.leases)
 		}
 		n.First, n.Last, n.OwnRange = r.First, r.Last, true
 	}
@@ -85,7 +85,7 @@ func (o options) leased(n *server.Network) error {
 	for _, s := range o.networks {
 		p, err := netip.ParsePrefix(s)
 		if err != nil || !p.Addr().Is4() {
-			return fmt.Errorf("--networks %.60q is no IPv4 network, such as 192.168.1.0/24", s)
+			return fmt.Errorf("--networks %.60q is not an IPv4 network such as 192.168.1.0/24", s)
 		}
 		n.Networks = append(n.Networks, p)
 	}

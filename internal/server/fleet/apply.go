@@ -176,7 +176,7 @@ func (p *applyPlan) machines() {
 	for i, s := range p.want.Machines {
 		for _, l := range SpecLabels(s) {
 			if m := taken[l]; m != nil {
-				p.check.add(pathOf(i), fmt.Errorf("%s is registered with %s already, and is not in the files", Called(m), strings.Replace(l, "/", " ", 1)))
+				p.check.add(pathOf(i), fmt.Errorf("%s, which is not in the files", takenBy(m, l)))
 			}
 		}
 		p.machine(i, records[p.ids[i]])

@@ -126,7 +126,7 @@ func TestApplyRefuses(t *testing.T) {
 		says string
 	}{
 		{"armed and moved", []api.Spec{{Name: "n1", Serial: "S9"}}, "machines[0]: n1 is armed"},
-		{"of one not in the files", []api.Spec{{Name: "n1", Serial: "S2"}}, "machines[0]: n2 is registered with serial s2 already"},
+		{"of one not in the files", []api.Spec{{Name: "n1", Serial: "S2"}}, "machines[0]: the serial s2 is taken by n2, which is not in the files"},
 		{"several", []api.Spec{{Serial: "S3", MACs: []string{"52:54:00:00:00:02"}}}, "machines[0]: several machines"},
 		{"wrong", []api.Spec{{Name: "a b", Serial: "S7"}, {Name: "c"}}, "machines[1]: nothing to recognise"},
 		{"no identity", []api.Spec{{Name: "n3", Serial: "S3", Flash: api.Defaults{Identity: "gone"}}}, "machines[0].flash.identity: there is no identity"},

@@ -60,7 +60,7 @@ func checkLabels(s *api.Spec) error {
 	}
 	if s.UUID = strings.ToLower(strings.TrimSpace(s.UUID)); s.UUID != "" {
 		if !evidence.IsUUID(s.UUID) {
-			return &InvalidError{Problem: fmt.Sprintf("UUID %.40q is none", s.UUID), Help: "it looks like 4c4c4544-0051-3510-8052-b4c04f4a4c32"}
+			return &InvalidError{Problem: fmt.Sprintf("%.40q is not a valid UUID", s.UUID), Help: "it looks like 4c4c4544-0051-3510-8052-b4c04f4a4c32"}
 		}
 		if UUIDLabel(s.UUID) == "" {
 			return &InvalidError{Problem: "UUID " + s.UUID + " is one that many machines have", Help: "register the machine by its MAC address"}
@@ -155,7 +155,7 @@ func CheckConfirm(c *api.Confirm) error {
 		}
 	}
 	if c.Probe != "" && c.Probe != "ping" {
-		return &InvalidError{Problem: fmt.Sprintf("confirm: probe %.40q is none", c.Probe), Help: "use ping, or tcp: and a port such as tcp:22"}
+		return &InvalidError{Problem: fmt.Sprintf("confirm: unknown probe %.40q: want ping or tcp:PORT", c.Probe), Help: "such as tcp:22"}
 	}
 	return nil
 }
@@ -294,13 +294,23 @@ func Taken(found []Record, id string, spec api.Spec) error {
 		for _, l := range SpecLabels(m.Spec) {
 			if slices.Contains(SpecLabels(spec), l) {
 				return &ConflictError{
-					Problem: fmt.Sprintf("%s is registered with %s already", Called(m), strings.NewReplacer("/", " ").Replace(l)),
+					Problem: takenBy(m, l),
 					Help:    "change or remove that one first: gild machine edit, gild machine rm",
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// takenBy says that a label is another machine's, which is called by something
+// else than that label.
+func takenBy(m *Record, label string) string {
+	owner := Called(m)
+	if strings.HasPrefix(label, "name/") {
+		owner = cmp.Or(m.MAC, m.ID)
+	}
+	return fmt.Sprintf("the %s is taken by %s", strings.Replace(label, "/", " ", 1), owner)
 }
 
 // Adopt picks the record that a machine is registered under: the one that was

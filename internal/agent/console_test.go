@@ -111,7 +111,7 @@ func (a *actor) flashes(p flash.Phase, total, rate int64, quiet int) {
 }
 
 func (a *actor) fails(step string, err error) {
-	a.report.Event(api.Event{Step: step, State: api.StateFailed, Cause: order.Cause(step, err), Message: fmt.Sprintf("%v (next try in 2 s)", err)})
+	a.report.Event(api.Event{Step: step, State: api.StateFailed, Cause: order.Cause(step, err), Message: err.Error(), Retry: 2})
 	time.Sleep(2 * time.Second)
 }
 

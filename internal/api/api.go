@@ -221,9 +221,12 @@ type Event struct {
 	State   string  `json:"state"`
 	Message string  `json:"message,omitempty"`
 	Cause   string  `json:"cause,omitempty"` // stable code of a failure: causes.go
-	Actor   string  `json:"actor,omitempty"` // who made it happen: see the Actor constants
-	To      string  `json:"to,omitempty"`    // state of the machine that it entered by this
-	Plan    string  `json:"plan,omitempty"`  // that it belongs to: Flash.Plan
+	// Retry is after how many seconds what failed is tried again; 0: nobody has
+	// said so.
+	Retry int    `json:"retry,omitempty"`
+	Actor string `json:"actor,omitempty"` // who made it happen: see the Actor constants
+	To    string `json:"to,omitempty"`    // state of the machine that it entered by this
+	Plan  string `json:"plan,omitempty"`  // that it belongs to: Flash.Plan
 	// Image and Identity are what an arm is for; they stand on its event only.
 	Image    *PlanImage `json:"image,omitempty"`
 	Identity string     `json:"identity,omitempty"` // name
@@ -240,6 +243,9 @@ type Event struct {
 func (e *Event) ByOperator() bool {
 	return e.Actor == ActorOperator || strings.HasPrefix(e.Actor, ActorOperator+":")
 }
+
+// Happened reports whether it is more than a word of how far a step is.
+func (e *Event) Happened() bool { return e.State != StateProgress || e.To != "" || e.Receipt != nil }
 
 // Audited reports whether it is what operators or the server did, or a receipt:
 // all that no host on the boot network can make up.

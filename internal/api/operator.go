@@ -35,8 +35,14 @@ const (
 	MachineRunning     = "running"            // the new system has said so, or a probe has
 	MachineUnconfirmed = "unconfirmed"        // the new system was not heard of in time
 	MachineLocalDisk   = "booting local disk" // asked, and was sent to its disk
-	MachineFailed      = "failed"             // Machine.Cause says why
+	MachineFailed      = "failed"             // cannot go on by itself: Machine.Trouble says why
 )
+
+// MachineStates lists them all.
+var MachineStates = []string{
+	MachineDiscovered, MachineRegistered, MachineArmed, MachineBooting, MachineFlashing, MachineHandingOff,
+	MachineRunning, MachineUnconfirmed, MachineLocalDisk, MachineFailed,
+}
 
 // Machine is one computer as operators see it.
 type Machine struct {
@@ -92,9 +98,10 @@ type Machine struct {
 	Awaited *Awaited `json:"awaited,omitempty"`
 	// Dropped is how many of its events were not kept, as it tells too much; 0
 	// again once it tells less.
-	Dropped int    `json:"dropped,omitempty"`
-	Cause   string `json:"cause,omitempty"`   // why it failed
-	Message string `json:"message,omitempty"` // the last thing heard of it
+	Dropped int `json:"dropped,omitempty"`
+	// Trouble is what keeps it from going on as it should; nil: nothing does.
+	Trouble *Trouble `json:"trouble,omitempty"`
+	Message string   `json:"message,omitempty"` // the last thing heard of it
 }
 
 // Spec is what an operator says of a machine. All of it is optional but one
@@ -224,7 +231,10 @@ type Phase struct {
 	Step  string    `json:"step"`
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end,omitzero"` // zero: under way
-	State string    `json:"state"`
+	State string    `json:"state"`        // of the step; where the flash ended it, the outcome
+	// Tries is how often it was tried, from the first failure on; 0: it did not
+	// fail. The time between the tries is part of it.
+	Tries int `json:"tries,omitempty"`
 }
 
 // Sample is how far a flash was at one moment.

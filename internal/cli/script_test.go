@@ -218,7 +218,7 @@ func TestInterruptLeavesNothing(t *testing.T) {
 // Whatever a machine or a server says, it takes over no terminal.
 func TestForeignTextIsPrintable(t *testing.T) {
 	m := api.Machine{
-		ID: clitest.Canary, MAC: clitest.Canary, State: clitest.Canary, Message: clitest.Canary, Cause: clitest.Canary, Conflict: clitest.Canary, Firmware: clitest.Canary, Address: clitest.Canary, Since: clitest.Noon,
+		ID: clitest.Canary, MAC: clitest.Canary, State: clitest.Canary, Message: clitest.Canary, Trouble: &api.Trouble{Cause: clitest.Canary, Message: clitest.Canary, Tries: 2}, Conflict: clitest.Canary, Firmware: clitest.Canary, Address: clitest.Canary, Since: clitest.Noon,
 		Spec:  api.Spec{Labels: map[string]string{clitest.Canary: clitest.Canary}, Values: map[string]string{clitest.Canary: clitest.Canary}, Serial: clitest.Canary, Flash: api.Defaults{Image: clitest.Canary, Keep: []string{clitest.Canary}}},
 		Armed: &api.Armed{By: clitest.Canary, Plan: api.Plan{Disk: clitest.Canary, Image: api.PlanImage{Name: clitest.Canary}}}, Awaited: &api.Awaited{Probe: clitest.Canary},
 		Progress: &api.Progress{Phase: clitest.Canary, Done: 5, Total: 4},

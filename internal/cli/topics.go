@@ -19,6 +19,11 @@ const selectorsHelp = `A selector is a comma-separated list of terms; a machine 
   rack               label rack is set
   !rack              label rack is not set
 
+Every machine has the labels name and state as well (its state as 'gild machine
+ls' shows it, with hyphens: state=handing-off), and while it is in trouble the
+label trouble with the cause (trouble=disk-error, or just trouble). A state or
+cause that there is not is an error. Groups do not see these two.
+
 Labels are set with 'gild machine edit MACHINE --label rack=b7' or in the files
 of 'gild apply'. Selectors go with -l to machine ls, machine edit, flash,
 cancel and watch, and define which machines are in a group. Quote them in a

@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/clone"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -32,12 +33,13 @@ const imageHelp = "gild image ls shows the stored images"
 // order is an arm in the making: everything that is looked up before the
 // transaction.
 type order struct {
-	id      string
-	request api.FlashRequest // as it came
-	groups  []api.Group
-	image   api.Image
-	known   []string
-	expires int // where the request does not say it
+	id        string
+	request   api.FlashRequest // as it came
+	groups    []api.Group
+	image     api.Image
+	known     []string
+	expires   int       // where the request does not say it
+	listening time.Time // since when this server hears machines
 }
 
 // armExpires is how long an arm stands where nothing says it, in seconds: one
@@ -54,11 +56,11 @@ func (s *Machines) order(ctx context.Context, spelling string, f api.FlashReques
 		if !f.Unseen {
 			return o, m, &fleet.UnknownError{What: "machine", Name: spelling, Help: listHelp + "; to arm one before its first boot, say so (--unseen)"}
 		}
-		if _, err := fleet.ParseMAC(spelling); err != nil {
+		if _, err := wire.ParseMAC(spelling); err != nil {
 			return o, m, &fleet.InvalidError{Problem: err.Error(), Help: listHelp}
 		}
 	}
-	o = order{id: found.ID, request: f, expires: cmp.Or(s.Expires, armExpires)}
+	o = order{id: found.ID, request: f, expires: cmp.Or(s.Expires, armExpires), listening: s.room.since()}
 	if m, err = s.Store.Get(ctx, o.id); errors.Is(err, state.ErrNotFound) {
 		m, err = fleet.Record{ID: o.id, MAC: o.id}, nil
 	}
@@ -106,7 +108,7 @@ func (o order) proposal(m fleet.Record) (p fleet.Proposal, values map[string]str
 		return p, nil, &fleet.InvalidError{Problem: "no image is named", Help: imageHelp}
 	}
 	err = fleet.CheckDefaults(api.Defaults{Disk: f.Disk, ReadBack: f.ReadBack, Handoff: f.Handoff, Confirm: f.Confirm})
-	return fleet.Proposal{Machine: m, Image: o.image, Request: f, Known: o.known}, values, err
+	return fleet.Proposal{Machine: m, Image: o.image, Request: f, Known: o.known, Listening: o.listening}, values, err
 }
 
 func (s *Machines) image(ctx context.Context, name string) (api.Image, error) {
@@ -178,7 +180,7 @@ func (s *Machines) Flash(ctx context.Context, actor, spelling string, f api.Flas
 	// answered too late or to a caller that is gone. Its identity stays: that of
 	// no arm is found by the next sweep.
 	m, err = s.change(ctx, o.id, func(m *fleet.Record) ([]api.Event, error) { return s.arm(m, o, armed) })
-	return fleet.View(m, fleet.Operator, s.now()), err
+	return s.room.view(m, s.now()), err
 }
 
 // arm is the transaction of Flash: what the operator agreed to must still be

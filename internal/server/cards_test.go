@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
 // With our own DHCP a card is spoken for from the address that it was leased:
@@ -68,7 +68,7 @@ func TestBootTicket(t *testing.T) {
 	ticket := func() string {
 		t.Helper()
 		d, err := s.Boot(t.Context(), api.Inventory{MAC: mac, UUID: uuid}, "")
-		if err != nil || len(d.Ticket) != 26 || !fleet.IsToken(d.Ticket) {
+		if err != nil || len(d.Ticket) != 26 || !wire.IsToken(d.Ticket) {
 			t.Fatalf("Boot = %+v, %v; want a ticket", d, err)
 		}
 		return d.Ticket

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -47,22 +47,22 @@ func (p place) String() string {
 func (s *Machines) Follow(ctx context.Context, after string, send func(string, api.Change) error) error {
 	return s.follow(ctx, parsePlace(after), func(at place, p state.Part) error {
 		if at == (place{}) {
-			return send("", s.shown(p))
+			return send("", shown(&s.room, p, s.now()))
 		}
-		return send(at.String(), s.shown(p))
+		return send(at.String(), shown(&s.room, p, s.now()))
 	})
 }
 
 // shown is what operators see of a change. A record that was joined with
 // another is gone to them.
-func (s *Machines) shown(p state.Part) api.Change {
+func shown(r *room, p state.Part, now time.Time) api.Change {
 	c := api.Change{Kind: p.Kind, ID: p.ID, Event: p.Event}
 	switch {
 	case p.Record == nil:
 	case p.Record.Joined != "":
 		c.Kind = api.ChangeRemoved
 	default:
-		m := fleet.View(*p.Record, fleet.Operator, s.now())
+		m := r.view(*p.Record, now)
 		c.Machine = &m
 	}
 	return c

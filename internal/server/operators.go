@@ -9,6 +9,9 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/history"
+	"github.com/gild-dev/gild/internal/server/fleet/selector"
+	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -19,7 +22,7 @@ const listHelp = "gild machine ls shows the machines that were seen or registere
 // then the MAC, if it is one.
 func (s *Machines) named(ctx context.Context, spelling string) (fleet.Found, error) {
 	spelling = strings.TrimSpace(spelling)
-	mac, err := fleet.ParseMAC(spelling)
+	mac, err := wire.ParseMAC(spelling)
 	if err == nil {
 		// Its own record goes first, so that each of two records can be acted on.
 		m, err := s.Store.Get(ctx, mac)
@@ -74,23 +77,20 @@ func (s *Machines) mustKnow(ctx context.Context, spelling string) (string, error
 
 // Machines lists the machines that a selector picks, all when it is empty, by
 // name, then ID.
-func (s *Machines) Machines(ctx context.Context, selector string) ([]api.Machine, error) {
-	pick, err := fleet.ParseSelector(selector)
-	if err != nil {
-		return nil, &fleet.InvalidError{Problem: err.Error(), Help: "a selector looks like rack=b7,role!=db"}
-	}
+func (s *Machines) Machines(ctx context.Context, selects string) ([]api.Machine, error) {
 	all, _, err := s.Store.List(ctx)
 	if err != nil {
 		return nil, err
 	}
 	machines := make([]api.Machine, 0, len(all))
 	for _, r := range all {
-		if r.Joined != "" {
-			continue
+		if r.Joined == "" {
+			machines = append(machines, s.room.view(r, s.now()))
 		}
-		m := fleet.View(r, fleet.Operator, s.now())
-		if selector == "" || pick.Matches(fleet.Selectable(m.Spec, m.State)) {
-			machines = append(machines, m)
+	}
+	if selects != "" {
+		if machines, err = selector.Select(selects, machines); err != nil {
+			return nil, &fleet.InvalidError{Problem: err.Error(), Help: "a selector looks like rack=b7,role!=db"}
 		}
 	}
 	slices.SortFunc(machines, func(a, b api.Machine) int {
@@ -109,15 +109,15 @@ func nameless(m api.Machine) int {
 
 // Machine returns one machine.
 func (s *Machines) Machine(ctx context.Context, spelling string) (api.Machine, error) {
-	r, err := s.record(ctx, spelling)
+	r, err := recordOf(ctx, s, spelling)
 	if err != nil {
 		return api.Machine{}, err
 	}
-	return fleet.View(r, fleet.Operator, s.now()), nil
+	return s.room.view(r, s.now()), nil
 }
 
-// record finds the record that an operator means.
-func (s *Machines) record(ctx context.Context, spelling string) (fleet.Record, error) {
+// recordOf finds the record that an operator means.
+func recordOf(ctx context.Context, s *Machines, spelling string) (fleet.Record, error) {
 	id, err := s.mustKnow(ctx, spelling)
 	if err != nil {
 		return fleet.Record{}, err
@@ -142,7 +142,7 @@ func (s *Machines) Register(ctx context.Context, actor string, spec api.Spec) (a
 // revision that was read; empty: whatever it is. One that was only seen so far
 // becomes known by the address that it was seen by.
 func (s *Machines) Edit(ctx context.Context, actor, spelling, revision string, spec api.Spec) (api.Machine, error) {
-	r, err := s.record(ctx, spelling)
+	r, err := recordOf(ctx, s, spelling)
 	if err != nil {
 		return api.Machine{}, err
 	}
@@ -183,7 +183,7 @@ func (s *Machines) setSpec(ctx context.Context, actor string, spec api.Spec, rev
 		}
 		r, err := s.putSpec(ctx, actor, id, spec, revision, &guard)
 		if !errors.Is(err, state.ErrMoved) {
-			return fleet.View(r, fleet.Operator, s.now()), err
+			return s.room.view(r, s.now()), err
 		}
 	}
 }
@@ -268,7 +268,7 @@ func (s *Machines) Cancel(ctx context.Context, actor, spelling string, force boo
 	m, err := s.change(ctx, id, func(m *fleet.Record) ([]api.Event, error) {
 		return fleet.Cancel(m, actor, force, s.now())
 	})
-	return fleet.View(m, fleet.Operator, s.now()), err
+	return s.room.view(m, s.now()), err
 }
 
 // Events returns what is kept of a machine's past.
@@ -291,7 +291,7 @@ func (s *Machines) Flashes(ctx context.Context, spelling string) ([]api.Flash, e
 	if err != nil {
 		return nil, err
 	}
-	flashes := fleet.Flashes(events)
+	flashes := history.Flashes(events)
 	for i := range flashes {
 		if f := &flashes[i]; len(f.Samples) == 0 {
 			f.Samples = s.room.samplesOf(id, f.Plan)

@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
 // A machine that was only seen is described by whatever it is named by, and is
@@ -216,7 +217,7 @@ func TestChatterCrowdsOutNothing(t *testing.T) {
 			}
 		}
 		r := api.Report{Session: "s1", MAC: mac, Plan: plan, Events: events}
-		if err := fleet.CheckReport(&r, now); err != nil {
+		if err := wire.CheckReport(&r, now); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Report(t.Context(), r, ""); err != nil {

@@ -61,7 +61,7 @@ func TestArmingPinsTheImage(t *testing.T) {
 			_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "other", Unseen: true})
 			return err
 		},
-		"forgotten": func(s *Machines) error { return s.Delete(t.Context(), "", mac, false) },
+		"forgotten": func(s *Machines) error { return s.Delete(t.Context(), "", mac, true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newMachines(t)

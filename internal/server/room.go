@@ -9,6 +9,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/history"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -20,16 +21,13 @@ type room struct {
 	running  bool
 	machines map[string]fleet.Record
 	bells    map[string]chan struct{} // closed at the next change of a machine
-	samples  map[string]planSamples
+	samples  map[string]history.Samples
 	synced   bool // machines holds all of them, as they were not long ago
+	// listening is since when machines can be heard here: since the server is
+	// there, or the store came back that their words go to.
+	listening time.Time
 
 	strangers strangers
-}
-
-// planSamples are the throughput of the newest flash of a machine.
-type planSamples struct {
-	plan string
-	list []api.Sample
 }
 
 // roomAgain is the wait after the store was lost.
@@ -40,6 +38,7 @@ func (s *Machines) followRoom(ctx context.Context) error {
 	s.room.start()
 	defer s.room.stop()
 	for ctx.Err() == nil {
+		s.room.listen(s.now())
 		err := s.follow(ctx, place{}, func(at place, c state.Part) error {
 			s.addresses.take(c)
 			return s.room.takeAt(at, c)
@@ -55,11 +54,35 @@ func (s *Machines) followRoom(ctx context.Context) error {
 	return ctx.Err()
 }
 
+func (r *room) samplesOf(id, plan string) []api.Sample {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.samples[id].Of(plan)
+}
+
+// listen notes that machines are heard from now on.
+func (r *room) listen(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listening = now
+}
+
+// view is what operators see of a record at a time.
+func (r *room) view(of fleet.Record, now time.Time) api.Machine {
+	return fleet.View(of, fleet.Operator, now, r.since())
+}
+
+func (r *room) since() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.listening
+}
+
 func (r *room) start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.running = true
-	r.machines, r.bells, r.samples = map[string]fleet.Record{}, map[string]chan struct{}{}, map[string]planSamples{}
+	r.machines, r.bells, r.samples = map[string]fleet.Record{}, map[string]chan struct{}{}, map[string]history.Samples{}
 }
 
 // stop rings every bell: nobody is to wait for a server that ends.
@@ -100,7 +123,9 @@ func (r *room) take(c state.Part) {
 	case api.ChangeMachine:
 		r.machines[c.ID] = *c.Record
 		r.strangers.take(c.Record, false)
-		r.sample(*c.Record)
+		if m := c.Record; m.Armed != nil {
+			r.samples[c.ID] = r.samples[c.ID].Add(m.Armed.Plan.ID, m.Progress, m.LastSeen)
+		}
 		r.ring(c.ID)
 	}
 }

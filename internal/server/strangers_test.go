@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
 // madeUp is the n-th address of a host that makes them up.
@@ -220,7 +221,7 @@ func TestLargestRecord(t *testing.T) {
 		}
 		h.Inventory.Disks = append(h.Inventory.Disks, d)
 	}
-	if err := fleet.CheckHello(&h); err != nil {
+	if err := wire.CheckHello(&h); err != nil {
 		t.Fatal(err)
 	}
 	if len(h.Inventory.Disks) == 0 {
@@ -243,7 +244,7 @@ func TestLargestRecord(t *testing.T) {
 		for e := range 10 {
 			r.Events = append(r.Events, api.Event{Seq: uint64(10*i + e + 1), Time: time.Now(), Step: "x", State: api.StateDone, Message: long})
 		}
-		if err := fleet.CheckReport(&r, time.Now()); err != nil {
+		if err := wire.CheckReport(&r, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Report(t.Context(), r, ""); err != nil {

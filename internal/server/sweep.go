@@ -55,14 +55,14 @@ func (s *Machines) sweep(ctx context.Context, log *slog.Logger) {
 func (s *Machines) sweepOnce(ctx context.Context) error {
 	var failed []error
 	for _, m := range s.room.all() {
-		if !fleet.Due(m, s.now()) {
+		if !fleet.Due(m, s.now(), s.room.since()) {
 			continue
 		}
 		_, err := s.change(ctx, m.ID, func(m *fleet.Record) ([]api.Event, error) {
 			if m.State == "" { // forgotten in the meantime
 				return nil, errGone
 			}
-			return fleet.Sweep(m, s.now()), nil
+			return fleet.Sweep(m, s.now(), s.room.since()), nil
 		})
 		if err != nil && !errors.Is(err, errGone) {
 			failed = append(failed, err)

@@ -103,7 +103,7 @@ func TestDamagedRecord(t *testing.T) {
 	if r, err := s.Store.Get(t.Context(), macs[1]); err != nil || fleet.Stranger(&r) {
 		t.Error("a record that cannot be read may be forgotten to make room")
 	}
-	if err != nil || len(list) != 3 || list[1].ID != macs[1] || list[1].Cause != api.CauseRecord || !strings.Contains(list[1].Message, "cannot be read") {
+	if err != nil || len(list) != 3 || list[1].ID != macs[1] || list[1].Trouble == nil || list[1].Trouble.Cause != api.CauseRecord || !strings.Contains(list[1].Message, "cannot be read") {
 		t.Errorf("Machines = %+v, %v; want all, and what is wrong with one", list, err)
 	}
 	withRoom(t, s)
@@ -138,3 +138,65 @@ type pinList struct{}
 
 func (pinList) Pin(context.Context, golden.Digest) error        { return nil }
 func (pinList) KeepPins(context.Context, []golden.Digest) error { return nil }
+
+// A server that was away for an hour paints nobody red when it is back, neither
+// those that are being flashed nor those that wait for an arm.
+func TestRestartMakesNoTrouble(t *testing.T) {
+	s := newMachines(t)
+	now := time.Now()
+	s.Now, s.Discover = func() time.Time { return now }, "debian"
+	flashed, waiting := "52:54:00:00:00:01", "52:54:00:00:00:02"
+	if _, err := s.Flash(t.Context(), "", flashed, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, mac := range []string{flashed, waiting} {
+		f, err := s.locate(t.Context(), fleet.Shown{MACs: []string{mac}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := api.Hello{Version: api.Version, Session: "s" + mac[15:], Inventory: api.Inventory{MAC: mac}}
+		if _, err := s.update(t.Context(), f, func(m *fleet.Record) ([]api.Event, error) {
+			_, events := fleet.Hello(m, h, "192.0.2.7", true, now)
+			return events, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = now.Add(time.Hour)
+	s.room.start()
+	s.room.listen(now)
+	for _, mac := range []string{flashed, waiting} {
+		r, err := s.Store.Get(t.Context(), mac)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.room.take(state.Part{Kind: api.ChangeMachine, ID: mac, Record: &r})
+	}
+	troubled := func() (n int) {
+		t.Helper()
+		if err := s.sweepOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		list, err := s.Machines(t.Context(), "trouble")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	now = now.Add(10 * time.Second)
+	if n := troubled(); n != 0 {
+		t.Errorf("%d machines are in trouble just after the restart", n)
+	}
+	now = now.Add(time.Minute)
+	if n := troubled(); n != 1 {
+		t.Errorf("%d machines are in trouble a minute later; want the one whose agent should speak", n)
+	}
+}
+
+// A selector that means a state that there is not is an error, not nobody.
+func TestUnknownState(t *testing.T) {
+	s := newMachines(t)
+	if _, err := s.Machines(t.Context(), "state=nothing"); err == nil || !strings.Contains(err.Error(), "nothing") {
+		t.Errorf("Machines(state=nothing) = %v; want an error", err)
+	}
+}

@@ -274,9 +274,16 @@ func (r *crowd) explain(t *testing.T) {
 		got, err := r.operator.Machine(t.Context(), m.Name)
 		if err == nil && got.State != api.MachineHandingOff && got.State != api.MachineRunning && shown < 3 {
 			shown++
-			t.Logf("%s is %s (%s, %s); its screen:\n%s", m.Name, got.State, got.Cause, got.Message, tail(m.Log+".console"))
+			t.Logf("%s is %s (%s, %s); its screen:\n%s", m.Name, got.State, causeOf(&got), got.Message, tail(m.Log+".console"))
 		}
 	}
+}
+
+func causeOf(m *api.Machine) string {
+	if m.Trouble == nil {
+		return ""
+	}
+	return m.Trouble.Cause
 }
 
 // powerOff waits for the processes, which end by themselves.

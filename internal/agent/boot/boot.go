@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -71,7 +72,7 @@ func (r *Runner) Walk(ctx context.Context, steps []Step) {
 		} else {
 			r.Report.Event(api.Event{
 				Step: s.Name, State: api.StateFailed, Cause: r.Cause(s.Name, err),
-				Message: fmt.Sprintf("%v (next try in %.0f s)", err, pause.Seconds()),
+				Message: err.Error(), Retry: int(max(math.Ceil(pause.Seconds()), 1)),
 			})
 		}
 		if r.sleep(ctx, pause) != nil {

@@ -77,6 +77,9 @@ func TestWalkRetriesAndGoesBack(t *testing.T) {
 	for _, e := range batch {
 		if e.State == api.StateFailed {
 			failed = append(failed, e.Cause)
+			if e.Retry < 1 {
+				t.Errorf("%+v promises no next try", e)
+			}
 		}
 	}
 	if diff := cmp.Diff([]string{"network-failed", "network-failed", "image-failed", "flash-failed"}, failed); diff != "" {

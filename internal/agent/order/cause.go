@@ -3,7 +3,9 @@ package order
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/url"
 
 	"golang.org/x/sys/unix"
 
@@ -73,10 +75,16 @@ func causeOfServer(err error) string {
 		return api.CauseDigestMismatch
 	case is[*client.StatusError](err):
 		return api.CauseRefused
-	case is[*net.OpError](err), is[*net.DNSError](err), is[*supply.SilentError](err):
+	case is[*net.OpError](err), is[*net.DNSError](err), is[*supply.SilentError](err), hungUp(err):
 		return api.CauseUnreachable
 	}
 	return ""
+}
+
+// hungUp reports whether the server closed the connection before it answered,
+// as one does that is restarted.
+func hungUp(err error) bool {
+	return is[*url.Error](err) && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
 }
 
 // mountError says that a partition of the image did not mount.

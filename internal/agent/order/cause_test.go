@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/url"
 	"testing"
 	"time"
 
@@ -41,6 +43,8 @@ func TestCause(t *testing.T) {
 		{"flash", &golden.ChunkError{Err: errors.New("hash")}, api.CauseDigestMismatch},
 		{"flash", &supply.SilentError{For: time.Hour, Err: errors.New("no byte came in time")}, api.CauseUnreachable},
 		{"plan", refused, api.CauseUnreachable},
+		{"plan", fmt.Errorf("saying hello: %w", &url.Error{Op: "Post", URL: "http://192.0.2.1/agent/v1/hello", Err: io.EOF}), api.CauseUnreachable},
+		{"plan", io.EOF, api.CausePlan},
 		{"image", &client.StatusError{Status: 500}, api.CauseRefused},
 		{"identity", &mountError{unix.ENODEV}, api.CauseNoDriver},
 		{"identity", &mountError{unix.EINVAL}, api.CauseMount},

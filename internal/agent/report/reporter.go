@@ -27,6 +27,9 @@ func (r *Reporter) Event(e api.Event) {
 	e.Message = screen.Clean(e.Message)
 	r.Queue.Add(e)
 	said := strings.Join(strings.Fields(e.Message), " ") // lists come on lines of their own
+	if e.Retry > 0 {
+		said += fmt.Sprintf(" (next try in %d s)", e.Retry)
+	}
 	line := e.Step + ": " + said
 	switch e.State {
 	case api.StateFailed:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/selector"
 	"github.com/gild-dev/gild/internal/server/httpd"
 )
 
@@ -39,19 +40,13 @@ func (c control) with(name string, do func(m *api.Machine) error) (api.Machine, 
 }
 
 func (c control) Machines(_ context.Context, text string) ([]api.Machine, error) {
-	selector, err := fleet.ParseSelector(text)
-	if err != nil {
-		return nil, err
-	}
 	c.f.Mu.Lock()
 	defer c.f.Mu.Unlock()
-	var list []api.Machine
-	for _, m := range c.f.Machines {
-		if text == "" || selector.Matches(m.Spec.Labels) {
-			list = append(list, shown(m))
-		}
+	list, err := selector.Select(text, c.f.Machines)
+	for i := range list {
+		list[i] = shown(list[i])
 	}
-	return list, nil
+	return list, err
 }
 
 func (c control) Machine(_ context.Context, name string) (api.Machine, error) {

@@ -46,6 +46,8 @@ func Golden(t *testing.T, name, got string) {
 // Noon is a moment.
 var Noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
+const ambiguous = "the rule smallest means two disks: sda (480.1 GB, SAMSUNG MZ7, S1) and sdb (480.1 GB, SAMSUNG MZ7, S2); name one by its serial"
+
 // Fleet has a machine of every kind that a list shows in its own way.
 func Fleet() []api.Machine {
 	armed := &api.Armed{Plan: api.Plan{ID: "p1", Image: api.PlanImage{Name: "web"}}}
@@ -58,13 +60,15 @@ func Fleet() []api.Machine {
 		},
 		{
 			ID: "m3", State: api.MachineFlashing, Armed: armed, LastSeen: Noon.Add(-70 * time.Second), Stuck: Noon.Add(-40 * time.Second),
+			Trouble:  &api.Trouble{Cause: api.CauseSilent, Since: Noon.Add(-40 * time.Second), Message: "reading back"},
 			Spec:     api.Spec{Name: "web-2", Labels: map[string]string{"rack": "b7"}},
 			Progress: &api.Progress{Phase: "read back", Done: 990 << 20, Total: 1000 << 20, Rate: 99 << 20}, Message: "reading back",
 		},
 		{
-			ID: "m4", State: api.MachineFailed, Cause: "disk-ambiguous", LastSeen: Noon.Add(-3 * time.Hour),
+			ID: "m4", State: api.MachineFailed, LastSeen: Noon.Add(-3 * time.Hour),
 			Spec:    api.Spec{Name: "db-1.example.org"},
-			Message: "the rule smallest means two disks: sda (480.1 GB, SAMSUNG MZ7, S1) and sdb (480.1 GB, SAMSUNG MZ7, S2); name one by its serial",
+			Trouble: &api.Trouble{Cause: "disk-ambiguous", Since: Noon, Message: ambiguous},
+			Message: ambiguous,
 		},
 		{ID: "m5", State: api.MachineRunning, Spec: api.Spec{Name: "日本語ホスト"}, Conflict: "a second agent (session 7f) says it is this machine"},
 	}
@@ -75,7 +79,7 @@ func Fleet() []api.Machine {
 func Armed() []api.Machine {
 	room := Fleet()[1:3]
 	for i := range room {
-		room[i].State, room[i].Progress, room[i].Stuck, room[i].Message = api.MachineArmed, nil, time.Time{}, ""
+		room[i].State, room[i].Progress, room[i].Stuck, room[i].Trouble, room[i].Message = api.MachineArmed, nil, time.Time{}, nil, ""
 	}
 	return append(room, api.Machine{ID: "idle", State: api.MachineRegistered})
 }

@@ -25,7 +25,8 @@ func CancelCommand(with *app.App) *cobra.Command {
 		Use:   "cancel MACHINE...",
 		Short: "disarm machines",
 		Long: `Disarm machines: revoke a pending flash. This works until the first write to the
-disk. After that a flash is better left to finish, so the request is refused.
+disk. After that a flash is better left to finish, so the request is refused. A
+machine that has not booted since it was armed is left as it was before.
 
 --force stops a flash that is writing: the agent learns of it with its next
 message, within ten seconds. The disk does not boot until it is flashed again. A

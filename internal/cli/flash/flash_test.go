@@ -20,7 +20,7 @@ func flashRoom(t *testing.T) *clitest.Fake {
 	t.Helper()
 	room := clitest.Fleet()[1:4]
 	for i := range room {
-		room[i].State, room[i].Armed, room[i].Progress, room[i].Stuck, room[i].Cause = api.MachineRegistered, nil, nil, time.Time{}, ""
+		room[i].State, room[i].Armed, room[i].Progress, room[i].Stuck, room[i].Trouble = api.MachineRegistered, nil, nil, time.Time{}, nil
 	}
 	f := clitest.NewFake(t, room...)
 	for _, p := range clitest.Previews() {

@@ -104,3 +104,42 @@ func TestTableOfNothing(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Forgetting asks a person, names what would go, and says what went.
+func TestRmAsks(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args   []string
+		answer string // empty: nothing is asked
+		left   int    // of five machines
+		code   int
+	}{
+		"yes":          {[]string{"db-1.example.org"}, "yes\n", 4, exit.CodeOK},
+		"no":           {[]string{"db-1.example.org"}, "n\n", 5, exit.CodeRefused},
+		"several":      {[]string{"db-1.example.org", "m5"}, "2\n", 3, exit.CodeOK},
+		"several, yes": {[]string{"db-1.example.org", "m5"}, "yes\n", 5, exit.CodeRefused},
+		"selected":     {[]string{"-l", "rack=b7"}, "yes\n", 5, exit.CodeRefused},
+		"told before":  {[]string{"db-1.example.org", "--yes"}, "", 4, exit.CodeOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := clitest.NewFake(t, clitest.Fleet()...)
+			p := clitest.NewPTY(t, 100, 24)
+			code := gild.On(t, p, f, map[string]string{"NO_COLOR": "1"}, append([]string{"machine", "rm"}, tt.args...)...)
+			if tt.answer != "" {
+				p.Expect(t, "to forget")
+				if _, err := p.Main.WriteString(tt.answer); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.code == exit.CodeOK {
+				p.Expect(t, "db-1.example.org forgotten")
+			}
+			if got := <-code; got != tt.code || len(f.Machines) != tt.left {
+				t.Errorf("exit code %d, %d machines left; want %d, %d\n%s", got, len(f.Machines), tt.code, tt.left, p.Text())
+			}
+		})
+	}
+	f := clitest.NewFake(t, clitest.Fleet()...)
+	if got := gild.Ask(t, f, "machine", "rm", "m5"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "forgotten") {
+		t.Errorf("without a terminal: %+v", got)
+	}
+}

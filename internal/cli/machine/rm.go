@@ -5,21 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync/atomic"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/cli/complete"
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/phrase"
 	"github.com/gild-dev/gild/internal/cli/pick"
 )
 
 func (a commands) rmCmd() *cobra.Command {
-	var force bool
-	var selector string
+	var o rmOptions
 	cmd := &cobra.Command{
 		Use:   "rm MACHINE... | -l SELECTOR",
 		Short: "forget machines",
@@ -29,47 +29,87 @@ discovered anew. Actions of operators and the server, and receipts, are kept in
 'gild events --audit'. -l state=discovered forgets all machines that were seen
 but never registered.
 
-A machine whose disk is being written is not forgotten, except with --force: its
-agent stops when it sends its next message, within ten seconds, and the disk does
+On a terminal it asks first. A machine that is armed is not forgotten, except with
+--force. If its disk is being written, its agent then stops when it sends its next
+message, within ten seconds, and the disk does
 not boot until it is flashed again.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			op, err := a.Operator()
-			if err != nil {
-				return err
-			}
-			if selector != "" || len(names) == 0 {
-				return a.forgetSelected(cmd.Context(), op, names, selector, force)
-			}
-			return pick.Joined(pick.Each(names, func(_ int, name string) error {
-				return a.Reached(pick.Of(name, op.Delete(cmd.Context(), name, force)))
-			}))
+			return a.runRm(cmd.Context(), names, o)
 		},
 		ValidArgsFunction: complete.Machines(a.App),
 	}
-	flags.Force(cmd, &force)
-	flags.Selector(cmd, &selector)
+	flags.Force(cmd, &o.force)
+	flags.Selector(cmd, &o.selector)
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask")
 	return cmd
 }
 
-// forgetSelected forgets every machine that a selector picks. One that is gone
-// by the time that it is its turn is forgotten as well.
-func (a commands) forgetSelected(ctx context.Context, op *client.Operator, names []string, selector string, force bool) error {
-	machines, err := pick.Machines(ctx, a.App, op, names, selector)
+// rmOptions are the flags of gild machine rm.
+type rmOptions struct {
+	selector   string
+	force, yes bool
+}
+
+// runRm forgets the machines that are meant. One that is gone by the time that
+// it is its turn is forgotten as well.
+func (a commands) runRm(ctx context.Context, names []string, o rmOptions) error {
+	op, err := a.Operator()
 	if err != nil {
 		return err
 	}
-	var forgotten atomic.Int64
-	errs := pick.Each(machines, func(_ int, m api.Machine) error {
-		err := op.Delete(ctx, m.ID, force)
+	machines, unknown := pick.Machines(ctx, a.App, op, names, o.selector)
+	if len(machines) == 0 {
+		return unknown
+	}
+	if err := a.agreeToForget(ctx, machines, o); err != nil {
+		return err
+	}
+	forgotten := make([]bool, len(machines))
+	errs := pick.Each(machines, func(i int, m api.Machine) error {
+		err := op.Delete(ctx, m.ID, o.force)
 		if said, ok := errors.AsType[*client.ProblemError](err); ok && said.Status == http.StatusNotFound {
 			return nil
 		}
-		if err == nil {
-			forgotten.Add(1)
-		}
+		forgotten[i] = err == nil
 		return a.Reached(pick.Of(phrase.Name(&m), err))
 	})
-	fmt.Fprintf(a.Stdout, "%d machines forgotten\n", forgotten.Load())
-	return pick.Joined(errs)
+	a.printForgotten(machines, forgotten, o.selector != "")
+	return pick.Joined(append(errs, unknown))
+}
+
+// agreeToForget asks a person. More than one machine needs their number.
+func (a commands) agreeToForget(ctx context.Context, machines []api.Machine, o rmOptions) error {
+	if o.yes || !a.Interactive() {
+		return nil
+	}
+	for i := range machines {
+		m := &machines[i]
+		fmt.Fprintf(a.Stderr, "%s  %s  %s\n", phrase.Name(m), phrase.State(m), m.ID)
+	}
+	want := "yes"
+	if n := len(machines); n > 1 {
+		want = strconv.Itoa(n)
+	}
+	fmt.Fprintf(a.Stderr, "\ntheir records and reports will be deleted. Type %s to forget them: ", want)
+	if a.Ask(ctx) != want {
+		return exit.Refused(errors.New("not confirmed; nothing was forgotten"))
+	}
+	return nil
+}
+
+func (a commands) printForgotten(machines []api.Machine, forgotten []bool, summed bool) {
+	n := 0
+	for i := range machines {
+		if !forgotten[i] {
+			continue
+		}
+		n++
+		if !summed && !a.JSON {
+			fmt.Fprintf(a.Stdout, "%s forgotten\n", phrase.Name(&machines[i]))
+		}
+	}
+	if summed && !a.JSON {
+		fmt.Fprintf(a.Stdout, "%d machines forgotten\n", n)
+	}
 }

@@ -41,6 +41,7 @@ func (a commands) runShow(ctx context.Context, name string, limit int) error {
 	if err != nil {
 		return a.Reached(err)
 	}
+	events = slices.DeleteFunc(events, func(e api.Event) bool { return !e.Happened() })
 	flashes, err := op.Flashes(ctx, m.ID)
 	if err != nil {
 		return a.Reached(err)
@@ -71,8 +72,11 @@ func (a commands) printMachine(m *api.Machine) {
 	line("machine", "%s", phrase.Name(m))
 	line("known by", "%s", labelsText(m))
 	line("state", "%s since %s", phrase.State(m), m.Since.Local().Format(time.DateTime))
-	if m.Cause != "" || m.Conflict != "" {
-		line("because", "%s", phrase.Last(m))
+	if tr := m.Trouble; tr != nil {
+		line("trouble", "%s, %s", tr.Cause, tr.Course(time.Now()))
+		line("because", "%s", tr.Message)
+	} else if m.Conflict != "" {
+		line("because", "%s", m.Conflict)
 	}
 	if m.NotBooted != "" {
 		line("not booted", "%s (%s)", m.NotBooted, term.Ago(time.Now(), m.NotBootedSeen))
@@ -126,19 +130,17 @@ func (a commands) printMachine(m *api.Machine) {
 	}
 }
 
-// adviceText says what to do about a machine that is not as it should be. What
-// keeps an operator from trusting its record comes first.
+// adviceText says what to do about a machine that is not as it should be.
 func adviceText(m *api.Machine) string {
 	switch {
+	case m.Trouble != nil:
+		return api.Advice(m.Trouble.Cause, phrase.Name(m))
 	case m.Conflict != "":
 		return api.Advice(api.CauseConflict, phrase.Name(m))
-	case !m.Stuck.IsZero():
-		return api.Advice(api.CauseSilent, phrase.Name(m))
-	}
-	if m.Cause == "" && m.NotBooted != "" {
+	case m.NotBooted != "":
 		return api.Advice(api.CauseOtherMachine, phrase.Name(m))
 	}
-	return api.Advice(m.Cause, phrase.Name(m))
+	return ""
 }
 
 // labelsText is everything that a machine is recognised by.
@@ -199,9 +201,15 @@ func (a commands) printDisks(i *api.Inventory) {
 	}
 	t := term.Table{Header: []string{"DISK", "SIZE", "KIND", "MODEL", "SERIAL", "HOLDS"}, Wrap: true}
 	for _, d := range i.Disks {
-		holds := []string{term.Printable(cmp.Or(strings.Join(d.Holds, ", "), "no known data"))}
+		var holds []string
+		if len(d.Holds) > 0 {
+			holds = append(holds, term.Printable(strings.Join(d.Holds, ", ")))
+		}
 		for _, p := range d.Partitions {
 			holds = append(holds, partitionText(&p))
+		}
+		if len(holds) == 0 {
+			holds = append(holds, "no known data")
 		}
 		t.Rows = append(t.Rows, []string{
 			term.Printable(d.Name), term.Bytes(d.Size), term.OrDash(term.Printable(d.Transport)),
@@ -262,13 +270,16 @@ func phasesText(phases []api.Phase) string {
 	for _, p := range phases {
 		text := p.Step
 		switch {
-		case p.State == api.StateFailed:
-			text += " failed"
-		case p.End.IsZero():
+		case p.End.IsZero() && p.State != api.StateFailed:
 			text += " under way"
+		case p.State != api.StateDone:
+			text += " " + p.State
 		}
 		if !p.End.IsZero() {
 			text += fmt.Sprintf(" %.1fs", p.End.Sub(p.Start).Seconds())
+		}
+		if p.Tries > 1 {
+			text += fmt.Sprintf(" (%d tries)", p.Tries)
 		}
 		parts = append(parts, text)
 	}

@@ -4,6 +4,7 @@ package phrase
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/term"
@@ -35,6 +36,9 @@ func State(m *api.Machine) string {
 	if m.Conflict != "" {
 		text += ", conflict"
 	}
+	if InTrouble(m) && m.Stuck.IsZero() && m.Conflict == "" {
+		text += ", in trouble"
+	}
 	return text
 }
 
@@ -57,15 +61,23 @@ func Doing(m *api.Machine) string {
 	return text + ": " + done
 }
 
+// InTrouble reports whether a machine does not go on as it should although its
+// state says nothing of it.
+func InTrouble(m *api.Machine) bool {
+	return m.Trouble != nil && m.State != api.MachineFailed && m.State != api.MachineUnconfirmed
+}
+
 // Last is the last thing that was heard of a machine: what is wrong with it,
 // if anything.
 func Last(m *api.Machine) string {
 	text := m.Message
-	switch {
+	switch tr := m.Trouble; {
 	case m.Conflict != "":
 		text = m.Conflict
-	case m.State == api.MachineFailed && m.Cause != "":
-		text = m.Cause + ": " + m.Message
+	case tr != nil && tr.Tries > 0:
+		text = tr.Cause + ", " + tr.Course(time.Now()) + ": " + tr.Message
+	case tr != nil && tr.Cause != api.CauseSilent && tr.Cause != api.CauseNoSign:
+		text = tr.Cause + ": " + tr.Message
 	}
 	return term.Printable(text)
 }
@@ -93,7 +105,7 @@ func Percent(p *api.Progress) int {
 // StateStyle stresses the states that a person looks for.
 func StateStyle(m *api.Machine) term.Style {
 	switch {
-	case m.State == api.MachineFailed, !m.Stuck.IsZero(), m.Conflict != "":
+	case m.State == api.MachineFailed, m.Conflict != "", InTrouble(m):
 		return term.Red
 	case m.State == api.MachineUnconfirmed, m.State == api.MachineArmed:
 		return term.Yellow
@@ -115,6 +127,9 @@ func Event(e *api.Event) string {
 		words = append(words, e.Cause+":")
 	}
 	words = append(words, e.Message)
+	if e.Retry > 0 {
+		words = append(words, fmt.Sprintf("(next try in %d s)", e.Retry))
+	}
 	if e.Actor != "" && e.Actor != api.ActorAgent {
 		words = append(words, "("+e.Actor+")")
 	}

@@ -202,7 +202,7 @@ func (w *worker) work(ctx context.Context) {
 			do = func() (api.Machine, error) { return w.op.Cancel(ctx, m.name, false) }
 		case "rm":
 			next = outlook{}
-			do = func() (api.Machine, error) { return api.Machine{}, w.op.Delete(ctx, m.name, false) }
+			do = func() (api.Machine, error) { return api.Machine{}, w.op.Delete(ctx, m.name, true) }
 		}
 		m.next = &next
 		got, err := do()

@@ -112,5 +112,5 @@ func (b *bars) done(r *board) {
 	b.sums.Abort(true) // the line below takes its place
 	b.sums.Wait()
 	b.progress.Shutdown()
-	fmt.Fprintln(b.out, r.totals().sumLine())
+	fmt.Fprintln(b.out, r.endLine())
 }

@@ -24,6 +24,10 @@ type watched struct {
 	api.Machine
 	began bool // it was under way since
 	gone  bool // the server forgot it
+	heard time.Time
+	// from is when its agent or its boot began, and to when its system ran, by
+	// the server's clock; zero: not seen.
+	from, to time.Time
 }
 
 // newBoard watches the machines with the given IDs; none are all.
@@ -59,14 +63,35 @@ func (r *board) set(m api.Machine) (w *watched, changed bool) {
 	if old == nil && (r.ids != nil && !r.ids[m.ID] || r.ids == nil && !underWay(&m)) {
 		return nil, false
 	}
-	w = &watched{Machine: m, began: underWay(&m)}
-	if old == nil {
-		r.machines[m.ID] = w
-		return w, true
+	w = &watched{Machine: m, began: underWay(&m), heard: time.Now()}
+	if old != nil {
+		w.began, w.from, w.to = w.began || old.began, old.from, old.to
 	}
-	w.began = w.began || old.began
+	w.clock()
 	r.machines[m.ID] = w
-	return w, still(old.Machine) != still(m) || old.Cause != m.Cause
+	return w, old == nil || still(old.Machine) != still(m) || cause(&old.Machine) != cause(&m)
+}
+
+func cause(m *api.Machine) string {
+	if m.Trouble == nil {
+		return ""
+	}
+	return m.Trouble.Cause
+}
+
+// quietAfter is how long an agent at work is silent at most.
+const quietAfter = (api.HeartbeatEvery + 2) * time.Second
+
+// hush takes the rate away of what nobody has heard of lately: the stream tells
+// of it only when the server gives it up.
+func (r *board) hush(now time.Time) {
+	for _, w := range r.machines {
+		if p := w.Progress; p != nil && p.Rate > 0 && now.Sub(w.heard) > quietAfter {
+			still := *p
+			still.Rate = 0
+			w.Progress = &still
+		}
+	}
 }
 
 // still is the state without how far a flash is.
@@ -143,6 +168,30 @@ func (w *watched) bad() string {
 	return ""
 }
 
+// left says why a machine that a watch does not wait for any longer is not
+// well; empty: it is.
+func (w *watched) left(o options) string {
+	switch {
+	case w.ended():
+		return w.bad()
+	case w.Trouble != nil:
+		return "is in trouble"
+	case !o.failFast:
+		return "has not ended, it is " + phrase.State(&w.Machine)
+	}
+	return ""
+}
+
+// troubled reports whether a machine is in trouble.
+func (r *board) troubled() bool {
+	for _, w := range r.machines {
+		if w.Trouble != nil && !w.gone {
+			return true
+		}
+	}
+	return false
+}
+
 // ended reports whether all have ended.
 func (r *board) ended() bool {
 	for _, w := range r.machines {
@@ -169,6 +218,8 @@ func (r *board) totals() totals {
 			state = "forgotten"
 		case !w.Stuck.IsZero():
 			state = "stuck"
+		case phrase.InTrouble(&w.Machine):
+			state = "in trouble"
 		}
 		t.states[state]++
 		if left, ok := timeLeft(&w.Machine); ok {
@@ -191,7 +242,7 @@ func timeLeft(m *api.Machine) (time.Duration, bool) {
 
 // order is that of a machine's life, in which sums name the states.
 var order = []string{
-	"stuck", api.MachineFailed, api.MachineUnconfirmed, api.MachineFlashing, api.MachineHandingOff, api.MachineBooting, api.MachineArmed,
+	"stuck", "in trouble", api.MachineFailed, api.MachineUnconfirmed, api.MachineFlashing, api.MachineHandingOff, api.MachineBooting, api.MachineArmed,
 	api.MachineRunning, api.MachineLocalDisk, api.MachineRegistered, api.MachineDiscovered, "forgotten",
 }
 

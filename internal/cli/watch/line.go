@@ -25,7 +25,11 @@ func (w *watched) line(width, nameWidth int, p term.Palette) string {
 	head := term.Column(phrase.Name(&w.Machine), nameWidth) + "  "
 	state := phrase.State(&w.Machine)
 	flashing := (w.State == api.MachineFlashing || w.Live) && w.Progress != nil && w.Progress.Total > 0 && !w.gone
-	if flashing && !w.Live && w.Stuck.IsZero() && w.Conflict == "" {
+	troubled := phrase.InTrouble(&w.Machine) && w.Stuck.IsZero() && w.Conflict == "" && !w.gone
+	if troubled && !w.Live {
+		state = "in trouble"
+	}
+	if flashing && !w.Live && w.Stuck.IsZero() && w.Conflict == "" && !troubled {
 		state = term.Printable(w.Progress.Phase)
 	}
 	if w.gone {
@@ -36,7 +40,7 @@ func (w *watched) line(width, nameWidth int, p term.Palette) string {
 	if board < term.Narrowest {
 		return runewidth.Truncate(term.Column(phrase.Name(&w.Machine), nameWidth)+"  "+state, width, "…")
 	}
-	if flashing {
+	if flashing && !troubled {
 		return head + "  " + w.barText(board)
 	}
 	return strings.TrimRight(head+"  "+runewidth.Truncate(phrase.Last(&w.Machine), board, "…"), " ")

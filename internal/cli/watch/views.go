@@ -31,7 +31,8 @@ func (c *sumClock) due(now time.Time) bool {
 // eachFlashing calls do for every machine that is being flashed.
 func (r *board) eachFlashing(do func(*watched)) {
 	for _, w := range r.sorted() {
-		if w.State == api.MachineFlashing && !w.gone {
+		// That one is in trouble was said when it came to be.
+		if w.State == api.MachineFlashing && !w.gone && !phrase.InTrouble(&w.Machine) {
 			do(w)
 		}
 	}
@@ -59,7 +60,7 @@ func (l *lines) tick(r *board, now time.Time) {
 }
 
 func (l *lines) note(text string) { l.print("all", text) }
-func (l *lines) done(r *board)    { l.print("all", r.totals().sumLine()) }
+func (l *lines) done(r *board)    { l.print("all", r.endLine()) }
 
 // sentence is how a machine is, in words.
 func (w *watched) sentence() string {
@@ -67,12 +68,13 @@ func (w *watched) sentence() string {
 		return "forgotten"
 	}
 	text := phrase.State(&w.Machine)
+	troubled := phrase.InTrouble(&w.Machine) && w.Stuck.IsZero()
 	if (w.State == api.MachineFlashing || w.Live) && w.Progress != nil && w.Progress.Total > 0 {
 		text += ": " + phrase.Progress(w.Progress)
 		if left, ok := timeLeft(&w.Machine); ok {
 			text += fmt.Sprintf(", %s, %s left", term.Rate(w.Progress.Rate), term.Clock(left))
 		}
-		if w.Conflict == "" {
+		if w.Conflict == "" && !troubled {
 			return text
 		}
 	}
@@ -97,7 +99,7 @@ type watchLine struct {
 	Progress *api.Progress `json:"progress,omitempty"`
 	Stuck    time.Time     `json:"stuck,omitzero"`
 	Conflict string        `json:"conflict,omitempty"`
-	Cause    string        `json:"cause,omitempty"`
+	Trouble  *api.Trouble  `json:"trouble,omitempty"`
 	Message  string        `json:"message,omitempty"`
 	Ended    bool          `json:"ended"`
 }
@@ -108,7 +110,7 @@ func (j *jsonView) changed(w *watched) {
 		state = "forgotten"
 	}
 	// A reader that is gone ends the process by SIGPIPE.
-	_ = j.enc.Encode(watchLine{w.ID, w.Spec.Name, state, w.Progress, w.Stuck, w.Conflict, w.Cause, w.Message, w.ended()})
+	_ = j.enc.Encode(watchLine{w.ID, w.Spec.Name, state, w.Progress, w.Stuck, w.Conflict, w.Trouble, w.Message, w.ended()})
 }
 
 func (j *jsonView) tick(r *board, now time.Time) {

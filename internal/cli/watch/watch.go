@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -31,12 +32,16 @@ machines that are armed or being flashed are shown. The time left is that of the
 current phase: write, then read back.
 
 The command ends when no flash is left: with exit code 0 if every machine runs
-its new system, otherwise with 1.`
+its new system, otherwise with 1. A machine in trouble is waited for, because its
+agent tries again; --fail-fast does not wait for that. --timeout ends the command,
+not the flashes.`
 
 // options are the flags of gild watch.
 type options struct {
 	selector string
 	follow   bool
+	failFast bool          // end when a machine is in trouble
+	timeout  time.Duration // 0: none
 }
 
 // Command is `gild watch`.
@@ -52,6 +57,8 @@ func Command(with *app.App) *cobra.Command {
 	}
 	flags.Selector(cmd, &o.selector)
 	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "keep running when no flash is left")
+	cmd.Flags().BoolVar(&o.failFast, "fail-fast", false, "end at the first machine in trouble, although it tries again")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "end after this time, such as 30m, even if flashes are left")
 	return cmd
 }
 
@@ -68,6 +75,9 @@ type view interface {
 }
 
 func (a commands) run(ctx context.Context, names []string, o options) error {
+	if o.timeout < 0 {
+		return exit.Usage(fmt.Errorf("--timeout %s is in the past", o.timeout))
+	}
 	op, err := a.Operator()
 	if err != nil {
 		return err
@@ -84,31 +94,34 @@ func (a commands) run(ctx context.Context, names []string, o options) error {
 	}
 	r := newBoard(ids)
 	v := a.newView()
-	err = watch(ctx, op, r, v, o.follow)
+	err = watch(ctx, op, r, v, o)
 	v.done(r)
 	switch {
+	case errors.Is(err, errTimeout):
+		return errors.Join(r.verdict(o), fmt.Errorf("%w of %s", err, o.timeout))
 	case errors.Is(err, context.Canceled):
 		return exit.Hint(err, "the flashes continue; run `gild watch` to see them again")
 	case err != nil:
 		return a.Reached(err)
 	}
-	return r.verdict()
+	return r.verdict(o)
 }
 
 // verdict is an error for every machine that did not end as it should, with
 // what to do: once for all that failed for the same cause.
-func (r *board) verdict() error {
+func (r *board) verdict(o options) error {
 	var errs []error
 	var advice []string
 	for _, w := range r.sorted() {
-		if bad := w.bad(); bad != "" {
+		if bad := w.left(o); bad != "" {
 			text := phrase.Name(&w.Machine) + " " + bad
 			if last := phrase.Last(&w.Machine); last != "" && !w.gone {
 				text += ": " + last
 			}
 			errs = append(errs, errors.New(text))
-			if todo := api.Advice(w.Cause, ""); todo != "" && !w.gone && !slices.Contains(advice, w.Cause+": "+todo) {
-				advice = append(advice, w.Cause+": "+todo)
+			why := cause(&w.Machine)
+			if todo := api.Advice(why, ""); todo != "" && !w.gone && !slices.Contains(advice, why+": "+todo) {
+				advice = append(advice, why+": "+todo)
 			}
 		}
 	}
@@ -129,9 +142,12 @@ func (a commands) newView() view {
 	return &lines{out: a.Stdout, now: time.Now}
 }
 
+// errTimeout ends a watch whose machines have not ended.
+var errTimeout = errors.New("not all have ended within the timeout")
+
 // watch keeps the board as the stream tells until all have ended. Everything
 // happens in its own goroutine but the reading.
-func watch(ctx context.Context, op *client.Operator, r *board, v view, stay bool) error {
+func watch(ctx context.Context, op *client.Operator, r *board, v view, o options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changes, ended, cut := make(chan api.Change), make(chan error, 1), make(chan struct{}, 1)
@@ -151,6 +167,12 @@ func watch(ctx context.Context, op *client.Operator, r *board, v view, stay bool
 			}
 		})
 	}()
+	var late <-chan time.Time
+	if o.timeout > 0 {
+		timer := time.NewTimer(o.timeout)
+		defer timer.Stop()
+		late = timer.C
+	}
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {
@@ -159,7 +181,10 @@ func watch(ctx context.Context, op *client.Operator, r *board, v view, stay bool
 			return err
 		case <-cut:
 			v.note("connection to the server lost; reconnecting")
+		case <-late:
+			return errTimeout
 		case now := <-second.C:
+			r.hush(now)
 			v.tick(r, now)
 		case c := <-changes:
 			if err := take(ctx, op, r, v, c); err != nil {
@@ -167,7 +192,7 @@ func watch(ctx context.Context, op *client.Operator, r *board, v view, stay bool
 			}
 			// Only a whole list says that all have ended: the first message
 			// brings it.
-			if !stay && r.ended() {
+			if !o.follow && r.ended() || o.failFast && r.troubled() {
 				return nil
 			}
 		}

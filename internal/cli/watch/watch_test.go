@@ -37,12 +37,14 @@ func TestWatchLines(t *testing.T) {
 			b := gild.Start(t, f, append([]string{"watch"}, tt.args...)...)
 			f.WaitFor(t, "the stream", func() bool { return f.Streams() == 1 })
 			f.State("m2", api.MachineFlashing, func(m *api.Machine) { m.Progress = &api.Progress{Phase: "write", Done: 1, Total: 4, Rate: 3} })
-			f.State("m3", api.MachineFlashing, func(m *api.Machine) { m.Stuck = clitest.Noon })
+			f.State("m3", api.MachineFlashing, func(m *api.Machine) {
+				m.Stuck, m.Trouble = clitest.Noon, &api.Trouble{Cause: api.CauseSilent, Since: clitest.Noon}
+			})
 			// What was not heard before the cut may be over after it.
 			f.WaitFor(t, "both", func() bool { return strings.Contains(b.Stdout.String(), "flashing, stuck") })
 			f.Cut()
 			f.WaitFor(t, "the stream again", func() bool { return f.Streams() == 2 })
-			f.State("m3", tt.end, func(m *api.Machine) { m.Stuck, m.Cause, m.Message = time.Time{}, "", "that is all" })
+			f.State("m3", tt.end, func(m *api.Machine) { m.Stuck, m.Trouble, m.Message = time.Time{}, nil, "that is all" })
 			f.State("m2", api.MachineRunning, nil)
 			if code := b.Wait(t); code != tt.code {
 				t.Errorf("exit code %d; want %d\n%s\n%s", code, tt.code, b.Stdout.String(), b.Stderr.String())
@@ -58,6 +60,40 @@ func TestWatchLines(t *testing.T) {
 			}
 			if tt.code != exit.CodeOK && !strings.Contains(b.Stderr.String(), "gild: web-2 ") {
 				t.Errorf("stderr = %q; want to know of web-2", b.Stderr.String())
+			}
+		})
+	}
+}
+
+// A watch waits while a next try is promised, unless it is told otherwise.
+func TestWatchWaitsForTries(t *testing.T) {
+	trouble := func(m *api.Machine) {
+		m.Trouble = &api.Trouble{Cause: api.CauseUnreachable, Since: clitest.Noon, Tries: 2, NextTry: time.Now().Add(time.Hour), Message: "EOF"}
+	}
+	for name, tt := range map[string]struct {
+		args []string
+		well bool // it runs in the end
+		code int
+		want string
+	}{
+		"waits":     {nil, true, exit.CodeOK, "2 running"},
+		"fail fast": {[]string{"--fail-fast"}, false, exit.CodeFailed, "web-1 is in trouble: server-unreachable, tried 2 times since"},
+		"timeout":   {[]string{"--timeout", "2s"}, false, exit.CodeFailed, "not all have ended within the timeout of 2s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := clitest.NewFake(t, clitest.Armed()...)
+			b := gild.Start(t, f, append([]string{"watch"}, tt.args...)...)
+			f.WaitFor(t, "the stream", func() bool { return f.Streams() == 1 })
+			f.State("m2", api.MachineFlashing, trouble)
+			f.WaitFor(t, "the trouble", func() bool { return strings.Contains(b.Stdout.String(), "flashing, in trouble: server-unreachable") })
+			if tt.well {
+				for _, id := range []string{"m2", "m3"} {
+					f.State(id, api.MachineRunning, func(m *api.Machine) { m.Trouble = nil })
+				}
+			}
+			if code := b.Wait(t); code != tt.code || !strings.Contains(b.Stdout.String()+b.Stderr.String(), tt.want) {
+				t.Errorf("exit code %d; want %d and %q\n%s\n%s", code, tt.code, tt.want, b.Stdout.String(), b.Stderr.String())
 			}
 		})
 	}
@@ -115,7 +151,9 @@ func TestWatchOnATerminal(t *testing.T) {
 	})
 	p.Expect(t, "43%")
 	p.Expect(t, "0:06 left")
-	f.State("m3", api.MachineFlashing, func(m *api.Machine) { m.Stuck, m.Message = clitest.Noon, "nothing heard" })
+	f.State("m3", api.MachineFlashing, func(m *api.Machine) {
+		m.Stuck, m.Message, m.Trouble = clitest.Noon, "nothing heard", &api.Trouble{Cause: api.CauseSilent}
+	})
 	p.Expect(t, "\x1b[31mflashing, stuck")
 	p.Expect(t, "1 stuck, 1 flashing")
 	p.Resize(t, 60, 10)
@@ -128,7 +166,9 @@ func TestWatchOnATerminal(t *testing.T) {
 			t.Errorf("after a resize to 60 a line has %d cells: %q", n, line)
 		}
 	}
-	f.State("m3", api.MachineFailed, func(m *api.Machine) { m.Stuck, m.Cause, m.Message = time.Time{}, "disk-error", "EIO" })
+	f.State("m3", api.MachineFailed, func(m *api.Machine) {
+		m.Stuck, m.Trouble, m.Message = time.Time{}, &api.Trouble{Cause: "disk-error", Message: "EIO"}, "EIO"
+	})
 	p.Expect(t, "disk-error: EIO")
 	f.State("m2", api.MachineRunning, nil)
 	if got := <-code; got != exit.CodeFailed {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
 // Alarms are what is wrong with this server now, each by its kind. They are logged as they come and go, told to the
@@ -46,7 +46,7 @@ func (a *Alarms) Keep(ctx context.Context, note func(context.Context, api.Event)
 
 // event has it kept that an alarm has come or gone.
 func (a *Alarms) event(state, kind, text string) {
-	e := api.Event{Time: time.Now(), Step: "alarm", State: state, Actor: api.ActorServer, Cause: kind, Message: fleet.Clean(text)}
+	e := api.Event{Time: time.Now(), Step: "alarm", State: state, Actor: api.ActorServer, Cause: kind, Message: wire.Clean(text)}
 	select {
 	case a.events <- e:
 	default:

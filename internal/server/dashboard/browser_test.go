@@ -162,7 +162,9 @@ func TestRoomInChromium(t *testing.T) {
 	// A change arrives by itself and keeps the focus where it is.
 	id := b.room.machines[0].ID
 	b.do(t, chromedp.Focus(chromedp.CSS(`[id="t-`+id+`"]`)))
-	b.room.set(id, func(m *api.Machine) { m.State, m.Cause, m.Stuck = api.MachineFailed, "disk-gone", time.Time{} })
+	b.room.set(id, func(m *api.Machine) {
+		m.State, m.Trouble, m.Stuck = api.MachineFailed, &api.Trouble{Cause: "disk-gone"}, time.Time{}
+	})
 	begin := time.Now()
 	b.changes <- api.Change{Kind: api.ChangeMachine, ID: id}
 	b.do(t, chromedp.WaitVisible(chromedp.CSS(`.failed[id="t-`+id+`"]`)))

@@ -49,7 +49,7 @@ func TestNothingForeignIsMarkup(t *testing.T) {
 		m := &r.machines[i]
 		m.Spec.Name += canary
 		m.Spec.Labels = map[string]string{"rack": canary, canary: "x"}
-		m.Conflict, m.Cause, m.Address, m.State = canary, canary, canary, m.State+canary[:i%2*len(canary)]
+		m.Conflict, m.Trouble, m.Address, m.State = canary, &api.Trouble{Cause: canary, Message: canary}, canary, m.State+canary[:i%2*len(canary)]
 		m.ID += canary
 	}
 	h := dashboardOf(r).Handler()
@@ -178,13 +178,17 @@ func TestMachineSaysWhatToDo(t *testing.T) {
 		change func(*api.Machine)
 		want   string
 	}{
-		{"well", func(m *api.Machine) { m.State, m.Cause = api.MachineRunning, "" }, ""},
-		{"failed", func(m *api.Machine) { m.State, m.Cause = api.MachineFailed, api.CauseDiskTooSmall }, "Run `gild cancel b1-n02`, and arm it with a larger disk"},
-		{"made up", func(m *api.Machine) { m.State, m.Cause = api.MachineFailed, "<b>" }, ""},
-		{"silent", func(m *api.Machine) { m.State, m.Cause, m.Stuck = api.MachineFlashing, "", start }, "Look at the machine&#39;s screen"},
+		{"well", func(m *api.Machine) { m.State, m.Trouble = api.MachineRunning, nil }, ""},
+		{"failed", func(m *api.Machine) {
+			m.State, m.Trouble = api.MachineFailed, &api.Trouble{Cause: api.CauseDiskTooSmall}
+		}, "Run `gild cancel b1-n02`, and arm it with a larger disk"},
+		{"made up", func(m *api.Machine) { m.State, m.Trouble = api.MachineFailed, &api.Trouble{Cause: "<b>"} }, ""},
+		{"silent", func(m *api.Machine) {
+			m.State, m.Trouble, m.Stuck = api.MachineFlashing, &api.Trouble{Cause: api.CauseSilent, Since: start}, start
+		}, "Look at the machine&#39;s screen"},
 		{"two agents", func(m *api.Machine) { m.Conflict = "another" }, "Find the second machine"},
 	} {
-		r.set(r.machines[1].ID, func(m *api.Machine) { m.Stuck, m.Conflict = time.Time{}, ""; tt.change(m) })
+		r.set(r.machines[1].ID, func(m *api.Machine) { m.Stuck, m.Conflict, m.Trouble = time.Time{}, "", nil; tt.change(m) })
 		body := get(t, h, "/machines/"+r.machines[1].ID).Body.String()
 		if got := strings.Contains(body, "What to do:</strong> "+tt.want); got != (tt.want != "") || tt.want == "" && strings.Contains(body, "What to do") {
 			t.Errorf("%s: the page says %v what to do; want %q", tt.name, got, tt.want)

@@ -15,6 +15,7 @@ type machineView struct {
 	Look    look
 	Name    string
 	For     string // how long it has been so
+	Course  string // of its trouble
 	Percent int    // -1: nothing is under way
 	Left    string // time left of the phase
 	ToDo    string // about what keeps it from being as it should
@@ -37,6 +38,7 @@ type flashView struct {
 // bar is a phase on the time line. Figures are thousandths of its width.
 type bar struct {
 	Step, State, Took string
+	Tries             int // more than one: it failed meanwhile
 	X, Width          int
 }
 
@@ -58,6 +60,9 @@ func (d *Dashboard) machine(r *http.Request) (string, frame, error) {
 	}
 	v := machineView{M: m, Look: lookOf(&m), Name: name(&m), For: seconds(d.now().Sub(m.Since)), Percent: -1, History: flashes}
 	v.ToDo = todo(&m)
+	if m.Trouble != nil {
+		v.Course = m.Trouble.Course(d.now())
+	}
 	v.CanStop = m.Armed != nil
 	v.CanArm = m.Armed == nil
 	if p := m.Progress; p != nil && p.Total > 0 && (m.State == api.MachineFlashing || m.Live) {
@@ -81,14 +86,13 @@ func (d *Dashboard) machine(r *http.Request) (string, frame, error) {
 
 // todo is what an operator does about a machine that needs one.
 func todo(m *api.Machine) string {
-	cause := m.Cause
 	switch {
+	case m.Trouble != nil:
+		return api.Advice(m.Trouble.Cause, name(m))
 	case m.Conflict != "":
-		cause = api.CauseConflict
-	case !m.Stuck.IsZero():
-		cause = api.CauseSilent
+		return api.Advice(api.CauseConflict, name(m))
 	}
-	return api.Advice(cause, name(m))
+	return ""
 }
 
 // draw puts phases and samples to scale.
@@ -106,7 +110,7 @@ func draw(f api.Flash, now time.Time) *flashView {
 			stop := endOf(p.End, now)
 			x := int(1000 * p.Start.Sub(start) / span)
 			w := int(1000 * stop.Sub(p.Start) / span)
-			v.Bars = append(v.Bars, bar{Step: cut(40, p.Step), State: stateClass(p.State), Took: seconds(stop.Sub(p.Start)), X: min(max(x, 0), 996), Width: min(max(w, 4), 1000)})
+			v.Bars = append(v.Bars, bar{Step: cut(40, p.Step), State: stateClass(p.State), Took: seconds(stop.Sub(p.Start)), Tries: p.Tries, X: min(max(x, 0), 996), Width: min(max(w, 4), 1000)})
 		}
 	}
 	v.Chart = plot(f.Samples)
@@ -117,8 +121,10 @@ func stateClass(s string) string {
 	switch s {
 	case api.StateDone, api.StateFailed:
 		return s
+	case api.StateStart, api.StateProgress:
+		return "under-way"
 	}
-	return "under-way"
+	return "ended" // by what became of the flash
 }
 
 func endOf(t, now time.Time) time.Time {

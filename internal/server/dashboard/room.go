@@ -51,7 +51,7 @@ type tile struct {
 
 type attention struct {
 	look
-	Name, Href, Cause, Message string
+	Name, Href, Cause, Course, Message string
 }
 
 // maxAttention bounds the list below the grid: a whole rack without power
@@ -85,7 +85,7 @@ func (d *Dashboard) room(r *http.Request) (string, frame, error) {
 		}
 		l := lookOf(m)
 		counts[l.Class]++
-		if m.Progress != nil && (l.Class == "flashing" || m.Live) && m.Progress.Phase == "write" {
+		if m.Progress != nil && (m.State == api.MachineFlashing || m.Live) && m.Progress.Phase == "write" {
 			v.Rate += m.Progress.Rate
 		}
 		if v.State != "" && v.State != l.Class {
@@ -97,7 +97,7 @@ func (d *Dashboard) room(r *http.Request) (string, frame, error) {
 			in = cut(40, m.Spec.Labels[v.Group])
 		}
 		groups[in] = append(groups[in], d.tile(m, l))
-		v.attend(m, l)
+		d.attend(&v, m, l)
 	}
 	v.Counts, v.Groups = countsOf(counts, q), groupsOf(groups, v.Group != "")
 	for k := range keys {
@@ -124,7 +124,7 @@ func matches(m *api.Machine, text string) bool {
 	if text == "" {
 		return true
 	}
-	all := []string{m.ID, m.Spec.Name, m.MAC, m.Spec.UUID, m.Spec.Serial, m.Address, m.State, m.Cause}
+	all := []string{m.ID, m.Spec.Name, m.MAC, m.Spec.UUID, m.Spec.Serial, m.Address, m.State}
 	if m.Inventory != nil {
 		all = append(all, m.Inventory.Serial, m.Inventory.UUID, m.Inventory.Product)
 	}
@@ -134,21 +134,26 @@ func matches(m *api.Machine, text string) bool {
 	if m.System != nil {
 		all = append(all, m.System.Name)
 	}
+	if m.Trouble != nil {
+		all = append(all, m.Trouble.Cause)
+	}
 	return strings.Contains(strings.ToLower(strings.Join(all, "\n")), strings.ToLower(text))
 }
 
 func (d *Dashboard) tile(m *api.Machine, l look) tile {
 	t := tile{look: l, ID: "t-" + m.ID, Href: machinePath(m.ID), Name: name(m), Percent: -1, Conflict: m.Conflict != ""}
 	t.Short, t.Note = tail(9, t.Name), seconds(d.now().Sub(m.Since))
-	if p := m.Progress; p != nil && p.Total > 0 && (l.Class == "flashing" || l.Class == "stuck" || m.Live) {
+	if p := m.Progress; p != nil && p.Total > 0 && (m.State == api.MachineFlashing || m.Live) {
 		t.Percent, t.Reading = percent(p.Done, p.Total), p.Phase != "write"
-		t.Note = rate(p.Rate)
+		if p.Rate > 0 {
+			t.Note = rate(p.Rate)
+		}
 	}
-	switch l.Class {
-	case "failed":
-		t.Note = cut(40, m.Cause)
-	case "stuck":
-		t.Note = seconds(d.now().Sub(m.Stuck))
+	if tr := m.Trouble; tr != nil {
+		t.Note = cut(40, tr.Cause)
+		if l.Class == "stuck" {
+			t.Note = seconds(d.now().Sub(tr.Since))
+		}
 	}
 	t.Label = t.Name + ": " + l.Word
 	if t.Percent >= 0 {
@@ -168,15 +173,18 @@ func percent(done, total int64) int {
 	return int(min(max(float64(done)/float64(total), 0), 1) * 100)
 }
 
-func (v *roomView) attend(m *api.Machine, l look) {
-	if l.Class != "failed" && l.Class != "stuck" && l.Class != "unconfirmed" && m.Conflict == "" || len(v.Attention) == maxAttention {
+func (d *Dashboard) attend(v *roomView, m *api.Machine, l look) {
+	if m.Trouble == nil && m.Conflict == "" && l.Class != "unconfirmed" || len(v.Attention) == maxAttention {
 		return
 	}
-	text := m.Message
+	a := attention{look: l, Name: name(m), Href: machinePath(m.ID), Message: cut(160, m.Message)}
 	if m.Conflict != "" {
-		text = m.Conflict
+		a.Message = cut(160, m.Conflict)
 	}
-	v.Attention = append(v.Attention, attention{look: l, Name: name(m), Href: machinePath(m.ID), Cause: cut(40, m.Cause), Message: cut(160, text)})
+	if tr := m.Trouble; tr != nil {
+		a.Cause, a.Course, a.Message = cut(40, tr.Cause), tr.Course(d.now()), cut(160, tr.Message)
+	}
+	v.Attention = append(v.Attention, a)
 }
 
 // countsOf makes each count a link that filters by it, or takes that back.

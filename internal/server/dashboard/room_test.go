@@ -51,10 +51,12 @@ func newRoom(n int, canary string) *fakeRoom {
 				m.Progress.Phase = "read back"
 			}
 		case i%61 == 17:
-			m.State, m.Cause, m.Message = api.MachineFailed, "disk-ambiguous", "two disks match size>=400G: sda (S4EW0123), sdb (S4EW0124); name one by serial"+canary
+			m.State, m.Message = api.MachineFailed, "two disks match size>=400G: sda (S4EW0123), sdb (S4EW0124); name one by serial"+canary
+			m.Trouble = &api.Trouble{Cause: "disk-ambiguous", Since: start.Add(-time.Minute), Message: m.Message}
 		}
 		if i%97 == 3 {
 			m.State, m.Stuck = api.MachineFlashing, start.Add(-50*time.Second)
+			m.Trouble = &api.Trouble{Cause: api.CauseSilent, Since: m.Stuck, Message: canary}
 		}
 		r.machines = append(r.machines, m)
 	}

@@ -21,7 +21,8 @@ type look struct {
 
 // looks are in the order of what needs an operator first.
 var looks = []look{
-	{"failed", "failed", "The last flash or start did not end well."},
+	{"failed", "failed", "It cannot go on by itself."},
+	{"trouble", "in trouble", "It has not given up."},
 	{"stuck", "stuck", "The agent should speak and is silent."},
 	{"flashing", "flashing", "The agent is writing the image."},
 	{"handing-off", "handing off", "The disk is sealed; the new system has not been heard of yet."},
@@ -34,18 +35,12 @@ var looks = []look{
 	{"discovered", "discovered", "It was seen on the network and is not registered."},
 }
 
-// lookOf tells how a machine is shown. Silence outranks its state.
+// lookOf tells how a machine is shown. What keeps it from going on outranks its state.
 func lookOf(m *api.Machine) look {
-	class := strings.ReplaceAll(m.State, " ", "-")
-	switch {
-	case !m.Stuck.IsZero():
-		class = "stuck"
-	case m.State == api.MachineLocalDisk:
-		class = "local-disk"
-	}
+	class := classOf(m)
 	for _, l := range looks {
 		if l.Class == class {
-			if m.Live && class != "stuck" {
+			if m.Live && class != "stuck" && class != "trouble" {
 				l.Says = "The new system runs while its disk is still being completed. If the machine loses power until then, it is flashed again."
 				if p := m.Progress; p != nil && p.Phase == "write" {
 					l.Word += fmt.Sprintf(", %d %% on disk", percent(p.Done, p.Total))
@@ -55,6 +50,20 @@ func lookOf(m *api.Machine) look {
 		}
 	}
 	return look{"discovered", cut(20, m.State), ""}
+}
+
+func classOf(m *api.Machine) string {
+	switch {
+	case m.State == api.MachineFailed, m.State == api.MachineUnconfirmed, m.Trouble == nil:
+	case m.Trouble.Cause == api.CauseSilent:
+		return "stuck"
+	default:
+		return "trouble"
+	}
+	if m.State == api.MachineLocalDisk {
+		return "local-disk"
+	}
+	return strings.ReplaceAll(m.State, " ", "-")
 }
 
 // name is what people call a machine.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/evidence"
+	"github.com/gild-dev/gild/internal/server/fleet/history"
 )
 
 // Seconds after which an agent that has to wait asks again.
@@ -43,7 +44,7 @@ const refreshAfter = 30 * time.Second
 // machine's agent gets the plan and is bound to it, if the machine is the one
 // that was agreed to and the agent's ticket fits; the same agent asking again
 // gets the same answer. discover says that agents of unknown machines
-// are to wait for an arm. The caller has checked h with [CheckHello].
+// are to wait for an arm. The caller has checked h with [wire.CheckHello].
 func Hello(m *Record, h api.Hello, from string, discover bool, now time.Time) (api.Answer, []api.Event) {
 	if quiet(m, h, from, now) {
 		return waitForArm(), nil
@@ -80,21 +81,26 @@ func Hello(m *Record, h api.Hello, from string, discover bool, now time.Time) (a
 	case m.Armed != nil:
 		m.Waiting = false
 		t.booted()
+		if !known {
+			m.Trouble = nil // whatever was tried, it has begun anew
+		}
 		if !known || m.State != api.MachineFlashing {
-			m.Cause = ""
 			t.enter(api.MachineFlashing, done(StepHello, "has its plan: "+m.Armed.Plan.Image.Name))
 		}
 		plan := m.Armed.Plan
 		return api.Answer{Action: api.ActionFlash, Plan: &plan}, t.events
 	case m.Waiting || discover && !Registered(m):
 		if !m.Waiting {
-			m.Waiting, m.Message = true, "hardware reported; waiting to be armed"
+			m.Waiting, m.Message = true, waitsMessage
 			t.note(done(StepHello, m.Message))
 		}
 		return waitForArm(), t.events
 	}
 	return api.Answer{Action: api.ActionLocalDisk, Message: "this machine is not armed"}, t.events
 }
+
+// waitsMessage is the last thing heard of a machine whose agent waits.
+const waitsMessage = "hardware reported; waiting to be armed"
 
 func waitForArm() api.Answer {
 	return api.Answer{Action: api.ActionWait, Retry: 1, Message: "not armed: waiting for the operator"}
@@ -155,7 +161,7 @@ func (t *turn) spoke(session, from string) {
 			})
 		}
 		m.Session, m.Seq = session, 0
-		m.Conflict, m.ConflictSeen = "", time.Time{}
+		m.noConflict()
 	}
 	m.AgentSeen, m.Asked = t.now, time.Time{}
 	if from != "" {
@@ -170,6 +176,9 @@ func conflict(m *Record, h api.Hello, from string, now time.Time) (api.Answer, [
 	second := fmt.Sprintf("a second agent at %s%s", cmp.Or(from, "an unknown address"), ofSerial(h.Inventory.Serial))
 	msg := fmt.Sprintf("another agent%s holds %s; either this machine has just restarted, or two have the same address: waiting until the other is silent",
 		ofSerial(serial(m)), Called(m))
+	if m.Conflict == "" {
+		m.ConflictSince = now
+	}
 	if m.Conflict != second {
 		t.note(api.Event{Step: StepHello, State: api.StateFailed, Cause: api.CauseConflict, Message: second + " claims to be this machine and was refused"})
 	}
@@ -195,7 +204,7 @@ func serial(m *Record) string {
 // Events that were taken before are dropped without an error, so a report may
 // be sent again until it is answered. A *SessionError means that the agent
 // has lost its plan, an *EarlyError that it has said no hello, or was sent away
-// with it. The caller has checked r with [CheckReport].
+// with it. The caller has checked r with [wire.CheckReport].
 func Report(m *Record, r api.Report, from string, now time.Time) ([]api.Event, error) {
 	// The last report of a flash is repeated when its answer was lost, and by
 	// then the machine may be armed again: it is known by its receipt.
@@ -262,10 +271,15 @@ func (t *turn) take(e api.Event, plan bool) error {
 		return nil
 	case e.Receipt != nil:
 		return t.finish(e)
-	case e.State == api.StateFailed:
-		m.Cause = e.Cause
-		t.enter(api.MachineFailed, e)
+	case m.Armed == nil && !awaiting(m):
+		t.keep(e)
 		return nil
+	case e.State == api.StateFailed:
+		t.failed(e)
+		return nil
+	}
+	t.goesOn(e)
+	switch {
 	case m.Armed == nil:
 		t.keep(e)
 		return nil
@@ -283,8 +297,8 @@ func (t *turn) take(e api.Event, plan bool) error {
 		m.Progress = e.Progress
 		m.Writing, m.System = true, nil
 	}
-	if !m.Live && (m.State == api.MachineFailed || m.State == api.MachineBooting) {
-		m.Cause, e.Progress = "", nil
+	if !m.Live && m.State == api.MachineBooting {
+		e.Progress = nil
 		t.enter(api.MachineFlashing, e)
 		return nil
 	}
@@ -314,7 +328,7 @@ func (t *turn) finish(e api.Event) error {
 	if r.Plan != armed.Plan.ID || r.Image != armed.Plan.Image.Digest {
 		return &SessionError{m.MAC, "the receipt is for another plan or image than the armed one"}
 	}
-	r.Samples = thin(r.Samples, keptSamples)
+	r.Samples = history.Thin(r.Samples, history.KeptSamples)
 	e.Plan = r.Plan
 	own := *r
 	own.Samples = nil

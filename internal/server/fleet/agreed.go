@@ -54,13 +54,18 @@ const toldEvery = time.Minute
 func (t *turn) notBooted(cause, why string) {
 	m := t.m
 	if m.NotBooted != why || t.now.Sub(m.NotBootedSeen) >= toldEvery {
-		m.NotBooted, m.NotBootedSeen = why, t.now
+		if m.NotBooted == "" {
+			m.NotBootedSince = t.now
+		}
+		m.NotBooted, m.NotBootedCause, m.NotBootedSeen = why, cause, t.now
 		t.note(api.Event{Step: StepBoot, State: api.StateFailed, Cause: cause, Message: why})
 	}
 }
 
 // booted ends what notBooted has told.
-func (t *turn) booted() { t.m.NotBooted, t.m.NotBootedSeen = "", time.Time{} }
+func (t *turn) booted() {
+	t.m.NotBooted, t.m.NotBootedCause, t.m.NotBootedSince, t.m.NotBootedSeen = "", "", time.Time{}, time.Time{}
+}
 
 // Mistaken tells a record of a machine that showed something of it and is
 // another. Nothing else becomes of it: what came may be lying.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
 // Stored is what the server knows when files are applied.
@@ -282,7 +283,7 @@ func Applied(plan Application, actor string, now time.Time) (e api.Event, change
 	if len(did) == 0 {
 		return e, false
 	}
-	e = done(StepApply, Clean(strings.Join(did, ", ")))
+	e = done(StepApply, wire.Clean(strings.Join(did, ", ")))
 	e.Time, e.Actor = now, cmp.Or(actor, api.ActorOperator)
 	return e, true
 }

@@ -24,7 +24,7 @@ func await(armed Armed, plan string, reboots bool, now time.Time) *Awaited {
 		Plan: plan, Beacon: armed.Beacon, Probe: c.Probe, Reach: armed.Reach, Limit: c.Boots,
 		Until: now.Add(time.Duration(cmp.Or(c.Within, confirmWithin)) * time.Second),
 	}
-	if w.Limit == 0 && (w.Beacon != "" || w.Probe != "") {
+	if w.Limit == 0 && confirms(w) {
 		w.Limit = confirmBoots
 	}
 	if w.Limit > 0 && reboots {
@@ -32,6 +32,9 @@ func await(armed Armed, plan string, reboots bool, now time.Time) *Awaited {
 	}
 	return w
 }
+
+// confirms reports whether anything would say that the new system runs.
+func confirms(w *Awaited) bool { return w.Beacon != "" || w.Probe != "" }
 
 // awaiting reports whether nothing was heard of the new system yet.
 func awaiting(m *Record) bool {
@@ -74,20 +77,23 @@ func Probed(m *Record, plan string, now time.Time) []api.Event {
 func (t *turn) running(message string) {
 	e := done(StepConfirm, message)
 	e.Plan = t.m.Awaited.Plan
-	t.m.Cause = ""
+	t.m.Trouble = nil
 	t.enter(api.MachineRunning, e)
 }
 
 // overdue ends the wait for a sign of life. One that comes later still counts.
-func (t *turn) overdue() {
+func (t *turn) overdue(listening time.Time) {
 	m := t.m
-	if m.State != api.MachineHandingOff || m.Awaited == nil || t.now.Before(m.Awaited.Until) {
+	w := m.Awaited
+	if m.State != api.MachineHandingOff || w == nil || t.now.Before(w.Until) {
 		return
 	}
-	w := m.Awaited
+	if confirms(w) && t.now.Before(listening.Add(callAgain)) {
+		return // it may have called while nobody was there
+	}
 	e := api.Event{Step: StepConfirm, State: api.StateFailed, Cause: api.CauseNoSign, Plan: w.Plan}
 	switch {
-	case w.Beacon == "" && w.Probe == "":
+	case !confirms(w):
 		e.State, e.Cause = api.StateDone, ""
 		e.Message = "flashed"
 		if m.Live {

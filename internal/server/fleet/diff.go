@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/clone"
+	"github.com/gild-dev/gild/internal/server/fleet/selector"
 )
 
 // Kinds and deeds of a FleetChange.
@@ -212,10 +213,7 @@ func (c *fleetCheck) groups() {
 		} else {
 			first[g.Name] = i
 		}
-		s, err := ParseSelector(g.Selector)
-		if err == nil && len(s.terms) == 0 {
-			err = errors.New("no selector: say which machines, such as rack=b7")
-		}
+		_, err := selector.ForGroup(g.Selector)
 		c.add(at+".selector", err)
 		c.add(at+".flash", CheckDefaults(g.Flash))
 		c.add(at+".values", checkPairs("values", g.Values))

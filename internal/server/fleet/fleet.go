@@ -102,7 +102,8 @@ func Seen(m *Record, s Sighting, now time.Time) []api.Event {
 	if s.Cause != "" {
 		e.State, e.Cause = api.StateFailed, s.Cause
 		if m.Armed != nil {
-			m.NotBooted, m.NotBootedSeen = s.Message, now
+			t.notBooted(s.Cause, s.Message)
+			return t.events
 		}
 	}
 	t.note(e)
@@ -185,7 +186,7 @@ func Boot(m *Record, who api.Inventory, discover *api.PlanImage, now time.Time) 
 func (t *turn) restarted(why string) {
 	m := t.m
 	t.cutShort()
-	m.Cause, m.Progress = "", nil
+	m.Trouble, m.Progress = nil, nil
 	t.enter(api.MachineBooting, done(StepBoot, why))
 }
 
@@ -213,8 +214,7 @@ func (t *turn) localDisk(why string, own bool) {
 		if w.Limit > 0 && w.Boots >= w.Limit {
 			e.State, e.Cause = api.StateFailed, api.CauseBootFailed
 			e.Message = fmt.Sprintf("the new system has not started: %d network boots and no sign of life from it; it is not flashed again", w.Boots)
-			m.Cause = e.Cause
-			t.enter(api.MachineFailed, e)
+			t.fail(e)
 			return
 		}
 		t.note(e)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet/selector"
 )
 
 // noIdentity in a request, a machine or a group means none, whatever those
@@ -50,16 +51,13 @@ func Resolve(spec api.Spec, groups []api.Group, req api.FlashRequest) (api.Flash
 // groupsOf is the groups that a machine is in, sorted by name, so that the
 // same error names them in the same order on every server.
 func groupsOf(spec api.Spec, groups []api.Group) ([]api.Group, error) {
-	labels := Selectable(spec, "")
-	delete(labels, "state")
 	var out []api.Group
 	for _, g := range groups {
-		s, err := ParseSelector(g.Selector)
+		s, err := selector.Parse(g.Selector)
 		if err != nil {
 			return nil, fmt.Errorf("group %.63q: %w", g.Name, err)
 		}
-		// An empty selector of a group is more often forgotten than meant.
-		if len(s.terms) > 0 && s.Matches(labels) {
+		if !s.Empty() && s.MatchesSpec(spec) {
 			out = append(out, g)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/evidence"
+	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/test/reliability"
 )
 
@@ -125,7 +126,7 @@ func (h *herd) find(labels []string) []Record {
 func (h *herd) record(id string) *Record {
 	if h.records[id] == nil {
 		h.records[id] = &Record{ID: id}
-		if _, err := ParseMAC(id); err == nil {
+		if _, err := wire.ParseMAC(id); err == nil {
 			h.records[id].MAC = id
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk"
+	"github.com/gild-dev/gild/internal/server/fleet/history"
 )
 
 // flashed is a machine whose flash was sealed at 20 s, and which is to be
@@ -41,7 +42,7 @@ func TestBeacon(t *testing.T) {
 	s.beacon(22, "tok", true)
 	s.state(api.MachineRunning)
 	s.beacon(23, "tok", true) // its answer was lost
-	Sweep(&s.m, at(10_000))
+	Sweep(&s.m, at(10_000), time.Time{})
 	s.state(api.MachineRunning)
 	s.boot(10_001, false)
 	s.state(api.MachineLocalDisk)
@@ -51,9 +52,9 @@ func TestBeacon(t *testing.T) {
 
 func TestUnconfirmed(t *testing.T) {
 	s := flashed(t, "switch_root", api.Confirm{Within: 60}, "tok")
-	Sweep(&s.m, at(79))
+	Sweep(&s.m, at(79), time.Time{})
 	s.state(api.MachineHandingOff)
-	Sweep(&s.m, at(80))
+	Sweep(&s.m, at(80), time.Time{})
 	s.state(api.MachineUnconfirmed)
 	s.beacon(500, "tok", true)
 	s.state(api.MachineRunning)
@@ -94,8 +95,8 @@ func TestBootFailed(t *testing.T) {
 				return
 			}
 			s.state(api.MachineFailed)
-			if s.m.Cause != api.CauseBootFailed {
-				t.Errorf("cause = %q; want %s", s.m.Cause, api.CauseBootFailed)
+			if causeNow(&s.m) != api.CauseBootFailed {
+				t.Errorf("cause = %q; want %s", causeNow(&s.m), api.CauseBootFailed)
 			}
 			s.boot(2061, false)
 			s.state(api.MachineFailed)
@@ -111,11 +112,11 @@ func TestStuck(t *testing.T) {
 	s.hello(10, "s1", api.ActionFlash)
 	stuck := func(sec int, want bool) {
 		t.Helper()
-		events := Sweep(&s.m, at(sec))
+		events := Sweep(&s.m, at(sec), time.Time{})
 		if got := !s.m.Stuck.IsZero(); got != want {
 			t.Fatalf("stuck at %d s: %v (%v); want %v", sec, got, events, want)
 		}
-		if again := Sweep(&s.m, at(sec)); len(again) != 0 {
+		if again := Sweep(&s.m, at(sec), time.Time{}); len(again) != 0 {
 			t.Fatalf("the second Sweep at %d s noted %v; want nothing", sec, again)
 		}
 	}
@@ -143,12 +144,12 @@ func TestConflictIsShown(t *testing.T) {
 	if _, events := Hello(&s.m, hello("s2"), "192.0.2.9", false, at(12)); len(events) != 0 {
 		t.Errorf("the same conflict noted %v again", events)
 	}
-	Sweep(&s.m, at(41))
+	Sweep(&s.m, at(41), time.Time{})
 	if s.m.Conflict == "" {
 		t.Error("the conflict is gone while the second agent still asks")
 	}
 	s.report(41, true, report("s1", "p1"))
-	if Sweep(&s.m, at(42)); s.m.Conflict != "" {
+	if Sweep(&s.m, at(42), time.Time{}); s.m.Conflict != "" {
 		t.Errorf("conflict = %q after the second agent went; want none", s.m.Conflict)
 	}
 }
@@ -244,12 +245,12 @@ func TestFlashes(t *testing.T) {
 	if len(s.m.Receipt.Samples) != 0 {
 		t.Error("the record holds the samples")
 	}
-	f := Flashes(events)
-	if len(f) != 2 || f[1].Outcome != outcomeCancelled || f[1].By != "operator:eva" || f[1].Identity != "web" || f[1].Image.Name != "debian" {
+	f := history.Flashes(events)
+	if len(f) != 2 || f[1].Outcome != "cancelled" || f[1].By != "operator:eva" || f[1].Identity != "web" || f[1].Image.Name != "debian" {
 		t.Fatalf("Flashes = %+v; want two, the older one cancelled", f)
 	}
 	got := f[0]
-	if got.Outcome != api.MachineHandingOff || got.Receipt == nil || len(got.Samples) != keptSamples || !got.Started.Equal(at(3)) {
+	if got.Outcome != api.MachineHandingOff || got.Receipt == nil || len(got.Samples) != history.KeptSamples || !got.Started.Equal(at(3)) {
 		t.Errorf("newest = %+v", got)
 	}
 	if len(got.Phases) != 3 || got.Phases[1] != (api.Phase{Step: StepFlash, Start: at(4), End: at(9), State: api.StateDone}) {
@@ -260,10 +261,10 @@ func TestFlashes(t *testing.T) {
 func TestThin(t *testing.T) {
 	var samples []api.Sample
 	for i := range 10_000 {
-		samples = AddSample(samples, api.Sample{Done: int64(i)})
+		samples = history.AddSample(samples, api.Sample{Done: int64(i)})
 	}
-	if len(samples) > liveSamples || samples[len(samples)-1].Done != 9999 {
-		t.Errorf("%d samples, the last %d; want at most %d with the last", len(samples), samples[len(samples)-1].Done, liveSamples)
+	if len(samples) > 240 || samples[len(samples)-1].Done != 9999 {
+		t.Errorf("%d samples, the last %d; want at most %d with the last", len(samples), samples[len(samples)-1].Done, 240)
 	}
 }
 

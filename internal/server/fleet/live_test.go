@@ -51,7 +51,7 @@ func TestLive(t *testing.T) {
 	is(api.MachineRunning, true)
 	report(progress(60))
 	is(api.MachineRunning, true)
-	if Sweep(m, now.Add(api.StuckAfter*time.Second)); m.Stuck.IsZero() {
+	if Sweep(m, now.Add(api.StuckAfter*time.Second), time.Time{}); m.Stuck.IsZero() {
 		t.Error("nothing is completing the disk any more, and the machine is not shown as stuck")
 	}
 	report(progress(60))
@@ -106,7 +106,7 @@ func TestLiveWithoutASign(t *testing.T) {
 	if _, err := Report(m, api.Report{Session: "s1", MAC: mac, Plan: "plan-1", Events: []api.Event{live}}, "10.0.0.2", now); err != nil {
 		t.Fatal(err)
 	}
-	events := Sweep(m, m.Awaited.Until.Add(time.Second))
+	events := Sweep(m, m.Awaited.Until.Add(time.Second), time.Time{})
 	if m.State != api.MachineUnconfirmed || !m.Live || len(events) == 0 || !strings.Contains(events[0].Message, "not complete") {
 		t.Errorf("state %q, live %v, told %v; want an unconfirmed system whose disk is not complete", m.State, m.Live, events)
 	}

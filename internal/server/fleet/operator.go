@@ -107,16 +107,27 @@ func Arm(m *Record, armed Armed, now time.Time) ([]api.Event, error) {
 		// A waiting agent stays bound: it is told of the plan at once.
 		m.Session, m.Seq, m.AgentSeen = "", 0, time.Time{}
 	}
-	armed.Since = now
+	armed.Since, armed.Before = now, before(m)
 	m.Armed, m.Awaited = &armed, nil
 	t.booted()
-	m.Writing, m.Live, m.Progress, m.Cause = false, false, nil, ""
+	m.Writing, m.Live, m.Progress, m.Trouble = false, false, nil, nil
 	image := armed.Plan.Image
 	e := done(StepArm, "will be flashed with "+image.Name+" at its next network boot")
 	e.Image, e.Identity = &image, armed.IdentityName
 	m.State = "" // armed anew is news, too
 	t.enter(api.MachineArmed, e)
 	return t.events, nil
+}
+
+// before is how a machine is that is about to be armed.
+func before(m *Record) *Before {
+	switch {
+	case m.Armed != nil && m.State == api.MachineArmed:
+		return m.Armed.Before
+	case m.Armed != nil, m.State == "", m.State == api.MachineDiscovered:
+		return nil
+	}
+	return &Before{State: m.State, Since: m.Since, Awaited: m.Awaited, Trouble: m.Trouble}
 }
 
 // specOf is what a machine that was only seen is known by once it is armed.
@@ -165,18 +176,28 @@ func Cancel(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 		e.Message = "cancelled by force while its disk was being written" + howFar(m.Progress) + ": the disk does not boot until it is flashed again"
 	case m.Writing:
 		e.Message = "cancelled after the flash had begun: the disk may not boot until it is flashed again"
+	case m.State == api.MachineArmed && m.Armed.Before != nil && m.Armed.Before.State == api.MachineRunning:
+		e.Message = "cancelled: goes on running as it was"
 	}
-	t.disarm(api.MachineRegistered, e)
+	t.takeBack(e)
 	return t.events, nil
 }
 
 // Forget permits to drop the machine's record, and tells what that ends. force
-// drops it also under a live agent, which is told at its next word and stops.
+// drops it also while it is armed and under a live agent, which is told at its next word and stops.
 func Forget(m *Record, actor string, force bool, now time.Time) ([]api.Event, error) {
 	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
 	live := writing(m, now)
-	if live && !force {
+	switch {
+	case force:
+	case live:
 		return nil, busy(m, "delete")
+	case m.Armed != nil:
+		problem := "cannot delete " + Called(m) + ": it is armed with " + m.Armed.Plan.Image.Name
+		if m.Writing {
+			problem += ", and its disk is half written" + howFar(m.Progress)
+		}
+		return nil, &ConflictError{Problem: problem, Help: "gild cancel " + Called(m) + " takes the arm back; gild machine rm --force " + Called(m) + " forgets both"}
 	}
 	e := done(StepRegister, "forgotten")
 	switch {
@@ -194,7 +215,8 @@ func Called(m *Record) string { return cmp.Or(m.Spec.Name, m.MAC, m.ID) }
 
 // writing reports whether a live agent is past the point of no return.
 func writing(m *Record, now time.Time) bool {
-	return m.Writing && m.State != api.MachineFailed && alive(m, now)
+	resting := m.Trouble != nil && (m.Trouble.Resting || m.State == api.MachineFailed)
+	return m.Writing && !resting && alive(m, now)
 }
 
 // askedFor is how long an agent keeps its machine after firmware has shown the

@@ -24,13 +24,15 @@ type Proposal struct {
 	Known   []string // see api.Plan.Known
 	NewIDs  bool     // its identity asks for them: api.Identity
 	NoHost  bool     // its identity gives the clone no host name
+	// Listening is since when this server hears machines: see [View].
+	Listening time.Time
 }
 
 // Preview tells what the arm would do, as far as the last inventory tells.
 // refused is why the arm is not to be made; what only the agent would refuse,
 // who sees the machine as it then is, stands in Preview.Refusal alone.
 func (p Proposal) Preview(now time.Time) (v api.Preview, refused error) {
-	v = api.Preview{Machine: View(p.Machine, Operator, now), Image: p.Image, Request: p.Request}
+	v = api.Preview{Machine: View(p.Machine, Operator, now, p.Listening), Image: p.Image, Request: p.Request}
 	v.Request.Shown = ""
 	v.Warnings = p.warnings(now)
 	refused = p.disk(&v)

@@ -69,8 +69,8 @@ func (w *world) step() error {
 		events, err = w.boot(now, armed)
 	case 4:
 		w.note("sweep")
-		events = Sweep(&w.m, now)
-		if again := Sweep(&w.m, now); len(again) != 0 {
+		events = Sweep(&w.m, now, time.Time{})
+		if again := Sweep(&w.m, now, time.Time{}); len(again) != 0 {
 			err = fmt.Errorf("the second server's sweep noted %v", again)
 		}
 	case 5:
@@ -215,8 +215,12 @@ func (w *world) invariants() error {
 		return fmt.Errorf("plan %s is still armed after its receipt", m.Armed.Plan.ID)
 	case m.Armed == nil && (m.State == api.MachineArmed || m.State == api.MachineFlashing || m.State == api.MachineBooting):
 		return fmt.Errorf("state %q without an arm", m.State)
-	case m.Armed != nil && m.State != api.MachineArmed && m.State != api.MachineBooting && m.State != api.MachineFlashing && m.State != api.MachineFailed:
+	case m.Armed != nil && m.State != api.MachineArmed && m.State != api.MachineBooting && m.State != api.MachineFlashing:
 		return fmt.Errorf("state %q with an arm", m.State)
+	case m.Trouble != nil && m.Armed == nil && m.State != api.MachineFailed && !awaiting(&m):
+		return fmt.Errorf("state %q without an arm, and in trouble: %+v", m.State, m.Trouble)
+	case m.State == api.MachineFailed && m.Trouble == nil:
+		return fmt.Errorf("failed without a cause")
 	case m.State == api.MachineRunning && (m.Receipt == nil || m.Awaited == nil || m.Awaited.Plan != m.Receipt.Plan):
 		return fmt.Errorf("running without a flash to run from")
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet/history"
 )
 
 // However much a machine tells, what is kept of it is bounded in time, and what
@@ -47,15 +48,15 @@ func TestRation(t *testing.T) {
 	}
 	// Told how many, once, and from then on as before.
 	m.State = api.MachineFlashing
-	if Due(m, at(10)) {
+	if Due(m, at(10), time.Time{}) {
 		t.Error("told how many were dropped while it still goes on")
 	}
 	dropped := m.Rationed.Dropped
 	calm := m.Rationed.Full
-	if events := Sweep(&m, calm); len(events) != 1 || m.Rationed.Dropped != 0 || dropped < 1700 {
+	if events := Sweep(&m, calm, time.Time{}); len(events) != 1 || m.Rationed.Dropped != 0 || dropped < 1700 {
 		t.Errorf("Sweep after it = %v, dropped %d; want told once", events, dropped)
 	}
-	if events := Sweep(&m, calm); len(events) != 0 {
+	if events := Sweep(&m, calm, time.Time{}); len(events) != 0 {
 		t.Errorf("Sweep again = %v; want nothing", events)
 	}
 	// A machine that tells one each second is never cut.
@@ -110,7 +111,7 @@ func TestPhasesOfALateAgent(t *testing.T) {
 		told(2, 8, "network", api.StateDone, 208),
 		told(3, 1e300, "odd", api.StateDone, 300),
 	}
-	phases := Flashes(events)[0].Phases
+	phases := history.Flashes(events)[0].Phases
 	for i, want := range []struct {
 		step       string
 		start, end float64

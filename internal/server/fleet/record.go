@@ -42,14 +42,18 @@ type Record struct {
 	// Stuck is since when an agent that should speak is silent; zero: it is not.
 	Stuck time.Time `json:"stuck,omitzero"`
 	// Conflict says which second agent claims to be this machine; empty: none.
-	// ConflictSeen is when it last did.
-	Conflict     string    `json:"conflict,omitempty"`
-	ConflictSeen time.Time `json:"conflictSeen,omitzero"`
+	// ConflictSince is when one first did, ConflictSeen when it last did.
+	Conflict      string    `json:"conflict,omitempty"`
+	ConflictSince time.Time `json:"conflictSince,omitzero"`
+	ConflictSeen  time.Time `json:"conflictSeen,omitzero"`
 	// NotBooted says what came in this machine's place, or as itself but
-	// unlike what was agreed to, and was not given its plan; NotBootedSeen is
-	// when it last did. Empty: nothing since it was armed or had its plan.
-	NotBooted     string    `json:"notBooted,omitempty"`
-	NotBootedSeen time.Time `json:"notBootedSeen,omitzero"`
+	// unlike what was agreed to, and was not given its plan, NotBootedCause the
+	// code of that; NotBootedSince is when it first did, NotBootedSeen when it
+	// last did. Empty: nothing since it was armed or had its plan.
+	NotBooted      string    `json:"notBooted,omitempty"`
+	NotBootedCause string    `json:"notBootedCause,omitempty"`
+	NotBootedSince time.Time `json:"notBootedSince,omitzero"`
+	NotBootedSeen  time.Time `json:"notBootedSeen,omitzero"`
 	// SharedMACs are addresses of this machine that another one was seen with:
 	// they identify neither.
 	SharedMACs []string `json:"sharedMACs,omitempty"`
@@ -74,13 +78,20 @@ type Record struct {
 	Awaited *Awaited `json:"awaited,omitempty"`
 	// Rationed is how fast what its agent and firmware say is still kept.
 	Rationed Bucket `json:"ration,omitzero"`
-	Cause    string `json:"cause,omitempty"`   // why it failed
-	Message  string `json:"message,omitempty"` // the last thing heard of it
+	// Trouble is what went wrong and has not come right; nil: nothing. What is
+	// shown takes more into account: see troubleOf.
+	Trouble *Trouble `json:"trouble,omitempty"`
+	Message string   `json:"message,omitempty"` // the last thing heard of it
+	// OldCause is where older servers stored why a machine had failed: see
+	// Upgrade.
+	OldCause string `json:"cause,omitempty"`
 }
 
 // Damaged reports whether the machine stands for a record that cannot be read:
 // what was known of it, and whether it was armed, is not known any more.
-func (m *Record) Damaged() bool { return m.Cause == api.CauseRecord && m.Since.IsZero() }
+func (m *Record) Damaged() bool {
+	return m.Trouble != nil && m.Trouble.Cause == api.CauseRecord && m.Since.IsZero()
+}
 
 // Armed is the operator's permission for exactly one flash.
 type Armed struct {
@@ -97,6 +108,17 @@ type Armed struct {
 	IdentityTo string `json:"identityTo,omitempty"`
 	// Reach is where the new system will be.
 	Reach Reach `json:"reach,omitzero"`
+	// Before is how the machine was when it was armed; nil: as one that is
+	// registered and has nothing to do.
+	Before *Before `json:"before,omitempty"`
+}
+
+// Before is what an arm that is not used leaves as it was.
+type Before struct {
+	State   string    `json:"state"`
+	Since   time.Time `json:"since"`
+	Awaited *Awaited  `json:"awaited,omitempty"`
+	Trouble *Trouble  `json:"trouble,omitempty"`
 }
 
 // Awaited is the wait for a sign of life of a new system.
@@ -139,4 +161,9 @@ type Reach struct {
 type Bucket struct {
 	Full    time.Time `json:"full,omitzero"`     // when the bucket is full again
 	Dropped int       `json:"dropped,omitempty"` // events that were not kept since it was
+}
+
+// noConflict notes that no second agent claims the machine.
+func (m *Record) noConflict() {
+	m.Conflict, m.ConflictSince, m.ConflictSeen = "", time.Time{}, time.Time{}
 }

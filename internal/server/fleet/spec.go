@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
 	"github.com/gild-dev/gild/internal/evidence"
+	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
 // Bounds of what an operator says of one machine.
@@ -50,7 +51,7 @@ func checkLabels(s *api.Spec) error {
 	for _, list := range []*[]string{&s.MACs, &s.SharedMACs} {
 		macs := make([]string, 0, len(*list))
 		for _, text := range *list {
-			mac, err := ParseMAC(text)
+			mac, err := wire.ParseMAC(text)
 			if err != nil {
 				return &InvalidError{Problem: err.Error(), Help: "give the address as it stands on the machine's label"}
 			}
@@ -67,7 +68,7 @@ func checkLabels(s *api.Spec) error {
 		}
 	}
 	if s.Serial = strings.TrimSpace(s.Serial); s.Serial != "" {
-		if Clean(s.Serial) != s.Serial || SerialLabel(s.Serial) == "" {
+		if wire.Clean(s.Serial) != s.Serial || SerialLabel(s.Serial) == "" {
 			return &InvalidError{Problem: fmt.Sprintf("serial %.40q names no machine", s.Serial), Help: "register the machine by its MAC address"}
 		}
 	}
@@ -97,7 +98,7 @@ func CheckName(name string) error {
 			return bad("begins or ends with neither letter nor digit")
 		}
 	}
-	if _, err := macDigits(name); err == nil || evidence.IsUUID(strings.ToLower(name)) {
+	if wire.IsMAC(name) || evidence.IsUUID(strings.ToLower(name)) {
 		return bad("looks like an address")
 	}
 	return nil
@@ -109,7 +110,7 @@ func checkPairs(what string, m map[string]string) error {
 	}
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		switch {
-		case k == "" || len(k) > maxLabel || strings.ContainsAny(k, " ,=!()\t\"'") || Clean(k) != k:
+		case k == "" || len(k) > maxLabel || strings.ContainsAny(k, " ,=!()\t\"'") || wire.Clean(k) != k:
 			return &InvalidError{Problem: fmt.Sprintf("%s: %.80q is no key", what, k), Help: "use letters, digits, hyphens, dots and slashes"}
 		case len(m[k]) > maxValue || strings.ContainsFunc(m[k], func(r rune) bool { return r < ' ' || r == 0x7f }):
 			return &InvalidError{Problem: fmt.Sprintf("%s: the value of %s is too long or holds control characters", what, k), Help: "use one line of text"}
@@ -246,13 +247,13 @@ func SetSpec(m *Record, spec api.Spec, actor string, now time.Time) ([]api.Event
 			e.Message += " as " + spec.Name
 		}
 	}
-	message := m.Message
+	heard := m.Message
 	if m.State == "" || m.State == api.MachineDiscovered {
 		t.enter(api.MachineRegistered, e)
-		return t.events, nil
+	} else {
+		t.note(e)
 	}
-	t.note(e)
-	m.Message = message
+	m.Message = heard // an operator's word is not the machine's
 	return t.events, nil
 }
 
@@ -341,12 +342,4 @@ func Adopt(found []Record, spec api.Spec) (id string, err error) {
 		return slices.Min(seen), nil
 	}
 	return id, nil
-}
-
-// Selectable are what a selector can pick a machine by: its labels, and its
-// name and state unless it has labels of these names.
-func Selectable(spec api.Spec, state string) map[string]string {
-	out := map[string]string{"name": spec.Name, "state": state}
-	maps.Copy(out, spec.Labels)
-	return out
 }

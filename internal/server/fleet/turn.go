@@ -81,7 +81,7 @@ func (t *turn) lapse() {
 	plan := m.Armed.Plan
 	e := done(StepArm, "the permission to flash "+plan.Image.Name+" lapsed at "+m.Armed.Expires.UTC().Format(time.RFC3339))
 	e.Actor, e.Plan, e.Cause = api.ActorServer, plan.ID, api.CauseLapsed
-	t.disarm(api.MachineRegistered, e)
+	t.takeBack(e)
 }
 
 // Lapse takes back an arm that is past its time.
@@ -102,13 +102,26 @@ func (t *turn) cutShort() {
 	t.note(done(StepBoot, "was restarted before its disk was complete: what its new system wrote is lost, and it is flashed again"))
 }
 
+// takeBack ends an arm that no flash came of. Until the machine boots by it, it
+// is what it was before.
+func (t *turn) takeBack(e api.Event) {
+	m := t.m
+	was := m.Armed.Before
+	if m.State != api.MachineArmed || was == nil {
+		t.disarm(api.MachineRegistered, e)
+		return
+	}
+	t.disarm(was.State, e)
+	m.Since, m.Awaited, m.Trouble = was.Since, was.Awaited, was.Trouble
+}
+
 // disarm uses up or takes back the arm.
 func (t *turn) disarm(state string, e api.Event) {
 	m := t.m
 	m.Armed = nil
 	m.Writing, m.Live = false, false
 	m.Progress = nil
-	m.Cause = ""
+	m.Trouble = nil
 	t.booted()
 	t.enter(state, e)
 }

@@ -15,27 +15,51 @@ const Operator Principal = iota
 // View builds what a principal sees of a machine at a time, with what time has
 // done to it since it was stored. It names each thing that is shown, so that a
 // field of a record is shown to nobody until somebody writes it here.
-func View(r Record, who Principal, now time.Time) api.Machine {
+// listening is as for [Sweep].
+func View(r Record, who Principal, now, listening time.Time) api.Machine {
 	switch who {
 	case Operator:
-		return operatorView(r, now)
+		return operatorView(r, now, listening)
 	}
 	return api.Machine{}
 }
 
-func operatorView(r Record, now time.Time) api.Machine {
-	Sweep(&r, now)
-	return api.Machine{
+func operatorView(r Record, now, listening time.Time) api.Machine {
+	Sweep(&r, now, listening)
+	v := api.Machine{
 		ID: r.ID, MAC: r.MAC, Spec: r.Spec, SpecRevision: SpecRevision(r.Spec),
 		State: r.State, Since: r.Since,
 		FirstSeen: r.FirstSeen, LastSeen: r.LastSeen, AgentSeen: r.AgentSeen, FirmwareSeen: r.FirmwareSeen,
 		Firmware: r.Firmware, Address: r.Address, Inventory: r.Inventory,
-		Armed: armedView(r.Armed), Awaited: awaitedView(&r), Waiting: r.Waiting,
-		Stuck: r.Stuck, Conflict: r.Conflict, ConflictSeen: r.ConflictSeen,
+		Armed: armedView(r.Armed), Awaited: awaitedView(&r), Waiting: r.Waiting && r.Stuck.IsZero(),
+		Conflict: r.Conflict, ConflictSeen: r.ConflictSeen,
 		NotBooted: r.NotBooted, NotBootedSeen: r.NotBootedSeen, SharedMACs: r.SharedMACs,
-		Writing: r.Writing, Live: r.Live, Progress: r.Progress, Receipt: r.Receipt, System: r.System,
-		Dropped: r.Rationed.Dropped, Cause: r.Cause, Message: r.Message,
+		Writing: r.Writing, Live: r.Live, Progress: progressView(&r, now), Receipt: r.Receipt, System: r.System,
+		Dropped: r.Rationed.Dropped, Trouble: troubleOf(&r), Message: r.Message,
 	}
+	if r.Armed != nil {
+		v.Stuck = r.Stuck
+	} else if v.Waiting {
+		v.Message = waitsMessage // whatever its agent says between two questions
+	}
+	return v
+}
+
+// quietAfter is how long an agent at work is silent at most.
+const quietAfter = (api.HeartbeatEvery + 2) * time.Second
+
+// progressView is how far the flash is. What nobody has heard of lately, or is
+// between two tries, has no rate.
+func progressView(r *Record, now time.Time) *api.Progress {
+	if r.Progress == nil {
+		return nil
+	}
+	p := *r.Progress
+	resting := r.Trouble != nil && (r.Trouble.Resting || r.State == api.MachineFailed)
+	if resting || !r.Stuck.IsZero() || now.Sub(r.AgentSeen) > quietAfter {
+		p.Rate = 0
+	}
+	return &p
 }
 
 func armedView(a *Armed) *api.Armed {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gild-dev/gild/internal/api"
 )
@@ -22,7 +23,7 @@ func TestViewShowsNoSecret(t *testing.T) {
 		{ID: mac, State: api.MachineRunning, Session: secret, Awaited: awaited},
 		{ID: mac, State: api.MachineDiscovered, Session: secret, Waiting: true, Tickets: []Ticket{{Hash: secret, Session: secret}}},
 	} {
-		p, err := json.Marshal(View(m, Operator, at(1)))
+		p, err := json.Marshal(View(m, Operator, at(1), time.Time{}))
 		if err != nil || strings.Contains(string(p), secret) {
 			t.Errorf("View of a machine that is %s = %s, %v; want no secret", m.State, p, err)
 		}

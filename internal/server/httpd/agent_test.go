@@ -10,6 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
 func hello(extra string) string {
@@ -117,7 +118,7 @@ func FuzzHello(f *testing.F) {
 	f.Add([]byte(hello(`,"disks":[{"name":"sda","size":1,"holds":["GPT"]}],"nics":[{"mac":"x"}]`)))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		var h api.Hello
-		if len(p) > api.MaxBody || decodeOne(p, &h) != nil || fleet.CheckHello(&h) != nil {
+		if len(p) > api.MaxBody || decodeOne(p, &h) != nil || wire.CheckHello(&h) != nil {
 			return
 		}
 		m := fleet.Record{MAC: h.Inventory.MAC}
@@ -134,7 +135,7 @@ func FuzzReport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		var r api.Report
 		now := time.Now()
-		if len(p) > api.MaxBody || decodeOne(p, &r) != nil || fleet.CheckReport(&r, now) != nil {
+		if len(p) > api.MaxBody || decodeOne(p, &r) != nil || wire.CheckReport(&r, now) != nil {
 			return
 		}
 		m := fleet.Record{MAC: r.MAC}

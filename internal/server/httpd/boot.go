@@ -17,6 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
 // Paths on the boot network that firmware and iPXE are sent to.
@@ -163,17 +164,17 @@ func (b *Boot) bootScript(ctx context.Context, d fleet.Decision) ([]byte, error)
 // asker reads what the first script made iPXE say of its machine.
 func asker(r *http.Request) (api.Inventory, error) {
 	q := r.URL.Query()
-	mac, err := fleet.ParseMAC(q.Get("mac"))
+	mac, err := wire.ParseMAC(q.Get("mac"))
 	if err != nil {
 		return api.Inventory{}, err
 	}
 	return api.Inventory{
 		MAC:      mac,
-		UUID:     fleet.Clean(q.Get("uuid")),
-		Serial:   fleet.Clean(q.Get("serial")),
-		Vendor:   fleet.Clean(q.Get("manufacturer")),
-		Product:  fleet.Clean(q.Get("product")),
-		Arch:     fleet.Clean(q.Get("arch")),
+		UUID:     wire.Clean(q.Get("uuid")),
+		Serial:   wire.Clean(q.Get("serial")),
+		Vendor:   wire.Clean(q.Get("manufacturer")),
+		Product:  wire.Clean(q.Get("product")),
+		Arch:     wire.Clean(q.Get("arch")),
 		Firmware: map[string]string{"pcbios": "bios", "efi": "uefi"}[q.Get("platform")],
 	}, nil
 }
@@ -238,7 +239,7 @@ func (b *Boot) hello(w http.ResponseWriter, r *http.Request) {
 	var h api.Hello
 	err := readJSON(w, r, budget.HelloBody, &h)
 	if err == nil {
-		err = fleet.CheckHello(&h)
+		err = wire.CheckHello(&h)
 	}
 	if err == nil {
 		err = b.words.heard(r, h.Inventory.MAC)
@@ -261,7 +262,7 @@ func (b *Boot) events(w http.ResponseWriter, r *http.Request) {
 	var report api.Report
 	err := readJSON(w, r, budget.ReportBody, &report)
 	if err == nil {
-		err = fleet.CheckReport(&report, time.Now())
+		err = wire.CheckReport(&report, time.Now())
 	}
 	if err == nil {
 		err = b.words.heard(r, report.MAC)
@@ -303,7 +304,7 @@ func (b *Boot) identity(w http.ResponseWriter, r *http.Request) {
 	var req api.IdentityRequest
 	err := readJSON(w, r, budget.SmallBody, &req)
 	if err == nil {
-		err = fleet.CheckIdentityRequest(&req)
+		err = wire.CheckIdentityRequest(&req)
 	}
 	if err != nil {
 		b.refuse(w, r, err)
@@ -330,7 +331,7 @@ func (b *Boot) beacon(w http.ResponseWriter, r *http.Request) {
 	token := r.PathValue("beacon")
 	r = r.Clone(r.Context())
 	r.URL.Path = api.PathBeacon
-	if !fleet.IsToken(token) {
+	if !wire.IsToken(token) {
 		http.NotFound(w, r)
 		return
 	}

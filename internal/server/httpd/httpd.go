@@ -23,7 +23,7 @@ import (
 )
 
 // Machines is what the boot network asks about machines. What it is given was
-// checked: MACs are in the form of fleet.ParseMAC, text is clean.
+// checked: MACs are in the form of wire.ParseMAC, text is clean.
 type Machines interface {
 	// Seen notes that the machine fetched something.
 	Seen(ctx context.Context, s fleet.Sighting) error

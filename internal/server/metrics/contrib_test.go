@@ -20,7 +20,9 @@ import (
 // What board and alerts ask for must be what the server tells: a name that
 // was changed on one side would make an alert that never comes.
 func TestContribNamesAreServed(t *testing.T) {
-	m := New("v1", none)
+	m := New("v1", func(context.Context) ([]api.Machine, error) {
+		return []api.Machine{{State: api.MachineFlashing, Trouble: &api.Trouble{Cause: api.CauseDiskError}}}, nil
+	})
 	m.Event(api.Event{State: api.StateFailed, Cause: "disk-none", To: api.MachineFailed, Actor: api.ActorAgent})
 	m.Event(api.Event{Receipt: &api.Receipt{PhaseTimes: map[string]float64{"write": 1}}})
 	m.DHCP(dhcpd.Event{Asked: dhcpv4.MessageTypeDiscover})

@@ -41,11 +41,15 @@ func TestMachines(t *testing.T) {
 			{State: api.MachineFlashing, Progress: &api.Progress{Rate: 1e6}},
 			{State: api.MachineFlashing, Progress: &api.Progress{Rate: 2e6}, Stuck: time.Now()},
 			{State: api.MachineRegistered, Progress: &api.Progress{Rate: 5e6}, Conflict: "another"},
+			{State: api.MachineFlashing, Trouble: &api.Trouble{Cause: api.CauseDiskTooSmall, Tries: 70}},
+			{State: api.MachineFailed, Trouble: &api.Trouble{Cause: api.CauseBootFailed}},
+			{State: api.MachineArmed, Trouble: &api.Trouble{Cause: "made up"}},
 			{State: api.MachineDiscovered, Waiting: true},
 		}, nil
 	})
 	want(t, scrape(t, m),
-		`gild_machines{state="flashing"} 2`, `gild_machines{state="registered"} 1`, `gild_machines{state="running"} 0`,
+		`gild_machines{state="flashing"} 3`, `gild_machines{state="registered"} 1`, `gild_machines{state="running"} 0`,
+		`gild_machines_in_trouble{cause="disk-too-small"} 1`, `gild_machines_in_trouble{cause="boot-failed"} 1`, `gild_machines_in_trouble{cause="other"} 1`,
 		`gild_machines_stuck 1`, `gild_machines_in_conflict 1`, `gild_machines_waiting 1`, `gild_flash_rate_bytes 3e+06`,
 		`gild_build_info{version="v1"} 1`)
 }

@@ -8,17 +8,11 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// states is every state of a machine, so that one in which there is no
-// machine is told as 0 and not as absent.
-var states = []string{
-	api.MachineDiscovered, api.MachineRegistered, api.MachineArmed, api.MachineBooting, api.MachineFlashing, api.MachineHandingOff,
-	api.MachineRunning, api.MachineUnconfirmed, api.MachineLocalDisk, api.MachineFailed,
-}
-
 var (
 	descMachines = prometheus.NewDesc("gild_machines", "Machines by state.", []string{"state"}, nil)
 	descStuck    = prometheus.NewDesc("gild_machines_stuck", "Machines whose agent should speak and is silent.", nil, nil)
 	descConflict = prometheus.NewDesc("gild_machines_in_conflict", "Machines whose place a second agent claims.", nil, nil)
+	descTrouble  = prometheus.NewDesc("gild_machines_in_trouble", "Machines that do not go on as they should, by stable cause; those whose agents try again among them.", []string{"cause"}, nil)
 	descWaiting  = prometheus.NewDesc("gild_machines_waiting", "Discovered machines whose agent waits for an arm.", nil, nil)
 	descRate     = prometheus.NewDesc("gild_flash_rate_bytes", "Bytes a second of all flashes under way.", nil, nil)
 )
@@ -30,7 +24,7 @@ type room struct {
 
 // Describe implements prometheus.Collector.
 func (r *room) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descMachines, descStuck, descConflict, descWaiting, descRate} {
+	for _, d := range []*prometheus.Desc{descMachines, descStuck, descConflict, descTrouble, descWaiting, descRate} {
 		to <- d
 	}
 }
@@ -45,13 +39,18 @@ func (r *room) Collect(to chan<- prometheus.Metric) {
 		return
 	}
 	by := map[string]float64{}
-	for _, s := range states {
+	// A state in which there is no machine is told as 0 and not as absent.
+	for _, s := range api.MachineStates {
 		by[s] = 0
 	}
+	troubled := map[string]float64{}
 	var stuck, conflict, waiting, rate float64
 	for i := range machines {
 		m := &machines[i]
 		by[m.State]++
+		if tr := m.Trouble; tr != nil {
+			troubled[word(api.Causes, tr.Cause)]++
+		}
 		count(&stuck, !m.Stuck.IsZero())
 		count(&conflict, m.Conflict != "")
 		count(&waiting, m.Waiting)
@@ -61,6 +60,9 @@ func (r *room) Collect(to chan<- prometheus.Metric) {
 	}
 	for state, n := range by {
 		to <- prometheus.MustNewConstMetric(descMachines, prometheus.GaugeValue, n, state)
+	}
+	for cause, n := range troubled {
+		to <- prometheus.MustNewConstMetric(descTrouble, prometheus.GaugeValue, n, cause)
 	}
 	for desc, n := range map[*prometheus.Desc]float64{descStuck: stuck, descConflict: conflict, descWaiting: waiting, descRate: rate} {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, n)

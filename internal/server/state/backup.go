@@ -202,10 +202,11 @@ func disarm(value []byte) (id string, out []byte, armed bool, err error) {
 	if err := json.Unmarshal(value, &m); err != nil {
 		return "", nil, false, err
 	}
+	m.Upgrade()
 	armed = m.Armed != nil
 	if armed {
-		if m.State = api.MachineRegistered; m.Writing {
-			m.State, m.Cause = api.MachineFailed, api.CauseRestored
+		if m.State, m.Trouble = api.MachineRegistered, nil; m.Writing {
+			m.State, m.Trouble = api.MachineFailed, &fleet.Trouble{Cause: api.CauseRestored}
 		}
 	}
 	m.Armed, m.Awaited, m.Progress = nil, nil, nil
@@ -218,10 +219,16 @@ func (s *Store) noteRestore(taken time.Time) func(*fleet.Record) ([]api.Event, e
 	return func(m *fleet.Record) ([]api.Event, error) {
 		now := s.now()
 		m.Since, m.Progress = now, nil
+		cause := ""
+		if m.Trouble != nil {
+			own := *m.Trouble
+			own.Since, cause = now, own.Cause
+			m.Trouble = &own
+		}
 		m.Message = "disarmed: the state was restored from a backup of " + taken.UTC().Format(time.RFC3339)
 		return []api.Event{{
 			Time: now, Step: "restore", State: api.StateDone, Message: m.Message,
-			Cause: m.Cause, Actor: api.ActorOperator, To: m.State,
+			Cause: cause, Actor: api.ActorOperator, To: m.State,
 		}}, nil
 	}
 }

@@ -88,6 +88,7 @@ func (r *record) readWhole(kv *mvccpb.KeyValue) {
 	if err := decodeKey(kv.Key, kv.Value, &old); err != nil {
 		r.broken(lastPart(kv.Key), err)
 	}
+	r.Upgrade()
 }
 
 // readLittle takes the little part from its key.
@@ -106,7 +107,7 @@ func (r *record) readLittle(kv *mvccpb.KeyValue) {
 func (r *record) broken(id string, err error) {
 	r.damage = err
 	r.Record = fresh(id).Record
-	r.State, r.Cause = api.MachineFailed, api.CauseRecord
+	r.State, r.Trouble = api.MachineFailed, &fleet.Trouble{Cause: api.CauseRecord}
 	r.Message = "its record cannot be read: " + err.Error()
 }
 

@@ -26,12 +26,11 @@ type Change struct {
 	Parts    []Part
 }
 
-// Part is one thing of a change, by the kinds of [api.Change].
+// Part is one thing of a change: see [api.Change].
 type Part struct {
-	Kind   string
-	ID     string        // of the machine
-	Record *fleet.Record // how it is stored now; api.ChangeMachine only
-	Event  *api.Event    // api.ChangeEvent only
+	Kind, ID string
+	Record   *fleet.Record // how the machine is stored now
+	Event    *api.Event
 }
 
 // Watch calls each for every change after the given revision, in order, until

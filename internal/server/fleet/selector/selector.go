@@ -1,4 +1,5 @@
-package fleet
+// Package selector picks machines by their labels.
+package selector
 
 import (
 	"fmt"
@@ -22,7 +23,7 @@ type term struct {
 	not    bool
 }
 
-// ParseSelector reads conditions joined by commas, all of which must hold:
+// Parse reads conditions joined by commas, all of which must hold:
 //
 //	rack=b7          has the label, with this value
 //	rack!=b7         has another value, or no such label
@@ -34,7 +35,7 @@ type term struct {
 // for labels, less the characters that mean something here: , ( ) ! =, blanks
 // and control characters. An error says at which byte, from 1. What is empty
 // picks every machine.
-func ParseSelector(s string) (Selector, error) {
+func Parse(s string) (Selector, error) {
 	if len(s) > maxSelector {
 		return Selector{}, fmt.Errorf("selector of %d bytes; at most %d are read", len(s), maxSelector)
 	}
@@ -74,7 +75,21 @@ func (s Selector) Matches(labels map[string]string) bool {
 	return true
 }
 
-// String is the selector in the one form that ParseSelector reads back as
+// Empty reports whether there is no condition: it picks every machine.
+func (s Selector) Empty() bool { return len(s.terms) == 0 }
+
+// values are those that the selector's conditions on a label name.
+func (s Selector) values(key string) []string {
+	var out []string
+	for _, t := range s.terms {
+		if t.key == key {
+			out = append(out, t.values...)
+		}
+	}
+	return out
+}
+
+// String is the selector in the one form that Parse reads back as
 // the same.
 func (s Selector) String() string {
 	out := make([]string, len(s.terms))

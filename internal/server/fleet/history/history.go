@@ -1,4 +1,5 @@
-package fleet
+// Package history tells the flashes of a machine from the events that are kept of it.
+package history
 
 import (
 	"slices"
@@ -10,7 +11,7 @@ import (
 // Bounds of a history.
 const (
 	keptFlashes = 50
-	keptSamples = 60  // with a receipt in the past
+	KeptSamples = 60  // with a receipt in the past
 	liveSamples = 240 // of a flash under way
 )
 
@@ -26,13 +27,13 @@ const (
 // oldest first. The newest flash comes first. Events of a flash whose arm is
 // no longer kept are left out.
 func Flashes(events []api.Event) []api.Flash {
-	var order []*api.Flash
-	byPlan := map[string]*api.Flash{}
+	var order []*telling
+	byPlan := map[string]*telling{}
 	happened := happened(events)
 	for i, e := range events {
 		f := byPlan[e.Plan]
-		if e.Step == StepArm && e.To == api.MachineArmed && e.Plan != "" {
-			f = &api.Flash{Plan: e.Plan, Identity: e.Identity, By: e.Actor, Armed: e.Time, Outcome: outcomeUnderWay}
+		if e.To == api.MachineArmed && e.Plan != "" {
+			f = &telling{Flash: api.Flash{Plan: e.Plan, Identity: e.Identity, By: e.Actor, Armed: e.Time, Outcome: outcomeUnderWay}}
 			if e.Image != nil {
 				f.Image = *e.Image
 			}
@@ -41,14 +42,14 @@ func Flashes(events []api.Event) []api.Flash {
 			continue
 		}
 		if f != nil {
-			addEvent(f, e, happened[i])
+			f.add(e, happened[i])
 		}
 	}
 	slices.Reverse(order)
 	order = order[:min(len(order), keptFlashes)]
 	flashes := make([]api.Flash, len(order))
 	for i, f := range order {
-		flashes[i] = *f
+		flashes[i] = f.Flash
 	}
 	return flashes
 }
@@ -95,67 +96,17 @@ func sinceStart(e *api.Event) time.Duration { return time.Duration(e.Uptime * fl
 
 func byAgent(e *api.Event) bool { return e.Actor == api.ActorAgent && e.Seq > 0 }
 
-// addEvent takes one event, which happened at a time, into the flash that it
-// belongs to.
-func addEvent(f *api.Flash, e api.Event, at time.Time) {
-	if byAgent(&e) {
-		addPhase(f, e, at)
-	}
-	if f.Started.IsZero() && e.To == api.MachineFlashing {
-		f.Started = e.Time
-	}
-	if e.Receipt != nil {
-		f.Receipt, f.Samples = e.Receipt, e.Receipt.Samples
-	}
-	end := func(outcome string) {
-		f.Outcome, f.Ended, f.Cause, f.Message = outcome, e.Time, e.Cause, e.Message
-	}
-	switch {
-	case e.Cause == api.CauseCancelled:
-		end(outcomeCancelled)
-	case e.Cause == api.CauseLapsed:
-		end(outcomeLapsed)
-	case e.Cause == api.CauseBootFailed:
-		end(api.CauseBootFailed)
-	case e.To == api.MachineHandingOff, e.To == api.MachineRunning, e.To == api.MachineUnconfirmed, e.To == api.MachineFailed:
-		end(e.To)
-	case e.To == api.MachineFlashing || e.To == api.MachineBooting:
-		f.Outcome, f.Ended, f.Cause, f.Message = outcomeUnderWay, time.Time{}, "", e.Message
-	case f.Outcome == outcomeUnderWay && e.Message != "":
-		f.Message = e.Message
-	}
-}
-
-// addPhase notes when a boot step began and ended. A step that is tried again
-// is a phase of its own.
-func addPhase(f *api.Flash, e api.Event, at time.Time) {
-	last := len(f.Phases) - 1
-	open := last >= 0 && f.Phases[last].Step == e.Step && f.Phases[last].End.IsZero()
-	switch {
-	case e.State == api.StateStart || !open && e.State != api.StateProgress:
-		f.Phases = append(f.Phases, api.Phase{Step: e.Step, Start: at, State: e.State})
-		if e.State != api.StateStart {
-			f.Phases[last+1].End = at
-		}
-	case open:
-		f.Phases[last].State = e.State
-		if e.State != api.StateProgress {
-			f.Phases[last].End = at
-		}
-	}
-}
-
 // AddSample appends to the samples of a flash under way. A list that is full
 // is thinned to half: then it covers twice the time, half as finely.
 func AddSample(samples []api.Sample, s api.Sample) []api.Sample {
 	if len(samples) >= liveSamples {
-		samples = thin(samples, liveSamples/2)
+		samples = Thin(samples, liveSamples/2)
 	}
 	return append(samples, s)
 }
 
-// thin keeps at most n samples, evenly, the last one among them.
-func thin(samples []api.Sample, n int) []api.Sample {
+// Thin keeps at most n samples, evenly, the last one among them.
+func Thin(samples []api.Sample, n int) []api.Sample {
 	if len(samples) <= n {
 		return samples
 	}

@@ -1,4 +1,4 @@
-package fleet
+package wire
 
 import (
 	"errors"
@@ -70,4 +70,11 @@ func hexDigits(s string) (string, error) {
 		}
 	}
 	return s, nil
+}
+
+// IsMAC reports whether s has the digits of an address in any common spelling,
+// whatever it may be the address of.
+func IsMAC(s string) bool {
+	_, err := macDigits(s)
+	return err == nil
 }

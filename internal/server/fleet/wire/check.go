@@ -1,4 +1,5 @@
-package fleet
+// Package wire checks what comes from the boot network before any rule sees it.
+package wire
 
 import (
 	"encoding/json"
@@ -21,8 +22,9 @@ const (
 	maxNICs    = 256
 	maxList    = 64 // entries of small lists
 
-	maxPartitions = 128 // of one disk
-	maxSamples    = 120 // of one receipt
+	maxRetry      = 60 * 60 // seconds that a next try is away
+	maxPartitions = 128     // of one disk
+	maxSamples    = 120     // of one receipt
 )
 
 // CheckHello checks a hello from the wire and brings it into the form that
@@ -161,6 +163,7 @@ func checkEvent(e *api.Event, now time.Time) error {
 	if !finite(e.Uptime) {
 		return errors.New("uptime is not a positive number")
 	}
+	e.Retry = min(max(e.Retry, 0), maxRetry)
 	e.Step, e.Message, e.Cause = word(e.Step), Clean(e.Message), word(e.Cause)
 	// These are the server's to say.
 	e.Actor, e.To, e.Plan, e.Image, e.Identity, e.Number = api.ActorAgent, "", "", nil, "", 0

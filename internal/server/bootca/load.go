@@ -1,0 +1,53 @@
+package bootca
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gild-dev/gild/internal/server/state"
+)
+
+// The document of state that holds the CA.
+const (
+	kind = "secret"
+	name = "boot-ca"
+)
+
+// DamagedError says that the state's CA cannot be used.
+type DamagedError struct{ Err error }
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("the state's boot CA is damaged: %v", e.Err)
+}
+
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// Load reads the CA of a state, and makes it at the first start. Of several
+// servers that start together one makes it, and the others take that.
+func Load(ctx context.Context, store *state.Store) (*CA, error) {
+	var kept Stored
+	found, err := store.GetDoc(ctx, kind, name, &kept)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		if kept, err = New(); err != nil {
+			return nil, err
+		}
+		made, err := store.CreateDoc(ctx, kind, name, kept)
+		if err != nil {
+			return nil, err
+		}
+		if !made {
+			kept = Stored{}
+			if _, err := store.GetDoc(ctx, kind, name, &kept); err != nil {
+				return nil, err
+			}
+		}
+	}
+	ca, err := kept.Open()
+	if err != nil {
+		return nil, &DamagedError{err}
+	}
+	return ca, nil
+}

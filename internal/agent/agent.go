@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -52,6 +53,7 @@ type Agent struct {
 	line     cmdline.Line
 	settings cmdline.Settings
 	conn     *netif.Conn
+	ca       []byte // certificate of who signs for the servers; empty: plain HTTP
 	job      *order.Job
 
 	reports background.Service
@@ -119,11 +121,17 @@ func bootMachine() {
 	line := cmdline.Parse(string(text))
 	settings, warnings := line.Settings()
 
+	// Without one it was left out on purpose, by whoever built the initramfs.
+	ca, err := os.ReadFile("/" + api.FileCA)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		early = append(early, err)
+	}
+
 	tuned := tune(settings.Debug)
 	kmsg := screen.OpenKmsg()
 	console := screen.Open(ctx, "/sys/class/tty/console/active", "/dev")
 	a := newAgent(rand.Text(), machine.Here, console, kmsg, kmsg.Logger(logLevel(settings.Debug)))
-	a.line, a.settings, a.tuning = line, settings, tuned
+	a.line, a.settings, a.tuning, a.ca = line, settings, tuned, ca
 	a.tasks.Go("children", func() { a.kids.Reap(ctx) })
 	a.tasks.Go("signals", func() { a.signals(ctx) })
 

@@ -22,6 +22,7 @@ import (
 type Rehearsal struct {
 	Servers   string        // base URLs, as gild.server= has them
 	Ticket    string        // gild.ticket=, empty for none
+	CA        []byte        // of the servers, in PEM, as the initramfs has it; empty: plain HTTP
 	Inventory api.Inventory // all but Disks; MAC must be set
 	// Disk is the file that is the machine's only disk, and Drive what it
 	// claims to be: Name, Serial, Model, Transport.
@@ -47,7 +48,7 @@ var ErrLocalDisk = machine.ErrLocalDisk
 // and not written. It returns nil when the server has the receipt,
 // ErrLocalDisk, or why ctx ended.
 func Rehearse(ctx context.Context, r Rehearsal) error {
-	c, err := client.New(r.Servers)
+	c, err := client.Trusting(r.Servers, r.CA)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,12 @@ import (
 // stale initramfs is cached somewhere.
 const Version = 1
 
-// Paths of the agent API. Bodies are JSON, at most MaxHello and MaxReport bytes.
+// FileCA is the path in the initramfs of the certificate, in PEM, of who signs
+// for the servers. An agent that has it says nothing in plain HTTP.
+const FileCA = "etc/gild/ca.pem"
+
+// Paths of the agent API, by TLS. Bodies are JSON, at most MaxHello and
+// MaxReport bytes.
 const (
 	PathHello = "/agent/v1/hello" // POST Hello -> Answer
 	// PathEvents takes what happens: POST Report -> 204; 409: the plan is lost,
@@ -27,7 +32,8 @@ const (
 	PathEvents = "/agent/v1/events"
 	// PathIdentity gives what the clone is to be: POST IdentityRequest ->
 	// Identity, or 204 when the plan has none. Only the session that is bound
-	// to the plan gets it; any other is refused with 409.
+	// to the plan gets it; any other is refused with 409, and what comes in
+	// plain HTTP with 426.
 	PathIdentity = "/agent/v1/identity"
 	// PathBeacon is where a new system says that it runs: POST, an empty body
 	// or any form (cloud-init's phone_home sends one) -> 204.
@@ -56,6 +62,8 @@ type Hello struct {
 	// the decision of the boot script that booted it. Empty where no script of
 	// this server did.
 	Ticket string `json:"ticket,omitempty"`
+	// Plain is the server's own note: the hello came in plain HTTP.
+	Plain bool `json:"-"`
 }
 
 // Inventory is what the machine is. MACs, UUID and serial are labels by which

@@ -23,6 +23,7 @@ const (
 	CauseDigestMismatch = "digest-mismatch"    // the server's bytes are not the image's, however often asked
 	CauseUnreachable    = "server-unreachable" // no answer over a network that is up
 	CauseRefused        = "server-refused"     // an answer that is an error
+	CauseUntrusted      = "server-untrusted"   // whoever answers there is none of the servers that the agent's CA has signed for
 	CauseTimedOut       = "timed-out"
 	CauseMount          = "mount-failed" // a file system of the image does not mount
 	CauseNoDriver       = "no-driver"    // the running kernel does not know that file system
@@ -42,6 +43,7 @@ const (
 	CauseNoBootFile   = "no-boot-file"    // nothing to hand to this firmware
 	CauseImageBoot    = "image-boot"      // the image's kernel or initramfs cannot be served
 	CauseVersion      = "agent-version"   // an agent of another protocol
+	CauseOutdated     = "agent-outdated"  // an agent of an older initramfs, which speaks plain HTTP
 	CauseConflict     = "second-agent"    // two live agents claim to be one machine
 	CauseOtherMachine = "other-machine"   // not the one that was agreed to, or came in another's place
 	CauseSession      = "session-changed" // another agent took over after the identity was given
@@ -58,10 +60,10 @@ const (
 var Causes = []string{
 	CauseDiskNone, CauseDiskAmbiguous, CauseDiskClaimed, CauseKeepRefused, CauseDiskBusy, CauseDiskTooSmall,
 	CauseOtherDisk, CauseDiskUnfit, CauseDiskError, CauseDiskSilent, CauseDigestMismatch, CauseUnreachable,
-	CauseRefused, CauseTimedOut, CauseMount, CauseNoDriver, CauseEarlyMount, CauseDrivers,
+	CauseRefused, CauseUntrusted, CauseTimedOut, CauseMount, CauseNoDriver, CauseEarlyMount, CauseDrivers,
 	CauseNetwork, CausePlan, CauseImage, CauseDisk, CauseFlash, CauseGrow,
 	CauseIdentity, CauseHandoff, CauseRescue, CauseNoBootFile, CauseImageBoot, CauseVersion,
-	CauseConflict, CauseOtherMachine, CauseSession, CauseSilent, CauseBootFailed, CauseNoSign,
+	CauseOutdated, CauseConflict, CauseOtherMachine, CauseSession, CauseSilent, CauseBootFailed, CauseNoSign,
 	CauseLapsed, CauseCancelled, CauseRestored, CauseRecord,
 }
 
@@ -119,6 +121,8 @@ func stepAdvice(cause string) string {
 		return "It goes on by itself when the server answers. Look whether the server runs (`gild doctor` there), at cable and switch port, and at firewalls between them."
 	case CauseRefused:
 		return "The server's log says why. It is tried again; `gild cancel {}` ends it."
+	case CauseUntrusted:
+		return "Restart the machine: its initramfs is of another server, or of this one before its state was lost. If it comes again after a restart, somebody else answers at the server's address."
 	case CauseNetwork:
 		return "Look at the cable and the switch port (its VLAN, spanning tree), and whether a DHCP server answers here: `gild doctor` on the server. If no network card is found, the image does not hold its driver."
 	case CauseDrivers:
@@ -152,6 +156,8 @@ func serverAdvice(cause string) string {
 		return "Add the image again with what the message asks for: `gild image add` with --kernel, --modules or --cmdline. The machine was sent to its disk."
 	case CauseVersion:
 		return "Restart the machine: an old initramfs was cached somewhere on its way."
+	case CauseOutdated:
+		return "It restarts by itself and boots this server's agent. If it does not, restart it."
 	case CauseConflict:
 		return "Find the second machine and the address that it shares with this one: two network cards with one MAC, or a copied virtual machine. After a restart of one machine, wait a minute."
 	case CauseOtherMachine:

@@ -257,7 +257,7 @@ func (s *Machines) render(ctx context.Context, p fleet.Proposal, values map[stri
 		facts.UUID, facts.Serial = cmp.Or(facts.UUID, inv.UUID), cmp.Or(facts.Serial, inv.Serial)
 	}
 	if tpl.Beacon != "off" && token != "" {
-		facts.BeaconURL = s.BaseURL + strings.Replace(api.PathBeacon, "{beacon}", token, 1)
+		facts.BeaconURL = byTLS(s.BaseURL) + strings.Replace(api.PathBeacon, "{beacon}", token, 1)
 	}
 	if out, _, err = clone.Render(tpl, facts); err != nil {
 		return out, false, &fleet.InvalidError{Problem: fmt.Sprintf("identity %s does not fit %s: %v", name, fleet.Called(&m), err), Help: "mend the identity, or the machine's values, with gild apply"}

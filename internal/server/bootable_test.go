@@ -77,7 +77,7 @@ func TestServeNeedsTheAgentOfItsImages(t *testing.T) {
 			}
 		}
 		files := &bootFiles{builder: InitramfsBuilder{Store: st, Agent: agents(tt.with...)}, dir: t.TempDir()}
-		_, _, err := files.open(slog.New(slog.DiscardHandler))(t.Context(), nil)
+		_, _, err := files.open(slog.New(slog.DiscardHandler))(t.Context(), &Machines{})
 		missing, ok := errors.AsType[*agentbin.MissingError](err)
 		if (err == nil) != tt.ok || err != nil && (!ok || missing.Hint() == "") {
 			t.Errorf("%s: open = %v; want ok %v, or a MissingError", tt.name, err, tt.ok)

@@ -65,3 +65,10 @@ func (c *cards) fits(mac, from string, now time.Time) error {
 	}
 	return fmt.Errorf("%s speaks for the card %s, which was leased %s", from, mac, its)
 }
+
+// whose is the card that an address was leased to, "" if that is not known.
+func (c *cards) whose(a netip.Addr) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.with[a]
+}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,6 +34,9 @@ func TestTwoServers(t *testing.T) {
 		return start(t, s)
 	}
 	a, b := begin(), begin()
+	if !bytes.Equal(a.ca, b.ca) {
+		t.Fatalf("the servers of one cluster have two CAs:\n%s\n%s", a.ca, b.ca)
+	}
 	get(t, a.BaseURL+"/machine.ipxe?mac="+mac)
 	m, err := b.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian"})
 	if err != nil {
@@ -41,18 +45,18 @@ func TestTwoServers(t *testing.T) {
 	var script string
 	for range 50 { // an announcement is a moment under way, and read every few seconds
 		script = get(t, a.BaseURL+"/machine.ipxe?mac="+mac)
-		if strings.Contains(script, a.BaseURL+","+b.BaseURL) {
+		if strings.Contains(script, byTLS(a.BaseURL)+","+byTLS(b.BaseURL)) {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	_, list, _ := strings.Cut(script, "gild.server=")
 	list, _, _ = strings.Cut(list, " ")
-	if !slices.Equal(strings.Split(list, ","), []string{a.BaseURL, b.BaseURL}) {
+	if !slices.Equal(strings.Split(list, ","), []string{byTLS(a.BaseURL), byTLS(b.BaseURL)}) {
 		t.Fatalf("script of the first server = %q; want both servers, itself first", script)
 	}
 
-	c, err := client.New(list)
+	c, err := client.Trusting(list, a.ca)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +66,7 @@ func TestTwoServers(t *testing.T) {
 		t.Fatalf("Hello to the first = %+v, %v; want the plan that the second armed", answer, err)
 	}
 	hello.Session = "s2"
-	other, err := client.New(b.BaseURL)
+	other, err := client.Trusting(b.BaseURL, a.ca)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,8 @@ func Stored(c Config) (images httpd.Images, bootable func(golden.Digest) error) 
 // asks is told it too. A missing agent, which nothing can mend while the
 // server runs, is an error.
 func (b *bootFiles) open(log *slog.Logger) func(context.Context, *Machines) (Service, func() error, error) {
-	return func(context.Context, *Machines) (Service, func() error, error) {
+	return func(_ context.Context, m *Machines) (Service, func() error, error) {
+		b.builder.CA = m.CA
 		if err := b.checkAll(); err != nil {
 			return nil, nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/initramfs"
@@ -17,6 +18,9 @@ import (
 type InitramfsBuilder struct {
 	Store   *store.Store
 	Busybox *Busybox // for the rescue shell; nil: none
+	// CA is the certificate, in PEM, of who signs for the servers that the agent
+	// may speak to; empty: it speaks to any, in plain HTTP.
+	CA []byte
 	// Agent returns the agent for an architecture; nil: the one inside of gild.
 	Agent func(arch string) ([]byte, error)
 }
@@ -76,6 +80,9 @@ func (b *InitramfsBuilder) parts(im *golden.Image) (initramfs.Parts, error) {
 	if boot.Root.FileSystem != "" {
 		p.Early = []string{boot.Root.FileSystem}
 	}
+	if len(b.CA) > 0 {
+		p.Extra = []initramfs.File{{Name: api.FileCA, Data: b.CA}}
+	}
 	if b.Busybox != nil {
 		p.Busybox, p.Applets = b.Busybox.Program, b.Busybox.Applets
 	}
@@ -89,6 +96,6 @@ func (b *InitramfsBuilder) key(im *golden.Image) (golden.Digest, error) {
 		return "", err
 	}
 	h := sha256.New()
-	fmt.Fprintln(h, im.Digest, parts.Compression, golden.DigestOf(parts.Agent), golden.DigestOf(parts.Busybox), parts.Applets)
+	fmt.Fprintln(h, im.Digest, parts.Compression, golden.DigestOf(parts.Agent), golden.DigestOf(parts.Busybox), parts.Applets, golden.DigestOf(b.CA))
 	return golden.DigestFromSum(h.Sum(nil)), nil
 }

@@ -32,6 +32,9 @@ type Machines struct {
 	// BaseURL is how machines reach this server: what a new system calls to
 	// say that it runs.
 	BaseURL string
+	// CA is the certificate, in PEM, of who signs for this server and its peers:
+	// agents trust nobody else.
+	CA []byte
 	// Discover names the image whose kernel unknown machines boot to report
 	// what they are and wait for an arm; empty: they boot their disk.
 	Discover string
@@ -230,7 +233,9 @@ func (s *Machines) Hello(ctx context.Context, h api.Hello, from string) (api.Ans
 		}
 	}
 	if s.Peers != nil {
-		a.Servers = s.Peers(ctx)
+		if a.Servers = s.Peers(ctx); !h.Plain {
+			a.Servers = allByTLS(a.Servers)
+		}
 	}
 	return a, err
 }

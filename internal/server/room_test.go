@@ -257,9 +257,9 @@ func TestCanary(t *testing.T) {
 	ask := func(session string) (int, api.Identity) {
 		t.Helper()
 		body, _ := json.Marshal(api.IdentityRequest{Session: session, MAC: mac, Plan: plan.ID})
-		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, r.BaseURL+api.PathIdentity, bytes.NewReader(body))
+		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, byTLS(r.BaseURL)+api.PathIdentity, bytes.NewReader(body))
 		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := r.agents.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -271,18 +271,18 @@ func TestCanary(t *testing.T) {
 	if status, _ := ask("s1"); status != http.StatusConflict {
 		t.Errorf("identity before the hello = %d; want 409", status)
 	}
-	if status := post(t, r.BaseURL+api.PathHello, string(helloBody)); status != 200 {
+	if status := r.say(t, api.PathHello, string(helloBody)); status != 200 {
 		t.Fatalf("hello = %d", status)
 	}
 	if status, _ := ask("s2"); status != http.StatusConflict {
 		t.Errorf("identity for another session = %d; want 409", status)
 	}
 	status, id := ask("s1")
-	if status != 200 || id.Files[0].Content != canary+" p" || id.Digest() != plan.Identity || !strings.HasPrefix(id.BeaconURL, r.BaseURL) {
+	if status != 200 || id.Files[0].Content != canary+" p" || id.Digest() != plan.Identity || !strings.HasPrefix(id.BeaconURL, byTLS(r.BaseURL)) {
 		t.Fatalf("identity = %d %+v; want it whole, with the digest of the plan", status, id)
 	}
 	token := id.BeaconURL[strings.LastIndexByte(id.BeaconURL, '/')+1:]
-	if status := post(t, id.BeaconURL, ""); status != 404 {
+	if status := postBy(t, r.agents, id.BeaconURL, ""); status != 404 {
 		t.Errorf("beacon before the flash = %d; want 404", status)
 	}
 	report, _ := json.Marshal(api.Report{Session: "s1", MAC: mac, Plan: plan.ID, Events: []api.Event{
@@ -319,7 +319,7 @@ func TestCanary(t *testing.T) {
 		t.Errorf("wrong beacon = %d; want 404", status)
 	}
 	for range 2 {
-		if status := post(t, id.BeaconURL, ""); status != 204 {
+		if status := postBy(t, r.agents, id.BeaconURL, ""); status != 204 {
 			t.Fatalf("beacon = %d; want 204", status)
 		}
 	}

@@ -130,6 +130,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Logger:   log,
 		alarms:   alarm.New(log),
 	}
+	agents, err := s.openAgentDoor(ctx, machines, log)
+	if err != nil {
+		return err
+	}
 	counts := metrics.New(s.Version, func(ctx context.Context) ([]api.Machine, error) { return machines.Machines(ctx, "") })
 	counts.State(machines.StateUsage)
 	counts.Alarms(func() []api.Alarm {
@@ -148,14 +152,16 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	boot := s.Boot
 	boot.Machines = machines
 	boot.BaseURL = machines.BaseURL
+	boot.CA = machines.CA
+	boot.Stamp = golden.DigestOf(append([]byte(s.Version), machines.CA...)).Hex()[:16]
 	boot.Log = cmp.Or(boot.Log, log)
-	boot.Servers = others.list
+	boot.Servers = func(ctx context.Context) []string { return allByTLS(others.list(ctx)) }
 	operator, atHome, token, err := s.operator(ctx, machines, l.operator, log)
 	if err != nil {
 		return err
 	}
 	services = append(services,
-		named{"boot HTTP", bounded(counts, "boot", httpd.BootGate(), l.boot, boot.Handler(), log, true)},
+		named{"boot HTTP", agents.service(bounded(counts, "boot", httpd.BootGate(), agents.listener(l.boot), boot.Handler(), log, true))},
 		named{"operator API", bounded(counts, "operator", httpd.OperatorGate(httpd.IsLoopback(l.operator.Addr())), s.secured(l.operator), operator, log, false)},
 		named{"announcement", others.announce(s.Version, machines.alarms)},
 		named{"alarms", serviceFunc(func(ctx context.Context) error { return machines.alarms.Keep(ctx, machines.Store.Note) })},

@@ -3,6 +3,8 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -68,6 +70,8 @@ func (s oneImage) Cmdline(context.Context, golden.Digest) (string, error) { retu
 type running struct {
 	Addrs
 	operator *client.Operator
+	agents   *http.Client // trusts the server as agents do
+	ca       []byte       // that they have
 	stop     func() error
 }
 
@@ -96,7 +100,7 @@ func start(t *testing.T, s Server) *running {
 	go func() { done <- s.Run(ctx) }()
 	select {
 	case a := <-ready:
-		r := &running{Addrs: a, operator: &client.Operator{BaseURL: "http://" + a.Operator}}
+		r := &running{Addrs: a, operator: &client.Operator{BaseURL: "http://" + a.Operator}, agents: trusting(t, caOf(t, s)), ca: caOf(t, s)}
 		r.stop = func() error { cancel(); err := <-done; done <- err; return err }
 		t.Cleanup(func() {
 			if err := r.stop(); err != nil {
@@ -109,6 +113,33 @@ func start(t *testing.T, s Server) *running {
 		t.Fatalf("Run = %v; want a running server", err)
 		return nil
 	}
+}
+
+// caOf is the certificate that goes into the initramfs of a server that runs.
+func caOf(t *testing.T, s Server) []byte {
+	t.Helper()
+	ca, err := os.ReadFile(FileCA(s.DataDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+func trusting(t *testing.T, ca []byte) *http.Client {
+	t.Helper()
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		t.Fatalf("no certificate: %q", ca)
+	}
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+// say posts as an agent of this server does and returns the status.
+func (r *running) say(t *testing.T, path, body string) int {
+	t.Helper()
+	return postBy(t, r.agents, byTLS(r.BaseURL)+path, body)
 }
 
 func get(t *testing.T, url string) string {
@@ -132,12 +163,17 @@ func get(t *testing.T, url string) string {
 // post sends JSON and returns the status.
 func post(t *testing.T, url, body string) int {
 	t.Helper()
+	return postBy(t, http.DefaultClient, url, body)
+}
+
+func postBy(t *testing.T, c *http.Client, url, body string) int {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,12 +212,12 @@ func TestFlashThroughTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = start(t, newServer(t, dir))
-	script("boot: gild.server=" + r.BaseURL + " ro")
+	script("boot: gild.server=" + byTLS(r.BaseURL) + " ro")
 	if ticket == "" {
 		t.Fatal("the boot script holds no ticket")
 	}
 	hello := fmt.Sprintf(`{"version":%d,"session":"s1","ticket":%q,"inventory":{"mac":"52:54:00:00:00:02","nics":[{"mac":%q}]}}`, api.Version, ticket, mac)
-	if status := post(t, r.BaseURL+api.PathHello, hello); status != 200 {
+	if status := r.say(t, api.PathHello, hello); status != 200 {
 		t.Fatalf("hello through another NIC = %d; want 200", status)
 	}
 	report := fmt.Sprintf(`{"session":"s1","mac":%q,"plan":%q,"events":[
@@ -189,7 +225,7 @@ func TestFlashThroughTheServer(t *testing.T) {
 		{"seq":2,"time":"2026-11-22T12:00:01Z","step":"flash","state":"done","receipt":{"plan":%q,"image":%q}}]}`,
 		mac, m.Armed.Plan.ID, m.Armed.Plan.ID, m.Armed.Plan.Image.Digest)
 	for range 2 { // the second one as if the answer was lost
-		if status := post(t, r.BaseURL+api.PathEvents, report); status != 204 {
+		if status := r.say(t, api.PathEvents, report); status != 204 {
 			t.Fatalf("report = %d; want 204", status)
 		}
 	}

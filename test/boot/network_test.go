@@ -35,7 +35,7 @@ func TestProxyDHCPServerByNameKexec(t *testing.T) {
 	if !strings.Contains(said, "(proxy)") {
 		t.Errorf("the server did not choose to be a proxy beside dnsmasq:\n%s", said)
 	}
-	if want := "gild.server=http://gild.lab:8080"; !strings.Contains(g.Console.Transcript(), want) {
+	if want := "gild.server=https://gild.lab:8080"; !strings.Contains(g.Console.Transcript(), want) {
 		t.Errorf("the agent's command line has no %q", want)
 	}
 	g.LogIn()

@@ -74,9 +74,9 @@ func newRig(t *testing.T) *rig {
 	r.initrd = filepath.Join(r.Dir, "initrd")
 	r.Gild("image", "add", "--root", "2", "--kernel", r.golden.Kernel, "--modules", r.golden.Modules,
 		"--cmdline", "console=ttyS0,115200 quiet "+vm.Steady, lab.Image, r.golden.Disk)
-	r.Gild("initramfs", lab.Image, "--output", r.initrd)
 	r.tap = r.Tap("machine")
-	r.Serve("--dhcp", "server")
+	r.Serve("--dhcp", "server") // it has the CA that the agent is to trust
+	r.Gild("initramfs", lab.Image, "--output", r.initrd)
 	return r
 }
 

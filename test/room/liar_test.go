@@ -3,6 +3,7 @@ package room
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -44,6 +45,7 @@ type liar struct {
 	beacons []string // of its own; of the identities that it got
 
 	said  map[string]int // lies by kind
+	lying bool           // anything goes; else it says what the test needs of it
 	taken []taken
 	wrong []string // what no liar may get
 }
@@ -60,7 +62,9 @@ func newLiar(seed uint64, s *server, size int64, image string, plans []string, v
 	dial := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(liarAddr)}}
 	return &liar{
 		rng: rand.New(rand.NewPCG(seed, 2)), base: s.base(), victims: victims, size: size, image: image, plans: plans,
-		http: &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: dial.DialContext}},
+		http: &http.Client{Timeout: time.Minute, Transport: &http.Transport{
+			DialContext: dial.DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // a liar asks nobody for proof
+		}},
 		said: map[string]int{},
 	}
 }
@@ -73,6 +77,8 @@ const lieEvery = 5 * time.Millisecond
 
 // lie says n lies.
 func (l *liar) lie(ctx context.Context, n int) error {
+	l.lying = true
+	defer func() { l.lying = false }()
 	rest := time.NewTicker(lieEvery)
 	defer rest.Stop()
 	kinds := []struct {
@@ -275,7 +281,12 @@ func (l *liar) do(ctx context.Context, method, path string, body any) (status in
 			return 0, nil, err
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, method, l.base+path, bytes.NewReader(p))
+	// Agents speak TLS. That somebody does not is one more way to lie.
+	base, plain := l.base, l.lying && l.rng.IntN(8) == 0
+	if strings.HasPrefix(path, "/agent/") && !plain {
+		base = strings.Replace(base, "http://", "https://", 1)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+path, bytes.NewReader(p))
 	if err != nil {
 		return 0, nil, err
 	}
@@ -291,6 +302,10 @@ func (l *liar) do(ctx context.Context, method, path string, body any) (status in
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusNoContent, http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests:
 	case http.StatusNotFound: // no such beacon
+	case http.StatusUpgradeRequired: // no identity in plain HTTP
+		if !plain {
+			err = fmt.Errorf("%s by TLS: %s", resp.Status, answer)
+		}
 	default: // a lie that is none, or has broken the server
 		err = fmt.Errorf("%s: %s", resp.Status, answer)
 	}

@@ -3,6 +3,8 @@ package room
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/agent"
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/httpd"
 )
 
 // machine is one computer of the room, as it is told to its process.
@@ -115,9 +118,13 @@ func play(role string) int {
 	}
 	beacon := ""
 	line, err := m.firmware(ctx, screen, true)
+	ca := ""
+	if err == nil {
+		ca, err = m.initramfs(ctx)
+	}
 	if err == nil {
 		err = agent.Rehearse(ctx, agent.Rehearsal{
-			Servers: line["gild.server"], Ticket: line["gild.ticket"],
+			Servers: line["gild.server"], Ticket: line["gild.ticket"], CA: []byte(ca),
 			Inventory: m.inventory(), Disk: m.Disk, Drive: m.drive(),
 			Console: screen,
 			Became:  func(id api.Identity) { beacon = id.BeaconURL },
@@ -134,7 +141,7 @@ func play(role string) int {
 	_, err = m.firmware(ctx, screen, false)
 	tell(said{Kind: "after", Err: text(err)})
 	if beacon != "" {
-		tell(said{Kind: "running", Err: text(call(ctx, beacon))})
+		tell(said{Kind: "running", Err: text(call(ctx, beacon, ca))})
 	}
 	return 0
 }
@@ -144,9 +151,13 @@ func play(role string) int {
 func (m machine) idle(ctx context.Context, screen io.Writer, tell func(said)) {
 	for {
 		_, err := m.firmware(ctx, screen, false)
+		ca := ""
+		if err == nil {
+			ca, err = m.initramfs(ctx)
+		}
 		if err == nil {
 			err = agent.Rehearse(ctx, agent.Rehearsal{
-				Servers: strings.Join(m.Servers, ","), Inventory: m.inventory(), Disk: m.Disk, Drive: m.drive(), Console: screen,
+				Servers: strings.Join(m.Servers, ","), CA: []byte(ca), Inventory: m.inventory(), Disk: m.Disk, Drive: m.drive(), Console: screen,
 			})
 			if err == nil {
 				err = errFlashed
@@ -159,7 +170,11 @@ func (m machine) idle(ctx context.Context, screen io.Writer, tell func(said)) {
 
 // call is what the unit of a new system does: it says that it runs, again and
 // again until somebody takes it. One whose server is gone for good is not heard.
-func call(ctx context.Context, beacon string) error {
+func call(ctx context.Context, beacon, ca string) error {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(ca))
+	caller := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}}
+	defer caller.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
@@ -167,7 +182,7 @@ func call(ctx context.Context, beacon string) error {
 		if err != nil {
 			return err
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := caller.Do(req)
 		if err == nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusNoContent {
@@ -223,6 +238,18 @@ func (m machine) firmware(ctx context.Context, screen io.Writer, patience bool) 
 		}
 		time.Sleep(2 * time.Second)
 	}
+}
+
+// initramfs fetches the only part of it that a played machine needs: whom to
+// trust. Any server of the room has it.
+func (m machine) initramfs(ctx context.Context) (ca string, err error) {
+	for i := range 60 * len(m.Servers) {
+		if ca, err = get(ctx, m.Servers[i%len(m.Servers)]+httpd.PathCA); err == nil {
+			return ca, nil
+		}
+		time.Sleep(time.Second)
+	}
+	return "", err
 }
 
 func get(ctx context.Context, url string) (string, error) {

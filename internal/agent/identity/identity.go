@@ -26,6 +26,9 @@ type Job struct {
 	Plan string
 	// MAC is of the link that the agent came by.
 	MAC string
+	// CA is the certificate, in PEM, of who signs for the server; empty: nobody
+	// does, and the new system speaks to it in plain HTTP.
+	CA []byte
 }
 
 // Write writes the identity below dir, where the root is mounted for writing.

@@ -2,7 +2,10 @@ package identity
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -138,43 +141,88 @@ func TestIfquery(t *testing.T) {
 	}
 }
 
-// systemd judges the unit of the beacon, and every caller is run for real.
+// systemd judges the unit of the beacon, and every caller is run for real: by
+// TLS to a server that the CA has signed for, in plain HTTP where that fails, and
+// where there is no CA.
 func TestBeacon(t *testing.T) {
+	programs := []string{"/bin/bash"}
 	for _, c := range callers {
-		if _, err := os.Stat(c.program); err != nil {
-			t.Logf("%s is not here", c.program)
+		programs = append(programs, c.program)
+	}
+	for _, program := range programs {
+		if _, err := os.Stat(program); err != nil {
+			t.Logf("%s is not here", program)
 			continue
 		}
-		got := make(chan string, 1)
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			select {
-			case got <- r.Method + " " + r.URL.Path:
-			default:
+		bare := program == "/bin/bash"
+		for _, tt := range []struct {
+			what           string
+			ca, secure, by bool // a CA, a server with TLS; the call came by TLS
+		}{
+			{"no CA", false, false, false},
+			{"TLS", true, true, true},
+			{"a client or server that cannot", true, false, false},
+		} {
+			if bare && tt.secure {
+				continue // it speaks plain HTTP only
 			}
-			w.WriteHeader(http.StatusNoContent)
-		}))
-		dir := image(t, map[string]string{strings.TrimPrefix(c.program, "/"): ""})
-		apply(t, dir, api.Identity{BeaconURL: server.URL + "/agent/v1/running/TOKEN"})
-		unit := filepath.Join(dir, "etc/systemd/system", beaconUnit)
-		run(t, unit, c.program)
-		server.Close()
+			callOnce(t, program, tt.what, tt.ca, tt.secure, tt.by)
+		}
+	}
+}
+
+// callOnce runs the beacon of an image with one program.
+func callOnce(t *testing.T, program, what string, ca, secure, by bool) {
+	t.Helper()
+	got := make(chan string, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case call := <-got:
-			if call != "POST /agent/v1/running/TOKEN" {
-				t.Errorf("%s called %q", c.program, call)
-			}
+		case got <- fmt.Sprintf("%s %s, TLS %v", r.Method, r.URL.Path, r.TLS != nil):
 		default:
-			t.Errorf("%s did not call", c.program)
 		}
-		if st, err := os.Lstat(filepath.Join(dir, "etc/systemd/system/multi-user.target.wants", beaconUnit)); err != nil || st.Mode()&os.ModeSymlink == 0 {
-			t.Errorf("the unit is not wanted by the start: %v", err)
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if secure {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
+	defer server.Close()
+	job := Job{Identity: api.Identity{BeaconURL: server.URL + "/agent/v1/running/TOKEN"}}
+	if ca {
+		job.Identity.BeaconURL = "https://" + server.Listener.Addr().String() + "/agent/v1/running/TOKEN"
+		job.CA = []byte("a CA of nobody\n")
+	}
+	if secure {
+		job.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	}
+	dir := image(t, map[string]string{strings.TrimPrefix(program, "/"): "", "bin/sh": ""})
+	if _, err := Write(dir, job); err != nil {
+		t.Fatal(err)
+	}
+	unit := filepath.Join(dir, "etc/systemd/system", beaconUnit)
+	run(t, dir, unit, program)
+	want := fmt.Sprintf("POST /agent/v1/running/TOKEN, TLS %v", by)
+	select {
+	case call := <-got:
+		if call != want {
+			t.Errorf("%s, %s: called %q; want %q", program, what, call, want)
 		}
+	default:
+		t.Errorf("%s, %s: did not call", program, what)
+	}
+	if st, err := os.Lstat(filepath.Join(dir, "etc/systemd/system/multi-user.target.wants", beaconUnit)); err != nil || st.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the unit is not wanted by the start: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "etc/systemd/system", beaconCA)); (err == nil) != ca {
+		t.Errorf("%s, %s: the CA beside the unit: %v; want one: %v", program, what, err, ca)
 	}
 }
 
 // run carries out ExecStart of a unit, with systemd's own unquoting where it
 // is a shell's too: double quotes, $$ and \\.
-func run(t *testing.T, unit, program string) {
+func run(t *testing.T, dir, unit, program string) {
 	t.Helper()
 	text, err := os.ReadFile(unit)
 	must(t, err)
@@ -194,6 +242,7 @@ func run(t *testing.T, unit, program string) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		start = strings.ReplaceAll(start, "$$", `\$`)
+		start = strings.ReplaceAll(start, unitPath(beaconCA), dir+unitPath(beaconCA))
 		if out, err := exec.CommandContext(ctx, "/bin/sh", "-c", start).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", program, err, out)
 		}

@@ -118,7 +118,7 @@ func stay() {
 
 // run is the life of the keeper.
 func (k *keeper) run(ctx context.Context) error {
-	c, err := client.New(k.brief.Servers)
+	c, err := client.Trusting(k.brief.Servers, k.brief.CA)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,8 @@ type brief struct {
 	Version int
 	Config  *golden.Config
 	Blob    golden.Descriptor // of the disk
-	Servers string            // of client.New
+	Servers string            // of client.Trusting
+	CA      []byte            // likewise; empty: plain HTTP
 	Session string
 	MAC     string
 	Plan    *api.Plan

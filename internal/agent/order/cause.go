@@ -2,6 +2,7 @@ package order
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -73,6 +74,8 @@ func causeOfServer(err error) string {
 	switch {
 	case is[*golden.ChunkError](err):
 		return api.CauseDigestMismatch
+	case is[*tls.CertificateVerificationError](err):
+		return api.CauseUntrusted
 	case is[*client.StatusError](err):
 		return api.CauseRefused
 	case is[*net.OpError](err), is[*net.DNSError](err), is[*supply.SilentError](err), hungUp(err):

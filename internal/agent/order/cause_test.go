@@ -2,6 +2,8 @@ package order
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +47,7 @@ func TestCause(t *testing.T) {
 		{"plan", refused, api.CauseUnreachable},
 		{"plan", fmt.Errorf("saying hello: %w", &url.Error{Op: "Post", URL: "http://192.0.2.1/agent/v1/hello", Err: io.EOF}), api.CauseUnreachable},
 		{"plan", io.EOF, api.CausePlan},
+		{"plan", fmt.Errorf("POST: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), api.CauseUntrusted},
 		{"image", &client.StatusError{Status: 500}, api.CauseRefused},
 		{"identity", &mountError{unix.ENODEV}, api.CauseNoDriver},
 		{"identity", &mountError{unix.EINVAL}, api.CauseMount},

@@ -73,7 +73,7 @@ func (j *Job) writeIdentity(ctx context.Context, id api.Identity) error {
 
 // writeRoot writes the identity to the root that is mounted at dir.
 func (j *Job) writeRoot(id api.Identity, dir string) error {
-	notes, err := identity.Write(dir, identity.Job{Identity: id, Plan: j.Target.Plan.ID, MAC: j.Session.MAC})
+	notes, err := identity.Write(dir, identity.Job{Identity: id, Plan: j.Target.Plan.ID, MAC: j.Session.MAC, CA: j.Session.Client.CA()})
 	for _, n := range notes {
 		j.Report.Note("identity", "%s", n)
 	}

@@ -11,7 +11,10 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -41,11 +44,52 @@ const connections = 8
 type Client struct {
 	servers servers
 	http    *http.Client
+	// ca has signed for the servers, in PEM. Where there is one, content comes in
+	// plain HTTP and everything else goes by TLS: digests, which came by TLS, say
+	// that content is right.
+	ca []byte
 }
 
 // New makes a client for the server at base, "http://host:port", or for those
 // of a cluster, separated by commas, and checks no more than their spelling.
-func New(base string) (*Client, error) {
+func New(base string) (*Client, error) { return open(base, nil) }
+
+// Trusting makes a client for servers that a CA has signed for; ca is its
+// certificate in PEM. Whatever the scheme of base, words go by TLS 1.3, and
+// only the content of images, which is checked by digests that came so, by
+// plain HTTP. Without a CA it is New's.
+//
+// The machine's clock is not asked: it may never have been set.
+func Trusting(base string, ca []byte) (*Client, error) {
+	if len(ca) == 0 {
+		return New(base)
+	}
+	block, _ := pem.Decode(ca)
+	if block == nil {
+		return nil, errors.New("the CA of the servers is not in PEM: is the initramfs damaged?")
+	}
+	root, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("the CA of the servers: %w", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(root)
+	c, err := open(base, &tls.Config{
+		RootCAs: roots, MinVersion: tls.VersionTLS13,
+		// What the CA signs is good from its own first day on.
+		Time: func() time.Time { return root.NotBefore },
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.ca = ca
+	for _, u := range c.servers.list {
+		u.Scheme = "https"
+	}
+	return c, nil
+}
+
+func open(base string, secure *tls.Config) (*Client, error) {
 	var all []*url.URL
 	for one := range strings.SplitSeq(base, ",") {
 		u, err := parseBase(one)
@@ -60,6 +104,8 @@ func New(base string) (*Client, error) {
 		// booted by. No transparent compression: a range of a blob is
 		// counted in the bytes that are stored.
 		DialContext:           dialer.DialContext,
+		TLSClientConfig:       secure,
+		TLSHandshakeTimeout:   dialTimeout,
 		ResponseHeaderTimeout: headerTimeout,
 		MaxIdleConnsPerHost:   connections,
 		IdleConnTimeout:       time.Minute,
@@ -87,6 +133,9 @@ func (c *Client) Servers() string {
 	}
 	return strings.Join(all, ",")
 }
+
+// CA is the certificate that Trusting was given; nil: there is none.
+func (c *Client) CA() []byte { return c.ca }
 
 // Addresses are those of the servers that are named by one.
 func (c *Client) Addresses() []netip.Addr {
@@ -147,7 +196,7 @@ func (c *Client) Hello(ctx context.Context, hello api.Hello) (answer api.Answer,
 // Ping reports whether the server can be spoken to at all. Any answer will do,
 // also a refusal: something that speaks HTTP lives at that address.
 func (c *Client) Ping(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, c.url("/v2/"), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, c.content(c.servers.current()).JoinPath("/v2/").String(), nil)
 	if err != nil {
 		return fmt.Errorf("HEAD /v2/: %w", err)
 	}
@@ -208,6 +257,16 @@ func (c *Client) post(ctx context.Context, path string, in, out any) (http.Heade
 }
 
 func (c *Client) url(path string) string { return c.servers.current().JoinPath(path).String() }
+
+// content is where the content of images is, at a server.
+func (c *Client) content(server *url.URL) *url.URL {
+	if len(c.ca) == 0 {
+		return server
+	}
+	plain := *server
+	plain.Scheme = "http"
+	return &plain
+}
 
 // do sends req and returns the response if it has one of the wanted statuses.
 // A server that could not answer is not asked next.

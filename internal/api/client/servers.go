@@ -37,7 +37,7 @@ func (s *servers) all() []*url.URL {
 func (s *servers) failed(u *url.URL) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now := s.list[s.at]; u.Host == now.Host && u.Scheme == now.Scheme {
+	if u.Host == s.list[s.at].Host {
 		s.at = (s.at + 1) % len(s.list)
 	}
 }
@@ -67,7 +67,7 @@ func (s *servers) learn(bases []string) {
 func (c *Client) anyServer(request func(base *url.URL) (*http.Response, error)) (*http.Response, error) {
 	var missing, failed error
 	for _, base := range c.servers.all() {
-		resp, err := request(base)
+		resp, err := request(c.content(base))
 		if err == nil {
 			return resp, nil
 		}

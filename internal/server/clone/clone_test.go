@@ -14,7 +14,7 @@ import (
 func facts() clone.Facts {
 	return clone.Facts{
 		Name: "web-1", ID: "52:54:00:12:34:56", MAC: "52:54:00:12:34:56", Serial: "S4 $(reboot)", UUID: "",
-		Hostname: "web-1", Image: "web", Server: "http://10.0.0.1:8080", BeaconURL: "http://10.0.0.1:8080/agent/v1/running/TOKEN",
+		Hostname: "web-1", Image: "web", Server: "http://10.0.0.1:8080", BeaconURL: "https://10.0.0.1:8080/agent/v1/running/TOKEN",
 		Labels: map[string]string{"rack": "b7", "site/row": "3"},
 		Values: map[string]string{"role": "it's \"web\": {a}", "address": "10.0.0.5"},
 	}
@@ -53,7 +53,7 @@ func TestRender(t *testing.T) {
 		Files:          []api.File{{Path: "/etc/web-1.conf", Content: `web-1.b7.example y: "it's \"web\": {a}" s: 'it'\''s "web": {a}' 3 none`}},
 		Credentials:    map[string]string{"db": "p52:54:00:12:34:56"},
 		CloudInit:      &api.CloudInit{UserData: "#cloud-config\n"},
-		BeaconURL:      "http://10.0.0.1:8080/agent/v1/running/TOKEN",
+		BeaconURL:      "https://10.0.0.1:8080/agent/v1/running/TOKEN",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("Render (-want +got):\n%s", d)

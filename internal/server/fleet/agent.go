@@ -55,7 +55,9 @@ func Hello(m *Record, h api.Hello, from string, discover bool, now time.Time) (a
 			return Refused(m, h.Inventory, err, now)
 		}
 	}
-	if h.Ticket != "" {
+	// What was sent for all to read opens nothing.
+	old := h.Plain && h.Ticket != ""
+	if h.Ticket != "" && !old {
 		if err := redeem(m, &h, now); err != nil {
 			return Refused(m, h.Inventory, err, now)
 		}
@@ -74,6 +76,9 @@ func Hello(m *Record, h api.Hello, from string, discover bool, now time.Time) (a
 			t.note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: api.CauseVersion})
 		}
 		return api.Answer{Action: api.ActionWait, Retry: retryVersion, Message: msg}, t.events
+	}
+	if old {
+		return outdated(m, t)
 	}
 	m.Inventory, m.MAC = carry(m.Inventory, h.Inventory), cmp.Or(h.Inventory.MAC, m.MAC)
 	t.spoke(h.Session, from)
@@ -101,6 +106,18 @@ func Hello(m *Record, h api.Hello, from string, discover bool, now time.Time) (a
 
 // waitsMessage is the last thing heard of a machine whose agent waits.
 const waitsMessage = "hardware reported; waiting to be armed"
+
+// outdated sends an agent away that a boot script has started and that speaks
+// plain HTTP: script and initramfs are from before this server had a CA. What
+// boots next is its own agent, and what is right on the disk is kept.
+func outdated(m *Record, t *turn) (api.Answer, []api.Event) {
+	const msg = "the agent is of an older initramfs and speaks plain HTTP; the machine restarts for the one of this server"
+	if m.Message != msg {
+		m.Message = msg
+		t.note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: api.CauseOutdated})
+	}
+	return api.Answer{Action: api.ActionLocalDisk, Message: msg}, t.events
+}
 
 func waitForArm() api.Answer {
 	return api.Answer{Action: api.ActionWait, Retry: 1, Message: "not armed: waiting for the operator"}

@@ -398,6 +398,38 @@ func TestStaleAgent(t *testing.T) {
 	}
 }
 
+// An agent that a boot script started and that speaks plain HTTP is of an older
+// initramfs: it restarts, and its ticket is good for its successor. Without a
+// ticket it was started by hand.
+func TestPlainAgent(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	Issue(&s.m, "aticket", api.Inventory{MAC: s.m.MAC}, at(1))
+	h := hello("s1")
+	h.Ticket, h.Plain = "aticket", true
+	a, events := Hello(&s.m, h, "192.0.2.9", false, at(2))
+	if a.Action != api.ActionLocalDisk || a.Plan != nil || len(events) != 1 || events[0].Cause != api.CauseOutdated {
+		t.Errorf("Hello of an older agent = %+v, %v", a, events)
+	}
+	if _, events := Hello(&s.m, h, "192.0.2.9", false, at(3)); len(events) != 0 {
+		t.Errorf("its hello again noted %v; want nothing", events)
+	}
+	h.Session, h.Plain = "s2", false
+	if a, _ := Hello(&s.m, h, "192.0.2.9", false, at(4)); a.Plan == nil {
+		t.Errorf("its successor is told %+v; want the plan", a)
+	}
+}
+
+func TestPlainAgentStartedByHand(t *testing.T) {
+	s := newScript(t)
+	s.arm(0, "p1")
+	h := hello("s1")
+	h.Plain = true
+	if a, _ := Hello(&s.m, h, "192.0.2.9", false, at(1)); a.Plan == nil {
+		t.Errorf("Hello without a ticket = %+v; want the plan", a)
+	}
+}
+
 func second[T any](_ T, err error) error { return err }
 
 // causeNow is what operators see as the cause of trouble; empty: there is none.

@@ -25,6 +25,7 @@ const (
 	PathFirstScript = "/boot.ipxe"    // one script for all: goes to PathScript
 	PathScript      = "/machine.ipxe" // the script of one machine
 	PathNBP         = "/ipxe/"        // and a file name: network boot programs for UEFI HTTP boot
+	PathCA          = "/boot/ca.pem"  // the certificate that the initramfs holds, for one that is built elsewhere
 )
 
 // Boot is what the boot network can reach. All fields but those with a stated
@@ -42,6 +43,8 @@ type Boot struct {
 	// Servers returns the base URLs that an agent may use, BaseURL first;
 	// nil: only BaseURL.
 	Servers func(context.Context) []string
+	CA      []byte // certificate, PEM, of who signs for the servers; empty: nobody
+	Stamp   string // tells caches this server's initramfs files from others; may be empty
 	// Rescue asks agents for a rescue shell.
 	Rescue bool
 	Log    *slog.Logger // nil: discard
@@ -58,8 +61,14 @@ func (b *Boot) Handler() http.Handler {
 	mux.HandleFunc("GET "+PathFirstScript, s.firstScript)
 	mux.HandleFunc("GET "+PathScript, s.script)
 	mux.HandleFunc("GET "+PathNBP+"{file}", s.nbp)
-	mux.HandleFunc("GET /boot/{digest}/kernel", s.bootFile("kernel", s.Booter.Kernel))
-	mux.HandleFunc("GET /boot/{digest}/initramfs", s.bootFile("initramfs", s.Booter.Initramfs))
+	mux.HandleFunc("GET /boot/{digest}/kernel", s.bootFile("kernel", "", s.Booter.Kernel))
+	mux.HandleFunc("GET /boot/{digest}/initramfs", s.bootFile("initramfs", s.Stamp, s.Booter.Initramfs))
+	if len(s.CA) > 0 {
+		mux.HandleFunc("GET "+PathCA, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/pem-certificate-chain") // RFC 8555, 9.1
+			_, _ = w.Write(s.CA)
+		})
+	}
 	mux.HandleFunc("POST "+api.PathHello, s.hello)
 	mux.HandleFunc("POST "+api.PathEvents, s.events)
 	mux.HandleFunc("POST "+api.PathIdentity, s.identity)
@@ -158,7 +167,11 @@ func (b *Boot) bootScript(ctx context.Context, d fleet.Decision) ([]byte, error)
 		return nil, err
 	}
 	base := b.BaseURL + "/boot/" + string(digest)
-	return b.Scripts.Boot(base+"/kernel", base+"/initramfs", cmdline, d.Why, b.BaseURL+PathFirstScript)
+	initramfs := base + "/initramfs"
+	if b.Stamp != "" {
+		initramfs += "?v=" + b.Stamp
+	}
+	return b.Scripts.Boot(base+"/kernel", initramfs, cmdline, d.Why, b.BaseURL+PathFirstScript)
 }
 
 // asker reads what the first script made iPXE say of its machine.
@@ -195,8 +208,8 @@ func (b *Boot) note(ctx context.Context, log *slog.Logger, s fleet.Sighting) {
 	}
 }
 
-// bootFile serves one kind of file of an image.
-func (b *Boot) bootFile(kind string, open func(context.Context, golden.Digest) (io.ReadSeekCloser, error)) http.HandlerFunc {
+// bootFile serves one kind of file of an image, as Stamp says.
+func (b *Boot) bootFile(kind, stamp string, open func(context.Context, golden.Digest) (io.ReadSeekCloser, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		digest, err := golden.ParseDigest(r.PathValue("digest"))
 		if err != nil {
@@ -212,7 +225,7 @@ func (b *Boot) bootFile(kind string, open func(context.Context, golden.Digest) (
 			b.Log.Info("sending "+kind, "image", digest.Short(), "client", r.RemoteAddr)
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
-		serveFile(w, r, f, digest.Hex()+"-"+kind)
+		serveFile(w, r, f, digest.Hex()+"-"+kind+stamp)
 	}
 }
 
@@ -248,6 +261,7 @@ func (b *Boot) hello(w http.ResponseWriter, r *http.Request) {
 		b.refuse(w, r, err)
 		return
 	}
+	h.Plain = r.TLS == nil
 	log := b.Log.With("machine", h.Inventory.MAC, "client", r.RemoteAddr)
 	a, err := b.Machines.Hello(r.Context(), h, remoteIP(r))
 	if err != nil {
@@ -300,7 +314,14 @@ func (b *Boot) lost(w http.ResponseWriter, r *http.Request, log *slog.Logger, er
 	fail(w, r, log, err)
 }
 
+// identity gives secrets, and therefore speaks TLS only.
 func (b *Boot) identity(w http.ResponseWriter, r *http.Request) {
+	if r.TLS == nil {
+		b.Log.Warn("identity refused", "client", r.RemoteAddr, "why", "plain HTTP")
+		w.Header().Set("Upgrade", "TLS/1.3, HTTP/1.1") // RFC 9110, 15.5.22
+		writeProblem(w, http.StatusUpgradeRequired, "an identity is given by TLS only: restart the machine, so that it boots the agent of this server")
+		return
+	}
 	var req api.IdentityRequest
 	err := readJSON(w, r, budget.SmallBody, &req)
 	if err == nil {

@@ -1,5 +1,5 @@
-// Package api is the wire: the JSON that the agent, the server and the
-// operator's tools exchange, and the bounds that every reader holds to.
+// Package api is the wire: the JSON that gild's programs exchange, with the
+// bounds that every reader holds to.
 //
 // Three doors speak it. The agent API (PathAgent...) is for machines: hello,
 // identity, events. The image door is the pull half of the OCI distribution

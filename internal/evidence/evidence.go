@@ -1,6 +1,8 @@
 // Package evidence weighs what a machine shows of itself: SMBIOS UUID, serial
-// number, addresses of its cards, serial numbers of its disks. None of them is
-// proof; each can agree with what is known, contradict it, or say nothing.
+// number, addresses of its cards, serial numbers of its disks.
+//
+// None of them is proof; each can agree with what is known, contradict it, or
+// say nothing.
 //
 // A contradiction by anything strong (UUID, serial, the disk that was agreed
 // to) is never outvoted by an address. Server and agent weigh by the same

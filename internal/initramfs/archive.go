@@ -1,5 +1,5 @@
-// Package initramfs writes the archive that a machine boots: the agent as /init, the kernel modules
-// chosen for it, and little else.
+// Package initramfs writes the archive that a machine boots: the agent as /init
+// with the kernel modules chosen for it.
 //
 // Two archives matter. [WriteModules] makes the module archive, stored with an image when the image is
 // added. [Build] joins it with the agent of the day into the initramfs. Both are newc cpio, sorted, all

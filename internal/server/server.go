@@ -1,5 +1,5 @@
-// Package server runs gild's server: it opens every listener, runs the
-// services on them together and stops them together.
+// Package server opens, runs, then stops together all that a gild server is
+// made of.
 //
 // The protocols live in the rooms below; here is only who is given what. A
 // request of a machine goes from its protocol to [Machines], which makes one

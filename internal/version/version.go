@@ -1,5 +1,4 @@
-// Package version names this build. Server, command line and agent ask here,
-// so that the programs of one build have one name.
+// Package version is the one name that all programs of a build have.
 package version
 
 import (

@@ -1,4 +1,4 @@
-// Package vm runs one QEMU virtual machine: its command line, its serial console and its monitor.
+// Package vm runs one QEMU virtual machine.
 //
 // A machine is described by a [Config] and lives from [Start] to [Machine.Close], or to the end of the
 // context that it was started with. Monitor and console are socket pairs inherited by QEMU, so a run

@@ -1,5 +1,5 @@
 // Mutate tests the tests of the flash engine: it takes one safeguard at a time
-// out of the code and shows that a test fails without it.
+// out of the code to show that a test fails without it.
 //
 // The tree is not touched: `go test -overlay` compiles the changed file in the
 // place of the real one.

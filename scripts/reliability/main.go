@@ -1,5 +1,5 @@
-// Reliability runs the tests that inject faults, with their full counts, and
-// writes docs/reliability.md from what they recorded.
+// Reliability writes docs/reliability.md from what the tests that inject faults
+// recorded, which it runs with their full counts.
 //
 // Results of earlier runs stay until the same test is run again: a row names
 // the commit that it was run on.

@@ -1,7 +1,9 @@
 // Demo turns empty virtual machines into running golden Debians over the
-// network: first one, to show that nothing in it ever restarted, then three
-// together, watched in the terminal and in the dashboard, then the first one
-// again, which runs its new system before that is on the disk.
+// network.
+//
+// First one, to show that nothing in it ever restarted, then three together,
+// watched in the terminal and in the dashboard, then the first one again, which
+// runs its new system before that is on the disk.
 //
 // It is what an operator does by hand: gild image add, gild serve, gild flash,
 // then power on. Network, machines and data are its own and are gone when it

@@ -1,5 +1,5 @@
-// Package lab makes real surroundings for whole-boot tests and the demo: golden images of real Debian, and
-// networks that exist only for one test.
+// Package lab makes real surroundings for whole-boot tests: golden images of
+// real Debian, in networks that exist only for one test.
 //
 // Images are built once a host, by root, and kept outside the tree ([CacheDir]); everything else is gone
 // when it is closed. Tests of several packages may use the lab at the same time.

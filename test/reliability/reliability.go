@@ -1,5 +1,5 @@
-// Package reliability writes down what a test injected and what came of it,
-// for the table in docs/reliability.md.
+// Package reliability records what a test injected, for the table in
+// docs/reliability.md.
 //
 // A test calls Record once, at its end. The table is made from the rows by
 // `make reliability`, which also runs the tests with their full counts.

@@ -1,5 +1,4 @@
-// Package client is the HTTP side of package api for the one who asks: a
-// machine says hello, reports events and pulls an image by digest.
+// Package client is the HTTP side of package api for the one who asks.
 //
 // Every call is one attempt with its own time limit. Whether and when to ask
 // again is the caller's knowledge: a boot step, a report queue and the flash

@@ -1,5 +1,5 @@
-// Package blockdev is a whole disk under one owner: opened exclusively, sized, written past the page
-// cache, zeroed, flushed and read back.
+// Package blockdev is a whole disk under one owner, opened exclusively, read or
+// written past the page cache.
 //
 // [Open] refuses whatever is in use and names what uses it. [List] shows the disks of the machine,
 // [Signatures] what is on one, [SignatureRanges] where such remains would confuse a later reader.

@@ -1,5 +1,5 @@
-// Package devmapper makes linear block devices of the kernel's device-mapper, and moves them from
-// one disk to another while they are in use (linux/dm-ioctl.h).
+// Package devmapper makes linear block devices of the kernel's device-mapper
+// (linux/dm-ioctl.h), which can move to another disk while in use.
 //
 // A device has two places for a table: Load fills the inactive one, Resume makes it live. Suspend
 // brings what is under way to its end, freezes the file system, and holds all that comes after until

@@ -1,5 +1,5 @@
-// Package diskloss says what a flash takes from a disk, what it leaves, and
-// whether that needs the operator's explicit word.
+// Package diskloss says what a flash takes from a disk, or what it would take
+// without the operator's explicit word.
 //
 // Server and agent decide by this same code: the server from the last
 // inventory, when the operator arms; the agent from the disk itself, before

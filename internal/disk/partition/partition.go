@@ -1,4 +1,5 @@
-// Package partition reads and grows the partition tables of disks: GPT and MBR.
+// Package partition reads the partition tables of disks, GPT or MBR, to check
+// or to grow them.
 //
 // It is pure: tables come in through an [io.ReaderAt] and a size, and changes go out as [Edit]
 // values that the caller writes where and when it must. Growing a disk that was written from a

@@ -1,5 +1,8 @@
-// Package bootline is what a kernel command line may be that a boot script hands to a kernel: the server holds what it
-// serves to it, and whoever stores an image can say beforehand what no machine will be given.
+// Package bootline is what a kernel command line may be that a boot script
+// hands to a kernel.
+//
+// The server holds what it serves to it; whoever stores an image can say
+// beforehand what no machine will be given.
 package bootline
 
 import (

@@ -1,4 +1,4 @@
-// Package fsread reads ext2, ext3, ext4, XFS and FAT file systems out of an [io.ReaderAt], without mounting them.
+// Package fsread reads ext2, ext3, ext4, XFS or FAT from an [io.ReaderAt].
 //
 // A golden image is foreign: mounting it would hand its bytes to the host's kernel, need root, and write its journal's blocks.
 // Everything here is bounded by the size of the partition, so a hostile image can cost an error but neither a panic nor

@@ -1,5 +1,5 @@
-// Package inspect looks into a golden image without mounting it: partitions,
-// file systems, and what is needed to enter the system in it.
+// Package inspect finds in a golden image, without mounting it, what is needed
+// to enter the system in it.
 //
 // Nothing in an image is trusted: every reader below is bounded, nothing of
 // the image is ever run, and what is not found is a note that says which flag

@@ -1,6 +1,7 @@
-// Package pack turns a golden image into a stored image: it cuts the disk
-// into chunks, looks into it for the way it boots, and commits the whole or
-// nothing.
+// Package pack turns a golden image into a stored image.
+//
+// It cuts the disk into chunks, looks into it for the way it boots, and commits
+// the whole or nothing.
 package pack
 
 import (

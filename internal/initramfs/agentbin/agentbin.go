@@ -1,5 +1,5 @@
-// Package agentbin carries the agent inside of gild: the programs that `make` builds from the same
-// commit and places in this folder.
+// Package agentbin carries the agent inside of gild, as `make` has built it
+// from the same commit.
 package agentbin
 
 import (

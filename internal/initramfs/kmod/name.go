@@ -1,5 +1,6 @@
-// Package kmod answers, from the text files that depmod leaves in lib/modules/RELEASE, which kernel
-// modules a device or a name needs and in which order they load.
+// Package kmod answers, from the text files that depmod leaves in
+// lib/modules/RELEASE, which kernel modules a device or a name needs, in the
+// order in which they load.
 //
 // It is pure: bytes or an [fs.FS] in, values out. The machine uses it to load drivers, the server to
 // choose which drivers a machine is given, so both reach the same answer. Module names are compared

@@ -1,5 +1,5 @@
-// Package pick chooses, out of a golden image's own file tree, the kernel modules and firmware that a
-// machine of which little is known needs to reach its network and its disk.
+// Package pick chooses, out of a golden image's own file tree, the drivers that
+// a machine of which little is known needs to reach its network or its disk.
 //
 // The choice is data ([Generic]); what the chosen modules need, and softly wish for, comes along. All
 // files are given back decompressed: loading a compressed module costs the booting machine far more

@@ -1,6 +1,7 @@
-// Package budget is how much a server keeps and holds, in one place: what a
-// host on the boot network can make it store has an end in bytes, and the ends
-// together fit the database.
+// Package budget is how much a server keeps or holds, in one place.
+//
+// What a host on the boot network can make it store has an end in bytes, and
+// the ends together fit the database.
 package budget
 
 import (

@@ -1,6 +1,5 @@
 // Package clone makes the identity of one machine out of the templates of the
-// fleet: every value filled in and everything checked, so that the agent has
-// nothing left to interpret.
+// fleet, so complete that the agent has nothing left to interpret.
 //
 // Templates see a fixed set of values (Facts) and a fixed set of functions.
 // What a machine says of itself (serial, UUID) is foreign: it is there only

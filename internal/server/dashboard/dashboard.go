@@ -1,5 +1,5 @@
-// Package dashboard is the room of machines as a person sees it: pages made
-// on the server, which read without a script and are kept live by a small one.
+// Package dashboard is the room of machines as a person sees it: pages made on
+// the server, which read without a script.
 //
 // A page is one Go view and one template. The script knows nothing of
 // machines: when the event stream tells of a change it fetches the page again

@@ -1,6 +1,5 @@
-// Package fleet is the rules by which machines are flashed: what the server
-// remembers of a machine and answers it when it is seen, boots, says hello,
-// reports, is armed or cancelled, and when time passes.
+// Package fleet is the rules by which machines are flashed: what a machine is
+// answered, by what is remembered of it.
 //
 // Every rule is a function on an [Record] and a time: no clock, no
 // sockets, no store. The caller keeps the machine and makes each call one

@@ -1,6 +1,5 @@
-// Package httpd answers HTTP: boot scripts and files for firmware, stored
-// images and the agent API for machines ([Boot], on the boot network), and
-// the operator API for people ([Operator], on loopback).
+// Package httpd answers HTTP: the boot network's by [Boot], the operators' by
+// [Operator].
 //
 // It decides nothing and stores nothing: machines, images and boot files are
 // behind the interfaces here, scripts behind functions.

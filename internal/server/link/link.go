@@ -1,4 +1,5 @@
-// Package link follows a network interface of this host: whether it is there, has a carrier, and which addresses.
+// Package link follows a network interface of this host, whatever becomes of
+// it.
 package link
 
 import (

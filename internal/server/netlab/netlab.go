@@ -1,4 +1,5 @@
-// Package netlab is a small network of namespaces for tests: a server, a client and another server's host on one bridge.
+// Package netlab is a small network of namespaces for tests: a server with a
+// client beside another server's host.
 package netlab
 
 import (

@@ -1,5 +1,5 @@
-// Package segment answers DHCP on the network segment of one interface, whatever becomes of the interface and of the
-// address that it has, and whoever else leases addresses there.
+// Package segment answers DHCP on the network segment of one interface,
+// whatever becomes of that interface or of who else leases addresses there.
 package segment
 
 import (

@@ -1,5 +1,5 @@
-// Package state keeps what the server knows in etcd: a record and a bounded
-// past for each machine, and documents of the operator.
+// Package state keeps in etcd what the server knows: machines with a bounded
+// past, documents of the operator.
 //
 // The store works on any etcd client, of the etcd that [Start] runs inside
 // this process or of the operator's cluster, and so do several servers on one

@@ -1,5 +1,7 @@
-// Package vercmp has the orders in which boot loaders and distributions put versions. No two of them agree, so each
-// caller has to know whose order it asks for.
+// Package vercmp has the orders in which boot loaders or distributions put
+// versions.
+//
+// No two of them agree, so each caller has to know whose order it asks for.
 //
 // Every comparison gives a negative number, zero or a positive number where a is older than, as old as or newer than b.
 package vercmp

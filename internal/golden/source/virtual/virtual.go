@@ -1,5 +1,7 @@
-// Package virtual reads the disks of virtual machines that lie in a file as blocks of one size: VMDK (sparse and
-// stream-optimized), VHD, VHDX and VDI.
+// Package virtual reads the disks of virtual machines that lie in a file as
+// blocks of one size.
+//
+// These are VMDK (sparse and stream-optimized), VHD, VHDX and VDI.
 //
 // It opens no file: the extents of a VMDK are asked for by name, and a disk that needs a parent is refused, as is everything
 // that is not known, and a file whose log was not replayed. Memory is a page of a table and one block, for each extent.

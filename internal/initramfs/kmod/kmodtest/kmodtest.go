@@ -1,5 +1,5 @@
-// Package kmodtest makes kernel modules that exist only for tests: ELF objects with just the sections
-// that depmod, modprobe and modinfo read, so that those tools can judge ours on small trees.
+// Package kmodtest makes kernel modules that exist only for tests: ELF objects
+// with just the sections that depmod, modprobe or modinfo read.
 package kmodtest
 
 import (

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/turns"
 )
 
 // Control is what operators do to machines. A name is anything that a machine
@@ -129,7 +130,10 @@ func (o *Operator) Unguarded() http.Handler {
 	if o.Pages != nil {
 		mux.Handle("/", o.Pages)
 	}
-	return mux
+	// What an operator wants of a machine goes before what its agents want.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mux.ServeHTTP(w, r.WithContext(turns.Ahead(r.Context())))
+	})
 }
 
 func (o *Operator) machines(r operations) {

@@ -17,9 +17,8 @@ import (
 // append to its past; an error from it changes nothing and is returned as it
 // is. When somebody else changed the record meanwhile, change is called again
 // with what it became, so it must have no effects of its own. The record as
-// stored is returned. Those who change one record by one store do it in turn, so
-// that a crowd costs as many transactions as it has changes, and nobody is
-// overtaken for ever.
+// stored is returned. Those who change one record take [turns.Turns]: a crowd
+// costs as many transactions as it has changes.
 func (s *Store) Update(ctx context.Context, id string, change func(*fleet.Record) ([]api.Event, error)) (fleet.Record, error) {
 	wait, cancel := context.WithTimeout(ctx, readTimeout)
 	done, err := s.turns.Take(wait, id)

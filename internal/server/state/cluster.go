@@ -18,6 +18,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/gild-dev/gild/internal/server/turns"
 )
 
 // Cluster is the operator's own etcd.
@@ -267,15 +269,14 @@ func classify(ctx context.Context, err error) error {
 		return err
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		return &FullError{err}
-	case unavailable(err):
+	case errors.Is(err, turns.ErrCrowd), unavailable(err):
 		return &UnavailableError{err}
 	}
 	return err
 }
 
 func unavailable(err error) bool {
-	// A member that gives up waiting for the others passes its own deadline on
-	// as an error of no kind, by its text alone.
+	// A member that waits for others in vain passes its deadline on by text alone.
 	if errors.Is(err, context.DeadlineExceeded) || strings.HasSuffix(err.Error(), "desc = "+context.DeadlineExceeded.Error()) {
 		return true
 	}

@@ -3,9 +3,12 @@ package turns
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func TestOrder(t *testing.T) {
@@ -51,4 +54,72 @@ func TestOrder(t *testing.T) {
 			t.Errorf("%d were served, %d things are still known", len(order), len(turns.by))
 		}
 	})
+}
+
+// However many wait, those who are trusted are next, and the last to come are
+// sent away at once.
+func TestAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var turns Turns
+		done, err := turns.Take(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		var order []string
+		take := func(ctx context.Context, who string) {
+			all.Go(func() {
+				done, err := turns.Take(ctx, "a")
+				if err != nil {
+					t.Errorf("%s: %v", who, err)
+					return
+				}
+				order = append(order, who)
+				done()
+			})
+			synctest.Wait()
+		}
+		for range MaxWaiting {
+			take(t.Context(), "agent")
+		}
+		if _, err := turns.Take(t.Context(), "a"); !errors.Is(err, ErrCrowd) {
+			t.Errorf("Take behind %d = %v; want ErrCrowd", MaxWaiting, err)
+		}
+		take(Ahead(t.Context()), "first operator")
+		take(Ahead(t.Context()), "second operator")
+		done()
+		all.Wait()
+		if len(order) != MaxWaiting+2 || order[0] != "first operator" || order[1] != "second operator" {
+			t.Errorf("%d were served, the first of them %q", len(order), order[:min(3, len(order))])
+		}
+		if len(turns.by) != 0 {
+			t.Errorf("%d things are still known", len(turns.by))
+		}
+	})
+}
+
+// Who gives up in the moment in which its turn comes passes it on.
+func TestWhoGoesHoldsNobodyUp(t *testing.T) {
+	for seed := range uint64(200) {
+		var turns Turns
+		var all sync.WaitGroup
+		rng := rand.New(rand.NewPCG(seed, 1))
+		for range 32 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rng.IntN(300))*time.Microsecond)
+			if rng.IntN(4) == 0 {
+				ctx = Ahead(ctx)
+			}
+			all.Go(func() {
+				defer cancel()
+				if done, err := turns.Take(ctx, "a"); err == nil {
+					runtime.Gosched()
+					done()
+				}
+			})
+		}
+		all.Wait()
+		if len(turns.by) != 0 {
+			t.Fatalf("seed %d: somebody still has it, or waits", seed)
+		}
+	}
 }

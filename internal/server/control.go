@@ -64,9 +64,16 @@ func (s *Server) Backup(ctx context.Context, w io.Writer) error {
 	return err
 }
 
+func noState(place string) error {
+	return &SetupError{
+		Problem: "no server has kept its state in " + place + ", so there is no admin token to replace",
+		Help:    "give the server's own --data, or its --etcd with the same --etcd-prefix",
+	}
+}
+
 // NewToken replaces the admin token of a room; every session ends. It asks the
 // server that runs on DataDir, wherever that keeps its state, and changes the
-// state itself when none does.
+// state itself when none does. Where there is no state it makes none.
 func (s *Server) NewToken(ctx context.Context) (token string, err error) {
 	if s.Etcd == nil {
 		token, err := local.Client{Dir: s.DataDir}.NewToken(ctx)
@@ -74,12 +81,24 @@ func (s *Server) NewToken(ctx context.Context) (token string, err error) {
 			return token, err
 		}
 	}
+	if s.Etcd == nil && !state.Exists(s.DataDir) {
+		return "", noState(s.DataDir)
+	}
 	db, err := s.openState(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return "", err
 	}
 	defer db.close() //nolint:errcheck // what was written is on disk already
-	return replaceToken(ctx, NewStore(db.client, s.Prefix))
+	store := NewStore(db.client, s.Prefix)
+	// A first start makes a token: without one, nothing that is served is meant.
+	access, err := storedAccess{store}.LoadAccess(ctx)
+	if err == nil && access.Token == "" || errors.Is(err, state.ErrNotFound) {
+		return "", noState("etcd below " + Prefix(s.Prefix))
+	}
+	if err != nil {
+		return "", err
+	}
+	return replaceToken(ctx, store)
 }
 
 // replaceToken makes a new admin token and enters that into the log. The token

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -90,16 +91,41 @@ func TestNewTokenWhileServing(t *testing.T) {
 // Without a server on it the directory itself is changed.
 func TestNewTokenStopped(t *testing.T) {
 	dir := t.TempDir()
-	stopped := Server{DataDir: dir}
-	first, err := stopped.NewToken(t.Context())
-	if err != nil {
+	r := start(t, newServer(t, dir))
+	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if second, err := stopped.NewToken(t.Context()); err != nil || second == first {
-		t.Errorf("NewToken = %q, %v; want another than %q", second, err, first)
+	second, err := (&Server{DataDir: dir}).NewToken(t.Context())
+	if err != nil || second == r.NewToken {
+		t.Errorf("NewToken = %q, %v; want another than %q", second, err, r.NewToken)
 	}
 	if r := start(t, newServer(t, dir)); r.NewToken != "" {
-		t.Error("the first start made a token though there was one")
+		t.Error("a start made a token though there was one")
+	}
+}
+
+// A token for a state that no server has would open nothing, and whoever made
+// it would take the one that has leaked for dead.
+func TestNewTokenForNobody(t *testing.T) {
+	for name, cluster := range map[string]func(*testing.T) *state.Cluster{
+		"data directory": func(*testing.T) *state.Cluster { return nil },
+		"cluster":        foreignEtcd,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := Server{DataDir: dir, Etcd: cluster(t), Prefix: "/another/"}
+			token, err := s.NewToken(t.Context())
+			hint, ok := errors.AsType[interface {
+				error
+				Hint() string
+			}](err)
+			if token != "" || !ok || !strings.Contains(hint.Hint(), "--data") {
+				t.Errorf("NewToken = %q, %v; want an error that says where to look", token, err)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
 	}
 }
 

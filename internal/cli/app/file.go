@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -22,6 +23,23 @@ func ReadSmall(path string, limit int64) ([]byte, error) {
 		err = exit.Input(fmt.Errorf("%s is larger than %d bytes", path, limit))
 	}
 	return p, err
+}
+
+// Unused refuses a path at which something would be lost: another than a regular
+// file, or one that holds anything, unless that is forced.
+func Unused(path string, force bool) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return exit.Refused(exit.Hint(fmt.Errorf("%s is not a regular file and would be replaced by one", path), "name a file; a disk is written by `gild write`"))
+	case info.Size() > 0 && !force:
+		return exit.Refused(exit.Hint(fmt.Errorf("%s exists already", path), "choose another name, or overwrite it with --force"))
+	}
+	return nil
 }
 
 // WriteFile makes a file appear with all of its content or not at all.

@@ -32,6 +32,11 @@ func (s *selector) String() string { return string(*s) }
 // Type is what the flag takes.
 func (s *selector) Type() string { return "selector" }
 
+// Overwrite lets a command replace the file that it writes.
+func Overwrite(cmd *cobra.Command, to *bool) {
+	cmd.Flags().BoolVar(to, "force", false, "overwrite FILE if it exists")
+}
+
 // Force lets a command cut off what is under way.
 func Force(cmd *cobra.Command, to *bool) {
 	cmd.Flags().BoolVar(to, "force", false, "even while the disk is being written; it will not boot until flashed again")

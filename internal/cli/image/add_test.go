@@ -206,3 +206,27 @@ func TestUselessFlagsStoreNothing(t *testing.T) {
 		t.Errorf("ls = %q; want none", got.Stdout)
 	}
 }
+
+// What is in a file is not lost by a second export with the same name.
+func TestExportAsksBeforeItOverwrites(t *testing.T) {
+	data, raw := t.TempDir(), clitest.Disk(2<<20)
+	source, to := filepath.Join(t.TempDir(), "source.raw"), filepath.Join(t.TempDir(), "to.raw")
+	for path, content := range map[string][]byte{source: raw, to: []byte("precious")} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gild.Run(t, data, nil, "image", "add", "a", source)
+	if out := gild.Run(t, data, nil, "image", "export", "a", to); out.Code == 0 || !strings.Contains(out.Stderr, "--force") {
+		t.Errorf("exit code %d, %q; want that it asks for --force", out.Code, out.Stderr)
+	}
+	if got, err := os.ReadFile(to); err != nil || string(got) != "precious" {
+		t.Errorf("the file has %d bytes, %v; want it as it was", len(got), err)
+	}
+	if out := gild.Run(t, data, nil, "image", "export", "--force", "a", to); out.Code != 0 {
+		t.Errorf("with --force: %s", out.Stderr)
+	}
+	if got, err := os.ReadFile(to); err != nil || !bytes.Equal(got, raw) {
+		t.Errorf("with --force the file has %d bytes, %v; want the %d of the image", len(got), err, len(raw))
+	}
+}

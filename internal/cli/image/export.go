@@ -2,30 +2,32 @@ package image
 
 import (
 	"context"
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/complete"
-	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
 func (a commands) exportCmd() *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	cmd := &cobra.Command{
 		Use:   "export IMAGE FILE",
 		Short: "write the raw disk to a file, byte for byte (FILE may be -)",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runExport(cmd.Context(), args[0], args[1])
+			return a.runExport(cmd.Context(), args[0], args[1], force)
 		},
 		ValidArgsFunction: complete.Stored(a.App),
 	}
+	flags.Overwrite(cmd, &force)
+	return cmd
 }
 
-func (a commands) runExport(ctx context.Context, name, to string) error {
+func (a commands) runExport(ctx context.Context, name, to string, force bool) error {
 	st, err := a.OpenStore()
 	if err != nil {
 		return err
@@ -34,8 +36,10 @@ func (a commands) runExport(ctx context.Context, name, to string) error {
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(to); to != "-" && err == nil && !info.Mode().IsRegular() {
-		return exit.Refused(exit.Hint(fmt.Errorf("%s is not a regular file and would be replaced by one", to), "use `gild write` for a disk; FILE - is standard output"))
+	if to != "-" {
+		if err := app.Unused(to, force); err != nil {
+			return err
+		}
 	}
 	bar := a.Bar("exporting "+name, im.Table.DiskSize)
 	defer bar.Done()

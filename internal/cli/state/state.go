@@ -16,6 +16,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/etcd"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/state"
@@ -40,11 +41,15 @@ func Command(with *app.App) *cobra.Command {
 
 func (a commands) backupCmd() *cobra.Command {
 	var o etcd.Options
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "write the whole state to a file; the server may be running",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := app.Unused(args[0], force); err != nil {
+				return err
+			}
 			if err := app.WriteFile(args[0], 0o600, func(f *os.File) error {
 				out := bufio.NewWriterSize(f, 1<<20)
 				return errors.Join(a.backup(cmd.Context(), &o, out), out.Flush())
@@ -66,6 +71,7 @@ func (a commands) backupCmd() *cobra.Command {
 		},
 	}
 	o.Register(cmd.Flags())
+	flags.Overwrite(cmd, &force)
 	return cmd
 }
 

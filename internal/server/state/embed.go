@@ -86,7 +86,7 @@ func (e *Embedded) start(ctx context.Context, dir string, log *slog.Logger) erro
 	if err := inspect(dir, log); err != nil {
 		return err
 	}
-	before := hasState(dir)
+	before := Exists(dir)
 	if err := e.launch(ctx, data, slogCore{log, &e.serving}, log); err != nil {
 		if ctx.Err() != nil || !before {
 			return dirError(dir, err)
@@ -117,8 +117,8 @@ func (e *Embedded) tend(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// hasState reports whether a start goes on with what an earlier one has kept.
-func hasState(dir string) bool {
+// Exists reports whether a start goes on with what an earlier one has kept.
+func Exists(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "etcd", "member"))
 	return err == nil
 }

@@ -425,20 +425,3 @@ func TestRoomOverHTTP(t *testing.T) {
 		t.Errorf("Delete = %v", err)
 	}
 }
-
-func TestProbe(t *testing.T) {
-	r := start(t, newServer(t, t.TempDir()))
-	_, port, _ := strings.Cut(r.Operator, ":")
-	if err := probe(t.Context(), "tcp:"+port, "127.0.0.1"); err != nil {
-		t.Errorf("probe of an open port = %v; want nil", err)
-	}
-	if err := probe(t.Context(), "tcp:1", "127.0.0.1"); err == nil {
-		t.Error("probe of a closed port = nil; want an error")
-	}
-	if err := probe(t.Context(), "ping", "127.0.0.1"); err != nil {
-		t.Errorf("ping of this host = %v; want nil", err)
-	}
-	if err := probe(t.Context(), "ping", "host"); err == nil {
-		t.Error("ping of a name = nil; want an error")
-	}
-}

@@ -18,8 +18,6 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"github.com/gild-dev/gild/internal/server/turns"
 )
 
 // Cluster is the operator's own etcd.
@@ -269,7 +267,7 @@ func classify(ctx context.Context, err error) error {
 		return err
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		return &FullError{err}
-	case errors.Is(err, turns.ErrCrowd), unavailable(err):
+	case unavailable(err):
 		return &UnavailableError{err}
 	}
 	return err

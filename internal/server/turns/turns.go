@@ -4,17 +4,9 @@ package turns
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 )
-
-// MaxWaiting is how many may wait for one thing, but for those [Ahead].
-const MaxWaiting = 64
-
-// ErrCrowd says that as many wait already as may: whoever comes later asks
-// again.
-var ErrCrowd = errors.New("too many want the same at once: try again in a moment")
 
 // Turns are of things that have names. The zero value is ready; it knows only
 // the things that somebody has or waits for.
@@ -38,12 +30,9 @@ func Ahead(ctx context.Context) context.Context {
 }
 
 // Take waits until it is the caller's turn, which ends with done. An error is
-// that of ctx, or [ErrCrowd].
+// that of ctx.
 func (t *Turns) Take(ctx context.Context, name string) (done func(), err error) {
-	mine, err := t.join(name, ctx.Value(aheadKey{}) != nil)
-	if err != nil {
-		return nil, err
-	}
+	mine := t.join(name, ctx.Value(aheadKey{}) != nil)
 	done = func() { t.next(name) }
 	select {
 	case <-mine:
@@ -57,7 +46,7 @@ func (t *Turns) Take(ctx context.Context, name string) (done func(), err error) 
 }
 
 // join returns a channel that ends when the turn has come.
-func (t *Turns) join(name string, ahead bool) (chan struct{}, error) {
+func (t *Turns) join(name string, ahead bool) chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	mine, q := make(chan struct{}), t.by[name]
@@ -70,12 +59,10 @@ func (t *Turns) join(name string, ahead bool) (chan struct{}, error) {
 		close(mine)
 	case ahead:
 		q.ahead = append(q.ahead, mine)
-	case len(q.rest) >= MaxWaiting:
-		return nil, ErrCrowd
 	default:
 		q.rest = append(q.rest, mine)
 	}
-	return mine, nil
+	return mine
 }
 
 // next ends a turn: the next one begins, if somebody waits.

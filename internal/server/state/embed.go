@@ -117,7 +117,7 @@ func (e *Embedded) tend(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// Exists reports whether a start goes on with what an earlier one has kept.
+// Exists reports whether a server has kept its state in a directory.
 func Exists(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "etcd", "member"))
 	return err == nil

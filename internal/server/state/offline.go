@@ -34,7 +34,7 @@ func RestoreDir(ctx context.Context, dir, prefix string, r io.Reader) (done Rest
 	}
 	defer held.Close()
 	target := filepath.Join(dir, "etcd")
-	if _, err := os.Stat(filepath.Join(target, "member")); err == nil {
+	if Exists(dir) {
 		return done, &BackupError{"there is a state in " + target + " already: move it away first"}
 	}
 	// Beside the target, so that it can be renamed.

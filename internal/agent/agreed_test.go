@@ -18,9 +18,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/gild-dev/gild/internal/agent/order/ordertest"
-	"github.com/gild-dev/gild/internal/agent/screen/screentest"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/lockedbuf"
 )
 
 const (
@@ -211,7 +211,7 @@ func (s *imageServer) rehearse(t *testing.T, plan api.Plan, r Rehearsal) (failed
 
 // advised is a screen whose reader sees when there is advice on it.
 type advised struct {
-	screentest.Buffer
+	lockedbuf.Buffer
 	once sync.Once
 	seen chan struct{}
 }

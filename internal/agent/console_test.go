@@ -19,11 +19,11 @@ import (
 	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/order"
 	"github.com/gild-dev/gild/internal/agent/screen"
-	"github.com/gild-dev/gild/internal/agent/screen/screentest"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
 	"github.com/gild-dev/gild/internal/flash"
 	"github.com/gild-dev/gild/internal/flash/supply"
+	"github.com/gild-dev/gild/internal/lockedbuf"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -58,7 +58,7 @@ func TestConsoleGolden(t *testing.T) {
 				a := newActor(ctx)
 				play(a)
 				synctest.Wait()
-				for kind, out := range map[string]*screentest.Buffer{"screen": a.screen, "serial": a.serial} {
+				for kind, out := range map[string]*lockedbuf.Buffer{"screen": a.screen, "serial": a.serial} {
 					a.compare(t, filepath.Join("testdata", "console", name+"-"+kind+".txt"), out.String())
 				}
 			})
@@ -72,11 +72,11 @@ const screenWidth = 79
 // actor plays a machine to its consoles.
 type actor struct {
 	*Agent
-	screen, serial *screentest.Buffer
+	screen, serial *lockedbuf.Buffer
 }
 
 func newActor(ctx context.Context) *actor {
-	a := &actor{screen: &screentest.Buffer{}, serial: &screentest.Buffer{}}
+	a := &actor{screen: &lockedbuf.Buffer{}, serial: &lockedbuf.Buffer{}}
 	c := &screen.Console{}
 	c.Add(ctx, a.screen, true)
 	c.Add(ctx, a.serial, false)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/lockedbuf"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
@@ -31,7 +32,7 @@ func TestLostQuorum(t *testing.T) {
 	members := etcdtest.Start(t, 3)
 	s := newServer(t, t.TempDir())
 	s.Etcd = &state.Cluster{Endpoints: etcdtest.Endpoints(members)}
-	var log lockedBuffer
+	var log lockedbuf.Buffer
 	s.Log = slog.New(slog.NewTextHandler(&log, nil))
 	r := start(t, s)
 	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
@@ -174,27 +175,4 @@ func (c *changes) wait(id string) bool {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return false
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *lockedBuffer) Reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.b.Reset()
 }

@@ -21,7 +21,7 @@ var floors = [][]string{
 	{"internal/api"},
 	{"internal/settings"},
 	{"internal/disk"},
-	{"internal/tier", "internal/version", "internal/backoff"},
+	{"internal/tier", "internal/version", "internal/backoff", "internal/lockedbuf"},
 }
 
 // wiring roots are at the top of their wing: nothing below imports them. The

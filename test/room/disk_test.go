@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/disk/mounttest"
 )
 
 // fullDisk is a file system of its own that a test can fill.
@@ -34,22 +36,7 @@ func (d fullDisk) filler() string { return filepath.Join(d.dir, "filler") }
 // fill takes all room there is, at once.
 func (d fullDisk) fill(t *testing.T) {
 	t.Helper()
-	f, err := os.Create(d.filler())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	end := int64(0)
-	for piece := int64(256 * mib); piece >= 4096; {
-		switch err := unix.Fallocate(int(f.Fd()), 0, end, piece); {
-		case err == nil:
-			end += piece
-		case errors.Is(err, unix.ENOSPC):
-			piece /= 2
-		case !errors.Is(err, unix.EINTR):
-			t.Fatal(err)
-		}
-	}
+	mounttest.Fill(t, d.filler())
 }
 
 func (d fullDisk) free(t *testing.T) {

@@ -1,7 +1,6 @@
 package room
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/golden/store"
 )
 
@@ -42,7 +42,7 @@ func golden(t *testing.T, data int64, servers ...*server) (disk []byte, fetched 
 		t.Fatal(err)
 	}
 	for _, s := range servers {
-		s.gild(t, "image", "add", "golden", path, "--level", "fast", "--keep-free", "--kernel", kernel(t))
+		s.gild(t, "image", "add", "golden", path, "--level", "fast", "--keep-free", "--kernel", clitest.KernelFile(t))
 	}
 	st, err := store.Open(filepath.Join(servers[0].data, "images"))
 	if err != nil {
@@ -86,21 +86,4 @@ func run(t *testing.T, stdin, name string, args ...string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v: %s", name, err, out)
 	}
-}
-
-// kernel is the head of an x86 kernel that tells its release
-// (Documentation/arch/x86/boot.rst): nobody starts it here.
-func kernel(t *testing.T) string {
-	t.Helper()
-	b := make([]byte, 4096)
-	copy(b[0x202:], "HdrS")
-	binary.LittleEndian.PutUint16(b[0x206:], 0x20c)
-	binary.LittleEndian.PutUint16(b[0x20e:], 0x400)
-	b[0x236] = 1 // 64 bit
-	copy(b[0x600:], "6.1.0-golden (builder@host) #1 SMP")
-	path := filepath.Join(t.TempDir(), "kernel")
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

@@ -13,15 +13,15 @@ import (
 
 	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/agent/screen"
-	"github.com/gild-dev/gild/internal/agent/screen/screentest"
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/lockedbuf"
 )
 
 // testRunner does not wait, and keeps what it was told to wait. Causes are those
 // of steps about which nothing is known.
-func testRunner(t *testing.T) (r *Runner, shown *screentest.Buffer, waits *[]time.Duration) {
+func testRunner(t *testing.T) (r *Runner, shown *lockedbuf.Buffer, waits *[]time.Duration) {
 	t.Helper()
-	shown, waits = &screentest.Buffer{}, &[]time.Duration{}
+	shown, waits = &lockedbuf.Buffer{}, &[]time.Duration{}
 	c := &screen.Console{}
 	c.Add(t.Context(), shown, false)
 	r = &Runner{

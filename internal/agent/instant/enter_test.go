@@ -20,6 +20,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/order"
 	"github.com/gild-dev/gild/internal/agent/proc"
+	"github.com/gild-dev/gild/internal/agent/proc/proctest"
 	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
@@ -109,32 +110,10 @@ func TestTableFile(t *testing.T) {
 	}
 }
 
-// sleeper starts a process that does nothing, and reports whether it lives.
-func sleeper(t *testing.T) (pid int, lives func() bool) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "sleep", "60")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait()
-	}()
-	return cmd.Process.Pid, func() bool {
-		select {
-		case <-ended:
-			return false
-		case <-time.After(time.Second):
-			return true
-		}
-	}
-}
-
 // systemd itself says whether it understands the unit, and tail whether it
 // waits for a process.
 func TestHoldReboot(t *testing.T) {
-	pid, lives := sleeper(t)
+	pid, lives := proctest.Sleeper(t)
 	dir := t.TempDir()
 	for range 2 { // a handoff may be tried again
 		if err := holdReboot(dir, pid); err != nil {

@@ -2,11 +2,11 @@ package proc
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
+
+	"github.com/gild-dev/gild/internal/agent/proc/proctest"
 )
 
 func TestChildrenLeavesItsOwnToBeWaitedFor(t *testing.T) {
@@ -30,31 +30,9 @@ func TestChildrenLeavesItsOwnToBeWaitedFor(t *testing.T) {
 	}
 }
 
-// sleeper starts a process that does nothing, and reports whether it lives.
-func sleeper(t *testing.T) (pid int, lives func() bool) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "sleep", "60")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait()
-	}()
-	return cmd.Process.Pid, func() bool {
-		select {
-		case <-ended:
-			return false
-		case <-time.After(time.Second):
-			return true
-		}
-	}
-}
-
 func TestKillOthersSparesTheKeeper(t *testing.T) {
-	keeper, keeperLives := sleeper(t)
-	other, otherLives := sleeper(t)
+	keeper, keeperLives := proctest.Sleeper(t)
+	other, otherLives := proctest.Sleeper(t)
 	proc := t.TempDir()
 	for _, name := range []string{strconv.Itoa(os.Getpid()), strconv.Itoa(keeper), strconv.Itoa(other), "self", "sys"} {
 		if err := os.Mkdir(filepath.Join(proc, name), 0o755); err != nil {

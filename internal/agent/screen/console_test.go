@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/gild-dev/gild/internal/agent/screen/screentest"
+	"github.com/gild-dev/gild/internal/lockedbuf"
 )
 
 func TestConsoleNeverBlocks(t *testing.T) {
@@ -42,7 +42,7 @@ func TestConsoleProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		c, live, log := &Console{}, &screentest.Buffer{}, &screentest.Buffer{}
+		c, live, log := &Console{}, &lockedbuf.Buffer{}, &lockedbuf.Buffer{}
 		c.Add(ctx, live, true)
 		c.Add(ctx, log, false)
 		for i := range 45 { // four a second

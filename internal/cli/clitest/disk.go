@@ -2,7 +2,6 @@ package clitest
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"io/fs"
 	"math/rand/v2"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gild-dev/gild/internal/golden/vmlinuz/vmlinuztest"
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -76,18 +76,11 @@ func Loop(t *testing.T, file string) string {
 	return dev
 }
 
-// KernelFile is the head of an x86 kernel that tells its release
-// (Documentation/arch/x86/boot.rst).
+// KernelFile is the head of a kernel that tells its release.
 func KernelFile(t *testing.T) string {
 	t.Helper()
-	b := make([]byte, 4096)
-	copy(b[0x202:], "HdrS")
-	binary.LittleEndian.PutUint16(b[0x206:], 0x20c)
-	binary.LittleEndian.PutUint16(b[0x20e:], 0x400)
-	b[0x236] = 1 // 64 bit
-	copy(b[0x600:], "6.1.0-golden (builder@host) #1 SMP")
 	path := filepath.Join(t.TempDir(), "kernel")
-	if err := os.WriteFile(path, b, 0o644); err != nil {
+	if err := os.WriteFile(path, vmlinuztest.BzImage("6.1.0-golden (builder@host) #1 SMP"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return path

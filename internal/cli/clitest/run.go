@@ -5,11 +5,11 @@ import (
 	"bytes"
 	"context"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/lockedbuf"
 )
 
 // Main is cli.Main, which a test hands over: this package is below it.
@@ -38,7 +38,7 @@ func (m Main) Ask(t *testing.T, f *Fake, args ...string) Outcome {
 
 // Background is a command line that runs until it ends or Stop is called.
 type Background struct {
-	Stdout, Stderr Buffer
+	Stdout, Stderr lockedbuf.Buffer
 	Stop           context.CancelFunc
 	code           chan int
 }
@@ -78,24 +78,4 @@ func (m Main) On(t *testing.T, p *PTY, f *Fake, env map[string]string, args ...s
 			app.Surroundings{Stdin: p.tty, Stdout: p.tty, Stderr: p.tty, Getenv: func(k string) string { return env[k] }})
 	}()
 	return code
-}
-
-// Buffer is what a command wrote, for reading meanwhile.
-type Buffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-// Write implements io.Writer.
-func (l *Buffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// String is all that was written so far.
-func (l *Buffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
+	"github.com/gild-dev/gild/internal/lockedbuf"
 	"github.com/gild-dev/gild/internal/server/ipxe"
 )
 
@@ -29,7 +30,7 @@ func TestRealServer(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	served := make(chan int, 1)
-	var log clitest.Buffer
+	var log lockedbuf.Buffer
 	go func() {
 		served <- gild(ctx, []string{"serve", "--interface", "lo", "--dhcp", "off", "--port", clitest.FreePort(t), "--operator", operator, "--data", data},
 			app.Surroundings{Stdin: &bytes.Buffer{}, Stdout: &log, Stderr: &log, Getenv: func(string) string { return "" }})

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gild-dev/gild/internal/flash/supply/supplytest"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -100,30 +101,12 @@ func TestPermanent(t *testing.T) {
 	}
 }
 
-// peers are several that have chunks and send them without what lies between
-// them, each only so many bytes at a time. Who asks is answered by the next.
-type peers struct {
-	table *golden.Table
-	blob  []byte
-	names []string
-	most  int64
-	liar  string // spoils what it sends
-	asked int
-}
+// peers are a source of what several have.
+type peers struct{ supplytest.Peers }
 
 func (p *peers) Open(_ context.Context, span []int, skip int64) (Answer, error) {
-	name := p.names[p.asked%len(p.names)]
-	p.asked++
-	var frames []byte
-	for _, i := range span {
-		c := p.table.Chunk(i)
-		frames = append(frames, p.blob[c.Offset:c.Offset+c.Length]...)
-	}
-	if name == p.liar {
-		frames[skip] ^= 1
-	}
-	body := io.LimitReader(bytes.NewReader(frames[skip:]), p.most)
-	return Answer{Body: io.NopCloser(body), From: name}, nil
+	body, from := p.Give(span, skip)
+	return Answer{Body: body, From: from}, nil
 }
 
 // Frames come from whoever has them, with gaps between them or without, and it
@@ -135,7 +118,7 @@ func TestFramesFromSeveralGivers(t *testing.T) {
 		span := []int{0, 2, 4}
 		for name, source := range map[string]Source{
 			"a blob": Blob{&opens{blob: blob}, table, "server"},
-			"peers":  &peers{table: table, blob: blob, names: []string{"a", "b", "c"}, most: 25},
+			"peers":  &peers{supplytest.Peers{Table: table, Blob: blob, Names: []string{"a", "b", "c"}, Most: 25}},
 		} {
 			var wire atomic.Int64
 			p := New(source, table, Retry{}, &wire)

@@ -8,6 +8,7 @@ import (
 	"testing/fstest"
 
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
+	"github.com/gild-dev/gild/internal/golden/vmlinuz/vmlinuztest"
 )
 
 // mounted is a disk whose system has the volumes of the given directories apart: what stands behind a colon is the type of
@@ -160,7 +161,7 @@ func TestFind(t *testing.T) {
 			doubts: []string{"Limine is not read, and /efi/limine.conf is its; it may be 6.2 or 6.1 (--entry settles it)", "the command line: ", "UEFI firmware starts Limine, "},
 		},
 		"a kernel at the fallback path": {
-			files: with("boot/grub/grub.cfg", grubCfg("6.2", "6.2"), "efi/EFI/BOOT/BOOTX64.EFI", "MZ"+string(bzImage("6.1.0"))[2:]), mounts: []string{"efi:esp"}, want: "the firmware efi/EFI/BOOT/BOOTX64.EFI ",
+			files: with("boot/grub/grub.cfg", grubCfg("6.2", "6.2"), "efi/EFI/BOOT/BOOTX64.EFI", "MZ"+string(vmlinuztest.BzImage("6.1.0"))[2:]), mounts: []string{"efi:esp"}, want: "the firmware efi/EFI/BOOT/BOOTX64.EFI ",
 			doubts: []string{"BOOTX64.EFI is a kernel that the firmware starts, with a command line that is built in or none (--cmdline settles it)"},
 		},
 		"U-Boot's script beside a grub.cfg":       {files: with("boot/grub/grub.cfg", grubCfg("6.2", "6.2"), "boot/boot.scr", "x"), want: "grub.cfg boot/vmlinuz-6.2", doubts: []string{"U-Boot's script is not read"}},

@@ -43,17 +43,6 @@ func TestFstab(t *testing.T) {
 	}
 }
 
-// bzImage has the fields of an x86 setup header that tell the release.
-func bzImage(release string) []byte {
-	b := make([]byte, 0x1000)
-	copy(b[0x202:], "HdrS")
-	binary.LittleEndian.PutUint16(b[0x206:], 0x20f)
-	binary.LittleEndian.PutUint16(b[0x20e:], 0x600)
-	b[0x236] = 1
-	copy(b[0x800:], release)
-	return b
-}
-
 // peFile has the sections of a unified kernel image and nothing else: names and contents in turn.
 func peFile(sections ...string) []byte {
 	b := make([]byte, 1024)

@@ -6,6 +6,7 @@ import (
 	"testing/fstest"
 
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
+	"github.com/gild-dev/gild/internal/golden/vmlinuz/vmlinuztest"
 )
 
 const release = "ID=os\nVERSION_ID=1\nPRETTY_NAME=OS\n"
@@ -86,7 +87,7 @@ func TestSystemdBoot(t *testing.T) {
 		"key uki with options":     {files: []string{"a", "uki \\EFI\\own\\a.efi\noptions o\n", "efi/EFI/own/a.efi", uki("a")}, want: "o"},
 		"key uki with a profile":   {files: []string{"a", "uki /a.efi\nprofile 1\n", "efi/a.efi", uki("a", ".profile", "ID=x", ".profile", "ID=y", ".cmdline", "b")}, want: "b"},
 		"key uki without a kernel": {files: []string{"b", "uki /b.efi\n", "efi/b.efi", string(peFile(".text", "x")), "a", entry("options a")}, want: "a"},
-		"key efi, a kernel":        {files: []string{"a", "efi /k.efi\noptions initrd=\\k a\n", "efi/k.efi", string(bzImage("6.1.0"))}, want: "a + efi/k"},
+		"key efi, a kernel":        {files: []string{"a", "efi /k.efi\noptions initrd=\\k a\n", "efi/k.efi", string(vmlinuztest.BzImage("6.1.0"))}, want: "a + efi/k"},
 		"key efi, a UKI":           {files: []string{"a", "efi /a.efi\n", "efi/a.efi", uki("a")}, want: "a"},
 		"key efi, a shell":         {files: []string{"a", "efi /shell.efi\n", "efi/shell.efi", string(peFile(".text", "x"))}, want: "doubt: the default entry: systemd-boot would start the program /efi/shell.efi, so no kernel is taken"},
 	} {

@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gild-dev/gild/internal/golden/vmlinuz/vmlinuztest"
 	"github.com/gild-dev/gild/internal/initramfs/kmod/kmodtest"
 )
 
@@ -84,16 +84,9 @@ func (f files) write(t testing.TB) string {
 	return dir
 }
 
-// kernel is the head of an x86 kernel that tells its release, as a bzImage
-// does (Documentation/arch/x86/boot.rst).
+// kernel is the head of a kernel that tells its release.
 func kernel(release string) string {
-	b := make([]byte, 4096)
-	copy(b[0x202:], "HdrS")
-	binary.LittleEndian.PutUint16(b[0x206:], 0x20c)
-	binary.LittleEndian.PutUint16(b[0x20e:], 0x400)
-	b[0x236] = 1 // 64 bit
-	copy(b[0x600:], release+" (builder@host) #1 SMP")
-	return string(b)
+	return string(vmlinuztest.BzImage(release + " (builder@host) #1 SMP"))
 }
 
 // modules is lib/modules of one network driver and what it needs, indexed by

@@ -8,18 +8,8 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/golden/vmlinuz"
+	"github.com/gild-dev/gild/internal/golden/vmlinuz/vmlinuztest"
 )
-
-// bzImage has the fields of an x86 setup header that tell the release.
-func bzImage(release string) []byte {
-	b := make([]byte, 0x1000)
-	copy(b[0x202:], "HdrS")
-	binary.LittleEndian.PutUint16(b[0x206:], 0x20f)
-	binary.LittleEndian.PutUint16(b[0x20e:], 0x600)
-	b[0x236] = 1
-	copy(b[0x800:], release)
-	return b
-}
 
 // armImage has the magic of an arm64 Image, and the banner behind the format that looks like it.
 func armImage(release string) []byte {
@@ -51,11 +41,11 @@ func TestRelease(t *testing.T) {
 		release, arch string
 		ok            bool
 	}{
-		{"bzImage", bzImage("6.1.0-18-amd64 (debian-kernel@lists.debian.org) #1 SMP"), "6.1.0-18-amd64", "amd64", true},
+		{"bzImage", vmlinuztest.BzImage("6.1.0-18-amd64 (debian-kernel@lists.debian.org) #1 SMP"), "6.1.0-18-amd64", "amd64", true},
 		{"Image", armImage("6.1.0-18-arm64"), "6.1.0-18-arm64", "arm64", true},
 		{"gzip", gzipped(armImage("6.1.0-18-arm64")), "6.1.0-18-arm64", "arm64", true},
 		{"zboot", append(zboot, payload...), "6.8.5-301.fc40.aarch64", "arm64", true},
-		{"path", bzImage("../../etc"), "", "amd64", false},
+		{"path", vmlinuztest.BzImage("../../etc"), "", "amd64", false},
 		{"empty", nil, "", "", false},
 		{"text", []byte(strings.Repeat("x", 4096)), "", "", false},
 	} {
@@ -67,7 +57,7 @@ func TestRelease(t *testing.T) {
 }
 
 func FuzzRelease(f *testing.F) {
-	f.Add(bzImage("6.1.0")[:0x900])
+	f.Add(vmlinuztest.BzImage("6.1.0")[:0x900])
 	f.Add(gzipped(armImage("6.1.0")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		release, _, err := vmlinuz.Release(bytes.NewReader(data))

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk/mounttest"
 	"github.com/gild-dev/gild/internal/server/fleet"
@@ -51,7 +49,7 @@ func TestDiskThatFills(t *testing.T) {
 			s := &Store{Client: e.Client(), Prefix: "/gild/"}
 			update(t, s, mac, func(m *fleet.Record) ([]api.Event, error) { m.Spec.Name = "kept"; return nil, nil })
 			for range 2 { // it opens as often as it closes
-				fillUp(t, filepath.Join(dir, "filler"))
+				mounttest.Fill(t, filepath.Join(dir, "filler"))
 				putUntilClosed(t, s)
 				if usage, err := s.Usage(t.Context()); err != nil || !usage.Full {
 					t.Errorf("Usage on a full disk = %+v, %v; want Full", usage, err)
@@ -73,27 +71,6 @@ func TestDiskThatFills(t *testing.T) {
 				t.Errorf("etcd has ended: %v", err)
 			}
 		})
-	}
-}
-
-// fillUp takes all that is free at once.
-func fillUp(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	end := int64(0)
-	for piece := int64(64 << 20); piece >= 4096; {
-		switch err := unix.Fallocate(int(f.Fd()), 0, end, piece); {
-		case err == nil:
-			end += piece
-		case errors.Is(err, unix.ENOSPC):
-			piece /= 2
-		case !errors.Is(err, unix.EINTR):
-			t.Fatal(err)
-		}
 	}
 }
 

@@ -340,6 +340,10 @@ func TestInitramfsIsPackedForTheKernel(t *testing.T) {
 	}
 	const old, young = "4.18.0-553.el8_10.x86_64", "6.1.0-18-amd64"
 	const gzip, zstd = "# CONFIG_RD_ZSTD is not set\nCONFIG_RD_GZIP=y\n", "CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n"
+	packed := []byte(kernel(young))
+	copy(packed[0x24c:], "\x20")
+	copy(packed[5*512:], "\x89LZO\x00\r\n\x1a\n")
+	lzo := string(packed)
 	modules := fstest.MapFS{"lib/modules/" + young + "/modules.dep": {Data: []byte("kernel/drivers/ata/a.ko:\n")}, "lib/modules/" + young + "/modules.builtin": {Data: []byte("kernel/drivers/block/virtio_blk.ko\n")}}
 	for name, tt := range map[string]struct {
 		tree  files
@@ -352,6 +356,8 @@ func TestInitramfsIsPackedForTheKernel(t *testing.T) {
 		"beside the modules":                      {with(young, files{"usr/lib/modules/" + young + "/config": gzip}), Given{}, "gzip"},
 		"beside the modules, for more":            {with(old, files{"lib/modules/" + old + "/config": zstd}), Given{}, "zstd"},
 		"the build tree":                          {with(young, files{"usr/src/linux-headers-" + young + "/.config": gzip}), Given{}, "gzip"},
+		"in a packing that is not read":           {with(young, files{"boot/vmlinuz-" + young: lzo}), Given{}, "gzip"},
+		"in such a packing, and /boot":            {with(young, files{"boot/vmlinuz-" + young: lzo, "boot/config-" + young: zstd}), Given{}, "zstd"},
 		"nothing that is packed":                  {with(young, files{"boot/config-" + young: "# CONFIG_RD_GZIP is not set\nCONFIG_RD_LZ4=y\n"}), Given{}, "none"},
 		"a kernel from a file":                    {with(young, files{"boot/config-" + young: zstd}), Given{Kernel: []byte(kernel(young))}, "gzip"},
 		"a kernel from a file, with its modules":  {with(young, nil), Given{Kernel: []byte(kernel(young)), Modules: modules}, "gzip"},

@@ -96,7 +96,12 @@ func (l *look) packing(tree fs.FS, boot *golden.Boot, kernel []byte) string {
 		// It may be anybody's, whatever release it has in common with others.
 		tree, release = l.given.Modules, ""
 	}
-	how, err := initramfs.CompressionFor(kernelConfig(tree, boot, kernel), release)
+	config, err := kernelConfig(tree, boot, kernel)
+	if err != nil {
+		l.note("", "whether the kernel has its configuration in itself cannot be told (%v): its initramfs is packed with gzip", err)
+		release = "" // which would say what is usual
+	}
+	how, err := initramfs.CompressionFor(config, release)
 	if err != nil {
 		l.doubt(golden.Doubt{About: "the kernel", Why: "no machine can be booted with it to receive the image: " + err.Error(), Settle: "--kernel"})
 	}
@@ -104,8 +109,9 @@ func (l *look) packing(tree fs.FS, boot *golden.Boot, kernel []byte) string {
 }
 
 // kernelConfig finds the configuration that a kernel was built with: in the
-// kernel, or where distributions keep it. tree may be nil.
-func kernelConfig(tree fs.FS, boot *golden.Boot, kernel []byte) []byte {
+// kernel, or where distributions keep it. tree may be nil. An error says that
+// the kernel may have one that cannot be read.
+func kernelConfig(tree fs.FS, boot *golden.Boot, kernel []byte) ([]byte, error) {
 	release := boot.KernelRelease
 	if tree != nil && release != "" {
 		for _, name := range []string{
@@ -117,7 +123,7 @@ func kernelConfig(tree fs.FS, boot *golden.Boot, kernel []byte) []byte {
 			"usr/src/linux-headers-" + release + "/.config", "usr/src/kernels/" + release + "/.config", "usr/src/linux-" + release + "/.config",
 		} {
 			if config := readOptional(tree, fsread.Rel(name)); len(config) > 0 {
-				return config
+				return config, nil
 			}
 		}
 	}

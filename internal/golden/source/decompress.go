@@ -10,6 +10,8 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/gild-dev/gild/internal/golden/lz4"
 )
 
 // errTrailing is for bytes after the last member, frame or stream that do not
@@ -32,7 +34,7 @@ func newDecoder(ctx context.Context, f format, in *input, packed *bufio.Reader, 
 	case formatGzip:
 		d.r = &members{r: packed}
 	case formatLZ4:
-		d.r = newLZ4(packed)
+		d.r = io.NopCloser(lz4.NewReader(packed))
 	case formatBzip2:
 		// The standard decoder takes joined streams and refuses anything else
 		// behind them.

@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/gild-dev/gild/internal/golden/lz4"
 	"github.com/gild-dev/gild/internal/golden/source/qcow2"
 	"github.com/gild-dev/gild/internal/golden/source/virtual"
 )
@@ -86,7 +87,7 @@ var accepted = []struct {
 	{"BZh9", formatBzip2},
 	{"\xfd7zXZ\x00", formatXZ},
 	{"\x28\xb5\x2f\xfd", formatZstd},
-	{lz4Magic, formatLZ4},
+	{lz4.Magic, formatLZ4},
 	{zipLocal, formatZip},
 	{"KDMV", formatVMDK},
 	{virtual.VMDKDescriptor, formatExtents},
@@ -115,7 +116,7 @@ var refused = []struct {
 	{0, "\x7fELF", "an ELF program", "give a complete disk image"},
 	{0, "LZIP", "an lzip file", hintCompress},
 	{0, "\x89LZO", "an lzop file", hintCompress},
-	{0, "\x02\x21\x4c\x18", "an lz4 file of the old format", hintCompress},
+	{0, lz4.LegacyMagic, "an lz4 file of the old format", hintCompress},
 	{0, "\x5d\x00\x00\x80\x00\xff\xff\xff\xff\xff\xff\xff\xff", "an lzma file", hintCompress},
 }
 

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io"
 	"testing"
+
+	"github.com/gild-dev/gild/internal/golden/lz4"
 )
 
 // fuzzReader runs a reader of foreign bytes to its end, or as far as 256 KiB go: whole and byte by byte it has to say the
@@ -45,24 +47,7 @@ func fuzzReader(f *testing.F, open func(r *bufio.Reader) (io.Reader, error)) {
 func FuzzLZ4(f *testing.F) {
 	f.Add([]byte("\x04\x22\x4d\x18\x64\x40\xa7\x05\x00\x00\x80hello\x00\x00\x00\x00\x05\x3f\x1c\xd5"))
 	f.Add([]byte("\x04\x22\x4d\x18\x60\x40\x82\x0a\x00\x00\x00\x50hello\x05\x00\x10!\x00\x00\x00\x00\x50\x2a\x4d\x18\x01\x00\x00\x00x"))
-	packed := make([]byte, 0, 4<<20+4)
-	f.Cleanup(func() { packed = nil })
-	fuzzReader(f, func(r *bufio.Reader) (io.Reader, error) { return &lz4Reader{r: r, packed: packed}, nil })
-}
-
-// FuzzLZ4Block reaches what the checksum of a frame's header keeps bytes from.
-func FuzzLZ4Block(f *testing.F) {
-	f.Add([]byte("\x50hello\x05\x00\x10!"), uint16(64))
-	f.Add([]byte("\xf0\xff\x00\x1f\x01\x00\xff\x00"), uint16(4096))
-	f.Fuzz(func(t *testing.T, b []byte, limit uint16) {
-		if len(b) > 4<<10 {
-			return
-		}
-		out, err := lz4Block(nil, b, int(limit))
-		if err == nil && len(out) > int(limit) || err != nil && !errors.Is(err, errLZ4) {
-			t.Errorf("%d bytes of at most %d, %v", len(out), limit, err)
-		}
-	})
+	fuzzReader(f, func(r *bufio.Reader) (io.Reader, error) { return lz4.NewReader(r), nil })
 }
 
 func FuzzZip(f *testing.F) {

@@ -12,15 +12,21 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 	"github.com/ulikunitz/xz/lzma"
+
+	"github.com/gild-dev/gild/internal/golden/lz4"
 )
 
 // maxConfig bounds a configuration, in bytes.
 const maxConfig = 1 << 20
 
-// errPacked is of a packing that is not read here.
-var errPacked = errors.New("unknown packing")
+// ErrPacked is wrapped when a kernel's packing is not read here.
+var ErrPacked = errors.New("packed in a way that is not read")
 
-// packings are what a kernel may be packed with (lib/decompress.c in the kernel). LZ4's old frame and LZO are not read.
+// lzoMagic begins what lzop packs.
+const lzoMagic = "\x89LZO\x00"
+
+// packings are what a kernel may be packed with (lib/decompress.c in the kernel). LZO is not read, nor xz with a filter
+// for x86 code.
 var packings = []struct {
 	magic string
 	open  func(io.Reader) (io.Reader, error)
@@ -32,6 +38,7 @@ var packings = []struct {
 	}},
 	{"BZh", func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil }},
 	{"\x5d\x00\x00", func(r io.Reader) (io.Reader, error) { return lzma.NewReader(r) }},
+	{lz4.LegacyMagic, func(r io.Reader) (io.Reader, error) { return lz4.NewLegacyReader(r), nil }},
 }
 
 // lenient ends where its reader fails: the kernel's build appends the size to packed data, which a decoder takes for
@@ -60,7 +67,7 @@ func unpack(p []byte) (io.Reader, error) {
 			return io.LimitReader(r, maxKernel), nil
 		}
 	}
-	return nil, errPacked
+	return nil, ErrPacked
 }
 
 // UnpackImage gives an arm64 kernel Image that is packed as a whole, which neither UEFI nor an older iPXE starts, as the
@@ -84,8 +91,10 @@ func UnpackImage(kernel []byte) ([]byte, error) {
 
 func isARM64(head []byte) bool { return len(head) >= 64 && string(head[0x38:0x3c]) == "ARM\x64" }
 
-// payload is the packed part of a kernel: of an x86 bzImage from boot protocol 2.08 on, and of an EFI zboot image.
-func payload(kernel []byte) []byte {
+// payload is the packed part of a kernel: of an x86 bzImage from boot protocol 2.08 on, and of an EFI zboot image. Its
+// length when it is unpacked is one of the sizes, which the build appends to what it packs (gzip has it of itself): an
+// x86 kernel counts it as payload and zboot may not.
+func payload(kernel []byte) (packed []byte, sizes [2]uint32) {
 	var at, size uint64
 	switch {
 	case len(kernel) >= 0x250 && string(kernel[0x202:0x206]) == "HdrS" && binary.LittleEndian.Uint16(kernel[0x206:]) >= 0x208:
@@ -98,44 +107,69 @@ func payload(kernel []byte) []byte {
 	case len(kernel) >= 64 && string(kernel[4:8]) == "zimg":
 		at, size = uint64(binary.LittleEndian.Uint32(kernel[8:])), uint64(binary.LittleEndian.Uint32(kernel[12:]))
 	default:
-		return nil
+		return nil, sizes
 	}
-	if at > uint64(len(kernel)) || size > uint64(len(kernel))-at {
-		return nil
+	if size < 4 || at > uint64(len(kernel)) || size > uint64(len(kernel))-at {
+		return nil, sizes
 	}
-	return kernel[at : at+size]
+	sizes[0] = binary.LittleEndian.Uint32(kernel[at+size-4:])
+	if behind := kernel[at+size:]; len(behind) >= 4 {
+		sizes[1] = binary.LittleEndian.Uint32(behind)
+	}
+	return kernel[at : at+size], sizes
 }
 
-// Config gives the configuration that a kernel carries in itself (CONFIG_IKCONFIG), or nothing where it has none or
-// where its packing is not read.
-func Config(kernel []byte) []byte {
-	plain := kernel
-	packed := payload(kernel)
-	if packed == nil && !isARM64(kernel) {
-		packed = kernel
+// Config gives the configuration that a kernel carries in itself (CONFIG_IKCONFIG), or nothing where it has none. It fails
+// with [ErrPacked] where that cannot be told.
+func Config(kernel []byte) ([]byte, error) {
+	packed, sizes := payload(kernel)
+	if packed == nil {
+		return ikconfig(unpackWhole(kernel))
 	}
-	if packed != nil {
-		r, err := unpack(packed)
-		if err != nil {
-			return nil
-		}
-		if plain, err = io.ReadAll(lenient{r}); err != nil {
-			return nil
-		}
+	r, err := unpack(packed)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPacked, err)
 	}
-	// kernel/configs.c: a gzip member between two marks.
+	plain, err := io.ReadAll(lenient{r})
+	if err != nil {
+		return nil, err
+	}
+	config, err := ikconfig(plain, nil)
+	if n := uint32(len(plain)); config == nil && err == nil && (n == 0 || n != sizes[0] && n != sizes[1]) {
+		return nil, fmt.Errorf("%w: it ends early, after %d bytes", ErrPacked, len(plain))
+	}
+	return config, err
+}
+
+// unpackWhole gives what a file is that may be packed as a whole.
+func unpackWhole(kernel []byte) ([]byte, error) {
+	r, err := unpack(kernel)
+	switch {
+	case bytes.HasPrefix(kernel, []byte(lzoMagic)):
+		return nil, fmt.Errorf("%w: LZO", ErrPacked)
+	case err != nil:
+		return kernel, nil //nolint:nilerr // not packed
+	}
+	return io.ReadAll(lenient{r})
+}
+
+// ikconfig searches for the gzip member between two marks (kernel/configs.c). It passes an error on.
+func ikconfig(plain []byte, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
 	_, rest, ok := bytes.Cut(plain, []byte("IKCFG_ST\x1f\x8b"))
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	z, err := gzip.NewReader(io.MultiReader(bytes.NewReader([]byte("\x1f\x8b")), bytes.NewReader(rest)))
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("%w: its configuration: %w", ErrPacked, err)
 	}
 	z.Multistream(false)
 	config, err := io.ReadAll(io.LimitReader(z, maxConfig))
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("%w: its configuration: %w", ErrPacked, err)
 	}
-	return config
+	return config, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
+	"errors"
 	"io"
 	"os/exec"
 	"slices"
@@ -73,7 +74,7 @@ func TestPackedKernels(t *testing.T) {
 	const release, config = "6.1.0-18-arm64", "CONFIG_RD_GZIP=y\n"
 	plain := image(release, config)
 	packers := map[string][]string{
-		"gzip": {"gzip"}, "xz": {"xz", "--check=crc32"}, "zstd": {"zstd", "-q"}, "lzma": {"xz", "--format=lzma"}, "bzip2": {"bzip2"},
+		"gzip": {"gzip"}, "xz": {"xz", "--check=crc32"}, "zstd": {"zstd", "-q"}, "lzma": {"xz", "--format=lzma"}, "bzip2": {"bzip2"}, "lz4": {"lz4", "-l", "-c"},
 	}
 	for name, args := range packers {
 		t.Run(name, func(t *testing.T) {
@@ -83,8 +84,8 @@ func TestPackedKernels(t *testing.T) {
 				if got, arch, err := vmlinuz.Release(bytes.NewReader(k)); got != release || arch != "arm64" || err != nil {
 					t.Errorf("%s: Release() = %q, %q, %v; want %q", form, got, arch, err, release)
 				}
-				if got := vmlinuz.Config(k); string(got) != config {
-					t.Errorf("%s: Config() = %q; want %q", form, got, config)
+				if got, err := vmlinuz.Config(k); string(got) != config || err != nil {
+					t.Errorf("%s: Config() = %q, %v; want %q", form, got, err, config)
 				}
 				want := plain
 				if form == "zboot" {
@@ -94,16 +95,48 @@ func TestPackedKernels(t *testing.T) {
 					t.Errorf("%s: UnpackImage() gives %d bytes, %v; want %d", form, len(got), err, len(want))
 				}
 			}
-			if got := vmlinuz.Config(packedBzImage(packed)); string(got) != config {
-				t.Errorf("bzImage: Config() = %q; want %q", got, config)
+			if got, err := vmlinuz.Config(packedBzImage(packed)); string(got) != config || err != nil {
+				t.Errorf("bzImage: Config() = %q, %v; want %q", got, err, config)
 			}
 		})
 	}
-	if got, arch, err := vmlinuz.Release(bytes.NewReader(zboot([]byte("\x04\x22\x4d\x18"), "lz4"))); got != "" || arch != "arm64" || err != nil {
+	if got, arch, err := vmlinuz.Release(bytes.NewReader(zboot([]byte("\x89LZO\x00\r\n\x1a\n"), "lzo"))); got != "" || arch != "arm64" || err != nil {
 		t.Errorf("a packing that is not read: Release() = %q, %q, %v; want no release", got, arch, err)
 	}
-	if got := vmlinuz.Config(plain); string(got) != config {
-		t.Errorf("plain: Config() = %q; want %q", got, config)
+	if got, err := vmlinuz.Config(plain); string(got) != config || err != nil {
+		t.Errorf("plain: Config() = %q, %v; want %q", got, err, config)
+	}
+}
+
+// A kernel without a configuration says so; one of which nobody can see whether it has one does not.
+func TestConfigIsThereOrNotOrUnknown(t *testing.T) {
+	t.Parallel()
+	bare := make([]byte, 64<<10)
+	size := []byte{0, 0, 1, 0} // as the kernel's build appends it
+	zst := pack(t, bare, "zstd", "-q")
+	filtered := slices.Concat(pack(t, bare, "xz", "--check=crc32", "--x86", "--lzma2"), size)
+	lzo := []byte("\x89LZO\x00\r\n\x1a\n\x00\x00\x01\x00")
+	for name, tt := range map[string]struct {
+		kernel []byte
+		known  bool
+	}{
+		"none":                     {packedBzImage(slices.Concat(zst, size)), true},
+		"none, in LZ4":             {packedBzImage(slices.Concat(pack(t, bare, "lz4", "-l", "-c"), size)), true},
+		"none, in a zboot image":   {append(zboot(zst, "zstd"), size...), true},
+		"none, in a plain Image":   {bare, true},
+		"cut":                      {packedBzImage(slices.Concat(zst[:len(zst)/2], size)), false},
+		"longer than it says":      {packedBzImage(slices.Concat(zst, []byte{0, 1, 1, 0})), false},
+		"LZO":                      {packedBzImage(lzo), false},
+		"LZO, in a zboot image":    {zboot(lzo, "lzo"), false},
+		"LZO, as a whole":          {lzo, false},
+		"xz with a filter":         {packedBzImage(filtered), false},
+		"a damaged configuration":  {append(slices.Clone(bare), "IKCFG_ST\x1f\x8b\x08\x00"...), false},
+		"a payload behind the end": {zboot(zst, "zstd")[:1030], true}, // which firmware does not start either
+	} {
+		config, err := vmlinuz.Config(tt.kernel)
+		if (err == nil) != tt.known || err != nil && !errors.Is(err, vmlinuz.ErrPacked) || config != nil {
+			t.Errorf("%s: Config() = %q, %v; want that it is known: %v", name, config, err, tt.known)
+		}
 	}
 }
 
@@ -116,7 +149,9 @@ func FuzzKernel(f *testing.F) {
 		if release, _, err := vmlinuz.Release(bytes.NewReader(k)); err == nil && strings.ContainsAny(release, "/ \n") {
 			t.Errorf("release %q", release)
 		}
-		vmlinuz.Config(k)
+		if config, err := vmlinuz.Config(k); err != nil && config != nil {
+			t.Errorf("Config() = %q and %v", config, err)
+		}
 		if _, err := vmlinuz.UnpackImage(k); err != nil && err.Error() == "" {
 			t.Error("an error that says nothing")
 		}

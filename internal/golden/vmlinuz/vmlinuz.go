@@ -88,7 +88,7 @@ func packedRelease(r io.ReaderAt, at, size int64) (release, arch string, err err
 		return "", "", fmt.Errorf("read kernel: %w", err)
 	}
 	plain, err := unpack(packed)
-	if errors.Is(err, errPacked) {
+	if errors.Is(err, ErrPacked) {
 		return "", "", ErrNotKernel
 	}
 	if err != nil {

@@ -1,4 +1,5 @@
-package source
+// Package lz4 decompresses LZ4.
+package lz4
 
 import (
 	"bufio"
@@ -6,20 +7,27 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/bits"
+	"slices"
 )
 
 // The LZ4 frame format 1.6.2 (lz4_Frame_format.md) and block format.
 const (
-	lz4Magic  = "\x04\x22\x4d\x18"
-	lz4Window = 64 << 10 // how far a linked block looks back
+	Magic       = "\x04\x22\x4d\x18" // what a frame begins with
+	LegacyMagic = "\x02\x21\x4c\x18" // what the legacy frame begins with
+
+	window = 64 << 10 // how far a linked block looks back
+	// skippable is the magic of frames that hold something else; its low four
+	// bits are free.
+	skippable = 0x184d2a50
 )
 
-var errLZ4 = errors.New("damaged lz4 data")
+// ErrDamaged is wrapped when the data is not what a packer writes.
+var ErrDamaged = errors.New("damaged lz4 data")
 
-// lz4Reader decompresses a sequence of LZ4 frames, skippable ones included. Its
-// EOF means that every frame was whole and every checksum right.
-type lz4Reader struct {
+// Reader decompresses a sequence of LZ4 frames, skippable ones included. Its
+// EOF means that every frame was whole and every checksum right, and that the
+// source ends there or goes on with something else, which is not read.
+type Reader struct {
 	r *bufio.Reader
 
 	inFrame bool
@@ -35,9 +43,11 @@ type lz4Reader struct {
 	rest   []byte // of out: not yet read
 }
 
-func newLZ4(r *bufio.Reader) io.ReadCloser { return io.NopCloser(&lz4Reader{r: r}) }
+// NewReader makes a Reader of r.
+func NewReader(r *bufio.Reader) *Reader { return &Reader{r: r} }
 
-func (z *lz4Reader) Read(p []byte) (int, error) {
+// Read fails with io.ErrUnexpectedEOF in the midst of a frame.
+func (z *Reader) Read(p []byte) (int, error) {
 	for len(z.rest) == 0 {
 		if err := z.next(); err != nil {
 			return 0, err
@@ -49,7 +59,7 @@ func (z *lz4Reader) Read(p []byte) (int, error) {
 }
 
 // next reads the header of a frame, a block, or the end of a frame.
-func (z *lz4Reader) next() error {
+func (z *Reader) next() error {
 	if !z.inFrame {
 		return z.header()
 	}
@@ -64,31 +74,36 @@ func (z *lz4Reader) next() error {
 	return z.block(int(size&^(1<<31)), size>>31 == 1)
 }
 
-// header reads what begins a frame; io.EOF where the source ends instead.
-func (z *lz4Reader) header() error {
-	if _, err := z.r.Peek(1); err != nil {
+// header reads what begins a frame; io.EOF where none begins.
+func (z *Reader) header() error {
+	begin, err := z.r.Peek(4)
+	if len(begin) < 4 {
+		if len(begin) > 0 {
+			err = noEOF(err)
+		}
 		return err
+	}
+	skip := binary.LittleEndian.Uint32(begin)&^0xf == skippable
+	if !skip && string(begin) != Magic {
+		return io.EOF
 	}
 	var b [4 + 2 + 8 + 4 + 1]byte
 	if _, err := io.ReadFull(z.r, b[:4]); err != nil {
 		return noEOF(err)
 	}
-	if isSkippableFrame(b[:4]) {
+	if skip {
 		if _, err := io.ReadFull(z.r, b[4:8]); err != nil {
 			return noEOF(err)
 		}
 		_, err := io.CopyN(io.Discard, z.r, int64(binary.LittleEndian.Uint32(b[4:])))
 		return noEOF(err)
 	}
-	if string(b[:4]) != lz4Magic {
-		return errTrailing
-	}
 	if _, err := io.ReadFull(z.r, b[4:6]); err != nil {
 		return noEOF(err)
 	}
 	flags, size := b[4], b[5]>>4
 	if flags>>6 != 1 || flags&2 != 0 || b[5]&0x8f != 0 || size < 4 {
-		return fmt.Errorf("%w: a frame of an unknown version", errLZ4)
+		return fmt.Errorf("%w: a frame of an unknown version", ErrDamaged)
 	}
 	if flags&1 != 0 {
 		return errors.New("it was packed with a dictionary, which is not in it: unpack it first")
@@ -105,7 +120,7 @@ func (z *lz4Reader) header() error {
 		return noEOF(err)
 	}
 	if want := sum32(b[4:n]); b[n] != byte(want>>8) {
-		return fmt.Errorf("%w: the checksum of a frame's header is wrong", errLZ4)
+		return fmt.Errorf("%w: the checksum of a frame's header is wrong", ErrDamaged)
 	}
 	z.linked, z.sums = flags&0x20 == 0, flags&0x10 != 0
 	z.max, z.got, z.inFrame = 1<<(8+2*size), 0, true
@@ -117,34 +132,30 @@ func (z *lz4Reader) header() error {
 	return nil
 }
 
-func (z *lz4Reader) block(size int, stored bool) error {
+func (z *Reader) block(size int, stored bool) error {
 	if size > z.max {
-		return fmt.Errorf("%w: a block of %d bytes, at most %d", errLZ4, size, z.max)
+		return fmt.Errorf("%w: a block of %d bytes, at most %d", ErrDamaged, size, z.max)
 	}
 	want := size
 	if z.sums {
 		want += 4
 	}
-	if cap(z.packed) < want {
-		z.packed = make([]byte, want)
-	}
-	z.packed = z.packed[:want]
-	if _, err := io.ReadFull(z.r, z.packed); err != nil {
-		return noEOF(err)
+	var err error
+	if z.packed, err = readBlock(z.r, z.packed, want); err != nil {
+		return err
 	}
 	if z.sums && sum32(z.packed[:size]) != binary.LittleEndian.Uint32(z.packed[size:]) {
-		return fmt.Errorf("%w: the checksum of a block is wrong", errLZ4)
+		return fmt.Errorf("%w: the checksum of a block is wrong", ErrDamaged)
 	}
 	keep := 0
 	if z.linked {
-		keep = min(len(z.out), lz4Window)
+		keep = min(len(z.out), window)
 	}
 	z.out = append(z.out[:0], z.out[len(z.out)-keep:]...)
 	if stored {
 		z.out = append(z.out, z.packed[:size]...)
 	} else {
-		var err error
-		if z.out, err = lz4Block(z.out, z.packed[:size], keep+z.max); err != nil {
+		if z.out, err = Block(z.out, z.packed[:size], keep+z.max); err != nil {
 			return err
 		}
 	}
@@ -157,10 +168,10 @@ func (z *lz4Reader) block(size int, stored bool) error {
 }
 
 // end holds a frame to what it says of itself.
-func (z *lz4Reader) end() error {
+func (z *Reader) end() error {
 	z.inFrame = false
 	if z.length >= 0 && z.length != z.got {
-		return fmt.Errorf("%w: a frame of %d bytes that should have %d", errLZ4, z.got, z.length)
+		return fmt.Errorf("%w: a frame of %d bytes that should have %d", ErrDamaged, z.got, z.length)
 	}
 	if z.sum == nil {
 		return nil
@@ -170,14 +181,14 @@ func (z *lz4Reader) end() error {
 		return noEOF(err)
 	}
 	if z.sum.sum() != binary.LittleEndian.Uint32(b[:]) {
-		return fmt.Errorf("%w: the checksum of the content is wrong", errLZ4)
+		return fmt.Errorf("%w: the checksum of the content is wrong", ErrDamaged)
 	}
 	return nil
 }
 
-// lz4Block appends what a block holds to out, which may look back into what is
-// there, up to limit bytes in all.
-func lz4Block(out, src []byte, limit int) ([]byte, error) {
+// Block appends to out what a block holds, which may look back into what is
+// there, up to limit bytes in all. It fails with [ErrDamaged].
+func Block(out, src []byte, limit int) ([]byte, error) {
 	long := func(n int) (int, bool) {
 		if n < 15 {
 			return n, true
@@ -196,20 +207,20 @@ func lz4Block(out, src []byte, limit int) ([]byte, error) {
 		src = src[1:]
 		literals, ok := long(int(token >> 4))
 		if !ok || literals > len(src) || len(out)+literals > limit {
-			return nil, errLZ4
+			return nil, ErrDamaged
 		}
 		out = append(out, src[:literals]...)
 		if src = src[literals:]; len(src) == 0 {
 			return out, nil // the last sequence has no match
 		}
 		if len(src) < 2 {
-			return nil, errLZ4
+			return nil, ErrDamaged
 		}
 		offset := int(binary.LittleEndian.Uint16(src))
 		src = src[2:]
 		length, ok := long(int(token & 15))
 		if length += 4; !ok || offset == 0 || offset > len(out) || len(out)+length > limit {
-			return nil, errLZ4
+			return nil, ErrDamaged
 		}
 		// A match may reach into itself: then it repeats.
 		for from := len(out) - offset; length > 0; {
@@ -221,67 +232,24 @@ func lz4Block(out, src []byte, limit int) ([]byte, error) {
 	return out, nil
 }
 
-// xxh32 is the checksum of LZ4 (xxHash, XXH32 with seed 0).
-type xxh32 struct {
-	acc   [4]uint32
-	buf   []byte
-	total uint64
-}
-
-const (
-	xxP1, xxP2, xxP3 uint32 = 2654435761, 2246822519, 3266489917
-	xxP4, xxP5       uint32 = 668265263, 374761393
-)
-
-func newXXH32() *xxh32 {
-	first, last := xxP1, uint32(0)
-	first, last = first+xxP2, last-xxP1 // which wrap around, as constants must not
-	return &xxh32{acc: [4]uint32{first, xxP2, 0, last}}
-}
-
-func (x *xxh32) write(p []byte) {
-	x.total += uint64(len(p))
-	if len(x.buf) > 0 {
-		n := min(16-len(x.buf), len(p))
-		x.buf = append(x.buf, p[:n]...)
-		if p = p[n:]; len(x.buf) < 16 {
-			return
+// readBlock fills buf with n bytes. Memory is taken as bytes arrive, not as a
+// header claims.
+func readBlock(r io.Reader, buf []byte, n int) ([]byte, error) {
+	const piece = 64 << 10
+	for buf = buf[:0]; len(buf) < n; {
+		more := min(piece, n-len(buf))
+		buf = slices.Grow(buf, more)
+		if _, err := io.ReadFull(r, buf[len(buf):len(buf)+more]); err != nil {
+			return buf, noEOF(err)
 		}
-		x.lane(x.buf)
-		x.buf = x.buf[:0]
+		buf = buf[:len(buf)+more]
 	}
-	for ; len(p) >= 16; p = p[16:] {
-		x.lane(p)
-	}
-	x.buf = append(x.buf, p...)
+	return buf, nil
 }
 
-func (x *xxh32) lane(p []byte) {
-	for i := range x.acc {
-		x.acc[i] = bits.RotateLeft32(x.acc[i]+binary.LittleEndian.Uint32(p[4*i:])*xxP2, 13) * xxP1
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
 	}
-}
-
-func (x *xxh32) sum() uint32 {
-	h := xxP5
-	if x.total >= 16 {
-		h = bits.RotateLeft32(x.acc[0], 1) + bits.RotateLeft32(x.acc[1], 7) + bits.RotateLeft32(x.acc[2], 12) + bits.RotateLeft32(x.acc[3], 18)
-	}
-	h += uint32(x.total)
-	p := x.buf
-	for ; len(p) >= 4; p = p[4:] {
-		h = bits.RotateLeft32(h+binary.LittleEndian.Uint32(p)*xxP3, 17) * xxP4
-	}
-	for _, b := range p {
-		h = bits.RotateLeft32(h+uint32(b)*xxP5, 11) * xxP1
-	}
-	h = (h ^ h>>15) * xxP2
-	h = (h ^ h>>13) * xxP3
-	return h ^ h>>16
-}
-
-func sum32(p []byte) uint32 {
-	x := newXXH32()
-	x.write(p)
-	return x.sum()
+	return err
 }

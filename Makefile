@@ -56,7 +56,7 @@ test-all: ## the same with the rows that take long and prove little more: once b
 race: agent ## the race detector on what runs side by side in a machine; needs a C compiler
 	@CGO_ENABLED=1 $(GO) test -race -timeout 15m ./internal/agent ./internal/agent/boot ./internal/agent/instant \
 		./internal/agent/netif ./internal/agent/order ./internal/agent/proc ./internal/agent/report ./internal/agent/screen \
-		./internal/disk/nbd ./internal/api/client
+		./internal/disk/nbd ./internal/api/... ./internal/oci
 	@CGO_ENABLED=1 $(GO) test -race -short -timeout 15m -run Live ./internal/flash -simulations 2000 -livelies 4
 
 check: agent ## the quick loop: build, vet, unit tests, sizes, lint; the same for root and for others

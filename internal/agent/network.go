@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/agent/netif"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/agentclient"
 	"github.com/gild-dev/gild/internal/backoff"
 )
 
@@ -19,7 +19,7 @@ func (a *Agent) network(ctx context.Context) (string, error) {
 		return "", errNoServer
 	}
 	if a.session.Client == nil {
-		c, err := client.Trusting(a.settings.Server, a.ca)
+		c, err := agentclient.Trusting(a.settings.Server, a.ca)
 		if err != nil {
 			return "", fmt.Errorf("gild.server on the kernel command line: %w", err)
 		}
@@ -58,7 +58,7 @@ const rescuePatience = 20 * time.Second
 // server may be what is broken, and a shell without a network is better than
 // none: the search then continues beside it.
 func (a *Agent) networkOnce(ctx context.Context) (string, error) {
-	if c, err := client.Trusting(a.settings.Server, a.ca); err == nil {
+	if c, err := agentclient.Trusting(a.settings.Server, a.ca); err == nil {
 		a.session.Client = c
 	}
 	said, err := a.connect(ctx, netif.Config{Patience: rescuePatience})

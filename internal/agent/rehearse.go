@@ -14,7 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/machine"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/agentclient"
 )
 
 // Rehearsal is a machine that is only played: the agent in an ordinary
@@ -48,7 +48,7 @@ var ErrLocalDisk = machine.ErrLocalDisk
 // and not written. It returns nil when the server has the receipt,
 // ErrLocalDisk, or why ctx ended.
 func Rehearse(ctx context.Context, r Rehearsal) error {
-	c, err := client.Trusting(r.Servers, r.CA)
+	c, err := agentclient.Trusting(r.Servers, r.CA)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/local"
 )
 
@@ -57,9 +57,9 @@ func TestOperatorOffLoopback(t *testing.T) {
 		"wrong": {"gild-" + first.NewToken, http.StatusUnauthorized},
 		"right": {first.NewToken, 0},
 	} {
-		o := &client.Operator{BaseURL: base, Token: tt.token}
+		o := &operatorclient.Client{BaseURL: base, Token: tt.token}
 		machines, err := o.Machines(t.Context(), "")
-		said, refused := errors.AsType[*client.ProblemError](err)
+		said, refused := errors.AsType[*operatorclient.ProblemError](err)
 		switch {
 		case tt.want == 0 && (err != nil || len(machines) != 1):
 			t.Errorf("%s: Machines = %d, %v; want the one that was seen", name, len(machines), err)
@@ -76,15 +76,15 @@ func TestLoopbackAsks(t *testing.T) {
 	s.AskAll = true
 	r := start(t, s)
 	for name, tt := range map[string]struct {
-		op  client.Operator
+		op  operatorclient.Client
 		let bool
 	}{
-		"nobody": {client.Operator{BaseURL: "http://" + r.Operator}, false},
-		"token":  {client.Operator{BaseURL: "http://" + r.Operator, Token: r.NewToken}, true},
-		"socket": {client.Operator{BaseURL: local.Operator, HTTP: local.Client{Dir: s.DataDir}.HTTP()}, true},
+		"nobody": {operatorclient.Client{BaseURL: "http://" + r.Operator}, false},
+		"token":  {operatorclient.Client{BaseURL: "http://" + r.Operator, Token: r.NewToken}, true},
+		"socket": {operatorclient.Client{BaseURL: local.Operator, HTTP: local.Client{Dir: s.DataDir}.HTTP()}, true},
 	} {
 		_, err := tt.op.Machines(t.Context(), "")
-		if said, refused := errors.AsType[*client.ProblemError](err); tt.let != (err == nil) || !tt.let && (!refused || said.Status != http.StatusUnauthorized) {
+		if said, refused := errors.AsType[*operatorclient.ProblemError](err); tt.let != (err == nil) || !tt.let && (!refused || said.Status != http.StatusUnauthorized) {
 			t.Errorf("%s: Machines = %v; want let in %v", name, err, tt.let)
 		}
 	}

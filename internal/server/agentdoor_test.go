@@ -19,7 +19,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/agentclient"
+	"github.com/gild-dev/gild/internal/api/cluster"
 	"github.com/gild-dev/gild/internal/initramfs"
 	"github.com/gild-dev/gild/internal/server/bootca"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
@@ -46,7 +47,7 @@ func armed(t *testing.T, r *running) (ticket string) {
 func TestPlainAgents(t *testing.T) {
 	r := start(t, newServer(t, t.TempDir()))
 	ticket := armed(t, r)
-	plain, err := client.New(r.BaseURL)
+	plain, err := agentclient.New(r.BaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,7 @@ func TestPlainAgents(t *testing.T) {
 func TestPlainWithoutATicket(t *testing.T) {
 	r := start(t, newServer(t, t.TempDir()))
 	armed(t, r)
-	plain, err := client.New(r.BaseURL)
+	plain, err := agentclient.New(r.BaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func TestPlainWithoutATicket(t *testing.T) {
 		}
 	}
 	_, err = plain.Identity(t.Context(), api.IdentityRequest{Session: "s1", MAC: mac, Plan: a.Plan.ID})
-	if status, ok := errors.AsType[*client.StatusError](err); !ok || status.Status != http.StatusUpgradeRequired || !strings.Contains(status.Detail, "restart the machine") {
+	if status, ok := errors.AsType[*cluster.StatusError](err); !ok || status.Status != http.StatusUpgradeRequired || !strings.Contains(status.Detail, "restart the machine") {
 		t.Errorf("Identity = %v; want 426 and what to do", err)
 	}
 }
@@ -113,7 +114,7 @@ func TestUntrustedIsNoted(t *testing.T) {
 	}
 	m.cards.leased(dhcpd.ClientKey(hw), netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Hour))
 	other := start(t, newServer(t, t.TempDir()))
-	agent, err := client.Trusting(byTLS(r.BaseURL), other.ca)
+	agent, err := agentclient.Trusting(byTLS(r.BaseURL), other.ca)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -80,7 +80,7 @@ func TestApply(t *testing.T) {
 	bad.Machines[9].MACs[0] = "52:54"
 	bad.Groups[0].Selector = "rack="
 	_, err = r.operator.Apply(t.Context(), bad, false)
-	said, ok := errors.AsType[*client.ProblemError](err)
+	said, ok := errors.AsType[*operatorclient.ProblemError](err)
 	var at []string
 	if ok {
 		for _, e := range said.Errors {

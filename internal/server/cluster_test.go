@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/agentclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
@@ -56,7 +56,7 @@ func TestTwoServers(t *testing.T) {
 		t.Fatalf("script of the first server = %q; want both servers, itself first", script)
 	}
 
-	c, err := client.Trusting(list, a.ca)
+	c, err := agentclient.Trusting(list, a.ca)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestTwoServers(t *testing.T) {
 		t.Fatalf("Hello to the first = %+v, %v; want the plan that the second armed", answer, err)
 	}
 	hello.Session = "s2"
-	other, err := client.Trusting(b.BaseURL, a.ca)
+	other, err := agentclient.Trusting(b.BaseURL, a.ca)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/local"
 	"github.com/gild-dev/gild/internal/server/state"
@@ -35,8 +35,8 @@ func TestNewTokenWhileServing(t *testing.T) {
 			base := "http://127.0.0.1:" + port
 			status := func(token string) int {
 				t.Helper()
-				_, err := (&client.Operator{BaseURL: base, Token: token}).Machines(t.Context(), "")
-				if said, ok := errors.AsType[*client.ProblemError](err); ok {
+				_, err := (&operatorclient.Client{BaseURL: base, Token: token}).Machines(t.Context(), "")
+				if said, ok := errors.AsType[*operatorclient.ProblemError](err); ok {
 					return said.Status
 				}
 				if err != nil {

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 )
 
 // The stream begins with everything, goes on after a restart, and loses and
@@ -30,7 +30,7 @@ func TestEventStream(t *testing.T) {
 	changes := make(chan api.Change, 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	follow := client.Operator{BaseURL: "http://" + r.Operator}
+	follow := operatorclient.Client{BaseURL: "http://" + r.Operator}
 	go func() {
 		done <- follow.Follow(ctx, func(c api.Change) error { changes <- c; return nil })
 	}()
@@ -82,7 +82,7 @@ func TestEventStreamIsCutAnywhere(t *testing.T) {
 	const more = 4
 	var heard []string
 	begun, done, enough := make(chan struct{}, 1), make(chan error, 1), errors.New("enough")
-	follow := client.Operator{BaseURL: cut.URL}
+	follow := operatorclient.Client{BaseURL: cut.URL}
 	go func() {
 		done <- follow.Follow(t.Context(), func(c api.Change) error {
 			switch c.Kind {

@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/agentclient"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
@@ -283,7 +284,7 @@ func TestForceOverHTTP(t *testing.T) {
 	r := start(t, newServer(t, t.TempDir()))
 	ctx, o := t.Context(), r.operator
 	status := func(err error) int {
-		said, ok := errors.AsType[*client.ProblemError](err)
+		said, ok := errors.AsType[*operatorclient.ProblemError](err)
 		if !ok {
 			t.Fatalf("%v; want a refusal", err)
 		}
@@ -294,7 +295,7 @@ func TestForceOverHTTP(t *testing.T) {
 		if _, err := o.Flash(ctx, mac, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
 			t.Fatal(err)
 		}
-		agent, err := client.New(r.BaseURL)
+		agent, err := agentclient.New(r.BaseURL)
 		if err != nil {
 			t.Fatal(err)
 		}

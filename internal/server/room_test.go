@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
@@ -371,7 +371,7 @@ func TestRoomOverHTTP(t *testing.T) {
 	o := r.operator
 	refused := func(what string, err error, status int) {
 		t.Helper()
-		if p, ok := errors.AsType[*client.ProblemError](err); !ok || p.Status != status {
+		if p, ok := errors.AsType[*operatorclient.ProblemError](err); !ok || p.Status != status {
 			t.Errorf("%s = %v; want status %d", what, err, status)
 		}
 	}

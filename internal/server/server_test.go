@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/state"
@@ -69,7 +69,7 @@ func (s oneImage) Cmdline(context.Context, golden.Digest) (string, error) { retu
 // running is a server under test and its operator.
 type running struct {
 	Addrs
-	operator *client.Operator
+	operator *operatorclient.Client
 	agents   *http.Client // trusts the server as agents do
 	ca       []byte       // that they have
 	stop     func() error
@@ -100,7 +100,7 @@ func start(t *testing.T, s Server) *running {
 	go func() { done <- s.Run(ctx) }()
 	select {
 	case a := <-ready:
-		r := &running{Addrs: a, operator: &client.Operator{BaseURL: "http://" + a.Operator}, agents: trusting(t, caOf(t, s)), ca: caOf(t, s)}
+		r := &running{Addrs: a, operator: &operatorclient.Client{BaseURL: "http://" + a.Operator}, agents: trusting(t, caOf(t, s)), ca: caOf(t, s)}
 		r.stop = func() error { cancel(); err := <-done; done <- err; return err }
 		t.Cleanup(func() {
 			if err := r.stop(); err != nil {
@@ -283,7 +283,7 @@ func TestOperatorErrors(t *testing.T) {
 		{"expiry", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", Expires: -2})), 422, ""},
 		{"delete", r.operator.Delete(t.Context(), "52:54:00:00:00:99", false), 404, "gild machine ls"},
 	} {
-		p, ok := errors.AsType[*client.ProblemError](tt.err)
+		p, ok := errors.AsType[*operatorclient.ProblemError](tt.err)
 		if !ok || p.Status != tt.status || !strings.Contains(p.Detail, tt.says) {
 			t.Errorf("%s: %v; want status %d and %q", tt.name, tt.err, tt.status, tt.says)
 		}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 )
 
 // follower is an operator's tool that watches the event stream all the time.
@@ -20,7 +20,7 @@ type follower struct {
 	err    error
 }
 
-func follow(ctx context.Context, o *client.Operator) *follower {
+func follow(ctx context.Context, o *operatorclient.Client) *follower {
 	f := &follower{events: map[string][]api.Event{}, state: map[string]string{}}
 	go func() {
 		err := o.Follow(ctx, func(c api.Change) error {

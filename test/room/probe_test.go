@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/agentclient"
 )
 
 // probe is one more machine, which is armed too but only asks: how long the
@@ -98,7 +98,7 @@ func ask(server string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	c, err := client.Trusting(server, []byte(ca))
+	c, err := agentclient.Trusting(server, []byte(ca))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
@@ -134,7 +134,7 @@ func ask(server string) int {
 }
 
 // question is zero when the server did not answer.
-func question(ctx context.Context, c *client.Client, hello api.Hello) (a asked) {
+func question(ctx context.Context, c *agentclient.Client, hello api.Hello) (a asked) {
 	start := time.Now()
 	answer, _, err := c.Hello(ctx, hello)
 	if err == nil && answer.Action != api.ActionFlash {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/agent"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 )
 
 // unheard looks for words of the liar's in what is kept: those of sessions that
@@ -109,7 +109,7 @@ var hostage = machine{Name: "hostage", MAC: "52:54:00:fd:00:01", UUID: "0a1f6c52
 // lastWord has the liar speak as the agent of a machine that does not run. It
 // gets the plan, and the identity once; the operator takes the machine back
 // all the same. It returns the ID of the plan.
-func lastWord(t *testing.T, operator *client.Operator, l *liar) string {
+func lastWord(t *testing.T, operator *operatorclient.Client, l *liar) string {
 	t.Helper()
 	ctx := t.Context()
 	spec := api.Spec{Name: hostage.Name, MACs: []string{hostage.MAC}, UUID: hostage.UUID, Serial: hostage.Serial}

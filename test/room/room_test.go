@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/test/reliability"
 )
 
@@ -82,7 +82,7 @@ func data(machines int) int64 { return max(2, min(16, 3200/int64(machines))) * m
 type crowd struct {
 	machines []machine
 	disk     []byte // what theirs are to be
-	operator *client.Operator
+	operator *operatorclient.Client
 	follower *follower
 	wire     *segment // nil: all are in the namespace of the server
 
@@ -215,7 +215,7 @@ func (r *crowd) armEach(t *testing.T) {
 func patiently(ctx context.Context, do func() error) error {
 	for {
 		err := do()
-		if busy, ok := errors.AsType[*client.ProblemError](err); !ok || busy.Status != http.StatusServiceUnavailable {
+		if busy, ok := errors.AsType[*operatorclient.ProblemError](err); !ok || busy.Status != http.StatusServiceUnavailable {
 			return err
 		}
 		select {

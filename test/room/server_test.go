@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/local"
 )
 
@@ -89,8 +89,8 @@ func (s *server) operatorAddr() string {
 	return "127.0.0.1:" + strconv.Itoa(port)
 }
 
-func (s *server) operator() *client.Operator {
-	return &client.Operator{BaseURL: local.Operator, HTTP: local.Client{Dir: s.data}.HTTP()}
+func (s *server) operator() *operatorclient.Client {
+	return &operatorclient.Client{BaseURL: local.Operator, HTTP: local.Client{Dir: s.data}.HTTP()}
 }
 
 // gild runs a command on the server's data.

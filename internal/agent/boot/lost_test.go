@@ -16,7 +16,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/agentclient"
 )
 
 // A server that answers 409 to the reports of the first plan, as it does when
@@ -42,7 +42,7 @@ func TestLostPlanEndsTheFlash(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer srv.Close()
-	c, err := client.New(srv.URL)
+	c, err := agentclient.New(srv.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

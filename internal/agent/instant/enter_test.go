@@ -24,12 +24,12 @@ import (
 	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/agentclient"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
 // testEntry is PID 1's half in a session with a server.
-func testEntry(t *testing.T, c *client.Client) *Entry {
+func testEntry(t *testing.T, c *agentclient.Client) *Entry {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	session := &report.Session{ID: "s", MAC: "m", Client: c, Queue: report.NewQueue()}
@@ -55,7 +55,7 @@ func TestReportsOutlastTheStep(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer srv.Close()
-	c, err := client.New(srv.URL)
+	c, err := agentclient.New(srv.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/agentclient"
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/devmapper"
 	"github.com/gild-dev/gild/internal/disk/nbd"
@@ -118,7 +118,7 @@ func stay() {
 
 // run is the life of the keeper.
 func (k *keeper) run(ctx context.Context) error {
-	c, err := client.Trusting(k.brief.Servers, k.brief.CA)
+	c, err := agentclient.Trusting(k.brief.Servers, k.brief.CA)
 	if err != nil {
 		return err
 	}
@@ -333,7 +333,7 @@ func (k *keeper) giveUp() error {
 // moving gives ranges to a machine that may get another address at any time:
 // after a failure no connection is kept.
 type moving struct {
-	client *client.Client
+	client *agentclient.Client
 	supply.Ranges
 }
 

@@ -112,7 +112,7 @@ func (e *Entry) handOver(ctx context.Context, k *process) error {
 	session, target := e.Job.Session, &e.Job.Target
 	b := brief{
 		Version: version, Config: target.Image.Config, Blob: target.Image.Disk, Plan: target.Plan, Disk: target.Disk,
-		Servers: session.Client.Servers(), CA: session.Client.CA(), Session: session.ID, MAC: session.MAC, Queue: session.Queue.Take(),
+		Servers: session.Client.Bases(), CA: session.Client.CA(), Session: session.ID, MAC: session.MAC, Queue: session.Queue.Take(),
 	}
 	if err := k.tell(b); err != nil {
 		session.Queue.Resume(b.Queue) // a keeper that has not heard all of it has done nothing

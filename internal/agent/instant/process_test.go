@@ -16,7 +16,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/order"
 	"github.com/gild-dev/gild/internal/agent/order/ordertest"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/agentclient"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -107,7 +107,7 @@ func TestKeeperThatDoesNotKeep(t *testing.T) {
 			heard := &hearsay{news: make(chan struct{}, 1)}
 			srv := httptest.NewServer(heard)
 			defer srv.Close()
-			c, err := client.New(srv.URL)
+			c, err := agentclient.New(srv.URL)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +161,7 @@ func TestKeeperThatDoesNotKeep(t *testing.T) {
 func TestKeeperGivesBackItsReports(t *testing.T) {
 	deaf := httptest.NewServer(http.NotFoundHandler())
 	deaf.Close()
-	c, err := client.New(deaf.URL)
+	c, err := agentclient.New(deaf.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/cluster"
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/diskloss"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
@@ -76,7 +76,7 @@ func causeOfServer(err error) string {
 		return api.CauseDigestMismatch
 	case is[*tls.CertificateVerificationError](err):
 		return api.CauseUntrusted
-	case is[*client.StatusError](err):
+	case is[*cluster.StatusError](err):
 		return api.CauseRefused
 	case is[*net.OpError](err), is[*net.DNSError](err), is[*supply.SilentError](err), hungUp(err):
 		return api.CauseUnreachable

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/cluster"
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/diskloss"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
@@ -48,7 +48,7 @@ func TestCause(t *testing.T) {
 		{"plan", fmt.Errorf("saying hello: %w", &url.Error{Op: "Post", URL: "http://192.0.2.1/agent/v1/hello", Err: io.EOF}), api.CauseUnreachable},
 		{"plan", io.EOF, api.CausePlan},
 		{"plan", fmt.Errorf("POST: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), api.CauseUntrusted},
-		{"image", &client.StatusError{Status: 500}, api.CauseRefused},
+		{"image", &cluster.StatusError{Status: 500}, api.CauseRefused},
 		{"identity", &mountError{unix.ENODEV}, api.CauseNoDriver},
 		{"identity", &mountError{unix.EINVAL}, api.CauseMount},
 		{"identity", errors.New("no such user"), api.CauseIdentity},

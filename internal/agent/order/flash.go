@@ -28,7 +28,7 @@ func (j *Job) Sealed() bool { return j.sealed == j.Target.Plan.ID }
 
 // From is the source of the image whose blob r gives.
 func (j *Job) From(r supply.Ranges) supply.Source {
-	return supply.Blob{Ranges: r, Table: j.Target.Image.Table, Name: j.Session.Client.Servers()}
+	return supply.Blob{Ranges: r, Table: j.Target.Image.Table, Name: j.Session.Client.Bases()}
 }
 
 // Flash writes the image.

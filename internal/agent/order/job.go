@@ -11,9 +11,9 @@ import (
 	"github.com/gild-dev/gild/internal/agent/newids"
 	"github.com/gild-dev/gild/internal/agent/report"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
 	"github.com/gild-dev/gild/internal/flash"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/oci"
 )
 
 // Job is the flash that a plan orders, from the plan to the receipt.
@@ -21,7 +21,7 @@ type Job struct {
 	Target  Target
 	Report  *report.Reporter
 	Session *report.Session
-	Source  *client.Ranges // of the image's disk; nil before the image is known
+	Source  *oci.Ranges // of the image's disk; nil before the image is known
 	Result  Result
 
 	sealed   string         // plan whose flash has succeeded
@@ -78,7 +78,7 @@ func ParseVerify(s string) (flash.Verify, error) {
 // against the plan's digest: nothing is written before this has succeeded.
 func (j *Job) PullImage(ctx context.Context) (string, error) {
 	if j.Target.Image == nil {
-		image, err := j.Session.Client.Image(ctx, j.Target.Plan.Image.Repository, golden.Digest(j.Target.Plan.Image.Digest))
+		image, err := golden.Pull(ctx, j.registry(), j.Target.Plan.Image.Repository, golden.Digest(j.Target.Plan.Image.Digest))
 		if err != nil {
 			return "", err
 		}
@@ -92,8 +92,10 @@ func (j *Job) PullImage(ctx context.Context) (string, error) {
 		float64(t.DiskSize)/1e9, float64(t.DataSize())/1e9, float64(t.BlobSize())/1e9), nil
 }
 
+func (j *Job) registry() *oci.Registry { return oci.Of(j.Session.Client.Servers) }
+
 // Use makes an image the one that is flashed.
 func (j *Job) Use(image *golden.Image) {
 	j.Target.Image = image
-	j.Source = j.Session.Client.Ranges(j.Target.Plan.Image.Repository, string(image.Disk.Digest), image.Disk.Size)
+	j.Source = j.registry().Ranges(j.Target.Plan.Image.Repository, string(image.Disk.Digest), image.Disk.Size)
 }

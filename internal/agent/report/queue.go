@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/cluster"
 	"github.com/gild-dev/gild/internal/backoff"
 )
 
@@ -200,7 +200,7 @@ func (q *Queue) Deliver(ctx context.Context, send func(ctx context.Context, plan
 		err := send(ctx, plan, events)
 		// What the server refuses for good must not hold up what comes after
 		// it, the receipt least of all.
-		refused, ok := errors.AsType[*client.StatusError](err)
+		refused, ok := errors.AsType[*cluster.StatusError](err)
 		if err != nil && (!ok || !refused.Permanent()) {
 			_ = backoff.Sleep(ctx, wait.Next())
 			continue

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/cluster"
 )
 
 func TestQueueSendsEachOnceInOrder(t *testing.T) {
@@ -56,7 +56,7 @@ func TestQueueGoesOnAfterARefusal(t *testing.T) {
 	q.Add(api.Event{Step: "refused"})
 	go q.Deliver(t.Context(), func(_ context.Context, _ string, events []api.Event) error {
 		if events[0].Step == "refused" {
-			return &client.StatusError{Status: 409}
+			return &cluster.StatusError{Status: 409}
 		}
 		got = append(got, events[0].Step)
 		return nil

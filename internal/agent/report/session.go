@@ -6,15 +6,16 @@ import (
 	"net/http"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/agentclient"
+	"github.com/gild-dev/gild/internal/api/cluster"
 )
 
 // Session is one agent's with its server: what it says under one name, and what
 // it may do meanwhile.
 type Session struct {
-	ID     string         // made up by the agent, once a boot
-	MAC    string         // of the link in use
-	Client *client.Client // nil before there is a network
+	ID     string              // made up by the agent, once a boot
+	MAC    string              // of the link in use
+	Client *agentclient.Client // nil before there is a network
 	Queue  *Queue
 	Permit Permit
 }
@@ -46,7 +47,7 @@ func (s *Session) Permitted(run func(context.Context) (string, error)) func(cont
 // this agent's any more (api.PathEvents).
 func (s *Session) Send(ctx context.Context, plan string, events []api.Event) error {
 	err := s.Client.Report(ctx, api.Report{Session: s.ID, MAC: s.MAC, Plan: plan, Events: events})
-	if lost, ok := errors.AsType[*client.StatusError](err); ok && lost.Status == http.StatusConflict {
+	if lost, ok := errors.AsType[*cluster.StatusError](err); ok && lost.Status == http.StatusConflict {
 		why := err
 		if lost.Detail != "" {
 			why = errors.New(lost.Detail)

@@ -12,7 +12,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/server/local"
 )
@@ -42,14 +42,14 @@ const (
 
 // Operator talks to the running server: by the socket in the data directory,
 // where it knows who comes, unless a URL is given.
-func (a *App) Operator() (*client.Operator, error) {
+func (a *App) Operator() (*operatorclient.Client, error) {
 	if a.URL == "" {
 		at := local.Client{Dir: a.Data}
 		err := at.Answers(context.Background())
 		switch {
 		case err == nil:
 			a.URL = "the socket in " + a.Data
-			return &client.Operator{BaseURL: local.Operator, HTTP: at.HTTP()}, nil
+			return &operatorclient.Client{BaseURL: local.Operator, HTTP: at.HTTP()}, nil
 		case !errors.Is(err, local.ErrNoServer) && !errors.Is(err, fs.ErrPermission):
 			return nil, err
 		}
@@ -73,7 +73,7 @@ func (a *App) Operator() (*client.Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client.Operator{BaseURL: strings.TrimSuffix(a.URL, "/"), Token: token, HTTP: hc}, nil
+	return &operatorclient.Client{BaseURL: strings.TrimSuffix(a.URL, "/"), Token: token, HTTP: hc}, nil
 }
 
 // loopback reports whether a host is this one for certain.
@@ -138,7 +138,7 @@ func checkToken(from, token string) (string, error) {
 // none.
 func (a *App) Reached(err error) error {
 	var transport *url.Error
-	var said *client.ProblemError
+	var said *operatorclient.ProblemError
 	switch {
 	case err == nil:
 		return nil

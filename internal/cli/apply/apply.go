@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/fleetfile"
@@ -107,7 +107,7 @@ func (a commands) run(ctx context.Context, files []string, from string, dryRun, 
 // placed puts what the server found wrong into the words of the files: where
 // it stands.
 func placed(fleet *fleetfile.Fleet, err error) error {
-	said, ok := errors.AsType[*client.ProblemError](err)
+	said, ok := errors.AsType[*operatorclient.ProblemError](err)
 	if !ok || len(said.Errors) == 0 {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/phrase"
 )
@@ -22,7 +22,7 @@ const completeWithin = 2 * time.Second
 // suggest gives what could stand in a place of the command line. Whoever
 // presses tab has not asked for error messages: what cannot be found out is
 // not suggested.
-type suggest func(ctx context.Context, op *client.Operator) []string
+type suggest func(ctx context.Context, op *operatorclient.Client) []string
 
 // Flags hooks suggestions into a command's flags, by their names.
 func Flags(a *app.App, cmd *cobra.Command) {
@@ -103,7 +103,7 @@ func safeWord(w string) bool {
 	return w != "" && w[0] != '-' && !strings.ContainsFunc(w, foreign)
 }
 
-func machineNames(ctx context.Context, op *client.Operator) []string {
+func machineNames(ctx context.Context, op *operatorclient.Client) []string {
 	machines, _ := op.Machines(ctx, "")
 	var names []string
 	for i := range machines {
@@ -112,7 +112,7 @@ func machineNames(ctx context.Context, op *client.Operator) []string {
 	return names
 }
 
-func imageNames(ctx context.Context, op *client.Operator) []string {
+func imageNames(ctx context.Context, op *operatorclient.Client) []string {
 	images, _ := op.Images(ctx)
 	return namesOf(images)
 }
@@ -125,13 +125,13 @@ func namesOf(images []api.Image) []string {
 	return names
 }
 
-func identities(ctx context.Context, op *client.Operator) []string {
+func identities(ctx context.Context, op *operatorclient.Client) []string {
 	applied, _ := op.Applied(ctx)
 	return append(applied.Identities, "none")
 }
 
 // selectors are the labels that there are, each as a selector.
-func selectors(ctx context.Context, op *client.Operator) []string {
+func selectors(ctx context.Context, op *operatorclient.Client) []string {
 	machines, _ := op.Machines(ctx, "")
 	terms := map[string]bool{}
 	for _, m := range machines {

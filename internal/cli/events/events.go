@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/phrase"
@@ -97,10 +97,10 @@ func (a commands) run(ctx context.Context, o options) error {
 }
 
 // catchUp shows what the log has and the stream has not told.
-func (a commands) catchUp(ctx context.Context, op *client.Operator, t *tail) error {
+func (a commands) catchUp(ctx context.Context, op *operatorclient.Client, t *tail) error {
 	past, err := t.past(ctx, op)
 	if err != nil {
-		if _, refused := errors.AsType[*client.ProblemError](err); refused || !t.began {
+		if _, refused := errors.AsType[*operatorclient.ProblemError](err); refused || !t.began {
 			return err
 		}
 		return nil // gone again already: the next message finds out

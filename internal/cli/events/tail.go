@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 )
 
 // tail shows every event once, whether it comes by the log or by the stream:
@@ -61,7 +61,7 @@ func (t *tail) note(e *api.LogEntry) bool {
 }
 
 // past asks for the newest events, oldest first.
-func (t *tail) past(ctx context.Context, op *client.Operator) ([]api.LogEntry, error) {
+func (t *tail) past(ctx context.Context, op *operatorclient.Client) ([]api.LogEntry, error) {
 	if t.machine != "" {
 		events, err := op.Events(ctx, t.machine)
 		var entries []api.LogEntry

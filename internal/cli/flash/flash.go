@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/exit"
@@ -129,7 +129,7 @@ func (a commands) run(ctx context.Context, names []string, o options) error {
 // previews asks what arming each machine would do. A machine that was named
 // and not seen may be meant: the server knows whether that is allowed, so it
 // is asked by the name and not looked for first.
-func (a commands) previews(ctx context.Context, op *client.Operator, names []string, o options) ([]*target, error) {
+func (a commands) previews(ctx context.Context, op *operatorclient.Client, names []string, o options) ([]*target, error) {
 	if len(names) == 0 {
 		machines, err := pick.Machines(ctx, a.App, op, nil, o.selector)
 		if err != nil {
@@ -184,7 +184,7 @@ func (a commands) agree(ctx context.Context, n int, yes bool) error {
 }
 
 // arm arms each for what was shown of it.
-func (a commands) arm(ctx context.Context, op *client.Operator, targets []*target, f api.FlashRequest) {
+func (a commands) arm(ctx context.Context, op *operatorclient.Client, targets []*target, f api.FlashRequest) {
 	errs := pick.Each(targets, func(_ int, t *target) error {
 		f := f
 		f.Shown = t.preview.Digest

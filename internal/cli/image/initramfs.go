@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/cluster"
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/busybox"
 	"github.com/gild-dev/gild/internal/cli/complete"
@@ -101,7 +101,7 @@ func bootCA(file, dataDir string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the CA of the servers: %w", err)
 	}
-	if _, err := client.Trusting("https://127.0.0.1", text); err != nil {
+	if _, err := cluster.Trusting("https://127.0.0.1", text); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return text, nil

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/flags"
@@ -68,7 +68,7 @@ func (a commands) runRm(ctx context.Context, names []string, o rmOptions) error 
 	forgotten := make([]bool, len(machines))
 	errs := pick.Each(machines, func(i int, m api.Machine) error {
 		err := op.Delete(ctx, m.ID, o.force)
-		if said, ok := errors.AsType[*client.ProblemError](err); ok && said.Status == http.StatusNotFound {
+		if said, ok := errors.AsType[*operatorclient.ProblemError](err); ok && said.Status == http.StatusNotFound {
 			return nil
 		}
 		forgotten[i] = err == nil

@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/exit"
 )
@@ -35,7 +35,7 @@ func Check(names []string, selector string) error {
 
 // Machines finds the machines that an operator means, each once. What cannot
 // be found is an error beside the others.
-func Machines(ctx context.Context, a *app.App, op *client.Operator, names []string, selector string) ([]api.Machine, error) {
+func Machines(ctx context.Context, a *app.App, op *operatorclient.Client, names []string, selector string) ([]api.Machine, error) {
 	if err := Check(names, selector); err != nil {
 		return nil, err
 	}

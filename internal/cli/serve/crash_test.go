@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
@@ -85,7 +85,7 @@ func TestCrash(t *testing.T) {
 // process is a gild serve of its own: this binary is gild when it is called so.
 type process struct {
 	program, data, port, operatorAddr string
-	operator                          *client.Operator
+	operator                          *operatorclient.Client
 	log                               string // path
 	cmd                               *exec.Cmd
 }
@@ -103,7 +103,7 @@ func newProcess(t *testing.T) *process {
 	if err := os.Symlink(self, s.program); err != nil {
 		t.Fatal(err)
 	}
-	s.operator = &client.Operator{BaseURL: local.Operator, HTTP: local.Client{Dir: s.data}.HTTP()}
+	s.operator = &operatorclient.Client{BaseURL: local.Operator, HTTP: local.Client{Dir: s.data}.HTTP()}
 	s.operator.HTTP.Timeout = 20 * time.Second
 	t.Cleanup(func() {
 		s.kill()
@@ -146,7 +146,7 @@ func (s *process) kill() {
 
 // worker changes machines of its own, one change after the other.
 type worker struct {
-	op     *client.Operator
+	op     *operatorclient.Client
 	name   string
 	number byte
 	random *rand.Rand
@@ -207,7 +207,7 @@ func (w *worker) work(ctx context.Context) {
 		m.next = &next
 		got, err := do()
 		if err != nil {
-			if _, said := errors.AsType[*client.ProblemError](err); said {
+			if _, said := errors.AsType[*operatorclient.ProblemError](err); said {
 				w.failed = fmt.Errorf("%s %s: %w", what, m.name, err)
 			}
 			return
@@ -238,7 +238,7 @@ func (w *worker) check(t *testing.T) {
 	t.Helper()
 	for _, m := range w.machines {
 		got, err := w.op.Machine(t.Context(), m.name)
-		said, refused := errors.AsType[*client.ProblemError](err)
+		said, refused := errors.AsType[*operatorclient.ProblemError](err)
 		if err != nil && (!refused || said.Status != http.StatusNotFound) {
 			t.Fatal(err)
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/exit"
@@ -147,7 +147,7 @@ var errTimeout = errors.New("not all have ended within the timeout")
 
 // watch keeps the board as the stream tells until all have ended. Everything
 // happens in its own goroutine but the reading.
-func watch(ctx context.Context, op *client.Operator, r *board, v view, o options) error {
+func watch(ctx context.Context, op *operatorclient.Client, r *board, v view, o options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changes, ended, cut := make(chan api.Change), make(chan error, 1), make(chan struct{}, 1)
@@ -200,13 +200,13 @@ func watch(ctx context.Context, op *client.Operator, r *board, v view, o options
 }
 
 // take lets one message change the board.
-func take(ctx context.Context, op *client.Operator, r *board, v view, c api.Change) error {
+func take(ctx context.Context, op *operatorclient.Client, r *board, v view, c api.Change) error {
 	switch {
 	case c.Kind == api.ChangeReset:
 		// The machines follow one by one, without a word which is the last;
 		// those that are gone would be waited for.
 		list, err := op.Machines(ctx, "")
-		if _, refused := errors.AsType[*client.ProblemError](err); refused || len(r.machines) == 0 && err != nil {
+		if _, refused := errors.AsType[*operatorclient.ProblemError](err); refused || len(r.machines) == 0 && err != nil {
 			return err
 		}
 		if err == nil {

@@ -9,10 +9,11 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/gild-dev/gild/internal/api/client"
+	"github.com/gild-dev/gild/internal/api/cluster"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/oci"
 )
 
 // remoteRef names an image in a registry: oci+http://HOST:PORT/REPOSITORY[:TAG|@DIGEST].
@@ -66,25 +67,26 @@ func (a commands) openRemote(ctx context.Context, ref string) (*golden.Image, su
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := client.New(r.server)
+	servers, err := cluster.Open(r.server)
 	if err != nil {
 		return nil, nil, exit.Usage(err)
 	}
-	digest, err := c.Resolve(ctx, r.repository, r.reference)
+	registry := oci.Of(servers)
+	digest, err := registry.Resolve(ctx, r.repository, r.reference, golden.MaxManifestSize)
 	if err != nil {
 		return nil, nil, r.explain(err)
 	}
-	im, err := c.Image(ctx, r.repository, digest)
+	im, err := golden.Pull(ctx, registry, r.repository, golden.Digest(digest))
 	if err != nil {
 		return nil, nil, r.explain(err)
 	}
-	return im, c.Ranges(r.repository, string(im.Disk.Digest), im.Disk.Size), nil
+	return im, registry.Ranges(r.repository, string(im.Disk.Digest), im.Disk.Size), nil
 }
 
 // explain says what an operator can do about a server's answer, or about none.
 func (r remoteRef) explain(err error) error {
 	err = fmt.Errorf("taking %s from %s: %w", r.repository, r.server, err)
-	status, answered := errors.AsType[*client.StatusError](err)
+	status, answered := errors.AsType[*cluster.StatusError](err)
 	switch {
 	case answered && status.Status == http.StatusNotFound:
 		return exit.NotFound(exit.Hint(err, "`gild serve` has its images under golden/NAME; a registry lists its own at /v2/_catalog"))

@@ -1,4 +1,8 @@
-package client
+// Package oci pulls parts of images from OCI registries.
+//
+// Every call is one attempt with its own time limit; whether and when to ask
+// again is the caller's knowledge.
+package oci
 
 import (
 	"context"
@@ -11,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/api/cluster"
 )
 
 // pullTimeout bounds one whole small part (manifest, config, chunk table).
@@ -21,111 +25,115 @@ const pullTimeout = 10 * time.Minute
 // manifest as it is (distribution-spec v1.1, "Pulling manifests").
 const manifestType = "application/vnd.oci.image.manifest.v1+json"
 
+// Registry is one OCI registry, or those of a cluster, asked one after the
+// other. Safe for concurrent use.
+type Registry struct{ servers *cluster.Servers }
+
+// Of gives the registry that servers are.
+func Of(servers *cluster.Servers) *Registry { return &Registry{servers} }
+
 // Manifest pulls a manifest of at most limit bytes by its digest and checks
 // that it is the one.
-func (c *Client) Manifest(ctx context.Context, repository, digest string, limit int64) ([]byte, error) {
-	return c.pull(ctx, "/v2/"+repository+"/manifests/"+digest, digest, -1, limit)
+func (r *Registry) Manifest(ctx context.Context, repository, digest string, limit int64) ([]byte, error) {
+	return r.pull(ctx, "/v2/"+repository+"/manifests/"+digest, digest, -1, limit)
 }
 
 // Resolve gives the digest of the manifest that a tag stands for now, or that
 // of a digest again. It is computed from the manifest itself: a registry's own
 // word for it is optional.
-func (c *Client) Resolve(ctx context.Context, repository, reference string) (golden.Digest, error) {
-	body, err := c.get(ctx, "/v2/"+repository+"/manifests/"+reference, golden.MaxManifestSize)
+func (r *Registry) Resolve(ctx context.Context, repository, reference string, limit int64) (string, error) {
+	body, err := r.get(ctx, "/v2/"+repository+"/manifests/"+reference, limit)
 	if err != nil {
 		return "", err
 	}
-	return golden.DigestOf(body), nil
+	return digestOf(body), nil
 }
 
 // Blob pulls a whole blob into memory: its size in bytes, known from the
 // manifest, and its digest are checked.
-func (c *Client) Blob(ctx context.Context, repository, digest string, size int64) ([]byte, error) {
-	return c.pull(ctx, blobPath(repository, digest), digest, size, size)
+func (r *Registry) Blob(ctx context.Context, repository, digest string, size int64) ([]byte, error) {
+	return r.pull(ctx, blobPath(repository, digest), digest, size, size)
 }
 
 func blobPath(repository, digest string) string { return "/v2/" + repository + "/blobs/" + digest }
 
 // pull gets one part. A negative size means that it is not known before.
-func (c *Client) pull(ctx context.Context, path, digest string, size, limit int64) ([]byte, error) {
-	body, err := c.get(ctx, path, limit)
+func (r *Registry) pull(ctx context.Context, path, digest string, size, limit int64) ([]byte, error) {
+	body, err := r.get(ctx, path, limit)
 	if err != nil {
 		return nil, err
 	}
 	if size >= 0 && int64(len(body)) != size {
 		return nil, fmt.Errorf("GET %s: %d bytes came, the manifest says %d", path, len(body), size)
 	}
-	sum := sha256.Sum256(body)
-	if got := "sha256:" + hex.EncodeToString(sum[:]); got != digest {
+	if got := digestOf(body); got != digest {
 		return nil, fmt.Errorf("GET %s: what came hashes to %s", path, got)
 	}
 	return body, nil
 }
 
+func digestOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
 // get reads a whole small part of at most limit bytes.
-func (c *Client) get(ctx context.Context, path string, limit int64) ([]byte, error) {
+func (r *Registry) get(ctx context.Context, path string, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
-	resp, err := c.anyServer(func(base *url.URL) (*http.Response, error) {
+	resp, err := r.servers.Any(func(base *url.URL) (*http.Response, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath(path).String(), nil)
 		if err != nil {
 			return nil, fmt.Errorf("GET %s: %w", path, err)
 		}
 		req.Header.Set("Accept", manifestType+", application/octet-stream")
-		return c.do(req, http.StatusOK)
+		return r.servers.Do(req, http.StatusOK)
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := readBounded(resp.Body, limit)
+	body, err := cluster.ReadBounded(resp.Body, limit)
 	if err != nil {
-		c.servers.failed(resp.Request.URL)
+		r.servers.Failed(resp.Request.URL)
 		return nil, fmt.Errorf("GET %s: %w", path, err)
 	}
 	return body, nil
 }
 
-// Image pulls everything small of an image, its chunk table included, and
-// checks all of it against the digest.
-func (c *Client) Image(ctx context.Context, repository string, digest golden.Digest) (*golden.Image, error) {
-	raw, err := c.Manifest(ctx, repository, string(digest), golden.MaxManifestSize)
-	if err != nil {
-		return nil, err
-	}
-	m, err := golden.ParseManifest(raw)
-	if err != nil {
-		return nil, err
-	}
-	config, err := c.Blob(ctx, repository, string(m.Config.Digest), m.Config.Size)
-	if err != nil {
-		return nil, err
-	}
-	chunks, err := m.Layer(golden.MediaTypeChunks)
-	if err != nil {
-		return nil, err
-	}
+// Open opens a whole blob of size bytes, for what is too long for memory. The
+// caller checks what comes, and closes it.
+func (r *Registry) Open(ctx context.Context, repository, digest string, size int64) (io.ReadCloser, error) {
 	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
-	defer cancel()
-	// Not through memory: the table of a large disk is long.
-	table, err := c.Ranges(repository, string(chunks.Digest), chunks.Size).ReadRange(ctx, 0, chunks.Size)
+	body, err := r.Ranges(repository, digest, size).ReadRange(ctx, 0, size)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
-	defer table.Close()
-	return golden.NewImage(digest, raw, config, table)
+	return &boundedBody{body, cancel}, nil
+}
+
+// boundedBody ends its request when it is closed.
+type boundedBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b *boundedBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
 }
 
 // Ranges reads parts of one blob, each with its own request.
 type Ranges struct {
-	client *Client
-	path   string
-	size   int64
+	servers *cluster.Servers
+	path    string
+	size    int64
 }
 
 // Ranges names a blob of size bytes.
-func (c *Client) Ranges(repository, digest string, size int64) *Ranges {
-	return &Ranges{client: c, path: blobPath(repository, digest), size: size}
+func (r *Registry) Ranges(repository, digest string, size int64) *Ranges {
+	return &Ranges{servers: r.servers, path: blobPath(repository, digest), size: size}
 }
 
 // ReadRange opens length bytes of the blob from off. A server that sends
@@ -141,23 +149,23 @@ func (r *Ranges) ReadRange(ctx context.Context, off, length int64) (io.ReadClose
 	if off == 0 && length == r.size {
 		want = append(want, http.StatusOK)
 	}
-	resp, err := r.client.anyServer(func(base *url.URL) (*http.Response, error) { //nolint:bodyclose // closed below, or by who gets it
+	resp, err := r.servers.Any(func(base *url.URL) (*http.Response, error) { //nolint:bodyclose // closed below, or by who gets it
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath(r.path).String(), nil)
 		if err != nil {
 			return nil, fmt.Errorf("GET %s: %w", r.path, err)
 		}
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", off, off+length-1))
-		return r.client.do(req, want...)
+		return r.servers.Do(req, want...)
 	})
 	if err != nil {
 		return nil, err
 	}
 	if err := r.check(resp, off, length); err != nil {
 		resp.Body.Close()
-		r.client.servers.failed(resp.Request.URL)
+		r.servers.Failed(resp.Request.URL)
 		return nil, fmt.Errorf("GET %s: %w", r.path, err)
 	}
-	failed := func() { r.client.servers.failed(resp.Request.URL) }
+	failed := func() { r.servers.Failed(resp.Request.URL) }
 	return &exactBody{body: resp.Body, left: length, failed: failed}, nil
 }
 

@@ -1,4 +1,4 @@
-package client
+package cluster
 
 import (
 	"errors"
@@ -60,18 +60,18 @@ func (s *servers) learn(bases []string) {
 	}
 }
 
-// anyServer makes one request of a server and, where that has not got what
-// was asked for, of the others: each server of a cluster has its own images.
-// What none has is the first one's answer; one that could not be asked may
-// have it, so its error goes before.
-func (c *Client) anyServer(request func(base *url.URL) (*http.Response, error)) (*http.Response, error) {
+// Any makes one request for content of a server and, where that has not got
+// what was asked for, of the others: each server of a cluster has its own
+// images. What none has is the first one's answer; one that could not be asked
+// may have it, so its error goes before.
+func (s *Servers) Any(request func(base *url.URL) (*http.Response, error)) (*http.Response, error) {
 	var missing, failed error
-	for _, base := range c.servers.all() {
-		resp, err := request(c.content(base))
+	for _, base := range s.known.all() {
+		resp, err := request(s.content(base))
 		if err == nil {
 			return resp, nil
 		}
-		if !isMissing(err) {
+		if !IsMissing(err) {
 			if missing == nil {
 				return nil, err // the next attempt goes to another
 			}
@@ -88,7 +88,8 @@ func (c *Client) anyServer(request func(base *url.URL) (*http.Response, error)) 
 	return nil, missing
 }
 
-func isMissing(err error) bool {
+// IsMissing reports whether a server answered that it has no such thing.
+func IsMissing(err error) bool {
 	status, ok := errors.AsType[*StatusError](err)
 	return ok && status.Status == http.StatusNotFound
 }

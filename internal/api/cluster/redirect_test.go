@@ -1,23 +1,20 @@
-package client
+package cluster
 
 import (
 	"errors"
-	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
-
-	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/golden"
 )
 
 // A registry may keep its blobs elsewhere. For anything else, who was named is
 // who is spoken to, and nothing goes from https to http.
 func TestRedirects(t *testing.T) {
 	blob := []byte("the bytes of a blob")
-	digest := string(golden.DigestOf(blob))
 	var reached atomic.Int32
 	elsewhere := func(w http.ResponseWriter, _ *http.Request) {
 		reached.Add(1)
@@ -28,21 +25,34 @@ func TestRedirects(t *testing.T) {
 	secured := httptest.NewTLSServer(http.HandlerFunc(elsewhere))
 	defer secured.Close()
 
-	manifest := func(c *Client) error { _, err := c.Resolve(t.Context(), "r/blobs/x", "latest"); return err }
-	pull := func(c *Client) error { _, err := c.Blob(t.Context(), "r", digest, int64(len(blob))); return err }
-	ranges := func(c *Client) error {
-		body, err := c.Ranges("r", digest, int64(len(blob))).ReadRange(t.Context(), 0, int64(len(blob)))
+	get := func(path string, header http.Header) func(*Servers) error {
+		return func(s *Servers) error {
+			resp, err := s.Any(func(base *url.URL) (*http.Response, error) {
+				req := request(t, http.MethodGet, base.JoinPath(path))
+				maps.Copy(req.Header, header)
+				return s.Do(req, http.StatusOK)
+			})
+			if err == nil {
+				resp.Body.Close()
+			}
+			return err
+		}
+	}
+	manifest := get("/v2/r/blobs/x/manifests/latest", nil)
+	pull := get("/v2/r/blobs/sha256:x", nil)
+	ranges := get("/v2/r/blobs/sha256:x", http.Header{"Range": {"bytes=0-18"}})
+	hello := func(s *Servers) error {
+		resp, err := s.Do(request(t, http.MethodPost, s.known.current().JoinPath("/agent/v1/hello")), http.StatusOK)
 		if err == nil {
-			body.Close()
+			resp.Body.Close()
 		}
 		return err
 	}
-	hello := func(c *Client) error { _, _, err := c.Hello(t.Context(), api.Hello{}); return err }
 	for _, tt := range []struct {
 		name  string
 		tls   bool // where the operator's server is
 		to    string
-		call  func(*Client) error
+		call  func(*Servers) error
 		comes int32
 	}{
 		{"manifest elsewhere", false, plain.URL, manifest, 0},
@@ -68,7 +78,7 @@ func TestRedirects(t *testing.T) {
 				named.Start()
 			}
 			defer named.Close()
-			c, err := New(named.URL)
+			c, err := Open(named.URL)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,23 +104,11 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// A redirect within the server is one step of it, and a circle ends.
-func TestRedirectsWithinTheServer(t *testing.T) {
-	manifest := []byte(`{"a":1}`)
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/v2/a/manifests/latest":
-			http.Redirect(w, r, "/v2/b/manifests/latest", http.StatusFound)
-		case "/v2/b/manifests/latest":
-			_, _ = w.Write(manifest)
-		default:
-			http.Redirect(w, r, fmt.Sprintf("%sx", r.URL.Path), http.StatusFound)
-		}
-	})
-	if d, err := c.Resolve(t.Context(), "a", "latest"); err != nil || d != golden.DigestOf(manifest) {
-		t.Errorf("Resolve = %v, %v", d, err)
+func request(t *testing.T, method string, u *url.URL) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, u.String(), nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := c.Resolve(t.Context(), "circle", "latest"); err == nil {
-		t.Error("a circle of redirects has no error")
-	}
+	return req
 }

@@ -1,4 +1,4 @@
-package client
+package agentclient
 
 import (
 	"crypto/ecdsa"
@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/golden"
 )
 
 // authority signs for servers of a test.
@@ -137,48 +136,13 @@ func TestOldTLS(t *testing.T) {
 	}
 }
 
-// Content comes in plain HTTP from where the words go by TLS, also after a
-// server has failed.
-func TestContentInPlain(t *testing.T) {
-	blob := []byte("the bytes of a blob")
-	digest := string(golden.DigestOf(blob))
-	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS != nil || !strings.HasPrefix(r.URL.Path, "/v2/") {
-			t.Errorf("%s came by the wrong way", r.URL.Path)
-		}
-		_, _ = w.Write(blob)
-	}))
-	defer plain.Close()
-	gone := httptest.NewServer(http.NotFoundHandler())
-	gone.Close()
-	host := strings.TrimPrefix(plain.URL, "http://")
-	c, err := Trusting("https://"+strings.TrimPrefix(gone.URL, "http://")+",https://"+host, newAuthority(t, epoch, always).pem)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Blob(t.Context(), "r", digest, int64(len(blob))); err == nil {
-		t.Error("a server that is gone gave a blob")
-	}
-	for range 2 {
-		if got, err := c.Blob(t.Context(), "r", digest, int64(len(blob))); err != nil || string(got) != string(blob) {
-			t.Errorf("Blob = %q, %v", got, err)
-		}
-	}
-	if err := c.Ping(t.Context()); err != nil {
-		t.Errorf("Ping = %v", err)
-	}
-	if want := "https://" + host; !strings.HasPrefix(c.Servers(), want) {
-		t.Errorf("Servers = %q; want %q first", c.Servers(), want)
-	}
-}
-
 func TestDamagedCA(t *testing.T) {
 	for _, ca := range []string{"x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"} {
 		if _, err := Trusting("https://10.0.0.1:8080", []byte(ca)); err == nil {
 			t.Errorf("Trusting with %q: no error", ca)
 		}
 	}
-	if c, err := Trusting("http://10.0.0.1:8080", nil); err != nil || c.Servers() != "http://10.0.0.1:8080" {
+	if c, err := Trusting("http://10.0.0.1:8080", nil); err != nil || c.Bases() != "http://10.0.0.1:8080" {
 		t.Errorf("Trusting without a CA = %v; want plain HTTP", err)
 	}
 }

@@ -1,9 +1,8 @@
-package client
+package oci
 
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,82 +12,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/api/cluster"
 )
 
 // serve answers everything with h.
-func serve(t *testing.T, h http.HandlerFunc) *Client {
+func serve(t *testing.T, h http.HandlerFunc) *Registry {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	c, err := New(s.URL)
+	return of(t, s.URL)
+}
+
+// of is the registry at base.
+func of(t *testing.T, base string) *Registry {
+	t.Helper()
+	servers, err := cluster.Open(base)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Reset)
-	return c
-}
-
-func TestNewRefuses(t *testing.T) {
-	for _, base := range []string{"", "10.0.0.1", "10.0.0.1:80", "ftp://x", "http://", "http://u:p@x", "http://x?y", "http://x:\x00", "http://[::1"} {
-		if _, err := New(base); err == nil {
-			t.Errorf("New(%q) = nil error; want one", base)
-		}
-	}
-}
-
-func TestHelloAndReport(t *testing.T) {
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		switch r.Method + r.URL.Path {
-		case "POST" + api.PathHello:
-			var h api.Hello
-			if err := json.NewDecoder(r.Body).Decode(&h); err != nil || h.Session != "s" {
-				t.Errorf("hello = %+v, %v", h, err)
-			}
-			fmt.Fprint(w, `{"action":"wait","retry":3}`)
-		case "POST" + api.PathEvents:
-			w.WriteHeader(http.StatusNoContent)
-		default:
-			http.NotFound(w, r)
-		}
-	})
-	answer, date, err := c.Hello(t.Context(), api.Hello{Session: "s"})
-	if err != nil || answer.Action != api.ActionWait || answer.Retry != 3 || time.Since(date).Abs() > time.Minute {
-		t.Errorf("Hello() = %+v, %v, %v; want wait 3 and about now", answer, date, err)
-	}
-	if err := c.Report(t.Context(), api.Report{}); err != nil {
-		t.Errorf("Report() = %v", err)
-	}
-	if err := c.Ping(t.Context()); err != nil {
-		t.Errorf("Ping() = %v; want nil, a refusal is an answer too", err)
-	}
-}
-
-func TestStatusError(t *testing.T) {
-	for _, tt := range []struct {
-		status    int
-		body      string
-		permanent bool
-		detail    string
-	}{
-		{403, `{"title":"no","detail":"not armed"}`, true, "not armed"},
-		{404, `{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown"}]}`, true, "blob unknown"},
-		{404, "404 page not found\nmore", true, "404 page not found"},
-		{503, "", false, ""},
-		{429, "{", false, "{"},
-		{500, strings.Repeat("x", 100<<10), false, ""},
-	} {
-		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Retry-After", "7")
-			w.WriteHeader(tt.status)
-			fmt.Fprint(w, tt.body)
-		})
-		err := c.Report(t.Context(), api.Report{})
-		var status *StatusError
-		if !errors.As(err, &status) || status.Permanent() != tt.permanent || status.Detail != tt.detail || status.RetryAfter != 7*time.Second {
-			t.Errorf("status %d: Report() = %#v; want permanent %v, detail %q", tt.status, status, tt.permanent, tt.detail)
-		}
-	}
+	t.Cleanup(servers.Reset)
+	return Of(servers)
 }
 
 func TestAnswersAreBounded(t *testing.T) {
@@ -99,9 +42,6 @@ func TestAnswersAreBounded(t *testing.T) {
 			}
 		}
 	})
-	if _, _, err := c.Hello(t.Context(), api.Hello{}); err == nil {
-		t.Error("Hello() of an endless answer = nil; want an error")
-	}
 	if _, err := c.Manifest(t.Context(), "r", "sha256:x", 1<<20); err == nil {
 		t.Error("Manifest() of an endless answer = nil; want an error")
 	}

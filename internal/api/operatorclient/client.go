@@ -1,4 +1,6 @@
-package client
+// Package operatorclient is the HTTP side of the operator API for the one who
+// asks.
+package operatorclient
 
 import (
 	"bufio"
@@ -17,9 +19,9 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// Operator is the client of the operator API. An error that the server
-// answered is a *ProblemError.
-type Operator struct {
+// Client asks the operator API. An error that the server answered is a
+// *ProblemError.
+type Client struct {
 	BaseURL string       // "http://127.0.0.1:8081", no slash at the end
 	Token   string       // the admin token; empty: none is sent
 	HTTP    *http.Client // nil: a client without a timeout; ctx bounds each call
@@ -39,7 +41,7 @@ func (e *ProblemError) Error() string {
 
 // Machines lists the machines that the selector ("rack=b7,role!=db") matches,
 // all of them when it is empty.
-func (c *Operator) Machines(ctx context.Context, selector string) ([]api.Machine, error) {
+func (c *Client) Machines(ctx context.Context, selector string) ([]api.Machine, error) {
 	var out api.Machines
 	path := api.PathMachines
 	if selector != "" {
@@ -51,21 +53,21 @@ func (c *Operator) Machines(ctx context.Context, selector string) ([]api.Machine
 
 // Machine returns one machine. name is anything that it is known by, here and
 // below: its name, a MAC in any common spelling, its UUID, its serial.
-func (c *Operator) Machine(ctx context.Context, name string) (api.Machine, error) {
+func (c *Client) Machine(ctx context.Context, name string) (api.Machine, error) {
 	var out api.Machine
 	err := c.call(ctx, http.MethodGet, machinePath(api.PathMachine, name), nil, &out)
 	return out, err
 }
 
 // Register makes a machine known that need not have been seen.
-func (c *Operator) Register(ctx context.Context, spec api.Spec) (api.Machine, error) {
+func (c *Client) Register(ctx context.Context, spec api.Spec) (api.Machine, error) {
 	var out api.Machine
 	err := c.call(ctx, http.MethodPost, api.PathMachines, spec, &out)
 	return out, err
 }
 
 // Edit replaces what the operator says of a machine.
-func (c *Operator) Edit(ctx context.Context, name string, spec api.Spec) (api.Machine, error) {
+func (c *Client) Edit(ctx context.Context, name string, spec api.Spec) (api.Machine, error) {
 	var out api.Machine
 	err := c.call(ctx, http.MethodPut, machinePath(api.PathMachine, name), spec, &out)
 	return out, err
@@ -73,7 +75,7 @@ func (c *Operator) Edit(ctx context.Context, name string, spec api.Spec) (api.Ma
 
 // EditRead replaces what the operator says of a machine that was read a moment
 // ago. A *ProblemError of 409 says that somebody else has changed it since.
-func (c *Operator) EditRead(ctx context.Context, read api.Machine, spec api.Spec) (api.Machine, error) {
+func (c *Client) EditRead(ctx context.Context, read api.Machine, spec api.Spec) (api.Machine, error) {
 	var out api.Machine
 	path := machinePath(api.PathMachine, read.ID)
 	if read.SpecRevision != "" {
@@ -84,19 +86,19 @@ func (c *Operator) EditRead(ctx context.Context, read api.Machine, spec api.Spec
 }
 
 // Delete forgets a machine; force: also while its disk is being written.
-func (c *Operator) Delete(ctx context.Context, name string, force bool) error {
+func (c *Client) Delete(ctx context.Context, name string, force bool) error {
 	return c.call(ctx, http.MethodDelete, forced(machinePath(api.PathMachine, name), force), nil, nil)
 }
 
 // Preview tells what Flash would do, and does nothing.
-func (c *Operator) Preview(ctx context.Context, name string, f api.FlashRequest) (api.Preview, error) {
+func (c *Client) Preview(ctx context.Context, name string, f api.FlashRequest) (api.Preview, error) {
 	var out api.Preview
 	err := c.call(ctx, http.MethodPost, machinePath(api.PathPreview, name), f, &out)
 	return out, err
 }
 
 // Flash arms a machine for one flash.
-func (c *Operator) Flash(ctx context.Context, name string, f api.FlashRequest) (api.Machine, error) {
+func (c *Client) Flash(ctx context.Context, name string, f api.FlashRequest) (api.Machine, error) {
 	var out api.Machine
 	err := c.call(ctx, http.MethodPost, machinePath(api.PathFlash, name), f, &out)
 	return out, err
@@ -104,7 +106,7 @@ func (c *Operator) Flash(ctx context.Context, name string, f api.FlashRequest) (
 
 // Cancel takes an arm back; force: also while the disk is being written, which
 // does not boot then.
-func (c *Operator) Cancel(ctx context.Context, name string, force bool) (api.Machine, error) {
+func (c *Client) Cancel(ctx context.Context, name string, force bool) (api.Machine, error) {
 	var out api.Machine
 	err := c.call(ctx, http.MethodPost, forced(machinePath(api.PathCancel, name), force), nil, &out)
 	return out, err
@@ -118,14 +120,14 @@ func forced(path string, force bool) string {
 }
 
 // Events returns what is kept of a machine's past, oldest first.
-func (c *Operator) Events(ctx context.Context, name string) ([]api.Event, error) {
+func (c *Client) Events(ctx context.Context, name string) ([]api.Event, error) {
 	var out api.Events
 	err := c.call(ctx, http.MethodGet, machinePath(api.PathMachineEvents, name), nil, &out)
 	return out.Events, err
 }
 
 // Flashes returns the history of a machine, newest first.
-func (c *Operator) Flashes(ctx context.Context, name string) ([]api.Flash, error) {
+func (c *Client) Flashes(ctx context.Context, name string) ([]api.Flash, error) {
 	var out api.Flashes
 	err := c.call(ctx, http.MethodGet, machinePath(api.PathFlashes, name), nil, &out)
 	return out.Flashes, err
@@ -133,7 +135,7 @@ func (c *Operator) Flashes(ctx context.Context, name string) ([]api.Flash, error
 
 // Log returns the newest events of all machines, newest first; audit: only what
 // operators and the server did, and receipts.
-func (c *Operator) Log(ctx context.Context, limit int, audit bool) ([]api.LogEntry, error) {
+func (c *Client) Log(ctx context.Context, limit int, audit bool) ([]api.LogEntry, error) {
 	var out api.Log
 	path := api.PathEventLog + "?limit=" + strconv.Itoa(limit)
 	if audit {
@@ -144,21 +146,21 @@ func (c *Operator) Log(ctx context.Context, limit int, audit bool) ([]api.LogEnt
 }
 
 // Images lists the stored images.
-func (c *Operator) Images(ctx context.Context) ([]api.Image, error) {
+func (c *Client) Images(ctx context.Context) ([]api.Image, error) {
 	var out api.Images
 	err := c.call(ctx, http.MethodGet, api.PathImages, nil, &out)
 	return out.Images, err
 }
 
 // StateUsage tells how full the database of the state is.
-func (c *Operator) StateUsage(ctx context.Context) (api.StateUsage, error) {
+func (c *Client) StateUsage(ctx context.Context) (api.StateUsage, error) {
 	var out api.StateUsage
 	err := c.call(ctx, http.MethodGet, api.PathState, nil, &out)
 	return out, err
 }
 
 // Applied returns what was applied, without secrets.
-func (c *Operator) Applied(ctx context.Context) (api.Applied, error) {
+func (c *Client) Applied(ctx context.Context) (api.Applied, error) {
 	var out api.Applied
 	err := c.call(ctx, http.MethodGet, api.PathFleet, nil, &out)
 	return out, err
@@ -166,7 +168,7 @@ func (c *Operator) Applied(ctx context.Context) (api.Applied, error) {
 
 // Apply makes the fleet what f says, or only tells what that would change. A
 // refusal names what is wrong in its Errors.
-func (c *Operator) Apply(ctx context.Context, f api.Fleet, dryRun bool) (api.FleetDiff, error) {
+func (c *Client) Apply(ctx context.Context, f api.Fleet, dryRun bool) (api.FleetDiff, error) {
 	var out api.FleetDiff
 	path := api.PathFleet
 	if dryRun {
@@ -179,7 +181,7 @@ func (c *Operator) Apply(ctx context.Context, f api.Fleet, dryRun bool) (api.Fle
 }
 
 // Servers lists the servers of this cluster.
-func (c *Operator) Servers(ctx context.Context) ([]api.Server, error) {
+func (c *Client) Servers(ctx context.Context) ([]api.Server, error) {
 	var out api.Servers
 	err := c.call(ctx, http.MethodGet, api.PathServers, nil, &out)
 	return out.Servers, err
@@ -200,14 +202,14 @@ const applyTimeout = 10 * time.Minute
 // inventories.
 const maxAnswer = 256 << 20
 
-func (c *Operator) call(ctx context.Context, method, path string, in, out any) error {
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, operatorTimeout)
 	defer cancel()
 	return c.exchange(ctx, method, path, in, out)
 }
 
 // exchange is a call that takes as long as ctx lets it.
-func (c *Operator) exchange(ctx context.Context, method, path string, in, out any) error {
+func (c *Client) exchange(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
 		p, err := json.Marshal(in)
@@ -231,7 +233,7 @@ func (c *Operator) exchange(ctx context.Context, method, path string, in, out an
 }
 
 // do sends a request and turns every answer but success into an error.
-func (c *Operator) do(ctx context.Context, method, path string, body io.Reader, header http.Header) (*http.Response, error) {
+func (c *Client) do(ctx context.Context, method, path string, body io.Reader, header http.Header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.BaseURL+path, body)
 	if err != nil {
 		return nil, err
@@ -279,7 +281,7 @@ const maxMessage = 4 << 20
 // Follow calls each with every change, beginning with a reset and all
 // machines, until ctx ends or each fails. It goes on where it was after the
 // server restarted. A server that cannot be reached at first is an error.
-func (c *Operator) Follow(ctx context.Context, each func(api.Change) error) error {
+func (c *Client) Follow(ctx context.Context, each func(api.Change) error) error {
 	last, wait := "", firstWait
 	for connected, told := false, false; ; {
 		err := c.stream(ctx, &last, func(ch api.Change) error {
@@ -314,7 +316,7 @@ type stopError struct{ err error }
 func (e *stopError) Error() string { return e.err.Error() }
 
 // stream reads one connection's messages and keeps the last id.
-func (c *Operator) stream(ctx context.Context, last *string, each func(api.Change) error) error {
+func (c *Client) stream(ctx context.Context, last *string, each func(api.Change) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// A server whose power went says nothing, not even that it is gone.

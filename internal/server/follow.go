@@ -1,8 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -21,26 +23,17 @@ type place struct {
 
 // parsePlace reads what String wrote; anything else is the beginning.
 func parsePlace(s string) place {
-	revision, changes, split := strings.Cut(s, ".")
-	r, err := strconv.ParseInt(revision, 10, 64)
-	if err != nil || r < 0 {
+	revision, changes, _ := strings.Cut(s, ".")
+	r, err := strconv.ParseUint(revision, 10, 63)
+	n, errN := strconv.ParseUint(cmp.Or(changes, "0"), 10, 31)
+	if err != nil || errN != nil {
 		return place{}
 	}
-	if !split {
-		return place{revision: r}
-	}
-	n, err := strconv.Atoi(changes)
-	if err != nil || n < 0 {
-		return place{}
-	}
-	return place{r, n}
+	return place{int64(r), int(n)}
 }
 
 func (p place) String() string {
-	if p.changes == 0 {
-		return strconv.FormatInt(p.revision, 10)
-	}
-	return strconv.FormatInt(p.revision, 10) + "." + strconv.Itoa(p.changes)
+	return strings.TrimSuffix(fmt.Sprintf("%d.%d", p.revision, p.changes), ".0")
 }
 
 // Follow sends changes as they happen.
@@ -71,25 +64,7 @@ func shown(r *room, p state.Part, now time.Time) api.Change {
 // follow is Follow with records as they are stored.
 func (s *Machines) follow(ctx context.Context, after place, send func(place, state.Part) error) error {
 	for {
-		if after.revision == 0 {
-			var err error
-			if after, err = s.snapshot(ctx, send); err != nil {
-				return err
-			}
-		}
-		err := s.Store.Watch(ctx, after.revision, func(c state.Change) error {
-			for i := after.changes; i < len(c.Parts); i++ {
-				next := place{after.revision, i + 1}
-				if i == len(c.Parts)-1 {
-					next = place{revision: c.Revision}
-				}
-				if err := send(next, c.Parts[i]); err != nil {
-					return err
-				}
-			}
-			after = place{revision: c.Revision}
-			return nil
-		})
+		err := s.followFrom(ctx, after, send)
 		if !errors.Is(err, state.ErrCompacted) {
 			return err
 		}
@@ -97,25 +72,50 @@ func (s *Machines) follow(ctx context.Context, after place, send func(place, sta
 	}
 }
 
-// snapshot sends a reset and all machines and returns the place at which they
-// were so, which only the last of these messages has.
-func (s *Machines) snapshot(ctx context.Context, send func(place, state.Part) error) (place, error) {
-	machines, rev, err := s.Store.List(ctx)
-	if err != nil {
-		return place{}, err
+// followFrom sends what comes after a place; after none, a reset and all
+// machines come first, of which only the last has a place.
+func (s *Machines) followFrom(ctx context.Context, after place, send func(place, state.Part) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if after.revision != 0 {
+		return s.Store.Follow(ctx, after.revision)(after.sender(send))
 	}
+	machines, revision, err := s.Store.List(ctx)
+	if err != nil {
+		return err
+	}
+	// What happens while a slow reader takes them is kept for it.
+	changes := s.Store.Follow(ctx, revision)
 	all := []state.Part{{Kind: api.ChangeReset}}
 	for i := range machines {
 		all = append(all, state.Part{Kind: api.ChangeMachine, ID: machines[i].ID, Record: &machines[i]})
 	}
+	after = place{revision: revision}
 	for i, c := range all {
 		at := place{}
 		if i == len(all)-1 {
-			at.revision = rev
+			at = after
 		}
 		if err := send(at, c); err != nil {
-			return place{}, err
+			return err
 		}
 	}
-	return place{revision: rev}, nil
+	return changes(after.sender(send))
+}
+
+// sender sends changes with their places, but those before p.
+func (p place) sender(send func(place, state.Part) error) func(state.Change) error {
+	return func(c state.Change) error {
+		for i := p.changes; i < len(c.Parts); i++ {
+			next := place{p.revision, i + 1}
+			if i == len(c.Parts)-1 {
+				next = place{revision: c.Revision}
+			}
+			if err := send(next, c.Parts[i]); err != nil {
+				return err
+			}
+		}
+		p = place{revision: c.Revision}
+		return nil
+	}
 }

@@ -84,7 +84,7 @@ func TestLostMembers(t *testing.T) {
 		t.Fatalf("%d of 50 changes failed on a whole cluster", failed)
 	}
 	watched := make(chan error, 1)
-	go func() { watched <- s.Watch(t.Context(), 1, func(Change) error { return nil }) }()
+	go func() { watched <- s.Follow(t.Context(), 1)(func(Change) error { return nil }) }()
 	all[0].Kill()
 	begin := time.Now()
 	if failed := work(50); failed > 3 {
@@ -220,7 +220,7 @@ func testLive(t *testing.T, s *Store) {
 	}
 	enough := errors.New("enough")
 	var seen []fleet.Record
-	_ = s.Watch(t.Context(), rev, func(c Change) error {
+	_ = s.Follow(t.Context(), rev)(func(c Change) error {
 		for _, x := range c.Parts {
 			seen = append(seen, *x.Record)
 		}

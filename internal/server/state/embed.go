@@ -38,6 +38,7 @@ type Embedded struct {
 	serving atomic.Bool // from the moment it is ready until it is closed
 	ending  *ending
 	quota   int64
+	keeper  *upkeep.Keeper
 	rest    context.CancelFunc // ends the upkeep
 	tended  sync.WaitGroup
 }
@@ -101,8 +102,8 @@ func (e *Embedded) start(ctx context.Context, dir string, log *slog.Logger) erro
 // tend looks after the size of the database until Close. That it cannot now is
 // worth a word, and no reason not to serve.
 func (e *Embedded) tend(ctx context.Context, log *slog.Logger) error {
-	k := upkeep.New(e.etcd, e.client, e.etcd.Config().Dir, e.quota, log)
-	if err := k.Begin(ctx); err != nil {
+	e.keeper = upkeep.New(e.etcd, e.client, e.etcd.Config().Dir, e.quota, log)
+	if err := e.keeper.Begin(ctx); err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("starting etcd: %w", err)
 		}
@@ -110,7 +111,7 @@ func (e *Embedded) tend(ctx context.Context, log *slog.Logger) error {
 	}
 	ctx, e.rest = context.WithCancel(context.WithoutCancel(ctx))
 	e.tended.Go(func() {
-		if err := k.Run(ctx); ctx.Err() == nil {
+		if err := e.keeper.Run(ctx); ctx.Err() == nil {
 			e.ending.end(err)
 		}
 	})

@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -104,24 +103,18 @@ func (s *Store) AddressLeases(ctx context.Context, each func(netip.Addr, Address
 func (s *Store) WatchAddressLeases(ctx context.Context, after int64, each func(netip.Addr, AddressLease)) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	for resp := range s.Client.Watch(ctx, s.under("lease"), clientv3.WithPrefix(), clientv3.WithRev(after+1)) {
-		if err := resp.Err(); err != nil {
-			return watchError(err)
-		}
-		for _, e := range resp.Events {
-			kv := e.Kv
+	changes := s.Client.Watch(ctx, s.under("lease"), clientv3.WithPrefix(), clientv3.WithRev(after+1))
+	return eachResponse(ctx, changes, func(events []*clientv3.Event) error {
+		for _, e := range events {
 			if e.Type != mvccpb.Event_PUT {
-				kv = &mvccpb.KeyValue{Key: kv.Key, Value: []byte("{}")}
+				e.Kv.Value = []byte("{}")
 			}
-			if err := eachLease(kv, each); err != nil {
+			if err := eachLease(e.Kv, each); err != nil {
 				return err
 			}
 		}
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return errors.New("watching the leases: etcd has stopped")
+		return nil
+	})
 }
 
 func eachLease(kv *mvccpb.KeyValue, each func(netip.Addr, AddressLease)) error {

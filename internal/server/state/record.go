@@ -140,9 +140,15 @@ const opsAtOnce = 100
 // load returns records as they were at one moment, of at most opsAtOnce/2
 // machines.
 func (s *Store) load(ctx context.Context, ids ...string) ([]record, error) {
+	return loadAt(ctx, s, 0, ids...)
+}
+
+// loadAt is load as of a revision; 0: now.
+func loadAt(ctx context.Context, s *Store, revision int64, ids ...string) ([]record, error) {
 	var ops []clientv3.Op
+	at := clientv3.WithRev(revision)
 	for _, id := range ids {
-		ops = append(ops, clientv3.OpGet(s.key("machine", id)), clientv3.OpGet(s.key("live", id)))
+		ops = append(ops, clientv3.OpGet(s.key("machine", id), at), clientv3.OpGet(s.key("live", id), at))
 	}
 	resp, err := s.txn(ctx, nil, ops...)
 	if err != nil {

@@ -99,7 +99,7 @@ func testJoin(t *testing.T, s *Store) {
 	}
 	enough := errors.New("enough")
 	var kinds []string
-	_ = s.Watch(t.Context(), rev, func(c Change) error {
+	_ = s.Follow(t.Context(), rev)(func(c Change) error {
 		for _, x := range c.Parts {
 			kinds = append(kinds, x.Kind+" "+x.ID)
 		}

@@ -198,7 +198,7 @@ func testWatch(t *testing.T, s *Store) {
 	}
 	enough := errors.New("enough")
 	var kinds []string
-	err = s.Watch(t.Context(), rev, func(c Change) error {
+	err = s.Follow(t.Context(), rev)(func(c Change) error {
 		for _, x := range c.Parts {
 			kinds = append(kinds, x.Kind+" "+x.ID)
 		}
@@ -213,14 +213,14 @@ func testWatch(t *testing.T, s *Store) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := s.Watch(ctx, rev, func(Change) error { return nil }); !errors.Is(err, context.DeadlineExceeded) {
+	if err := s.Follow(ctx, rev)(func(Change) error { return nil }); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Watch after its context's end = %v; want DeadlineExceeded", err)
 	}
 	_, now, _ := s.List(t.Context())
 	if _, err := s.Client.Compact(t.Context(), now); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Watch(t.Context(), rev, func(Change) error { return nil }); !errors.Is(err, ErrCompacted) {
+	if err := s.Follow(t.Context(), rev)(func(Change) error { return nil }); !errors.Is(err, ErrCompacted) {
 		t.Errorf("Watch from a compacted revision = %v; want ErrCompacted", err)
 	}
 }

@@ -33,48 +33,59 @@ type Part struct {
 	Event    *api.Event
 }
 
-// Watch calls each for every change after the given revision, in order, until
-// ctx ends or each returns an error, which Watch returns.
-func (s *Store) Watch(ctx context.Context, after int64, each func(Change) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	// Without a leader the watch is closed, not silent for ever.
-	ctx = clientv3.WithRequireLeader(ctx)
+// Follow begins to follow all changes after a revision; what it returns calls
+// take for each of them, in order, until take returns an error, or ctx ends,
+// with which the watch ends too. What has changed meanwhile is kept, within
+// bounds; [ErrCompacted] means that it was too much.
+func (s *Store) Follow(ctx context.Context, after int64) (each func(take func(Change) error) error) {
+	changes := s.Client.Watch(clientv3.WithRequireLeader(ctx), s.Prefix, clientv3.WithPrefix(), clientv3.WithRev(after+1))
 	w := watcher{Store: s, records: map[string]*record{}}
-	for resp := range s.Client.Watch(ctx, s.Prefix, clientv3.WithPrefix(), clientv3.WithRev(after+1)) {
+	return func(take func(Change) error) error {
+		return eachResponse(ctx, changes, func(events []*clientv3.Event) error {
+			// The events of one transaction come together and share a revision.
+			for len(events) > 0 {
+				n := 1
+				for n < len(events) && events[n].Kv.ModRevision == events[0].Kv.ModRevision {
+					n++
+				}
+				c, err := w.change(ctx, events[:n])
+				if err != nil {
+					return watchError(err)
+				}
+				if events = events[n:]; len(c.Parts) > 0 {
+					err = take(c)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// eachResponse calls take for what a watch tells, until its context ends. A
+// watch that requires a leader is closed without one, not silent for ever.
+func eachResponse(ctx context.Context, changes clientv3.WatchChan, take func([]*clientv3.Event) error) error {
+	for resp := range changes {
 		if err := resp.Err(); err != nil {
 			return watchError(err)
 		}
-		// The events of one transaction come together and share a revision.
-		for events := resp.Events; len(events) > 0; {
-			n := 1
-			for n < len(events) && events[n].Kv.ModRevision == events[0].Kv.ModRevision {
-				n++
-			}
-			c, err := w.change(ctx, events[:n])
-			if err != nil {
-				return watchError(err)
-			}
-			events = events[n:]
-			if len(c.Parts) == 0 {
-				continue
-			}
-			if err := each(c); err != nil {
-				return err
-			}
+		if err := take(resp.Events); err != nil {
+			return err
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return errors.New("watching machines: etcd has stopped")
+	return errors.New("following the state: etcd has stopped")
 }
 
 func watchError(err error) error {
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		return ErrCompacted
 	}
-	return fmt.Errorf("watching machines: %w", err)
+	return fmt.Errorf("following the state: %w", err)
 }
 
 // watcher puts the two parts of a record together as each of them changes.
@@ -138,21 +149,10 @@ func (w *watcher) take(ctx context.Context, id string, whole bool, kv *mvccpb.Ke
 		*r = next
 		return nil
 	}
-	r := fresh(id)
-	for _, kind := range []string{"machine", "live"} {
-		resp, err := w.get(ctx, w.key(kind, id), clientv3.WithRev(kv.ModRevision))
-		if err != nil {
-			return err
-		}
-		if len(resp.Kvs) == 0 {
-			continue
-		}
-		if kind == "live" {
-			r.readLittle(resp.Kvs[0])
-		} else {
-			r.readWhole(resp.Kvs[0])
-		}
+	records, err := loadAt(ctx, w.Store, kv.ModRevision, id)
+	if err != nil {
+		return err
 	}
-	w.records[id] = &r
+	w.records[id] = &records[0]
 	return nil
 }

@@ -18,10 +18,13 @@ const (
 	// lookEvery is how often the size of the database is looked at.
 	lookEvery = 5 * time.Second
 	// historyPart is the part of the quota that the past of keys may take,
-	// historyRevisions how many changes it may be of: followers that were cut
-	// off go on from there.
+	// historyRevisions how many changes it may be of.
 	historyPart      = 32
 	historyRevisions = 10_000
+	// heldPart and heldRevisions bound the same for as long as a follower still
+	// needs it. One that is further behind has to begin anew.
+	heldPart      = 8
+	heldRevisions = 100_000
 )
 
 // Keeper forgets the past of keys by its bytes, gives free pages back to the
@@ -33,17 +36,24 @@ type Keeper struct {
 	quota  int64
 	disk   disk
 	log    *slog.Logger
+	follow *followers
 
-	looked int64 // revision at the look before this one
-	kept   int64 // revision that the past was forgotten up to
-	used   int64 // bytes in use after that
+	looked int64    // revision at the look before this one
+	used   int64    // bytes in use after it
+	kept   int64    // revision that the past was forgotten up to
+	past   []growth // since then, a look each
 }
 
+// growth is by how many bytes the state grew up to a revision.
+type growth struct{ revision, bytes int64 }
+
 // New makes the keeper of an etcd that keeps itself in dir, within a quota in
-// bytes. From now on its client takes no changes while the state is closed.
+// bytes. From now on its client takes no changes while the state is closed, and the
+// past is kept for those who follow the state by it.
 func New(etcd *embed.Etcd, client *clientv3.Client, dir string, quota int64, log *slog.Logger) *Keeper {
 	k := &Keeper{etcd: etcd, client: client, quota: quota, disk: newDisk(dir), log: log}
-	client.KV = &gate{client.KV, k.Full}
+	k.follow = &followers{Watcher: client.Watcher, now: etcd.Server.KV().Rev, live: map[*follower]bool{}}
+	client.KV, client.Watcher = &gate{client.KV, k.Full}, k.follow
 	return k
 }
 
@@ -74,12 +84,12 @@ func (k *Keeper) Run(ctx context.Context) error {
 // Begin is the look at a start, when nobody follows yet: what an earlier run
 // has left may be full.
 func (k *Keeper) Begin(ctx context.Context) error {
-	k.looked = k.etcd.Server.KV().Rev()
+	k.looked, k.used = k.etcd.Server.KV().Rev(), k.etcd.Server.Backend().SizeInUse()
 	if err := k.glance(ctx); err != nil {
 		return err
 	}
 	if !k.Full() && k.etcd.Server.Backend().Size() < k.quota/2 {
-		k.kept, k.used = k.looked, k.etcd.Server.Backend().SizeInUse()
+		k.kept = k.looked
 		return nil
 	}
 	return k.Look(ctx)
@@ -87,21 +97,10 @@ func (k *Keeper) Begin(ctx context.Context) error {
 
 // Look is what Run does every few seconds.
 func (k *Keeper) Look(ctx context.Context) error {
+	if err := k.forget(ctx); err != nil {
+		return err
+	}
 	db := k.etcd.Server.Backend()
-	rev := k.etcd.Server.KV().Rev()
-	// A follower that is behind by one look need not begin anew.
-	to := k.looked
-	k.looked = rev
-	if db.Size() >= k.quota/2 {
-		to = rev
-	}
-	if to > k.kept && (db.SizeInUse()-k.used >= k.quota/historyPart || rev-k.kept >= historyRevisions || db.SizeInUse() >= k.quota/2) {
-		if _, err := k.client.Compact(ctx, to, clientv3.WithCompactPhysical()); err != nil {
-			return fmt.Errorf("forgetting the past of keys: %w", err)
-		}
-		db.ForceCommit()
-		k.kept, k.used = to, db.SizeInUse()
-	}
 	// The database is written anew beside itself for that.
 	size, used := db.Size(), db.SizeInUse()
 	if size >= k.quota/2 && size-used >= size/4 && k.disk.has(used+leastRoom) {
@@ -112,6 +111,44 @@ func (k *Keeper) Look(ctx context.Context) error {
 		k.log.Info("the state database gave free pages back", "before", size, "now", db.Size())
 	}
 	return k.reopen(ctx)
+}
+
+// forget forgets the past of keys that is too much, but what followers need.
+// What the last look saw is kept for those that are cut off for a moment.
+func (k *Keeper) forget(ctx context.Context) error {
+	db := k.etcd.Server.Backend()
+	rev := k.etcd.Server.KV().Rev()
+	needed := k.follow.look(ctx, k.looked)
+	to := k.looked
+	k.looked = rev
+	if grown := db.SizeInUse() - k.used; grown > 0 {
+		k.past = append(k.past, growth{rev, grown})
+	}
+	k.used = db.SizeInUse()
+	bytes := int64(0)
+	for _, g := range k.past {
+		bytes += g.bytes
+	}
+	switch {
+	case k.used >= k.quota/2:
+		to = rev
+	case bytes >= k.quota/heldPart || rev-k.kept >= heldRevisions:
+	case bytes >= k.quota/historyPart || rev-k.kept >= historyRevisions:
+		to = needed
+	default:
+		return nil
+	}
+	if to <= k.kept {
+		return nil
+	}
+	if _, err := k.client.Compact(ctx, to, clientv3.WithCompactPhysical()); err != nil {
+		return fmt.Errorf("forgetting the past of keys: %w", err)
+	}
+	k.follow.forgot(to)
+	db.ForceCommit()
+	k.kept, k.used = to, db.SizeInUse()
+	k.past = slices.DeleteFunc(k.past, func(g growth) bool { return g.revision <= to })
+	return nil
 }
 
 // glance looks at the disk.

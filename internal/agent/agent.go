@@ -55,6 +55,8 @@ type Agent struct {
 	conn     *netif.Conn
 	ca       []byte // certificate of who signs for the servers; empty: plain HTTP
 	job      *order.Job
+	// resolvConf is the file that gets the name servers of the network.
+	resolvConf string
 
 	reports background.Service
 	lease   background.Service
@@ -65,7 +67,7 @@ type Agent struct {
 func newAgent(id string, host order.Host, console *screen.Console, kmsg *screen.Kmsg, log *slog.Logger) *Agent {
 	a := &Agent{
 		session: &report.Session{ID: id, Queue: report.NewQueue()},
-		tasks:   background.Tasks{Log: log}, log: log, kids: proc.NewChildren(),
+		tasks:   background.Tasks{Log: log}, log: log, kids: proc.NewChildren(), resolvConf: "/etc/resolv.conf",
 	}
 	a.report = &report.Reporter{Console: console, Kmsg: kmsg, Queue: a.session.Queue, Uptime: machine.Uptime}
 	a.runner = boot.Runner{Report: a.report, Log: log, Cause: order.Cause}

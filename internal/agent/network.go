@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/agent/netif"
+	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api/agentclient"
 	"github.com/gild-dev/gild/internal/backoff"
 )
@@ -30,7 +31,11 @@ func (a *Agent) network(ctx context.Context) (string, error) {
 
 // connect brings a link up and begins to report over it.
 func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
-	cfg.ResolvConf, cfg.Log = "/etc/resolv.conf", a.log
+	cfg.ResolvConf, cfg.Log = a.resolvConf, a.log
+	// Without a CA anybody could say that he is the server.
+	if a.session.Client != nil && len(a.ca) > 0 {
+		cfg.Lost, cfg.Found = a.lost, a.found
+	}
 	conn, err := netif.Up(ctx, cfg)
 	if err != nil {
 		return "", err
@@ -43,6 +48,20 @@ func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
 		a.startReports(ctx)
 	}
 	return said, nil
+}
+
+// lostAfter is how long no server may answer before it is asked for on the
+// network: one that restarts is there again by then.
+const lostAfter = 5 * time.Second
+
+func (a *Agent) lost() bool { return a.session.Client.Silent() >= lostAfter }
+
+// found takes what somebody on the network says of the server. Who is none has
+// no certificate of the CA.
+func (a *Agent) found(base string) {
+	if a.session.Client.Moved(base) {
+		a.report.Note("network", "the server was lost; one says that it is at %s", screen.Clean(base))
+	}
 }
 
 // startReports begins to deliver the queue's events, until the end of ctx, which

@@ -30,6 +30,10 @@ type Rehearsal struct {
 	Drive api.Disk
 	// Console gets what a serial line would; nil: nobody reads it.
 	Console io.Writer
+	// ResolvConf has the network step taken too, in the network namespace of the
+	// process: every wired link gets a lease, and this file its name servers.
+	// Reported is not called then. Empty: the network is there.
+	ResolvConf string
 	// Became is called with the identity that the new system would have; nil:
 	// not called.
 	Became func(api.Identity)
@@ -64,19 +68,14 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 	a.session.Client, a.session.MAC = c, r.Inventory.MAC
 	a.introduce(r.Inventory, r.Servers)
 	console.Plate.Link(r.Inventory.MAC)
-	a.tasks.Go("report", func() {
-		a.session.Queue.Deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
-			start := time.Now()
-			err := a.session.Send(ctx, plan, events)
-			if r.Reported != nil {
-				r.Reported(api.Report{Session: a.session.ID, MAC: r.Inventory.MAC, Plan: plan, Events: events}, time.Since(start), err)
-			}
-			return err
-		})
-	})
-	steps := slices.DeleteFunc(a.steps(), func(s boot.Step) bool {
-		return !slices.Contains([]string{boot.PlanStep, "image", "disk", "flash"}, s.Name)
-	})
+	taken := []string{boot.PlanStep, "image", "disk", "flash"}
+	if r.ResolvConf != "" {
+		a.ca, a.resolvConf = r.CA, r.ResolvConf
+		taken = append(taken, "network")
+	} else {
+		a.rehearseReports(ctx, r)
+	}
+	steps := slices.DeleteFunc(a.steps(), func(s boot.Step) bool { return !slices.Contains(taken, s.Name) })
 	identity := a.session.Permitted(func(ctx context.Context) (string, error) { return a.rehearseIdentity(ctx, r.Became) })
 	leave := a.session.Permitted(func(ctx context.Context) (string, error) {
 		a.job.Receipt(ctx, api.HandoffReboot, nil)
@@ -98,6 +97,20 @@ func Rehearse(ctx context.Context, r Rehearsal) error {
 		return cause
 	}
 	return nil
+}
+
+// rehearseReports delivers what is reported, and says so.
+func (a *Agent) rehearseReports(ctx context.Context, r Rehearsal) {
+	a.tasks.Go("report", func() {
+		a.session.Queue.Deliver(ctx, func(ctx context.Context, plan string, events []api.Event) error {
+			start := time.Now()
+			err := a.session.Send(ctx, plan, events)
+			if r.Reported != nil {
+				r.Reported(api.Report{Session: a.session.ID, MAC: r.Inventory.MAC, Plan: plan, Events: events}, time.Since(start), err)
+			}
+			return err
+		})
+	})
 }
 
 // rehearseIdentity does with the plan's identity all but write it.

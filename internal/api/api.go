@@ -188,6 +188,11 @@ type PlanImage struct {
 	Digest     string `json:"digest"`     // of the manifest
 }
 
+// DHCPClass is the vendor class (RFC 2132, 9.13) by which an agent asks on its
+// network where its server is now, and by which the server answers with the URL
+// of its first boot script in option 67.
+const DHCPClass = "gild-agent"
+
 // HeartbeatEvery is how often an agent that has nothing to tell sends a Report
 // without events, in seconds. One that is silent for StuckAfter seconds is
 // shown as stuck.

@@ -31,7 +31,7 @@ func newSightings(m *Machines, log *slog.Logger) *sightings {
 
 // dhcp takes an event of dhcpd.
 func (s *sightings) dhcp(e dhcpd.Event) {
-	if seen, worth := sighting(e); worth {
+	if seen, worth := sighting(e); worth && e.Client != dhcpd.Agent { // which says itself what there is to say
 		s.note(func() (fleet.Sighting, bool) { return seen, true })
 	}
 }

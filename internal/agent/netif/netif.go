@@ -31,6 +31,10 @@ type Config struct {
 	// Reach reports whether the server answers over the link that was just
 	// configured. nil takes the first lease.
 	Reach func(ctx context.Context) error
+	// Lost reports that no server has answered for a while, and Found is told
+	// where one says that it is. nil: a server that is lost is not looked for.
+	Lost  func() bool
+	Found func(base string)
 	// ResolvConf is the file that gets the name servers; empty for none.
 	ResolvConf string
 	// Log tells what happens on the links; nil is silent.
@@ -278,16 +282,30 @@ func (c *Conn) Keep(ctx context.Context) {
 		if c.Lease.Length == 0 {
 			due = time.Now().Add(24 * time.Hour)
 		}
-		if backoff.Sleep(ctx, time.Until(due)) != nil {
+		if c.await(ctx, due) != nil {
 			return
 		}
-		if c.Lease.Length == 0 {
+		if c.Lease.Length == 0 || time.Now().Before(due) {
 			continue
 		}
 		if err := c.renew(ctx); err != nil {
 			c.cfg.Log.Warn("the lease was not renewed", "link", c.Link, "error", err)
 		}
 	}
+}
+
+// await waits for a moment, or for less: it looks for a server that is lost.
+func (c *Conn) await(ctx context.Context, due time.Time) error {
+	if c.cfg.Lost == nil {
+		return backoff.Sleep(ctx, time.Until(due))
+	}
+	if err := backoff.Sleep(ctx, min(seekEvery, time.Until(due))); err != nil || !c.cfg.Lost() {
+		return err
+	}
+	if err := c.seek(ctx); err != nil {
+		c.cfg.Log.Debug("looking for the server", "link", c.Link, "error", err)
+	}
+	return ctx.Err()
 }
 
 // renew asks for the same lease until it ends, then for any.
@@ -306,8 +324,12 @@ func (c *Conn) renew(ctx context.Context) error {
 			}
 			return c.configure()
 		}
-		if backoff.Sleep(ctx, wait.Next()) != nil {
+		got := c.got
+		if c.await(ctx, time.Now().Add(wait.Next())) != nil {
 			return err
+		}
+		if c.got != got {
+			return nil // by a server that was found
 		}
 	}
 }

@@ -16,13 +16,17 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Limits of one attempt.
 const (
 	dialTimeout   = 10 * time.Second
 	headerTimeout = 30 * time.Second
+	ackWithin     = 10 * time.Second
 )
 
 // connections is how many idle connections are kept: the flash engine reads
@@ -87,7 +91,7 @@ func open(base string, secure *tls.Config) (*Servers, error) {
 		}
 		all = append(all, u)
 	}
-	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: 10 * time.Second}
+	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: 10 * time.Second, Control: impatient}
 	return &Servers{known: servers{list: all}, http: &http.Client{Transport: &http.Transport{
 		// No proxy from the environment: a machine asks the server it was
 		// booted by. No transparent compression: a range of a blob is
@@ -100,6 +104,15 @@ func open(base string, secure *tls.Config) (*Servers, error) {
 		IdleConnTimeout:       time.Minute,
 		DisableCompression:    true,
 	}, CheckRedirect: follow}}, nil
+}
+
+// impatient ends a connection whose peer acknowledges nothing any more (tcp(7),
+// TCP_USER_TIMEOUT): a server that is busy does, one whose address is gone does
+// not, which takes a quarter of an hour to show otherwise.
+func impatient(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(ackWithin/time.Millisecond))
+	})
 }
 
 func parseBase(base string) (*url.URL, error) {
@@ -172,6 +185,7 @@ func (s *Servers) content(server *url.URL) *url.URL {
 func (s *Servers) Do(req *http.Request, want ...int) (*http.Response, error) {
 	op := req.Method + " " + req.URL.Path
 	resp, err := s.http.Do(req)
+	s.known.heard(err)
 	if err != nil {
 		s.known.failed(req.URL)
 		// The library's own wrapping repeats method and address.

@@ -1,11 +1,13 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"slices"
 	"sync"
+	"time"
 )
 
 // maxServers bounds what an answer can make the client remember.
@@ -16,6 +18,53 @@ type servers struct {
 	mu   sync.Mutex
 	list []*url.URL // never empty
 	at   int
+	dumb time.Time // since when none has answered; zero: the last one asked did
+}
+
+// heard notes whether a request was answered, by whatever status. One that its
+// caller gave up says nothing.
+func (s *servers) heard(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil:
+		s.dumb = time.Time{}
+	case s.dumb.IsZero() && !errors.Is(err, context.Canceled):
+		s.dumb = time.Now()
+	}
+}
+
+// Silent is for how long no server has answered; 0 when the last one asked did.
+func (s *Servers) Silent() time.Duration {
+	s.known.mu.Lock()
+	defer s.known.mu.Unlock()
+	if s.known.dumb.IsZero() {
+		return 0
+	}
+	return time.Since(s.known.dumb)
+}
+
+// Moved says where a server may be now: it is asked next. Where there are too
+// many, the one that was named last is forgotten. Whether it is one, the CA
+// decides. It returns false when the address is none or was known.
+func (s *Servers) Moved(base string) bool {
+	u, err := parseBase(base)
+	if err != nil {
+		return false
+	}
+	s.known.mu.Lock()
+	defer s.known.mu.Unlock()
+	u.Scheme = s.known.list[0].Scheme
+	if slices.ContainsFunc(s.known.list, func(k *url.URL) bool { return k.Host == u.Host }) {
+		return false
+	}
+	if len(s.known.list) >= maxServers {
+		s.known.list = s.known.list[:maxServers-1]
+	}
+	s.known.at = len(s.known.list)
+	s.known.list = append(s.known.list, u)
+	s.Reset()
+	return true
 }
 
 func (s *servers) current() *url.URL {

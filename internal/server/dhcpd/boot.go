@@ -9,6 +9,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
+
+	"github.com/gild-dev/gild/internal/api"
 )
 
 // Client is the kind of program that asks.
@@ -20,10 +22,14 @@ const (
 	PXE                  // firmware that loads by TFTP
 	HTTP                 // firmware that loads by HTTP
 	IPXE                 // iPXE, which takes a script
+	Agent                // gild's own agent, which asks where its server is now
 )
 
+// boots reports whether the program is about to boot.
+func (c Client) boots() bool { return c == PXE || c == HTTP || c == IPXE }
+
 func (c Client) String() string {
-	return [...]string{"system", "PXE", "HTTP", "iPXE"}[c]
+	return [...]string{"system", "PXE", "HTTP", "iPXE", "agent"}[c]
 }
 
 // clientOf tells what asks. iPXE comes first: it also sends option 60 "PXEClient".
@@ -37,6 +43,8 @@ func clientOf(req *dhcpv4.DHCPv4) Client {
 		return PXE
 	case strings.HasPrefix(class, "HTTPClient"):
 		return HTTP
+	case class == api.DHCPClass:
+		return Agent
 	}
 	return System
 }
@@ -79,6 +87,11 @@ func uuidOf(req *dhcpv4.DHCPv4) string {
 // addBoot adds to a reply what the client should load next. It reports the file, or why there is none;
 // then the reply is as it was.
 func (c Config) addBoot(reply, req *dhcpv4.DHCPv4, client Client) (file string, err error) {
+	if client == Agent {
+		c.setFile(reply, c.Script)
+		reply.UpdateOption(dhcpv4.OptClassIdentifier(api.DHCPClass))
+		return c.Script, nil
+	}
 	if client == IPXE {
 		c.setFile(reply, c.Script)
 		if c.Mode == Full {

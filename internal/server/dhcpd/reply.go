@@ -62,7 +62,7 @@ func (r *Responder) Reply(req *dhcpv4.DHCPv4, port int) (*dhcpv4.DHCPv4, Event) 
 		now = r.Now
 	}
 	ev := Event{Time: now(), MAC: req.ClientHWAddr, UUID: uuidOf(req), Client: clientOf(req), Asked: req.MessageType()}
-	if ev.Client != System {
+	if ev.Client.boots() {
 		ev.Arch, _ = archOf(req)
 	}
 	if ev.Why = r.unfit(req); ev.Why != "" {

@@ -21,6 +21,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/lockedbuf"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 const (
@@ -146,8 +147,7 @@ func newImageServer(t *testing.T) *imageServer {
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(s.raw)
 	digest, blobs := storedImage(t, s.raw)
 	s.plan = api.Plan{
-		ID: "p", Image: api.PlanImage{Name: "small", Repository: "golden/small", Digest: string(digest)},
-		ReadBack: "full", Handoff: "reboot", Wipe: true,
+		ID: "p", Image: api.PlanImage{Name: "small", Repository: "golden/small", Digest: string(digest)}, Wipe: true, Agent: settings.Agent{ReadBack: "full", Handoff: "reboot"},
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v2/", func(w http.ResponseWriter, r *http.Request) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/disk"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // Version of the agent protocol. Server and agent are built from one commit
@@ -130,12 +131,11 @@ type IdentityRequest struct {
 type Plan struct {
 	ID    string    `json:"id"` // of the arming; one arm, one flash
 	Image PlanImage `json:"image"`
-	// Disk is a disk rule. Empty means: the machine's only disk, and stop if
-	// there are several.
-	Disk     string `json:"disk,omitempty"`
-	ReadBack string `json:"readBack"` // "full", "sample" or "off"
-	Handoff  string `json:"handoff"`  // one of Handoffs
-	Grow     bool   `json:"grow"`     // grow the last partition to the disk's end
+	// Agent is the settings to carry out. An empty disk rule means: the
+	// machine's only disk, and stop if there are several. A partition to keep
+	// that the image overlaps stops the flash before the first write.
+	settings.Agent
+	Grow bool `json:"grow"` // grow the last partition to the disk's end
 	// Wipe permits overwriting a disk that Disk.Claims speaks of, or that has
 	// partitions which neither this image nor an earlier flash put there.
 	Wipe bool `json:"wipe,omitempty"`
@@ -143,15 +143,9 @@ type Plan struct {
 	// tables (Disk.TableID) and of their partitions (Partition.UUID). Such are
 	// ours to overwrite without Wipe.
 	Known []string `json:"known,omitempty"`
-	// Keep names partitions to be preserved, by PARTUUID, number or label. One
-	// that the image overlaps stops the flash before the first write.
-	Keep []string `json:"keep,omitempty"`
 	// Identity is the digest of the identity that the agent must fetch and
 	// write before it leaves; empty: none.
 	Identity string `json:"identity,omitempty"`
-	// HoldReboot makes an orderly reboot of a system that was entered by
-	// "instant" wait until its disk is complete.
-	HoldReboot bool `json:"holdReboot,omitempty"`
 	// Agreed is what the operator was shown when the machine was armed. The
 	// agent holds its machine against it before the first write.
 	Agreed Agreed `json:"agreed"`

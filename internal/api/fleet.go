@@ -1,5 +1,7 @@
 package api
 
+import "github.com/gild-dev/gild/internal/settings"
+
 // Fleet is everything that an operator keeps under version control: what
 // `gild apply` sends. Names are unique within their kind: letters, digits,
 // hyphens, dots, at most 63.
@@ -33,7 +35,7 @@ type Applied struct {
 type Group struct {
 	Name     string            `json:"name" maxLength:"63"`
 	Selector string            `json:"selector" maxLength:"512" doc:"such as rack=b7,role!=db"`
-	Flash    Defaults          `json:"flash,omitzero"`
+	Flash    settings.Settings `json:"flash,omitzero"`
 	Values   map[string]string `json:"values,omitempty"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/disk"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // Paths of the operator API. {machine} is anything that a machine is known
@@ -116,35 +117,9 @@ type Spec struct {
 	// an adapter that goes from one to the next.
 	SharedMACs []string          `json:"sharedMACs,omitempty" maxItems:"32" doc:"addresses that identify nothing, as several machines use them"`
 	Labels     map[string]string `json:"labels,omitempty" doc:"anything to select by, such as rack: b7"`
-	Flash      Defaults          `json:"flash,omitzero"`
+	Flash      settings.Settings `json:"flash,omitzero"`
 	// Values are for the templates of its identity: address, role, ...
 	Values map[string]string `json:"values,omitempty"`
-}
-
-// Defaults are settings of a flash that a machine or group has.
-type Defaults struct {
-	Image    string   `json:"image,omitempty" maxLength:"128"`
-	Disk     string   `json:"disk,omitempty" maxLength:"512"`
-	Identity string   `json:"identity,omitempty" maxLength:"63" doc:"name of an identity of the fleet"`
-	ReadBack string   `json:"readBack,omitempty" enum:",full,sample,off"`
-	Handoff  string   `json:"handoff,omitempty" enum:",auto,switch_root,kexec,reboot,instant"`
-	Keep     []string `json:"keep,omitempty" maxItems:"128"`
-	Confirm  *Confirm `json:"confirm,omitempty"`
-	// HoldReboot: see Plan.
-	HoldReboot bool `json:"holdReboot,omitempty"`
-}
-
-// Confirm says how it is known that the new system runs.
-type Confirm struct {
-	// Probe is "tcp:22" or "ping", to the addresses that the identity gives the
-	// new system, else to the one that the agent had; empty:
-	// only the beacon that the identity sets up.
-	Probe string `json:"probe,omitempty" maxLength:"32"`
-	// Within is how long to wait, in seconds; 0 is 600.
-	Within int `json:"within,omitempty" minimum:"0" maximum:"86400"`
-	// Boots is how many network boots without confirmation are taken for a
-	// system that does not start: state failed, cause boot-failed; 0 is 3.
-	Boots int `json:"boots,omitempty" minimum:"0" maximum:"100"`
 }
 
 // Awaited is the wait for a sign of life of a new system.
@@ -158,30 +133,22 @@ type Awaited struct {
 
 // Armed is the operator's permission for exactly one flash.
 type Armed struct {
-	Plan         Plan      `json:"plan"`
-	Since        time.Time `json:"since"`
-	Expires      time.Time `json:"expires,omitzero"`
-	By           string    `json:"by,omitempty"` // actor
-	IdentityName string    `json:"identityName,omitempty"`
-	Confirm      Confirm   `json:"confirm"`
+	Plan         Plan             `json:"plan"`
+	Since        time.Time        `json:"since"`
+	Expires      time.Time        `json:"expires,omitzero"`
+	By           string           `json:"by,omitempty"` // actor
+	IdentityName string           `json:"identityName,omitempty"`
+	Confirm      settings.Confirm `json:"confirm"`
 }
 
 // FlashRequest arms a machine. What is empty is taken from the machine's spec
 // and its groups.
 type FlashRequest struct {
-	Image    string   `json:"image,omitempty" doc:"name of a stored image" maxLength:"128"`
-	Disk     string   `json:"disk,omitempty" doc:"disk rule, such as serial=S4EW or smallest" maxLength:"512"`
-	Identity string   `json:"identity,omitempty" doc:"name of an identity of the fleet; \"none\" for none" maxLength:"63"`
-	ReadBack string   `json:"readBack,omitempty" enum:",full,sample,off"`
-	Handoff  string   `json:"handoff,omitempty" enum:",auto,switch_root,kexec,reboot,instant"`
-	Keep     []string `json:"keep,omitempty" doc:"partitions to preserve, by number or label" maxItems:"128"`
-	Wipe     bool     `json:"wipe,omitempty" doc:"overwrite a disk that holds LVM, RAID, ZFS, LUKS, Ceph or partitions that gild did not put there"`
-	NoGrow   bool     `json:"noGrow,omitempty" doc:"leave the last partition as the image has it"`
-	Unseen   bool     `json:"unseen,omitempty" doc:"arm the machine although it was never seen: it may be a typing error"`
-	// HoldReboot: see Plan.
-	HoldReboot bool     `json:"holdReboot,omitempty" doc:"after an instant handoff: an orderly reboot waits until the disk is complete"`
-	Expires    int      `json:"expires,omitempty" doc:"seconds until the permission lapses; 0 is as the server is set, a day unless told otherwise; -1 is never" minimum:"-1" maximum:"315360000"`
-	Confirm    *Confirm `json:"confirm,omitempty"`
+	settings.Settings
+	Wipe    bool `json:"wipe,omitempty" doc:"overwrite a disk that holds LVM, RAID, ZFS, LUKS, Ceph or partitions that gild did not put there"`
+	NoGrow  bool `json:"noGrow,omitempty" doc:"leave the last partition as the image has it"`
+	Unseen  bool `json:"unseen,omitempty" doc:"arm the machine although it was never seen: it may be a typing error"`
+	Expires int  `json:"expires,omitempty" doc:"seconds until the permission lapses; 0 is as the server is set, a day unless told otherwise; -1 is never" minimum:"-1" maximum:"315360000"`
 	// Shown is the Digest of the Preview that the operator agreed to; when
 	// what would be lost has changed since, the arm is refused. Empty: the
 	// operator agreed to whatever it is.

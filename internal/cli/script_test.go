@@ -22,6 +22,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli"
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 var gild = clitest.Main(cli.Main)
@@ -219,8 +220,8 @@ func TestInterruptLeavesNothing(t *testing.T) {
 func TestForeignTextIsPrintable(t *testing.T) {
 	m := api.Machine{
 		ID: clitest.Canary, MAC: clitest.Canary, State: clitest.Canary, Message: clitest.Canary, Trouble: &api.Trouble{Cause: clitest.Canary, Message: clitest.Canary, Tries: 2}, Conflict: clitest.Canary, Firmware: clitest.Canary, Address: clitest.Canary, Since: clitest.Noon,
-		Spec:  api.Spec{Labels: map[string]string{clitest.Canary: clitest.Canary}, Values: map[string]string{clitest.Canary: clitest.Canary}, Serial: clitest.Canary, Flash: api.Defaults{Image: clitest.Canary, Keep: []string{clitest.Canary}}},
-		Armed: &api.Armed{By: clitest.Canary, Plan: api.Plan{Disk: clitest.Canary, Image: api.PlanImage{Name: clitest.Canary}}}, Awaited: &api.Awaited{Probe: clitest.Canary},
+		Spec:  api.Spec{Labels: map[string]string{clitest.Canary: clitest.Canary}, Values: map[string]string{clitest.Canary: clitest.Canary}, Serial: clitest.Canary, Flash: settings.Settings{Image: clitest.Canary, Agent: settings.Agent{Keep: []string{clitest.Canary}}}},
+		Armed: &api.Armed{By: clitest.Canary, Plan: api.Plan{Image: api.PlanImage{Name: clitest.Canary}, Agent: settings.Agent{Disk: clitest.Canary}}}, Awaited: &api.Awaited{Probe: clitest.Canary},
 		Progress: &api.Progress{Phase: clitest.Canary, Done: 5, Total: 4},
 		Inventory: &api.Inventory{
 			Vendor: clitest.Canary, Serial: clitest.Canary, CPU: clitest.Canary, Memory: 1,

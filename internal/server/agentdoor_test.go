@@ -24,12 +24,13 @@ import (
 	"github.com/gild-dev/gild/internal/initramfs"
 	"github.com/gild-dev/gild/internal/server/bootca"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // armed gives the machine an arm and returns the ticket of its boot script.
 func armed(t *testing.T, r *running) (ticket string) {
 	t.Helper()
-	if _, err := r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+	if _, err := r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 		t.Fatal(err)
 	}
 	script := get(t, r.BaseURL+"/machine.ipxe?mac="+mac)

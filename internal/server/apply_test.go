@@ -13,12 +13,13 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // fourHundred is a room as its files say it.
 func fourHundred() api.Fleet {
 	f := api.Fleet{
-		Groups:     []api.Group{{Name: "web", Selector: "rack in (r0,r1)", Flash: api.Defaults{Image: "debian", Identity: "node"}}},
+		Groups:     []api.Group{{Name: "web", Selector: "rack in (r0,r1)", Flash: settings.Settings{Image: "debian", Identity: "node"}}},
 		Identities: map[string]api.Identity{"node": {Credentials: map[string]string{"pw": "CANARYCANARY"}}},
 		Images:     map[string]string{"debian": string(golden.DigestOf([]byte("manifest")))},
 	}

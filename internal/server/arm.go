@@ -17,6 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // Kinds of documents: what an apply stores, and the identities of the plans
@@ -102,12 +103,12 @@ func (o order) proposal(m fleet.Record) (p fleet.Proposal, values map[string]str
 	f.Expires = cmp.Or(f.Expires, o.expires)
 	f.ReadBack, f.Handoff = cmp.Or(f.ReadBack, "full"), cmp.Or(f.Handoff, o.image.Handoff, api.HandoffAuto)
 	if f.Confirm == nil {
-		f.Confirm = &api.Confirm{}
+		f.Confirm = &settings.Confirm{}
 	}
 	if f.Image == "" {
 		return p, nil, &fleet.InvalidError{Problem: "no image is named", Help: imageHelp}
 	}
-	err = fleet.CheckDefaults(api.Defaults{Disk: f.Disk, ReadBack: f.ReadBack, Handoff: f.Handoff, Confirm: f.Confirm})
+	err = fleet.CheckSettings(f.Settings)
 	return fleet.Proposal{Machine: m, Image: o.image, Request: f, Known: o.known, Listening: o.listening}, values, err
 }
 
@@ -215,17 +216,12 @@ func newArm(p fleet.Proposal, actor string) fleet.Armed {
 	return fleet.Armed{
 		By: cmp.Or(actor, api.ActorOperator), IdentityName: f.Identity, Confirm: *f.Confirm, Beacon: rand.Text(),
 		Plan: api.Plan{
-			ID:       rand.Text(),
-			Image:    api.PlanImage{Name: f.Image, Repository: repository(f.Image), Digest: p.Image.Digest},
-			Disk:     f.Disk,
-			ReadBack: f.ReadBack,
-			Handoff:  f.Handoff,
-
-			HoldReboot: f.HoldReboot,
-			Grow:       !f.NoGrow,
-			Wipe:       f.Wipe,
-			Keep:       f.Keep,
-			Known:      p.Known,
+			ID:    rand.Text(),
+			Image: api.PlanImage{Name: f.Image, Repository: repository(f.Image), Digest: p.Image.Digest},
+			Agent: f.Agent,
+			Grow:  !f.NoGrow,
+			Wipe:  f.Wipe,
+			Known: p.Known,
 		},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // giveKernel makes a stored image one that claims to have a kernel for arch.
@@ -93,7 +94,7 @@ func TestArmingRefusesWhatNoMachineCanBoot(t *testing.T) {
 	files := &bootFiles{builder: InitramfsBuilder{Store: st, Agent: agents("amd64")}}
 	s.Images, s.Pins, s.Bootable = storedImages{st, slog.New(slog.DiscardHandler)}, st, files.check
 	for name, says := range map[string]string{"plain": "no kernel", "foreign": "agent for arm64", "good": ""} {
-		_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: name, Unseen: true})
+		_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: name}, Unseen: true})
 		invalid, ok := errors.AsType[*fleet.InvalidError](err)
 		if (says == "") != (err == nil) || err != nil && (!ok || invalid.Hint() == "" || !strings.Contains(err.Error(), says)) {
 			t.Errorf("Flash(%s) = %v; want %q", name, err, says)

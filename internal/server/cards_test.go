@@ -7,6 +7,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // With our own DHCP a card is spoken for from the address that it was leased:
@@ -15,7 +16,7 @@ func TestOnlyItsOwnAddressSpeaksForACard(t *testing.T) {
 	s := newMachines(t)
 	now := time.Now()
 	s.Now = func() time.Time { return now }
-	armed, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true})
+	armed, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func TestBootTicket(t *testing.T) {
 	if _, err := s.Boot(t.Context(), api.Inventory{MAC: mac, UUID: uuid}, ""); err != nil {
 		t.Fatal(err)
 	}
-	armed, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian"})
+	armed, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // foreignEtcd starts one member of Debian's etcd.
@@ -38,7 +39,7 @@ func TestTwoServers(t *testing.T) {
 		t.Fatalf("the servers of one cluster have two CAs:\n%s\n%s", a.ca, b.ca)
 	}
 	get(t, a.BaseURL+"/machine.ipxe?mac="+mac)
-	m, err := b.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian"})
+	m, err := b.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 func newMachines(t *testing.T) *Machines {
@@ -34,7 +35,7 @@ func TestHerd(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			if _, err := s.Flash(t.Context(), "", address(i), api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+			if _, err := s.Flash(t.Context(), "", address(i), api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -94,7 +95,7 @@ func TestClaimedCardLeadsNowhere(t *testing.T) {
 	const other = "52:54:00:00:00:02"
 	plans := map[string]string{}
 	for _, m := range []string{mac, other} {
-		armed, err := s.Flash(t.Context(), "", m, api.FlashRequest{Image: "debian", Unseen: true})
+		armed, err := s.Flash(t.Context(), "", m, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +113,7 @@ func TestLapsedArmIsNotShown(t *testing.T) {
 	s := newMachines(t)
 	now := time.Now()
 	s.Now = func() time.Time { return now }
-	if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60}); err != nil {
+	if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60}); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(time.Minute)

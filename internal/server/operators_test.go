@@ -13,6 +13,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // A machine that was only seen is described by whatever it is named by, and is
@@ -29,7 +30,7 @@ func TestEditOfASeenMachine(t *testing.T) {
 		{"name by UUID", uuid, api.Inventory{MAC: mac, UUID: uuid}, api.Spec{Name: "web-1"}, []string{mac}},
 		{"name by serial", "X7", api.Inventory{MAC: mac, Serial: "X7"}, api.Spec{Name: "web-1"}, []string{mac}},
 		{"only a label", mac, api.Inventory{MAC: mac}, api.Spec{Labels: map[string]string{"rack": "b7"}}, []string{mac}},
-		{"only a default", mac, api.Inventory{MAC: mac}, api.Spec{Flash: api.Defaults{Image: "debian"}}, []string{mac}},
+		{"only a default", mac, api.Inventory{MAC: mac}, api.Spec{Flash: settings.Settings{Image: "debian"}}, []string{mac}},
 		{"own words first", mac, api.Inventory{MAC: mac, UUID: uuid}, api.Spec{Name: "web-1", UUID: uuid}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,7 +108,7 @@ func TestForce(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newMachines(t)
-			if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+			if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 				t.Fatal(err)
 			}
 			a, err := s.Hello(t.Context(), hello("s1", mac), "")
@@ -131,7 +132,7 @@ func TestForce(t *testing.T) {
 			_, err = s.Cancel(t.Context(), "", mac, false)
 			busy(err)
 			busy(s.Delete(t.Context(), "", mac, false))
-			_, err = s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian"})
+			_, err = s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}})
 			busy(err)
 			if err := tt.force(s); err != nil {
 				t.Fatal(err)
@@ -142,7 +143,7 @@ func TestForce(t *testing.T) {
 			if _, err := s.Store.Get(t.Context(), mac); (err == nil) != tt.known {
 				t.Errorf("Get = %v; want the machine known: %v", err, tt.known)
 			}
-			if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+			if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 				t.Errorf("Flash after it = %v", err)
 			}
 		})
@@ -165,7 +166,7 @@ func TestArmsLapse(t *testing.T) {
 		s := newMachines(t)
 		now := time.Now()
 		s.Now, s.Expires = func() time.Time { return now }, tt.server
-		f := api.FlashRequest{Image: "debian", Unseen: true, Expires: tt.asked}
+		f := api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: tt.asked}
 		v, err := s.Preview(t.Context(), mac, f)
 		if err != nil || v.Request.Expires != tt.want {
 			t.Errorf("Preview of %+v says %d s, %v; want %d", tt, v.Request.Expires, err, tt.want)
@@ -200,7 +201,7 @@ func TestChatterCrowdsOutNothing(t *testing.T) {
 	if _, err := s.Register(t.Context(), "", api.Spec{Name: "web-1", MACs: []string{mac}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Flash(t.Context(), "", "web-1", api.FlashRequest{Image: "debian"}); err != nil {
+	if _, err := s.Flash(t.Context(), "", "web-1", api.FlashRequest{Settings: settings.Settings{Image: "debian"}}); err != nil {
 		t.Fatal(err)
 	}
 	a, err := s.Hello(t.Context(), hello("s1", mac), "")
@@ -292,7 +293,7 @@ func TestForceOverHTTP(t *testing.T) {
 	}
 	write := func(session string) {
 		t.Helper()
-		if _, err := o.Flash(ctx, mac, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+		if _, err := o.Flash(ctx, mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 			t.Fatal(err)
 		}
 		agent, err := agentclient.New(r.BaseURL)

@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // memDisk is a raw disk to store.
@@ -58,7 +59,7 @@ func TestArmingPinsTheImage(t *testing.T) {
 			return nil
 		},
 		"armed with another": func(s *Machines) error {
-			_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "other", Unseen: true})
+			_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "other"}, Unseen: true})
 			return err
 		},
 		"forgotten": func(s *Machines) error { return s.Delete(t.Context(), "", mac, true) },
@@ -67,7 +68,7 @@ func TestArmingPinsTheImage(t *testing.T) {
 			s := newMachines(t)
 			images := storeWith(t, "debian", "other")
 			s.Images, s.Pins = storedImages{images, slog.New(slog.DiscardHandler)}, images
-			m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60})
+			m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,7 +103,7 @@ func TestArmingByDigestNamesARepository(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: string(d), Unseen: true})
+	m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: string(d)}, Unseen: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
+	"github.com/gild-dev/gild/internal/settings"
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -36,7 +37,7 @@ func TestLostQuorum(t *testing.T) {
 	s.Log = slog.New(slog.NewTextHandler(&log, nil))
 	r := start(t, s)
 	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
-	if _, err := r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian"}); err != nil {
+	if _, err := r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}}); err != nil {
 		t.Fatal(err)
 	}
 	var seen changes

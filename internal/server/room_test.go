@@ -17,6 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // canary stands for every secret: it must be found nowhere but where it is
@@ -55,7 +56,7 @@ func TestRestartInMidFlash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true})
+	_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
 	must(err)
 	begin := func(session string) {
 		t.Helper()
@@ -108,7 +109,7 @@ func TestRegisteredByUUIDIsJoined(t *testing.T) {
 	if err != nil || m.State != api.MachineRegistered || m.MAC != "" {
 		t.Fatalf("Register = %+v, %v", m, err)
 	}
-	if _, err := s.Flash(t.Context(), "", "b7", api.FlashRequest{Image: "debian"}); err != nil {
+	if _, err := s.Flash(t.Context(), "", "b7", api.FlashRequest{Settings: settings.Settings{Image: "debian"}}); err != nil {
 		t.Fatal(err)
 	}
 	d, err := s.Boot(t.Context(), api.Inventory{MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32"}, "")
@@ -167,7 +168,7 @@ func TestWaitingAgents(t *testing.T) {
 	}
 	_, rev, _ := s.Store.List(ctx)
 	began := time.Now()
-	if _, err := s.Flash(ctx, "", address(7), api.FlashRequest{Image: "debian"}); err != nil {
+	if _, err := s.Flash(ctx, "", address(7), api.FlashRequest{Settings: settings.Settings{Image: "debian"}}); err != nil {
 		t.Fatal(err)
 	}
 	if a := <-answers; a.Plan == nil {
@@ -187,7 +188,7 @@ func TestSweepAndSamples(t *testing.T) {
 	now := time.Now()
 	s.Now = func() time.Time { clock.Lock(); defer clock.Unlock(); return now }
 	withRoom(t, s)
-	m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true})
+	m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +241,7 @@ func TestCanary(t *testing.T) {
 	if err := machines.Store.PutDoc(ctx, kindIdentity, "web", tpl); err != nil {
 		t.Fatal(err)
 	}
-	spec := api.Spec{Name: "b7", MACs: []string{mac}, Flash: api.Defaults{Image: "debian", Identity: "web"}, Values: map[string]string{"password": "p"}}
+	spec := api.Spec{Name: "b7", MACs: []string{mac}, Flash: settings.Settings{Image: "debian", Identity: "web"}, Values: map[string]string{"password": "p"}}
 	if _, err := r.operator.Register(ctx, spec); err != nil {
 		t.Fatal(err)
 	}
@@ -375,15 +376,15 @@ func TestRoomOverHTTP(t *testing.T) {
 			t.Errorf("%s = %v; want status %d", what, err, status)
 		}
 	}
-	m, err := o.Register(ctx, api.Spec{Name: "b7", MACs: []string{"5254.0000.0001"}, Labels: map[string]string{"rack": "b7"}, Flash: api.Defaults{Image: "debian"}})
+	m, err := o.Register(ctx, api.Spec{Name: "b7", MACs: []string{"5254.0000.0001"}, Labels: map[string]string{"rack": "b7"}, Flash: settings.Settings{Image: "debian"}})
 	if err != nil || m.State != api.MachineRegistered || m.MAC != mac {
 		t.Fatalf("Register = %+v, %v", m, err)
 	}
 	refused("Register twice", second(o.Register(ctx, api.Spec{Name: "b8", MACs: []string{mac}})), 409)
 	refused("Register a bad name", second(o.Register(ctx, api.Spec{Name: "b 8", MACs: []string{"52:54:00:00:00:08"}})), 422)
 	refused("Edit an unknown machine", second(o.Edit(ctx, "nobody", m.Spec)), 404)
-	refused("a bad disk rule", second(o.Flash(ctx, "b7", api.FlashRequest{Disk: "colour=red"})), 422)
-	refused("an unknown identity", second(o.Flash(ctx, "b7", api.FlashRequest{Identity: "web"})), 404)
+	refused("a bad disk rule", second(o.Flash(ctx, "b7", api.FlashRequest{Settings: settings.Settings{Agent: settings.Agent{Disk: "colour=red"}}})), 422)
+	refused("an unknown identity", second(o.Flash(ctx, "b7", api.FlashRequest{Settings: settings.Settings{Identity: "web"}})), 404)
 	refused("what was shown is another", second(o.Flash(ctx, "b7", api.FlashRequest{Shown: "a.b.c"})), 409)
 	m.Spec.Labels["rack"] = "b8"
 	if m, err = o.Edit(ctx, "b7", m.Spec); err != nil || m.Spec.Labels["rack"] != "b8" {

@@ -25,6 +25,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 const mac = "52:54:00:00:00:01"
@@ -198,11 +199,11 @@ func TestFlashThroughTheServer(t *testing.T) {
 			t.Fatalf("script = %q; want %q", got, want)
 		}
 	}
-	if _, err := r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian"}); err == nil || !strings.Contains(err.Error(), "--unseen") {
+	if _, err := r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}}); err == nil || !strings.Contains(err.Error(), "--unseen") {
 		t.Errorf("Flash of a machine never seen = %v; want an error that says how", err)
 	}
 	script("local:")
-	m, err := r.operator.Flash(t.Context(), "5254.0000.0001", api.FlashRequest{Image: "debian"})
+	m, err := r.operator.Flash(t.Context(), "5254.0000.0001", api.FlashRequest{Settings: settings.Settings{Image: "debian"}})
 	if err != nil || m.State != api.MachineArmed || m.Armed.Plan.ReadBack != "full" || m.Armed.Plan.Handoff != "auto" || !m.Armed.Plan.Grow {
 		t.Fatalf("Flash = %+v, %v; want an armed machine with the defaults", m.Armed, err)
 	}
@@ -276,11 +277,11 @@ func TestOperatorErrors(t *testing.T) {
 	}{
 		{"machine", second(r.operator.Machine(t.Context(), "52:54:00:00:00:99")), 404, "gild machine ls"},
 		{"MAC", second(r.operator.Machine(t.Context(), "nonsense")), 404, "gild machine ls"},
-		{"multicast", second(r.operator.Flash(t.Context(), "01:00:5e:00:00:01", unseen(api.FlashRequest{Image: "debian"}))), 422, "multicast"},
-		{"image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "windows"})), 404, "gild image ls"},
+		{"multicast", second(r.operator.Flash(t.Context(), "01:00:5e:00:00:01", unseen(api.FlashRequest{Settings: settings.Settings{Image: "debian"}}))), 422, "multicast"},
+		{"image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "windows"}})), 404, "gild image ls"},
 		{"no image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{})), 422, ""},
-		{"read-back", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", ReadBack: "never"})), 422, "readBack: expected value to be one of"},
-		{"expiry", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Image: "debian", Expires: -2})), 422, ""},
+		{"read-back", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian", Agent: settings.Agent{ReadBack: "never"}}})), 422, "readBack: expected value to be one of"},
+		{"expiry", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Expires: -2})), 422, ""},
 		{"delete", r.operator.Delete(t.Context(), "52:54:00:00:00:99", false), 404, "gild machine ls"},
 	} {
 		p, ok := errors.AsType[*operatorclient.ProblemError](tt.err)
@@ -288,7 +289,7 @@ func TestOperatorErrors(t *testing.T) {
 			t.Errorf("%s: %v; want status %d and %q", tt.name, tt.err, tt.status, tt.says)
 		}
 	}
-	if _, err := r.operator.Flash(t.Context(), "52:54:00:00:00:77", unseen(api.FlashRequest{Image: "debian"})); err != nil {
+	if _, err := r.operator.Flash(t.Context(), "52:54:00:00:00:77", unseen(api.FlashRequest{Settings: settings.Settings{Image: "debian"}})); err != nil {
 		t.Errorf("Flash of an unseen machine on demand = %v; want nil", err)
 	}
 	if err := r.operator.Delete(t.Context(), mac, false); err != nil {

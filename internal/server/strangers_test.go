@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // madeUp is the n-th address of a host that makes them up.
@@ -72,7 +73,7 @@ func TestNoRoomForStrangers(t *testing.T) {
 			if _, err := s.Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "new", MACs: []string{unknown}}}}, false); err != nil {
 				t.Errorf("Apply = %v; want nil", err)
 			}
-			if _, err := s.Flash(t.Context(), "", unknown, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+			if _, err := s.Flash(t.Context(), "", unknown, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 				t.Errorf("Flash = %v; want nil", err)
 			}
 			if d, err := s.Boot(t.Context(), api.Inventory{MAC: unknown}, ""); err != nil || d.Image == nil {
@@ -148,7 +149,7 @@ func TestBootWithoutAStore(t *testing.T) {
 	if _, err := s.Register(t.Context(), "", api.Spec{MACs: []string{unarmed}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Flash(t.Context(), "", armed, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+	if _, err := s.Flash(t.Context(), "", armed, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 		t.Fatal(err)
 	}
 	kv := &breakingKV{KV: s.Store.Client.KV}

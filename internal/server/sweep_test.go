@@ -10,6 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // spoil makes the record of a machine one that nobody can read.
@@ -28,7 +29,7 @@ func TestSweepGoesOnAfterAFailure(t *testing.T) {
 	s.room.start()
 	macs := []string{"52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03", "52:54:00:00:00:04"}
 	for _, mac := range macs {
-		if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true, Expires: 60}); err != nil {
+		if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60}); err != nil {
 			t.Fatal(err)
 		}
 		m, err := s.Store.Get(t.Context(), mac)
@@ -76,7 +77,7 @@ func TestPruneMeansAnID(t *testing.T) {
 	if err := s.prune(t.Context(), "", "52:54:00:00:00:0b"); err != nil {
 		t.Errorf("prune of what is gone = %v; want nothing to do", err)
 	}
-	if _, err := s.Flash(t.Context(), "", m.ID, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+	if _, err := s.Flash(t.Context(), "", m.ID, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.prune(t.Context(), "", m.ID); err == nil {
@@ -94,7 +95,7 @@ func TestDamagedRecord(t *testing.T) {
 	s.Pins = &pinList{}
 	macs := []string{"52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03"}
 	for _, mac := range macs {
-		if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+		if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,7 +129,7 @@ func TestDamagedRecord(t *testing.T) {
 	if err := s.KeepPins(t.Context()); err != nil {
 		t.Errorf("KeepPins once it is gone = %v", err)
 	}
-	if _, err := s.Flash(t.Context(), "", macs[1], api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+	if _, err := s.Flash(t.Context(), "", macs[1], api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 		t.Errorf("Flash once it is gone = %v", err)
 	}
 }
@@ -146,7 +147,7 @@ func TestRestartMakesNoTrouble(t *testing.T) {
 	now := time.Now()
 	s.Now, s.Discover = func() time.Time { return now }, "debian"
 	flashed, waiting := "52:54:00:00:00:01", "52:54:00:00:00:02"
-	if _, err := s.Flash(t.Context(), "", flashed, api.FlashRequest{Image: "debian", Unseen: true}); err != nil {
+	if _, err := s.Flash(t.Context(), "", flashed, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, mac := range []string{flashed, waiting} {

@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // unsureRoom is a fleet whose store may answer too late.
@@ -99,7 +100,7 @@ func (r *unsureRoom) life() {
 	})
 	flash := func() {
 		r.insist("flash", func() error {
-			_, err := r.Flash(ctx, "", "b", api.FlashRequest{Image: "debian", Identity: "node", Unseen: true})
+			_, err := r.Flash(ctx, "", "b", api.FlashRequest{Settings: settings.Settings{Image: "debian", Identity: "node"}, Unseen: true})
 			if m, again := r.Machine(ctx, "b"); again == nil && m.Armed != nil {
 				return nil // who looks finds it armed, and lets it be
 			}

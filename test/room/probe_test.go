@@ -14,6 +14,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/agentclient"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // probe is one more machine, which is armed too but only asks: how long the
@@ -38,7 +39,7 @@ var probeMACs = []string{"52:54:00:ff:00:01", "52:54:00:ff:00:02", "52:54:00:ff:
 // cable of its own where there is a segment.
 func watch(t *testing.T, s *server, wire *segment) *probe {
 	t.Helper()
-	request := api.FlashRequest{Image: "golden", Handoff: "reboot", Unseen: true}
+	request := api.FlashRequest{Settings: settings.Settings{Image: "golden", Agent: settings.Agent{Handoff: "reboot"}}, Unseen: true}
 	for _, mac := range probeMACs {
 		if _, err := s.operator().Flash(t.Context(), mac, request); err != nil {
 			t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/operatorclient"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // unheard looks for words of the liar's in what is kept: those of sessions that
@@ -115,7 +116,7 @@ func lastWord(t *testing.T, operator *operatorclient.Client, l *liar) string {
 	spec := api.Spec{Name: hostage.Name, MACs: []string{hostage.MAC}, UUID: hostage.UUID, Serial: hostage.Serial}
 	_, err := operator.Register(ctx, spec)
 	if err == nil {
-		_, err = operator.Flash(ctx, hostage.Name, api.FlashRequest{Image: "golden", Identity: identity, Handoff: "reboot", Unseen: true})
+		_, err = operator.Flash(ctx, hostage.Name, api.FlashRequest{Settings: settings.Settings{Image: "golden", Identity: identity, Agent: settings.Agent{Handoff: "reboot"}}, Unseen: true})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/operatorclient"
+	"github.com/gild-dev/gild/internal/settings"
 	"github.com/gild-dev/gild/test/reliability"
 )
 
@@ -192,7 +193,7 @@ func (r *crowd) arm(t *testing.T) {
 // armEach arms the machines as they are shown.
 func (r *crowd) armEach(t *testing.T) {
 	t.Helper()
-	request := api.FlashRequest{Image: "golden", Identity: identity, Handoff: "reboot", NoGrow: true}
+	request := api.FlashRequest{Settings: settings.Settings{Image: "golden", Identity: identity, Agent: settings.Agent{Handoff: "reboot"}}, NoGrow: true}
 	r.each(t, func(ctx context.Context, m machine) error {
 		return patiently(ctx, func() error {
 			p, err := r.operator.Preview(ctx, m.Name, request)

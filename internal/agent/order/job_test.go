@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/agent/screen"
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // testJob is a job on the machine of ordertest, without a disk.
@@ -24,7 +25,7 @@ func testJob(t *testing.T) *Job {
 
 func TestAccept(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("a", 64)
-	good := api.Plan{ID: "p", Image: api.PlanImage{Name: "d", Repository: "golden/debian-12", Digest: digest}, ReadBack: "full", Handoff: "auto", Agreed: ordertest.Agreed()}
+	good := api.Plan{ID: "p", Image: api.PlanImage{Name: "d", Repository: "golden/debian-12", Digest: digest}, Agreed: ordertest.Agreed(), Agent: settings.Agent{ReadBack: "full", Handoff: "auto"}}
 	for name, spoil := range map[string]func(*api.Plan){
 		"":                   func(*api.Plan) {},
 		"no id":              func(p *api.Plan) { p.ID = "" },

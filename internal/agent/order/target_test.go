@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // foreignDisk is a file with a GPT that sfdisk made: 1 for a system, 2 for LVM.
@@ -54,10 +55,10 @@ func TestJudgesTheDiskItself(t *testing.T) {
 		{"LVM and foreign", "", api.Plan{}, "disk-claimed", "sdx holds an LVM physical volume in partition 2; it has partitions that neither this image nor an earlier flash put there: 1, 2: it is not overwritten unless the operator arms the machine with --wipe"},
 		{"LVM on a disk that is ours", "", api.Plan{Known: []string{id}}, "disk-claimed", "holds an LVM physical volume in partition 2: it is not"},
 		{"permitted", "", api.Plan{Wipe: true}, "", ""},
-		{"kept, and the rest is ours", "", api.Plan{Known: []string{id}, Keep: []string{"data"}}, "", ""},
-		{"kept, and the rest is foreign", "", api.Plan{Keep: []string{"2"}}, "disk-claimed", "put there: 1: it is not"},
-		{"kept under the image", "", api.Plan{Wipe: true, Keep: []string{"system"}}, "keep-refused", "the image takes the disk up to"},
-		{"kept and not there", "", api.Plan{Wipe: true, Keep: []string{"home"}}, "keep-refused", "there is none on sdx"},
+		{"kept, and the rest is ours", "", api.Plan{Known: []string{id}, Agent: settings.Agent{Keep: []string{"data"}}}, "", ""},
+		{"kept, and the rest is foreign", "", api.Plan{Agent: settings.Agent{Keep: []string{"2"}}}, "disk-claimed", "put there: 1: it is not"},
+		{"kept under the image", "", api.Plan{Wipe: true, Agent: settings.Agent{Keep: []string{"system"}}}, "keep-refused", "the image takes the disk up to"},
+		{"kept and not there", "", api.Plan{Wipe: true, Agent: settings.Agent{Keep: []string{"home"}}}, "keep-refused", "there is none on sdx"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			device := foreignDisk(t)
@@ -97,7 +98,7 @@ func TestJudgesABegunFlash(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := &Target{
-		Plan:  &api.Plan{Known: []string{id}, Keep: []string{"data"}},
+		Plan:  &api.Plan{Known: []string{id}, Agent: settings.Agent{Keep: []string{"data"}}},
 		Image: &golden.Image{Config: &golden.Config{Disk: golden.Disk{Size: 16 << 20, SectorSize: 512, Scheme: "gpt"}}},
 		Disk:  api.Disk{Name: "sdx", Size: device.Size(), SectorSize: 512},
 	}

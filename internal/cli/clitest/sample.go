@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -104,7 +105,7 @@ func Previews() []api.Preview {
 	fleet := Fleet()
 	return []api.Preview{
 		{
-			Machine: fleet[1], Image: image, Disk: disk, Digest: "d2", Request: api.FlashRequest{Image: "web", Identity: "plain"},
+			Machine: fleet[1], Image: image, Disk: disk, Digest: "d2", Request: api.FlashRequest{Settings: settings.Settings{Image: "web", Identity: "plain"}},
 			Lost: []string{"1: EFI system, vfat, 512.0 MiB", "2: ext4 \"root\" with a label that is long enough to need a second line, 446.6 GiB"}, Kept: []string{"3 (data)"},
 			Warnings: []string{"the inventory is 3 days old"},
 		},

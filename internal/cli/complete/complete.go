@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/phrase"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // completeWithin bounds what a press of the tab key waits for a server.
@@ -29,8 +30,11 @@ func Flags(a *app.App, cmd *cobra.Command) {
 	for flag, s := range map[string]suggest{"selector": selectors, "identity": identities, "machine": machineNames, "image": imageNames} {
 		hook(cmd, flag, ask(a, s, true))
 	}
-	hook(cmd, "read-back", fixed("full", "sample", "off"))
-	hook(cmd, "handoff", fixed(api.HandoffNames()...))
+	for _, f := range settings.Fields {
+		if len(f.Allowed) > 0 {
+			hook(cmd, f.Flag, fixed(f.Allowed...))
+		}
+	}
 	hook(cmd, "dhcp", fixed("auto", "server", "proxy", "off"))
 }
 

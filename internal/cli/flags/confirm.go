@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // Confirm is --confirm and --within: how it is known that a new system runs.
@@ -25,11 +25,11 @@ func (c *Confirm) Register(cmd *cobra.Command) {
 }
 
 // Over lays the flags over what is set already; nil: neither says anything.
-func (c *Confirm) Over(now *api.Confirm) (*api.Confirm, error) {
+func (c *Confirm) Over(now *settings.Confirm) (*settings.Confirm, error) {
 	if !c.given("confirm") && !c.given("within") {
 		return now, nil
 	}
-	var out api.Confirm
+	var out settings.Confirm
 	if now != nil {
 		out = *now
 	}
@@ -42,7 +42,7 @@ func (c *Confirm) Over(now *api.Confirm) (*api.Confirm, error) {
 		}
 		out.Within = int(c.within / time.Second)
 	}
-	if out == (api.Confirm{}) {
+	if out == (settings.Confirm{}) {
 		return nil, nil
 	}
 	return &out, nil

@@ -28,7 +28,7 @@ type options struct {
 	api.FlashRequest
 	selector string
 	expires  flags.Lasting
-	confirm  flags.Confirm
+	settings flags.Settings
 	yes      bool
 	dryRun   bool
 }
@@ -53,8 +53,7 @@ func Command(with *app.App) *cobra.Command {
   gild flash -l rack=b7 --image web --disk 'transport=nvme,smallest'
   gild flash db-1 --image db --keep data --confirm tcp:22`,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			var err error
-			if o.Confirm, err = o.confirm.Over(nil); err != nil {
+			if err := o.settings.Over(&o.Settings); err != nil {
 				return err
 			}
 			return a.run(cmd.Context(), names, o)
@@ -63,18 +62,11 @@ func Command(with *app.App) *cobra.Command {
 	}
 	f := cmd.Flags()
 	flags.Selector(cmd, &o.selector)
-	f.StringVar(&o.Image, "image", "", "`name` of a stored image (default: the one set for the machine or its group)")
-	f.StringVar(&o.Disk, "disk", "", "disk `rule` such as serial=S4EW, size>=100G or smallest (default: the only disk)")
-	f.StringVar(&o.Identity, "identity", "", "`name` of the identity to give the machine, or none")
-	f.StringVar(&o.ReadBack, "read-back", "", "how much of the disk to read back: full, sample or off (default: full)")
-	f.StringVar(&o.Handoff, "handoff", "", "how to enter the system: "+api.HandoffList()+" (default: the image's, or auto)")
-	f.BoolVar(&o.HoldReboot, "hold-reboot", false, "after an instant handoff, delay an orderly reboot until the disk is complete")
 	f.BoolVar(&o.Wipe, "wipe", false, "overwrite a disk that holds LVM, RAID, ZFS, LUKS, Ceph or partitions not created by gild")
-	f.StringSliceVar(&o.Keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")
 	f.BoolVar(&o.NoGrow, "no-grow", false, "do not grow the last partition")
 	f.BoolVar(&o.Unseen, "unseen", false, "arm machines that have never been seen")
 	f.Var(&o.expires, "expires", "disarm the machine if it has not started flashing within this `duration`, or never (default: the server's, 24h)")
-	o.confirm.Register(cmd)
+	o.settings.Register(cmd, true)
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be lost, arm nothing")
 	return cmd

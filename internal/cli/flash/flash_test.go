@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli"
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 var gild = clitest.Main(cli.Main)
@@ -39,7 +40,7 @@ func TestFlashArmsWhatWasShown(t *testing.T) {
 	}
 	want := map[string]api.FlashRequest{}
 	for id, shown := range map[string]string{"m2": "d2", "m4": "d4"} {
-		want[id] = api.FlashRequest{Image: "web", Expires: 3600, Confirm: &api.Confirm{Probe: "tcp:22"}, Shown: shown}
+		want[id] = api.FlashRequest{Settings: settings.Settings{Image: "web", Confirm: &settings.Confirm{Probe: "tcp:22"}}, Expires: 3600, Shown: shown}
 	}
 	if diff := cmp.Diff(want, f.Flashed); diff != "" {
 		t.Errorf("armed (-want +got):\n%s", diff)

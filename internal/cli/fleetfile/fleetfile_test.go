@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 func write(t *testing.T, dir, name, text string) string {
@@ -46,7 +47,7 @@ identities:
 	want := api.Fleet{
 		Machines: []api.Spec{
 			{Name: "n1", MACs: []string{"52:54:00:00:00:01"}},
-			{Name: "n2", Serial: "0042", Flash: api.Defaults{Confirm: &api.Confirm{Probe: "tcp:22", Within: 60}, Keep: []string{"data"}}},
+			{Name: "n2", Serial: "0042", Flash: settings.Settings{Confirm: &settings.Confirm{Probe: "tcp:22", Within: 60}, Agent: settings.Agent{Keep: []string{"data"}}}},
 		},
 		Identities: map[string]api.Identity{"node": {Files: []api.File{{Path: "/etc/key", Content: "s3cret\n", Mode: "0600"}}}},
 		Images:     map[string]string{"web": "x"},

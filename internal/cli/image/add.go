@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/ingest"
 	"github.com/gild-dev/gild/internal/cli/term"
@@ -22,6 +21,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/golden/vmlinuz"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 const addLong = `Store a golden image under a name.
@@ -112,7 +112,7 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 	if err != nil {
 		return exit.Usage(err)
 	}
-	if err := fleet.CheckDefaults(api.Defaults{Handoff: o.handoff}); err != nil {
+	if err := fleet.CheckSettings(settings.Settings{Agent: settings.Agent{Handoff: o.handoff}}); err != nil {
 		return exit.Usage(err)
 	}
 	given, err := o.given()

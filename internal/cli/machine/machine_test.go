@@ -13,6 +13,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli"
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 var gild = clitest.Main(cli.Main)
@@ -23,7 +24,7 @@ func TestMachineEdit(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	for _, i := range []int{1, 2} {
-		want := api.Spec{Name: f.Machines[i].Spec.Name, Labels: map[string]string{"rack": "c1"}, Flash: api.Defaults{Image: "db", Confirm: &api.Confirm{Within: 90}}}
+		want := api.Spec{Name: f.Machines[i].Spec.Name, Labels: map[string]string{"rack": "c1"}, Flash: settings.Settings{Image: "db", Confirm: &settings.Confirm{Within: 90}}}
 		if diff := cmp.Diff(want, f.Machines[i].Spec); diff != "" {
 			t.Errorf("spec (-want +got):\n%s", diff)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/phrase"
 	"github.com/gild-dev/gild/internal/cli/term"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 func (a commands) showCmd() *cobra.Command {
@@ -170,22 +171,18 @@ func labelsText(m *api.Machine) string {
 }
 
 // defaultsText writes what is set for flashes of a machine.
-func defaultsText(d *api.Defaults) string {
+func defaultsText(d *settings.Settings) string {
 	var parts []string
 	add := func(key, value string) {
 		if value != "" {
 			parts = append(parts, key+" "+value)
 		}
 	}
-	add("image", d.Image)
-	add("disk", d.Disk)
-	add("identity", d.Identity)
-	add("read-back", d.ReadBack)
-	add("handoff", d.Handoff)
-	if d.HoldReboot {
-		add("reboots", "delayed until the disk is complete")
+	for i := range settings.Fields {
+		if f := &settings.Fields[i]; f.Kind != settings.Other {
+			add(f.Flag, strings.Join(f.Strings(d), ","))
+		}
 	}
-	add("keep", strings.Join(d.Keep, ","))
 	if c := d.Confirm; c != nil {
 		add("confirm", c.Probe)
 		if c.Within > 0 {

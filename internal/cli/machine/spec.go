@@ -14,16 +14,12 @@ import (
 // specFlags change what the operator says of a machine. Only flags that were
 // given change anything; an empty text takes a setting back.
 type specFlags struct {
-	name, uuid, serial    string
-	macs, sharedMACs      []string
-	keep                  []string
-	labels, values        []string
-	image, disk, identity string
-	readBack, handoff     string
-	holdReboot            bool
-	confirm               flags.Confirm
-	given                 func(flag string) bool
-	forOne, forAny        []string // names of flags
+	name, uuid, serial string
+	macs, sharedMACs   []string
+	labels, values     []string
+	settings           flags.Settings
+	given              func(flag string) bool
+	forOne, forAny     []string // names of flags
 }
 
 func (s *specFlags) register(cmd *cobra.Command, naming bool) {
@@ -38,16 +34,9 @@ func (s *specFlags) register(cmd *cobra.Command, naming bool) {
 	f.StringVar(&s.serial, "serial", "", "SMBIOS serial `number`")
 	f.StringArrayVar(&s.labels, "label", nil, "set a label, `KEY=VALUE`, or remove one, KEY-; may be repeated")
 	f.StringArrayVar(&s.values, "value", nil, "set a value for identity templates, `KEY=VALUE`, or remove one, KEY-; may be repeated")
-	f.StringVar(&s.image, "image", "", "`name` of the default image for flashes")
-	f.StringVar(&s.disk, "disk", "", "disk `rule` (see gild help disk-rules)")
-	f.StringVar(&s.identity, "identity", "", "`name` of the default identity (see gild help identity)")
-	f.StringVar(&s.readBack, "read-back", "", "how much of the disk to read back: full, sample or off")
-	f.StringVar(&s.handoff, "handoff", "", "how to enter the system: "+api.HandoffList())
-	f.BoolVar(&s.holdReboot, "hold-reboot", false, "after an instant handoff, delay an orderly reboot until the disk is complete")
-	f.StringSliceVar(&s.keep, "keep", nil, "`partition` to preserve, by number or label; may be repeated")
-	s.confirm.Register(cmd)
+	s.settings.Register(cmd, false)
 	s.forOne = []string{"name", "mac", "shared-mac", "uuid", "serial"}
-	s.forAny = []string{"label", "value", "image", "disk", "identity", "read-back", "handoff", "hold-reboot", "keep", "confirm", "within"}
+	s.forAny = append([]string{"label", "value"}, s.settings.Names()...)
 }
 
 // any reports whether one of the flags was given.
@@ -70,29 +59,14 @@ func (s *specFlags) apply(spec *api.Spec) error {
 	text("name", s.name, &spec.Name)
 	text("uuid", s.uuid, &spec.UUID)
 	text("serial", s.serial, &spec.Serial)
-	text("image", s.image, &spec.Flash.Image)
-	text("disk", s.disk, &spec.Flash.Disk)
-	text("identity", s.identity, &spec.Flash.Identity)
-	text("read-back", s.readBack, &spec.Flash.ReadBack)
-	text("handoff", s.handoff, &spec.Flash.Handoff)
-	if s.given("hold-reboot") {
-		spec.Flash.HoldReboot = s.holdReboot
-	}
 	if s.given("mac") {
 		spec.MACs = withoutEmpty(s.macs)
 	}
 	if s.given("shared-mac") {
 		spec.SharedMACs = withoutEmpty(s.sharedMACs)
 	}
-	if s.given("keep") {
-		spec.Flash.Keep = withoutEmpty(s.keep)
-	}
-	if s.given("confirm") || s.given("within") {
-		c, err := s.confirm.Over(spec.Flash.Confirm)
-		if err != nil {
-			return err
-		}
-		spec.Flash.Confirm = c
+	if err := s.settings.Over(&spec.Flash); err != nil {
+		return err
 	}
 	if err := setPairs(&spec.Labels, "label", s.labels); err != nil {
 		return err

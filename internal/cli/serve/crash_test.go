@@ -23,6 +23,7 @@ import (
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/server/ipxe"
 	"github.com/gild-dev/gild/internal/server/local"
+	"github.com/gild-dev/gild/internal/settings"
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -195,7 +196,7 @@ func (w *worker) work(ctx context.Context) {
 		case "flash":
 			next.armed = true
 			do = func() (api.Machine, error) {
-				return w.op.Flash(ctx, m.name, api.FlashRequest{Image: "web", Unseen: true})
+				return w.op.Flash(ctx, m.name, api.FlashRequest{Settings: settings.Settings{Image: "web"}, Unseen: true})
 			}
 		case "cancel":
 			next.armed = false

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // armView is the arm dialog: a form, then what it would do, then the name.
@@ -17,6 +18,23 @@ type armView struct {
 	Req     api.FlashRequest
 	Preview *api.Preview
 	Problem string
+}
+
+// setting is one of them in the form, with what it is set to.
+type setting struct {
+	*settings.Field
+	Value string
+}
+
+// Settings are those that the form asks for, in their order.
+func (v armView) Settings() []setting {
+	var all []setting
+	for i := range settings.Fields {
+		if f := &settings.Fields[i]; f.Kind != settings.Other {
+			all = append(all, setting{f, strings.Join(f.Strings(&v.Req.Settings), ", ")})
+		}
+	}
+	return all
 }
 
 // maxForm bounds a form in bytes.
@@ -53,14 +71,10 @@ func (d *Dashboard) armPage(r *http.Request, form url.Values, problem string) (s
 // flashRequest reads the form; what is empty is left to the machine's own
 // settings and those of its groups.
 func flashRequest(q url.Values) api.FlashRequest {
-	f := api.FlashRequest{
-		Image: q.Get("image"), Disk: strings.TrimSpace(q.Get("disk")), Identity: strings.TrimSpace(q.Get("identity")),
-		ReadBack: q.Get("readBack"), Handoff: q.Get("handoff"),
-		Wipe: q.Get("wipe") != "", NoGrow: q.Get("noGrow") != "", HoldReboot: q.Get("holdReboot") != "", Unseen: q.Get("unseen") != "", Shown: q.Get("shown"),
-	}
-	for part := range strings.SplitSeq(q.Get("keep"), ",") {
-		if part = strings.TrimSpace(part); part != "" {
-			f.Keep = append(f.Keep, part)
+	f := api.FlashRequest{Wipe: q.Get("wipe") != "", NoGrow: q.Get("noGrow") != "", Unseen: q.Get("unseen") != "", Shown: q.Get("shown")}
+	for i := range settings.Fields {
+		if s := &settings.Fields[i]; s.Kind != settings.Other {
+			s.Parse(&f.Settings, q.Get(s.Name))
 		}
 	}
 	f.Expires, _ = strconv.Atoi(q.Get("expires"))

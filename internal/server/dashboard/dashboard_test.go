@@ -14,6 +14,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 func dashboardOf(r *fakeRoom) *Dashboard {
@@ -246,7 +247,7 @@ func TestArm(t *testing.T) {
 		}
 		var want []api.FlashRequest
 		if tt.want == 303 {
-			want = []api.FlashRequest{{Image: "web-14", Disk: "smallest", Keep: []string{"4", "data"}, Wipe: true, Expires: 3600, Shown: "d1"}}
+			want = []api.FlashRequest{{Settings: settings.Settings{Image: "web-14", Agent: settings.Agent{Disk: "smallest", Keep: []string{"4", "data"}}}, Wipe: true, Expires: 3600, Shown: "d1"}}
 		}
 		if diff := cmp.Diff(want, r.armed); diff != "" {
 			t.Errorf("%s: armed (-want +got):\n%s", name, diff)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // start is when the room of the tests is looked at.
@@ -46,7 +47,7 @@ func newRoom(n int, canary string) *fakeRoom {
 		switch {
 		case m.State == api.MachineFlashing:
 			m.Progress = &api.Progress{Phase: "write", Done: int64(i*37%100) << 30, Total: 100 << 30, Rate: 4.1e8 + float64(i)*1e5, Wire: 12 << 30}
-			m.Armed = &api.Armed{Plan: api.Plan{ID: "p", Image: api.PlanImage{Name: "web-14" + canary, Digest: "sha256:4f2a9c81d07be3"}, Disk: "transport=nvme" + canary}, Since: start.Add(-5 * time.Minute), By: "operator"}
+			m.Armed = &api.Armed{Plan: api.Plan{ID: "p", Image: api.PlanImage{Name: "web-14" + canary, Digest: "sha256:4f2a9c81d07be3"}, Agent: settings.Agent{Disk: "transport=nvme" + canary}}, Since: start.Add(-5 * time.Minute), By: "operator"}
 			if i%3 == 0 {
 				m.Progress.Phase = "read back"
 			}

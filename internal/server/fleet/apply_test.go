@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // carryOut does what the server does with an application.
@@ -129,7 +130,7 @@ func TestApplyRefuses(t *testing.T) {
 		{"of one not in the files", []api.Spec{{Name: "n1", Serial: "S2"}}, "machines[0]: the serial s2 is taken by n2, which is not in the files"},
 		{"several", []api.Spec{{Serial: "S3", MACs: []string{"52:54:00:00:00:02"}}}, "machines[0]: several machines"},
 		{"wrong", []api.Spec{{Name: "a b", Serial: "S7"}, {Name: "c"}}, "machines[1]: nothing to recognise"},
-		{"no identity", []api.Spec{{Name: "n3", Serial: "S3", Flash: api.Defaults{Identity: "gone"}}}, "machines[0].flash.identity: there is no identity"},
+		{"no identity", []api.Spec{{Name: "n3", Serial: "S3", Flash: settings.Settings{Identity: "gone"}}}, "machines[0].flash.identity: there is no identity"},
 	} {
 		_, err := PlanApply(have, api.Fleet{Machines: tt.want}, at(0))
 		if _, typed := errors.AsType[*BadFilesError](err); !typed || !strings.Contains(err.Error(), tt.says) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 func room() api.Fleet {
@@ -13,7 +14,7 @@ func room() api.Fleet {
 			{Name: "n1", MACs: []string{"52:54:00:00:00:01"}, Labels: map[string]string{"rack": "b7"}, Values: map[string]string{"key": "canary-1"}},
 			{Serial: "S2"},
 		},
-		Groups:     []api.Group{{Name: "web", Selector: "rack=b7", Flash: api.Defaults{Identity: "node"}}},
+		Groups:     []api.Group{{Name: "web", Selector: "rack=b7", Flash: settings.Settings{Identity: "node"}}},
 		Identities: map[string]api.Identity{"node": {Credentials: map[string]string{"pw": "canary-2"}}},
 		Images:     map[string]string{"web": "sha256:" + strings.Repeat("0", 64)},
 	}
@@ -25,7 +26,7 @@ func TestCheckFleet(t *testing.T) {
 	}
 	f := room()
 	f.Machines = append(f.Machines, api.Spec{Name: "n1", MACs: []string{"52-54-00-00-00-01"}}, api.Spec{Name: "bad name", Serial: "S9"})
-	f.Groups = append(f.Groups, api.Group{Name: "web", Selector: "rack=", Flash: api.Defaults{Identity: "gone", Disk: "colour=red"}}, api.Group{Name: "all"})
+	f.Groups = append(f.Groups, api.Group{Name: "web", Selector: "rack=", Flash: settings.Settings{Identity: "gone", Agent: settings.Agent{Disk: "colour=red"}}}, api.Group{Name: "all"})
 	f.Identities["none"] = api.Identity{}
 	f.Images["db"] = "sha256:12"
 	err := CheckFleet(f, nil)

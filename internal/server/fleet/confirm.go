@@ -8,7 +8,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// Defaults of api.Confirm.
+// Defaults of settings.Confirm.
 const (
 	confirmWithin = 600 // seconds
 	confirmBoots  = 3

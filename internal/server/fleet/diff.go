@@ -13,6 +13,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/clone"
 	"github.com/gild-dev/gild/internal/server/fleet/selector"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // Kinds and deeds of a FleetChange.
@@ -59,14 +60,14 @@ func specFields(s api.Spec) fields {
 		x["labels."+k] = field{text: labelText(v)}
 	}
 	x.secrets("values.", s.Values)
-	x.defaults(s.Flash)
+	x.settings(s.Flash)
 	return x
 }
 
 func groupFields(g api.Group) fields {
 	x := fields{}
 	x.put("selector", g.Selector)
-	x.defaults(g.Flash)
+	x.settings(g.Flash)
 	x.secrets("values.", g.Values)
 	return x
 }
@@ -105,19 +106,11 @@ func (x fields) secrets(prefix string, values map[string]string) {
 	}
 }
 
-func (x fields) defaults(d api.Defaults) {
-	x.put("flash.image", d.Image)
-	x.put("flash.disk", d.Disk)
-	x.put("flash.identity", d.Identity)
-	x.put("flash.readBack", d.ReadBack)
-	x.put("flash.handoff", d.Handoff)
-	if d.HoldReboot {
-		x.put("flash.holdReboot", "true")
+func (x fields) settings(d settings.Settings) {
+	for i := range settings.Fields {
+		f := &settings.Fields[i]
+		x.put("flash."+f.Name, f.String(&d))
 	}
-	if len(d.Keep) > 0 {
-		x.put("flash.keep", fmt.Sprintf("%q", d.Keep)) // a partition's label may hold a comma or blank
-	}
-	x.put("flash.confirm", confirmText(d.Confirm))
 }
 
 // FieldError is what is wrong with one part of a fleet.
@@ -215,7 +208,7 @@ func (c *fleetCheck) groups() {
 		}
 		_, err := selector.ForGroup(g.Selector)
 		c.add(at+".selector", err)
-		c.add(at+".flash", CheckDefaults(g.Flash))
+		c.add(at+".flash", CheckSettings(g.Flash))
 		c.add(at+".values", checkPairs("values", g.Values))
 		c.identity(at, g.Flash.Identity)
 	}

@@ -3,12 +3,12 @@ package fleet
 import (
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet/selector"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // noIdentity in a request, a machine or a group means none, whatever those
@@ -30,14 +30,9 @@ func Resolve(spec api.Spec, groups []api.Group, req api.FlashRequest) (api.Flash
 		return req, nil, err
 	}
 	r := resolver{spec: spec, groups: matching}
-	pick(&r, "image", &req.Image, func(d *api.Defaults) string { return d.Image })
-	pick(&r, "disk", &req.Disk, func(d *api.Defaults) string { return d.Disk })
-	pick(&r, "identity", &req.Identity, func(d *api.Defaults) string { return d.Identity })
-	pick(&r, "readBack", &req.ReadBack, func(d *api.Defaults) string { return d.ReadBack })
-	pick(&r, "handoff", &req.Handoff, func(d *api.Defaults) string { return d.Handoff })
-	pick(&r, "keep", &req.Keep, func(d *api.Defaults) []string { return d.Keep })
-	pick(&r, "holdReboot", &req.HoldReboot, func(d *api.Defaults) bool { return d.HoldReboot })
-	pick(&r, "confirm", &req.Confirm, func(d *api.Defaults) *api.Confirm { return d.Confirm })
+	for i := range settings.Fields {
+		r.pick(&settings.Fields[i], &req.Settings)
+	}
 	values := r.values()
 	if r.err != nil {
 		return req, nil, r.err
@@ -77,34 +72,29 @@ func (r *resolver) conflict(a, b api.Group, field string) {
 	}
 }
 
-// pick sets a field that is still empty.
-func pick[T any](r *resolver, field string, into *T, from func(*api.Defaults) T) {
-	if !empty(*into) {
+// pick sets a setting that is still empty.
+func (r *resolver) pick(f *settings.Field, into *settings.Settings) {
+	if f.Said(into) {
 		return
 	}
-	if own := from(&r.spec.Flash); !empty(own) {
-		*into = own
+	if f.Said(&r.spec.Flash) {
+		f.Copy(into, &r.spec.Flash)
 		return
 	}
 	said := -1 // the group that has decided
 	for i := range r.groups {
-		v := from(&r.groups[i].Flash)
-		if empty(v) {
+		group := &r.groups[i].Flash
+		if !f.Said(group) {
 			continue
 		}
 		if said < 0 {
-			*into, said = v, i
-		} else if !reflect.DeepEqual(*into, v) {
-			r.conflict(r.groups[said], r.groups[i], field)
+			f.Copy(into, group)
+			said = i
+		} else if !f.Equal(into, group) {
+			r.conflict(r.groups[said], r.groups[i], f.Name)
 			return
 		}
 	}
-}
-
-// empty is also true of a list without entries, which JSON may carry.
-func empty(v any) bool {
-	x := reflect.ValueOf(v)
-	return x.IsZero() || x.Kind() == reflect.Slice && x.Len() == 0
 }
 
 // values merges key by key. A conflict names the key, never what it holds.

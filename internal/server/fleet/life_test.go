@@ -8,11 +8,12 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk"
 	"github.com/gild-dev/gild/internal/server/fleet/history"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // flashed is a machine whose flash was sealed at 20 s, and which is to be
 // confirmed.
-func flashed(t *testing.T, handoff string, c api.Confirm, beacon string) *script {
+func flashed(t *testing.T, handoff string, c settings.Confirm, beacon string) *script {
 	t.Helper()
 	s := newScript(t)
 	if _, err := Arm(&s.m, Armed{Plan: plan("p1"), Confirm: c, Beacon: beacon}, at(0)); err != nil {
@@ -35,7 +36,7 @@ func (s *script) beacon(sec int, token string, want bool) {
 }
 
 func TestBeacon(t *testing.T) {
-	s := flashed(t, "switch_root", api.Confirm{}, "tok")
+	s := flashed(t, "switch_root", settings.Confirm{}, "tok")
 	s.beacon(21, "", false)
 	s.beacon(21, "other", false)
 	s.state(api.MachineHandingOff)
@@ -51,7 +52,7 @@ func TestBeacon(t *testing.T) {
 }
 
 func TestUnconfirmed(t *testing.T) {
-	s := flashed(t, "switch_root", api.Confirm{Within: 60}, "tok")
+	s := flashed(t, "switch_root", settings.Confirm{Within: 60}, "tok")
 	Sweep(&s.m, at(79), time.Time{})
 	s.state(api.MachineHandingOff)
 	Sweep(&s.m, at(80), time.Time{})
@@ -61,7 +62,7 @@ func TestUnconfirmed(t *testing.T) {
 }
 
 func TestProbed(t *testing.T) {
-	s := flashed(t, "switch_root", api.Confirm{Probe: "tcp:22"}, "")
+	s := flashed(t, "switch_root", settings.Confirm{Probe: "tcp:22"}, "")
 	if Probed(&s.m, "p0", at(21)); s.m.State != api.MachineHandingOff {
 		t.Error("a probe of an earlier plan confirmed this one")
 	}
@@ -72,14 +73,14 @@ func TestProbed(t *testing.T) {
 func TestBootFailed(t *testing.T) {
 	for _, tt := range []struct {
 		name, handoff string
-		confirm       api.Confirm
+		confirm       settings.Confirm
 		beacon        string
 		boots         int // that are taken for a failure; 0: none are
 	}{
-		{"beacon", "switch_root", api.Confirm{}, "tok", 3},
-		{"probe, limit", "kexec", api.Confirm{Probe: "ping", Boots: 1}, "", 1},
-		{"the handoff is a boot", "reboot", api.Confirm{Boots: 2}, "tok", 3},
-		{"nothing would confirm it", "switch_root", api.Confirm{}, "", 0},
+		{"beacon", "switch_root", settings.Confirm{}, "tok", 3},
+		{"probe, limit", "kexec", settings.Confirm{Probe: "ping", Boots: 1}, "", 1},
+		{"the handoff is a boot", "reboot", settings.Confirm{Boots: 2}, "tok", 3},
+		{"nothing would confirm it", "switch_root", settings.Confirm{}, "", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := flashed(t, tt.handoff, tt.confirm, tt.beacon)
@@ -274,7 +275,7 @@ func TestPreview(t *testing.T) {
 			Name: "sda", Size: 1 << 30, SectorSize: 512, Claims: []string{disk.ClaimLVM}, Holds: []string{"LVM2"},
 		}}}},
 		Image:   api.Image{Name: "debian", Digest: "sha256:aa", Size: 1 << 20},
-		Request: api.FlashRequest{Image: "debian"},
+		Request: api.FlashRequest{Settings: settings.Settings{Image: "debian"}},
 	}
 	v, err := p.Preview(at(1))
 	if err == nil || v.Refusal == "" || v.Disk == nil {

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // A system that is entered while its disk is written is heard of before the
 // receipt, and is shown as running until and after it.
 func TestLive(t *testing.T) {
 	m, plan := &Record{ID: mac, MAC: mac}, "plan-1"
-	armed := Armed{Plan: api.Plan{ID: plan, Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Handoff: "instant", Agreed: api.Agreed{MACs: []string{mac}}}, Beacon: "secret"}
+	armed := Armed{Plan: api.Plan{ID: plan, Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Agreed: api.Agreed{MACs: []string{mac}}, Agent: settings.Agent{Handoff: "instant"}}, Beacon: "secret"}
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	if _, err := Arm(m, armed, now); err != nil {
 		t.Fatal(err)
@@ -97,7 +98,7 @@ func TestLive(t *testing.T) {
 // Nothing is said to be flashed whose disk is not complete.
 func TestLiveWithoutASign(t *testing.T) {
 	m, now := &Record{ID: mac, MAC: mac}, time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	armed := Armed{Plan: api.Plan{ID: "plan-1", Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Handoff: "instant", Agreed: api.Agreed{MACs: []string{mac}}}}
+	armed := Armed{Plan: api.Plan{ID: "plan-1", Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Agreed: api.Agreed{MACs: []string{mac}}, Agent: settings.Agent{Handoff: "instant"}}}
 	if _, err := Arm(m, armed, now); err != nil {
 		t.Fatal(err)
 	}

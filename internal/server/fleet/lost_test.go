@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // What a flash leaves makes the next one free of --wipe; what it only kept, and
@@ -51,7 +52,7 @@ func TestPreviewAfterAFlash(t *testing.T) {
 	last.Receipt.Disk = disk
 	last.Receipt.Disk.Partitions = []api.Partition{{Number: 1, Start: 1 << 20, Size: 9e9, FileSystem: "ext4"}}
 	s.report(3, true, report("s1", "p1", last))
-	v, _ := Proposal{Machine: s.m, Image: api.Image{Name: "next", Size: 1 << 30}, Request: api.FlashRequest{Disk: "serial=S1"}}.Preview(at(4))
+	v, _ := Proposal{Machine: s.m, Image: api.Image{Name: "next", Size: 1 << 30}, Request: api.FlashRequest{Settings: settings.Settings{Agent: settings.Agent{Disk: "serial=S1"}}}}.Preview(at(4))
 	if diff := cmp.Diff([]string{"partition 1, 9 GB, ext4"}, v.Lost); diff != "" {
 		t.Errorf("lost after a flash (-want +got):\n%s", diff)
 	}

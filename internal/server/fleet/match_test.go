@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 const (
@@ -130,10 +131,10 @@ func TestCheckSpec(t *testing.T) {
 		"name with hyphen": {Name: "-a", MACs: []string{mac}},
 		"label":            {MACs: []string{mac}, Labels: map[string]string{"a b": ""}},
 		"value":            {MACs: []string{mac}, Values: map[string]string{"a": "x\ny"}},
-		"disk rule":        {MACs: []string{mac}, Flash: api.Defaults{Disk: "colour=red"}},
-		"read-back":        {MACs: []string{mac}, Flash: api.Defaults{ReadBack: "never"}},
-		"probe":            {MACs: []string{mac}, Flash: api.Defaults{Confirm: &api.Confirm{Probe: "tcp:0"}}},
-		"within":           {MACs: []string{mac}, Flash: api.Defaults{Confirm: &api.Confirm{Within: -1}}},
+		"disk rule":        {MACs: []string{mac}, Flash: settings.Settings{Agent: settings.Agent{Disk: "colour=red"}}},
+		"read-back":        {MACs: []string{mac}, Flash: settings.Settings{Agent: settings.Agent{ReadBack: "never"}}},
+		"probe":            {MACs: []string{mac}, Flash: settings.Settings{Confirm: &settings.Confirm{Probe: "tcp:0"}}},
+		"within":           {MACs: []string{mac}, Flash: settings.Settings{Confirm: &settings.Confirm{Within: -1}}},
 	} {
 		if err := CheckSpec(&s); err == nil {
 			t.Errorf("CheckSpec of a bad %s = nil; want an error", name)

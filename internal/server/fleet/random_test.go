@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // world is one machine under operators, firmware, agents, clocks and new
@@ -116,7 +117,7 @@ func told(before, after Record, events []api.Event) error {
 
 func (w *world) arm(now time.Time) []api.Event {
 	id := fmt.Sprintf("p%d", len(w.arms))
-	a := Armed{Plan: plan(id), Confirm: api.Confirm{Within: 60, Boots: w.rng.IntN(3)}}
+	a := Armed{Plan: plan(id), Confirm: settings.Confirm{Within: 60, Boots: w.rng.IntN(3)}}
 	if w.rng.IntN(2) == 0 {
 		a.Expires = now.Add(time.Duration(w.rng.IntN(100)) * time.Second)
 	}

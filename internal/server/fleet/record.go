@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // Record is one computer as it is stored: all that the rules need to go on.
@@ -95,12 +96,12 @@ func (m *Record) Damaged() bool {
 
 // Armed is the operator's permission for exactly one flash.
 type Armed struct {
-	Plan         api.Plan    `json:"plan"`
-	Since        time.Time   `json:"since"`
-	Expires      time.Time   `json:"expires,omitzero"`
-	By           string      `json:"by,omitempty"` // actor
-	IdentityName string      `json:"identityName,omitempty"`
-	Confirm      api.Confirm `json:"confirm"`
+	Plan         api.Plan         `json:"plan"`
+	Since        time.Time        `json:"since"`
+	Expires      time.Time        `json:"expires,omitzero"`
+	By           string           `json:"by,omitempty"` // actor
+	IdentityName string           `json:"identityName,omitempty"`
+	Confirm      settings.Confirm `json:"confirm"`
 	// Beacon is the secret part of the address that the new system calls;
 	// empty: the identity sets up no beacon.
 	Beacon string `json:"beacon,omitempty"`

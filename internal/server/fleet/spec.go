@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,9 +14,9 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/disk/diskrule"
 	"github.com/gild-dev/gild/internal/evidence"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // Bounds of what an operator says of one machine.
@@ -38,7 +39,7 @@ func CheckSpec(s *api.Spec) error {
 			return err
 		}
 	}
-	return CheckDefaults(s.Flash)
+	return CheckSettings(s.Flash)
 }
 
 // checkLabels checks what the machine is to be recognised by.
@@ -119,46 +120,13 @@ func checkPairs(what string, m map[string]string) error {
 	return nil
 }
 
-// CheckDefaults checks settings of a flash. Errors are *InvalidError.
-func CheckDefaults(d api.Defaults) error {
-	if err := checkOneOf("readBack", d.ReadBack, "full", "sample", "off"); err != nil {
-		return err
+// CheckSettings checks settings of a flash. Errors are *InvalidError.
+func CheckSettings(s settings.Settings) error {
+	err := settings.Check(&s)
+	if bad, ok := errors.AsType[*settings.InvalidError](err); ok {
+		return &InvalidError{Problem: bad.Problem, Help: bad.Help}
 	}
-	if err := checkOneOf("handoff", d.Handoff, api.HandoffNames()...); err != nil {
-		return err
-	}
-	if d.Disk != "" {
-		if _, err := diskrule.Parse(d.Disk); err != nil {
-			return &InvalidError{Problem: err.Error(), Help: "a disk rule looks like serial=S4EW, transport=nvme,smallest or size>=100G"}
-		}
-	}
-	return CheckConfirm(d.Confirm)
-}
-
-func checkOneOf(what, got string, want ...string) error {
-	if got == "" || slices.Contains(want, got) {
-		return nil
-	}
-	return &InvalidError{Problem: fmt.Sprintf("%s %.40q is none of %s", what, got, strings.Join(want, ", ")), Help: "leave it out for the default"}
-}
-
-// CheckConfirm checks how a new system is to be confirmed; nil is the default.
-func CheckConfirm(c *api.Confirm) error {
-	if c == nil {
-		return nil
-	}
-	if c.Within < 0 || c.Boots < 0 {
-		return &InvalidError{Problem: "confirm: a negative number", Help: "within is in seconds, boots is a count"}
-	}
-	if port, isTCP := strings.CutPrefix(c.Probe, "tcp:"); isTCP {
-		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n > 0 {
-			return nil
-		}
-	}
-	if c.Probe != "" && c.Probe != "ping" {
-		return &InvalidError{Problem: fmt.Sprintf("confirm: unknown probe %.40q: want ping or tcp:PORT", c.Probe), Help: "such as tcp:22"}
-	}
-	return nil
+	return err
 }
 
 // SpecID is what a machine that was registered before it was seen is kept
@@ -269,13 +237,6 @@ func specChanges(old, s api.Spec) []string {
 		out = append(out, text)
 	}
 	return out
-}
-
-func confirmText(c *api.Confirm) string {
-	if c == nil {
-		return ""
-	}
-	return fmt.Sprintf("probe %s within %d s, %d boots", cmp.Or(c.Probe, "none"), c.Within, c.Boots)
 }
 
 func keysOf[V any](a, b map[string]V) []string {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet/history"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 func failure(seq uint64, step, cause string, retry int) api.Event {
@@ -157,7 +158,7 @@ func TestServerThatWasAway(t *testing.T) {
 	booting := newScript(t)
 	booting.arm(0, "p1")
 	booting.boot(1, true)
-	called := flashed(t, "switch_root", api.Confirm{Within: 60}, "tok")
+	called := flashed(t, "switch_root", settings.Confirm{Within: 60}, "tok")
 	for name, s := range map[string]*script{"flashing": flashing, "waiting": waits, "booting": booting, "confirming": called} {
 		before := s.m.State
 		if events := Sweep(&s.m, at(back+1), at(back)); len(events) != 0 || View(s.m, Operator, at(back+1), at(back)).Trouble != nil {
@@ -203,7 +204,7 @@ func TestUnusedArm(t *testing.T) {
 			if state == api.MachineUnconfirmed {
 				within = 60
 			}
-			s := flashed(t, "switch_root", api.Confirm{Within: within, Boots: 1}, "tok")
+			s := flashed(t, "switch_root", settings.Confirm{Within: within, Boots: 1}, "tok")
 			switch state {
 			case api.MachineRunning:
 				s.beacon(30, "tok", true)
@@ -354,7 +355,7 @@ func TestPhasesEnd(t *testing.T) {
 		api.MachineUnconfirmed: func(m *Record) []api.Event { return Sweep(m, at(33), time.Time{}) },
 	} {
 		s := newScript(t)
-		events, _ := Arm(&s.m, Armed{Plan: plan("p1"), Beacon: "tok", Confirm: api.Confirm{Within: 10}}, at(0))
+		events, _ := Arm(&s.m, Armed{Plan: plan("p1"), Beacon: "tok", Confirm: settings.Confirm{Within: 10}}, at(0))
 		s.hello(1, "s1", api.ActionFlash)
 		e := sealed(1, "p1")
 		e.Actor, e.Time = api.ActorAgent, at(20)

@@ -21,10 +21,10 @@ const (
 var builtins map[string]func(*runner, *call) int
 
 // silent are the commands that decide nothing: they wait, draw, speak to a terminal, or load a module, and succeed.
-var silent = words(`insmod rmmod echo clear cat ls lsmod play terminal terminal_input terminal_output terminfo serial
+var silent = words(`rmmod echo clear ls lsmod play terminal terminal_input terminal_output terminfo serial
 	loadfont lsfonts background_image background_color videoinfo videotest save_env list_env password password_pbkdf2
-	authenticate lspci lsacpi lsefi lsefimmap lsefisystab lscoreboot keymap unload verify_detached trust distrust list_trusted
-	hexdump hashsum sha256sum sha512sum md5sum sha1sum crc help history gettext nop parttool outb outw outl hdparm acpi
+	authenticate lspci lsacpi lsefi lsefimmap lsefisystab lscoreboot keymap unload trust distrust list_trusted
+	hexdump help history gettext nop parttool outb outw outl hdparm acpi
 	devicetree fakebios loadbios cbmemc efi-watchdog wrmsr badram cutmem net_ls_cards net_ls_addr vbeinfo pcidump stall
 	drivemap gptsync dump bli efitextmode module module2 xen_module kfreebsd_module kfreebsd_module_elf usb lsb`)
 
@@ -32,7 +32,7 @@ var silent = words(`insmod rmmod echo clear cat ls lsmod play terminal terminal_
 var strange = words(`cryptomount nativedisk net_bootp net_dhcp net_add_addr net_nslookup pxe_unload zfskey
 	legacy_source legacy_configfile legacy_initrd legacy_kernel syslinux_source syslinux_configfile extract_legacy_entries_source
 	extract_legacy_entries_configfile extract_syslinux_entries_source extract_syslinux_entries_configfile zfs-bootfs
-	lua xnu_uuid kfreebsd_loadenv macppcbless mactelbless getenv setenv tpm2_key_protector_init uki connectefi versioncheck`)
+	lua xnu_uuid kfreebsd_loadenv macppcbless mactelbless getenv setenv tpm2_key_protector_init plainmount uki connectefi versioncheck`)
 
 // foreign start something that is no Linux kernel.
 //
@@ -62,11 +62,16 @@ func init() {
 		"increment": count(1), "decrement": count(-1),
 		"linux": linux, "linux16": linux, "linuxefi": linux, "initrd": initrd, "initrd16": initrd, "initrdefi": initrd,
 		"sleep": sleep, "cpuid": cpuid, "keystatus": unknownCode(1), "cmostest": unknownCode(1), "hwmatch": unknownCode(1),
+		"file": unknownCode(1), "verify_detached": unknownCode(0), "fdtdump": unknownValue, "insmod": insmod,
+		"cat": readable, "cmp": readable, "crc": readable, "testload": readable, "hashsum": hashsum,
 		"read": unknownValue, "date": unknownValue, "smbios": unknownValue, "getkey": unknownValue, "net_get_dhcp_option": unknownValue,
 		"rdmsr": unknownValue, "inb": unknownValue, "inw": unknownValue, "inl": unknownValue, "setpci": unknownValue,
 	}
 	for name := range foreign {
 		builtins[name] = chainload
+	}
+	for _, name := range strings.Fields("md5sum sha1sum sha256sum sha512sum") {
+		builtins[name] = hashsum
 	}
 	for _, name := range strings.Fields("fwsetup exit halt reboot poweroff") {
 		builtins[name] = leave
@@ -75,55 +80,6 @@ func init() {
 
 func constant(code int) func(*runner, *call) int {
 	return func(*runner, *call) int { return code }
-}
-
-// unknownCode is a command that asks the machine; first is the code as if nobody had touched it.
-func unknownCode(first int) func(*runner, *call) int {
-	return func(r *runner, c *call) int {
-		return first ^ r.ask(c.line, "what "+c.name+" says", 2)
-	}
-}
-
-// unknownValue is a command that puts into a variable what it finds on the machine: the one behind --set, or the last
-// argument.
-func unknownValue(r *runner, c *call) int {
-	name := ""
-	for i, a := range c.args {
-		switch {
-		case a == "--set" && i+1 < len(c.args):
-			name = c.args[i+1]
-		case strings.HasPrefix(a, "--set="):
-			name = strings.TrimPrefix(a, "--set=")
-		case c.name == "read" && !strings.HasPrefix(a, "-"):
-			name = a
-		}
-	}
-	if name != "" {
-		r.vars[name] = unknown + c.name + unknown
-	}
-	return 0
-}
-
-func sleep(r *runner, c *call) int {
-	for _, a := range c.args {
-		if a == "--interruptible" || a == "-i" {
-			return r.ask(c.line, "whether a key is pressed", 2)
-		}
-	}
-	return 0
-}
-
-// cpuid -l asks for long mode, which every machine has that is served an image of this kind.
-func cpuid(r *runner, c *call) int {
-	for _, a := range c.args {
-		if a == "-l" || a == "--long-mode" {
-			if r.m.CPU == "arm64" {
-				return errCode
-			}
-			return 0
-		}
-	}
-	return r.ask(c.line, "what cpuid says", 2)
 }
 
 // set takes its first argument only.

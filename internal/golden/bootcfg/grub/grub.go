@@ -80,7 +80,12 @@ type Question struct {
 	What  string
 }
 
-func (q Question) String() string { return q.Place.String() + ": " + q.What }
+func (q Question) String() string {
+	if q.Place.File == "" {
+		return q.What // of a menu, which may be of several files
+	}
+	return q.Place.String() + ": " + q.What
+}
 
 // Outcome is what is booted, or why nothing is.
 type Outcome struct {

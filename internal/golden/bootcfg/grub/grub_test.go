@@ -113,11 +113,13 @@ func TestTest(t *testing.T) {
 		`[ -f /kernel ]`, `[ -e /dir ]`, `[ -d /dir ]`, `[ -d /dir/ ]`, `[ -s /kernel ]`, `[ -f /empty ]`, `[ -d (hd0,gpt2) ]`, `[ -d (hd0,gpt2)/ ]`, `[ -e "" ]`,
 		`[ -f (hd0,2)/kernel ]`, `[ -f ($root)/kernel ]`, `[ /kernel -nt /none ]`, `[ /none -ot /kernel ]`, `[ "$feature_menuentry_id" = y ]`, `! false`, `! [ a = b ]`,
 		`regexp '^a(b+)$' abb`, `nosuchcommand`, `! nosuchcommand`, `insmod none`, `search --label root`, `search -u 0A1B`, `source /none`, `load_env -f /boot/grub/env`,
+		`cat /kernel`, `cmp /kernel /empty`, `crc /kernel`, `testload /empty`, `sha256sum /kernel`, `hashsum --hash sha256 /kernel`, `ls /none`, `list_env`,
 	}
 	no := []string{
 		`[ "$unset" ]`, `[ x$unset = xy ]`, `[ "x y" = x y ]`, `[ a "" ]`, `[ ! a = b -a b = c ]`, `[ 1 -eq 1 -a test -n "" ]`, `[ -z = x ]`,
 		`[ -s /empty ]`, `[ -s /dir ]`, `[ -f kernel ]`, `[ -f /Kernel ]`, `[ -f /dir ]`, `[ -e (nodev)/x ]`, `[ -e (hd0,gpt9)/kernel ]`, `search --label none`, `search none`, `false`,
 		`regexp '^b' abb`, `load_env -f /none`, `load_env -f /kernel`,
+		`cat /none`, `cat /dir`, `cmp /kernel /none`, `crc /none`, `testload (hd0,gpt9)/kernel`, `sha256sum /none`, `hashsum -h md5 /none`,
 	}
 	env := map[string]string{"boot/grub/env": envSignature + "a=b\n"}
 	for want, list := range map[string][]string{"yes": yes, "no": no} {
@@ -127,6 +129,27 @@ func TestTest(t *testing.T) {
 				t.Errorf("%s: %q (%s); want %s; %v", condition, got.Cmdline, got.Instead, want, got.Asked)
 			}
 		}
+	}
+}
+
+// What a clock, a key, a sum or a signature decides is asked, with the words that name it.
+func TestAsked(t *testing.T) {
+	for condition, want := range map[string]string{
+		"insmod datehook; if [ $HOUR -lt 12 ]":               "the clock",
+		"insmod /x/datehook.mod; if [ \"$WEEKDAY\" = 1 ]":    "the clock",
+		"if hashsum --hash sha256 --check /sums --prefix /x": "hashsum",
+		"if sha256sum -c /sums":                              "sha256sum",
+		"if verify_detached /kernel /kernel.sig":             "verify_detached",
+		"if file --is-x86-linux /kernel":                     "file",
+		"fdtdump --prop model --set m; if [ \"$m\" = x ]":    "fdtdump",
+	} {
+		got := decide(condition + "; then v=yes; else v=no; fi\nlinux /kernel $v\nboot\n")
+		if len(got.Asked) != 1 || !strings.Contains(got.Asked[0].What, want) || len(got.Others) != 1 {
+			t.Errorf("%s: asked %v, others %v; want a question about %s", condition, got.Asked, got.Others, want)
+		}
+	}
+	if got := decide("if [ $HOUR -lt 12 ]; then v=yes; else v=no; fi\nlinux /kernel $v\nboot\n"); len(got.Others) > 0 {
+		t.Errorf("without its module the clock is asked: %v", got.Asked)
 	}
 }
 

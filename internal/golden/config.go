@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/gild-dev/gild/internal/disk"
 )
@@ -83,6 +84,9 @@ type Boot struct {
 	// more than load modules. A machine that loads one of them is not switched to
 	// its system but enters it by kexec, whose initrd runs the command.
 	Undone []string `json:"undone,omitempty"`
+	// RootWork is what files of the image ask its own initrd to do with the root,
+	// beside the command line; see InitrdWork.
+	RootWork []string `json:"rootWork,omitempty"`
 	// Handoff is how machines enter the system where no plan says otherwise:
 	// what the operator wanted when the image was stored.
 	Handoff string `json:"handoff,omitempty"`
@@ -176,6 +180,10 @@ func (c *Config) Handoff() (way, reason string) {
 		return "reboot", "the image has neither a first program to switch to nor a kernel of its own"
 	case b.Init == "":
 		return "kexec", "the root has no first program to switch to; the image's own initrd may know one"
+	case len(b.InitrdWork()) > 0 && b.Kernel == "":
+		return "reboot", "the image's own initrd has work to do (" + strings.Join(b.InitrdWork(), ", ") + "), and the image has no kernel of its own"
+	case len(b.InitrdWork()) > 0:
+		return "kexec", "the image's own initrd has work to do: " + strings.Join(b.InitrdWork(), ", ")
 	case b.Kernel == "":
 		return "switch_root", "if the image has the modules of kernel " + b.KernelRelease + ", which is not its own; reboot otherwise"
 	}

@@ -152,6 +152,8 @@ func TestWaysSayWhyNot(t *testing.T) {
 	boot := golden.Boot{Arch: runtime.GOARCH, Kernel: "/boot/vmlinuz", KernelRelease: machine.Kernel()}
 	foreign := boot
 	foreign.Arch = "riscv64"
+	overlaid := boot
+	overlaid.Cmdline = "root=UUID=old overlayroot=tmpfs"
 	stale := cmdline.Parse("root=UUID=old quiet")
 	replace := func(s string) string { return strings.ReplaceAll(s, "old", "new") }
 	for _, tt := range []struct {
@@ -166,6 +168,9 @@ func TestWaysSayWhyNot(t *testing.T) {
 		{"which the operator accepts", switchRoot{}, Target{Boot: &boot, Line: stale, Replace: replace, Insist: true}, "mounted"},
 		{"an initrd has work to do", switchRoot{}, Target{Boot: &boot, Undone: []string{"mlx5_core"}}, "mlx5_core"},
 		{"which the operator accepts", switchRoot{}, Target{Boot: &boot, Undone: []string{"mlx5_core"}, Insist: true}, "mounted"},
+		{"the root is not all there is", switchRoot{}, Target{Boot: &overlaid}, "overlayroot=tmpfs"},
+		{"which the operator accepts", switchRoot{}, Target{Boot: &overlaid, Insist: true}, "mounted"},
+		{"all is well", kexec{}, Target{Boot: &overlaid}, "mounted"},
 		{"no kernel on the disk", kexec{}, Target{Boot: &golden.Boot{Arch: runtime.GOARCH}}, "not on its disk"},
 		{"another machine's system", kexec{}, Target{Boot: &foreign}, "is for riscv64"},
 		{"all is well", switchRoot{}, Target{Boot: &boot, Line: stale}, "mounted"},

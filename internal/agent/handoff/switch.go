@@ -39,6 +39,9 @@ func (switchRoot) Prepare(ctx context.Context, t Target) (_ Jump, err error) {
 	if !t.Insist && len(t.Undone) > 0 {
 		return nil, fmt.Errorf("the image's modprobe.d has a command for %s that only its own initrd runs", strings.Join(t.Undone, ", "))
 	}
+	if work := boot.InitrdWork(); !t.Insist && len(work) > 0 {
+		return nil, fmt.Errorf("the image's own initrd has work to do: %s", strings.Join(work, ", "))
+	}
 	flags, data := mount.Options(boot.Root.Options)
 	// As the kernel does it for a boot from the disk; the new system's init
 	// makes the root writable when it has checked it.

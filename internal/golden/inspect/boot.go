@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/gild-dev/gild/internal/disk/partition"
@@ -76,6 +77,13 @@ func (l *look) rootAgrees(cmdline string, root volume) {
 	if !ok || root.is(spec) {
 		return
 	}
+	if l.nowhere(spec) && root.uuid != "" {
+		l.doubt(golden.Doubt{
+			About: "the root", Settle: "--cmdline", Alternatives: []string{place(root.number)},
+			Why: fmt.Sprintf("the command line has root=%.80s, which no partition of the image has, and the system was found on %s", spec, place(root.number)),
+		})
+		return
+	}
 	for _, v := range l.volumes {
 		if v.is(spec) {
 			l.doubt(golden.Doubt{
@@ -85,6 +93,14 @@ func (l *look) rootAgrees(cmdline string, root volume) {
 			return
 		}
 	}
+}
+
+// nowhere reports whether a root is named by what is on a partition, and none
+// of the image's is it. PARTUUID= may count on from a partition.
+func (l *look) nowhere(spec string) bool {
+	key, value, _ := strings.Cut(deviceLinks.Replace(spec), "=")
+	return slices.Contains([]string{"UUID", "PARTUUID", "LABEL", "PARTLABEL"}, key) && !strings.ContainsAny(value, `/\`) &&
+		!slices.ContainsFunc(l.volumes, func(v volume) bool { return v.is(spec) })
 }
 
 // bootDisk is the disk as a boot loader sees it.

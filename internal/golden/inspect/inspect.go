@@ -153,7 +153,7 @@ func (l *look) enter() {
 		return
 	}
 	boot.Root = golden.Root{Partition: root.number, FileSystem: root.kind, UUID: root.uuid, Options: rootOptions(tree, boot.Cmdline)}
-	boot.Init = l.init(tree, boot.Cmdline)
+	boot.Init, boot.RootWork = l.init(tree, boot.Cmdline), rootWork(tree)
 	boot.Initramfs = l.packing(tree, boot, kernel)
 	l.servable(boot)
 	l.found.Boot, l.found.Kernel = boot, kernel

@@ -19,6 +19,7 @@ func (l *look) instant(tree fs.FS, boot *golden.Boot) string {
 	for _, err := range []error{
 		l.instantKernel(boot),
 		instantRoot(boot),
+		instantInitrd(boot),
 		instantInit(tree, boot.Init),
 		instantMounts(tree),
 	} {
@@ -46,6 +47,14 @@ func (l *look) instantKernel(boot *golden.Boot) error {
 func instantRoot(boot *golden.Boot) error {
 	if boot.Root.Partition == 0 {
 		return errors.New("its root is no partition")
+	}
+	return nil
+}
+
+// instantInitrd asks for a root that is entered without the image's own initrd.
+func instantInitrd(boot *golden.Boot) error {
+	if work := boot.InitrdWork(); len(work) > 0 {
+		return fmt.Errorf("its own initrd has work to do: %s", strings.Join(work, ", "))
 	}
 	return nil
 }

@@ -156,7 +156,7 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 func (a commands) printFindings(r *pack.Result) {
 	way, reason := r.Config.Handoff()
 	if b := r.Config.Boot; b != nil {
-		fmt.Fprintf(a.Stdout, "kernel %s (%s), root on partition %d (%s)\n", term.Printable(b.KernelRelease), b.Arch, b.Root.Partition, b.Root.FileSystem)
+		fmt.Fprintf(a.Stdout, "kernel %s (%s), root on partition %d (%s)\n", term.Printable(b.KernelRelease), b.Arch, b.Root.Partition, cmp.Or(b.Root.FileSystem, "unknown"))
 		fmt.Fprintf(a.Stdout, "command line: %s\n", term.Printable(b.Cmdline))
 	}
 	if m := r.Modules; m != nil {

@@ -187,11 +187,24 @@ func TestFind(t *testing.T) {
 		},
 		"the newest, by /etc/kernel/cmdline": {files: []string{"boot/vmlinuz-6.9", "", "boot/vmlinuz-6.10", "", "boot/initramfs-6.10.img", "", "etc/kernel/cmdline", "root=LABEL=x ro\n"}, want: "etc/kernel/cmdline boot/vmlinuz-6.10 root=LABEL=x ro + boot/initramfs-6.10.img"},
 		"the newest, in /usr":                {files: []string{"usr/lib/modules/6.9.1/vmlinuz", "", "usr/lib/modules/6.10.1/vmlinuz", ""}, want: "the newest kernel usr/lib/modules/6.10.1/vmlinuz"},
-		"a loader that is not read":          {files: with("boot/boot.scr", "x"), want: "the newest kernel boot/vmlinuz-6.3", doubts: []string{"U-Boot's script is not read", "the command line: "}},
-		"GRUB legacy alone":                  {files: with("boot/grub/menu.lst", "default 1"), code: grubCode, want: "the newest kernel boot/vmlinuz-6.3", doubts: []string{"GRUB legacy is not read", "the command line: "}},
-		"a kernel that was asked for":        {files: with("boot/boot.scr", "x"), entry: "6.1", want: "the newest kernel boot/vmlinuz-6.1", doubts: []string{"the command line: "}},
-		"a kernel that is not":               {files: with("boot/boot.scr", "x"), entry: "6.9", want: "doubt: the default entry: no boot loader is read, and no kernel has the release \"6.9\"; it may be 6.3 or 6.2 or 6.1 (--entry settles it)"},
-		"nothing":                            {want: "none: no boot entry found"},
+		"the newest, which nobody counts alike": {
+			files:  []string{"boot/vmlinuz-5.14.0-70.el9.x86_64", "", "boot/vmlinuz-5.14.0-70.13.1.el9_0.x86_64", ""},
+			want:   "the newest kernel boot/vmlinuz-5.14.0-70.el9.x86_64",
+			doubts: []string{"it may be 5.14.0-70.13.1.el9_0.x86_64"},
+		},
+		"the newest, without what packages leave": {
+			files: []string{"boot/vmlinuz-6.1", "", "boot/vmlinuz-6.2.dpkg-new", "", "boot/vmlinuz-6.3.rpmsave", "", "boot/vmlinuz-6.4.sig", "", "boot/vmlinuz-0-rescue-6.5", ""},
+			want:  "the newest kernel boot/vmlinuz-6.1",
+		},
+		"the newest, as Gentoo names it": {
+			files: []string{"etc/os-release", "ID=gentoo\n", "boot/kernel-6.6.9-gentoo", "", "boot/kernel-6.6.30-gentoo", "", "boot/initramfs-genkernel-6.6.30-gentoo", ""},
+			want:  "the newest kernel boot/kernel-6.6.30-gentoo  + boot/initramfs-genkernel-6.6.30-gentoo",
+		},
+		"a loader that is not read":   {files: with("boot/boot.scr", "x"), want: "the newest kernel boot/vmlinuz-6.3", doubts: []string{"U-Boot's script is not read", "the command line: "}},
+		"GRUB legacy alone":           {files: with("boot/grub/menu.lst", "default 1"), code: grubCode, want: "the newest kernel boot/vmlinuz-6.3", doubts: []string{"GRUB legacy is not read", "the command line: "}},
+		"a kernel that was asked for": {files: with("boot/boot.scr", "x"), entry: "6.1", want: "the newest kernel boot/vmlinuz-6.1", doubts: []string{"the command line: "}},
+		"a kernel that is not":        {files: with("boot/boot.scr", "x"), entry: "6.9", want: "doubt: the default entry: no boot loader is read, and no kernel has the release \"6.9\"; it may be 6.3 or 6.2 or 6.1 (--entry settles it)"},
+		"nothing":                     {want: "none: no boot entry found"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

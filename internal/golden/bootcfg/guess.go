@@ -60,7 +60,7 @@ func (f *finder) unreadDoubts(which func(unreadLoader) bool, kernels ...string) 
 // operator names by its release.
 func (f *finder) guess() outcome {
 	o := outcome{loader: "no boot loader"}
-	v, kernels, order := f.newest()
+	v, kernels, order, rivals := f.newest()
 	if v == nil {
 		o.doubts = f.unreadDoubts(func(unreadLoader) bool { return true })
 		return o
@@ -84,6 +84,12 @@ func (f *finder) guess() outcome {
 		o.decide("kernel", "%s, since no boot loader is read", SettleEntry)
 	} else {
 		o.doubts = others
+		if len(rivals) > 0 {
+			o.doubts = append(o.doubts, golden.Doubt{
+				About: "the default entry", Settle: SettleEntry, Alternatives: rivals,
+				Why: fmt.Sprintf("no boot loader is configured, and which kernel is the newest depends on whose order of versions counts: %s is that in GRUB's", releases[0]),
+			})
+		}
 		o.decide("kernel", "the newest in %s, as %s counts, since no boot loader is configured", path.Dir(v.place(kernel)), order)
 	}
 	if len(others) > 0 {
@@ -91,7 +97,10 @@ func (f *finder) guess() outcome {
 	}
 	release := releaseOf(kernel)
 	e := &Entry{Title: "Linux " + release, ID: release, Source: SourceNewest, volume: v, file: kernel}
-	for _, name := range []string{"initrd.img-" + release, "initramfs-" + release + ".img", "initrd-" + release, "initramfs-" + release} {
+	for _, name := range []string{
+		"initrd.img-" + release, "initrd-" + release + ".img", "initrd-" + release + ".gz", "initrd-" + release,
+		"initramfs-" + release + ".img", "initramfs-" + release, "initramfs-genkernel-" + release,
+	} {
 		if file := path.Join(path.Dir(kernel), name); v.isFile(file) {
 			e.loose = []string{file}
 			break
@@ -114,20 +123,43 @@ func (f *finder) guess() outcome {
 // releaseOf is what a kernel's path says of its release.
 func releaseOf(kernel string) string {
 	if base := path.Base(kernel); base != "vmlinuz" {
-		return strings.TrimPrefix(base, "vmlinuz-")
+		return strings.TrimPrefix(strings.TrimPrefix(base, "vmlinuz-"), "kernel-")
 	}
 	return path.Base(path.Dir(kernel))
 }
 
-// newest finds the kernels, the newest first, by the order of what would configure the boot loader.
-func (f *finder) newest() (v *Volume, kernels []string, order string) {
+// newest finds the kernels, the newest first, by the order of what would configure the boot loader. Where that is not
+// known, rivals are what is newest in other orders.
+func (f *finder) newest() (v *Volume, kernels []string, order string, rivals []string) {
 	compare, order := vercmp.MkconfigUpstream, "grub-mkconfig"
+	known := true
 	switch s := f.system(); {
 	case s.is("debian", "ubuntu"):
 		compare, order = vercmp.Mkconfig, "Debian's grub-mkconfig"
 	case s.is("rhel", "centos", "fedora", "rocky", "almalinux", "ol", "suse", "opensuse"):
 		compare, order = vercmp.RPM, "rpm"
+	default:
+		known = s.is("arch", "gentoo", "alpine", "void", "slackware")
 	}
+	if v, kernels = f.kernels(); v == nil {
+		return nil, nil, "", nil
+	}
+	first := func(compare func(a, b string) int) string {
+		slices.SortStableFunc(kernels, func(a, b string) int { return compare("vmlinuz-"+releaseOf(b), "vmlinuz-"+releaseOf(a)) })
+		return releaseOf(kernels[0])
+	}
+	others := []string{first(vercmp.Mkconfig), first(vercmp.RPM)}
+	newest := first(compare)
+	for _, r := range others {
+		if !known && r != newest && !slices.Contains(rivals, r) {
+			rivals = append(rivals, r)
+		}
+	}
+	return v, kernels, order, rivals
+}
+
+// kernels are those of the system: in /boot, as GRUB's 10_linux looks for them, else beside their modules.
+func (f *finder) kernels() (*Volume, []string) {
 	for _, v := range f.linuxVolumes() {
 		for _, dir := range []string{"boot", "."} {
 			if dir == "." && v.Mount != "boot" {
@@ -135,30 +167,35 @@ func (f *finder) newest() (v *Volume, kernels []string, order string) {
 			}
 			var kernels []string
 			for _, name := range v.list(dir, "") {
-				if base := path.Base(name); strings.HasPrefix(base, "vmlinuz-") && !strings.Contains(base, "rescue") && v.isFile(name) {
+				base := path.Base(name)
+				if (strings.HasPrefix(base, "vmlinuz-") || strings.HasPrefix(base, "kernel-")) && !strings.Contains(base, "rescue") && !garbage(base) && v.isFile(name) {
 					kernels = append(kernels, name)
 				}
 			}
 			if len(kernels) > 0 {
-				slices.SortStableFunc(kernels, func(a, b string) int { return compare(path.Base(b), path.Base(a)) })
-				return v, kernels, order
+				return v, kernels
 			}
 		}
 	}
 	root := &f.disk.Volumes[f.disk.Root]
 	if root.FS == nil {
-		return nil, nil, ""
+		return nil, nil
 	}
+	var kernels []string
 	for _, dir := range root.dirs("usr/lib/modules") {
 		if root.isFile(dir + "/vmlinuz") {
 			kernels = append(kernels, dir+"/vmlinuz")
 		}
 	}
 	if len(kernels) == 0 {
-		return nil, nil, ""
+		return nil, nil
 	}
-	slices.SortStableFunc(kernels, func(a, b string) int { return compare("vmlinuz-"+releaseOf(b), "vmlinuz-"+releaseOf(a)) })
-	return root, kernels, order
+	return root, kernels
+}
+
+// garbage is what package managers leave beside a file, and signatures of it (grub-mkconfig_lib, grub_file_is_not_garbage).
+func garbage(name string) bool {
+	return strings.Contains(name, ".dpkg-") || strings.HasSuffix(name, ".rpmsave") || strings.HasSuffix(name, ".rpmnew") || strings.HasSuffix(name, ".sig")
 }
 
 // defaultGRUB reads the shell assignments of /etc/default/grub. grub-mkconfig puts the two together.

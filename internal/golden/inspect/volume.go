@@ -231,7 +231,7 @@ func (l finder) noRoot() {
 	for _, v := range l.volumes {
 		unsupported := (*fsread.UnsupportedError)(nil)
 		if v.kind != "" && errors.As(v.unreadable, &unsupported) {
-			l.note("--root with --kernel, --modules and --cmdline", "no root file system was found; %s holds %v", place(v.number), unsupported)
+			l.note("--root with --kernel, --modules and --cmdline", "no root file system was found; %s holds %s, which cannot be read without mounting it", place(v.number), unsupported.Kind)
 			return
 		}
 	}

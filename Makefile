@@ -1,7 +1,7 @@
 # Every target is a command that a person could type. `make help` lists them.
 
 GO        ?= go
-VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION   ?= $(shell scripts/version)
 # The commit's own time: two builds of one commit are the same.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 LDFLAGS    = -s -w -X github.com/gild-dev/gild/internal/version.linked=$(VERSION) -X github.com/gild-dev/gild/internal/version.epoch=$(SOURCE_DATE_EPOCH)
@@ -14,25 +14,37 @@ AGENTBIN   = internal/initramfs/agentbin
 LINT       = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCHSTAT  = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME  ?= 20s
+PREFIX    ?= /usr/local
+PROGRAM   ?= bin/gild
 # Consoles, server logs and events of the whole boots.
 ARTIFACTS  = $(CURDIR)/bin/artifacts
 SKIP       = -skip '^TestLong'
 
 .DEFAULT_GOAL := build
-.PHONY: help build agent demo man test test-all race check house bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
+.PHONY: help build program agent install package demo man test test-all race check house bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: agent ## build bin/gild with the agent inside
-	@echo "bin/gild"
-	@$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/gild ./cmd/gild
+build: agent program ## build bin/gild with the agent inside
+
+program:
+	@echo "$(PROGRAM)"
+	@$(if $(ARCH),GOARCH=$(ARCH)) $(GOBUILD) -ldflags '$(LDFLAGS)' -o $(PROGRAM) ./cmd/gild
 
 agent: ## build the agent for every architecture
 	@for arch in amd64 arm64; do \
 		echo "the agent for $$arch, into $(AGENTBIN)"; \
 		GOOS=linux GOARCH=$$arch $(AGENTBUILD) -o $(AGENTBIN)/gild-init-$$arch ./cmd/gild-init || exit 1; \
 	done
+
+install: ## install program, service and man pages below PREFIX (/usr/local), as a person with the rights to
+	@test -x bin/gild || { echo "first: make build"; exit 1; }
+	@scripts/stage '$(DESTDIR)' '$(PREFIX)'
+	@echo "installed below $(DESTDIR)$(PREFIX); as a service: docs/operations.md"
+
+package: build ## deb, rpm, archives, OCI image and bill of materials in bin/release, the same bytes for the same commit
+	@scripts/package
 
 man: ## write the man pages to bin/man
 	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(GO) run ./cmd/gild man bin/man

@@ -6,12 +6,14 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -38,7 +40,7 @@ import (
 
 // Host gives the surroundings of this process.
 func Host() app.Surroundings {
-	return app.Surroundings{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Confine: confine.Process}
+	return app.Surroundings{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Confine: confine.Process, Ready: tellSystemd}
 }
 
 // Main runs one command line and returns its exit code.
@@ -53,6 +55,9 @@ func Main(ctx context.Context, args []string, s app.Surroundings) int {
 	root := root(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if left := leaveToOwner(a.Data); left != nil {
+		err = errors.Join(err, left)
+	}
 	if err == nil {
 		return exit.CodeOK
 	}
@@ -75,7 +80,15 @@ func fill(s app.Surroundings) *app.App {
 		Data:         defaultData(s.Getenv),
 		EtcdPassword: s.Getenv(etcd.PasswordVariable),
 		Confine:      s.Confine,
+		Ready:        s.Ready,
 	}
+}
+
+// tellSystemd says to the service manager that the server serves, if there is
+// one that waits for it: sd_notify(3).
+func tellSystemd() error {
+	_, err := daemon.SdNotify(false, daemon.SdNotifyReady)
+	return err
 }
 
 const rootLong = `gild writes golden disk images to bare machines over the network and starts the
@@ -157,7 +170,7 @@ func defaultData(getenv func(string) string) string {
 		return dir
 	}
 	if os.Geteuid() == 0 {
-		return "/var/lib/gild"
+		return systemData
 	}
 	if dir := getenv("XDG_DATA_HOME"); dir != "" {
 		return filepath.Join(dir, "gild")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -14,22 +15,60 @@ import (
 	"github.com/gild-dev/gild/internal/cli/strictyaml"
 )
 
-// configName is the file in the data directory with the settings of gild
-// serve.
-const configName = "gild.yaml"
+// configName is the file with the settings of gild serve: in the data
+// directory, or in systemConfig for the data directory of the system.
+const (
+	configName   = "gild.yaml"
+	systemConfig = "/etc/gild/gild.yaml"
+	systemData   = "/var/lib/gild"
+)
+
+// configFile is the file that the settings of a data directory are read from;
+// empty: there is none. Two that could both be meant are an error.
+func configFile(data, system string) (string, error) {
+	var found []string
+	names := []string{filepath.Join(data, configName)}
+	if system != "" {
+		names = append(names, system)
+	}
+	for _, name := range names {
+		switch _, err := os.Stat(name); {
+		case err == nil:
+			found = append(found, name)
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", fmt.Errorf("looking for settings: %w", err)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", nil
+	case 1:
+		return found[0], nil
+	}
+	return "", exit.Input(exit.Hint(
+		fmt.Errorf("there are settings in %s and in %s", found[0], found[1]), "keep one of the two, or give --config"))
+}
+
+// systemConfigOf is where else the settings of a data directory may be.
+func systemConfigOf(data string) string {
+	if filepath.Clean(data) == systemData {
+		return systemConfig
+	}
+	return ""
+}
 
 // readConfig sets the flags that a file names and the command line does not.
 // The keys of the file are the names of the flags. An empty path is the file
-// in the data directory, which need not be there.
+// of the data directory, which need not be there.
 func readConfig(data, path string, flags *pflag.FlagSet) error {
 	name := path
 	if name == "" {
-		name = filepath.Join(data, configName)
+		var err error
+		if name, err = configFile(data, systemConfigOf(data)); err != nil || name == "" {
+			return err
+		}
 	}
 	text, err := app.ReadSmall(name, strictyaml.MaxSize)
-	if path == "" && errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return fmt.Errorf("reading settings: %w", err)
 	}

@@ -84,3 +84,43 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// The settings of the system's data directory may be in /etc, and never in two
+// places.
+func TestConfigFile(t *testing.T) {
+	dir := t.TempDir()
+	data, system := filepath.Join(dir, "data"), filepath.Join(dir, "etc", configName)
+	for _, d := range []string{data, filepath.Dir(system)} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own := filepath.Join(data, configName)
+	want := func(path string, wantErr bool) {
+		t.Helper()
+		got, err := configFile(data, system)
+		if got != path || (err != nil) != wantErr {
+			t.Errorf("configFile() = %q, %v; want %q, an error: %v", got, err, path, wantErr)
+		}
+	}
+	want("", false)
+	write := func(path string) {
+		if err := os.WriteFile(path, []byte("interface: eth1\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(system)
+	want(system, false)
+	write(own)
+	want("", true)
+	if err := os.Remove(system); err != nil {
+		t.Fatal(err)
+	}
+	want(own, false)
+	if got := systemConfigOf(data); got != "" {
+		t.Errorf("another data directory has settings in %s", got)
+	}
+	if got := systemConfigOf("/var/lib/gild/"); got != systemConfig {
+		t.Errorf("systemConfigOf() = %q, want %q", got, systemConfig)
+	}
+}

@@ -58,8 +58,16 @@ func start(t *testing.T, l netlab.Lab, args ...string) *server {
 // startAt is start with a data directory.
 func startAt(t *testing.T, l netlab.Lab, data string, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, program: program(t), data: data, more: make(chan struct{})}
-	s.cmd = netlab.Command(t, l.Server, s.program, append([]string{"--data", s.data, "serve", "--interface", "br0"}, args...)...)
+	return startBy(t, l, []string{program(t)}, data, args...)
+}
+
+// startBy is startAt with the program as the last word of a command that
+// becomes it.
+func startBy(t *testing.T, l netlab.Lab, command []string, data string, args ...string) *server {
+	t.Helper()
+	s := &server{t: t, program: command[len(command)-1], data: data, more: make(chan struct{})}
+	args = slices.Concat(command[1:], []string{"--data", s.data, "serve", "--interface", "br0"}, args)
+	s.cmd = netlab.Command(t, l.Server, command[0], args...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := s.cmd.StderrPipe()

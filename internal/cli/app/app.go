@@ -20,6 +20,7 @@ type App struct {
 	Data         string // directory of images and state
 	EtcdPassword string // of --etcd-user, where no file has it
 	Confine      func(owned ...string) error
+	Ready        func() error
 }
 
 // Surroundings are what a command may use of the world it is started in.
@@ -30,6 +31,9 @@ type Surroundings struct {
 	// Confine takes from the process what a server needs no more; nil: nothing
 	// is taken, as when it is not the command's own.
 	Confine func(owned ...string) error
+	// Ready tells whoever started the process that the server serves; nil:
+	// nobody is told.
+	Ready func() error
 }
 
 // OpenStore opens the images of the data directory.

@@ -83,7 +83,7 @@ func Command(with *app.App, settings Settings) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&config, "config", "", "configuration `file` (default: gild.yaml in the data directory, if it exists)")
+	f.StringVar(&config, "config", "", "configuration `file` (default: gild.yaml in the data directory, or /etc/gild/gild.yaml for /var/lib/gild, if it exists)")
 	o.Register(f)
 	f.StringVar(&o.leases, "range", "", "addresses to lease, `FIRST-LAST` (default: the upper half of the subnet)")
 	f.StringSliceVar(&o.exclude, "exclude", nil, "`addresses` of the range never to lease: one, FIRST-LAST, or a network; may be repeated")
@@ -165,6 +165,11 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger) error 
 			fmt.Fprintf(a.Stderr, "machines boot from %s, the operator API and the dashboard are at %s://%s\n", addrs.BaseURL, scheme, addrs.Operator)
 			if addrs.NewToken != "" {
 				fmt.Fprintf(a.Stderr, "admin token (shown only once; the dashboard and --server require it): %s\n", addrs.NewToken)
+			}
+			if a.Ready != nil {
+				if err := a.Ready(); err != nil {
+					log.Warn("the service manager could not be told that the server serves", "err", err)
+				}
 			}
 			fmt.Fprintln(a.Stderr, "ready: `gild flash MAC --image NAME` arms a machine, `gild machine ls` lists machines")
 		},

@@ -1,5 +1,6 @@
-// Command ociimage makes an OCI image of one program, without a daemon: a
-// layout in a tar archive, which podman, docker and skopeo load.
+// Command ociimage makes an OCI image of one program without a daemon.
+//
+// It is a layout in a tar archive, which podman, docker or skopeo loads.
 //
 //	ociimage -o FILE.tar -tag TAG ARCH=PROGRAM...
 package main

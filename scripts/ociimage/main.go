@@ -71,10 +71,21 @@ func run(ctx context.Context, out, tag string, programs []string) error {
 	if err != nil {
 		return err
 	}
-	if err := store.Tag(ctx, root, tag); err != nil {
+	if err := list(dir, root, tag); err != nil {
 		return err
 	}
 	return archive(out, dir, b.made)
+}
+
+// list makes one image all that the layout lists; the store lists its parts as
+// well, among which a loader would have to choose.
+func list(dir string, root v1.Descriptor, tag string) error {
+	root.Annotations = map[string]string{v1.AnnotationRefName: tag}
+	p, err := json.Marshal(v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []v1.Descriptor{root}})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, v1.ImageIndexFile), p, 0o644)
 }
 
 // builder makes images whose files are all of one time.

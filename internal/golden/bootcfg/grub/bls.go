@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/golden/bootcfg/vercmp"
+
+	"github.com/gild-dev/gild/internal/golden/bootcfg/grub/script"
 )
 
 // blsEntry is a file of the Boot Loader Specification as blscfg reads it, which differs from what the specification says.
@@ -212,10 +214,10 @@ func (r bls) item(e *blsEntry) *item {
 	return it
 }
 
-func (e *blsEntry) script(lines ...string) *script {
-	s := &script{name: e.file.String()}
+func (e *blsEntry) script(lines ...string) *script.Script {
+	s := &script.Script{Name: e.file.String()}
 	for _, l := range lines {
-		s.lines = append(s.lines, line{l, 1})
+		s.Lines = append(s.Lines, script.Line{Text: l, Number: 1})
 	}
 	return s
 }
@@ -243,7 +245,7 @@ func (r bls) expandOptions(s string) string {
 				add()
 			}
 			variable, start = true, i+1
-		case variable && !nameByte(s[i]):
+		case variable && !script.NameByte(s[i]):
 			add()
 			variable, start = false, i
 			if s[i] == ' ' {

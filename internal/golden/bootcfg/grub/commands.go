@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden/bootcfg/grub/script"
 )
 
 // Codes of errors (include/grub/err.h).
@@ -130,9 +132,9 @@ func count(by int) func(*runner, *call) int {
 
 func eval(r *runner, c *call) int {
 	r.code = 0
-	s := newScript(r.file0, strings.Join(c.args, " "))
-	for i := range s.lines {
-		s.lines[i].number = c.line
+	s := script.New(r.file0, strings.Join(c.args, " "))
+	for i := range s.Lines {
+		s.Lines[i].Number = c.line
 	}
 	shell{r}.script(s)
 	return r.code
@@ -153,7 +155,7 @@ func source(r *runner, c *call) int {
 	}
 	if exists {
 		file, dir := r.vars["config_file"], r.vars["config_directory"]
-		shell{r}.script(newScript(f.String(), data))
+		shell{r}.script(script.New(f.String(), data))
 		if !r.ended() {
 			r.vars["config_file"], r.vars["config_directory"] = file, dir
 		}
@@ -174,7 +176,7 @@ func configfile(r *runner, c *call) int {
 		r.remark(c.line, fmt.Sprintf("%s cannot be read", strings.ReplaceAll(name, unknown, "?")))
 		return 0
 	}
-	if r.depth++; r.depth > maxDepth {
+	if r.depth++; r.depth > script.MaxDepth {
 		r.depth--
 		return errCode
 	}

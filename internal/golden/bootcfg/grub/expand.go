@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden/bootcfg/grub/script"
 )
 
 // unknown marks a value that the image does not tell. No string of GRUB's can hold the byte.
@@ -25,7 +27,7 @@ type expander struct{ *runner }
 
 // expand makes the arguments of a command (script/execute.c, grub_script_arglist_to_argv). A bare value is split at the
 // blanks within it, while those at its ends part nothing.
-func (r expander) expand(words []word) []string {
+func (r expander) expand(words []script.Word) []string {
 	var args []string
 	for i := range words {
 		args = r.expandWord(args, &words[i])
@@ -36,26 +38,26 @@ func (r expander) expand(words []word) []string {
 	return args
 }
 
-func (r expander) expandWord(args []string, w *word) []string {
+func (r expander) expandWord(args []string, w *script.Word) []string {
 	a := &argument{}
 	flush := func() {
 		s := a.text.String()
 		switch {
 		case s == "" && !a.quoted:
 		case a.glob:
-			args = append(args, r.glob(s, w.line)...)
+			args = append(args, r.glob(s, w.Line)...)
 		default:
 			args = append(args, s)
 		}
 		a = &argument{}
 	}
-	for _, p := range w.parts {
+	for _, p := range w.Parts {
 		switch {
-		case !p.variable:
-			a.text.WriteString(p.text)
-			a.quoted = a.quoted || p.quoted
-			a.glob = a.glob || !p.quoted && strings.ContainsAny(p.text, "*?[")
-		case p.quoted && p.text == "@":
+		case !p.Variable:
+			a.text.WriteString(p.Text)
+			a.quoted = a.quoted || p.Quoted
+			a.glob = a.glob || !p.Quoted && strings.ContainsAny(p.Text, "*?[")
+		case p.Quoted && p.Text == "@":
 			for i, v := range r.args {
 				if i > 0 {
 					flush()
@@ -63,11 +65,11 @@ func (r expander) expandWord(args []string, w *word) []string {
 				a.text.WriteString(v)
 				a.quoted = true
 			}
-		case p.quoted:
-			a.text.WriteString(r.value(p.text))
+		case p.Quoted:
+			a.text.WriteString(r.value(p.Text))
 			a.quoted = true
 		default:
-			for _, v := range r.bareValues(p.text) {
+			for _, v := range r.bareValues(p.Text) {
 				for i, f := range fields(v) {
 					if i > 0 {
 						flush()

@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden/bootcfg/grub/script"
 )
 
 // Flavour is whose GRUB it is: they differ in how the default is found, what configfile passes on, and in blscfg.
@@ -123,7 +125,6 @@ const (
 	maxSteps = 50_000 // commands in all of them together
 	maxBytes = 8 << 20
 	maxFile  = 1 << 20 // bytes of one script
-	maxDepth = 64      // of calls and files, as in GRUB
 	maxItems = 1000    // entries of a menu
 )
 
@@ -185,7 +186,7 @@ func alternatives(given []int, r *runner) [][]int {
 func run(m *Machine, answers []int, left *budget) *runner {
 	r := &runner{
 		m: m, left: left, answers: answers,
-		functions: map[string][]node{}, vars: map[string]string{}, exported: map[string]bool{}, menu: &menu{},
+		functions: map[string][]script.Node{}, vars: map[string]string{}, exported: map[string]bool{}, menu: &menu{},
 	}
 	for _, name := range strings.Fields("chainloader_bpb ntldr platform_search_hint default_font_path all_video_module " +
 		"menuentry_id menuentry_options 200_final nativedisk_cmd timeout_style") {

@@ -378,7 +378,7 @@ func FuzzEntry(f *testing.F) {
 			r := &runner{m: machine(flavour, "", nil), left: &budget{1000, 1 << 16}, vars: map[string]string{"kernelopts": kernelopts, "default_kernelopts": kernelopts}}
 			e := &blsEntry{name: "a", file: r.m.Config, keys: bls{r}.keys(text)}
 			it := bls{r}.item(e)
-			if _, ok := e.get("linux"); ok && (it == nil || len(it.body.lines) == 0 || it.title == "") {
+			if _, ok := e.get("linux"); ok && (it == nil || len(it.body.Lines) == 0 || it.title == "") {
 				t.Errorf("entry %q = %+v", text, it)
 			}
 			if (bls{r}).compare(e, e) != 0 {

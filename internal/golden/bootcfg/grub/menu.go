@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden/bootcfg/grub/script"
 )
 
 // menu is a list of entries in the making.
@@ -13,7 +15,7 @@ type menu struct{ items []*item }
 type item struct {
 	title, id string
 	args      []string // behind the title
-	body      *script
+	body      *script.Script
 	submenu   bool
 	locked    bool // neither --unrestricted nor for certain users
 	bls       bool
@@ -41,7 +43,7 @@ func menuentry(r *runner, c *call) int {
 			case "--users":
 				it.locked = false
 			case "--source":
-				it.body = newScript(r.file0, value)
+				it.body = script.New(r.file0, value)
 			}
 		case "--unrestricted":
 			it.locked = false
@@ -229,7 +231,7 @@ func within(want string) string {
 
 // execute runs the body of an entry and boots what it loaded (normal/menu.c, grub_menu_execute_entry).
 func (r chooser) execute(it *item, at string) {
-	if r.depth++; r.depth > maxDepth {
+	if r.depth++; r.depth > script.MaxDepth {
 		r.depth--
 		return
 	}

@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden/bootcfg/grub/script"
 )
 
 // runner is one way through a configuration.
@@ -16,7 +18,7 @@ type runner struct {
 
 	vars      map[string]string
 	exported  map[string]bool
-	functions map[string][]node
+	functions map[string][]script.Node
 	looped    map[string]bool // devices made by loopback
 	rooted    bool            // the configuration has set $root
 
@@ -138,7 +140,7 @@ func (r *runner) config(f File) {
 	if !exists {
 		return
 	}
-	shell{r}.script(newScript(f.String(), data))
+	shell{r}.script(script.New(f.String(), data))
 	if !r.ended() && len(r.menu.items) > 0 {
 		chooser{r}.show("")
 	}
@@ -148,16 +150,16 @@ func (r *runner) config(f File) {
 type shell struct{ *runner }
 
 // script runs a script as it is read: unit by unit.
-func (r shell) script(s *script) {
-	if r.depth++; r.depth > maxDepth {
+func (r shell) script(s *script.Script) {
+	if r.depth++; r.depth > script.MaxDepth {
 		r.depth--
 		return
 	}
 	before, number := r.file0, r.number
-	r.file0 = s.name
-	p := newParser(s, r.left)
-	for !p.done() && r.flow.kind == flowOn && r.step() {
-		list, number, ok := p.unit()
+	r.file0 = s.Name
+	p := script.NewParser(s, &r.left.bytes)
+	for !p.Done() && r.flow.kind == flowOn && r.step() {
+		list, number, ok := p.Unit()
 		if !ok {
 			r.number = number // GRUB prints an error and goes on with the next line
 			continue
@@ -172,7 +174,7 @@ func (r shell) script(s *script) {
 }
 
 // list runs statements; its code is that of the last.
-func (r shell) list(nodes []node) {
+func (r shell) list(nodes []script.Node) {
 	for _, n := range nodes {
 		if r.flow.kind != flowOn || !r.step() {
 			return
@@ -181,32 +183,32 @@ func (r shell) list(nodes []node) {
 	}
 }
 
-func (r shell) run(n node) {
+func (r shell) run(n script.Node) {
 	switch n := n.(type) {
-	case *command:
+	case *script.Command:
 		r.command(n)
-	case *conditional:
+	case *script.Conditional:
 		r.conditional(n)
-	case *definition:
-		r.functions[n.name] = n.body
+	case *script.Definition:
+		r.functions[n.Name] = n.Body
 		r.code = 0
-	case *forLoop:
-		r.number = n.line
-		values := expander(r).expand(n.words)
+	case *script.ForLoop:
+		r.number = n.Line
+		values := expander(r).expand(n.Words)
 		r.code = 0
 		for _, v := range values {
-			r.vars[n.name] = v
-			if r.list(n.body); !r.loop() {
+			r.vars[n.Name] = v
+			if r.list(n.Body); !r.loop() {
 				return
 			}
 		}
-	case *whileLoop:
+	case *script.WhileLoop:
 		for r.step() {
-			r.list(n.when)
-			if r.flow.kind != flowOn || (r.code == 0) == n.until {
+			r.list(n.When)
+			if r.flow.kind != flowOn || (r.code == 0) == n.Until {
 				return
 			}
-			if r.list(n.body); !r.loop() {
+			if r.list(n.Body); !r.loop() {
 				return
 			}
 		}
@@ -230,26 +232,26 @@ func (r shell) loop() bool {
 	return false
 }
 
-func (r shell) conditional(c *conditional) {
-	for _, b := range c.branches {
-		r.list(b.when)
+func (r shell) conditional(c *script.Conditional) {
+	for _, b := range c.Branches {
+		r.list(b.When)
 		if r.flow.kind != flowOn {
 			return
 		}
 		if r.code == 0 {
-			r.list(b.then)
+			r.list(b.Then)
 			return
 		}
 	}
 	r.code = 0
-	r.list(c.other)
+	r.list(c.Other)
 }
 
 // command runs a simple command: one of GRUB's, else a function, else an assignment (script/execute.c).
-func (r shell) command(c *command) {
-	r.number = c.line
-	args := expander(r).expand(c.words)
-	if r.ended() || len(args) == 0 && c.block == nil {
+func (r shell) command(c *script.Command) {
+	r.number = c.Line
+	args := expander(r).expand(c.Words)
+	if r.ended() || len(args) == 0 && c.Block == nil {
 		return
 	}
 	invert := false
@@ -259,7 +261,7 @@ func (r shell) command(c *command) {
 	if len(args) == 0 {
 		return
 	}
-	code, found := r.call(&call{name: args[0], args: args[1:], block: c.block, line: c.line})
+	code, found := r.call(&call{name: args[0], args: args[1:], block: c.Block, line: c.Line})
 	if invert && found {
 		if code == 0 {
 			code = errCode
@@ -274,7 +276,7 @@ func (r shell) command(c *command) {
 type call struct {
 	name  string
 	args  []string
-	block *script
+	block *script.Script
 	line  int
 }
 
@@ -315,8 +317,8 @@ func (r *runner) assign(name, value string) int {
 }
 
 // function runs a body with arguments of its own.
-func (r shell) function(body []node, args []string) int {
-	if r.depth++; r.depth > maxDepth {
+func (r shell) function(body []script.Node, args []string) int {
+	if r.depth++; r.depth > script.MaxDepth {
 		r.depth--
 		return errCode
 	}

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gild-dev/gild/internal/golden/bootcfg/grub/script"
 )
 
 // test is the command test, and [ (commands/test.c): from left to right, forms of three arguments first. Terms side by
@@ -53,7 +55,7 @@ func (t *expression) eval() bool {
 		case ")":
 			return or || and
 		case "(":
-			if t.depth++; t.depth > maxDepth {
+			if t.depth++; t.depth > script.MaxDepth {
 				return false
 			}
 			update(t.eval())

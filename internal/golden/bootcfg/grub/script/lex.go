@@ -1,29 +1,30 @@
-package grub
+// Package script parses GRUB's scripts.
+package script
 
 import "strings"
 
-// line is one line of a script with its number in the file.
-type line struct {
-	text   string
-	number int
+// Line is one line of a script with its number in the file.
+type Line struct {
+	Text   string
+	Number int
 }
 
-// script is text to be parsed, by its lines.
-type script struct {
-	name  string // of the file
-	lines []line
+// Script is text to be parsed, by its lines.
+type Script struct {
+	Name  string // of the file
+	Lines []Line
 }
 
-// newScript cuts a file into lines as GRUB reads it (lib/getline.c, normal/main.c): without carriage returns, to the
+// New cuts a file into lines as GRUB reads it (lib/getline.c, normal/main.c): without carriage returns, to the
 // first NUL, and without the lines whose first column is a #, wherever they stand.
-func newScript(name, text string) *script {
+func New(name, text string) *Script {
 	text, _, _ = strings.Cut(text, "\x00")
-	s := &script{name: name}
+	s := &Script{Name: name}
 	number := 0
 	for l := range strings.Lines(strings.ReplaceAll(text, "\r", "")) {
 		number++
 		if l = strings.TrimSuffix(l, "\n"); !strings.HasPrefix(l, "#") {
-			s.lines = append(s.lines, line{l, number})
+			s.Lines = append(s.Lines, Line{l, number})
 		}
 	}
 	return s
@@ -43,35 +44,35 @@ const (
 
 type token struct {
 	kind tokenKind
-	word word
+	word Word
 	// Where it begins, for the text of blocks.
 	line, at int
 }
 
-// word is a word before expansion.
-type word struct {
-	parts []part
+// Word is a word before expansion.
+type Word struct {
+	Parts []Part
 	bare  bool // one literal without quotes or escapes: it may be a keyword
-	line  int
+	Line  int
 }
 
-func (w *word) text() string {
+func (w *Word) text() string {
 	if !w.bare {
 		return ""
 	}
-	return w.parts[0].text
+	return w.Parts[0].Text
 }
 
-// part is a piece of a word: a literal or the name of a variable.
-type part struct {
-	text     string
-	variable bool
-	quoted   bool
+// Part is a piece of a word: a literal or the name of a variable.
+type Part struct {
+	Text     string
+	Variable bool
+	Quoted   bool
 }
 
 // lexer cuts a script into tokens (script/yylex.l). A further line is only looked at when the parser asks for it.
 type lexer struct {
-	src  *script
+	src  *Script
 	line int // index of the current line
 	at   int // next byte in it; past its end, the newline has been given
 }
@@ -83,22 +84,22 @@ const (
 
 // current is the text of the current line.
 func (l *lexer) current() string {
-	if l.line >= len(l.src.lines) {
+	if l.line >= len(l.src.Lines) {
 		return ""
 	}
-	return l.src.lines[l.line].text
+	return l.src.Lines[l.line].Text
 }
 
 func (l *lexer) number() int {
-	if len(l.src.lines) == 0 {
+	if len(l.src.Lines) == 0 {
 		return 1
 	}
-	return l.src.lines[min(l.line, len(l.src.lines)-1)].number
+	return l.src.Lines[min(l.line, len(l.src.Lines)-1)].Number
 }
 
 func (l *lexer) next() token {
 	for {
-		if l.line >= len(l.src.lines) {
+		if l.line >= len(l.src.Lines) {
 			return token{kind: tokenEOF, line: l.line}
 		}
 		text := l.current()
@@ -149,14 +150,14 @@ func (l *lexer) symbol(t *token, text string) {
 }
 
 // word reads a word. It is not ok where a quote is not closed or a dollar sign has no name.
-func (l *lexer) word() (w word, ok bool) {
-	w.line = l.number()
+func (l *lexer) word() (w Word, ok bool) {
+	w.Line = l.number()
 	escaped := false
-	add := func(s string, variable, quoted bool) { w.parts = append(w.parts, part{s, variable, quoted}) }
+	add := func(s string, variable, quoted bool) { w.Parts = append(w.Parts, Part{s, variable, quoted}) }
 	for {
 		text := l.current()
 		if l.at >= len(text) || strings.IndexByte(endWord, text[l.at]) >= 0 {
-			w.bare = len(w.parts) == 1 && !escaped && !w.parts[0].variable && !w.parts[0].quoted
+			w.bare = len(w.Parts) == 1 && !escaped && !w.Parts[0].Variable && !w.Parts[0].Quoted
 			return w, true
 		}
 		switch c := text[l.at]; c {
@@ -184,7 +185,7 @@ func (l *lexer) word() (w word, ok bool) {
 			escaped = true
 			l.at++
 			if l.at >= len(text) {
-				if l.line++; l.line >= len(l.src.lines) {
+				if l.line++; l.line >= len(l.src.Lines) {
 					return w, true
 				}
 				l.at = 0
@@ -207,7 +208,7 @@ func (l *lexer) word() (w word, ok bool) {
 func (l *lexer) single() (string, bool) {
 	var b strings.Builder
 	l.at++
-	for l.line < len(l.src.lines) {
+	for l.line < len(l.src.Lines) {
 		rest := l.current()[l.at:]
 		if s, _, ok := strings.Cut(rest, "'"); ok {
 			b.WriteString(s)
@@ -224,7 +225,7 @@ func (l *lexer) single() (string, bool) {
 func (l *lexer) double(add func(s string, variable, quoted bool)) bool {
 	var b strings.Builder
 	l.at++
-	for l.line < len(l.src.lines) {
+	for l.line < len(l.src.Lines) {
 		text := l.current()
 		if l.at >= len(text) {
 			b.WriteByte('\n')
@@ -285,12 +286,13 @@ func variableLength(s string) int {
 		return 1
 	}
 	n := 0
-	for n < len(s) && (s[n] >= '0' && s[n] <= '9' || s[0] > '9' && nameByte(s[n])) {
+	for n < len(s) && (s[n] >= '0' && s[n] <= '9' || s[0] > '9' && NameByte(s[n])) {
 		n++
 	}
 	return n
 }
 
-func nameByte(c byte) bool {
+// NameByte reports whether a variable's name may have the byte.
+func NameByte(c byte) bool {
 	return c == '_' || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
 }

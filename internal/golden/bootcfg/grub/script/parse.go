@@ -1,40 +1,48 @@
-package grub
+package script
 
 import "strings"
 
-// node is a statement.
-type node interface{}
+// MaxDepth is how deep statements, calls and files stand in each other, as in GRUB.
+const MaxDepth = 64
 
-// command is a simple command, with the block that may be its last argument.
-type command struct {
-	words []word
-	block *script
-	line  int
+// Node is a statement: a pointer to one of the types below.
+type Node interface{}
+
+// Command is a simple command, with the block that may be its last argument.
+type Command struct {
+	Words []Word
+	Block *Script
+	Line  int
 }
 
-type conditional struct {
-	branches []branch
-	other    []node // else
+// Conditional is an if with its elifs.
+type Conditional struct {
+	Branches []Branch
+	Other    []Node // else
 }
 
-type branch struct{ when, then []node }
+// Branch is a condition and what it leads to.
+type Branch struct{ When, Then []Node }
 
-type forLoop struct {
-	name  string
-	words []word
-	body  []node
-	line  int
+// ForLoop goes through the words.
+type ForLoop struct {
+	Name  string
+	Words []Word
+	Body  []Node
+	Line  int
 }
 
-type whileLoop struct {
-	until      bool
-	when, body []node
-	line       int
+// WhileLoop is while and until.
+type WhileLoop struct {
+	Until      bool
+	When, Body []Node
+	Line       int
 }
 
-type definition struct {
-	name string
-	body []node
+// Definition is of a function.
+type Definition struct {
+	Name string
+	Body []Node
 }
 
 // keywords are reserved as the first word of a command. Those without a meaning fit no rule.
@@ -46,24 +54,26 @@ func init() {
 	}
 }
 
-// parser reads a script unit by unit: one line, and as many more as its statements need (script/parser.y).
-type parser struct {
+// Parser reads a script unit by unit: one line, and as many more as its statements need (script/parser.y).
+type Parser struct {
 	lex   lexer
 	tok   token
 	depth int
-	work  *budget
+	left  *int // see NewParser
 }
 
 // syntaxError unwinds the parser; GRUB then goes on with the next line.
 type syntaxError struct{}
 
-func newParser(s *script, work *budget) *parser { return &parser{lex: lexer{src: s}, work: work} }
+// NewParser makes a parser of s. It takes what it works from left, in bytes, and refuses the rest of the script where
+// nothing is left.
+func NewParser(s *Script, left *int) *Parser { return &Parser{lex: lexer{src: s}, left: left} }
 
-// done reports that the script is at its end.
-func (p *parser) done() bool { return p.lex.line >= len(p.lex.src.lines) }
+// Done reports that the script is at its end.
+func (p *Parser) Done() bool { return p.lex.line >= len(p.lex.src.Lines) }
 
-// unit parses what GRUB runs as one: nothing of it when any of it is wrong. line is where it was given up.
-func (p *parser) unit() (list []node, line int, ok bool) {
+// Unit parses what GRUB runs as one: nothing of it when any of it is wrong. line is where it was given up.
+func (p *Parser) Unit() (list []Node, line int, ok bool) {
 	defer func() {
 		if r := recover(); r != nil {
 			if _, mine := r.(syntaxError); !mine {
@@ -92,39 +102,39 @@ func (p *parser) unit() (list []node, line int, ok bool) {
 	return list, 0, true
 }
 
-func (p *parser) fail() { panic(syntaxError{}) }
+func (p *Parser) fail() { panic(syntaxError{}) }
 
-func (p *parser) next() {
-	if p.work.bytes -= 16; p.work.bytes <= 0 {
-		p.lex.line = len(p.lex.src.lines)
+func (p *Parser) next() {
+	if *p.left -= 16; *p.left <= 0 {
+		p.lex.line = len(p.lex.src.Lines)
 		p.fail()
 	}
 	p.tok = p.lex.next()
 }
 
 // keyword is the reserved word that the token is, if it is one.
-func (p *parser) keyword() string {
+func (p *Parser) keyword() string {
 	if p.tok.kind == tokenWord && keywords[p.tok.word.text()] {
 		return p.tok.word.text()
 	}
 	return ""
 }
 
-func (p *parser) expect(keyword string) {
+func (p *Parser) expect(keyword string) {
 	if p.keyword() != keyword {
 		p.fail()
 	}
 	p.next()
 }
 
-func (p *parser) newlines() {
+func (p *Parser) newlines() {
 	for p.tok.kind == tokenNewline {
 		p.next()
 	}
 }
 
 // delimiters takes a semicolon or newline and the newlines behind it.
-func (p *parser) delimiters() bool {
+func (p *Parser) delimiters() bool {
 	if p.tok.kind != tokenNewline && p.tok.kind != tokenSemicolon {
 		return false
 	}
@@ -134,7 +144,7 @@ func (p *parser) delimiters() bool {
 }
 
 // commands reads at least one command. ended tells whether a delimiter stands behind the last.
-func (p *parser) commands() (list []node, ended bool) {
+func (p *Parser) commands() (list []Node, ended bool) {
 	p.newlines()
 	for {
 		list = append(list, p.command())
@@ -152,7 +162,7 @@ func (p *parser) commands() (list []node, ended bool) {
 }
 
 // body reads commands that a keyword has to follow.
-func (p *parser) body() []node {
+func (p *Parser) body() []Node {
 	list, ended := p.commands()
 	if !ended {
 		p.fail()
@@ -160,8 +170,8 @@ func (p *parser) body() []node {
 	return list
 }
 
-func (p *parser) command() node {
-	if p.depth++; p.depth > maxDepth {
+func (p *Parser) command() Node {
+	if p.depth++; p.depth > MaxDepth {
 		p.fail()
 	}
 	defer func() { p.depth-- }()
@@ -176,11 +186,11 @@ func (p *parser) command() node {
 	case "for":
 		return p.forLoop()
 	case "while", "until":
-		w := &whileLoop{until: k == "until", line: p.tok.word.line}
+		w := &WhileLoop{Until: k == "until", Line: p.tok.word.Line}
 		p.next()
-		w.when = p.body()
+		w.When = p.body()
 		p.expect("do")
-		w.body = p.body()
+		w.Body = p.body()
 		p.expect("done")
 		return w
 	case "function":
@@ -190,87 +200,87 @@ func (p *parser) command() node {
 	return nil
 }
 
-func (p *parser) simple() node {
-	c := &command{line: p.tok.word.line}
+func (p *Parser) simple() Node {
+	c := &Command{Line: p.tok.word.Line}
 	for p.tok.kind == tokenWord {
-		c.words = append(c.words, p.tok.word)
+		c.Words = append(c.Words, p.tok.word)
 		p.next()
 	}
 	if p.tok.kind == tokenOpen {
-		c.block = p.block()
+		c.Block = p.block()
 	}
 	return c
 }
 
 // block reads a block that is an argument. It has to parse, but is kept as text: it is run later.
-func (p *parser) block() *script {
+func (p *Parser) block() *Script {
 	from := p.lex
 	p.next()
 	if _, _ = p.commands(); p.tok.kind != tokenClose {
 		p.fail()
 	}
-	text := &script{name: p.lex.src.name}
+	text := &Script{Name: p.lex.src.Name}
 	for i := from.line; i <= p.tok.line; i++ {
-		l := p.lex.src.lines[i]
+		l := p.lex.src.Lines[i]
 		if i == p.tok.line {
-			l.text = l.text[:p.tok.at]
+			l.Text = l.Text[:p.tok.at]
 		}
 		if i == from.line {
-			l.text = l.text[from.at:]
+			l.Text = l.Text[from.at:]
 		}
-		text.lines = append(text.lines, l)
+		text.Lines = append(text.Lines, l)
 	}
-	if p.work.bytes -= 16 * len(text.lines); p.work.bytes <= 0 {
+	if *p.left -= 16 * len(text.Lines); *p.left <= 0 {
 		p.fail()
 	}
 	p.next()
 	return text
 }
 
-func (p *parser) conditional() node {
-	c := &conditional{}
+func (p *Parser) conditional() Node {
+	c := &Conditional{}
 	for {
 		p.next() // if, elif
 		when := p.body()
 		p.expect("then")
-		c.branches = append(c.branches, branch{when, p.body()})
+		c.Branches = append(c.Branches, Branch{when, p.body()})
 		switch p.keyword() {
 		case "elif":
 			continue
 		case "else":
 			p.next()
-			c.other = p.body()
+			c.Other = p.body()
 		}
 		p.expect("fi")
 		return c
 	}
 }
 
-func (p *parser) forLoop() node {
-	f := &forLoop{line: p.tok.word.line}
+func (p *Parser) forLoop() Node {
+	f := &ForLoop{Line: p.tok.word.Line}
 	p.next()
-	if f.name = p.tok.word.text(); p.tok.kind != tokenWord || f.name == "" {
+	if f.Name = p.tok.word.text(); p.tok.kind != tokenWord || f.Name == "" {
 		p.fail()
 	}
 	p.next()
 	p.expect("in")
 	for p.tok.kind == tokenWord {
-		f.words = append(f.words, p.tok.word)
+		f.Words = append(f.Words, p.tok.word)
 		p.next()
 	}
 	if !p.delimiters() {
 		p.fail()
 	}
 	p.expect("do")
-	f.body = p.body()
+	f.Body = p.body()
 	p.expect("done")
 	return f
 }
 
-func (p *parser) function() node {
+func (p *Parser) function() Node {
 	p.next()
-	d := &definition{name: p.tok.word.text()}
-	if p.tok.kind != tokenWord || d.name == "" {
+	d := &Definition{Name: p.tok.word.text()}
+	if p.tok.kind != tokenWord || d.Name == "" {
 		p.fail()
 	}
 	p.next()
@@ -279,7 +289,7 @@ func (p *parser) function() node {
 		p.fail()
 	}
 	p.next()
-	if d.body = p.body(); p.tok.kind != tokenClose {
+	if d.Body = p.body(); p.tok.kind != tokenClose {
 		p.fail()
 	}
 	p.next()

@@ -7,37 +7,10 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/dashboard"
 	"github.com/gild-dev/gild/internal/server/httpd"
-	"github.com/gild-dev/gild/internal/server/state"
 )
-
-// storedAccess keeps who may enter as one document of state, so that every
-// server of a cluster lets the same people in.
-type storedAccess struct{ store *state.Store }
-
-var _ httpd.AccessStore = storedAccess{}
-
-const (
-	accessKind = "secret"
-	accessName = "admin-token"
-)
-
-// LoadAccess reads the document.
-func (a storedAccess) LoadAccess(ctx context.Context) (httpd.Access, error) {
-	var access httpd.Access
-	_, err := a.store.GetDoc(ctx, accessKind, accessName, &access)
-	return access, err
-}
-
-// ChangeAccess changes the document in one transaction.
-func (a storedAccess) ChangeAccess(ctx context.Context, change func(*httpd.Access)) error {
-	_, err := state.UpdateDoc(ctx, a.store, accessKind, accessName, func(access *httpd.Access) error {
-		change(access)
-		return nil
-	})
-	return err
-}
 
 // operator makes the handler of the operator's listener, and that of the socket
 // in the data directory, which asks nobody. made is the admin token when this is
@@ -45,18 +18,18 @@ func (a storedAccess) ChangeAccess(ctx context.Context, change func(*httpd.Acces
 func (s *Server) operator(ctx context.Context, m *Machines, listener net.Listener, log *slog.Logger) (h, atHome http.Handler, made string, err error) {
 	o := httpd.Operator{Control: m, Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Metrics: m.Metrics.Handler(), Log: log}
 	pages := &dashboard.Dashboard{Room: m, Images: s.Boot.Images, Version: s.Version, Log: log}
-	access := storedAccess{m.Store}
-	if made, err = httpd.EnsureToken(ctx, access); err != nil {
+	kept := access.Stored{State: m.Store}
+	if made, err = access.EnsureToken(ctx, kept); err != nil {
 		return nil, nil, "", err
 	}
-	o.Loopback = httpd.IsLoopback(listener.Addr())
+	o.Loopback = access.IsLoopback(listener.Addr())
 	if !o.Loopback && s.OperatorTLS == nil {
 		log.Warn("the operator API is plain HTTP on an address that others reach: the admin token can be read on the way; give --operator-cert and --operator-key",
 			"address", listener.Addr())
 	}
 	if !o.Loopback || s.AskAll {
 		pages.Guarded = true
-		o.Guard = &httpd.Guard{Store: access, LoginPage: pages.LoginPage, Log: log}
+		o.Guard = &access.Guard{Store: kept, LoginPage: pages.LoginPage, Log: log}
 	}
 	if o.Pages == nil {
 		o.Pages = pages.Handler()

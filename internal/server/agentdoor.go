@@ -19,6 +19,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/bootca"
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/service"
+	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/sniff"
 )
 
@@ -42,7 +44,7 @@ type agentDoor struct {
 func (s *Server) openAgentDoor(ctx context.Context, m *Machines, log *slog.Logger) (*agentDoor, error) {
 	ca, err := bootca.Load(ctx, m.Store)
 	if damaged, ok := errors.AsType[*bootca.DamagedError](err); ok {
-		return nil, &SetupError{
+		return nil, &setup.Error{
 			Problem: "the boot CA in the state cannot be used", Err: damaged.Err,
 			Help: "restore the state from a backup: `gild state restore`; agents that run now trust no other CA",
 		}
@@ -74,9 +76,9 @@ func (d *agentDoor) listener(l net.Listener) net.Listener {
 }
 
 // service serves what came by the listener.
-func (d *agentDoor) service(serve *httpService) Service {
+func (d *agentDoor) service(serve *httpService) service.Service {
 	sniff.Secure(serve.server)
-	return serviceFunc(func(ctx context.Context) error { return withSightings(ctx, d.sights, serve.Run) })
+	return service.Func(func(ctx context.Context) error { return withSightings(ctx, d.sights, serve.Run) })
 }
 
 // refused takes a handshake that failed. An agent that does not trust this

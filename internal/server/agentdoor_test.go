@@ -24,6 +24,8 @@ import (
 	"github.com/gild-dev/gild/internal/initramfs"
 	"github.com/gild-dev/gild/internal/server/bootca"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/server/service"
+	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -103,9 +105,9 @@ func TestPlainWithoutATicket(t *testing.T) {
 func TestUntrustedIsNoted(t *testing.T) {
 	s := newServer(t, t.TempDir())
 	var m *Machines
-	s.Protocols = append(s.Protocols, Opener{Name: "peek", Open: func(_ context.Context, all *Machines) (Service, func() error, error) {
+	s.Protocols = append(s.Protocols, service.Opener[*Machines]{Name: "peek", Open: func(_ context.Context, all *Machines) (service.Service, func() error, error) {
 		m = all
-		return serviceFunc(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
+		return service.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
 	}})
 	r := start(t, s)
 	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
@@ -197,7 +199,7 @@ func TestDamagedCA(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := (&Server{DataDir: t.TempDir()}).openAgentDoor(t.Context(), m, slog.New(slog.DiscardHandler))
-	if setup, ok := errors.AsType[*SetupError](err); !ok || !strings.Contains(setup.Hint(), "gild state restore") {
+	if setup, ok := errors.AsType[*setup.Error](err); !ok || !strings.Contains(setup.Hint(), "gild state restore") {
 		t.Errorf("openAgentDoor = %v; want what to do", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -116,13 +117,13 @@ func (p *peers) addrs(ctx context.Context) (all []netip.Addr) {
 }
 
 // announce is the service that names this server to the others.
-func (p *peers) announce(version string, a *alarm.Alarms) Service {
+func (p *peers) announce(version string, a *alarm.Alarms) service.Service {
 	host, err := os.Hostname()
 	if err != nil {
 		host = p.self
 	}
 	self := api.Server{Name: host, BaseURL: p.self, Version: version, Since: time.Now()}
-	return serviceFunc(func(ctx context.Context) error {
+	return service.Func(func(ctx context.Context) error {
 		return p.store.Announce(ctx, func() (api.Server, <-chan struct{}) {
 			now, changed := self, (<-chan struct{})(nil)
 			now.Alarms, changed = a.List()

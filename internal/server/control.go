@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/local"
+	"github.com/gild-dev/gild/internal/server/service"
+	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -18,7 +20,7 @@ import (
 // server has its state open. A server without that is better than none.
 //
 // The socket is there when it returns: commands that come next find it.
-func (s *Server) control(ctx context.Context, store *state.Store, operator http.Handler, log *slog.Logger) Service {
+func (s *Server) control(ctx context.Context, store *state.Store, operator http.Handler, log *slog.Logger) service.Service {
 	c := local.Control{
 		Operator: operator,
 		Backup: func(ctx context.Context, w io.Writer) error {
@@ -34,7 +36,7 @@ func (s *Server) control(ctx context.Context, store *state.Store, operator http.
 		},
 	}
 	l, err := local.Listen(ctx, s.DataDir)
-	return serviceFunc(func(ctx context.Context) error {
+	return service.Func(func(ctx context.Context) error {
 		if err == nil {
 			err = c.ServeOn(ctx, l)
 		}
@@ -65,7 +67,7 @@ func (s *Server) Backup(ctx context.Context, w io.Writer) error {
 }
 
 func noState(place string) error {
-	return &SetupError{
+	return &setup.Error{
 		Problem: "no server has kept its state in " + place + ", so there is no admin token to replace",
 		Help:    "give the server's own --data, or its --etcd with the same --etcd-prefix",
 	}
@@ -91,8 +93,8 @@ func (s *Server) NewToken(ctx context.Context) (token string, err error) {
 	defer db.close() //nolint:errcheck // what was written is on disk already
 	store := NewStore(db.client, s.Prefix)
 	// A first start makes a token: without one, nothing that is served is meant.
-	access, err := storedAccess{store}.LoadAccess(ctx)
-	if err == nil && access.Token == "" || errors.Is(err, state.ErrNotFound) {
+	kept, err := access.Stored{State: store}.LoadAccess(ctx)
+	if err == nil && kept.Token == "" || errors.Is(err, state.ErrNotFound) {
 		return "", noState("etcd below " + Prefix(s.Prefix))
 	}
 	if err != nil {
@@ -104,7 +106,7 @@ func (s *Server) NewToken(ctx context.Context) (token string, err error) {
 // replaceToken makes a new admin token and enters that into the log. The token
 // is told whatever becomes of the entry: nobody could learn it later.
 func replaceToken(ctx context.Context, store *state.Store) (string, error) {
-	token, err := httpd.ReplaceToken(ctx, storedAccess{store})
+	token, err := access.ReplaceToken(ctx, access.Stored{State: store})
 	if err == nil {
 		_ = store.Note(ctx, api.Event{
 			Time: time.Now(), Step: "token", State: api.StateDone, Actor: api.ActorOperator,

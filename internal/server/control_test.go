@@ -13,7 +13,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/operatorclient"
-	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/local"
 	"github.com/gild-dev/gild/internal/server/state"
 )
@@ -132,7 +132,7 @@ func TestNewTokenForNobody(t *testing.T) {
 func login(t *testing.T, base, token string) *http.Cookie {
 	t.Helper()
 	hc := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+httpd.PathLogin, strings.NewReader(url.Values{"token": {token}}.Encode()))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+access.PathLogin, strings.NewReader(url.Values{"token": {token}}.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}

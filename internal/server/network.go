@@ -23,6 +23,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/ipxe"
 	"github.com/gild-dev/gild/internal/server/link"
 	"github.com/gild-dev/gild/internal/server/segment"
+	"github.com/gild-dev/gild/internal/server/service"
+	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/tftpd"
 )
 
@@ -66,7 +68,7 @@ func ChooseMode(ctx context.Context, iface string) (dhcpd.Mode, string, error) {
 		return dhcpd.Listening, dead, nil // what a link says that has just gone down
 	}
 	if errors.Is(err, os.ErrPermission) {
-		return dhcpd.Off, "", &SetupError{
+		return dhcpd.Off, "", &setup.Error{
 			Problem: "listening for DHCP servers needs a raw socket", Err: err,
 			Help: "run as root or with CAP_NET_RAW, or choose --dhcp server, proxy or off",
 		}
@@ -106,9 +108,9 @@ type bootNetwork struct {
 }
 
 // Protocols are DHCP and TFTP on this network.
-func (n Network) Protocols() []Opener {
+func (n Network) Protocols() []service.Opener[*Machines] {
 	b := &bootNetwork{Network: n}
-	return []Opener{{Name: "DHCP", Open: b.openDHCP}, {Name: "TFTP", Open: b.openTFTP}}
+	return []service.Opener[*Machines]{{Name: "DHCP", Open: b.openDHCP}, {Name: "TFTP", Open: b.openTFTP}}
 }
 
 // Check reports what is wrong with the network's settings, before anything
@@ -130,7 +132,7 @@ func (n Network) dhcp() dhcpd.Config {
 	}
 }
 
-func (n *bootNetwork) openDHCP(ctx context.Context, m *Machines) (Service, func() error, error) {
+func (n *bootNetwork) openDHCP(ctx context.Context, m *Machines) (service.Service, func() error, error) {
 	sights := newSightings(m, n.Log)
 	s := &segment.Segment{
 		Config: n.dhcp(), Auto: n.Auto, Alarms: m.alarms, Log: n.Log,
@@ -170,7 +172,7 @@ func (n *bootNetwork) openDHCP(ctx context.Context, m *Machines) (Service, func(
 		}
 		return withSightings(ctx, sights, func(ctx context.Context) error { return s.Run(ctx, sockets) })
 	}
-	return serviceFunc(run), sockets.Close, nil
+	return service.Func(run), sockets.Close, nil
 }
 
 // at says why the server cannot go on with its settings at another address.
@@ -182,7 +184,7 @@ func (n Network) at(address netip.Prefix) error {
 	return n.Check()
 }
 
-func (n *bootNetwork) openTFTP(ctx context.Context, m *Machines) (Service, func() error, error) {
+func (n *bootNetwork) openTFTP(ctx context.Context, m *Machines) (service.Service, func() error, error) {
 	paths := map[string]string{}
 	for _, name := range n.NBPs.Names() {
 		paths[name], _ = n.NBPs.Path(name)
@@ -203,7 +205,7 @@ func (n *bootNetwork) openTFTP(ctx context.Context, m *Machines) (Service, func(
 	run := func(ctx context.Context) error {
 		return withSightings(ctx, sights, func(ctx context.Context) error { return s.Serve(ctx, conn) })
 	}
-	return serviceFunc(run), conn.Close, nil
+	return service.Func(run), conn.Close, nil
 }
 
 // serves says whether a client of an address may be one of the network's. An
@@ -211,10 +213,6 @@ func (n *bootNetwork) openTFTP(ctx context.Context, m *Machines) (Service, func(
 func (n Network) serves(a netip.Addr) bool {
 	return n.Address.Bits() > 30 || n.Address.Contains(a) || slices.ContainsFunc(n.Networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
-
-type serviceFunc func(context.Context) error
-
-func (f serviceFunc) Run(ctx context.Context) error { return f(ctx) }
 
 // OpenNBP opens a network boot program by its canonical name, for UEFI HTTP
 // boot.

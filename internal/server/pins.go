@@ -8,6 +8,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/service"
 )
 
 // Pins keeps the images that machines are armed with: `gild image rm` is
@@ -60,8 +61,8 @@ func (s *Machines) KeepPins(ctx context.Context) error {
 // start finds what changed while no server ran; a regular one, rather than one
 // at each receipt, is enough and does not read a thousand records a thousand
 // times when a rack is done.
-func openPins(log *slog.Logger) func(context.Context, *Machines) (Service, func() error, error) {
-	return func(_ context.Context, m *Machines) (Service, func() error, error) {
+func openPins(log *slog.Logger) func(context.Context, *Machines) (service.Service, func() error, error) {
+	return func(_ context.Context, m *Machines) (service.Service, func() error, error) {
 		run := func(ctx context.Context) error {
 			tick := time.NewTicker(unpinEvery)
 			defer tick.Stop()
@@ -76,6 +77,6 @@ func openPins(log *slog.Logger) func(context.Context, *Machines) (Service, func(
 				}
 			}
 		}
-		return serviceFunc(run), nil, nil
+		return service.Func(run), nil, nil
 	}
 }

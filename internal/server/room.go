@@ -10,6 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/history"
+	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -180,8 +181,8 @@ func (r *room) all() []fleet.Record {
 
 // openRoom makes what follows the machines and what time does to them one of
 // the server's services.
-func openRoom(log *slog.Logger) func(context.Context, *Machines) (Service, func() error, error) {
-	return func(_ context.Context, m *Machines) (Service, func() error, error) {
+func openRoom(log *slog.Logger) func(context.Context, *Machines) (service.Service, func() error, error) {
+	return func(_ context.Context, m *Machines) (service.Service, func() error, error) {
 		run := func(ctx context.Context) error {
 			var all sync.WaitGroup
 			all.Go(func() { _ = m.followRoom(ctx) })
@@ -190,6 +191,6 @@ func openRoom(log *slog.Logger) func(context.Context, *Machines) (Service, func(
 			all.Wait()
 			return nil
 		}
-		return serviceFunc(run), nil, nil
+		return service.Func(run), nil, nil
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -231,9 +232,9 @@ func TestCanary(t *testing.T) {
 	srv := newServer(t, t.TempDir())
 	srv.Log = slog.New(slog.NewJSONHandler(&lockedWriter{w: &logged}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var machines *Machines
-	srv.Protocols = []Opener{{Name: "peek", Open: func(_ context.Context, m *Machines) (Service, func() error, error) {
+	srv.Protocols = []service.Opener[*Machines]{{Name: "peek", Open: func(_ context.Context, m *Machines) (service.Service, func() error, error) {
 		machines = m
-		return serviceFunc(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
+		return service.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
 	}}}
 	r := start(t, srv)
 	ctx := t.Context()

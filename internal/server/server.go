@@ -11,36 +11,22 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/alarm"
+	"github.com/gild-dev/gild/internal/server/door"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/metrics"
+	"github.com/gild-dev/gild/internal/server/service"
+	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/state"
 )
-
-// Service is one protocol that runs until its context ends.
-type Service interface {
-	Run(ctx context.Context) error
-}
-
-// Opener opens the sockets of one protocol, so that what cannot be opened is
-// known before anything runs.
-type Opener struct {
-	Name string // for errors and logs: "dhcp", "tftp"
-	// Open may ask the machines, whose events it is to pass on. The service
-	// it returns runs until its context ends; close closes the sockets, also
-	// when Run was never called, and may be nil.
-	Open func(ctx context.Context, m *Machines) (s Service, close func() error, err error)
-}
 
 // Server is what gild serve runs.
 type Server struct {
@@ -79,7 +65,7 @@ type Server struct {
 	// Pages are served beside the operator API; nil: the dashboard.
 	Pages http.Handler
 	// Protocols are opened and run beside HTTP: DHCP, TFTP.
-	Protocols []Opener
+	Protocols []service.Opener[*Machines]
 	Version   string
 	// Ready is called once, when everything listens; nil: not called.
 	Ready func(Addrs)
@@ -143,7 +129,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	machines.Metrics = counts
 	others := &peers{store: machines.Store, self: machines.BaseURL}
 	machines.Peers, machines.peerAddrs = others.list, others.addrs
-	services, closeAll, err := s.openProtocols(ctx, machines)
+	services, closeAll, err := service.OpenAll(ctx, machines, append([]service.Opener[*Machines]{{Name: "room", Open: openRoom(log)}}, s.Protocols...))
 	if err != nil {
 		return err
 	}
@@ -161,12 +147,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	services = append(services,
-		named{"boot HTTP", agents.service(bounded(counts, "boot", httpd.BootGate(), agents.listener(l.boot), boot.Handler(), log, true))},
-		named{"operator API", bounded(counts, "operator", httpd.OperatorGate(httpd.IsLoopback(l.operator.Addr())), s.secured(l.operator), operator, log, false)},
-		named{"announcement", others.announce(s.Version, machines.alarms)},
-		named{"alarms", serviceFunc(func(ctx context.Context) error { return machines.alarms.Keep(ctx, machines.Store.Note) })},
-		named{"local control", s.control(ctx, machines.Store, atHome, log)},
-		named{"state", serviceFunc(db.stopped)})
+		service.Named{Name: "boot HTTP", Service: agents.service(bounded(counts, "boot", door.BootGate(), agents.listener(l.boot), boot.Handler(), log, true))},
+		service.Named{Name: "operator API", Service: bounded(counts, "operator", door.OperatorGate(access.IsLoopback(l.operator.Addr())), s.secured(l.operator), operator, log, false)},
+		service.Named{Name: "announcement", Service: others.announce(s.Version, machines.alarms)},
+		service.Named{Name: "alarms", Service: service.Func(func(ctx context.Context) error { return machines.alarms.Keep(ctx, machines.Store.Note) })},
+		service.Named{Name: "local control", Service: s.control(ctx, machines.Store, atHome, log)},
+		service.Named{Name: "state", Service: service.Func(db.stopped)})
 	if s.Confine != nil {
 		if err := s.Confine(append(s.Owned, s.DataDir)...); err != nil {
 			log.Warn("the server may do more than it needs to", "err", err)
@@ -175,23 +161,23 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	if s.Ready != nil {
 		s.Ready(Addrs{Boot: l.boot.Addr().String(), Operator: l.operator.Addr().String(), BaseURL: boot.BaseURL, NewToken: token})
 	}
-	return runAll(ctx, services)
+	return service.RunAll(ctx, services)
 }
 
 // listen opens the HTTP listeners, the only ones that are the server's own.
 func (s *Server) listen(ctx context.Context) (*listeners, error) {
 	if host, _, err := net.SplitHostPort(s.BootAddr); err == nil && s.Boot.BaseURL == "" && (host == "" || net.ParseIP(host).IsUnspecified()) {
-		return nil, &SetupError{
+		return nil, &setup.Error{
 			Problem: "boot HTTP address " + s.BootAddr + " is not one that machines can be sent to",
-			Help:    "give the address of the boot interface; " + describeInterfaces(),
+			Help:    "give the address of the boot interface; " + setup.DescribeInterfaces(),
 		}
 	}
 	l := &listeners{}
 	var err error
-	if l.boot, err = Listen(ctx, "boot HTTP", s.BootAddr); err != nil {
+	if l.boot, err = setup.Listen(ctx, "boot HTTP", s.BootAddr); err != nil {
 		return nil, err
 	}
-	if l.operator, err = Listen(ctx, "operator API", s.OperatorAddr); err != nil {
+	if l.operator, err = setup.Listen(ctx, "operator API", s.OperatorAddr); err != nil {
 		l.close()
 		return nil, err
 	}
@@ -209,56 +195,10 @@ func (l *listeners) close() {
 	}
 }
 
-func (s *Server) openProtocols(ctx context.Context, m *Machines) (services []named, closeAll func(), err error) {
-	var closers []func() error
-	closeAll = func() {
-		for _, c := range closers {
-			_ = c()
-		}
-	}
-	for _, o := range append([]Opener{{Name: "room", Open: openRoom(m.log())}}, s.Protocols...) {
-		svc, closer, err := o.Open(ctx, m)
-		if err != nil {
-			closeAll()
-			return nil, nil, fmt.Errorf("%s: %w", o.Name, err)
-		}
-		services = append(services, named{o.Name, svc})
-		if closer != nil {
-			closers = append(closers, closer)
-		}
-	}
-	return services, closeAll, nil
-}
-
-// named is a service with the name that its error is told under.
-type named struct {
-	name string
-	Service
-}
-
-// runAll runs the services until ctx ends or one of them does, and waits for
-// all.
-func runAll(ctx context.Context, services []named) error {
-	group, inner := errgroup.WithContext(ctx)
-	for _, s := range services {
-		group.Go(func() error {
-			err := s.Run(inner)
-			if inner.Err() != nil {
-				return nil //nolint:nilerr // ends because it was to, or after the first error
-			}
-			if err == nil {
-				err = errors.New("stopped by itself")
-			}
-			return fmt.Errorf("%s: %w", s.name, err)
-		})
-	}
-	return group.Wait()
-}
-
 // bounded is a server behind a gate, and counted.
-func bounded(counts *metrics.Metrics, name string, gate *httpd.Gate, l net.Listener, h http.Handler, log *slog.Logger, drain bool) *httpService {
+func bounded(counts *metrics.Metrics, name string, gate *door.Gate, l net.Listener, h http.Handler, log *slog.Logger, drain bool) *httpService {
 	gate.Shed = counts.Connections(name, gate.Len)
-	return &httpService{server: httpd.NewServer(counts.HTTP(name, h), gate, log), listener: gate.Listener(l), drain: drain}
+	return &httpService{server: door.NewServer(counts.HTTP(name, h), gate, log), listener: gate.Listener(l), drain: drain}
 }
 
 // httpService is an HTTP server on an open listener.

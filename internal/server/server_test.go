@@ -24,6 +24,8 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/service"
+	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/settings"
 )
@@ -377,8 +379,8 @@ func TestSetupErrors(t *testing.T) {
 		{"any address", func(s *Server) { s.BootAddr = "0.0.0.0:0" }, "machines can be sent to"},
 		{"locked", func(s *Server) { s.DataDir = locked }, "locked by another gild serve"},
 		{"protocol", func(s *Server) {
-			s.Protocols = []Opener{{Name: "dhcp", Open: func(context.Context, *Machines) (Service, func() error, error) {
-				return nil, nil, ListenError("dhcp", "udp", "192.0.2.1:67", os.ErrPermission)
+			s.Protocols = []service.Opener[*Machines]{{Name: "dhcp", Open: func(context.Context, *Machines) (service.Service, func() error, error) {
+				return nil, nil, setup.ListenError("dhcp", "udp", "192.0.2.1:67", os.ErrPermission)
 			}}}
 		}, "dhcp"},
 	} {
@@ -398,20 +400,20 @@ func TestSetupErrors(t *testing.T) {
 }
 
 func TestInterfaceAddr(t *testing.T) {
-	p, err := InterfaceAddr("lo", netip.Addr{})
+	p, err := setup.InterfaceAddr("lo", netip.Addr{})
 	if err != nil || p != netip.MustParsePrefix("127.0.0.1/8") {
 		t.Errorf("InterfaceAddr(lo) = %v, %v; want 127.0.0.1/8", p, err)
 	}
-	_, err = InterfaceAddr("gone0", netip.Addr{})
-	if e, ok := errors.AsType[*SetupError](err); !ok || !strings.Contains(e.Hint(), "lo 127.0.0.1/8") {
+	_, err = setup.InterfaceAddr("gone0", netip.Addr{})
+	if e, ok := errors.AsType[*setup.Error](err); !ok || !strings.Contains(e.Hint(), "lo 127.0.0.1/8") {
 		t.Errorf("InterfaceAddr(gone0) = %v; want an error whose hint lists lo", err)
 	}
 }
 
-// service is a protocol that fails or runs until it is stopped.
-type service struct{ err error }
+// protocol fails or runs until it is stopped.
+type protocol struct{ err error }
 
-func (s service) Run(ctx context.Context) error {
+func (s protocol) Run(ctx context.Context) error {
 	if s.err != nil {
 		return s.err
 	}
@@ -422,13 +424,13 @@ func (s service) Run(ctx context.Context) error {
 func TestFailingServiceStopsAll(t *testing.T) {
 	broken := errors.New("socket vanished")
 	closed := 0
-	opener := func(name string, err error) Opener {
-		return Opener{Name: name, Open: func(context.Context, *Machines) (Service, func() error, error) {
-			return service{err}, func() error { closed++; return nil }, nil
+	opener := func(name string, err error) service.Opener[*Machines] {
+		return service.Opener[*Machines]{Name: name, Open: func(context.Context, *Machines) (service.Service, func() error, error) {
+			return protocol{err}, func() error { closed++; return nil }, nil
 		}}
 	}
 	s := newServer(t, t.TempDir())
-	s.Protocols = []Opener{opener("tftp", nil), opener("dhcp", broken)}
+	s.Protocols = []service.Opener[*Machines]{opener("tftp", nil), opener("dhcp", broken)}
 	if err := s.Run(t.Context()); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "dhcp: ") || closed != 2 {
 		t.Errorf("Run = %v with %d closed; want dhcp's error, both closed", err, closed)
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/selector"
 	"github.com/gild-dev/gild/internal/server/httpd"
@@ -223,17 +224,17 @@ func (images) List(context.Context) ([]api.Image, error) {
 	return []api.Image{{Name: "web"}, {Name: "db"}}, nil
 }
 
-// access knows the token that is wanted.
-type access struct{ f *Fake }
+// keptAccess knows the token that is wanted.
+type keptAccess struct{ f *Fake }
 
-func (a access) LoadAccess(context.Context) (httpd.Access, error) {
+func (a keptAccess) LoadAccess(context.Context) (access.Access, error) {
 	a.f.Mu.Lock()
 	defer a.f.Mu.Unlock()
 	sum := sha256.Sum256([]byte(a.f.Token))
-	return httpd.Access{Token: hex.EncodeToString(sum[:])}, nil
+	return access.Access{Token: hex.EncodeToString(sum[:])}, nil
 }
 
-func (a access) ChangeAccess(_ context.Context, change func(*httpd.Access)) error {
-	change(new(httpd.Access))
+func (a keptAccess) ChangeAccess(_ context.Context, change func(*access.Access)) error {
+	change(new(access.Access))
 	return nil
 }

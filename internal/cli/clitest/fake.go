@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/httpd"
 )
 
@@ -40,7 +41,7 @@ func NewFake(t *testing.T, machines ...api.Machine) *Fake {
 		more: make(chan struct{}), Flashed: map[string]api.FlashRequest{},
 	}
 	open := &httpd.Operator{Control: control{f}, Images: images{}}
-	guarded := &httpd.Operator{Control: control{f}, Images: images{}, Guard: &httpd.Guard{Store: access{f}}}
+	guarded := &httpd.Operator{Control: control{f}, Images: images{}, Guard: &access.Guard{Store: keptAccess{f}}}
 	free, closed := open.Handler(), guarded.Handler()
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.Mu.Lock()

@@ -12,9 +12,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/portowner"
+	"github.com/gild-dev/gild/internal/server/setup"
 )
 
 // noInterface is the remedy of everything that hangs on an interface.
@@ -48,7 +48,7 @@ func networkInterface(_ context.Context, p *Patient) []Finding {
 }
 
 func (p *Patient) interfaceAddr() (netip.Prefix, error) {
-	return server.InterfaceAddr(p.Interface, p.Address)
+	return setup.InterfaceAddr(p.Interface, p.Address)
 }
 
 // baseURL is where machines boot from; empty when that is not known.

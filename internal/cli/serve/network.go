@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/ipxe"
+	"github.com/gild-dev/gild/internal/server/setup"
 )
 
 // network decides how the boot network is answered; why says so to a person.
@@ -24,7 +25,7 @@ func (o options) network(ctx context.Context, log *slog.Logger) (n server.Networ
 	if err != nil {
 		return n, "", exit.Usage(err)
 	}
-	if n.Address, err = server.InterfaceAddr(o.Interface, want); err != nil {
+	if n.Address, err = setup.InterfaceAddr(o.Interface, want); err != nil {
 		return n, "", err
 	}
 	if n.Address.Addr().IsLinkLocalUnicast() {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/budget"
+	"github.com/gild-dev/gild/internal/server/door/doortest"
+	"github.com/gild-dev/gild/internal/server/door/reply"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
@@ -25,7 +27,7 @@ func TestAgentAPI(t *testing.T) {
 	m := &memMachines{m: fleet.Record{MAC: mac}}
 	base := serve(t, m, newImages(t, nil))
 	post := func(path, body string) (int, string) {
-		resp, answer := request(t, "POST", base+path, body, "Content-Type", "application/json")
+		resp, answer := doortest.Request(t, "POST", base+path, body, "Content-Type", "application/json")
 		return resp.StatusCode, answer
 	}
 	status, body := post(api.PathHello, hello(`,"cpus":4,"newField":{"a":[1]}`))
@@ -80,7 +82,7 @@ func TestAgentBadInput(t *testing.T) {
 		{"no hello before", api.PathEvents, event(``), 425},
 		{"receipt without an arm", api.PathEvents, strings.Replace(event(`,"receipt":{"plan":"p"}`), `"session"`, `"plan":"p","session"`, 1), 409},
 	} {
-		resp, body := request(t, "POST", base+tt.path, tt.body, "Content-Type", "application/json")
+		resp, body := doortest.Request(t, "POST", base+tt.path, tt.body, "Content-Type", "application/json")
 		var p api.Problem
 		if err := json.Unmarshal([]byte(body), &p); resp.StatusCode != tt.status || err != nil || p.Detail == "" {
 			t.Errorf("%s: %d %.200s; want %d and a detail", tt.name, resp.StatusCode, body, tt.status)
@@ -91,7 +93,7 @@ func TestAgentBadInput(t *testing.T) {
 		"form":    {"Content-Type", "application/x-www-form-urlencoded"},
 		"no type": nil,
 	} {
-		if resp, _ := request(t, "POST", base+api.PathHello, hello(""), header...); resp.StatusCode != 415 {
+		if resp, _ := doortest.Request(t, "POST", base+api.PathHello, hello(""), header...); resp.StatusCode != 415 {
 			t.Errorf("%s: %d; want 415", name, resp.StatusCode)
 		}
 	}
@@ -101,7 +103,7 @@ func TestAgentBadInput(t *testing.T) {
 func TestInventoryIsCleaned(t *testing.T) {
 	m := &memMachines{m: fleet.Record{MAC: mac}}
 	body := hello(`,"serial":"a\u001b[31m\r\n\u202eb","vendor":"` + strings.Repeat("v", 5000) + `","nics":[{"mac":"52-54-00-00-00-02"},{"mac":"00:00:00:00:00:00"}]`)
-	resp, answer := request(t, "POST", serve(t, m, newImages(t, nil))+api.PathHello, body, "Content-Type", "application/json")
+	resp, answer := doortest.Request(t, "POST", serve(t, m, newImages(t, nil))+api.PathHello, body, "Content-Type", "application/json")
 	if resp.StatusCode != 200 {
 		t.Fatalf("hello = %d %s", resp.StatusCode, answer)
 	}
@@ -118,7 +120,7 @@ func FuzzHello(f *testing.F) {
 	f.Add([]byte(hello(`,"disks":[{"name":"sda","size":1,"holds":["GPT"]}],"nics":[{"mac":"x"}]`)))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		var h api.Hello
-		if len(p) > api.MaxBody || decodeOne(p, &h) != nil || wire.CheckHello(&h) != nil {
+		if len(p) > api.MaxBody || reply.DecodeOne(p, &h) != nil || wire.CheckHello(&h) != nil {
 			return
 		}
 		m := fleet.Record{MAC: h.Inventory.MAC}
@@ -135,7 +137,7 @@ func FuzzReport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		var r api.Report
 		now := time.Now()
-		if len(p) > api.MaxBody || decodeOne(p, &r) != nil || wire.CheckReport(&r, now) != nil {
+		if len(p) > api.MaxBody || reply.DecodeOne(p, &r) != nil || wire.CheckReport(&r, now) != nil {
 			return
 		}
 		m := fleet.Record{MAC: r.MAC}

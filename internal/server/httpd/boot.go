@@ -16,6 +16,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/budget"
+	"github.com/gild-dev/gild/internal/server/door/reply"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
@@ -97,7 +98,7 @@ func exact(next http.Handler) http.Handler {
 func (b *Boot) firstScript(w http.ResponseWriter, r *http.Request) {
 	p, err := b.Scripts.Chain(b.BaseURL + PathScript)
 	if err != nil {
-		fail(w, r, b.Log, err)
+		reply.Fail(w, r, b.Log, err)
 		return
 	}
 	b.Log.Info("first script", "client", r.RemoteAddr)
@@ -123,7 +124,7 @@ func (b *Boot) script(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		// 503 makes iPXE ask again: an armed machine must not go to its disk
 		// because the server is starting.
-		fail(w, r, log, err)
+		reply.Fail(w, r, log, err)
 		return
 	}
 	if d.Image == nil {
@@ -218,14 +219,14 @@ func (b *Boot) bootFile(kind, stamp string, open func(context.Context, golden.Di
 		}
 		f, err := open(r.Context(), digest)
 		if err != nil {
-			fail(w, r, b.Log, err)
+			reply.Fail(w, r, b.Log, err)
 			return
 		}
 		if r.Method == http.MethodGet && r.Header.Get("Range") == "" {
 			b.Log.Info("sending "+kind, "image", digest.Short(), "client", r.RemoteAddr)
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
-		serveFile(w, r, f, digest.Hex()+"-"+kind+stamp)
+		reply.File(w, r, f, digest.Hex()+"-"+kind+stamp)
 	}
 }
 
@@ -237,7 +238,7 @@ func (b *Boot) nbp(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("file")
 	f, err := b.NBP(name)
 	if err != nil {
-		fail(w, r, b.Log, err)
+		reply.Fail(w, r, b.Log, err)
 		return
 	}
 	if r.Method == http.MethodGet {
@@ -245,12 +246,12 @@ func (b *Boot) nbp(w http.ResponseWriter, r *http.Request) {
 	}
 	// EDK2 takes a file for an NBP by this type or by its name (UEFI 2.10, 24.7.7).
 	w.Header().Set("Content-Type", "application/efi")
-	serveFile(w, r, f, name)
+	reply.File(w, r, f, name)
 }
 
 func (b *Boot) hello(w http.ResponseWriter, r *http.Request) {
 	var h api.Hello
-	err := readJSON(w, r, budget.HelloBody, &h)
+	err := reply.ReadJSON(w, r, budget.HelloBody, &h)
 	if err == nil {
 		err = wire.CheckHello(&h)
 	}
@@ -265,16 +266,16 @@ func (b *Boot) hello(w http.ResponseWriter, r *http.Request) {
 	log := b.Log.With("machine", h.Inventory.MAC, "client", r.RemoteAddr)
 	a, err := b.Machines.Hello(r.Context(), h, remoteIP(r))
 	if err != nil {
-		fail(w, r, log, err)
+		reply.Fail(w, r, log, err)
 		return
 	}
 	log.Info("hello", "action", a.Action, "why", a.Message)
-	writeJSON(w, a)
+	reply.JSON(w, a)
 }
 
 func (b *Boot) events(w http.ResponseWriter, r *http.Request) {
 	var report api.Report
-	err := readJSON(w, r, budget.ReportBody, &report)
+	err := reply.ReadJSON(w, r, budget.ReportBody, &report)
 	if err == nil {
 		err = wire.CheckReport(&report, time.Now())
 	}
@@ -303,15 +304,15 @@ func (b *Boot) events(w http.ResponseWriter, r *http.Request) {
 // other failure.
 func (b *Boot) lost(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
 	if early, ok := errors.AsType[*fleet.EarlyError](err); ok {
-		writeProblem(w, http.StatusTooEarly, early.Error())
+		reply.Problem(w, http.StatusTooEarly, early.Error())
 		return
 	}
 	if lost, ok := errors.AsType[*fleet.SessionError](err); ok {
 		log.Warn("agent refused", "path", r.URL.Path, "why", lost.Why)
-		writeProblem(w, http.StatusConflict, lost.Error())
+		reply.Problem(w, http.StatusConflict, lost.Error())
 		return
 	}
-	fail(w, r, log, err)
+	reply.Fail(w, r, log, err)
 }
 
 // identity gives secrets, and therefore speaks TLS only.
@@ -319,11 +320,11 @@ func (b *Boot) identity(w http.ResponseWriter, r *http.Request) {
 	if r.TLS == nil {
 		b.Log.Warn("identity refused", "client", r.RemoteAddr, "why", "plain HTTP")
 		w.Header().Set("Upgrade", "TLS/1.3, HTTP/1.1") // RFC 9110, 15.5.22
-		writeProblem(w, http.StatusUpgradeRequired, "an identity is given by TLS only: restart the machine, so that it boots the agent of this server")
+		reply.Problem(w, http.StatusUpgradeRequired, "an identity is given by TLS only: restart the machine, so that it boots the agent of this server")
 		return
 	}
 	var req api.IdentityRequest
-	err := readJSON(w, r, budget.SmallBody, &req)
+	err := reply.ReadJSON(w, r, budget.SmallBody, &req)
 	if err == nil {
 		err = wire.CheckIdentityRequest(&req)
 	}
@@ -343,7 +344,7 @@ func (b *Boot) identity(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, identity)
+	reply.JSON(w, identity)
 }
 
 // beacon takes the call of a new system. Its path holds a secret, which no log
@@ -360,7 +361,7 @@ func (b *Boot) beacon(w http.ResponseWriter, r *http.Request) {
 	known, err := b.Machines.Beacon(r.Context(), token, remoteIP(r))
 	switch {
 	case err != nil:
-		fail(w, r, b.Log, err)
+		reply.Fail(w, r, b.Log, err)
 	case !known:
 		b.Log.Warn("a beacon that nobody waits for", "client", r.RemoteAddr)
 		http.NotFound(w, r)
@@ -385,15 +386,15 @@ func remoteIP(r *http.Request) string {
 // refuse answers a request that is the sender's fault.
 func (b *Boot) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusBadRequest
-	if e, ok := errors.AsType[*requestError](err); ok {
-		status = e.status
+	if e, ok := errors.AsType[*reply.Refusal](err); ok {
+		status = e.Status
 	}
 	if status == http.StatusTooManyRequests {
 		// One line for each would be as good as a flood of the log.
 		b.Log.Debug("asked to wait", "path", r.URL.Path, "client", r.RemoteAddr)
-		w.Header().Set("Retry-After", retryAfter)
+		w.Header().Set("Retry-After", reply.RetryAfter)
 	} else {
 		b.Log.Warn("request refused", "path", r.URL.Path, "client", r.RemoteAddr, "err", err)
 	}
-	writeProblem(w, status, err.Error())
+	reply.Problem(w, status, err.Error())
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/door/doortest"
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
@@ -44,7 +45,7 @@ func TestBootRoutes(t *testing.T) {
 		{"GET", api.PathHello, 405, ""},
 		{"GET", api.PathMachines, 404, ""}, // the operator API is elsewhere
 	} {
-		resp, body := request(t, tt.method, base+tt.path, "")
+		resp, body := doortest.Request(t, tt.method, base+tt.path, "")
 		if resp.StatusCode != tt.status || tt.body != "" && body != tt.body {
 			t.Errorf("%s %s = %d %q; want %d %q", tt.method, tt.path, resp.StatusCode, body, tt.status, tt.body)
 		}
@@ -63,7 +64,7 @@ func TestArmedScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.ticket = "tkt"
-	_, body := request(t, "GET", serve(t, m, images)+"/machine.ipxe?mac="+mac+"&serial=%1b[31m&platform=efi", "")
+	_, body := doortest.Request(t, "GET", serve(t, m, images)+"/machine.ipxe?mac="+mac+"&serial=%1b[31m&platform=efi", "")
 	want := "http://192.0.2.1/boot/" + digest + "/kernel\n" +
 		"http://192.0.2.1/boot/" + digest + "/initramfs\n" +
 		"gild.server=http://192.0.2.1 gild.ticket=tkt root=UUID=1 ro quiet\n" +
@@ -80,7 +81,7 @@ func TestArmedScript(t *testing.T) {
 // about to lose.
 func TestScriptWithoutState(t *testing.T) {
 	base := serve(t, brokenMachines{}, newImages(t, nil))
-	resp, _ := request(t, "GET", base+"/machine.ipxe?mac="+mac, "")
+	resp, _ := doortest.Request(t, "GET", base+"/machine.ipxe?mac="+mac, "")
 	if resp.StatusCode != 503 {
 		t.Errorf("script without state = %d; want 503", resp.StatusCode)
 	}
@@ -113,16 +114,16 @@ func TestRanges(t *testing.T) {
 		{"bytes=" + strings.Repeat("0-,", 1000) + "0-", 416, ""},
 		{"lines=1-2", 416, ""},
 	} {
-		resp, body := request(t, "GET", url, "", "Range", tt.value)
+		resp, body := doortest.Request(t, "GET", url, "", "Range", tt.value)
 		if resp.StatusCode != tt.status || tt.body != "" && body != tt.body {
 			t.Errorf("Range %.40s = %d %q; want %d %q", tt.value, resp.StatusCode, body, tt.status, tt.body)
 		}
 	}
-	resp, body := request(t, "GET", url, "", "Range", "bytes=2-4", "If-Range", `"another"`)
+	resp, body := doortest.Request(t, "GET", url, "", "Range", "bytes=2-4", "If-Range", `"another"`)
 	if resp.StatusCode != 200 || body != "0123456789" {
 		t.Errorf("Range of changed content = %d %q; want the whole", resp.StatusCode, body)
 	}
-	if resp, _ := request(t, "GET", url, "", "X-Long", strings.Repeat("a", 2<<20)); resp.StatusCode != 431 {
+	if resp, _ := doortest.Request(t, "GET", url, "", "X-Long", strings.Repeat("a", 2<<20)); resp.StatusCode != 431 {
 		t.Errorf("a header of 2 MiB = %d; want 431", resp.StatusCode)
 	}
 }

@@ -7,14 +7,7 @@ package httpd
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"io"
-	"io/fs"
-	"log/slog"
-	"net/http"
-	"strings"
-	"time"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
@@ -73,82 +66,4 @@ type Scripts struct {
 	LocalDisk func(why string) []byte
 	// Boot boots a kernel; again is the URL to ask anew after a failure.
 	Boot func(kernel, initrd, cmdline, why, again string) ([]byte, error)
-}
-
-// writeProblem answers with an RFC 9457 problem. detail says what to do.
-func writeProblem(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(api.Problem{Title: http.StatusText(status), Status: status, Detail: detail})
-}
-
-// retryAfter is what an answer that may be another one soon says, in seconds.
-const retryAfter = "5"
-
-// temporary tells whether asking again may help: the state says so of etcd,
-// when that does not answer.
-func temporary(err error) bool {
-	t, ok := errors.AsType[interface {
-		error
-		Temporary() bool
-	}](err)
-	return ok && t.Temporary()
-}
-
-// failed logs a failure of the server's own. One that passes is told as a
-// warning: its cause is elsewhere, and every request of the room meets it.
-func failed(ctx context.Context, log *slog.Logger, err error, args ...any) {
-	level := slog.LevelError
-	if temporary(err) {
-		level = slog.LevelWarn
-	}
-	if ctx.Err() == nil {
-		log.Log(ctx, level, "request failed", append(args, "err", err)...)
-	}
-}
-
-// fail answers a request that the rooms behind could not: what is missing is
-// 404, everything else is the server's own trouble and is logged.
-func fail(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
-	if errors.Is(err, fs.ErrNotExist) {
-		writeProblem(w, http.StatusNotFound, err.Error())
-		return
-	}
-	failed(r.Context(), log, err, "path", r.URL.Path, "client", r.RemoteAddr)
-	w.Header().Set("Retry-After", retryAfter)
-	writeProblem(w, http.StatusServiceUnavailable, "the server could not answer now, its log says why; try again")
-}
-
-// serveFile answers with content that never changes under its URL, whole or
-// by one range. The caller has set Content-Type.
-func serveFile(w http.ResponseWriter, r *http.Request, content io.ReadSeekCloser, etag string) {
-	defer content.Close()
-	// A thousand ranges in one request are an attack (CVE-2011-3192); nobody
-	// who boots from here asks for two.
-	if ranges := r.Header.Values("Range"); len(ranges) > 1 || strings.Contains(r.Header.Get("Range"), ",") {
-		http.Error(w, "one range a request", http.StatusRequestedRangeNotSatisfiable)
-		return
-	}
-	w.Header().Set("ETag", `"`+etag+`"`)
-	http.ServeContent(&steadyWriter{ResponseWriter: w, ctl: http.NewResponseController(w)}, r, "", time.Time{}, content)
-}
-
-// answerWithin bounds an answer of a few pieces. A handler that sends a file
-// or a stream gives each piece a deadline of its own, as it goes.
-const answerWithin = 6 * time.Minute
-
-// NewServer is an HTTP server whose limits suit both listeners: a client must
-// get to the point quickly, but may take its time over a large file.
-func NewServer(h http.Handler, gate *Gate, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           punctual(h),
-		ReadHeaderTimeout: 10 * time.Second,
-		WriteTimeout:      answerWithin,
-		IdleTimeout:       90 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		ConnState:         gate.State,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		// `OPTIONS *` is for the handler to refuse, as anything else.
-		DisableGeneralOptionsHandler: true,
-	}
 }

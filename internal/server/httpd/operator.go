@@ -12,6 +12,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/access"
+	"github.com/gild-dev/gild/internal/server/door/reply"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/turns"
 )
@@ -63,7 +65,7 @@ type Operator struct {
 	// Metrics answers a scrape at /metrics; nil: not found.
 	Metrics http.Handler
 	// Guard asks who it is; nil: nobody does, and the listener is loopback.
-	Guard *Guard
+	Guard *access.Guard
 	// Loopback says that only this machine reaches the listener. What comes
 	// there for another, or was forwarded by a program, is refused.
 	Loopback bool
@@ -265,9 +267,9 @@ func (r operations) problem(ctx context.Context, err error) error {
 		}
 		return huma.Error422UnprocessableEntity("the fleet cannot be as the files say", details...)
 	}
-	failed(ctx, r.log, err, "who", api.ActorOperator)
-	if temporary(err) {
-		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(detail), http.Header{"Retry-After": {retryAfter}})
+	reply.LogFailure(ctx, r.log, err, "who", api.ActorOperator)
+	if reply.Temporary(err) {
+		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(detail), http.Header{"Retry-After": {reply.RetryAfter}})
 	}
 	return huma.Error500InternalServerError(detail)
 }

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+
+	"github.com/gild-dev/gild/internal/server/door/reply"
 )
 
 // forwarding are the headers by which a program says that it asks for somebody
@@ -16,12 +18,12 @@ var forwarding = []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Ho
 func loopbackOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !loopbackHost(r.Host) {
-			writeProblem(w, http.StatusMisdirectedRequest, "the operator API answers to loopback addresses and localhost only")
+			reply.Problem(w, http.StatusMisdirectedRequest, "the operator API answers to loopback addresses and localhost only")
 			return
 		}
 		for _, name := range forwarding {
 			if r.Header.Get(name) != "" {
-				writeProblem(w, http.StatusForbidden, "this request was forwarded ("+name+"), and the operator API on loopback answers this host only; "+
+				reply.Problem(w, http.StatusForbidden, "this request was forwarded ("+name+"), and the operator API on loopback answers this host only; "+
 					"let --operator be another address, with a certificate, for what comes from elsewhere")
 				return
 			}
@@ -37,7 +39,7 @@ func ownOrigin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		origin := r.Header.Get("Origin")
 		if origin != "" && !sameOrigin(origin, r.Host) || cross.Check(r) != nil || embedded(r) {
-			writeProblem(w, http.StatusForbidden, "requests from web pages of other origins are refused")
+			reply.Problem(w, http.StatusForbidden, "requests from web pages of other origins are refused")
 			return
 		}
 		w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/door/reply"
 )
 
 // registry answers the pull half of the OCI distribution specification v1.1
@@ -38,7 +39,7 @@ func (g registry) routes(mux *http.ServeMux) {
 	handle("/v2/", g.other)
 }
 
-func (g registry) base(w http.ResponseWriter, _ *http.Request) { writeJSON(w, struct{}{}) }
+func (g registry) base(w http.ResponseWriter, _ *http.Request) { reply.JSON(w, struct{}{}) }
 
 func (g registry) manifest(w http.ResponseWriter, r *http.Request) {
 	name, ref := r.PathValue("name"), r.PathValue("reference")
@@ -91,7 +92,7 @@ func (g registry) blob(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Docker-Content-Digest", string(digest))
-	serveFile(w, r, f, string(digest))
+	reply.File(w, r, f, string(digest))
 }
 
 func (g registry) tags(w http.ResponseWriter, r *http.Request) {
@@ -108,7 +109,7 @@ func (g registry) tags(w http.ResponseWriter, r *http.Request) {
 	if q.Get("n") == "0" || q.Get("last") >= latest {
 		list.Tags = []string{}
 	}
-	writeJSON(w, list)
+	reply.JSON(w, list)
 }
 
 // other answers everything under /v2/ that is not pulling.
@@ -144,9 +145,4 @@ func registryError(w http.ResponseWriter, status int, code, message string) {
 	_ = json.NewEncoder(w).Encode(struct {
 		Errors []one `json:"errors"`
 	}{[]one{{code, message}}})
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/door/doortest"
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
@@ -42,7 +43,7 @@ func TestRegistry(t *testing.T) {
 		{"POST", "/v2/golden/debian/blobs/uploads/", 405, "UNSUPPORTED"},
 		{"DELETE", "/v2/golden/debian/manifests/latest", 405, "UNSUPPORTED"},
 	} {
-		resp, body := request(t, tt.method, base+tt.path, "")
+		resp, body := doortest.Request(t, tt.method, base+tt.path, "")
 		if resp.StatusCode != tt.status {
 			t.Errorf("%s %s = %d %s; want %d", tt.method, tt.path, resp.StatusCode, body, tt.status)
 		}
@@ -61,7 +62,7 @@ func TestRegistry(t *testing.T) {
 			}
 		}
 	}
-	if _, body := request(t, "GET", base+"/v2/golden/debian/tags/list", ""); strings.TrimSpace(body) != `{"name":"golden/debian","tags":["latest"]}` {
+	if _, body := doortest.Request(t, "GET", base+"/v2/golden/debian/tags/list", ""); strings.TrimSpace(body) != `{"name":"golden/debian","tags":["latest"]}` {
 		t.Errorf("tags = %s", body)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/server/budget"
+	"github.com/gild-dev/gild/internal/server/door/reply"
 )
 
 // words bounds how often agents speak: of one source address, and of one
@@ -26,11 +27,11 @@ func newWords() *words {
 }
 
 // heard notes a word of the machine that a request is of; one that is too many
-// is a *requestError.
+// is a *reply.Refusal.
 func (s *words) heard(r *http.Request, mac string) error {
-	from, now := network(r.RemoteAddr).String(), time.Now()
+	from, now := budget.Sender(r.RemoteAddr).String(), time.Now()
 	if !s.ofAgent.Allow(from+" "+mac, now) || !s.ofOne.Allow(from, now) {
-		return &requestError{http.StatusTooManyRequests, errors.New("too many words of this machine at once; say it again in a moment")}
+		return &reply.Refusal{Status: http.StatusTooManyRequests, Err: errors.New("too many words of this machine at once; say it again in a moment")}
 	}
 	return nil
 }

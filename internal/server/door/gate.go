@@ -1,4 +1,4 @@
-package httpd
+package door
 
 import (
 	"container/list"
@@ -145,7 +145,7 @@ func (g *Gate) enter(c net.Conn) {
 	if g.conns == nil {
 		g.conns, g.by = map[net.Conn]*held{}, map[netip.Prefix]*holder{}
 	}
-	addr := network(c.RemoteAddr().String())
+	addr := budget.Sender(c.RemoteAddr().String())
 	from := g.by[addr]
 	if from == nil {
 		from = &holder{addr: addr}

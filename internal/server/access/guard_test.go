@@ -1,8 +1,9 @@
-package httpd
+package access_test
 
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,25 +16,27 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/access"
+	"github.com/gild-dev/gild/internal/server/door/doortest"
+	"github.com/gild-dev/gild/internal/server/httpd"
 )
 
-// memAccess keeps an Access in memory.
+// memAccess keeps an access.Access in memory.
 type memAccess struct {
 	mu    sync.Mutex
-	a     Access
+	a     access.Access
 	loads int
 }
 
-func (m *memAccess) LoadAccess(context.Context) (Access, error) {
+func (m *memAccess) LoadAccess(context.Context) (access.Access, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.loads++
 	return m.a, nil
 }
 
-func (m *memAccess) ChangeAccess(_ context.Context, change func(*Access)) error {
+func (m *memAccess) ChangeAccess(_ context.Context, change func(*access.Access)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change(&m.a)
@@ -53,11 +56,11 @@ func guarded(t *testing.T) *room {
 	t.Helper()
 	r := &room{access: &memAccess{}, now: time.Now(), log: &bytes.Buffer{}}
 	var err error
-	if r.token, err = EnsureToken(t.Context(), r.access); err != nil {
+	if r.token, err = access.EnsureToken(t.Context(), r.access); err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(r.log, nil))
-	guard := &Guard{
+	guard := &access.Guard{
 		Store: r.access,
 		LoginPage: func(w http.ResponseWriter, status int, problem, next string) {
 			w.WriteHeader(status)
@@ -67,30 +70,39 @@ func guarded(t *testing.T) *room {
 		Log: log,
 	}
 	pages := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "page") })
-	o := Operator{Images: newImages(t, nil), Pages: pages, Guard: guard, Log: log}
+	o := httpd.Operator{Images: noImages{}, Pages: pages, Guard: guard, Log: log}
 	srv := httptest.NewServer(o.Handler())
 	t.Cleanup(srv.Close)
 	r.url = srv.URL
-	r.routes = documented(&o)
+	r.routes = documented(t, o.Unguarded())
 	return r
 }
 
-// documented lists every operation that the API registers.
-func documented(o *Operator) []string {
-	h := humago.New(http.NewServeMux(), huma.DefaultConfig("", ""))
-	reg := operations{h, slog.New(slog.DiscardHandler)}
-	o.machines(reg)
-	o.stream(reg)
+// documented lists every operation that the API documents.
+func documented(t *testing.T, h http.Handler) []string {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	_, text := doortest.Request(t, "GET", srv.URL+"/openapi.json", "")
+	var doc struct {
+		Paths map[string]map[string]any
+	}
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
 	var routes []string
-	for path, item := range h.OpenAPI().Paths {
-		for method, op := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "DELETE": item.Delete, "PATCH": item.Patch} {
-			if op != nil {
-				routes = append(routes, method+" "+strings.ReplaceAll(path, "{machine}", "x"))
-			}
+	for path, item := range doc.Paths {
+		for method := range item {
+			routes = append(routes, strings.ToUpper(method)+" "+strings.ReplaceAll(path, "{machine}", "x"))
 		}
 	}
 	return routes
 }
+
+// noImages is a store without images.
+type noImages struct{ httpd.Images }
+
+func (noImages) List(context.Context) ([]api.Image, error) { return nil, nil }
 
 func TestNothingWithoutToken(t *testing.T) {
 	r := guarded(t)
@@ -105,14 +117,14 @@ func TestNothingWithoutToken(t *testing.T) {
 			nil,
 			{"Authorization", "Bearer "},
 			{"Authorization", "Basic " + r.token},
-			{"Cookie", cookieName + "="},
-			{"Cookie", cookieName + "=" + r.access.a.Token}, // what is kept opens nothing
+			{"Cookie", access.CookieName + "="},
+			{"Cookie", access.CookieName + "=" + r.access.a.Token}, // what is kept opens nothing
 		} {
-			resp, body := request(t, method, r.url+path, "", header...)
+			resp, body := doortest.Request(t, method, r.url+path, "", header...)
 			if resp.StatusCode < 300 || body == "page" {
 				t.Errorf("%s with %q: got %d %.40q; want a refusal", route, header, resp.StatusCode, body)
 			}
-			r.now = r.now.Add(failureWindow) // not what is tested here
+			r.now = r.now.Add(access.FailureWindow) // not what is tested here
 		}
 	}
 }
@@ -130,7 +142,7 @@ func TestBearer(t *testing.T) {
 		{[]string{"Authorization", "Bearer " + r.access.a.Token}, 401},
 		{nil, 401},
 	} {
-		if resp, _ := request(t, "GET", r.url+"/api/v1/images", "", tt.header...); resp.StatusCode != tt.want {
+		if resp, _ := doortest.Request(t, "GET", r.url+"/api/v1/images", "", tt.header...); resp.StatusCode != tt.want {
 			t.Errorf("GET with %q = %d; want %d", tt.header, resp.StatusCode, tt.want)
 		}
 	}
@@ -142,12 +154,12 @@ func TestBearer(t *testing.T) {
 func login(t *testing.T, r *room, token, next string, header ...string) (*http.Response, string) {
 	t.Helper()
 	form := url.Values{"token": {token}, "next": {next}}.Encode()
-	return request(t, "POST", r.url+PathLogin, form, append(header, "Content-Type", "application/x-www-form-urlencoded")...)
+	return doortest.Request(t, "POST", r.url+access.PathLogin, form, append(header, "Content-Type", "application/x-www-form-urlencoded")...)
 }
 
 func TestSession(t *testing.T) {
 	r := guarded(t)
-	resp, _ := request(t, "GET", r.url+"/machines/x?a=b", "", "Accept", "text/html")
+	resp, _ := doortest.Request(t, "GET", r.url+"/machines/x?a=b", "", "Accept", "text/html")
 	if got, want := resp.Header.Get("Location"), "/login?next=%2Fmachines%2Fx%3Fa%3Db"; got != want {
 		t.Errorf("a page without session goes to %q; want %q", got, want)
 	}
@@ -164,19 +176,19 @@ func TestSession(t *testing.T) {
 		t.Error("the session's secret is kept as it is")
 	}
 	get := func() int {
-		resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Cookie", cookie)
+		resp, _ := doortest.Request(t, "GET", r.url+"/api/v1/images", "", "Cookie", cookie)
 		return resp.StatusCode
 	}
 	if got := get(); got != 200 {
 		t.Errorf("with session = %d; want 200", got)
 	}
 	for _, foreign := range [][]string{{"Origin", "http://evil.example"}, {"Sec-Fetch-Site", "cross-site"}} {
-		resp, _ := request(t, "POST", r.url+PathLogout, "", append(foreign, "Cookie", cookie)...)
+		resp, _ := doortest.Request(t, "POST", r.url+access.PathLogout, "", append(foreign, "Cookie", cookie)...)
 		if resp.StatusCode != 403 {
 			t.Errorf("POST of a foreign page with %q = %d; want 403", foreign, resp.StatusCode)
 		}
 	}
-	r.now = r.now.Add(sessionLasts - time.Second)
+	r.now = r.now.Add(access.SessionLasts - time.Second)
 	if got := get(); got != 200 {
 		t.Errorf("just before it expires = %d; want 200", got)
 	}
@@ -188,18 +200,20 @@ func TestSession(t *testing.T) {
 
 func TestSessionEnds(t *testing.T) {
 	for name, end := range map[string]func(r *room, cookie string){
-		"logout": func(r *room, cookie string) { request(t, "POST", r.url+PathLogout, "", "Cookie", cookie) },
+		"logout": func(r *room, cookie string) {
+			doortest.Request(t, "POST", r.url+access.PathLogout, "", "Cookie", cookie)
+		},
 		"new token": func(r *room, _ string) {
-			if _, err := ReplaceToken(t.Context(), r.access); err != nil {
+			if _, err := access.ReplaceToken(t.Context(), r.access); err != nil {
 				t.Fatal(err)
 			}
 		},
 	} {
 		r := guarded(t)
 		resp, _ := login(t, r, r.token, "")
-		cookie := cookieName + "=" + resp.Cookies()[0].Value
+		cookie := access.CookieName + "=" + resp.Cookies()[0].Value
 		end(r, cookie)
-		if resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Cookie", cookie); resp.StatusCode != 401 {
+		if resp, _ := doortest.Request(t, "GET", r.url+"/api/v1/images", "", "Cookie", cookie); resp.StatusCode != 401 {
 			t.Errorf("after %s = %d; want 401", name, resp.StatusCode)
 		}
 	}
@@ -214,54 +228,54 @@ func TestLimit(t *testing.T) {
 			return resp.StatusCode
 		},
 		"bearer": func(t *testing.T, r *room) int {
-			resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Authorization", "Bearer wrong")
+			resp, _ := doortest.Request(t, "GET", r.url+"/api/v1/images", "", "Authorization", "Bearer wrong")
 			return resp.StatusCode
 		},
 		"cookie": func(t *testing.T, r *room) int {
-			resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Cookie", cookieName+"=wrong")
+			resp, _ := doortest.Request(t, "GET", r.url+"/api/v1/images", "", "Cookie", access.CookieName+"=wrong")
 			return resp.StatusCode
 		},
 		"logout": func(t *testing.T, r *room) int {
-			resp, _ := request(t, "POST", r.url+PathLogout, "", "Cookie", cookieName+"=wrong")
+			resp, _ := doortest.Request(t, "POST", r.url+access.PathLogout, "", "Cookie", access.CookieName+"=wrong")
 			return resp.StatusCode
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := guarded(t)
 			resp, _ := login(t, r, r.token, "")
-			session := cookieName + "=" + resp.Cookies()[0].Value
-			for range maxFailures {
+			session := access.CookieName + "=" + resp.Cookies()[0].Value
+			for range access.MaxFailures {
 				if got := wrong(t, r); got != 401 {
 					t.Fatalf("wrong = %d; want 401", got)
 				}
 			}
 			before := r.access.loads
-			for range 5 * maxFailures {
+			for range 5 * access.MaxFailures {
 				if got := wrong(t, r); got != 429 {
-					t.Fatalf("after %d failures = %d; want 429", maxFailures, got)
+					t.Fatalf("after %d failures = %d; want 429", access.MaxFailures, got)
 				}
 			}
 			if got := r.access.loads - before; got > 1 {
-				t.Errorf("%d more tries read the state %d times; want once", 5*maxFailures, got)
+				t.Errorf("%d more tries read the state %d times; want once", 5*access.MaxFailures, got)
 			}
 			if resp, _ := login(t, r, r.token, ""); resp.StatusCode != 303 {
 				t.Errorf("the right token at the login = %d; want 303", resp.StatusCode)
 			}
-			for _, right := range [][]string{{"Authorization", "Bearer " + r.token}, {"Cookie", session}, {"Cookie", cookieName + "=planted; " + session}} {
-				if resp, _ := request(t, "GET", r.url+"/api/v1/images", "", right...); resp.StatusCode != 200 {
+			for _, right := range [][]string{{"Authorization", "Bearer " + r.token}, {"Cookie", session}, {"Cookie", access.CookieName + "=planted; " + session}} {
+				if resp, _ := doortest.Request(t, "GET", r.url+"/api/v1/images", "", right...); resp.StatusCode != 200 {
 					t.Errorf("right by %s = %d; want 200", right[0], resp.StatusCode)
 				}
 			}
 			// A new token counts at once.
 			old := r.token
 			var err error
-			if r.token, err = ReplaceToken(t.Context(), r.access); err != nil {
+			if r.token, err = access.ReplaceToken(t.Context(), r.access); err != nil {
 				t.Fatal(err)
 			}
-			if resp, _ := request(t, "GET", r.url+"/api/v1/images", "", "Authorization", "Bearer "+old); resp.StatusCode < 400 {
+			if resp, _ := doortest.Request(t, "GET", r.url+"/api/v1/images", "", "Authorization", "Bearer "+old); resp.StatusCode < 400 {
 				t.Errorf("the old token = %d; want a refusal", resp.StatusCode)
 			}
-			r.now = r.now.Add(failureWindow)
+			r.now = r.now.Add(access.FailureWindow)
 			if got := wrong(t, r); got != 401 {
 				t.Errorf("a minute later = %d; want 401", got)
 			}
@@ -269,41 +283,13 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-func TestFailuresBounded(t *testing.T) {
-	var f failures
-	now := time.Now()
-	for i := range 3 * maxFailing {
-		f.note(fmt.Sprintf("[2001:db8:%x:%x::1]:1", i>>8, i&255), now)
-	}
-	if len(f.by) > maxFailing {
-		t.Errorf("%d addresses are kept; want at most %d", len(f.by), maxFailing)
-	}
-	for i := range maxFailures {
-		f.note(fmt.Sprintf("[2001:db8::%x]:1", i), now)
-	}
-	if f.allow("[2001:db8::ffff]:9", now) {
-		t.Error("another address of the same /64 may go on")
-	}
-}
-
-func TestLocalPath(t *testing.T) {
-	for in, want := range map[string]string{
-		"/machines/x?a=b": "/machines/x?a=b", "": "/", "//evil.example/": "/", "/\\evil.example": "/",
-		"https://evil.example/": "/", "javascript:alert(1)": "/", "/\t/evil.example": "/", "x": "/", "/%2f/evil": "/",
-	} {
-		if got := localPath(in); got != want {
-			t.Errorf("localPath(%q) = %q; want %q", in, got, want)
-		}
-	}
-}
-
 // A token is told also where the store answers too late that it is kept.
 func TestTokenIsToldAfterATimeout(t *testing.T) {
 	for _, made := range []bool{true, false} {
-		for name, do := range map[string]func(context.Context, AccessStore) (string, error){"first": EnsureToken, "new": ReplaceToken} {
+		for name, do := range map[string]func(context.Context, access.Store) (string, error){"first": access.EnsureToken, "new": access.ReplaceToken} {
 			store := &lateAccess{made: made}
 			token, err := do(t.Context(), store)
-			if told := err == nil && store.a.has(token); told != made {
+			if told := err == nil && store.a.Has(token); told != made {
 				t.Errorf("%s token, kept %v: told %q, %v", name, made, token, err)
 			}
 		}
@@ -316,7 +302,7 @@ type lateAccess struct {
 	made bool
 }
 
-func (l *lateAccess) ChangeAccess(ctx context.Context, change func(*Access)) error {
+func (l *lateAccess) ChangeAccess(ctx context.Context, change func(*access.Access)) error {
 	if l.made {
 		_ = l.memAccess.ChangeAccess(ctx, change)
 	}
@@ -329,7 +315,7 @@ func TestEnsureTokenOnce(t *testing.T) {
 	tokens := make(chan string, 8)
 	for range 8 {
 		wg.Go(func() {
-			token, err := EnsureToken(t.Context(), store)
+			token, err := access.EnsureToken(t.Context(), store)
 			if err != nil {
 				t.Error(err)
 			}
@@ -343,7 +329,7 @@ func TestEnsureTokenOnce(t *testing.T) {
 		t.Fatalf("%d servers made a token; want 1", len(tokens))
 	}
 	token := <-tokens
-	if a := store.a; !a.has(token) || strings.Contains(a.Token, token) || len(token) != len("gild-")+43 {
+	if a := store.a; !a.Has(token) || strings.Contains(a.Token, token) || len(token) != len("gild-")+43 {
 		t.Errorf("token %q is not the one that is kept as %q", token, a.Token)
 	}
 }
@@ -354,7 +340,7 @@ func TestNavigation(t *testing.T) {
 	r := guarded(t)
 	link := []string{"Authorization", "Bearer " + r.token, "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest"}
 	for dest, want := range map[string]int{"document": 200, "iframe": 403, "image": 403, "": 403} {
-		if resp, _ := request(t, "GET", r.url+"/", "", append(link, dest)...); resp.StatusCode != want {
+		if resp, _ := doortest.Request(t, "GET", r.url+"/", "", append(link, dest)...); resp.StatusCode != want {
 			t.Errorf("a page that is loaded as %q: %d; want %d", dest, resp.StatusCode, want)
 		}
 	}
@@ -362,19 +348,19 @@ func TestNavigation(t *testing.T) {
 
 // Under TLS the cookie has the prefix that keeps other hosts from planting one.
 func TestCookieOfHost(t *testing.T) {
-	access := &memAccess{}
-	token, err := EnsureToken(t.Context(), access)
+	store := &memAccess{}
+	token, err := access.EnsureToken(t.Context(), store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &Guard{Store: access, LoginPage: func(w http.ResponseWriter, status int, _, _ string) { w.WriteHeader(status) }}
-	o := Operator{Images: newImages(t, nil), Guard: g}
+	g := &access.Guard{Store: store, LoginPage: func(w http.ResponseWriter, status int, _, _ string) { w.WriteHeader(status) }}
+	o := httpd.Operator{Images: noImages{}, Guard: g}
 	srv := httptest.NewTLSServer(o.Handler())
 	defer srv.Close()
 	hc := srv.Client()
 	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	form := strings.NewReader(url.Values{"token": {token}}.Encode())
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+PathLogin, form)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+access.PathLogin, form)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -391,7 +377,7 @@ func TestCookieOfHost(t *testing.T) {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+"/openapi.json", nil)
 		c := *resp.Cookies()[0]
 		if prefix != "" {
-			c.Name = cookieName // another host of the domain can set this one
+			c.Name = access.CookieName // another host of the domain can set this one
 		}
 		req.AddCookie(&c)
 		resp, err := hc.Do(req)
@@ -408,12 +394,12 @@ func TestCookieOfHost(t *testing.T) {
 // A stream ends soon after the session that it was opened by.
 func TestStreamEndsWithItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		access := &memAccess{}
-		token, err := EnsureToken(t.Context(), access)
+		store := &memAccess{}
+		token, err := access.EnsureToken(t.Context(), store)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g := &Guard{Store: access}
+		g := &access.Guard{Store: store}
 		ended := make(chan time.Duration, 1)
 		h := g.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			start := time.Now()
@@ -429,11 +415,11 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 			t.Fatalf("the stream of a good token ended after %v", after)
 		default:
 		}
-		if _, err := ReplaceToken(t.Context(), access); err != nil {
+		if _, err := access.ReplaceToken(t.Context(), store); err != nil {
 			t.Fatal(err)
 		}
-		if after := <-ended; after > time.Minute+2*lookEvery {
-			t.Errorf("the stream ended %v after the token; want at most %v", after-time.Minute, 2*lookEvery)
+		if after := <-ended; after > time.Minute+2*access.LookEvery {
+			t.Errorf("the stream ended %v after the token; want at most %v", after-time.Minute, 2*access.LookEvery)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package httpd
+package reply
 
 import (
 	"bytes"
@@ -15,40 +15,40 @@ import (
 // takes six levels.
 const maxDepth = 32
 
-// requestError is a request that was refused, with the status for it.
-type requestError struct {
-	status int
-	err    error
+// Refusal is a request that was refused, with the status for it.
+type Refusal struct {
+	Status int
+	Err    error
 }
 
-func (e *requestError) Error() string { return e.err.Error() }
-func (e *requestError) Unwrap() error { return e.err }
+func (e *Refusal) Error() string { return e.Err.Error() }
+func (e *Refusal) Unwrap() error { return e.Err }
 
-// readJSON reads the one JSON value of a request, of at most limit bytes, into
-// v. Errors are *requestError.
-func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
+// ReadJSON reads the one JSON value of a request, of at most limit bytes, into
+// v. Errors are *Refusal.
+func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	if r.Header.Get("Content-Encoding") != "" {
-		return &requestError{http.StatusUnsupportedMediaType, errors.New("body: no content encoding is accepted")}
+		return &Refusal{Status: http.StatusUnsupportedMediaType, Err: errors.New("body: no content encoding is accepted")}
 	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return &requestError{http.StatusUnsupportedMediaType, errors.New("body: want Content-Type application/json")}
+		return &Refusal{Status: http.StatusUnsupportedMediaType, Err: errors.New("body: want Content-Type application/json")}
 	}
 	p, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return &requestError{http.StatusRequestEntityTooLarge, fmt.Errorf("body: more than %d bytes", limit)}
+		return &Refusal{Status: http.StatusRequestEntityTooLarge, Err: fmt.Errorf("body: more than %d bytes", limit)}
 	}
 	if err != nil {
-		return &requestError{http.StatusBadRequest, fmt.Errorf("body: %w", err)}
+		return &Refusal{Status: http.StatusBadRequest, Err: fmt.Errorf("body: %w", err)}
 	}
-	if err := decodeOne(p, v); err != nil {
-		return &requestError{http.StatusBadRequest, fmt.Errorf("body: %w", err)}
+	if err := DecodeOne(p, v); err != nil {
+		return &Refusal{Status: http.StatusBadRequest, Err: fmt.Errorf("body: %w", err)}
 	}
 	return nil
 }
 
-// decodeOne decodes exactly one JSON value. Unknown fields are let pass, so
+// DecodeOne decodes exactly one JSON value. Unknown fields are let pass, so
 // that a newer agent can say more than this server knows.
-func decodeOne(p []byte, v any) error {
+func DecodeOne(p []byte, v any) error {
 	if !utf8.Valid(p) {
 		return errors.New("not UTF-8")
 	}
@@ -85,4 +85,10 @@ func depth(p []byte) int {
 		}
 	}
 	return deepest
+}
+
+// JSON answers with a value as JSON.
+func JSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v)
 }

@@ -1,9 +1,11 @@
-package httpd
+package access
 
 import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/gild-dev/gild/internal/server/budget"
 )
 
 const (
@@ -32,7 +34,7 @@ type failing struct {
 func (f *failures) allow(remote string, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := f.by[network(remote)]
+	c := f.by[budget.Sender(remote)]
 	return c.n < maxFailures || !now.Before(c.until)
 }
 
@@ -43,7 +45,7 @@ func (f *failures) note(remote string, now time.Time) {
 	if f.by == nil {
 		f.by = map[netip.Prefix]failing{}
 	}
-	key := network(remote)
+	key := budget.Sender(remote)
 	c := f.by[key]
 	if !now.Before(c.until) {
 		c = failing{until: now.Add(failureWindow)}
@@ -68,20 +70,4 @@ func (f *failures) makeRoom(now time.Time) {
 		}
 		delete(f.by, key)
 	}
-}
-
-// network is what one guesser has: an IPv4 address, or an IPv6 /64, within
-// which every host can take as many addresses as it likes.
-func network(remote string) netip.Prefix {
-	ap, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	addr := ap.Addr().Unmap().WithZone("")
-	bits := 64
-	if addr.Is4() {
-		bits = 32
-	}
-	p, _ := addr.Prefix(bits)
-	return p
 }

@@ -1,13 +1,8 @@
-package httpd
+package access
 
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/base64"
-	"encoding/hex"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,29 +11,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gild-dev/gild/internal/server/door/reply"
 )
-
-// Access is who may enter off loopback, as it is kept: hashes, from which
-// nobody can enter. 256 random bits need no slow hash.
-type Access struct {
-	Token    string    `json:"token"` // SHA-256 of the admin token, hex
-	Sessions []Session `json:"sessions,omitempty"`
-}
-
-// Session is one browser that has shown the token.
-type Session struct {
-	Hash    string    `json:"hash"` // SHA-256 of the cookie's value, hex
-	Expires time.Time `json:"expires"`
-}
-
-// AccessStore keeps one Access for all servers of a cluster, so that a browser
-// can go on with another server when its own is gone.
-type AccessStore interface {
-	// LoadAccess returns the zero value when there is none yet.
-	LoadAccess(ctx context.Context) (Access, error)
-	// ChangeAccess changes it in one transaction; change may be called again.
-	ChangeAccess(ctx context.Context, change func(*Access)) error
-}
 
 // Paths that the guard itself answers or lets pass without a token.
 const (
@@ -48,10 +23,6 @@ const (
 )
 
 const (
-	sessionLasts = 12 * time.Hour
-	// maxSessions is more browsers than two operators have; the one that ends
-	// first makes room for the next.
-	maxSessions = 64
 	// admittedFor bounds one request, event streams above all: a reader comes
 	// back by itself, and is asked anew who it is.
 	admittedFor = 5 * time.Minute
@@ -62,7 +33,7 @@ const (
 // others than this machine reach. Nothing passes it without the admin token
 // or a session that was opened with it, except what it names above.
 type Guard struct {
-	Store AccessStore
+	Store Store
 	// LoginPage shows the form: problem says why the last try failed, next is
 	// where to go after it.
 	LoginPage func(w http.ResponseWriter, status int, problem, next string)
@@ -83,61 +54,6 @@ type recent struct {
 
 // recentFor is how old it may be. Who is right by it is looked up all the same.
 const recentFor = time.Second
-
-// EnsureToken makes the admin token at the first start and returns it, the
-// only time that it is ever known here; later it returns "".
-func EnsureToken(ctx context.Context, store AccessStore) (string, error) {
-	have, err := store.LoadAccess(ctx)
-	if err != nil || have.Token != "" {
-		return "", err
-	}
-	token := newSecret()
-	made := false
-	// Two servers may start at once: one of them makes it.
-	err = store.ChangeAccess(ctx, func(a *Access) {
-		if made = a.Token == ""; made {
-			a.Token = hash(token)
-		}
-	})
-	if err != nil && kept(ctx, store, token) {
-		made, err = true, nil
-	}
-	if err != nil || !made {
-		return "", err
-	}
-	return "gild-" + token, nil
-}
-
-// kept reports whether a token is the one that counts, after a change of which
-// it is not known whether it was made: a token that was made and not told would
-// keep everybody out.
-func kept(ctx context.Context, store AccessStore, token string) bool {
-	now, err := store.LoadAccess(ctx)
-	return err == nil && now.Token == hash(token)
-}
-
-// ReplaceToken makes a new admin token and returns it. The old one and every
-// session end with it.
-func ReplaceToken(ctx context.Context, store AccessStore) (string, error) {
-	token := newSecret()
-	err := store.ChangeAccess(ctx, func(a *Access) { *a = Access{Token: hash(token)} })
-	if err != nil && !kept(ctx, store, token) {
-		return "", err
-	}
-	return "gild-" + token, nil
-}
-
-// newSecret returns 32 random bytes as text.
-func newSecret() string {
-	p := make([]byte, 32)
-	_, _ = rand.Read(p) // never fails (crypto/rand)
-	return base64.RawURLEncoding.EncodeToString(p)
-}
-
-func hash(secret string) string {
-	sum := sha256.Sum256([]byte(secret))
-	return hex.EncodeToString(sum[:])
-}
 
 // Wrap puts the guard before next.
 func (g *Guard) Wrap(next http.Handler) http.Handler {
@@ -222,7 +138,7 @@ func (g *Guard) try(r *http.Request, right func(*Access) bool) (ok bool, status 
 	}
 	access, err := g.Store.LoadAccess(r.Context())
 	if err != nil {
-		failed(r.Context(), g.log(), err, "path", r.URL.Path)
+		reply.LogFailure(r.Context(), g.log(), err, "path", r.URL.Path)
 		return false, http.StatusServiceUnavailable
 	}
 	if right(&access) {
@@ -248,23 +164,6 @@ func (g *Guard) loadRecent(ctx context.Context) (Access, error) {
 	return access, err
 }
 
-// has tells whether token is the admin token, in a time that does not depend
-// on how much of it is right.
-func (a *Access) has(token string) bool {
-	h := hash(strings.TrimPrefix(strings.TrimSpace(token), "gild-"))
-	return a.Token != "" && subtle.ConstantTimeCompare([]byte(h), []byte(a.Token)) == 1
-}
-
-func (a *Access) session(value string, now time.Time) bool {
-	h, found := hash(value), false
-	for _, s := range a.Sessions {
-		if subtle.ConstantTimeCompare([]byte(h), []byte(s.Hash)) == 1 && now.Before(s.Expires) {
-			found = true
-		}
-	}
-	return found
-}
-
 // refuse sends people to the form and tells programs what is missing.
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int) {
 	page := r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
@@ -273,13 +172,13 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int) {
 		http.Redirect(w, r, PathLogin+"?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 	case status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="gild"`)
-		writeProblem(w, status, "the admin token is missing or wrong; send it as Authorization: Bearer TOKEN, gild reads it from GILD_TOKEN")
+		reply.Problem(w, status, "the admin token is missing or wrong; send it as Authorization: Bearer TOKEN, gild reads it from GILD_TOKEN")
 	case status == http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "60")
-		writeProblem(w, status, "too many wrong tokens or sessions from this address; wait a minute")
+		reply.Problem(w, status, "too many wrong tokens or sessions from this address; wait a minute")
 	default:
-		w.Header().Set("Retry-After", retryAfter)
-		writeProblem(w, status, "the server could not tell now who may enter; try again")
+		w.Header().Set("Retry-After", reply.RetryAfter)
+		reply.Problem(w, status, "the server could not tell now who may enter; try again")
 	}
 }
 
@@ -304,27 +203,13 @@ func (g *Guard) login(w http.ResponseWriter, r *http.Request) {
 	secret := newSecret()
 	now := g.now()
 	if err := g.Store.ChangeAccess(r.Context(), func(a *Access) { a.open(secret, now) }); err != nil {
-		failed(r.Context(), g.log(), err, "path", r.URL.Path)
+		reply.LogFailure(r.Context(), g.log(), err, "path", r.URL.Path)
 		g.LoginPage(w, http.StatusServiceUnavailable, "The server could not open a session now. Try again.", next)
 		return
 	}
 	g.log().Info("logged in", "client", r.RemoteAddr)
 	http.SetCookie(w, sessionCookie(r, secret, int(sessionLasts/time.Second)))
 	http.Redirect(w, r, next, http.StatusSeeOther)
-}
-
-// open adds a session and drops those that are over.
-func (a *Access) open(secret string, now time.Time) {
-	var live []Session
-	for _, s := range a.Sessions {
-		if now.Before(s.Expires) {
-			live = append(live, s)
-		}
-	}
-	if len(live) >= maxSessions {
-		live = live[len(live)-maxSessions+1:]
-	}
-	a.Sessions = append(live, Session{Hash: hash(secret), Expires: now.Add(sessionLasts)})
 }
 
 func (g *Guard) logout(w http.ResponseWriter, r *http.Request) {
@@ -340,7 +225,7 @@ func (g *Guard) logout(w http.ResponseWriter, r *http.Request) {
 			a.Sessions = rest
 		})
 		if err != nil {
-			fail(w, r, g.log(), err)
+			reply.Fail(w, r, g.log(), err)
 			return
 		}
 	}

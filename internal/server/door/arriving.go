@@ -1,4 +1,4 @@
-package httpd
+package door
 
 import (
 	"io"

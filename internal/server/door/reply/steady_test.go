@@ -1,4 +1,4 @@
-package httpd
+package reply
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/gild-dev/gild/internal/server/door/doortest"
 )
 
 // A real file of several pieces, whole and from the middle: the way with
@@ -26,14 +28,14 @@ func TestServeFileInPieces(t *testing.T) {
 			return
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
-		serveFile(w, r, f, "x")
+		File(w, r, f, "x")
 	}))
 	defer srv.Close()
-	if resp, got := request(t, "GET", srv.URL, ""); !bytes.Equal([]byte(got), want) || resp.ContentLength != int64(len(want)) {
+	if resp, got := doortest.Request(t, "GET", srv.URL, ""); !bytes.Equal([]byte(got), want) || resp.ContentLength != int64(len(want)) {
 		t.Errorf("got %d bytes, announced %d; want %d, the same", len(got), resp.ContentLength, len(want))
 	}
 	const from = piece + 3
-	if _, got := request(t, "GET", srv.URL, "", "Range", "bytes=524291-"); !bytes.Equal([]byte(got), want[from:]) {
+	if _, got := doortest.Request(t, "GET", srv.URL, "", "Range", "bytes=524291-"); !bytes.Equal([]byte(got), want[from:]) {
 		t.Errorf("range from %d: got %d bytes; want %d, the same", from, len(got), len(want)-from)
 	}
 }

@@ -1,4 +1,4 @@
-package httpd
+package door
 
 import (
 	"bufio"
@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gild-dev/gild/internal/server/door/reply"
 )
 
 // behind serves a handler with the limits of a listener.
@@ -132,10 +134,10 @@ func TestBodyThatDoesNotCome(t *testing.T) {
 		for name, h := range map[string]http.HandlerFunc{
 			"ignored": ok,
 			"read":    func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body); ok(w, r) },
-			"refused": func(w http.ResponseWriter, _ *http.Request) { writeProblem(w, http.StatusUnauthorized, "no") },
+			"refused": func(w http.ResponseWriter, _ *http.Request) { reply.Problem(w, http.StatusUnauthorized, "no") },
 			"json": func(w http.ResponseWriter, r *http.Request) {
 				var v any
-				if readJSON(w, r, 1<<20, &v) == nil {
+				if reply.ReadJSON(w, r, 1<<20, &v) == nil {
 					t.Error("half a body passed")
 				}
 			},

@@ -181,7 +181,13 @@ func (f firmware) vendors(esp *Volume) []candidate {
 		}
 	}
 	if sdBoot(f).hasSystemdBoot(esp) {
-		all = append(all, func() outcome { return sdBoot(f).systemdBoot(esp, esp.place("loader")) })
+		by := "EFI/systemd"
+		for _, dir := range []string{"EFI/Linux", "loader"} {
+			if esp.exists(dir) {
+				by = dir
+			}
+		}
+		all = append(all, func() outcome { return sdBoot(f).systemdBoot(esp, esp.place(by)) })
 	}
 	return all
 }

@@ -216,9 +216,7 @@ func TestFind(t *testing.T) {
 			if got := text(found); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("Find() = %s\nwant %s\ndoubts: %v", got, tt.want, found.Doubts)
 			}
-			if found.Entry != nil && len(found.Decided) < 2 {
-				t.Errorf("what decided is not said: %v", found.Decided)
-			}
+			saysWhatDecided(t, d, found)
 			if found.Entry != nil && len(found.Doubts) != len(tt.doubts) {
 				t.Errorf("doubts %v; want %q", found.Doubts, tt.doubts)
 			}
@@ -257,7 +255,9 @@ func TestExtlinux(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tree := files("boot/extlinux.conf", tt.conf, "boot/linux.cfg", tt.more, "boot/k", "k", "boot/vmlinuz-lts", "kk", "boot/initramfs-lts", "i")
-			found := bootcfg.Find(mounted(t, tree), "")
+			d := mounted(t, tree)
+			found := bootcfg.Find(d, "")
+			saysWhatDecided(t, d, found)
 			if got := text(found); !strings.HasPrefix(got, tt.want) || found.Entry != nil && len(found.Doubts) != tt.doubts {
 				t.Errorf("Find() = %q\nwant %q, %d doubts: %v", got, tt.want, tt.doubts, found.Doubts)
 			}

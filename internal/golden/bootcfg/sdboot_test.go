@@ -104,7 +104,9 @@ func TestSystemdBoot(t *testing.T) {
 				}
 				tree[path] = &fstest.MapFile{Data: []byte(tt.files[i+1])}
 			}
-			found := bootcfg.Find(mounted(t, tree, "efi:esp", "boot:xbootldr"), tt.entry)
+			d := mounted(t, tree, "efi:esp", "boot:xbootldr")
+			found := bootcfg.Find(d, tt.entry)
+			saysWhatDecided(t, d, found)
 			got := text(found)
 			if e := found.Entry; e != nil {
 				got = strings.TrimPrefix(got, e.Source+" "+e.Kernel+" ")

@@ -136,7 +136,7 @@ func (f firmware) kernelAlone(v *Volume, name string) outcome {
 	o.decide("boot loader", "none, the firmware starts %s", v.place(name))
 	o.entry = &Entry{Title: path.Base(name), ID: path.Base(name), Source: SourceFirmware, volume: v, file: name}
 	o.entry.Kernel = f.inSystem(v, name)
-	o.decide("kernel", "%s", v.place(name))
+	o.decide("kernel and command line", "%s", v.place(name))
 	o.doubts = append(o.doubts, golden.Doubt{
 		About: "the command line", Settle: "--cmdline",
 		Why: v.place(name) + " is a kernel that the firmware starts, with a command line that is built in or none",

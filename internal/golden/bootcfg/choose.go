@@ -192,16 +192,6 @@ func (f firmware) vendors(esp *Volume) []candidate {
 	return all
 }
 
-// hasSystemdBoot reports whether systemd-boot has left its directories on an ESP.
-func (f sdBoot) hasSystemdBoot(esp *Volume) bool {
-	if esp.isFile("loader/loader.conf") || esp.exists("EFI/systemd") || len(esp.list("EFI/Linux", ".efi")) > 0 {
-		return true
-	}
-	return len(esp.list("loader/entries", ".conf")) > 0 && !slices.ContainsFunc(esp.dirs("EFI"), func(dir string) bool {
-		return esp.isFile(dir + "/grub.cfg")
-	})
-}
-
 // dirs are the directories in a directory.
 func (v *Volume) dirs(dir string) []string {
 	var names []string

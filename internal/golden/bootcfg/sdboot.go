@@ -38,6 +38,16 @@ type bootEntry struct {
 // sdBoot finds what systemd-boot would start, or the firmware as systemd-boot would.
 type sdBoot struct{ *finder }
 
+// hasSystemdBoot reports whether systemd-boot has left its directories on an ESP.
+func (f sdBoot) hasSystemdBoot(esp *Volume) bool {
+	if esp.isFile("loader/loader.conf") || esp.exists("EFI/systemd") || len(esp.list("EFI/Linux", ".efi")) > 0 {
+		return true
+	}
+	return len(esp.list("loader/entries", ".conf")) > 0 && !slices.ContainsFunc(esp.dirs("EFI"), func(dir string) bool {
+		return esp.isFile(dir + "/grub.cfg")
+	})
+}
+
 // systemdBoot is what systemd-boot on that volume would start (src/boot/boot.c).
 func (f sdBoot) systemdBoot(esp *Volume, by string) outcome {
 	o := outcome{loader: "systemd-boot"}

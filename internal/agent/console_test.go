@@ -24,6 +24,7 @@ import (
 	"github.com/gild-dev/gild/internal/flash"
 	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/lockedbuf"
+	"github.com/gild-dev/gild/internal/progress"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -42,7 +43,7 @@ func TestConsoleGolden(t *testing.T) {
 			a.flashes(flash.PhaseScan, 2_900_000_000, 1_450_000_000, 0)
 			a.flashes(flash.PhaseWrite, 2_900_000_000, 95_000_000, 17)
 			a.flashes(flash.PhaseReadBack, 2_900_000_000, 480_000_000, 0)
-			a.report.Event(api.Event{Step: "flash", State: api.StateDone, Message: "sealed in 61.0 s: 2.9 GB written, 1.4 GB zeroed, 0.0 GB kept, 0.9 GB fetched"})
+			a.report.Event(api.Event{Step: "flash", State: api.StateDone, Message: "sealed in 61.0 s: 2.7 GiB written, 1.3 GiB zeroed, 0 B kept, 855 MiB fetched"})
 		},
 		"failures": func(a *actor) {
 			a.fails("disk", ambiguous)
@@ -95,14 +96,22 @@ func newActor(ctx context.Context) *actor {
 // flashes plays one phase at a rate, with the link or disk quiet in its middle
 // for some seconds.
 func (a *actor) flashes(p flash.Phase, total, rate int64, quiet int) {
+	began := time.Now()
+	work := func(done int64) progress.Work {
+		w := progress.Work{Data: total, Written: done, Prove: total, SettleRate: float64(rate), WriteRate: float64(rate), Watched: time.Since(began).Seconds()}
+		if p == flash.PhaseReadBack {
+			w.Written, w.Proved, w.ReadRate = total, done, float64(rate)
+		}
+		return w
+	}
 	for done := int64(0); ; done = min(total, done+rate/4) {
 		for ; quiet > 0 && done > total/2; quiet-- {
 			for range 4 {
-				a.job.Progress(flash.Progress{Phase: p, Done: done, Total: total})
+				a.job.Progress(flash.Progress{Phase: p, Done: done, Total: total, Work: work(done)})
 				time.Sleep(250 * time.Millisecond)
 			}
 		}
-		a.job.Progress(flash.Progress{Phase: p, Done: done, Total: total, Wire: done / 3})
+		a.job.Progress(flash.Progress{Phase: p, Done: done, Total: total, Wire: done / 3, Work: work(done)})
 		if done == total {
 			return
 		}

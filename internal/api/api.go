@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/disk"
+	"github.com/gild-dev/gild/internal/progress"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -278,6 +279,9 @@ type Progress struct {
 	// Unanswered is how long the disk has not answered a call, in seconds; 0
 	// below ten.
 	Unanswered int `json:"unanswered,omitempty"`
+	// Work is the whole flash, zeros apart from data; nil: an agent of before
+	// it was counted.
+	Work *progress.Work `json:"work,omitempty"`
 }
 
 // Receipt is the agent's final record of one flash. It is sent when the disk

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/disk"
+	"github.com/gild-dev/gild/internal/progress"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -91,7 +92,10 @@ type Machine struct {
 	// and its disk is completed underneath (Writing, Progress).
 	Live     bool      `json:"live,omitempty"`
 	Progress *Progress `json:"progress,omitempty"`
-	Receipt  *Receipt  `json:"receipt,omitempty"` // of the last flash that ended well
+	// Estimate is how far its flash is and how long it still takes, as
+	// everybody is shown it; nil: none is under way.
+	Estimate *progress.Estimate `json:"estimate,omitempty"`
+	Receipt  *Receipt           `json:"receipt,omitempty"` // of the last flash that ended well
 	// System is the image of that flash: what is on the disk, as far as gild
 	// knows.
 	System *PlanImage `json:"system,omitempty"`
@@ -202,20 +206,6 @@ type Phase struct {
 	// Tries is how often it was tried, from the first failure on; 0: it did not
 	// fail. The time between the tries is part of it.
 	Tries int `json:"tries,omitempty"`
-}
-
-// Sample is how far a flash was at one moment.
-type Sample struct {
-	At    time.Time `json:"at"`
-	Phase string    `json:"phase"`
-	Done  int64     `json:"done"` // bytes
-	Wire  int64     `json:"wire"` // bytes
-	Rate  float64   `json:"rate"` // bytes a second
-}
-
-// Flashes is a machine's history, newest first: at most the last 50.
-type Flashes struct {
-	Flashes []Flash `json:"flashes"`
 }
 
 // Image is one stored image as a list shows it.

@@ -22,6 +22,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli"
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/progress"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -222,7 +223,7 @@ func TestForeignTextIsPrintable(t *testing.T) {
 		ID: clitest.Canary, MAC: clitest.Canary, State: clitest.Canary, Message: clitest.Canary, Trouble: &api.Trouble{Cause: clitest.Canary, Message: clitest.Canary, Tries: 2}, Conflict: clitest.Canary, Firmware: clitest.Canary, Address: clitest.Canary, Since: clitest.Noon,
 		Spec:  api.Spec{Labels: map[string]string{clitest.Canary: clitest.Canary}, Values: map[string]string{clitest.Canary: clitest.Canary}, Serial: clitest.Canary, Flash: settings.Settings{Image: clitest.Canary, Agent: settings.Agent{Keep: []string{clitest.Canary}}}},
 		Armed: &api.Armed{By: clitest.Canary, Plan: api.Plan{Image: api.PlanImage{Name: clitest.Canary}, Agent: settings.Agent{Disk: clitest.Canary}}}, Awaited: &api.Awaited{Probe: clitest.Canary},
-		Progress: &api.Progress{Phase: clitest.Canary, Done: 5, Total: 4},
+		Progress: &api.Progress{Phase: clitest.Canary, Done: 5, Total: 4}, Estimate: &progress.Estimate{Phase: clitest.Canary, DataTotal: 4},
 		Inventory: &api.Inventory{
 			Vendor: clitest.Canary, Serial: clitest.Canary, CPU: clitest.Canary, Memory: 1,
 			Disks: []api.Disk{{Name: clitest.Canary, Model: clitest.Canary, Serial: clitest.Canary, Transport: clitest.Canary, Holds: []string{clitest.Canary}, Partitions: []api.Partition{{FileSystem: clitest.Canary, Label: clitest.Canary}}}},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/flash/chunks"
+	"github.com/gild-dev/gild/internal/flash/ledger"
 	"github.com/gild-dev/gild/internal/flash/live"
 	"github.com/gild-dev/gild/internal/flash/supply"
 	"github.com/gild-dev/gild/internal/golden"
@@ -75,10 +76,10 @@ func newFlight(job Job, held *heldChunks, lent *buffers) *Flight {
 		f.recent = live.NewRecent(int(recentBytes / t.ChunkSize))
 	}
 	f.ready, f.over = make(chan struct{}), make(chan struct{})
-	f.meter = newMeter(job.Progress, f.lookAtWaits)
+	f.meter = newMeter(ledger.New(t, readers, job.Verify.asks, held.holds), job.Progress, f.lookAtWaits)
 	f.source = supply.New(job.Source, t, job.Retry, &f.meter.wire)
 	s := &survey{workers: job.Workers}
-	f.medium = &medium{disk: newWatchedDisk(job.Disk), table: t, buffers: lent, reading: &s.reading, repaired: &f.meter.repaired}
+	f.medium = &medium{disk: newWatchedDisk(job.Disk), table: t, buffers: lent, reading: &s.reading, ledger: f.meter.ledger, repaired: &f.meter.repaired}
 	f.layout = &layout{image: job.Image, held: held, size: job.Disk.Size(), sector: job.Disk.SectorSize(), keep: job.Keep}
 	f.kept = &kept{medium: f.medium, entries: job.Keep}
 	f.scout = &scout{

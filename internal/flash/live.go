@@ -51,8 +51,15 @@ func (f *Flight) liveConfig(held []blockdev.Extent) live.Config {
 		Table: f.table, Chunks: f.chunks, Disk: f.medium.disk, Medium: f.back, Held: held,
 		Trusting: f.job.Verify != VerifyFull, Throttle: f.throttle, Recent: f.recent,
 		Look:        func(i int, use func([]byte)) (bool, error) { return f.medium.lend(f.back, i, use) },
-		Overwritten: func(bytes int64) { f.meter.done.Add(bytes) },
+		Overwritten: f.overwritten,
 	}
+}
+
+// overwritten takes note of a chunk that the system has made its own.
+func (f *Flight) overwritten(i int) {
+	_, length := f.table.Extent(i)
+	f.meter.done.Add(length)
+	f.meter.ledger.Overwritten(i)
 }
 
 // serve runs do beside the flight, until the system has moved: what do does the

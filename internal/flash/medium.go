@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
+	"github.com/gild-dev/gild/internal/flash/ledger"
 	"github.com/gild-dev/gild/internal/golden"
 )
 
@@ -30,7 +31,8 @@ type medium struct {
 	disk     *watchedDisk
 	table    *golden.Table
 	buffers  *buffers
-	reading  *rate         // of one reader
+	reading  *rate // of one reader
+	ledger   *ledger.Ledger
 	repaired *atomic.Int64 // pieces that read back wrong once
 }
 
@@ -195,10 +197,15 @@ func (m *medium) examine(ctx context.Context, list []int, side int, begin func(i
 // no hash: the table was checked to mean them.
 func (m *medium) holds(back io.ReaderAt, i int, buf []byte) (bool, error) {
 	start := time.Now()
-	defer func() { m.reading.add(int64(len(buf)), time.Since(start)) }()
+	var disk time.Duration
+	defer func() {
+		m.reading.add(int64(len(buf)), time.Since(start))
+		m.ledger.Read(i, start, disk)
+	}()
 	off, length := m.table.Extent(i)
 	raw := buf[:length]
-	if err := blockdev.ReadFull(back, raw, off); err != nil {
+	err := blockdev.ReadFull(back, raw, off)
+	if disk = time.Since(start); err != nil {
 		return false, err
 	}
 	if m.table.Zero(i) {

@@ -5,6 +5,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gild-dev/gild/internal/flash/ledger"
+	"github.com/gild-dev/gild/internal/progress"
 )
 
 // Phase is a part of a flash that takes time of its own.
@@ -36,6 +39,8 @@ type Progress struct {
 	// Unmet is how long a system that runs from the disk has waited for pieces
 	// of it without getting any: 0 below ten seconds too.
 	Unmet time.Duration
+	// Work is the whole flash, zeros apart from data.
+	Work progress.Work
 	// Trouble is what the source failed with last, nil once it gave a byte.
 	Trouble error
 }
@@ -63,6 +68,8 @@ type meter struct {
 	written, zeroed, kept, wire, repaired atomic.Int64
 	done, total                           atomic.Int64 // of the running phase
 
+	ledger *ledger.Ledger
+	pace   progress.Meter
 	report func(Progress)
 	look   func(*Progress) // fills in what is known elsewhere
 	phase  atomic.Int64
@@ -83,8 +90,8 @@ type point struct {
 	done int64
 }
 
-func newMeter(report func(Progress), look func(*Progress)) *meter {
-	return &meter{report: report, look: look, stop: make(chan struct{})}
+func newMeter(l *ledger.Ledger, report func(Progress), look func(*Progress)) *meter {
+	return &meter{ledger: l, report: report, look: look, stop: make(chan struct{})}
 }
 
 func (m *meter) start() {
@@ -151,6 +158,7 @@ func (m *meter) tell() {
 	p.Done = min(p.Done, p.Total) // what is done twice counts twice
 	m.look(&p)
 	now := point{time.Now(), p.Done}
+	p.Work = m.pace.At(now.at, m.ledger.At(p.Wire))
 	m.recent = append(m.recent, now)
 	// The end of a phase may follow a tick at once: no time to take a rate over.
 	if over := now.at.Sub(m.recent[0].at); over >= tick/2 {

@@ -44,21 +44,31 @@ func (p *prover) due() []int {
 		if p.chunks.Proofs.Final(i) {
 			continue
 		}
-		if p.verify == VerifyFull || p.verify == VerifySample && i%sampleEvery == 0 {
+		if p.verify.asks(i) {
 			list = append(list, i)
 		}
 	}
 	return list
 }
 
+// asks reports whether chunk i is to be read back.
+func (v Verify) asks(i int) bool {
+	return v == VerifyFull || v == VerifySample && i%sampleEvery == 0
+}
+
 // prove reads the chunks back, those that were proved before once more. What is
 // wrong is then to be mended.
 func (p *prover) prove(ctx context.Context, list []int) error {
 	p.meter.expect(bytesOf(p.table, list))
+	p.meter.ledger.ExpectProofs(list)
 	begin := func(i int) bool {
 		_, length := p.table.Extent(i)
 		p.meter.done.Add(length)
-		return p.chunks.Proofs.BeginAgain(i)
+		if p.chunks.Proofs.BeginAgain(i) {
+			return true
+		}
+		p.meter.ledger.Proved(i) // the system's own
+		return false
 	}
 	return p.medium.examine(ctx, list, readers, begin, p.proved)
 }
@@ -68,6 +78,9 @@ func (p *prover) proved(i int, right bool) error {
 	if p.chunks.Proofs.Proved(i, right) {
 		off, length := p.table.Extent(i)
 		return fmt.Errorf("%d bytes at byte %d of the disk read back other than written, twice: %w", length, off, ErrMedium)
+	}
+	if right {
+		p.meter.ledger.Proved(i)
 	}
 	return nil
 }

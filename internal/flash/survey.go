@@ -56,6 +56,7 @@ func (s *scout) scan(ctx context.Context) error {
 	}
 	// What the probes found is looked at again: see Flight.writeAll.
 	s.meter.kept.Store(0)
+	s.meter.ledger.ForgetFound()
 	s.work.Doubt()
 	s.survey.hope()
 	return nil
@@ -92,6 +93,7 @@ func (s *scout) found(i int, right bool) {
 	s.work.Found(i, right)
 	if _, length := s.table.Extent(i); right {
 		s.meter.kept.Add(length)
+		s.meter.ledger.Found(i)
 	}
 }
 

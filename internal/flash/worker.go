@@ -65,11 +65,15 @@ func (w *worker) read(r *supply.Frames, i int) ([]byte, error) {
 	frame := w.frame[:length]
 	start := time.Now()
 	err := r.Next(frame)
-	w.team.waited.Add(int64(time.Since(start)))
+	waited := time.Since(start)
+	w.team.waited.Add(int64(waited))
+	w.team.meter.ledger.Waiting.Add(int64(waited))
 	if err != nil {
 		return nil, fmt.Errorf("fetching chunk %d: %w", i, err)
 	}
+	start = time.Now()
 	raw, err := w.dec.Decode(i, frame, w.raw)
+	w.team.meter.ledger.Computing.Add(int64(time.Since(start)))
 	if err != nil && r.From != "" {
 		err = fmt.Errorf("from %s: %w", r.From, err)
 	}

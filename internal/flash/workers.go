@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 	"github.com/gild-dev/gild/internal/flash/chunks"
@@ -148,11 +149,14 @@ func (w *workers) zeroRun(first, next int) error {
 	start, _ := w.table.Extent(first)
 	last, length := w.table.Extent(next - 1)
 	length += last - start
+	began := time.Now()
 	if err := w.medium.disk.ZeroRange(start, length); err != nil {
 		return fmt.Errorf("zeroing %d bytes at byte %d of the disk: %w", length, start, err)
 	}
+	w.meter.ledger.Zeroing.Add(int64(time.Since(began)))
 	for i := first; i < next; i++ {
 		w.chunks.Work.Landed(i)
+		w.meter.ledger.Landed(i)
 	}
 	w.meter.zeroed.Add(length)
 	w.meter.done.Add(length)
@@ -162,9 +166,12 @@ func (w *workers) zeroRun(first, next int) error {
 // place brings the verified raw bytes of chunk i to their place: onto the
 // disk, or into memory until the seal.
 func (w *workers) place(ctx context.Context, i int, raw []byte) error {
+	start := time.Now()
 	if err := w.land(ctx, i, raw); err != nil {
 		return err
 	}
+	w.meter.ledger.Writing.Add(int64(time.Since(start)))
+	w.meter.ledger.Landed(i)
 	w.meter.written.Add(int64(len(raw)))
 	w.meter.done.Add(int64(len(raw)))
 	return nil

@@ -294,7 +294,7 @@ func (s *Machines) Flashes(ctx context.Context, spelling string) ([]api.Flash, e
 	flashes := history.Flashes(events)
 	for i := range flashes {
 		if f := &flashes[i]; len(f.Samples) == 0 {
-			f.Samples = s.room.samplesOf(id, f.Plan)
+			f.Samples = s.room.outlook.Samples(id, f.Plan)
 		}
 	}
 	return flashes, nil

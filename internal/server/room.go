@@ -9,7 +9,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
-	"github.com/gild-dev/gild/internal/server/fleet/history"
+	"github.com/gild-dev/gild/internal/server/outlook"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/state"
 )
@@ -22,13 +22,13 @@ type room struct {
 	running  bool
 	machines map[string]fleet.Record
 	bells    map[string]chan struct{} // closed at the next change of a machine
-	samples  map[string]history.Samples
-	synced   bool // machines holds all of them, as they were not long ago
+	synced   bool                     // machines holds all of them, as they were not long ago
 	// listening is since when machines can be heard here: since the server is
 	// there, or the store came back that their words go to.
 	listening time.Time
 
 	strangers strangers
+	outlook   outlook.Room
 }
 
 // roomAgain is the wait after the store was lost.
@@ -55,12 +55,6 @@ func (s *Machines) followRoom(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (r *room) samplesOf(id, plan string) []api.Sample {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.samples[id].Of(plan)
-}
-
 // listen notes that machines are heard from now on.
 func (r *room) listen(now time.Time) {
 	r.mu.Lock()
@@ -70,7 +64,7 @@ func (r *room) listen(now time.Time) {
 
 // view is what operators see of a record at a time.
 func (r *room) view(of fleet.Record, now time.Time) api.Machine {
-	return fleet.View(of, fleet.Operator, now, r.since())
+	return r.outlook.With(fleet.View(of, fleet.Operator, now, r.since()), now)
 }
 
 func (r *room) since() time.Time {
@@ -83,7 +77,7 @@ func (r *room) start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.running = true
-	r.machines, r.bells, r.samples = map[string]fleet.Record{}, map[string]chan struct{}{}, map[string]history.Samples{}
+	r.machines, r.bells = map[string]fleet.Record{}, map[string]chan struct{}{}
 }
 
 // stop rings every bell: nobody is to wait for a server that ends.
@@ -114,19 +108,18 @@ func (r *room) take(c state.Part) {
 	switch c.Kind {
 	case api.ChangeReset:
 		clear(r.machines)
+		r.outlook.Reset()
 		r.strangers.reset()
 		r.synced = false
 	case api.ChangeRemoved:
 		delete(r.machines, c.ID)
-		delete(r.samples, c.ID)
+		r.outlook.Forget(c.ID)
 		r.strangers.take(&fleet.Record{ID: c.ID}, true)
 		r.ring(c.ID)
 	case api.ChangeMachine:
 		r.machines[c.ID] = *c.Record
+		r.outlook.Take(c.Record)
 		r.strangers.take(c.Record, false)
-		if m := c.Record; m.Armed != nil {
-			r.samples[c.ID] = r.samples[c.ID].Add(m.Armed.Plan.ID, m.Progress, m.LastSeen)
-		}
 		r.ring(c.ID)
 	}
 }

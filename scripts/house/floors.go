@@ -20,8 +20,9 @@ var floors = [][]string{
 	{"internal/evidence"},
 	{"internal/api"},
 	{"internal/settings"},
+	{"internal/progress"},
 	{"internal/disk"},
-	{"internal/tier", "internal/version", "internal/backoff", "internal/lockedbuf"},
+	{"internal/tier", "internal/version", "internal/backoff", "internal/lockedbuf", "internal/units"},
 }
 
 // wiring roots are at the top of their wing: nothing below imports them. The

@@ -10,6 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/flash"
 	"github.com/gild-dev/gild/internal/flash/supply"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // Result is what a flash leaves for the receipt.
@@ -66,8 +67,8 @@ func (j *Job) Flash(ctx context.Context) (string, error) {
 	j.sealed = j.Target.Plan.ID
 	machine.AddContent(&j.Target.Disk, device)
 	j.Finish(result, map[string]float64{})
-	return fmt.Sprintf("sealed in %.1f s: %.1f GB written, %.1f GB zeroed, %.1f GB kept, %.1f GB fetched", time.Since(start).Seconds(),
-		float64(result.Written)/1e9, float64(result.Zeroed)/1e9, float64(result.Kept)/1e9, float64(result.Wire)/1e9), nil
+	return fmt.Sprintf("sealed in %.1f s: %s written, %s zeroed, %s kept, %s fetched", time.Since(start).Seconds(),
+		units.Bytes(result.Written), units.Bytes(result.Zeroed), units.Bytes(result.Kept), units.Bytes(result.Wire)), nil
 }
 
 // Begin begins to record a flash for the receipt. Progress takes in its reports
@@ -79,6 +80,7 @@ func (j *Job) Progress(p flash.Progress) {
 	j.recorder.add(time.Now(), p)
 	j.Report.Progress("flash", api.Progress{
 		Phase: p.Phase.String(), Done: p.Done, Total: p.Total, Rate: p.Rate, Wire: p.Wire, Unanswered: int(p.Unanswered.Seconds()),
+		Work: &p.Work,
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/flash"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/oci"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // Job is the flash that a plan orders, from the plan to the receipt.
@@ -88,8 +89,8 @@ func (j *Job) PullImage(ctx context.Context) (string, error) {
 		return "", err
 	}
 	t := j.Target.Image.Table
-	return fmt.Sprintf("a disk of %.1f GB with %.1f GB of data, %.1f GB to fetch",
-		float64(t.DiskSize)/1e9, float64(t.DataSize())/1e9, float64(t.BlobSize())/1e9), nil
+	return fmt.Sprintf("a disk of %s with %s of data, %s to fetch",
+		units.Bytes(t.DiskSize), units.Bytes(t.DataSize()), units.Bytes(t.BlobSize())), nil
 }
 
 func (j *Job) registry() *oci.Registry { return oci.Of(j.Session.Client.Servers) }

@@ -43,6 +43,9 @@ func newRecorder(now time.Time) *recorder {
 // add takes in a report of the engine.
 func (r *recorder) add(now time.Time, p flash.Progress) {
 	m := mark{now, p.Phase.String(), p.Done, p.Wire}
+	if p.Phase == flash.PhaseWrite && p.Work.Data > 0 {
+		m.done = p.Work.Written // zeros come at another speed, and cost nothing
+	}
 	if m.phase != r.last.phase || m.done < r.last.done {
 		r.close()
 		// The phase began at some time since the last report.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/progress"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -57,13 +58,18 @@ func Fleet() []api.Machine {
 		{
 			ID: "m2", MAC: "52:54:00:00:00:02", State: api.MachineFlashing, Armed: armed, LastSeen: Noon,
 			Spec:     api.Spec{Name: "web-1", Labels: map[string]string{"rack": "b7", "role": "web"}},
-			Progress: &api.Progress{Phase: "write", Done: 430 << 20, Total: 1000 << 20, Rate: 210 << 20}, Message: "writing",
+			Progress: &api.Progress{Phase: "write", Done: 1430 << 20, Total: 2000 << 20, Rate: 410 << 20}, Message: "writing",
+			Estimate: &progress.Estimate{
+				Phase: "write", Percent: 21, DataDone: 430 << 20, DataTotal: 1000 << 20, Zeros: 1000 << 20,
+				Rate: 210 << 20, WireRate: 70 << 20, Brake: progress.BrakeDisk, Left: 47, Until: progress.UntilRunning,
+			},
 		},
 		{
 			ID: "m3", State: api.MachineFlashing, Armed: armed, LastSeen: Noon.Add(-70 * time.Second), Stuck: Noon.Add(-40 * time.Second),
 			Trouble:  &api.Trouble{Cause: api.CauseSilent, Since: Noon.Add(-40 * time.Second), Message: "reading back"},
 			Spec:     api.Spec{Name: "web-2", Labels: map[string]string{"rack": "b7"}},
-			Progress: &api.Progress{Phase: "read back", Done: 990 << 20, Total: 1000 << 20, Rate: 99 << 20}, Message: "reading back",
+			Progress: &api.Progress{Phase: "read back", Done: 990 << 20, Total: 1000 << 20}, Message: "reading back",
+			Estimate: &progress.Estimate{Phase: "read back", Percent: 99, DataDone: 990 << 20, DataTotal: 1000 << 20, Until: progress.UntilRunning},
 		},
 		{
 			ID: "m4", State: api.MachineFailed, LastSeen: Noon.Add(-3 * time.Hour),
@@ -80,7 +86,7 @@ func Fleet() []api.Machine {
 func Armed() []api.Machine {
 	room := Fleet()[1:3]
 	for i := range room {
-		room[i].State, room[i].Progress, room[i].Stuck, room[i].Trouble, room[i].Message = api.MachineArmed, nil, time.Time{}, nil, ""
+		room[i].State, room[i].Progress, room[i].Estimate, room[i].Stuck, room[i].Trouble, room[i].Message = api.MachineArmed, nil, nil, time.Time{}, nil, ""
 	}
 	return append(room, api.Machine{ID: "idle", State: api.MachineRegistered})
 }

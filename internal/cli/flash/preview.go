@@ -9,6 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/term"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // previewTable shows what arming the machines would do to their disks. It is
@@ -37,7 +38,7 @@ func diskText(d *api.Disk) string {
 	if d == nil {
 		return "not known yet"
 	}
-	parts := []string{d.Name, term.Bytes(d.Size)}
+	parts := []string{d.Name, units.Disk(d.Size)}
 	for _, s := range []string{d.Transport, d.Model, d.Serial} {
 		if s != "" {
 			parts = append(parts, s)

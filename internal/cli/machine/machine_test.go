@@ -78,7 +78,7 @@ func TestMachineShow(t *testing.T) {
 		f.Log = append(f.Log, api.LogEntry{Machine: "m2", Event: api.Event{Time: clitest.Noon, Step: fmt.Sprintf("step%d", i), State: api.StateDone}})
 	}
 	got := gild.Ask(t, f, "machine", "show", "web-1")
-	for _, text := range []string{"Dell R650", "1: 1.0 GiB ext4 root", "network 1.2s, flash failed", "failed: disk-error", "step29", "rack=b7,role=web", "no carrier"} {
+	for _, text := range []string{"Dell R650", "sda   515 GB", "1: 1.1 GB ext4 root", "64.0 GiB", "write 21%  430 of 1000 MiB  210 MiB/s  wire 70.0 MiB/s  ~45 s to running", "network 1.2s, flash failed", "failed: disk-error", "step29", "rack=b7,role=web", "no carrier"} {
 		if !strings.Contains(got.Stdout, text) {
 			t.Errorf("show = %s; want %q", got.Stdout, text)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/phrase"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/settings"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 func (a commands) showCmd() *cobra.Command {
@@ -72,7 +73,7 @@ func (a commands) printMachine(m *api.Machine) {
 	line := a.Fact
 	line("machine", "%s", phrase.Name(m))
 	line("known by", "%s", labelsText(m))
-	line("state", "%s since %s", phrase.State(m), m.Since.Local().Format(time.DateTime))
+	line("state", "%s since %s", phrase.State(m), m.Since.Local().Format(term.Moment))
 	if tr := m.Trouble; tr != nil {
 		line("trouble", "%s, %s", tr.Cause, tr.Course(time.Now()))
 		line("because", "%s", tr.Message)
@@ -86,7 +87,7 @@ func (a commands) printMachine(m *api.Machine) {
 		line("what to do", "%s", text)
 	}
 	if !m.Stuck.IsZero() {
-		line("stuck", "silent since %s", m.Stuck.Local().Format(time.DateTime))
+		line("stuck", "silent since %s", m.Stuck.Local().Format(term.Moment))
 	}
 	if shared := append(slices.Clone(m.Spec.SharedMACs), m.SharedMACs...); len(shared) > 0 {
 		line("shared", "%s: used by several machines, identifies none", strings.Join(shared, ", "))
@@ -94,8 +95,8 @@ func (a commands) printMachine(m *api.Machine) {
 	if n := m.Dropped; n > 0 {
 		line("dropped", "%d events: the machine reports more than is kept", n)
 	}
-	if m.Progress != nil {
-		line("done", "%s", phrase.Progress(m.Progress))
+	if m.Estimate != nil {
+		line("done", "%s", term.Printable(m.Estimate.String()))
 	}
 	if len(m.Spec.Labels) > 0 {
 		line("labels", "%s", term.Pairs(m.Spec.Labels))
@@ -123,11 +124,11 @@ func (a commands) printMachine(m *api.Machine) {
 	}
 	if r := m.Armed; r != nil {
 		line("armed", "%s on %s, by %s at %s%s", r.Plan.Image.Name, cmp.Or(r.Plan.Disk, "its only disk"),
-			term.OrDash(r.By), r.Since.Local().Format(time.DateTime), until(r.Expires))
+			term.OrDash(r.By), r.Since.Local().Format(term.Moment), until(r.Expires))
 	}
 	if w := m.Awaited; w != nil {
 		line("awaited", "report of the new system by %s (%s), %d of %d network boots without it",
-			w.Until.Local().Format(time.DateTime), cmp.Or(w.Probe, "beacon"), w.Boots, w.Limit)
+			w.Until.Local().Format(term.Moment), cmp.Or(w.Probe, "beacon"), w.Boots, w.Limit)
 	}
 }
 
@@ -209,7 +210,7 @@ func (a commands) printDisks(i *api.Inventory) {
 			holds = append(holds, "no known data")
 		}
 		t.Rows = append(t.Rows, []string{
-			term.Printable(d.Name), term.Bytes(d.Size), term.OrDash(term.Printable(d.Transport)),
+			term.Printable(d.Name), units.Disk(d.Size), term.OrDash(term.Printable(d.Transport)),
 			term.OrDash(term.Printable(d.Model)), term.OrDash(term.Printable(d.Serial)), strings.Join(holds, "\n"),
 		})
 	}
@@ -222,7 +223,7 @@ func partitionText(p *api.Partition) string {
 	if name != "" {
 		name = " " + name
 	}
-	return term.Printable(fmt.Sprintf("  %d: %s %s%s", p.Number, term.Bytes(p.Size), cmp.Or(p.FileSystem, "unknown"), name))
+	return term.Printable(fmt.Sprintf("  %d: %s %s%s", p.Number, units.Disk(p.Size), cmp.Or(p.FileSystem, "unknown"), name))
 }
 
 // shownFlashes is how many of a machine's flashes are shown to a person.
@@ -253,7 +254,7 @@ func (a commands) printFlashes(flashes []api.Flash) {
 			what[i] = term.Printable(what[i])
 		}
 		t.Rows = append(t.Rows, []string{
-			f.Armed.Local().Format(time.DateTime), term.Printable(cmp.Or(f.Image.Name, f.Image.Digest)),
+			f.Armed.Local().Format(term.Moment), term.Printable(cmp.Or(f.Image.Name, f.Image.Digest)),
 			term.OrDash(term.Printable(f.By)), term.Printable(outcome), strings.Join(what, "\n"),
 		})
 	}
@@ -288,5 +289,5 @@ func until(t time.Time) string {
 	if t.IsZero() {
 		return ", until cancelled"
 	}
-	return ", until " + t.Local().Format(time.DateTime)
+	return ", until " + t.Local().Format(term.Moment)
 }

@@ -24,8 +24,8 @@ func Name(m *api.Machine) string {
 // State is the state with what a person must know beside it.
 func State(m *api.Machine) string {
 	text := term.Printable(m.State)
-	if m.Live && m.Progress != nil && m.Progress.Total > 0 {
-		text += fmt.Sprintf(", %d %% on disk", onDisk(m))
+	if e := m.Estimate; m.Live && e != nil {
+		text += fmt.Sprintf(", %d %% done", e.Percent)
 	}
 	switch {
 	case !m.Stuck.IsZero():
@@ -42,19 +42,13 @@ func State(m *api.Machine) string {
 	return text
 }
 
-// onDisk is how much of a live machine's disk is there, in percent. When it is
-// all written, what follows only proves it.
-func onDisk(m *api.Machine) int {
-	if m.Progress.Phase == "write" {
-		return Percent(m.Progress)
-	}
-	return 100
-}
-
 // Doing is the state with how far a flash is.
 func Doing(m *api.Machine) string {
-	done := Progress(m.Progress)
-	if m.State != api.MachineFlashing || done == "-" {
+	done := Progress(m)
+	switch {
+	case m.State == api.MachineHandingOff && m.Estimate != nil && m.Estimate.Left > 0:
+		return State(m) + ": " + m.Estimate.Outlook()
+	case m.State != api.MachineFlashing || done == "-":
 		return State(m)
 	}
 	text, _ := strings.CutPrefix(State(m), m.State+", ") // "stuck: write 43%" says it all
@@ -82,24 +76,20 @@ func Last(m *api.Machine) string {
 	return term.Printable(text)
 }
 
-// Progress is how far a phase is; a dash: there is none.
-func Progress(p *api.Progress) string {
-	if p == nil || p.Total <= 0 {
+// Progress is how far a flash is; a dash: none is under way.
+func Progress(m *api.Machine) string {
+	e := m.Estimate
+	if e == nil || e.Phase == "" {
 		return "-"
 	}
-	text := fmt.Sprintf("%s %d%%", term.Printable(p.Phase), Percent(p))
-	if p.Unanswered > 0 {
+	text := fmt.Sprintf("%s, %d %% done", term.Printable(e.Phase), e.Percent)
+	switch p := m.Progress; {
+	case p != nil && p.Unanswered > 0:
 		text += fmt.Sprintf(", disk silent for %d s", p.Unanswered)
+	case e.Left > 0:
+		text += ", " + e.Outlook()
 	}
 	return text
-}
-
-// Percent is how much of a phase is done, 0 to 100 whatever the wire says.
-func Percent(p *api.Progress) int {
-	if p == nil || p.Total <= 0 {
-		return 0
-	}
-	return int(100 * float64(min(max(p.Done, 0), p.Total)) / float64(p.Total))
 }
 
 // StateStyle stresses the states that a person looks for.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/mattn/go-runewidth"
+
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // Printable makes a string from outside safe for a terminal: no control
@@ -29,21 +31,12 @@ func OrDash(s string) string {
 	return s
 }
 
-// Bytes writes a number of bytes as a person reads it, in binary units.
-func Bytes(n int64) string {
-	const units = "KMGTPE"
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, u := float64(n)/1024, 0
-	for v >= 1024 && u < len(units)-1 {
-		v, u = v/1024, u+1
-	}
-	return fmt.Sprintf("%.1f %ciB", v, units[u])
-}
+// Bytes writes a number of bytes as a person reads it, in binary units: what is
+// not the size of a disk.
+func Bytes(n int64) string { return units.Bytes(n) }
 
 // Rate writes bytes a second.
-func Rate(rate float64) string { return Bytes(int64(rate)) + "/s" }
+func Rate(rate float64) string { return units.Rate(rate) }
 
 // Clock writes a duration as minutes and seconds, or hours before them.
 func Clock(d time.Duration) string {
@@ -54,8 +47,11 @@ func Clock(d time.Duration) string {
 	return fmt.Sprintf("%d:%02d", s/60, s%60)
 }
 
+// Moment is how a moment is written: in the operator's zone, which is named.
+const Moment = "2006-01-02 15:04:05 MST"
+
 // Time writes a moment to the millisecond, in the operator's zone.
-func Time(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000") }
+func Time(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.000 MST") }
 
 // Ago writes how long ago t was, in its largest unit.
 func Ago(now, t time.Time) string {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/phrase"
-	"github.com/gild-dev/gild/internal/cli/term"
+	"github.com/gild-dev/gild/internal/progress"
 )
 
 // board is the machines that gild watch looks at, as the stream tells of them.
@@ -28,6 +28,7 @@ type watched struct {
 	// from is when its agent or its boot began, and to when its system ran, by
 	// the server's clock; zero: not seen.
 	from, to time.Time
+	brakes   map[string]int // how often each was what its flash waited for
 }
 
 // newBoard watches the machines with the given IDs; none are all.
@@ -65,7 +66,13 @@ func (r *board) set(m api.Machine) (w *watched, changed bool) {
 	}
 	w = &watched{Machine: m, began: underWay(&m), heard: time.Now()}
 	if old != nil {
-		w.began, w.from, w.to = w.began || old.began, old.from, old.to
+		w.began, w.from, w.to, w.brakes = w.began || old.began, old.from, old.to, old.brakes
+	}
+	if m.Estimate != nil && m.Estimate.Brake != "" {
+		if w.brakes == nil {
+			w.brakes = map[string]int{}
+		}
+		w.brakes[m.Estimate.Brake]++
 	}
 	w.clock()
 	r.machines[m.ID] = w
@@ -82,21 +89,19 @@ func cause(m *api.Machine) string {
 // quietAfter is how long an agent at work is silent at most.
 const quietAfter = (api.HeartbeatEvery + 2) * time.Second
 
-// hush takes the rate away of what nobody has heard of lately: the stream tells
+// hush takes rates and times away of what nobody has heard of lately: the stream tells
 // of it only when the server gives it up.
 func (r *board) hush(now time.Time) {
 	for _, w := range r.machines {
-		if p := w.Progress; p != nil && p.Rate > 0 && now.Sub(w.heard) > quietAfter {
-			still := *p
-			still.Rate = 0
-			w.Progress = &still
+		if e := w.Estimate; e != nil && e.Phase != "" && now.Sub(w.heard) > quietAfter {
+			w.Estimate = e.Quiet()
 		}
 	}
 }
 
 // still is the state without how far a flash is.
 func still(m api.Machine) string {
-	m.Progress = nil
+	m.Progress, m.Estimate = nil, nil
 	return phrase.State(&m)
 }
 
@@ -205,12 +210,19 @@ func (r *board) ended() bool {
 // totals is the board in figures.
 type totals struct {
 	states map[string]int
-	rate   float64       // bytes a second
-	left   time.Duration // of the slowest phase under way; negative: not known
+	flying int     // flashes of which there are figures
+	done   int64   // bytes of data on the disks, of those
+	data   int64   // bytes of data that they have in all
+	rate   float64 // bytes of data a second
+	wire   float64 // bytes a second
+	left   int     // seconds until the last is done, where that is known of all; 0: it is not
+	until  string
+	brakes map[string]int
 }
 
 func (r *board) totals() totals {
-	t := totals{states: map[string]int{}, left: -1}
+	t := totals{states: map[string]int{}, brakes: map[string]int{}}
+	known := 0
 	for _, w := range r.machines {
 		state := w.State
 		switch {
@@ -222,22 +234,40 @@ func (r *board) totals() totals {
 			state = "in trouble"
 		}
 		t.states[state]++
-		if left, ok := timeLeft(&w.Machine); ok {
-			t.rate += w.Progress.Rate
-			t.left = max(t.left, left)
+		e := w.Estimate
+		if e == nil || w.ended() || e.Phase == "" {
+			continue
 		}
+		t.flying++
+		t.done, t.data, t.rate, t.wire = t.done+e.DataDone, t.data+e.DataTotal, t.rate+e.Rate, t.wire+e.WireRate
+		if e.Brake != "" {
+			t.brakes[e.Brake]++
+		}
+		if e.Left > 0 {
+			known++
+			if e.Left > t.left {
+				t.left, t.until = e.Left, e.Until
+			}
+		}
+	}
+	if known < t.flying {
+		t.left = 0
 	}
 	return t
 }
 
-// timeLeft is what the phase under way still takes at its rate of now.
-func timeLeft(m *api.Machine) (time.Duration, bool) {
-	p := m.Progress
-	if m.State != api.MachineFlashing && !m.Live || !m.Stuck.IsZero() || p == nil || !(p.Rate >= 1) || p.Total <= p.Done {
-		return 0, false
+// brake is what most of them wait for; empty: not known.
+func (t totals) brake() string { return most(t.brakes) }
+
+// most is the brake that was counted most; empty: none was.
+func most(brakes map[string]int) string {
+	name := ""
+	for _, b := range progress.Brakes {
+		if brakes[b] > brakes[name] {
+			name = b
+		}
 	}
-	seconds := float64(p.Total-p.Done) / p.Rate
-	return time.Duration(min(seconds, 359999) * float64(time.Second)), true
+	return name
 }
 
 // order is that of a machine's life, in which sums name the states.
@@ -255,11 +285,17 @@ func (t totals) sumLine() string {
 		}
 	}
 	text := cmp.Or(strings.Join(parts, ", "), "no machines")
-	if t.rate > 0 {
-		text += "  " + term.Rate(t.rate)
+	if t.flying == 0 {
+		return text
 	}
-	if t.left >= 0 {
-		text += "  " + term.Clock(t.left) + " left"
+	all := progress.Estimate{DataDone: t.done, DataTotal: t.data, Rate: t.rate, WireRate: t.wire, Left: t.left, Until: t.until}
+	for _, figure := range []string{all.Amount(), all.Speed(), all.Outlook()} {
+		if figure != "" {
+			text += "  " + figure
+		}
+	}
+	if b := t.brake(); b != "" {
+		text += "  brake: " + b
 	}
 	return text
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/term"
+	"github.com/gild-dev/gild/internal/progress"
 )
 
 // A machine that is removed while nobody listens is not waited for.
@@ -50,7 +51,7 @@ func TestVerdictAdvisesOncePerCause(t *testing.T) {
 // A machine that fails and tries again is one line, and waited for.
 func TestTroubleIsOneLine(t *testing.T) {
 	r := newBoard(nil)
-	m := api.Machine{ID: "1", State: api.MachineFlashing, Progress: &api.Progress{Phase: "write", Done: 1, Total: 2}}
+	m := api.Machine{ID: "1", State: api.MachineFlashing, Estimate: &progress.Estimate{Phase: "write", Percent: 50, DataDone: 1, DataTotal: 2}}
 	r.set(m)
 	told := 0
 	for try := range 50 {
@@ -62,10 +63,10 @@ func TestTroubleIsOneLine(t *testing.T) {
 	if told != 1 || r.ended() || !r.troubled() || r.verdict(options{}) == nil {
 		t.Errorf("told %d times, ended %v; want once, and that it is waited for", told, r.ended())
 	}
-	if w := r.machines["1"]; !strings.Contains(w.sentence(), "flashing, in trouble: write 50%: disk-error, tried 50 times since") {
+	if w := r.machines["1"]; !strings.Contains(w.sentence(), "flashing, in trouble: write 50%  1 of 2 B  ~: disk-error, tried 50 times since") {
 		t.Errorf("it says %q", w.sentence())
 	}
-	if sum := r.totals().sumLine(); sum != "1 in trouble" {
+	if sum := r.totals().sumLine(); sum != "1 in trouble  1 of 2 B  ~" {
 		t.Errorf("sum is %q", sum)
 	}
 }
@@ -73,13 +74,13 @@ func TestTroubleIsOneLine(t *testing.T) {
 // What nobody hears of has no rate, before the server gives it up.
 func TestHush(t *testing.T) {
 	r := newBoard(nil)
-	w, _ := r.set(api.Machine{ID: "1", State: api.MachineFlashing, Progress: &api.Progress{Phase: "write", Done: 1, Total: 9, Rate: 5}})
+	w, _ := r.set(api.Machine{ID: "1", State: api.MachineFlashing, Estimate: &progress.Estimate{Phase: "write", DataDone: 1, DataTotal: 9, Rate: 5, Left: 2}})
 	r.hush(w.heard.Add(quietAfter))
-	if _, ok := timeLeft(&w.Machine); !ok {
+	if r.totals().left == 0 {
 		t.Error("no time left within a heartbeat")
 	}
 	r.hush(w.heard.Add(quietAfter + time.Second))
-	if _, ok := timeLeft(&w.Machine); ok || r.totals().rate != 0 {
+	if sum := r.totals(); sum.left != 0 || sum.rate != 0 {
 		t.Error("a machine that is not heard of has a rate")
 	}
 }
@@ -97,10 +98,14 @@ func TestSummary(t *testing.T) {
 			if s.state == api.MachineHandingOff {
 				m.Receipt = &api.Receipt{Written: 80 << 20, PhaseTimes: map[string]float64{"write": 10}}
 			}
+			m.Estimate = nil
+			if s.state == api.MachineFlashing {
+				m.Estimate = &progress.Estimate{Phase: "write", Brake: []string{progress.BrakeLink, progress.BrakeLink, progress.BrakeDisk}[i]}
+			}
 			r.set(m)
 		}
 	}
-	if got, want := r.endLine(), "3 running: 3:51 in all, slowest web2 (3:41), 8.0 MiB/s each"; got != want {
+	if got, want := r.endLine(), "3 running: 3:51 in all, slowest web2 (3:41), 8.0 MiB/s each, the link was the brake"; got != want {
 		t.Errorf("endLine = %q; want %q", got, want)
 	}
 	if got := newBoard(nil).endLine(); got != "no machines" {
@@ -111,9 +116,9 @@ func TestSummary(t *testing.T) {
 func TestWatchLine(t *testing.T) {
 	var b strings.Builder
 	room := clitest.Fleet()
-	room[1].Progress.Unanswered = 0
 	slow := room[1]
-	slow.Progress = &api.Progress{Phase: "write", Done: 9, Total: 4, Unanswered: 12}
+	slow.Progress = &api.Progress{Phase: "write", Unanswered: 12}
+	slow.Estimate = &progress.Estimate{Phase: "write", Percent: 100, DataDone: 4, DataTotal: 4}
 	for _, width := range []int{20, 40, 60, 80, 120, 200} {
 		for _, m := range append(room, slow) {
 			w := &watched{Machine: m}

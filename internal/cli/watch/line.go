@@ -9,6 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/phrase"
 	"github.com/gild-dev/gild/internal/cli/term"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // widestName is how many cells of a line a machine's name gets at most.
@@ -18,19 +19,19 @@ const widestName = 24
 const stateColumn = 18
 
 // line shows one machine in width terminal cells: name, state, bar, percent,
-// rate and time left of the phase, or what is to say in their place. What
+// rate and time left to the new system, or what is to say in their place. What
 // finds no room is left out from the right.
 func (w *watched) line(width, nameWidth int, p term.Palette) string {
 	nameWidth = min(nameWidth, widestName, max(width/3, term.Narrowest))
 	head := term.Column(phrase.Name(&w.Machine), nameWidth) + "  "
 	state := phrase.State(&w.Machine)
-	flashing := (w.State == api.MachineFlashing || w.Live) && w.Progress != nil && w.Progress.Total > 0 && !w.gone
+	flashing := (w.State == api.MachineFlashing || w.Live) && w.Estimate != nil && w.Estimate.DataTotal > 0 && !w.gone
 	troubled := phrase.InTrouble(&w.Machine) && w.Stuck.IsZero() && w.Conflict == "" && !w.gone
 	if troubled && !w.Live {
 		state = "in trouble"
 	}
 	if flashing && !w.Live && w.Stuck.IsZero() && w.Conflict == "" && !troubled {
-		state = term.Printable(w.Progress.Phase)
+		state = term.Printable(w.Estimate.Phase)
 	}
 	if w.gone {
 		state = "forgotten"
@@ -48,17 +49,23 @@ func (w *watched) line(width, nameWidth int, p term.Palette) string {
 
 // barText is the bar of a flash with its figures, in exactly that many cells.
 func (w *watched) barText(width int) string {
-	figures := runewidth.FillLeft(strconv.Itoa(phrase.Percent(w.Progress))+"%", 5)
+	e := w.Estimate
+	figures := runewidth.FillLeft(strconv.Itoa(e.Percent)+"%", 5)
 	if width >= 40 {
-		figures += runewidth.FillLeft(term.Rate(max(w.Progress.Rate, 0)), 13)
-		left := "-"
-		if d, ok := timeLeft(&w.Machine); ok {
-			left = term.Clock(d)
+		rate := "-"
+		if e.Rate >= 1 {
+			rate = units.Rate(e.Rate)
 		}
-		figures += runewidth.FillLeft(left, 8)
+		figures += runewidth.FillLeft(rate, 12)
+		left := e.LeftText()
+		if width >= 60 {
+			left = e.Outlook()
+			figures += runewidth.FillLeft(e.Amount(), 18)
+		}
+		figures += "  " + runewidth.FillLeft(left, 8)
 	}
-	if n := w.Progress.Unanswered; n > 0 {
-		figures = " disk silent for " + strconv.Itoa(n) + " s"
+	if p := w.Progress; p != nil && p.Unanswered > 0 {
+		figures = " disk silent for " + strconv.Itoa(p.Unanswered) + " s"
 	}
 	if w.Conflict != "" && width >= 40 {
 		return runewidth.Truncate(term.Printable(w.Conflict), width, "…")
@@ -67,6 +74,6 @@ func (w *watched) barText(width int) string {
 	if cells < 4 {
 		return runewidth.Truncate(strings.TrimSpace(figures), width, "…")
 	}
-	full := cells * phrase.Percent(w.Progress) / 100
+	full := cells * e.Percent / 100
 	return "[" + strings.Repeat("=", full) + strings.Repeat("-", cells-full) + "]" + figures
 }

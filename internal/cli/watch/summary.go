@@ -26,13 +26,14 @@ func (w *watched) clock() {
 }
 
 // summary says how long those took that run now, and which took longest: "3:51
-// in all, slowest web3 (3:40), 9.1 MiB/s each"; empty: none was seen from start
-// to end.
+// in all, slowest web3 (3:40), 9.1 MiB/s each, the link was the brake"; empty: none
+// was seen from start to end.
 func (r *board) summary() string {
 	var first, last time.Time
 	var slowest *watched
 	var rates float64
 	var rated int
+	brakes := map[string]int{}
 	for _, w := range r.sorted() {
 		if w.gone || w.State != api.MachineRunning || w.from.IsZero() {
 			continue
@@ -42,6 +43,9 @@ func (r *board) summary() string {
 		}
 		if w.to.After(last) {
 			last = w.to
+		}
+		if b := most(w.brakes); b != "" {
+			brakes[b]++
 		}
 		if slowest == nil || w.to.Sub(w.from) > slowest.to.Sub(slowest.from) {
 			slowest = w
@@ -56,6 +60,9 @@ func (r *board) summary() string {
 	text := fmt.Sprintf("%s in all, slowest %s (%s)", term.Clock(last.Sub(first)), phrase.Name(&slowest.Machine), term.Clock(slowest.to.Sub(slowest.from)))
 	if rated > 0 {
 		text += ", " + term.Rate(rates/float64(rated)) + " each"
+	}
+	if b := most(brakes); b != "" {
+		text += ", the " + b + " was the brake"
 	}
 	return text
 }

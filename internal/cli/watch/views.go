@@ -8,10 +8,14 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/phrase"
 	"github.com/gild-dev/gild/internal/cli/term"
+	"github.com/gild-dev/gild/internal/progress"
 )
 
 // sumEvery is how often lines tell how far everything is.
 const sumEvery = 10 * time.Second
+
+// tickJitter is how much too early a tick of a second may come.
+const tickJitter = 500 * time.Millisecond
 
 // sumClock says when it is time again.
 type sumClock struct{ last time.Time }
@@ -21,7 +25,7 @@ func (c *sumClock) due(now time.Time) bool {
 	if c.last.IsZero() {
 		c.last = now
 	}
-	if now.Sub(c.last) < sumEvery {
+	if now.Sub(c.last) < sumEvery-tickJitter {
 		return false
 	}
 	c.last = now
@@ -46,7 +50,7 @@ type lines struct {
 }
 
 func (l *lines) print(name, text string) {
-	fmt.Fprintf(l.out, "%s  %-17s  %s\n", l.now().Local().Format(time.TimeOnly), name, text)
+	fmt.Fprintf(l.out, "%s  %-17s  %s\n", l.now().Local().Format("15:04:05 MST"), name, text)
 }
 
 func (l *lines) changed(w *watched) { l.print(phrase.Name(&w.Machine), w.sentence()) }
@@ -69,10 +73,10 @@ func (w *watched) sentence() string {
 	}
 	text := phrase.State(&w.Machine)
 	troubled := phrase.InTrouble(&w.Machine) && w.Stuck.IsZero()
-	if (w.State == api.MachineFlashing || w.Live) && w.Progress != nil && w.Progress.Total > 0 {
-		text += ": " + phrase.Progress(w.Progress)
-		if left, ok := timeLeft(&w.Machine); ok {
-			text += fmt.Sprintf(", %s, %s left", term.Rate(w.Progress.Rate), term.Clock(left))
+	if e := w.Estimate; (w.State == api.MachineFlashing || w.Live) && e != nil && e.DataTotal > 0 {
+		text += ": " + term.Printable(e.String())
+		if p := w.Progress; p != nil && p.Unanswered > 0 {
+			text += fmt.Sprintf(", disk silent for %d s", p.Unanswered)
 		}
 		if w.Conflict == "" && !troubled {
 			return text
@@ -93,15 +97,18 @@ type jsonView struct {
 
 // watchLine is what scripts learn of a machine.
 type watchLine struct {
+	Time     time.Time     `json:"time"`
 	ID       string        `json:"id"`
 	Name     string        `json:"name,omitempty"`
 	State    string        `json:"state"` // or "forgotten"
 	Progress *api.Progress `json:"progress,omitempty"`
-	Stuck    time.Time     `json:"stuck,omitzero"`
-	Conflict string        `json:"conflict,omitempty"`
-	Trouble  *api.Trouble  `json:"trouble,omitempty"`
-	Message  string        `json:"message,omitempty"`
-	Ended    bool          `json:"ended"`
+	// Estimate is the same as that of the machine by the API.
+	Estimate *progress.Estimate `json:"estimate,omitempty"`
+	Stuck    time.Time          `json:"stuck,omitzero"`
+	Conflict string             `json:"conflict,omitempty"`
+	Trouble  *api.Trouble       `json:"trouble,omitempty"`
+	Message  string             `json:"message,omitempty"`
+	Ended    bool               `json:"ended"`
 }
 
 func (j *jsonView) changed(w *watched) {
@@ -110,7 +117,7 @@ func (j *jsonView) changed(w *watched) {
 		state = "forgotten"
 	}
 	// A reader that is gone ends the process by SIGPIPE.
-	_ = j.enc.Encode(watchLine{w.ID, w.Spec.Name, state, w.Progress, w.Stuck, w.Conflict, w.Trouble, w.Message, w.ended()})
+	_ = j.enc.Encode(watchLine{time.Now().UTC(), w.ID, w.Spec.Name, state, w.Progress, w.Estimate, w.Stuck, w.Conflict, w.Trouble, w.Message, w.ended()})
 }
 
 func (j *jsonView) tick(r *board, now time.Time) {

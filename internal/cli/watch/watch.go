@@ -28,8 +28,10 @@ type commands struct{ *app.App }
 
 const long = `Show the progress of flashes: on a terminal one bar per machine and a summary,
 otherwise a line at each change and every ten seconds. Without names, all
-machines that are armed or being flashed are shown. The time left is that of the
-current phase: write, then read back.
+machines that are armed or being flashed are shown. Percent is of the work, data to
+write and to read back; the time left is that to the running system, and ~ until
+data has moved for ten seconds. At the end a summary says how many there were, how
+long all took, which was slowest, and whether link, disk or processor was the brake.
 
 The command ends when no flash is left: with exit code 0 if every machine runs
 its new system, otherwise with 1. A machine in trouble is waited for, because its

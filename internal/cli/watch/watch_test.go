@@ -13,6 +13,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli"
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/progress"
 )
 
 var gild = clitest.Main(cli.Main)
@@ -36,7 +37,9 @@ func TestWatchLines(t *testing.T) {
 			f := clitest.NewFake(t, clitest.Armed()...)
 			b := gild.Start(t, f, append([]string{"watch"}, tt.args...)...)
 			f.WaitFor(t, "the stream", func() bool { return f.Streams() == 1 })
-			f.State("m2", api.MachineFlashing, func(m *api.Machine) { m.Progress = &api.Progress{Phase: "write", Done: 1, Total: 4, Rate: 3} })
+			f.State("m2", api.MachineFlashing, func(m *api.Machine) {
+				m.Estimate = &progress.Estimate{Phase: "write", Percent: 25, DataDone: 1, DataTotal: 4, Rate: 3, Left: 200, Until: progress.UntilRunning}
+			})
 			f.State("m3", api.MachineFlashing, func(m *api.Machine) {
 				m.Stuck, m.Trouble = clitest.Noon, &api.Trouble{Cause: api.CauseSilent, Since: clitest.Noon}
 			})
@@ -50,7 +53,7 @@ func TestWatchLines(t *testing.T) {
 				t.Errorf("exit code %d; want %d\n%s\n%s", code, tt.code, b.Stdout.String(), b.Stderr.String())
 			}
 			out := b.Stdout.String()
-			for _, text := range []string{"web-1              armed", "web-1              flashing: write 25%, 3 B/s, 0:01 left", "web-2              flashing, stuck", "connection to the server lost", "that is all", "all                "} {
+			for _, text := range []string{"web-1              armed", "web-1              flashing: write 25%  1 of 4 B  3 B/s  ~3 min to running", "web-2              flashing, stuck", "connection to the server lost", "that is all", "all                "} {
 				if !strings.Contains(out, text) {
 					t.Errorf("stdout = %s; want %q", out, text)
 				}
@@ -147,17 +150,19 @@ func TestWatchOnATerminal(t *testing.T) {
 	code := gild.On(t, p, f, nil, "watch")
 	p.Expect(t, "2 armed")
 	f.State("m2", api.MachineFlashing, func(m *api.Machine) {
-		m.Progress = &api.Progress{Phase: "write", Done: 430, Total: 1000, Rate: 100}
+		m.Estimate = &progress.Estimate{Phase: "write", Percent: 43, DataDone: 430, DataTotal: 1000, Rate: 100, Left: 6, Until: progress.UntilRunning}
 	})
 	p.Expect(t, "43%")
-	p.Expect(t, "0:06 left")
+	p.Expect(t, "< 10 s")
 	f.State("m3", api.MachineFlashing, func(m *api.Machine) {
 		m.Stuck, m.Message, m.Trouble = clitest.Noon, "nothing heard", &api.Trouble{Cause: api.CauseSilent}
 	})
 	p.Expect(t, "\x1b[31mflashing, stuck")
 	p.Expect(t, "1 stuck, 1 flashing")
 	p.Resize(t, 60, 10)
-	f.State("m2", api.MachineFlashing, func(m *api.Machine) { m.Progress.Done = 777 })
+	f.State("m2", api.MachineFlashing, func(m *api.Machine) {
+		m.Estimate = &progress.Estimate{Phase: "write", Percent: 77, DataDone: 777, DataTotal: 1000}
+	})
 	p.Expect(t, "77%")
 	before := len(p.Text())
 	time.Sleep(500 * time.Millisecond)

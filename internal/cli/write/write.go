@@ -30,6 +30,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/source"
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // commands are run with what every command works with.
@@ -249,7 +250,7 @@ func isEmptyFile(path string) bool {
 }
 
 func describeDisk(target string, disk *blockdev.Device) string {
-	text := term.Bytes(disk.Size())
+	text := units.Disk(disk.Size())
 	real, err := filepath.EvalSymlinks(target)
 	if err != nil {
 		real = target

@@ -37,8 +37,8 @@ type Config struct {
 	// lent to use.
 	Look func(i int, use func(raw []byte)) (right bool, err error)
 	// Overwritten is called for each chunk of which nothing has to be brought
-	// any more, because the system has written all of it, with its bytes.
-	Overwritten func(bytes int64)
+	// any more, because the system has written all of it.
+	Overwritten func(i int)
 }
 
 // Disk looks as if it had held the image from the start, with the partition
@@ -253,7 +253,7 @@ func (d *Disk) writePart(at part, p []byte) error {
 	err := blockdev.WriteFull(d.is.Disk, p, at.off)
 	a, b := d.sectors(at.off-start, len(p))
 	if system.EndWrite(at.chunk, a, b, err == nil) {
-		d.is.Overwritten(length)
+		d.is.Overwritten(at.chunk)
 	}
 	return err
 }

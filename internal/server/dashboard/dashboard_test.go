@@ -199,11 +199,11 @@ func TestMachineSaysWhatToDo(t *testing.T) {
 
 func TestPlotTellsPhasesApart(t *testing.T) {
 	at := func(s int, phase string, rate float64) api.Sample {
-		return api.Sample{At: start.Add(time.Duration(s) * time.Second), Phase: phase, Rate: rate}
+		return api.Sample{At: start.Add(time.Duration(s) * time.Second), Phase: phase, Done: int64(s) << 20, Rate: rate}
 	}
 	c := plot([]api.Sample{at(0, "scan", 2e9), at(5, "write", 1e8), at(10, "write", 1e8), at(20, "read back", 4e8)})
-	if c == nil || !c.Scanned || c.Span != "20 s" || c.Top != "2.0 GB/s" {
-		t.Fatalf("plot() = %+v; want 20 s up to 2.0 GB/s with a scan", c)
+	if c == nil || !c.Scanned || c.Span != "20 s" || c.Top != "1.9 GiB/s" || c.Average != "1.0 MiB/s" {
+		t.Fatalf("plot() = %+v; want 20 s up to 1.9 GiB/s with a scan, and all that was written by its time", c)
 	}
 	want := []line{
 		{"scan", "0.0,0.0 "},
@@ -291,17 +291,9 @@ func TestCancelAndRefusals(t *testing.T) {
 	}
 }
 
-func TestSize(t *testing.T) {
-	for in, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 99_949: "100 kB", 9_949: "9.9 kB", 123_456: "123 kB", 960e9: "960 GB", 4 << 40: "4.4 TB", -5: "-5 B"} {
-		if got := size(in); got != want {
-			t.Errorf("size(%d) = %q; want %q", in, got, want)
-		}
-	}
-}
-
 func TestPlot(t *testing.T) {
 	at := func(s int, phase string, rate float64) api.Sample {
-		return api.Sample{At: start.Add(time.Duration(s) * time.Second), Phase: phase, Rate: rate}
+		return api.Sample{At: start.Add(time.Duration(s) * time.Second), Phase: phase, Done: int64(s) << 20, Rate: rate}
 	}
 	c := plot([]api.Sample{at(0, "write", 0), at(5, "write", 200), at(10, "read back", 100)})
 	want := []line{{"write", "0.0,120.0 320.0,0.0 "}, {"read-back", "640.0,60.0 "}}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // machineView is one machine's page.
@@ -16,8 +17,7 @@ type machineView struct {
 	Name    string
 	For     string // how long it has been so
 	Course  string // of its trouble
-	Percent int    // -1: nothing is under way
-	Left    string // time left of the phase
+	Percent int    // of the work; -1: nothing is under way
 	ToDo    string // about what keeps it from being as it should
 	CanArm  bool
 	CanStop bool
@@ -65,11 +65,8 @@ func (d *Dashboard) machine(r *http.Request) (string, frame, error) {
 	}
 	v.CanStop = m.Armed != nil
 	v.CanArm = m.Armed == nil
-	if p := m.Progress; p != nil && p.Total > 0 && (m.State == api.MachineFlashing || m.Live) {
-		v.Percent = percent(p.Done, p.Total)
-		if p.Rate > 0 && p.Total > p.Done {
-			v.Left = seconds(time.Duration(float64(p.Total-p.Done) / p.Rate * float64(time.Second)))
-		}
+	if e := m.Estimate; e != nil && e.DataTotal > 0 {
+		v.Percent = e.Percent
 	}
 	for k, x := range m.Spec.Labels {
 		v.Labels = append(v.Labels, cut(63, k)+"="+cut(63, x))
@@ -159,22 +156,38 @@ type chart struct {
 
 type line struct{ Phase, Points string }
 
+// average is how fast data was written: all of it by the time that it took;
+// empty: nothing was.
+func average(samples []api.Sample) string {
+	var bytes int64
+	var took time.Duration
+	for i, s := range samples {
+		if i > 0 && s.Phase == "write" && samples[i-1].Phase == "write" {
+			bytes, took = bytes+max(s.Done-samples[i-1].Done, 0), took+s.At.Sub(samples[i-1].At)
+		}
+	}
+	if took <= 0 {
+		return ""
+	}
+	return units.Rate(float64(bytes) / took.Seconds())
+}
+
 // plot draws one line a phase, so that looking at what is there, writing and
 // reading back are told apart by their dash too.
 func plot(samples []api.Sample) *chart {
 	if len(samples) < 2 {
 		return nil
 	}
-	top, sum := 0.0, 0.0
+	top := 0.0
 	for _, s := range samples {
-		top, sum = max(top, s.Rate), sum+s.Rate
+		top = max(top, s.Rate)
 	}
 	start, end := samples[0].At, samples[len(samples)-1].At
 	span := end.Sub(start)
 	if top <= 0 || span <= 0 {
 		return nil
 	}
-	c := &chart{Top: rate(top), Mid: rate(top / 2), Span: seconds(span), Average: rate(sum / float64(len(samples)))}
+	c := &chart{Top: units.Rate(top), Mid: units.Rate(top / 2), Span: seconds(span), Average: average(samples)}
 	for _, s := range samples {
 		phase := "read-back"
 		if s.Phase == "write" || s.Phase == "scan" {

@@ -21,7 +21,8 @@ type roomView struct {
 	State        string
 	Group        string
 	Keys         []string // labels that can be grouped by
-	Rate         float64  // bytes a second, of all flashes
+	Rate         float64  // bytes of data a second, of all flashes
+	Wire         float64  // bytes a second that they fetch
 	Servers      int
 	Alarms       []alarm // of the servers
 	StateFull    int     // percent of the state database; 0: it has room
@@ -44,7 +45,7 @@ type group struct {
 type tile struct {
 	look
 	ID, Href, Name, Short, Note, Label string
-	Percent                            int // of the phase under way; -1: none is
+	Percent                            int // of the work; -1: none is under way
 	Reading                            bool
 	Conflict                           bool
 }
@@ -85,8 +86,8 @@ func (d *Dashboard) room(r *http.Request) (string, frame, error) {
 		}
 		l := lookOf(m)
 		counts[l.Class]++
-		if m.Progress != nil && (m.State == api.MachineFlashing || m.Live) && m.Progress.Phase == "write" {
-			v.Rate += m.Progress.Rate
+		if e := m.Estimate; e != nil && e.Phase == "write" {
+			v.Rate, v.Wire = v.Rate+e.Rate, v.Wire+e.WireRate
 		}
 		if v.State != "" && v.State != l.Class {
 			continue
@@ -143,11 +144,9 @@ func matches(m *api.Machine, text string) bool {
 func (d *Dashboard) tile(m *api.Machine, l look) tile {
 	t := tile{look: l, ID: "t-" + m.ID, Href: machinePath(m.ID), Name: name(m), Percent: -1, Conflict: m.Conflict != ""}
 	t.Short, t.Note = tail(9, t.Name), seconds(d.now().Sub(m.Since))
-	if p := m.Progress; p != nil && p.Total > 0 && (m.State == api.MachineFlashing || m.Live) {
-		t.Percent, t.Reading = percent(p.Done, p.Total), p.Phase != "write"
-		if p.Rate > 0 {
-			t.Note = rate(p.Rate)
-		}
+	if e := m.Estimate; e != nil && e.DataTotal > 0 {
+		t.Percent, t.Reading = e.Percent, e.Phase != "write"
+		t.Note = e.LeftText()
 	}
 	if tr := m.Trouble; tr != nil {
 		t.Note = cut(40, tr.Cause)
@@ -164,13 +163,6 @@ func (d *Dashboard) tile(m *api.Machine, l look) tile {
 		t.Label += ", two machines claim to be it"
 	}
 	return t
-}
-
-func percent(done, total int64) int {
-	if total <= 0 {
-		return 0
-	}
-	return int(min(max(float64(done)/float64(total), 0), 1) * 100)
 }
 
 func (d *Dashboard) attend(v *roomView, m *api.Machine, l look) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/progress"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/settings"
 )
@@ -50,6 +51,10 @@ func newRoom(n int, canary string) *fakeRoom {
 			m.Armed = &api.Armed{Plan: api.Plan{ID: "p", Image: api.PlanImage{Name: "web-14" + canary, Digest: "sha256:4f2a9c81d07be3"}, Agent: settings.Agent{Disk: "transport=nvme" + canary}}, Since: start.Add(-5 * time.Minute), By: "operator"}
 			if i%3 == 0 {
 				m.Progress.Phase = "read back"
+			}
+			m.Estimate = &progress.Estimate{
+				Phase: m.Progress.Phase, Percent: i * 37 % 100, DataDone: m.Progress.Done, DataTotal: m.Progress.Total, Rate: m.Progress.Rate,
+				WireRate: m.Progress.Rate / 3, Brake: progress.BrakeLink, Left: 40 + i%7*25, Until: progress.UntilRunning,
 			}
 		case i%61 == 17:
 			m.State, m.Message = api.MachineFailed, "two disks match size>=400G: sda (S4EW0123), sdb (S4EW0124); name one by serial"+canary

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // look is how a state is shown: always by shape and word, never by colour
@@ -42,8 +43,8 @@ func lookOf(m *api.Machine) look {
 		if l.Class == class {
 			if m.Live && class != "stuck" && class != "trouble" {
 				l.Says = "The new system runs while its disk is still being completed. If the machine loses power until then, it is flashed again."
-				if p := m.Progress; p != nil && p.Phase == "write" {
-					l.Word += fmt.Sprintf(", %d %% on disk", percent(p.Done, p.Total))
+				if m.Estimate != nil {
+					l.Word += fmt.Sprintf(", %d %% done", m.Estimate.Percent)
 				}
 			}
 			return l
@@ -89,29 +90,12 @@ func tail(n int, s string) string {
 // words are the functions of the templates.
 func words() template.FuncMap {
 	return template.FuncMap{
-		"size": size, "rate": rate, "cut": cut, "path": machinePath, "clock": clock, "stamp": stamp, "seconds": seconds,
+		"size": units.Bytes, "disk": units.Disk, "rate": units.Rate, "cut": cut, "path": machinePath, "clock": clock, "stamp": stamp, "seconds": seconds,
 		"lasts": func(n int) string { return seconds(time.Duration(n) * time.Second) },
 		"join":  func(list []string) string { return strings.Join(list, ", ") },
 		"short": func(digest string) string { return cut(13, strings.TrimPrefix(digest, "sha256:")) },
 	}
 }
-
-// size writes bytes as a disk's label does, in powers of 1000.
-func size(n int64) string {
-	f := float64(n)
-	for _, unit := range []string{"B", "kB", "MB", "GB"} {
-		if f < 999.5 {
-			if unit == "B" || f >= 99.5 {
-				return fmt.Sprintf("%.0f %s", f, unit)
-			}
-			return fmt.Sprintf("%.1f %s", f, unit)
-		}
-		f /= 1000
-	}
-	return fmt.Sprintf("%.1f TB", f)
-}
-
-func rate(f float64) string { return size(int64(f)) + "/s" }
 
 // seconds writes a duration as short as it is still useful.
 func seconds(d time.Duration) string {
@@ -130,7 +114,7 @@ func seconds(d time.Duration) string {
 	return fmt.Sprintf("%.0f d", d.Hours()/24)
 }
 
-func clock(t time.Time) string { return t.Local().Format("15:04:05") }
+func clock(t time.Time) string { return t.Local().Format("15:04:05 MST") }
 
 func stamp(t time.Time) string {
 	if t.IsZero() {

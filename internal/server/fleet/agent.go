@@ -349,7 +349,7 @@ func (t *turn) finish(e api.Event) error {
 	e.Plan = r.Plan
 	own := *r
 	own.Samples = nil
-	m.Receipt, m.System = &own, &armed.Plan.Image
+	m.Receipt, m.System, m.Took = &own, &armed.Plan.Image, history.TookOf(&own, m.Progress)
 	m.Inventory = withDisk(m.Inventory, own.Disk)
 	state := api.MachineHandingOff
 	if !m.Live {

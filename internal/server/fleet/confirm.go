@@ -78,6 +78,7 @@ func (t *turn) running(message string) {
 	e := done(StepConfirm, message)
 	e.Plan = t.m.Awaited.Plan
 	t.m.Trouble = nil
+	t.m.Took.Started(t.m.State, t.now.Sub(t.m.Since))
 	t.enter(api.MachineRunning, e)
 }
 

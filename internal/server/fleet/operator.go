@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/progress"
 )
 
 // BusyError says that a machine is being written, so that what the operator
@@ -26,10 +27,10 @@ func (e *BusyError) Error() string {
 
 // howFar is how far a flash is, for the middle of a sentence.
 func howFar(p *api.Progress) string {
-	if p == nil || p.Total <= 0 {
-		return ""
+	if e := progress.Of(p.Facts()); e != nil {
+		return fmt.Sprintf(" (%s, %d %%)", e.Phase, e.Percent)
 	}
-	return fmt.Sprintf(" (%s, %d %%)", p.Phase, int64(100*(float64(p.Done)/float64(p.Total))))
+	return ""
 }
 
 func busy(m *Record, what string) *BusyError {

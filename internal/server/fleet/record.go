@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet/history"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -74,6 +75,8 @@ type Record struct {
 	// System is the image of that flash: what is on the disk, as far as gild
 	// knows.
 	System *api.PlanImage `json:"system,omitempty"`
+	// Took is how long the end of that flash took.
+	Took history.Took `json:"took,omitzero"`
 	// Awaited is what will confirm that the system of the last flash runs. It
 	// stays when that has happened, for a call that comes again.
 	Awaited *Awaited `json:"awaited,omitempty"`

@@ -39,7 +39,7 @@ func (t *turn) failed(e api.Event) {
 	}
 	if old := m.Trouble; old != nil && old.Step == e.Step && old.Tries > 0 {
 		now.Since, now.Tries = old.Since, old.Tries+1
-		if !beyond(now.Farthest, old.Farthest) {
+		if !now.Farthest.Beyond(old.Farthest) {
 			now.Farthest = old.Farthest
 		}
 	}
@@ -67,28 +67,13 @@ func (t *turn) goesOn(e api.Event) {
 	old := t.m.Trouble
 	switch {
 	case old == nil || t.m.State == api.MachineFailed:
-	case e.Step == old.Step && (e.State == api.StateDone || beyond(e.Progress, old.Farthest)):
+	case e.Step == old.Step && (e.State == api.StateDone || e.Progress.Beyond(old.Farthest)):
 		t.m.Trouble = nil
 	case old.Resting:
 		again := *old
 		again.Resting, again.Next = false, time.Time{}
 		t.m.Trouble = &again
 	}
-}
-
-// phases of a flash, in order.
-var phases = map[string]int{"scan": 1, "write": 2, "read back": 3, "seal": 4}
-
-// beyond reports whether a flash is farther than another one was; nil: it had
-// not begun.
-func beyond(p, other *api.Progress) bool {
-	switch {
-	case p == nil:
-		return false
-	case other == nil || phases[p.Phase] != phases[other.Phase]:
-		return other == nil || phases[p.Phase] > phases[other.Phase]
-	}
-	return p.Done > other.Done
 }
 
 // troubleOf is what a person should look at first; nil: nothing. A machine that

@@ -58,6 +58,10 @@ func progressView(r *Record, now time.Time) *api.Progress {
 	resting := r.Trouble != nil && (r.Trouble.Resting || r.State == api.MachineFailed)
 	if resting || !r.Stuck.IsZero() || now.Sub(r.AgentSeen) > quietAfter {
 		p.Rate = 0
+		if p.Work != nil {
+			quiet := p.Work.Quiet()
+			p.Work = &quiet
+		}
 	}
 	return &p
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/progress"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/tftpd"
 )
@@ -38,8 +39,8 @@ func want(t *testing.T, text string, lines ...string) {
 func TestMachines(t *testing.T) {
 	m := New("v1", func(context.Context) ([]api.Machine, error) {
 		return []api.Machine{
-			{State: api.MachineFlashing, Progress: &api.Progress{Rate: 1e6}},
-			{State: api.MachineFlashing, Progress: &api.Progress{Rate: 2e6}, Stuck: time.Now()},
+			{State: api.MachineFlashing, Estimate: &progress.Estimate{Rate: 1e6, WireRate: 5e5}},
+			{State: api.MachineFlashing, Estimate: &progress.Estimate{Rate: 2e6}, Stuck: time.Now()},
 			{State: api.MachineRegistered, Progress: &api.Progress{Rate: 5e6}, Conflict: "another"},
 			{State: api.MachineFlashing, Trouble: &api.Trouble{Cause: api.CauseDiskTooSmall, Tries: 70}},
 			{State: api.MachineFailed, Trouble: &api.Trouble{Cause: api.CauseBootFailed}},
@@ -50,7 +51,7 @@ func TestMachines(t *testing.T) {
 	want(t, scrape(t, m),
 		`gild_machines{state="flashing"} 3`, `gild_machines{state="registered"} 1`, `gild_machines{state="running"} 0`,
 		`gild_machines_in_trouble{cause="disk-too-small"} 1`, `gild_machines_in_trouble{cause="boot-failed"} 1`, `gild_machines_in_trouble{cause="other"} 1`,
-		`gild_machines_stuck 1`, `gild_machines_in_conflict 1`, `gild_machines_waiting 1`, `gild_flash_rate_bytes 3e+06`,
+		`gild_machines_stuck 1`, `gild_machines_in_conflict 1`, `gild_machines_waiting 1`, `gild_flash_data_bytes_per_second 3e+06`, `gild_flash_wire_bytes_per_second 500000`,
 		`gild_build_info{version="v1"} 1`)
 }
 

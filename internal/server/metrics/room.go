@@ -14,7 +14,8 @@ var (
 	descConflict = prometheus.NewDesc("gild_machines_in_conflict", "Machines whose place a second agent claims.", nil, nil)
 	descTrouble  = prometheus.NewDesc("gild_machines_in_trouble", "Machines that do not go on as they should, by stable cause; those whose agents try again among them.", []string{"cause"}, nil)
 	descWaiting  = prometheus.NewDesc("gild_machines_waiting", "Discovered machines whose agent waits for an arm.", nil, nil)
-	descRate     = prometheus.NewDesc("gild_flash_rate_bytes", "Bytes a second of all flashes under way.", nil, nil)
+	descRate     = prometheus.NewDesc("gild_flash_data_bytes_per_second", "Bytes of data a second of all flashes under way, written or read back; zeros do not count.", nil, nil)
+	descWire     = prometheus.NewDesc("gild_flash_wire_bytes_per_second", "Bytes a second that all flashes under way fetch, compressed.", nil, nil)
 )
 
 // room reads the gauges of machines at each scrape.
@@ -24,7 +25,7 @@ type room struct {
 
 // Describe implements prometheus.Collector.
 func (r *room) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descMachines, descStuck, descConflict, descTrouble, descWaiting, descRate} {
+	for _, d := range []*prometheus.Desc{descMachines, descStuck, descConflict, descTrouble, descWaiting, descRate, descWire} {
 		to <- d
 	}
 }
@@ -44,7 +45,7 @@ func (r *room) Collect(to chan<- prometheus.Metric) {
 		by[s] = 0
 	}
 	troubled := map[string]float64{}
-	var stuck, conflict, waiting, rate float64
+	var stuck, conflict, waiting, rate, wire float64
 	for i := range machines {
 		m := &machines[i]
 		by[m.State]++
@@ -54,8 +55,8 @@ func (r *room) Collect(to chan<- prometheus.Metric) {
 		count(&stuck, !m.Stuck.IsZero())
 		count(&conflict, m.Conflict != "")
 		count(&waiting, m.Waiting)
-		if m.State == api.MachineFlashing && m.Progress != nil {
-			rate += m.Progress.Rate
+		if e := m.Estimate; e != nil {
+			rate, wire = rate+e.Rate, wire+e.WireRate
 		}
 	}
 	for state, n := range by {
@@ -64,7 +65,7 @@ func (r *room) Collect(to chan<- prometheus.Metric) {
 	for cause, n := range troubled {
 		to <- prometheus.MustNewConstMetric(descTrouble, prometheus.GaugeValue, n, cause)
 	}
-	for desc, n := range map[*prometheus.Desc]float64{descStuck: stuck, descConflict: conflict, descWaiting: waiting, descRate: rate} {
+	for desc, n := range map[*prometheus.Desc]float64{descStuck: stuck, descConflict: conflict, descWaiting: waiting, descRate: rate, descWire: wire} {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, n)
 	}
 }

@@ -31,7 +31,7 @@ function live() {
 
   function tell(ok) {
     sign.hidden = false;
-    const text = ok ? "live" : "not live: what you see is from " + new Date().toLocaleTimeString();
+    const text = ok ? "live" : "not live: what you see is from " + new Date().toLocaleTimeString([], { timeZoneName: "short" });
     if (ok || !sign.classList.contains("off")) sign.textContent = text;
     sign.classList.toggle("off", !ok);
   }

@@ -26,7 +26,11 @@ func (s Samples) Add(plan string, p *api.Progress, at time.Time) Samples {
 		s = Samples{plan: plan}
 	}
 	if n := len(s.list); n == 0 || at.Sub(s.list[n-1].At) >= sampleEvery {
-		s.list = AddSample(s.list, api.Sample{At: at, Phase: p.Phase, Done: p.Done, Wire: p.Wire, Rate: p.Rate})
+		sample := api.Sample{At: at, Phase: p.Phase, Done: p.Done, Wire: p.Wire, Rate: p.Rate}
+		if w := p.Work; w != nil && p.Phase == "write" {
+			sample.Done, sample.Rate = w.Written, w.WriteRate // zeros cost nothing
+		}
+		s.list = AddSample(s.list, sample)
 	}
 	return s
 }

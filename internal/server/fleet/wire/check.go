@@ -174,7 +174,7 @@ func checkEvent(e *api.Event, now time.Time) error {
 	}
 	if p := e.Progress; p != nil {
 		p.Phase = Clean(p.Phase)
-		if p.Done < 0 || p.Total < p.Done || p.Wire < 0 || p.Unanswered < 0 || !finite(p.Rate) {
+		if p.Done < 0 || p.Total < p.Done || p.Wire < 0 || p.Unanswered < 0 || !finite(p.Rate) || p.Work != nil && !p.Work.Valid() {
 			return fmt.Errorf("progress of %d in %d bytes", p.Done, p.Total)
 		}
 	}

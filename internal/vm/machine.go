@@ -9,13 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/child"
 )
 
 // greetingWait bounds QEMU's own start, which takes well under a second on an idle host.
@@ -29,14 +29,12 @@ type Machine struct {
 	Console *Console
 	Monitor *Monitor
 
-	process *os.Process
+	process *child.Process
 	stderr  *tail
 	dir     string // scratch files, removed at the end
 	log     io.Closer
 	stop    func() bool // ends the watch on the context
 
-	done    chan struct{} // closed when the process is gone
-	exit    error         // its exit, valid after done
 	closing sync.Once
 	killed  bool
 	mu      sync.Mutex // guards killed
@@ -60,7 +58,7 @@ func start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	if binary, err = exec.LookPath(binary); err != nil {
 		return nil, fmt.Errorf("%w: on Debian, apt install qemu-system-x86", err)
 	}
-	m := &Machine{done: make(chan struct{}), stderr: &tail{limit: 4096}}
+	m := &Machine{stderr: &tail{limit: 4096}}
 	if m.dir, err = os.MkdirTemp("", "gild-vm-"); err != nil {
 		return nil, err
 	}
@@ -112,8 +110,8 @@ func start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	cmd := exec.Command(binary, args...) //nolint:noctx // its end is Machine.Close or the context's end, below
 	cmd.Stderr = m.stderr
 	cmd.ExtraFiles = []*os.File{monitorThere, serialThere}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := m.run(cmd, cfg); err != nil {
+	m.process, err = child.Start(cmd, func() error { return enterNamespace(cfg.Namespace) }, cfg.findTaps)
+	if err != nil {
 		monitorHere.Close()
 		serialHere.Close()
 		return nil, err
@@ -132,32 +130,6 @@ func start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 		return nil, m.explain(err)
 	}
 	return m, nil
-}
-
-// run starts the process on an operating-system thread of its own, which then waits for it. Both that
-// the namespace is a thread's and that Pdeathsig fires when the parent thread ends make this necessary;
-// the thread is never handed back, so its namespace reaches no other goroutine.
-func (m *Machine) run(cmd *exec.Cmd, cfg Config) error {
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		err := enterNamespace(cfg.Namespace)
-		if err == nil {
-			err = cfg.findTaps()
-		}
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			started <- err
-			return
-		}
-		m.process = cmd.Process
-		started <- nil
-		m.exit = cmd.Wait()
-		close(m.done)
-	}()
-	return <-started
 }
 
 // enterNamespace moves the calling thread into a network namespace made by "ip netns add".
@@ -193,16 +165,16 @@ func (c Config) findTaps() error {
 // Wait returns when QEMU has ended: nil after a guest's power-off, Quit or Kill, else why it failed.
 func (m *Machine) Wait(ctx context.Context) error {
 	select {
-	case <-m.done:
+	case <-m.process.Done():
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the machine's end: %w", context.Cause(ctx))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.killed || m.exit == nil {
-		return nil
+	if err := m.process.Wait(); err != nil && !m.killed {
+		return m.explain(err)
 	}
-	return m.explain(m.exit)
+	return nil
 }
 
 // explain adds what QEMU said, which names the wrong option or the missing file.
@@ -223,13 +195,12 @@ func (m *Machine) Kill() {
 	}
 	m.mu.Lock()
 	select {
-	case <-m.done:
+	case <-m.process.Done():
 	default:
 		m.killed = true
-		_ = m.process.Kill()
 	}
 	m.mu.Unlock()
-	<-m.done
+	m.process.Kill()
 }
 
 // Close ends the machine if it still runs, flushing its disk files, and frees all it held. It may be

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
 )
@@ -60,10 +61,7 @@ func dnsmasq(t *testing.T, room *lab.Room, name string) {
 		"--pid-file="+filepath.Join(room.Dir, "dnsmasq.pid"), "--dhcp-leasefile="+filepath.Join(room.Dir, "dnsmasq.leases"),
 		"--dhcp-range=10.77.0.50,10.77.0.59,1h", "--address=/"+name+"/"+room.Net.Addr.Addr().String(),
 		"--log-dhcp", "--log-facility="+filepath.Join(room.Logs, "dnsmasq.log"))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Wait() }) // the test's end has killed it
+	child.For(t, cmd)
 }
 
 // A rescue shell is on the console of a machine that the server gives the agent to, and nothing is written.

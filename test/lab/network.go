@@ -9,14 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/child"
 )
 
 // Bridge is the name of every lab network's switch, and so of the interface that a server listens on.
@@ -41,9 +41,10 @@ type Network struct {
 	Namespace string       // for vm.Config and "ip netns"
 	Addr      netip.Prefix // the bridge's own, 10.77.0.1/24
 
-	hosts   []string // namespaces of further hosts
-	closing sync.Once
-	err     error
+	hosts      int            // beside the bridge
+	namespaces []func() error // remove them: the network's own, and one for each host
+	closing    sync.Once
+	err        error
 }
 
 // NetworkFor makes a network that ends with the test. It skips the test where that is not possible.
@@ -62,15 +63,13 @@ func NetworkFor(t testing.TB) *Network {
 	return n
 }
 
-// NewNetwork makes a network, as root. The caller must Close it; what a killed process left is removed by the
-// next NewNetwork on the same host.
+// NewNetwork makes a network, as root. The caller must Close it; if this process is killed, it goes too.
 func NewNetwork(ctx context.Context) (*Network, error) {
-	sweep(ctx)
-	name, err := addNamespace(ctx)
-	if err != nil {
+	n := &Network{Addr: netip.MustParsePrefix("10.77.0.1/24")}
+	var err error
+	if n.Namespace, err = n.addNamespace(ctx); err != nil {
 		return nil, fmt.Errorf("make a lab network: %w", err)
 	}
-	n := &Network{Namespace: name, Addr: netip.MustParsePrefix("10.77.0.1/24")}
 	for _, args := range [][]string{
 		{"link", "set", "lo", "up"},
 		// Without spanning tree a port forwards at once; with it, DHCP clients give up first.
@@ -111,33 +110,26 @@ func (n *Network) waitCarrier(ctx context.Context, name string) error {
 	}
 }
 
-// addNamespace makes a namespace named after this process. A number tells a process's networks apart: "ip
-// netns add" fails on a name that is taken, so the first free one is ours alone.
-func addNamespace(ctx context.Context) (string, error) {
+// addNamespace makes a namespace named after this process, which goes with the network. A number tells a process's
+// networks apart: "ip netns add" fails on a name that is taken, so the first free one is ours alone.
+func (n *Network) addNamespace(ctx context.Context) (string, error) {
 	for i := range 1000 {
 		name := fmt.Sprintf("%s%d-%d", namespacePrefix, os.Getpid(), i)
 		if isThere(filepath.Join(namespaceDir, name)) {
 			continue
 		}
 		err := ip(ctx, "netns", "add", name)
+		if err == nil {
+			var remove func() error
+			if remove, err = child.AtEnd("ip", "netns", "delete", name); err == nil {
+				n.namespaces = append(n.namespaces, remove)
+			}
+		}
 		if err == nil || !strings.Contains(err.Error(), "File exists") {
 			return name, err
 		}
 	}
 	return "", fmt.Errorf("a thousand networks of this process are in %s", namespaceDir)
-}
-
-// sweep removes the namespaces of processes that no longer exist.
-func sweep(ctx context.Context) {
-	paths, _ := filepath.Glob(filepath.Join(namespaceDir, namespacePrefix+"*")) // the only error is a bad pattern
-	for _, path := range paths {
-		name := filepath.Base(path)
-		owner, _, _ := strings.Cut(strings.TrimPrefix(name, namespacePrefix), "-")
-		pid, err := strconv.Atoi(owner)
-		if err == nil && pid > 0 && syscall.Kill(pid, 0) == syscall.ESRCH {
-			_ = ip(ctx, "netns", "delete", name) // another process may sweep too
-		}
-	}
 }
 
 // Close removes the network. Processes still in it lose their cables and their bridge.
@@ -147,10 +139,9 @@ func (n *Network) Close() error {
 		defer cancel()
 		// A process that outlives the test keeps the namespace's interfaces alive: take them first.
 		_ = n.ip(ctx, "link", "delete", Bridge)
-		for _, host := range n.hosts {
-			_ = ip(ctx, "netns", "delete", host)
+		for _, remove := range n.namespaces {
+			n.err = errors.Join(n.err, remove())
 		}
-		n.err = ip(ctx, "netns", "delete", n.Namespace)
 	})
 	return n.err
 }
@@ -173,12 +164,12 @@ func (n *Network) Tap(ctx context.Context, name string) (string, error) {
 // namespace: two programs that want one port, as two DHCP servers do, cannot share a computer. It ends with
 // the network.
 func (n *Network) Host(ctx context.Context, addr string) (namespace string, err error) {
-	host, err := addNamespace(ctx)
+	host, err := n.addNamespace(ctx)
 	if err != nil {
 		return "", fmt.Errorf("add host %s: %w", addr, err)
 	}
-	n.hosts = append(n.hosts, host)
-	port := fmt.Sprintf("host%d", len(n.hosts))
+	n.hosts++
+	port := fmt.Sprintf("host%d", n.hosts)
 	inside := func(args ...string) error { return ip(ctx, append([]string{"-netns", host}, args...)...) }
 	if err := errors.Join(
 		n.ip(ctx, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host),

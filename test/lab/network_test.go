@@ -2,10 +2,7 @@ package lab
 
 import (
 	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -117,25 +114,5 @@ func TestNetworkCarriesBroadcastsFromTheStart(t *testing.T) {
 		if err := n.Close(); err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-func TestSweepRemovesOnlyTheDead(t *testing.T) {
-	n := NetworkFor(t)
-	// The id of a process that has just ended and been waited for.
-	dead := exec.CommandContext(t.Context(), "true")
-	if err := dead.Run(); err != nil {
-		t.Fatal(err)
-	}
-	orphan := namespacePrefix + strconv.Itoa(dead.Process.Pid) + "-0"
-	if err := ip(t.Context(), "netns", "add", orphan); err != nil {
-		t.Fatal(err)
-	}
-	sweep(t.Context())
-	if isThere(filepath.Join(namespaceDir, orphan)) {
-		t.Errorf("%s of a dead process is still there", orphan)
-	}
-	if !isThere(filepath.Join(namespaceDir, n.Namespace)) {
-		t.Errorf("%s of this process (%d) is gone", n.Namespace, os.Getpid())
 	}
 }

@@ -7,14 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/child"
 )
 
 const (
@@ -32,29 +31,24 @@ type Server struct {
 	Args    []string  // beside --interface
 	Log     io.Writer // receives what it says; nil discards
 
-	cmd  *exec.Cmd
-	done chan struct{}
+	process *child.Process // nil: not started
 }
 
 // Start runs the server and returns when it is ready. It can be started again after Stop or Kill.
 func (s *Server) Start(ctx context.Context) error {
 	args := append([]string{"--data", s.Data, "serve", "--interface", Bridge}, s.Args...)
 	ready := &watcher{text: "ready:", seen: make(chan struct{}), to: s.Log}
-	s.cmd = s.Net.Command(context.WithoutCancel(ctx), s.Program, args...)
-	s.cmd.Stdout, s.cmd.Stderr = ready, ready
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.cmd.Start(); err != nil {
+	cmd := s.Net.Command(context.WithoutCancel(ctx), s.Program, args...)
+	cmd.Stdout, cmd.Stderr = ready, ready
+	var err error
+	if s.process, err = child.Start(cmd); err != nil {
 		return fmt.Errorf("start server: %w", err)
 	}
-	s.done = make(chan struct{})
-	go func() {
-		defer close(s.done)
-		_ = s.cmd.Wait() // why it ended is in what it said
-	}()
 	select {
 	case <-ready.seen:
 		return nil
-	case <-s.done:
+	case <-s.process.Done():
+		_ = s.process.Wait() // why it ended is in what it said
 		return fmt.Errorf("start server: it ended:\n%s", ready.last())
 	case <-time.After(readyWait):
 		return errors.Join(fmt.Errorf("start server: not ready after %v:\n%s", readyWait, ready.last()), s.Kill())
@@ -70,18 +64,18 @@ func (s *Server) Stop() error { return s.end(syscall.SIGTERM) }
 func (s *Server) Kill() error { return s.end(syscall.SIGKILL) }
 
 func (s *Server) end(sig syscall.Signal) error {
-	if s.cmd == nil || s.cmd.Process == nil {
+	if s.process == nil {
 		return nil
 	}
-	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := s.process.Signal(sig); err != nil {
 		return fmt.Errorf("stop server: %w", err)
 	}
 	select {
-	case <-s.done:
+	case <-s.process.Done():
+		_ = s.process.Wait() // what it said is whole
 		return nil
 	case <-time.After(stopWait):
-		_ = s.cmd.Process.Kill()
-		<-s.done
+		s.process.Kill()
 		return fmt.Errorf("stop server: it did not end within %v", stopWait)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/gild-dev/gild/internal/child"
 )
 
 // segment is an Ethernet of the test's own: a bridge with the server's address,
@@ -53,18 +55,15 @@ const envCable = "GILD_ROOM_CABLE"
 // writer is closed.
 func (s *segment) start(t *testing.T, cmd *exec.Cmd, addrs ...string) io.WriteCloser {
 	t.Helper()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if s != nil {
 		cmd.Env = append(cmd.Env, envCable+"="+strings.Join(addrs, ","))
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	child.For(t, cmd)
 	if s == nil {
 		return stdin
 	}

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/test/reliability"
 )
 
@@ -67,14 +67,7 @@ func etcd(t *testing.T) string {
 	const endpoint = "http://127.0.0.1:2379"
 	cmd := exec.Command("etcd", "--data-dir", t.TempDir(), "--log-level", "error",
 		"--listen-client-urls", endpoint, "--advertise-client-urls", endpoint)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	child.For(t, cmd)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {

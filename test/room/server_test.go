@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api/operatorclient"
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/server/local"
 )
 
@@ -30,8 +31,9 @@ type server struct {
 	said          *os.File
 
 	cmd  *exec.Cmd
-	peak int64         // bytes resident at most, of all its lives
-	cpu  time.Duration // of all its lives
+	life *child.Process // cmd's
+	peak int64          // bytes resident at most, of all its lives
+	cpu  time.Duration  // of all its lives
 }
 
 const (
@@ -116,8 +118,8 @@ func (s *server) start(ctx context.Context) error {
 		s.cmd = exec.Command("nice", append([]string{"-n", "-10", s.program}, args...)...)
 	}
 	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
+	var err error
+	if s.life, err = child.Start(s.cmd); err != nil {
 		return err
 	}
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -137,8 +139,7 @@ func (s *server) kill() {
 		return
 	}
 	s.peak = max(s.peak, resident(s.cmd.Process.Pid))
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
+	s.life.Kill()
 	s.cpu += s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime()
 	s.cmd = nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/server/netlab"
 )
 
@@ -51,10 +52,7 @@ func TestAnotherServerIsAnEvent(t *testing.T) {
 	s := start(t, l, "--dhcp", "server")
 	cmd := netlab.Command(t, l.Other, "dnsmasq", "-k", "-C", "/dev/null", "-p", "0", "-i", "o0", "--bind-interfaces",
 		"--dhcp-range=10.77.0.50,10.77.0.90,1h", "--user=root", "--pid-file=", "--dhcp-leasefile="+t.TempDir()+"/leases")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Wait() })
+	child.For(t, cmd)
 	s.says("alarm: DHCP server 10.77.0.2 leases addresses on br0 too")
 	s.eventually("other-dhcp: DHCP server 10.77.0.2 leases addresses", "events", "--audit")
 	if out := s.gild("servers"); !strings.Contains(out, "10.77.0.2") {
@@ -76,10 +74,7 @@ func TestRelayedNetwork(t *testing.T) {
 	}
 	s := start(t, l, "--dhcp", "server", "--networks", "10.88.0.1/24")
 	relay := netlab.Command(t, l.Other, "dnsmasq", "-k", "-C", "/dev/null", "-p", "0", "--dhcp-relay=10.88.0.1,10.77.0.1", "--user=root", "--pid-file=")
-	if err := relay.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = relay.Wait() })
+	child.For(t, relay)
 	const mac = "52:54:00:77:00:04"
 	ack := leaseOn(t, l, "r1", mac)
 	within(t, "10.88.0.128/25", ack.YourIPAddr)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +20,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/server/netlab"
 )
 
@@ -68,28 +68,17 @@ func startBy(t *testing.T, l netlab.Lab, command []string, data string, args ...
 	s := &server{t: t, program: command[len(command)-1], data: data, more: make(chan struct{})}
 	args = slices.Concat(command[1:], []string{"--data", s.data, "serve", "--interface", "br0"}, args)
 	s.cmd = netlab.Command(t, l.Server, command[0], args...)
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	started, ended := make(chan error), make(chan error, 1)
+	p := child.For(t, s.cmd)
+	ended := make(chan error, 1)
 	go func() {
-		// The server dies with the thread that started it, so this one must stay.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := s.cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
 		s.listen(out)
-		ended <- s.cmd.Wait()
+		ended <- p.Wait()
 	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		// The test's context is over, and the server has been told so.
 		if err := <-ended; err != nil && s.cmd.ProcessState.ExitCode() != 0 {

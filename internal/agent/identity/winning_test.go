@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -144,7 +145,9 @@ func TestNetworkdTakesIt(t *testing.T) {
 		return string(out)
 	}
 	ip("netns", "add", ns)
-	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", ns).Run() })
+	remove, err := child.AtEnd("ip", "netns", "delete", ns)
+	must(t, err)
+	t.Cleanup(func() { must(t, remove()) })
 	ip("-n", ns, "link", "add", "c0", "type", "veth", "peer", "name", "c1")
 	ip("-n", ns, "link", "set", "c1", "up")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -152,15 +155,13 @@ func TestNetworkdTakesIt(t *testing.T) {
 	routes := exec.CommandContext(ctx, "ip", "-n", ns, "monitor", "route")
 	told, err := routes.StdoutPipe()
 	must(t, err)
-	must(t, routes.Start())
-	defer func() { cancel(); _ = routes.Wait() }()
+	child.For(t, routes)
 	setUp := "mount --bind " + filepath.Join(dir, "etc/systemd/network") + " /etc/systemd/network && mount -o remount,ro /sys" + // no udev has seen the link
 		" && mount -t tmpfs none /run/systemd && install -d -o systemd-network -g systemd-network /run/systemd/netif && exec " + networkd
 	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", ns, "unshare", "-m", "sh", "-c", setUp)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
-	must(t, cmd.Start())
-	defer func() { cancel(); _ = cmd.Wait() }()
+	child.For(t, cmd)
 	var heard []byte
 	for buf := make([]byte, 4096); !bytes.Contains(heard, []byte("default via 203.0.113.1")); {
 		n, err := told.Read(buf)

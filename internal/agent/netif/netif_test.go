@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -49,17 +50,9 @@ func run(t *testing.T, line string) {
 // spawn starts a process that ends with the test.
 func spawn(t *testing.T, attr *syscall.SysProcAttr, line ...string) int {
 	t.Helper()
-	attr.Pdeathsig = syscall.SIGKILL
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.SysProcAttr, cmd.Stderr = attr, os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return cmd.Process.Pid
+	return child.For(t, cmd).Pid
 }
 
 // peer makes the link name here, whose other end is "far" in a namespace of

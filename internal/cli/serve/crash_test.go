@@ -12,12 +12,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/operatorclient"
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
@@ -87,8 +87,8 @@ func TestCrash(t *testing.T) {
 type process struct {
 	program, data, port, operatorAddr string
 	operator                          *operatorclient.Client
-	log                               string // path
-	cmd                               *exec.Cmd
+	log                               string         // path
+	life                              *child.Process // nil: it does not run
 }
 
 func newProcess(t *testing.T) *process {
@@ -123,12 +123,9 @@ func (s *process) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	s.cmd = exec.Command(s.program, "serve", "--interface", "lo", "--dhcp", "off", "--port", s.port, "--operator", s.operatorAddr, "--data", s.data)
-	s.cmd.Stdout, s.cmd.Stderr = io.Discard, log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd := exec.Command(s.program, "serve", "--interface", "lo", "--dhcp", "off", "--port", s.port, "--operator", s.operatorAddr, "--data", s.data)
+	cmd.Stdout, cmd.Stderr = io.Discard, log
+	s.life = child.For(t, cmd)
 	for begin := time.Now(); time.Since(begin) < 2*time.Minute; time.Sleep(20 * time.Millisecond) {
 		if _, err = s.operator.Servers(t.Context()); err == nil {
 			return
@@ -138,10 +135,9 @@ func (s *process) start(t *testing.T) {
 }
 
 func (s *process) kill() {
-	if s.cmd != nil {
-		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
-		s.cmd = nil
+	if s.life != nil {
+		s.life.Kill()
+		s.life = nil
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 )
@@ -213,15 +214,13 @@ func TestKillLeavesNothing(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	add(t, s, "a", sample(1))
 	unchanged(t, s, func() {
-		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$", "-test.v")
-		child.Env = append(os.Environ(), childStore+"="+s.Dir())
-		out, err := child.StdoutPipe()
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$", "-test.v")
+		cmd.Env = append(os.Environ(), childStore+"="+s.Dir())
+		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
+		child.For(t, cmd)
 		var said bytes.Buffer
 		buf := make([]byte, 256)
 		for !strings.Contains(said.String(), "in the middle") {
@@ -231,11 +230,11 @@ func TestKillLeavesNothing(t *testing.T) {
 				t.Fatalf("the child ended with %v:\n%s", err, &said)
 			}
 		}
-		if err := child.Process.Kill(); err != nil {
+		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, out)
-		if err := child.Wait(); err == nil {
+		if err := cmd.Wait(); err == nil {
 			t.Error("the child ended well; want it killed")
 		}
 	})

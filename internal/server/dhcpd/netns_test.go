@@ -16,6 +16,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/server/netlab"
 )
 
@@ -128,9 +129,7 @@ func TestDhclient(t *testing.T) {
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", l.Client, "dhclient"}, args...)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	child.For(t, cmd)
 	// With -d it stays: wait for what it learnt, then stop it.
 	for ctx.Err() == nil {
 		if b, _ := os.ReadFile(saved); bytes.Contains(b, []byte("reason=BOUND")) {
@@ -163,10 +162,7 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", l.Other, "dnsmasq", "-k", "-C", "/dev/null", "-p", "0", "-i", "o0",
 		"--bind-interfaces", "--dhcp-range=10.77.0.50,10.77.0.90,1h", "--user=root", "--pid-file=",
 		"--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	child.For(t, cmd)
 
 	var got []OtherServer
 	for range 3 { // dnsmasq needs a moment, and pings what it offers for three seconds

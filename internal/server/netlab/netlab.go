@@ -3,7 +3,6 @@
 package netlab
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -29,7 +29,11 @@ func New(t testing.TB) Lab {
 	l := Lab{base + "-s", base + "-c", base + "-o"}
 	for _, ns := range []string{l.Server, l.Client, l.Other} {
 		IP(t, "netns add "+ns)
-		t.Cleanup(func() { _ = exec.CommandContext(context.Background(), "ip", "netns", "del", ns).Run() })
+		remove, err := child.AtEnd("ip", "netns", "delete", ns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = remove() })
 		IP(t, "-n "+ns+" link set lo up")
 	}
 	IP(t, "-n "+l.Server+" link add br0 type bridge forward_delay 0")

@@ -20,6 +20,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/insomniacslk/dhcp/iana"
 
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/netlab"
 )
@@ -29,7 +30,7 @@ const modeOfChild = "GILD_TEST_SEGMENT"
 
 func TestMain(m *testing.M) {
 	if mode := os.Getenv(modeOfChild); mode != "" {
-		child(mode)
+		serveOn(mode)
 		return
 	}
 	os.Exit(m.Run())
@@ -41,8 +42,8 @@ type teller struct{}
 func (teller) Raise(kind, text string) { fmt.Println("RAISE", kind, text) }
 func (teller) Clear(kind string)       { fmt.Println("CLEAR", kind) }
 
-// child runs a segment on br0 until its standard input ends. What it prints is what happens.
-func child(mode string) {
+// serveOn runs a segment on br0 until its standard input ends. What it prints is what happens.
+func serveOn(mode string) {
 	modes := map[string]dhcpd.Mode{"server": dhcpd.Full, "auto": dhcpd.Full, "listening": dhcpd.Listening, "proxy": dhcpd.Proxy}
 	c := dhcpd.Config{
 		Mode: modes[mode], Interface: "br0", ServerIP: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/24"),
@@ -95,9 +96,7 @@ func start(t *testing.T, l netlab.Lab, mode string) *running {
 		t.Fatal(err)
 	}
 	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	child.For(t, cmd)
 	r := &running{t: t, more: make(chan struct{})}
 	read := make(chan struct{})
 	go func() {
@@ -180,10 +179,7 @@ func dnsmasq(t *testing.T, l netlab.Lab) {
 	t.Helper()
 	cmd := netlab.Command(t, l.Other, "dnsmasq", "-k", "-C", "/dev/null", "-p", "0", "-i", "o0", "--bind-interfaces",
 		"--dhcp-range=10.77.0.50,10.77.0.90,1h", "--user=root", "--pid-file=", "--dhcp-leasefile="+t.TempDir()+"/leases")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	child.For(t, cmd)
 }
 
 // The boot interface is made anew, as a bridge or a VLAN that is set up again.

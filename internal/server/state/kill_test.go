@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
@@ -85,10 +86,7 @@ func killOnce(t *testing.T, dir string, n int) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Wait() }()
+	defer func() { _ = child.For(t, cmd).Wait() }()
 	var last uint64
 	lines := bufio.NewScanner(out)
 	for i := 0; lines.Scan(); i++ {

@@ -5,23 +5,18 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/gild-dev/gild/internal/child"
 )
 
 // Sleeper starts a process that does nothing, and reports whether it lives.
 func Sleeper(t *testing.T) (pid int, lives func() bool) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sleep", "60")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait()
-	}()
-	return cmd.Process.Pid, func() bool {
+	p := child.For(t, cmd)
+	return p.Pid, func() bool {
 		select {
-		case <-ended:
+		case <-p.Done():
 			return false
 		case <-time.After(time.Second):
 			return true

@@ -10,13 +10,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/gild-dev/gild/internal/child"
 )
 
 // Member is one process of a cluster, on loopback.
 type Member struct {
 	Client string // URL
 	args   []string
-	cmd    *exec.Cmd
+	life   *child.Process // nil: it does not run
 }
 
 // Start begins n members on free ports, which end with the test. more are
@@ -71,18 +73,18 @@ func free(t testing.TB) string {
 func (m *Member) Start(t testing.TB) {
 	t.Helper()
 	// Not the test's context: Kill ends it, after what else the test cleans up.
-	m.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "etcd", m.args...)
-	if err := m.cmd.Start(); err != nil {
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "etcd", m.args...)
+	var err error
+	if m.life, err = child.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // Kill ends the process as a crash does.
 func (m *Member) Kill() {
-	if m.cmd != nil {
-		_ = m.cmd.Process.Kill()
-		_ = m.cmd.Wait()
-		m.cmd = nil
+	if m.life != nil {
+		m.life.Kill()
+		m.life = nil
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,13 +147,15 @@ func TestInsideHandedAfterTheLastRenewal(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c.got = time.Now().Add(-c.Lease.Renew) // it is due
-	begun, ended := make(chan struct{}), make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		close(begun)
 		c.Keep(ctx)
 	}()
-	<-begun
+	for c.kept.TryLock() { // it has not begun
+		c.kept.Unlock()
+		runtime.Gosched()
+	}
 	given := make(chan Handed)
 	go func() {
 		time.AfterFunc(10*time.Millisecond, cancel)
@@ -203,23 +206,37 @@ func TestNamesLinks(t *testing.T) {
 	}
 }
 
-// tend tends the link until the test ends.
-func tend(t *testing.T, c *Conn, moved func(), servers ...string) {
-	t.Helper()
-	var addrs []netip.Addr
+// looker looks after the link as Tend does, by a clock of the test's own.
+type looker struct {
+	tended
+	now  time.Time
+	told int // moves since the last look
+}
+
+func newLooker(c *Conn, servers ...string) *looker {
+	l := &looker{now: time.Now()}
+	l.tended = tended{Handed: c.Handed(), moved: func() { l.told++ }, log: slog.New(slog.DiscardHandler), since: l.now}
 	for _, s := range servers {
-		addrs = append(addrs, netip.MustParseAddr(s))
+		l.servers = append(l.servers, netip.MustParseAddr(s))
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		Tend(ctx, c.Handed(), addrs, moved, slog.New(slog.DiscardHandler))
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
+	return l
+}
+
+// after looks once more, and reports whether a move was told.
+func (l *looker) after(wait time.Duration) (moved bool) {
+	l.now, l.told = l.now.Add(wait), 0
+	l.look(l.now)
+	return l.told > 0
+}
+
+// has reports whether a link is up and has an address.
+func has(t *testing.T, link, addr string) bool {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "ip", "-4", "addr", "show", "up", "dev", link).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(out), "inet "+addr)
 }
 
 // The system that a link was given to may change everything about it. What it
@@ -231,30 +248,8 @@ func TestInsideTend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lease := c.Lease.Addr.String()
-	moved, root := make(chan struct{}, 100), t.TempDir()
-	tend(t, c, func() { moved <- struct{}{} }, "192.168.9.7", "10.7.0.1")
-	// has waits until the link card1 has an address, and a move was told.
-	has := func(what, addr string) {
-		t.Helper()
-		for until := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-			out, err := exec.Command("ip", "-4", "addr", "show", "up", "dev", "card1").Output()
-			if err == nil && strings.Contains(string(out), "inet "+addr) {
-				break
-			}
-			if time.Now().After(until) {
-				t.Fatalf("%s: %s, %v; want %s", what, out, err, addr)
-			}
-		}
-		select {
-		case <-moved:
-		case <-time.After(time.Minute):
-			t.Errorf("%s: no move was told", what)
-		}
-		for len(moved) > 0 {
-			<-moved
-		}
-	}
+	lease, root := c.Lease.Addr.String(), t.TempDir()
+	l := newLooker(c, "192.168.9.7", "10.7.0.1")
 	// What udev does with a link that is up, which it cannot rename.
 	run(t, "ip link property add dev card0 altname card1")
 	record := "I:1\nE:ID_BUS=pci\nE:ID_NET_NAME=card1\nE:ID_NET_DRIVER=veth\nG:systemd\n"
@@ -266,35 +261,48 @@ func TestInsideTend(t *testing.T) {
 		t.Fatal(err)
 	}
 	Name(t.Context(), c.Handed(), root, slog.New(slog.DiscardHandler))
-	has("named by udev", lease)
+	if !l.after(tendEvery) || !has(t, "card1", lease) {
+		t.Error("the link that udev named was not found with its lease")
+	}
+	// restored waits for the moment at which what is unusable gets the lease back.
+	restored := func(what string) {
+		t.Helper()
+		if !l.after(tendEvery) {
+			t.Errorf("%s: no move was told", what)
+		}
+		if l.after(tendGrace - 2*tendEvery); has(t, "card1", lease) {
+			t.Errorf("%s: the system was given no time", what)
+		}
+		if l.after(2 * tendEvery); !has(t, "card1", lease) {
+			t.Errorf("%s: the lease is not there again", what)
+		}
+		if !l.after(tendEvery) {
+			t.Errorf("%s: the return of the lease was not told", what)
+		}
+	}
 	run(t, "ip link set card1 down")
-	time.Sleep(2 * tendEvery)
-	has("taken down", lease)
+	restored("taken down")
 	run(t, "ip addr flush dev card1")
 	run(t, "ip addr add 10.7.0.99/24 dev card1")
-	has("given another address", "10.7.0.99/24")
-	time.Sleep(tendGrace + 2*tendEvery)
-	if out, err := exec.Command("ip", "-4", "addr", "show", "dev", "card1").Output(); err != nil || strings.Contains(string(out), lease) {
-		t.Errorf("a link with an address of the system's own has the lease too: %s, %v", out, err)
+	if !l.after(tendEvery) || l.after(tendEvery) {
+		t.Error("another address was not told once")
+	}
+	if l.after(2 * tendGrace); has(t, "card1", lease) {
+		t.Error("a link with an address of the system's own has the lease too")
 	}
 	run(t, "ip addr flush dev card1")
-	has("without an address", lease)
+	restored("without an address")
 
 	run(t, "ip link add bridge0 type bridge")
 	run(t, "ip link set card1 master bridge0")
 	run(t, "ip addr flush dev card1")
 	run(t, "ip link set bridge0 up")
-	time.Sleep(tendGrace + 3*tendEvery)
-	if out, err := exec.Command("ip", "-4", "addr", "show", "dev", "card1").Output(); err != nil || strings.Contains(string(out), lease) {
-		t.Errorf("a port of a bridge got the lease back: %s, %v", out, err)
-	}
-	for len(moved) > 0 {
-		<-moved
+	l.after(tendEvery)
+	if l.after(2 * tendGrace); has(t, "card1", lease) {
+		t.Error("a port of a bridge got the lease back")
 	}
 	run(t, "ip addr add 10.7.0.98/24 dev bridge0")
-	select {
-	case <-moved:
-	case <-time.After(time.Minute):
+	if !l.after(tendEvery) {
 		t.Error("the address of the bridge was not told")
 	}
 }
@@ -308,17 +316,41 @@ func TestInsideTendRoutes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tend(t, c, func() {}, "203.0.113.7")
+	l := newLooker(c, "203.0.113.7")
+	l.after(tendEvery)
 	run(t, "ip route del default")
 	run(t, "ip link set card0 down")
 	run(t, "ip link set card0 up")
-	for until := time.Now().Add(tendGrace + 10*time.Second); ; time.Sleep(100 * time.Millisecond) {
-		out, err := exec.Command("ip", "route", "get", "203.0.113.7").CombinedOutput()
-		if err == nil && strings.Contains(string(out), "via 10.7.0.1 dev card0") {
-			return
-		}
-		if time.Now().After(until) {
-			t.Fatalf("the way to the server is %q, %v; want the gateway of the lease", out, err)
-		}
+	way := func() string {
+		out, _ := exec.CommandContext(t.Context(), "ip", "route", "get", "203.0.113.7").CombinedOutput() // an error: none
+		return string(out)
 	}
+	const gateway = "via 10.7.0.1 dev card0"
+	if l.after(tendEvery); strings.Contains(way(), gateway) {
+		t.Fatal("the way to the server is still there: nothing is tried")
+	}
+	if l.after(tendGrace); !strings.Contains(way(), gateway) {
+		t.Errorf("the way to the server is %q; want the gateway of the lease", way())
+	}
+}
+
+// Tend begins by telling what the link has, and goes on until it is to end.
+func TestInsideTendLooks(t *testing.T) {
+	skipOutside(t)
+	dnsmasq(t, peer(t, "card0"), "1h")
+	c, err := Up(t.Context(), Config{Patience: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	moved, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		Tend(ctx, c.Handed(), nil, func() { moved <- struct{}{} }, slog.New(slog.DiscardHandler))
+	}()
+	<-moved
+	run(t, "ip addr add 10.7.0.99/24 dev card0")
+	<-moved
+	cancel()
+	<-ended
 }

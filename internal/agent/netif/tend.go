@@ -44,28 +44,44 @@ const (
 // called whenever its addresses are others than before, as connections over the
 // old ones are dead then.
 func Tend(ctx context.Context, h Handed, servers []netip.Addr, moved func(), log *slog.Logger) {
-	last, since := "", time.Now()
+	t := tended{Handed: h, servers: servers, moved: moved, log: log, since: time.Now()}
 	for backoff.Sleep(ctx, tendEvery) == nil {
-		link, addrs := h.state()
-		if addrs != last {
-			last = addrs
-			log.Info("addresses changed", "now", addrs)
-			moved()
-		}
-		if addrs != "" && routed(servers) || link == nil || link.Attrs().MasterIndex != 0 {
-			since = time.Now()
-			continue
-		}
-		if time.Since(since) < tendGrace {
-			continue
-		}
-		if err := h.restore(link); err != nil {
-			log.Warn("the lease was not restored", "link", link.Attrs().Name, "error", err)
-		} else {
-			log.Info("the link has its lease again", "link", link.Attrs().Name)
-		}
-		since = time.Now()
+		t.look(time.Now())
 	}
+}
+
+// tended is a link that Tend looks after.
+type tended struct {
+	Handed
+	servers []netip.Addr
+	moved   func()
+	log     *slog.Logger
+
+	last  string    // addresses
+	since time.Time // when it was last seen usable, or got its lease again
+}
+
+// look tells of a change, and restores the lease where that is due.
+func (t *tended) look(now time.Time) {
+	link, addrs := t.state()
+	if addrs != t.last {
+		t.last = addrs
+		t.log.Info("addresses changed", "now", addrs)
+		t.moved()
+	}
+	if addrs != "" && routed(t.servers) || link == nil || link.Attrs().MasterIndex != 0 {
+		t.since = now
+		return
+	}
+	if now.Sub(t.since) < tendGrace {
+		return
+	}
+	if err := t.restore(link); err != nil {
+		t.log.Warn("the lease was not restored", "link", link.Attrs().Name, "error", err)
+	} else {
+		t.log.Info("the link has its lease again", "link", link.Attrs().Name)
+	}
+	t.since = now
 }
 
 // state returns the link, nil for a moment in which it is not there, and the

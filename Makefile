@@ -5,10 +5,13 @@ VERSION   ?= $(shell scripts/version)
 # The commit's own time: two builds of one commit are the same.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 LDFLAGS    = -s -w -X github.com/gild-dev/gild/internal/version.linked=$(VERSION) -X github.com/gild-dev/gild/internal/version.epoch=$(SOURCE_DATE_EPOCH)
-GOBUILD    = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
+GOBUILD    = $(GO) build
 # HTTP/2 would cost the agent half a megabyte, and no server of gild's speaks it to agents.
 AGENTTAGS  = nethttpomithttp2
 AGENTBUILD = $(GOBUILD) -tags $(AGENTTAGS) -ldflags '$(LDFLAGS)'
+# One set of flags for building and testing, so that nothing is compiled twice.
+export GOFLAGS := $(strip -trimpath -buildvcs=false $(GOFLAGS))
+export CGO_ENABLED = 0
 UNITS      = ./cmd/... ./internal/... ./scripts/... ./bench
 AGENTBIN   = internal/initramfs/agentbin
 LINT       = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -57,19 +60,19 @@ demo: ## flash one empty virtual machine over the network, three together, and o
 test: ## every promise is tested, by whole boots in virtual machines where it takes those (asks for root)
 	@scripts/deps test
 	@$(MAKE) --no-print-directory build house
-	@scripts/as-root $(GO) test -timeout 20m $(UNITS)
+	@scripts/as-root $(GO) test -vet=off -timeout 20m $(SKIP) $(UNITS)
 	@$(MAKE) --no-print-directory race
 	@rm -rf $(ARTIFACTS) && mkdir -p $(ARTIFACTS)
-	@scripts/as-root $(GO) test -p 1 -parallel 2 -timeout 70m -v -artifacts -outputdir $(ARTIFACTS) $(SKIP) ./test/...
+	@scripts/as-root $(GO) test -vet=off -p 1 -parallel 2 -timeout 70m -v -artifacts -outputdir $(ARTIFACTS) $(SKIP) ./test/...
 
 test-all: ## the same with the rows that take long and prove little more: once before a larger change is done
 	@$(MAKE) --no-print-directory test SKIP=
 
 race: agent ## the race detector on what runs side by side in a machine; needs a C compiler
-	@CGO_ENABLED=1 $(GO) test -race -timeout 15m ./internal/agent ./internal/agent/boot ./internal/agent/instant \
+	@CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 15m ./internal/agent ./internal/agent/boot ./internal/agent/instant \
 		./internal/agent/netif ./internal/agent/order ./internal/agent/proc ./internal/agent/report ./internal/agent/screen \
 		./internal/disk/nbd ./internal/api/... ./internal/oci
-	@CGO_ENABLED=1 $(GO) test -race -short -timeout 15m -run Live ./internal/flash -simulations 2000 -livelies 4
+	@CGO_ENABLED=1 $(GO) test -race -vet=off -short -timeout 15m -run Live ./internal/flash -simulations 2000 -livelies 4
 
 check: agent ## the quick loop: build, vet, unit tests, sizes, lint; the same for root and for others
 	$(GO) build ./...

@@ -17,10 +17,11 @@ import (
 	"github.com/gild-dev/gild/internal/flash/chunks"
 	"github.com/gild-dev/gild/internal/flash/live"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/tier"
 	"github.com/gild-dev/gild/test/reliability"
 )
 
-var simulations = flag.Int("simulations", 0, "how many seeds TestLiveSimulated runs; 0 is 1,000,000, or 20,000 with -short")
+var simulations = flag.Int("simulations", 20_000, "how many seeds TestLiveSimulated runs")
 
 // What a simulated disk is made of: small, so that a seed takes microseconds
 // and every chunk meets everything.
@@ -273,15 +274,16 @@ func (s *simulation) run(t testing.TB) (err error) {
 
 // TestLiveSimulated compares a disk that is written while a system uses it
 // with one that held the image from the start.
-func TestLiveSimulated(t *testing.T) {
-	seeds := *simulations
-	switch {
-	case seeds > 0:
-	case testing.Short():
-		seeds = 20_000
-	default:
-		seeds = 1_000_000
-	}
+func TestLiveSimulated(t *testing.T) { simulateLive(t, *simulations) }
+
+// TestLongLiveSimulated is the same with as many as docs/reliability.md tells of.
+func TestLongLiveSimulated(t *testing.T) {
+	tier.Slow(t, "a million disks")
+	simulateLive(t, 1_000_000)
+}
+
+func simulateLive(t *testing.T, seeds int) {
+	t.Helper()
 	var images []simImage
 	for i := range 64 {
 		images = append(images, newSimImage(t, uint64(i)))

@@ -14,11 +14,12 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/evidence"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
+	"github.com/gild-dev/gild/internal/tier"
 	"github.com/gild-dev/gild/test/reliability"
 )
 
 var (
-	herds    = flag.Int("fleets", 10_000, "random fleets that TestRandomFleets boots")
+	herds    = flag.Int("fleets", 1000, "random fleets that TestRandomFleets boots")
 	herdSeed = flag.Uint64("fleet-seed", 1, "of the first of them")
 )
 
@@ -550,11 +551,17 @@ func (h *herd) whole() error {
 // TestRandomFleets boots fleets whose labels are equal, missing, shared and
 // moved through script and hello, with a liar among them. Nothing is written
 // that was not agreed to, and nothing loops without a reason that is told.
-func TestRandomFleets(t *testing.T) {
-	n, began, writes := *herds, time.Now(), 0
-	if testing.Short() {
-		n = min(n, 1000)
-	}
+func TestRandomFleets(t *testing.T) { bootFleets(t, *herds) }
+
+// TestLongRandomFleets is the same with as many as docs/reliability.md tells of.
+func TestLongRandomFleets(t *testing.T) {
+	tier.Slow(t, "ten thousand fleets")
+	bootFleets(t, 10_000)
+}
+
+func bootFleets(t *testing.T, n int) {
+	t.Helper()
+	began, writes := time.Now(), 0
 	for i := range n {
 		seed := *herdSeed + uint64(i)
 		h := newHerd(seed)

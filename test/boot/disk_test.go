@@ -11,6 +11,7 @@ import (
 // A machine with two disks and a permission that names none of them is refused; the operator's better rule
 // then flashes one, and the other stays as it is.
 func TestBIOSMBRExt4TwoDisks(t *testing.T) {
+	t.Parallel()
 	spec := lab.Ext4MBR().Lean()
 	room := lab.RoomFor(t, spec)
 	lab.Need(t, "sfdisk", "e2fsck")

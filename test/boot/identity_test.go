@@ -64,6 +64,7 @@ func (b board) isWhole(room *lab.Room, spec lab.TinySpec) {
 // is not written to; the armed one's page says what came in its place. Nor is the armed one written to while it has
 // another disk than the operator was shown. Then all is as it was agreed to.
 func TestAdapterMoves(t *testing.T) {
+	t.Parallel()
 	room, spec := tinyRoom(t)
 	meant, other := boards(room)
 	room.Serve("--dhcp", "server", "--discover", lab.Image)
@@ -113,6 +114,7 @@ func TestAdapterMoves(t *testing.T) {
 // Firmware passes a laptop's own address through its dock, and the kernel does not: the agent speaks by an address that
 // nobody knows. It belongs to the machine whose boot script it came by.
 func TestDockPassesAddressThrough(t *testing.T) {
+	t.Parallel()
 	room, spec := tinyRoom(t)
 	laptop, _ := boards(room)
 	room.Serve("--dhcp", "server")
@@ -144,6 +146,7 @@ func TestDockPassesAddressThrough(t *testing.T) {
 // Two boards have one address, and so one lease. The second one starts while the first is written: it is known as
 // itself and waits, and the first one's flash ends well beside it.
 func TestTwoBoardsWithOneAddress(t *testing.T) {
+	t.Parallel()
 	room, spec := tinyRoom(t)
 	first, second := boards(room)
 	room.Serve("--dhcp", "server", "--discover", lab.Image)

@@ -47,7 +47,7 @@ func TestLongInstantNetworkManager(t *testing.T) {
 // ends in a system from the disk, then starts the network anew, and more and more of the disk arrives all the while.
 func keepsItsNetwork(t *testing.T, n network) {
 	t.Helper()
-	t.Parallel() // waits for a slow link
+	t.Parallel()
 	room := lab.NewRoom(t)
 	built, err := lab.Networked(t.Context(), lab.XFSBIOS().Lean(), n.by)
 	if err != nil {

@@ -16,8 +16,14 @@ import (
 // Beside a DHCP server that knows nothing of network boot, gild adds the boot files only, and is reached by
 // the name that the network's own DNS has for it. The machine goes the second way into its system: the running
 // kernel starts the one that is on the disk, with the disk's own initramfs and command line.
-func TestProxyDHCPServerByNameKexec(t *testing.T) {
-	spec := lab.XFSBIOS() // all of Debian's modules
+func TestProxyDHCPServerByNameKexec(t *testing.T) { entersByKexec(t, lab.XFSBIOS().Lean()) }
+
+// The same with all of Debian's modules, which are three times the bytes of the lean image.
+func TestLongWholeDebian(t *testing.T) { entersByKexec(t, lab.XFSBIOS()) }
+
+func entersByKexec(t *testing.T, spec lab.Spec) {
+	t.Helper()
+	t.Parallel()
 	room := lab.NewRoom(t)
 	golden, err := lab.Golden(t.Context(), spec)
 	if err != nil {
@@ -66,6 +72,7 @@ func dnsmasq(t *testing.T, room *lab.Room, name string) {
 
 // A rescue shell is on the console of a machine that the server gives the agent to, and nothing is written.
 func TestRescueShell(t *testing.T) {
+	t.Parallel()
 	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
 	room.Serve("--dhcp", "server", "--rescue-shell")
 	arm(room)

@@ -37,6 +37,7 @@ identities:
 // erased only when that was said. The system that comes up is its own, and
 // says that it runs.
 func TestRoom(t *testing.T) {
+	t.Parallel()
 	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
 	lab.Need(t, "pvcreate", "sgdisk", "sfdisk")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-9"}
@@ -144,6 +145,7 @@ func usedForLVM(t *testing.T, path string) {
 // A partition that is to be kept outlives a flash, and the image does not grow
 // into it.
 func TestKept(t *testing.T) {
+	t.Parallel()
 	spec := lab.Ext4UEFI().Lean()
 	room := lab.RoomFor(t, spec)
 	lab.Need(t, "sgdisk", "sfdisk", "mkfs.ext4", "debugfs")
@@ -170,9 +172,7 @@ func TestKept(t *testing.T) {
 
 	room.Serve("--dhcp", "server")
 	arm(room, "--keep", "data", "--read-back", "sample")
-	machine := netBoot(room, disk)
-	machine.Firmware = vm.UEFI
-	g := room.PowerOn(machine)
+	g := room.PowerOn(directBoot(t, room, disk))
 	receipt := handedOff(t, room)
 	g.LogIn()
 	g.EnteredWithoutRestart()
@@ -190,7 +190,6 @@ func TestKept(t *testing.T) {
 	if at != start || n != size || !slices.Equal(bytesOf(t, disk.Path, at, n), before) {
 		t.Errorf("the kept partition is at %d with %d bytes; want it at %d with %d, byte for byte", at, n, start, size)
 	}
-	bootsAlone(room, vm.UEFI, disk)
 }
 
 // partition is where the partition of a GPT name lies, bytes, as sfdisk says.

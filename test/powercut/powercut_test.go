@@ -31,7 +31,7 @@ import (
 // The defaults take a few minutes on an emulated machine.
 var (
 	points = flag.Int("points", 300, "random cut points for each recorded flash, beside every boundary of two writes")
-	boots  = flag.Int("boots", 4, "how many of them are booted with each firmware, half of them near a write of LBA 0")
+	boots  = flag.Int("boots", 2, "how many of them are booted with each firmware, half of them near a write of LBA 0")
 	cycles = flag.Int("cycles", 2, "how often the machine is killed")
 	pxe    = flag.Int("pxe", 0, "every which power-on goes through firmware and network boot loader; 0 means none")
 	seed   = flag.Uint64("seed", 1, "of everything random")

@@ -315,10 +315,12 @@ type Alarm struct {
 
 // Kinds of alarms.
 const (
-	AlarmInterface = "interface"  // the boot interface is gone or has no carrier
-	AlarmAddress   = "address"    // the server's address is not on it any more
-	AlarmDHCP      = "dhcp"       // DHCP requests are not heard
-	AlarmOtherDHCP = "other-dhcp" // another server leases addresses on the boot network
+	AlarmInterface  = "interface"  // the boot interface is gone or has no carrier
+	AlarmAddress    = "address"    // the server's address is not on it any more
+	AlarmDHCP       = "dhcp"       // DHCP requests are not heard
+	AlarmMemory     = "memory"     // the process is near its limit of memory
+	AlarmInfiniBand = "infiniband" // a machine asks by a card that it cannot boot from here
+	AlarmOtherDHCP  = "other-dhcp" // another server leases addresses on the boot network
 )
 
 // Names of the messages on the event stream. Each carries a Change; the

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -103,20 +102,4 @@ func (d *agentDoor) refused(client net.Addr, err error) {
 			Message: "its agent does not trust this server: the initramfs has another CA; restart the machine",
 		}, mac != ""
 	})
-}
-
-// byTLS is a base URL as agents use it.
-func byTLS(base string) string {
-	if rest, plain := strings.CutPrefix(base, "http://"); plain {
-		return "https://" + rest
-	}
-	return base
-}
-
-func allByTLS(bases []string) []string {
-	all := make([]string, len(bases))
-	for i, base := range bases {
-		all[i] = byTLS(base)
-	}
-	return all
 }

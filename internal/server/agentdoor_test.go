@@ -26,6 +26,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
+	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -38,7 +39,7 @@ func armed(t *testing.T, r *running) (ticket string) {
 	script := get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
 	_, rest, _ := strings.Cut(script, "gild.ticket=")
 	ticket, _, _ = strings.Cut(rest, " ")
-	if ticket == "" || !strings.Contains(script, "gild.server="+byTLS(r.BaseURL)) {
+	if ticket == "" || !strings.Contains(script, "gild.server="+sniff.Base(r.BaseURL)) {
 		t.Fatalf("script = %q; want a ticket, and a server by TLS", script)
 	}
 	return ticket
@@ -117,7 +118,7 @@ func TestUntrustedIsNoted(t *testing.T) {
 	}
 	m.cards.leased(dhcpd.ClientKey(hw), netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Hour))
 	other := start(t, newServer(t, t.TempDir()))
-	agent, err := agentclient.Trusting(byTLS(r.BaseURL), other.ca)
+	agent, err := agentclient.Trusting(sniff.Base(r.BaseURL), other.ca)
 	if err != nil {
 		t.Fatal(err)
 	}

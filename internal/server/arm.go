@@ -16,6 +16,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/clone"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
+	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/settings"
 )
@@ -253,7 +254,7 @@ func (s *Machines) render(ctx context.Context, p fleet.Proposal, values map[stri
 		facts.UUID, facts.Serial = cmp.Or(facts.UUID, inv.UUID), cmp.Or(facts.Serial, inv.Serial)
 	}
 	if tpl.Beacon != "off" && token != "" {
-		facts.BeaconURL = byTLS(s.BaseURL) + strings.Replace(api.PathBeacon, "{beacon}", token, 1)
+		facts.BeaconURL = sniff.Base(s.BaseURL) + strings.Replace(api.PathBeacon, "{beacon}", token, 1)
 	}
 	if out, _, err = clone.Render(tpl, facts); err != nil {
 		return out, false, &fleet.InvalidError{Problem: fmt.Sprintf("identity %s does not fit %s: %v", name, fleet.Called(&m), err), Help: "mend the identity, or the machine's values, with gild apply"}

@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/agentclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 	"github.com/gild-dev/gild/internal/settings"
@@ -46,14 +47,14 @@ func TestTwoServers(t *testing.T) {
 	var script string
 	for range 50 { // an announcement is a moment under way, and read every few seconds
 		script = get(t, a.BaseURL+"/machine.ipxe?mac="+mac)
-		if strings.Contains(script, byTLS(a.BaseURL)+","+byTLS(b.BaseURL)) {
+		if strings.Contains(script, sniff.Base(a.BaseURL)+","+sniff.Base(b.BaseURL)) {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	_, list, _ := strings.Cut(script, "gild.server=")
 	list, _, _ = strings.Cut(list, " ")
-	if !slices.Equal(strings.Split(list, ","), []string{byTLS(a.BaseURL), byTLS(b.BaseURL)}) {
+	if !slices.Equal(strings.Split(list, ","), []string{sniff.Base(a.BaseURL), sniff.Base(b.BaseURL)}) {
 		t.Fatalf("script of the first server = %q; want both servers, itself first", script)
 	}
 

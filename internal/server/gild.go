@@ -28,6 +28,7 @@ type Config struct {
 	ArmExpires   int         // seconds that an arm stands which does not say it; 0: a day, api.NeverExpires: for ever
 	Busybox      *Busybox    // puts a rescue shell into every initramfs; nil: none
 	Version      string
+	Memory       int64 // that the process may use, bytes; 0: any amount
 	Ready        func(Addrs)
 	Confine      func(owned ...string) error // see Server
 	Owned        []string
@@ -66,6 +67,7 @@ func New(c Config) *Server {
 			service.Opener[*Machines]{Name: "initramfs", Open: files.open(log)},
 			service.Opener[*Machines]{Name: "images", Open: openPins(log)}),
 		Version: c.Version,
+		Memory:  c.Memory,
 		Ready:   c.Ready,
 		Confine: c.Confine,
 		Owned:   c.Owned,

@@ -17,6 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/metrics"
+	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -234,7 +235,7 @@ func (s *Machines) Hello(ctx context.Context, h api.Hello, from string) (api.Ans
 	}
 	if s.Peers != nil {
 		if a.Servers = s.Peers(ctx); !h.Plain {
-			a.Servers = allByTLS(a.Servers)
+			a.Servers = sniff.Bases(a.Servers)
 		}
 	}
 	return a, err

@@ -18,6 +18,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/service"
+	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -259,7 +260,7 @@ func TestCanary(t *testing.T) {
 	ask := func(session string) (int, api.Identity) {
 		t.Helper()
 		body, _ := json.Marshal(api.IdentityRequest{Session: session, MAC: mac, Plan: plan.ID})
-		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, byTLS(r.BaseURL)+api.PathIdentity, bytes.NewReader(body))
+		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, sniff.Base(r.BaseURL)+api.PathIdentity, bytes.NewReader(body))
 		req.Header.Set("Content-Type", "application/json")
 		resp, err := r.agents.Do(req)
 		if err != nil {
@@ -280,7 +281,7 @@ func TestCanary(t *testing.T) {
 		t.Errorf("identity for another session = %d; want 409", status)
 	}
 	status, id := ask("s1")
-	if status != 200 || id.Files[0].Content != canary+" p" || id.Digest() != plan.Identity || !strings.HasPrefix(id.BeaconURL, byTLS(r.BaseURL)) {
+	if status != 200 || id.Files[0].Content != canary+" p" || id.Digest() != plan.Identity || !strings.HasPrefix(id.BeaconURL, sniff.Base(r.BaseURL)) {
 		t.Fatalf("identity = %d %+v; want it whole, with the digest of the plan", status, id)
 	}
 	token := id.BeaconURL[strings.LastIndexByte(id.BeaconURL, '/')+1:]

@@ -22,9 +22,11 @@ import (
 	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/door"
 	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/memory"
 	"github.com/gild-dev/gild/internal/server/metrics"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
+	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -67,6 +69,8 @@ type Server struct {
 	// Protocols are opened and run beside HTTP: DHCP, TFTP.
 	Protocols []service.Opener[*Machines]
 	Version   string
+	// Memory is what the process may use, bytes; 0: any amount.
+	Memory int64
 	// Ready is called once, when everything listens; nil: not called.
 	Ready func(Addrs)
 	// Confine is called before that: it takes from the process what is needed no
@@ -141,14 +145,16 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	boot.CA = machines.CA
 	boot.Stamp = golden.DigestOf(append([]byte(s.Version), machines.CA...)).Hex()[:16]
 	boot.Log = cmp.Or(boot.Log, log)
-	boot.Servers = func(ctx context.Context) []string { return allByTLS(others.list(ctx)) }
+	boot.Servers = func(ctx context.Context) []string { return sniff.Bases(others.list(ctx)) }
 	operator, atHome, token, err := s.operator(ctx, machines, l.operator, log)
 	if err != nil {
 		return err
 	}
+	gates := []*door.Gate{door.BootGate(), door.OperatorGate(access.IsLoopback(l.operator.Addr()))}
 	services = append(services,
-		service.Named{Name: "boot HTTP", Service: agents.service(bounded(counts, "boot", door.BootGate(), agents.listener(l.boot), boot.Handler(), log, true))},
-		service.Named{Name: "operator API", Service: bounded(counts, "operator", door.OperatorGate(access.IsLoopback(l.operator.Addr())), s.secured(l.operator), operator, log, false)},
+		service.Named{Name: "boot HTTP", Service: agents.service(bounded(counts, "boot", gates[0], agents.listener(l.boot), boot.Handler(), log, true))},
+		service.Named{Name: "operator API", Service: bounded(counts, "operator", gates[1], s.secured(l.operator), operator, log, false)},
+		service.Named{Name: "memory", Service: &memory.Guard{Limit: s.Memory, Alarms: machines.alarms, Tight: []func(bool){machines.room.strangers.tight.Store, gates[0].Tighten, gates[1].Tighten}}},
 		service.Named{Name: "announcement", Service: others.announce(s.Version, machines.alarms)},
 		service.Named{Name: "alarms", Service: service.Func(func(ctx context.Context) error { return machines.alarms.Keep(ctx, machines.Store.Note) })},
 		service.Named{Name: "local control", Service: s.control(ctx, machines.Store, atHome, log)},

@@ -26,6 +26,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
+	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/settings"
 )
@@ -142,7 +143,7 @@ func trusting(t *testing.T, ca []byte) *http.Client {
 // say posts as an agent of this server does and returns the status.
 func (r *running) say(t *testing.T, path, body string) int {
 	t.Helper()
-	return postBy(t, r.agents, byTLS(r.BaseURL)+path, body)
+	return postBy(t, r.agents, sniff.Base(r.BaseURL)+path, body)
 }
 
 func get(t *testing.T, url string) string {
@@ -215,7 +216,7 @@ func TestFlashThroughTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = start(t, newServer(t, dir))
-	script("boot: gild.server=" + byTLS(r.BaseURL) + " ro")
+	script("boot: gild.server=" + sniff.Base(r.BaseURL) + " ro")
 	if ticket == "" {
 		t.Fatal("the boot script holds no ticket")
 	}

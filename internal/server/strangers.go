@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -31,6 +32,7 @@ type strangers struct {
 	by    map[string]stranger
 	bytes int64
 	pace  *rate.Limiter
+	tight atomic.Bool // memory is short
 }
 
 // stranger is one record: its size in bytes, its events with it, and when the
@@ -75,7 +77,7 @@ func (s *strangers) reset() {
 func (s *strangers) admit(now time.Time) (ok bool, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.by) >= budget.SeenRecords || s.bytes >= budget.SeenBytes {
+	if len(s.by) >= budget.SeenRecords || s.bytes >= budget.SeenBytes || s.tight.Load() {
 		return false, "there is no more room for machines that nobody has registered"
 	}
 	if s.pace == nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/portowner"
 	"github.com/gild-dev/gild/internal/server/setup"
@@ -261,7 +262,11 @@ func alarms(ctx context.Context, p *Patient) []Finding {
 	var found []Finding
 	for _, s := range servers {
 		for _, a := range s.Alarms {
-			found = append(found, Finding{Level: Problem, Says: fmt.Sprintf("%s says: %s", s.Name, a.Text), Remedy: "see docs/operations.md, alarm " + a.Kind})
+			level := Problem
+			if a.Kind == api.AlarmInfiniBand {
+				level = Warning // only that machine does not boot
+			}
+			found = append(found, Finding{Level: level, Says: fmt.Sprintf("%s says: %s", s.Name, a.Text), Remedy: "see docs/operations.md, alarm " + a.Kind})
 		}
 	}
 	if len(found) == 0 && len(servers) > 0 {

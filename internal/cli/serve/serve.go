@@ -20,6 +20,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/memory"
 	"github.com/gild-dev/gild/internal/server/segment"
 	"github.com/gild-dev/gild/internal/version"
 )
@@ -107,8 +108,10 @@ func (a commands) run(ctx context.Context, o options) error {
 		return exit.Usage(exit.Hint(errors.New("--interface is missing"), "give the network interface that faces the machines; `ip -br address` lists them"))
 	}
 	log := a.logger(o.verbose)
+	limit, from := memory.Set()
+	log.Info("memory", "limit", limit>>20, "unit", "MiB", "from", from)
 	for {
-		err := a.serve(ctx, o, log)
+		err := a.serve(ctx, o, log, limit)
 		if !errors.Is(err, segment.ErrMoved) || ctx.Err() != nil {
 			return err
 		}
@@ -117,7 +120,7 @@ func (a commands) run(ctx context.Context, o options) error {
 }
 
 // serve runs the server until ctx ends or its address has changed.
-func (a commands) serve(ctx context.Context, o options, log *slog.Logger) error {
+func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit int64) error {
 	network, why, err := o.network(ctx, log)
 	if err != nil {
 		return err
@@ -153,6 +156,7 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger) error 
 		Discover:     o.discover,
 		ArmExpires:   int(o.armsLast),
 		Version:      version.String(),
+		Memory:       limit,
 		Log:          log,
 		Confine:      a.Confine,
 		Owned:        slices.Concat([]string{o.cert, o.key}, o.etcd.Files(), o.IPXEDirs),

@@ -64,6 +64,10 @@ const (
 	SessionBurst = 100
 )
 
+// Memory is of the process, in bytes: less where its host or its control group
+// has less.
+const Memory = 2 << 30
+
 // Of the database.
 const (
 	Transaction = 4 << 20
@@ -92,6 +96,7 @@ func Table() []Row {
 		{"machines that you know", fmt.Sprintf("%d", Machines), "the next is refused"},
 		{"machines that were only seen", fmt.Sprintf("%d, %s in all, 24 h", SeenRecords, size(SeenBytes)), "the one that was silent longest is forgotten"},
 		{"new machines that were only seen", fmt.Sprintf("%d at once, then %d a second", SeenBurst, SeenRate), "boots its local disk and is not written down"},
+		{"memory", size(Memory) + ", half of the host's, four fifths of the control group's, or `GOMEMLIMIT`", "connections that wait are closed, strangers are not written down, alarm `memory`"},
 		{"state database", size(State), "forgets the past of its keys, defragments itself at half"},
 	}
 }

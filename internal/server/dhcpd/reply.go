@@ -34,6 +34,8 @@ type Event struct {
 	Addr   netip.Addr         // offered or leased
 	File   string             // boot file or script given
 	Why    string             // why there was silence, a NAK, or no file for a machine that boots
+	// InfiniBand says that it came from such a card, of which no machine boots here.
+	InfiniBand bool
 	// Conflicts are addresses of the range that a host without a lease was found to use.
 	Conflicts []Conflict
 }
@@ -61,7 +63,7 @@ func (r *Responder) Reply(req *dhcpv4.DHCPv4, port int) (*dhcpv4.DHCPv4, Event) 
 	if r.Now != nil {
 		now = r.Now
 	}
-	ev := Event{Time: now(), MAC: req.ClientHWAddr, UUID: uuidOf(req), Client: clientOf(req), Asked: req.MessageType()}
+	ev := Event{Time: now(), MAC: req.ClientHWAddr, UUID: uuidOf(req), Client: clientOf(req), Asked: req.MessageType(), InfiniBand: req.HWType == iana.HWTypeInfiniband}
 	if ev.Client.boots() {
 		ev.Arch, _ = archOf(req)
 	}

@@ -249,6 +249,7 @@ func TestUnfit(t *testing.T) {
 		"reply":     func(p *dhcpv4.DHCPv4) { p.OpCode = dhcpv4.OpcodeBootReply },
 		"op 255":    func(p *dhcpv4.DHCPv4) { p.OpCode = 255 },
 		"hlen 0":    func(p *dhcpv4.DHCPv4) { p.ClientHWAddr = nil },
+		"htype 32":  func(p *dhcpv4.DHCPv4) { p.ClientHWAddr, p.HWType = nil, iana.HWTypeInfiniband },
 		"hops 255":  func(p *dhcpv4.DHCPv4) { p.HopCount = 255 },
 		"multicast": func(p *dhcpv4.DHCPv4) { p.GatewayIPAddr = net.IP{224, 0, 0, 1} },
 		"broadcast": func(p *dhcpv4.DHCPv4) { p.GatewayIPAddr = net.IP{255, 255, 255, 255} },
@@ -259,6 +260,8 @@ func TestUnfit(t *testing.T) {
 			change(p)
 			if reply, ev := r.Reply(p, 67); reply != nil || ev.Why == "" {
 				t.Errorf("%s in mode %v: %v, why %q; want silence with a reason", name, mode, reply, ev.Why)
+			} else if ev.InfiniBand != (name == "htype 32") {
+				t.Errorf("%s in mode %v: InfiniBand %v", name, mode, ev.InfiniBand)
 			}
 		}
 	}

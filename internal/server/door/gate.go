@@ -28,6 +28,7 @@ type Gate struct {
 	Shed func()
 
 	mu     sync.Mutex
+	tight  bool // see Tighten
 	conns  map[net.Conn]*held
 	by     map[netip.Prefix]*holder
 	silent list.List // of *held, the longest silent first
@@ -134,6 +135,17 @@ func (g *Gate) relieve() bool {
 	return oldest != nil
 }
 
+// Tighten closes half of the connections that wait for their clients, and from
+// now on one for each that comes, until it is called with false.
+func (g *Gate) Tighten(tight bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tight = tight
+	for n := (g.silent.Len() + 1) / 2; tight && n > 0; n-- {
+		g.shed(front(&g.silent))
+	}
+}
+
 // Len is how many connections are open.
 func (g *Gate) Len() int {
 	g.mu.Lock()
@@ -154,7 +166,7 @@ func (g *Gate) enter(c net.Conn) {
 	h := &held{conn: c, from: from}
 	g.conns[c] = h
 	g.turn(h, true)
-	if len(g.conns) > g.Max {
+	if len(g.conns) > g.Max || g.tight {
 		g.makeRoom(h)
 	}
 }

@@ -48,6 +48,7 @@ type Segment struct {
 	arp    atomic.Pointer[dhcpd.Neighbours] // nil: nobody can be asked for addresses just now
 	heard  chan dhcpd.OtherServer
 	asked  chan struct{} // a client looks for a server
+	odd    chan struct{} // a client of a kind that cannot be booted asks
 	poke   chan struct{} // ask for other servers at once
 }
 
@@ -62,13 +63,15 @@ const (
 	elsewhereAfter = 10 * time.Second
 	// decideWithin is how long other servers have to answer a client, and this server's own question, before it leases.
 	decideWithin = 6 * time.Second
-	// forgetAfter is how long another server is remembered that is heard no more.
+	// forgetAfter is how long another server is remembered that is heard no more, oddAfter a client that cannot be booted.
 	forgetAfter = time.Minute
+	oddAfter    = 10 * time.Minute
 )
 
 // Open opens the sockets, so that what cannot be opened is known before anything runs. The caller calls Run or Close.
 func (s *Segment) Open(ctx context.Context) (*Sockets, error) {
-	s.heard, s.asked, s.poke = make(chan dhcpd.OtherServer, 16), make(chan struct{}, 1), make(chan struct{}, 1)
+	s.heard, s.poke = make(chan dhcpd.OtherServer, 16), make(chan struct{}, 1)
+	s.asked, s.odd = make(chan struct{}, 1), make(chan struct{}, 1)
 	s.mode.Store(int32(s.Config.Mode))
 	s.look(link.Look(s.Config.Interface))
 	if s.Pool != nil {
@@ -105,14 +108,21 @@ func (s *Segment) Mode() dhcpd.Mode {
 
 // event passes an event on, and notes that a client looks for a server.
 func (s *Segment) event(e dhcpd.Event) {
-	if e.Asked == dhcpv4.MessageTypeDiscover {
-		select {
-		case s.asked <- struct{}{}:
-		default:
-		}
+	if e.InfiniBand {
+		poke(s.odd)
+	} else if e.Asked == dhcpv4.MessageTypeDiscover {
+		poke(s.asked)
 	}
 	if s.Events != nil {
 		s.Events(e)
+	}
+}
+
+// poke says by a channel of one place that something was.
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -145,6 +155,8 @@ func (s *Segment) Run(ctx context.Context, first *Sockets) error {
 			f.other(ctx, o)
 		case <-s.asked:
 			f.client()
+		case <-s.odd:
+			f.infiniBand(time.Now())
 		case <-tick.C:
 		}
 		if err := f.due(ctx, time.Now()); err != nil {
@@ -175,11 +187,12 @@ type follower struct {
 	cancel  context.CancelFunc
 	failed  chan error // of the sockets that are open
 
-	reopen time.Time // when to open sockets again; zero: not
-	move   time.Time // when to leave the address that is gone; zero: it is there
-	down   time.Time // since when the link is down; zero: it is up
-	decide time.Time // when to lease unless another server answers; zero: nobody has asked
-	others map[netip.Addr]time.Time
+	reopen  time.Time // when to open sockets again; zero: not
+	move    time.Time // when to leave the address that is gone; zero: it is there
+	down    time.Time // since when the link is down; zero: it is up
+	decide  time.Time // when to lease unless another server answers; zero: nobody has asked
+	others  map[netip.Addr]time.Time
+	strange time.Time // when a client that cannot be booted asked last; zero: none did
 }
 
 // changed follows the interface.
@@ -237,11 +250,12 @@ func (f *follower) become(from, to dhcpd.Mode) bool {
 }
 
 // ask has the watch ask for other servers now.
-func (f *follower) ask() {
-	select {
-	case f.poke <- struct{}{}:
-	default:
-	}
+func (f *follower) ask() { poke(f.poke) }
+
+// infiniBand notes that a machine asks by an InfiniBand card. It shows no address that a record could be of.
+func (f *follower) infiniBand(now time.Time) {
+	f.strange = now
+	f.Alarms.Raise(api.AlarmInfiniBand, fmt.Sprintf("a machine asks for an address on %s by an InfiniBand card, which gild does not answer: its firmware shows no address that a machine is known by. Have it boot from an Ethernet port, or take the card out of its boot order; what it asked with is in the log", f.Config.Interface))
 }
 
 // client notes that a client looks for a server while it is not known yet whether there is one. That it was heard
@@ -306,6 +320,10 @@ func (f *follower) due(ctx context.Context, now time.Time) error {
 		if delete(f.others, a); len(f.others) == 0 && f.mode.Load() == int32(dhcpd.Full) {
 			f.Alarms.Clear(api.AlarmOtherDHCP)
 		}
+	}
+	if !f.strange.IsZero() && now.Sub(f.strange) >= oddAfter {
+		f.strange = time.Time{}
+		f.Alarms.Clear(api.AlarmInfiniBand)
 	}
 	if past(f.move) {
 		return f.leave()

@@ -182,6 +182,30 @@ func dnsmasq(t *testing.T, l netlab.Lab) {
 	child.For(t, cmd)
 }
 
+// A machine that asks by an InfiniBand card is told of where the operator looks, also while DHCP listens only.
+func TestInfiniBand(t *testing.T) {
+	l := netlab.New(t)
+	r := start(t, l, "listening")
+	err := netlab.In(t, l.Client, func() error {
+		conn, err := nclient4.NewRawUDPConn("c0", 68)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		ask, err := dhcpv4.NewDiscovery(nil, dhcpv4.WithBroadcast(true), dhcpv4.WithOption(dhcpv4.OptClientIdentifier([]byte{255, 1, 2, 3, 4})))
+		if err != nil {
+			return err
+		}
+		ask.HWType, ask.ClientHWAddr = iana.HWTypeInfiniband, nil
+		_, err = conn.WriteTo(ask.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: 67})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.says("RAISE infiniband a machine asks for an address on br0")
+}
+
 // The boot interface is made anew, as a bridge or a VLAN that is set up again.
 func TestInterfaceMadeAnew(t *testing.T) {
 	t.Parallel()

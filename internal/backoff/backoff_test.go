@@ -3,6 +3,7 @@ package backoff
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -44,5 +45,29 @@ func TestSleepEndsWithItsContext(t *testing.T) {
 	}
 	if err := Sleep(t.Context(), time.Microsecond); err != nil {
 		t.Errorf("Sleep(1µs) = %v; want nil", err)
+	}
+}
+
+// refusal is an error that says of itself whether it is for good.
+type refusal bool
+
+func (r refusal) Error() string   { return "refused" }
+func (r refusal) Permanent() bool { return bool(r) }
+
+func TestPermanent(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{errors.New("cut off"), false},
+		{refusal(true), true},
+		{refusal(false), false},
+		{fmt.Errorf("asking: %w", refusal(true)), true},
+		{errors.Join(errors.New("first"), refusal(true)), true},
+	} {
+		if got := Permanent(tt.err); got != tt.want {
+			t.Errorf("Permanent(%v) = %v; want %v", tt.err, got, tt.want)
+		}
 	}
 }

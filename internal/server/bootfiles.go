@@ -12,6 +12,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
+	"github.com/gild-dev/gild/internal/wholefile"
 )
 
 // bootFiles makes what a machine boots for an image: the image's own kernel
@@ -80,27 +81,11 @@ func (b *bootFiles) Initramfs(_ context.Context, image golden.Digest) (io.ReadSe
 
 // build writes the file whole or not at all. A crash may leave a file that
 // prune removes; it is never taken for an initramfs.
-func (b *bootFiles) build(path string, im *golden.Image) (err error) {
+func (b *bootFiles) build(path string, im *golden.Image) error {
 	if err := os.MkdirAll(b.dir, 0o755); err != nil {
 		return fmt.Errorf("keeping an initramfs: %w", err)
 	}
-	f, err := os.CreateTemp(b.dir, "new-*")
-	if err != nil {
-		return fmt.Errorf("keeping an initramfs: %w", err)
-	}
-	defer func() {
-		f.Close()
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err := b.builder.Build(f, im); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("keeping an initramfs: %w", err)
-	}
-	return os.Rename(f.Name(), path)
+	return wholefile.Write(path, 0o600, func(f *os.File) error { return b.builder.Build(f, im) })
 }
 
 // check says why no machine could be booted to receive the image.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gild-dev/gild/internal/wholefile"
 )
 
 // probeWait is how long a kernel may take to its panic under KVM. It needs about two seconds; one that hangs
@@ -120,23 +122,7 @@ func (p *Prober) remember(c Choice) {
 	if err != nil {
 		return
 	}
-	_ = errors.Join(os.MkdirAll(p.CacheDir, 0o755), writeWhole(p.file(), data))
-}
-
-// writeWhole replaces a file so that a reader sees the old content or the new.
-func writeWhole(path string, data []byte) error {
-	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = temporary.Write(data)
-	if err = errors.Join(err, temporary.Chmod(0o644), temporary.Close()); err == nil {
-		err = os.Rename(temporary.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary.Name()))
-	}
-	return nil
+	_ = errors.Join(os.MkdirAll(p.CacheDir, 0o755), wholefile.Bytes(p.file(), 0o644, data))
 }
 
 // hostBoot identifies the host's running kernel, "" where it cannot be told.

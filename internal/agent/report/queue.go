@@ -4,12 +4,10 @@ package report
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"sync"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/cluster"
 	"github.com/gild-dev/gild/internal/backoff"
 )
 
@@ -200,8 +198,7 @@ func (q *Queue) Deliver(ctx context.Context, send func(ctx context.Context, plan
 		err := send(ctx, plan, events)
 		// What the server refuses for good must not hold up what comes after
 		// it, the receipt least of all.
-		refused, ok := errors.AsType[*cluster.StatusError](err)
-		if err != nil && (!ok || !refused.Permanent()) {
+		if err != nil && !backoff.Permanent(err) {
 			_ = backoff.Sleep(ctx, wait.Next())
 			continue
 		}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/backoff"
 )
 
 // Client asks the operator API. An error that the server answered is a
@@ -282,10 +283,11 @@ const maxMessage = 4 << 20
 // machines, until ctx ends or each fails. It goes on where it was after the
 // server restarted. A server that cannot be reached at first is an error.
 func (c *Client) Follow(ctx context.Context, each func(api.Change) error) error {
-	last, wait := "", firstWait
+	last, wait := "", backoff.Backoff{First: firstWait, Longest: lastWait}
 	for connected, told := false, false; ; {
 		err := c.stream(ctx, &last, func(ch api.Change) error {
-			connected, told, wait = true, false, firstWait
+			connected, told = true, false
+			wait.Reset()
 			return each(ch)
 		})
 		if stop, ok := errors.AsType[*stopError](err); ok {
@@ -301,12 +303,9 @@ func (c *Client) Follow(ctx context.Context, each func(api.Change) error) error 
 			told = true
 			c.Cut(err)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := backoff.Sleep(ctx, wait.Next()); err != nil {
+			return err
 		}
-		wait = min(2*wait, lastWait)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/gild-dev/gild/internal/cli/exit"
 )
@@ -40,26 +39,4 @@ func Unused(path string, force bool) error {
 		return exit.Refused(exit.Hint(fmt.Errorf("%s exists already", path), "choose another name, or overwrite it with --force"))
 	}
 	return nil
-}
-
-// WriteFile makes a file appear with all of its content or not at all.
-func WriteFile(path string, mode os.FileMode, write func(*os.File) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	defer func() {
-		f.Close()
-		if err != nil {
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("writing %s: %w", path, err)
-		}
-	}()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := errors.Join(f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

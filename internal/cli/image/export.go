@@ -10,6 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/wholefile"
 )
 
 func (a commands) exportCmd() *cobra.Command {
@@ -50,7 +51,7 @@ func (a commands) runExport(ctx context.Context, name, to string, force bool) er
 			return err
 		})
 	}
-	return app.WriteFile(to, 0o644, func(f *os.File) error {
+	return wholefile.Write(to, 0o644, func(f *os.File) error {
 		var off int64
 		err := eachChunk(ctx, st, im, func(c golden.Chunk, raw []byte) error {
 			bar.Add(int64(len(raw)))

@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/wholefile"
 )
 
 // InitramfsCommand is `gild initramfs`.
@@ -69,7 +70,7 @@ func (a commands) runInitramfs(ref, out, ca string, rescue bool) error {
 			return err
 		}
 	}
-	err = app.WriteFile(out, 0o644, func(f *os.File) error { return builder.Build(f, im) })
+	err = wholefile.Write(out, 0o644, func(f *os.File) error { return builder.Build(f, im) })
 	if err != nil {
 		return err
 	}

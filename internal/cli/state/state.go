@@ -20,6 +20,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/wholefile"
 )
 
 const long = `Back up, restore and check the server's state: machines, their history, the
@@ -50,7 +51,7 @@ func (a commands) backupCmd() *cobra.Command {
 			if err := app.Unused(args[0], force); err != nil {
 				return err
 			}
-			if err := app.WriteFile(args[0], 0o600, func(f *os.File) error {
+			if err := wholefile.Write(args[0], 0o600, func(f *os.File) error {
 				out := bufio.NewWriterSize(f, 1<<20)
 				return errors.Join(a.backup(cmd.Context(), &o, out), out.Flush())
 			}); err != nil {

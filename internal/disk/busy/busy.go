@@ -13,13 +13,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/internal/backoff"
 )
 
 // unmountPatience bounds how long a file system may stay in use. A child needs milliseconds from fork to exec on a
 // machine that has nothing else to do; where there are more of them than processors, each waits its turn.
 const unmountPatience = 15 * time.Second
 
-// The waits between two attempts double from the first to the longest.
+// The waits between two attempts grow from the first to the longest.
 const firstWait, longestWait = time.Millisecond, 100 * time.Millisecond
 
 // Unmount unmounts what is mounted at dir, never lazily: after a lazy unmount nobody knows when the file system is
@@ -36,14 +38,13 @@ func Unmount(dir string) error {
 // the last one ended: that it found something busy only when limit was over. The end of ctx ends it with its cause.
 func While(ctx context.Context, limit time.Duration, attempt func() error) error {
 	late := time.Now().Add(limit)
-	for wait := firstWait; ; wait = min(2*wait, longestWait) {
+	wait := backoff.Backoff{First: firstWait, Longest: longestWait}
+	for {
 		err := attempt()
 		if !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(late) {
 			return err
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if backoff.Sleep(ctx, wait.Next()) != nil {
 			return context.Cause(ctx)
 		}
 	}

@@ -230,7 +230,7 @@ func (r *Frames) pause(cause error) error {
 		return context.Cause(r.ctx)
 	}
 	retry := r.line.Retry
-	if retry.Patience > 0 && permanent(cause) {
+	if retry.Patience > 0 && backoff.Permanent(cause) {
 		return cause
 	}
 	silent := time.Since(time.Unix(0, r.line.heard.Load()))

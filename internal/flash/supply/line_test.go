@@ -3,8 +3,6 @@ package supply
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -76,29 +74,6 @@ func framesOf(t *testing.T, lengths ...int64) *golden.Table {
 		}
 	}
 	return table
-}
-
-// notThere is a failure that says of itself that it will not pass.
-type notThere string
-
-func (e notThere) Error() string { return string(e) }
-
-func (notThere) Permanent() bool { return true }
-
-func TestPermanent(t *testing.T) {
-	for _, tt := range []struct {
-		err  error
-		want bool
-	}{
-		{nil, false},
-		{errors.New("connection reset"), false},
-		{notThere("404"), true},
-		{fmt.Errorf("fetching: %w", notThere("404")), true},
-	} {
-		if got := permanent(tt.err); got != tt.want {
-			t.Errorf("permanent(%v) = %v; want %v", tt.err, got, tt.want)
-		}
-	}
 }
 
 // peers are a source of what several have.

@@ -3,7 +3,6 @@ package supply
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"github.com/gild-dev/gild/internal/golden"
@@ -51,15 +50,4 @@ func (b Blob) Open(ctx context.Context, span []int, skip int64) (Answer, error) 
 	start := first.Offset + skip
 	body, err := b.ReadRange(ctx, start, last.Offset+last.Length-start)
 	return Answer{Body: body, Stretch: true, From: b.Name}, err
-}
-
-// permanent reports whether asking again cannot mend a failure of a source, such
-// as a blob that does not exist: its error, or the first in its chain that knows,
-// says so.
-func permanent(err error) bool {
-	e, ok := errors.AsType[interface {
-		error
-		Permanent() bool
-	}](err)
-	return ok && e.Permanent()
 }

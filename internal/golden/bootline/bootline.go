@@ -10,16 +10,22 @@ import (
 	"strings"
 )
 
-// Max is the longest command line in bytes: x86 and arm64 cut what is longer than 2047 (COMMAND_LINE_SIZE) without a
-// word, and iPXE adds the names of the initrds.
+// KernelMax is COMMAND_LINE_SIZE of x86 and arm64 without the final NUL, in
+// bytes: the kernel cuts a longer line without a word, which could drop a root=
+// at its end.
+const KernelMax = 2047
+
+// Max is the longest command line in bytes: to it iPXE adds the names of the
+// initrds, and KernelMax holds for both.
 const Max = 2000
 
 // Own is what of Max is left to the server's own words, in bytes.
 const Own = 200
 
-// chars are the characters that a word may have. iPXE has no quoting, so "$", "{", "}", "&", "|", ";" and "#" cannot be
-// passed through a script.
-const chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" +
+// Chars are the characters that a word may have. iPXE has no quoting, so "$",
+// "{", "}", "&", "|", ";" and "#" cannot be passed through a script, and a
+// backslash may join two of its lines.
+const Chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" +
 	"-._~:/?%=+,@!*'()[]\"<>^"
 
 // Words are those of an image's command line that go on to the kernel, in their order: without what would tell the agent
@@ -47,7 +53,7 @@ func foreign(word string) bool {
 func Join(words []string) (string, error) {
 	for _, w := range words {
 		for _, c := range []byte(w) {
-			if strings.IndexByte(chars, c) < 0 {
+			if strings.IndexByte(Chars, c) < 0 {
 				return "", fmt.Errorf("kernel command line: %.60q cannot be passed through a boot script because of %q; give the image another with --cmdline", w, c)
 			}
 		}

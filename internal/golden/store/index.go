@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/wholefile"
 )
 
 // layout is the files of an OCI image layout below its directory.
@@ -49,51 +50,13 @@ func (l *layout) readIndex() (*ocispec.Index, error) {
 func (l *layout) writeIndex(index *ocispec.Index) (replaced bool, err error) {
 	p, err := json.Marshal(index)
 	if err == nil {
-		err = l.replaceFile(ocispec.ImageIndexFile, p)
+		err = wholefile.Bytes(l.path(ocispec.ImageIndexFile), 0o644, p)
 	}
 	if err != nil {
 		err = fmt.Errorf("writing image index: %w", err)
 	}
 	now, readErr := os.ReadFile(l.path(ocispec.ImageIndexFile))
 	return readErr == nil && bytes.Equal(now, p), err
-}
-
-// replaceFile puts p in the place of a file in one step that survives a power
-// cut: the new bytes are durable before the name moves to them.
-func (l *layout) replaceFile(name string, p []byte) (err error) {
-	tmp, err := os.CreateTemp(l.dir, "."+name+"-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		tmp.Close()
-		if err != nil {
-			_ = os.Remove(tmp.Name())
-		}
-	}()
-	if _, err := tmp.Write(p); err != nil {
-		return err
-	}
-	if err := tmp.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := tmp.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), l.path(name)); err != nil {
-		return err
-	}
-	return syncDir(l.dir)
-}
-
-// syncDir makes names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // collect removes what no image of the index needs: blobs of removed images,

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/wholefile"
 )
 
 // Store is an image-layout directory. Its methods are safe for concurrent
@@ -74,7 +75,7 @@ func (s *Store) create() error {
 	defer unlock()
 	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 	if err == nil {
-		err = s.replaceFile(ocispec.ImageLayoutFile, layout)
+		err = wholefile.Bytes(s.path(ocispec.ImageLayoutFile), 0o644, layout)
 	}
 	if err != nil {
 		return fmt.Errorf("making image store: %w", s.explain(err))
@@ -325,7 +326,7 @@ func (s *Store) publish(index *ocispec.Index, drafts []*Draft) (err error) {
 			added = append(added, d.path())
 		}
 	}
-	if err := syncDir(s.blobDir()); err != nil {
+	if err := wholefile.SyncDir(s.blobDir()); err != nil {
 		return fmt.Errorf("writing blobs: %w", err)
 	}
 	replaced, err := s.writeIndex(index)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden/bootline"
 )
 
 // ValueError says which value cannot be put into a script, and why.
@@ -16,10 +18,6 @@ func (e *ValueError) Error() string {
 	return fmt.Sprintf("iPXE script: %s: %s", e.Field, e.Why)
 }
 
-// maxCmdline is COMMAND_LINE_SIZE of x86 and arm64, without the final NUL: the kernel cuts a longer
-// one silently, which could drop a root= at its end.
-const maxCmdline = 2047
-
 // maxURL bounds a URL; iPXE itself keeps whole lines in memory and has no use for longer ones.
 const maxURL = 1024
 
@@ -28,11 +26,10 @@ const maxURL = 1024
 // as a comment. So there is no way to escape: a character outside of these lists is refused, or
 // shown as "?" where the text is only for the eye.
 const (
-	alnum        = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-	nameChars    = alnum + "-_."
-	urlChars     = alnum + "-._~:/?%=+,@!*'()[]"
-	cmdlineChars = alnum + "-._~:/?%=+,@!*'()[]\"<>^\\"
-	textChars    = alnum + "-._~:/?%=+,@!*'()[]\"<> "
+	alnum     = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	nameChars = alnum + "-_."
+	urlChars  = alnum + "-._~:/?%=+,@!*'()[]"
+	textChars = alnum + "-._~:/?%=+,@!*'()[]\"<> "
 )
 
 // word checks that s is one non-empty word of the given characters.
@@ -42,9 +39,6 @@ func word(field, s, allowed string) (string, error) {
 	}
 	if i := strings.IndexFunc(s, func(r rune) bool { return !strings.ContainsRune(allowed, r) }); i >= 0 {
 		return "", &ValueError{field, fmt.Sprintf("%.40q at byte %d cannot be written in a script, which has no quoting", s[i:], i)}
-	}
-	if strings.HasSuffix(s, `\`) {
-		return "", &ValueError{field, "a word that ends in a backslash would join the next line"}
 	}
 	return s, nil
 }
@@ -76,8 +70,8 @@ func address(field, s string) (string, error) {
 // cmdline checks a kernel command line and gives it with single blanks: iPXE would squeeze them
 // anyway, and what was checked should be what the kernel gets.
 func cmdline(s string) (string, error) {
-	if len(s) > maxCmdline {
-		return "", &ValueError{"command line", fmt.Sprintf("%d bytes, the kernel takes %d", len(s), maxCmdline)}
+	if len(s) > bootline.KernelMax {
+		return "", &ValueError{"command line", fmt.Sprintf("%d bytes, the kernel takes %d", len(s), bootline.KernelMax)}
 	}
 	words := strings.Split(s, " ")
 	out := words[:0]
@@ -85,7 +79,7 @@ func cmdline(s string) (string, error) {
 		if w == "" {
 			continue
 		}
-		if _, err := word("command line", w, cmdlineChars); err != nil {
+		if _, err := word("command line", w, bootline.Chars); err != nil {
 			return "", err
 		}
 		out = append(out, w)

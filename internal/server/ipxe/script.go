@@ -16,6 +16,8 @@ package ipxe
 import (
 	"fmt"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden/bootline"
 )
 
 // magic must be the first bytes of a script; iPXE knows it by nothing else.
@@ -57,8 +59,8 @@ func (b Boot) Script() ([]byte, error) {
 		return nil, err
 	}
 	args = strings.Join(append(names, args), " ")
-	if len(args) > maxCmdline {
-		return nil, &ValueError{"command line", fmt.Sprintf("%d bytes with initrd=, the kernel takes %d", len(args), maxCmdline)}
+	if len(args) > bootline.KernelMax {
+		return nil, &ValueError{"command line", fmt.Sprintf("%d bytes with initrd=, the kernel takes %d", len(args), bootline.KernelMax)}
 	}
 
 	var s script

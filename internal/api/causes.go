@@ -23,7 +23,7 @@ const (
 	CauseDigestMismatch = "digest-mismatch"    // the server's bytes are not the image's, however often asked
 	CauseUnreachable    = "server-unreachable" // no answer over a network that is up
 	CauseRefused        = "server-refused"     // an answer that is an error
-	CauseUntrusted      = "server-untrusted"   // whoever answers there is none of the servers that the agent's CA has signed for
+	CauseUntrusted      = "server-untrusted"   // the server that answers is not one that the agent's CA has signed for
 	CauseTimedOut       = "timed-out"
 	CauseMount          = "mount-failed" // a file system of the image does not mount
 	CauseNoDriver       = "no-driver"    // the running kernel does not know that file system
@@ -49,7 +49,7 @@ const (
 	CauseSession      = "session-changed" // another agent took over after the identity was given
 	CauseSilent       = "silent"          // an agent that should speak does not
 	CauseBootFailed   = "boot-failed"     // the new system came to the network boot again and again
-	CauseNoSign       = "no-sign-of-life" // the new system was not heard of in time
+	CauseNoSign       = "no-sign-of-life" // the new system did not report in in time
 	CauseLapsed       = "lapsed"          // the permission expired
 	CauseCancelled    = "cancelled"
 	CauseRestored     = "state-restored" // a backup taken in mid-flash was restored

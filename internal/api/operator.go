@@ -35,7 +35,7 @@ const (
 	MachineFlashing    = "flashing"           // the agent has its plan
 	MachineHandingOff  = "handing off"        // sealed, receipt here, nothing heard of the new system yet
 	MachineRunning     = "running"            // the new system has said so, or a probe has
-	MachineUnconfirmed = "unconfirmed"        // the new system was not heard of in time
+	MachineUnconfirmed = "unconfirmed"        // the new system did not report in in time
 	MachineLocalDisk   = "booting local disk" // asked, and was sent to its disk
 	MachineFailed      = "failed"             // cannot go on by itself: Machine.Trouble says why
 )

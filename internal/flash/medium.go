@@ -19,7 +19,7 @@ import (
 
 // ErrMedium is wrapped by the errors that Run returns when bytes read back other
 // than they were written, and did so again when they were written once more.
-var ErrMedium = errors.New("replace the disk")
+var ErrMedium = errors.New("disk returned wrong data")
 
 // readers is how many chunks are read from the disk at a time: disks and
 // their queues want company, and one core hashes less than a disk can read.
@@ -112,7 +112,7 @@ func (m *medium) writeProven(ctx context.Context, extents []blockdev.Extent, ast
 }
 
 func wrongTwice(off int64) error {
-	return fmt.Errorf("byte %d and following of the disk read back other than written, twice: %w", off, ErrMedium)
+	return fmt.Errorf("byte %d and following of the disk read back wrong twice: %w", off, ErrMedium)
 }
 
 // wrongExtents returns those that the medium does not hold.

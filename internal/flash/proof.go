@@ -77,7 +77,7 @@ func (p *prover) prove(ctx context.Context, list []int) error {
 func (p *prover) proved(i int, right bool) error {
 	if p.chunks.Proofs.Proved(i, right) {
 		off, length := p.table.Extent(i)
-		return fmt.Errorf("%d bytes at byte %d of the disk read back other than written, twice: %w", length, off, ErrMedium)
+		return fmt.Errorf("%d bytes at byte %d of the disk read back wrong twice: %w", length, off, ErrMedium)
 	}
 	if right {
 		p.meter.ledger.Proved(i)

@@ -30,7 +30,7 @@ func (s *Server) control(ctx context.Context, store *state.Store, operator http.
 		NewToken: func(ctx context.Context) (string, error) {
 			token, err := replaceToken(ctx, store)
 			if err == nil {
-				log.Info("the admin token is replaced: the old one and every login have ended")
+				log.Info("admin token replaced; the old token and all sessions are revoked")
 			}
 			return token, err
 		},

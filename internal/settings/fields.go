@@ -189,7 +189,7 @@ func Check(s *Settings) error {
 		case *string:
 			if len(f.Allowed) > 0 && !slices.Contains(f.Allowed, *to) {
 				return &InvalidError{
-					fmt.Sprintf("%s %.40q is none of %s", f.Name, *to, strings.Join(f.Allowed, ", ")), "leave it out for the default",
+					fmt.Sprintf("%s: unknown value %.40q: want one of %s", f.Name, *to, strings.Join(f.Allowed, ", ")), "leave it out for the default",
 				}
 			}
 			if check := checks[f.Name]; check != nil {

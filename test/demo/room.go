@@ -54,7 +54,7 @@ func (d *demo) describe(ctx context.Context) error {
 		fleet += fmt.Sprintf("  - {name: %s, macs: %q, labels: {rack: a1}}\n", m.name, m.mac)
 	}
 	file := filepath.Join(d.dir, "fleet.yaml")
-	say("three machines together, which were never on yet: gild apply -f %s", filepath.Base(file))
+	say("three machines that have never been powered on: gild apply -f %s", filepath.Base(file))
 	fmt.Print(fleet)
 	if err := os.WriteFile(file, []byte(fleet), 0o644); err != nil {
 		return err

@@ -82,7 +82,7 @@ func prefixBits(mask net.IPMask, addr netip.Addr) (int, error) {
 	}
 	ones, size := mask.Size()
 	if size != 32 || ones == 0 {
-		return 0, fmt.Errorf("the DHCP server gave the mask %v, which is none", mask)
+		return 0, fmt.Errorf("the DHCP server sent an invalid netmask: %v", mask)
 	}
 	return ones, nil
 }

@@ -103,6 +103,9 @@ func (a commands) run(ctx context.Context, ref, target string, o options) error 
 	result, err := a.flash(ctx, flash.Job{
 		Image: im, Source: supply.Blob{Ranges: src, Table: im.Table, Name: ref}, Disk: disk, Verify: verify,
 	})
+	if errors.Is(err, flash.ErrMedium) {
+		return exit.Hint(err, "the target is failing and does not boot now; check its cabling, or replace it")
+	}
 	if err != nil {
 		return exit.Hint(err, "the target does not boot now; run the same command again to continue where it stopped")
 	}

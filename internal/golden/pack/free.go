@@ -73,7 +73,7 @@ func contradiction(sig fsread.Signature, p partition.Partition) error {
 		return fmt.Errorf("besides %s it has the signature of %s", sig.Kind, strings.Join(sig.Others, " and of "))
 	}
 	if p.Type != "" && !partition.LinuxData(p) {
-		return fmt.Errorf("it is %s, but its type (%s) is none of a Linux file system", sig.Kind, cmp.Or(p.TypeName, p.Type))
+		return fmt.Errorf("it is %s, but its type (%s) is not that of a Linux file system", sig.Kind, cmp.Or(p.TypeName, p.Type))
 	}
 	if word := foreignWord(p.Name); word != "" {
 		return fmt.Errorf("it is %s, but its name says %s", sig.Kind, word)

@@ -74,7 +74,7 @@ func oneOf(words ...string) func(string) error {
 		if slices.Contains(words, s) {
 			return nil
 		}
-		return fmt.Errorf("%.40q is none of %s", s, strings.Join(words, ", "))
+		return fmt.Errorf("%.40q is not valid: want one of %s", s, strings.Join(words, ", "))
 	}
 }
 
@@ -239,7 +239,7 @@ func machineID(s string) error {
 		return nil
 	}
 	if len(s) != 32 || !made(s, digits+"abcdef") || made(s, "0") {
-		return errors.New("it is none of new, keep and 32 lower-case hex digits (machine-id(5))")
+		return errors.New("want new, keep or 32 lower-case hex digits (machine-id(5))")
 	}
 	return nil
 }

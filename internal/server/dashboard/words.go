@@ -29,10 +29,10 @@ var looks = []look{
 	{"handing-off", "handing off", "The disk is sealed; the new system has not been heard of yet."},
 	{"booting", "booting", "It was given kernel and initramfs; the agent has not spoken yet."},
 	{"armed", "armed", "It will be flashed at its next network boot."},
-	{"unconfirmed", "unconfirmed", "It was flashed, but the new system was not heard of in time."},
+	{"unconfirmed", "unconfirmed", "The disk was flashed, but the new system did not report in in time."},
 	{"running", "running", "The new system has said that it runs."},
 	{"local-disk", "local disk", "It asked to boot and was sent to its own disk."},
-	{"registered", "registered", "It is known and has nothing to do."},
+	{"registered", "registered", "Registered, idle."},
 	{"discovered", "discovered", "It was seen on the network and is not registered."},
 }
 

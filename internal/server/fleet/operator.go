@@ -198,7 +198,7 @@ func Forget(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 		if m.Writing {
 			problem += ", and its disk is half written" + howFar(m.Progress)
 		}
-		return nil, &ConflictError{Problem: problem, Help: "gild cancel " + Called(m) + " takes the arm back; gild machine rm --force " + Called(m) + " forgets both"}
+		return nil, &ConflictError{Problem: problem, Help: "gild cancel " + Called(m) + " disarms it; gild machine rm --force " + Called(m) + " forgets both"}
 	}
 	e := done(StepRegister, "forgotten")
 	switch {

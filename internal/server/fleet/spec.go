@@ -194,7 +194,7 @@ func SetSpec(m *Record, spec api.Spec, actor string, now time.Time) ([]api.Event
 	if m.Armed != nil && moved {
 		return nil, &ConflictError{
 			Problem: Called(m) + " is armed: what it is recognised by cannot change now",
-			Help:    "gild cancel takes the arm back",
+			Help:    "disarm it first: gild cancel " + Called(m),
 		}
 	}
 	said := Shown{UUID: spec.UUID, Serial: spec.Serial}

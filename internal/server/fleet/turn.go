@@ -64,7 +64,7 @@ func touch(m *Record, actor string, now time.Time) *turn {
 	}
 	m.LastSeen = now
 	if !m.Stuck.IsZero() {
-		t.note(done(StepStuck, "is heard of again after "+now.Sub(m.Stuck).Round(time.Second).String()))
+		t.note(done(StepStuck, "reporting again after "+now.Sub(m.Stuck).Round(time.Second).String()))
 		m.Stuck = time.Time{}
 	}
 	t.lapse()

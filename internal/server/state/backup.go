@@ -268,7 +268,7 @@ func Check(r io.Reader) (machines int, problems []string, err error) {
 			case slices.Contains(shelfLogs[:], kind):
 				v = new(any)
 			default:
-				bad("%.200q is none of gild's keys", key)
+				bad("%.200q is not one of gild's keys", key)
 			}
 		}
 		if v != nil && json.Unmarshal(bytes.TrimSpace(value), v) != nil {

@@ -170,7 +170,7 @@ func checkEvent(e *api.Event, now time.Time) error {
 	switch e.State {
 	case api.StateStart, api.StateProgress, api.StateDone, api.StateFailed:
 	default:
-		return fmt.Errorf("state %.40q is none of start, progress, done, failed", e.State)
+		return fmt.Errorf("unknown state %.40q: want start, progress, done or failed", e.State)
 	}
 	if p := e.Progress; p != nil {
 		p.Phase = Clean(p.Phase)

@@ -104,6 +104,7 @@ type process struct {
 
 func newProcess(t *testing.T) *process {
 	t.Helper()
+	clitest.LoopbackServer(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,7 @@ func TestRealServer(t *testing.T) {
 	if _, err := agentbin.Agent("amd64"); err != nil {
 		t.Skipf("gild serve needs the agent: %v", err)
 	}
+	clitest.LoopbackServer(t)
 	data, operator := t.TempDir(), "127.0.0.1:"+clitest.FreePort(t)
 	if got := gild.Run(t, data, nil, "image", "add", "web", clitest.RootDisk(t), "--kernel", clitest.KernelFile(t)); got.Code != exit.CodeOK {
 		t.Fatalf("%+v", got)

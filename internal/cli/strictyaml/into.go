@@ -42,16 +42,26 @@ func (d *Decoder) into(from Value, to reflect.Value) {
 
 func (d *Decoder) object(from Value, to reflect.Value) {
 	fields := map[string]reflect.Value{}
-	for i := range to.NumField() {
-		name, _, _ := strings.Cut(to.Type().Field(i).Tag.Get("json"), ",")
-		fields[name] = to.Field(i)
-	}
+	collect(to, fields)
 	for _, e := range d.Entries(from) {
 		if field, ok := fields[e.Key]; ok && e.Key != "" {
 			d.into(e.Value, field)
 		} else {
 			d.Unknown(e, slices.Collect(maps.Keys(fields)))
 		}
+	}
+}
+
+// collect gathers a struct's fields by name, with those of the structs embedded in it, as encoding/json has them.
+func collect(to reflect.Value, fields map[string]reflect.Value) {
+	for i := range to.NumField() {
+		field := to.Type().Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if field.Anonymous && name == "" {
+			collect(to.Field(i), fields)
+			continue
+		}
+		fields[name] = to.Field(i)
 	}
 }
 

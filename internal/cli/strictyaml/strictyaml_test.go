@@ -15,7 +15,12 @@ type disk struct {
 	Size int    `json:"size"`
 }
 
+type Spotted struct {
+	Rack string `json:"rack"`
+}
+
 type sample struct {
+	Spotted
 	Name   string            `json:"name"`
 	MACs   []string          `json:"macs"`
 	Labels map[string]string `json:"labels"`
@@ -50,9 +55,11 @@ disks:
   - size: -3
 wipe: true
 own: {rule: !file keys, size: 0}
+rack: b7
 `)
 	want := sample{
-		Name: "0123", MACs: []string{"52:54:00:12:34:56", "1e3", "0x10", "2001-01-01"},
+		Spotted: Spotted{"b7"},
+		Name:    "0123", MACs: []string{"52:54:00:12:34:56", "1e3", "0x10", "2001-01-01"},
 		Labels: map[string]string{"on": "no", "ver": "1.10", "yes": "", "1": "~x", "block": "a\tb"},
 		Disks:  []disk{{"size>=1T", 12}, {"", -3}}, Wipe: true, Own: &disk{"# both\none\n\ntwo\n", 0},
 	}

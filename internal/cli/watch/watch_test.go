@@ -122,7 +122,7 @@ func TestWatchNothing(t *testing.T) {
 func TestWatchJSON(t *testing.T) {
 	f := clitest.NewFake(t, clitest.Armed()...)
 	b := gild.Start(t, f, "watch", "--json")
-	f.WaitFor(t, "the stream", func() bool { return f.Streams() == 1 })
+	f.WaitFor(t, "a line for each machine that is armed", func() bool { return strings.Count(b.Stdout.String(), "\n") == 2 })
 	f.Tell(api.Change{Kind: api.ChangeRemoved, ID: "m3"})
 	f.State("m2", api.MachineRunning, nil)
 	if code := b.Wait(t); code != exit.CodeFailed {
@@ -165,7 +165,10 @@ func TestWatchOnATerminal(t *testing.T) {
 	})
 	p.Expect(t, "77%")
 	before := len(p.Text())
-	time.Sleep(500 * time.Millisecond)
+	f.State("m2", api.MachineFlashing, func(m *api.Machine) {
+		m.Estimate = &progress.Estimate{Phase: "write", Percent: 88, DataDone: 888, DataTotal: 1000}
+	})
+	p.Expect(t, "88%")
 	for line := range strings.SplitSeq(clitest.ANSI.ReplaceAllString(p.Text()[before:], ""), "\n") {
 		if n := runewidth.StringWidth(strings.Trim(line, "\r")); n > 60 {
 			t.Errorf("after a resize to 60 a line has %d cells: %q", n, line)

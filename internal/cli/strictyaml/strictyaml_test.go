@@ -81,7 +81,7 @@ rack: b7
 func TestErrors(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"nme: x", "a.yaml:1:1: nme: unknown key; is name meant?"},
-		{"name: x\ncolour: red", "a.yaml:2:1: colour: unknown key; there are disks, labels, macs, name, own, wipe"},
+		{"name: x\ncolour: red", "a.yaml:2:1: colour: unknown key; there are disks, labels, macs, name, own, rack, wipe"},
 		{"name: x\nname: y", "a.yaml:2:1: name: stands there twice, first in line 1"},
 		{"labels: {a: 1, b: 2, a: 3}", "a.yaml:1:22: labels.a: stands there twice, first in line 1"},
 		{"name: [x]", "a.yaml:1:7: name: want one value, not a list"},

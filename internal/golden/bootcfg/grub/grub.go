@@ -147,6 +147,9 @@ func decideWithin(m *Machine, left *budget) Result {
 		answers := todo[0]
 		todo = todo[1:]
 		r := run(m, answers, left)
+		if len(r.asked) < len(answers) {
+			break // nothing is left for the way to its question
+		}
 		todo = append(todo, alternatives(answers, r)...)
 		if !result.same(&r.outcome) {
 			if !slices.ContainsFunc(result.Others, func(o Outcome) bool { return o.same(&r.outcome) }) {

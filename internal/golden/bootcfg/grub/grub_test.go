@@ -318,6 +318,33 @@ func TestBLSVariables(t *testing.T) {
 	}
 }
 
+// What is left for a script may end anywhere, also on the way to a question that another way has come to.
+func TestBudgetEndsAnywhere(t *testing.T) {
+	const script = "for i in 1 2 3; do v=$v$i; done\nif keystatus; then set default=1; fi\nif [ -z \"$v\" ]; then true; fi\nif keystatus --alt; then set default=0; fi\n" +
+		"menuentry a { linux /kernel a\n}\nmenuentry b { linux /kernel b\n}\n"
+	whole := Decide(machine(Upstream, script, nil))
+	for _, unit := range []budget{{1, 0}, {0, 16}} {
+		ended := 0
+		for n := range 400 {
+			left := budget{maxSteps, maxBytes}
+			if unit.steps > 0 {
+				left.steps = n
+			} else {
+				left.bytes = n * unit.bytes
+			}
+			got := decideWithin(machine(Upstream, script, nil), &left)
+			if got.Cmdline != whole.Cmdline || len(got.Others) != len(whole.Others) {
+				if ended++; len(got.Remarks) == 0 {
+					t.Errorf("with %+v times %d: %+v; want that it is said", unit, n, got)
+				}
+			}
+		}
+		if ended == 0 || ended == 400 {
+			t.Errorf("%+v: %d of 400 end early", unit, ended)
+		}
+	}
+}
+
 // maxFuzzed bounds what a fuzzer makes longer and longer.
 const maxFuzzed = 4 << 10
 

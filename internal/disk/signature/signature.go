@@ -22,6 +22,9 @@ type Signature struct {
 	Offset int64  // bytes from the beginning of the partition to what was found
 	// Tail says that the mark stands at the end of the partition, where no format that begins at its head looks.
 	Tail bool
+	// Bare says that the text of the format stands alone, without the numbers that
+	// a live one has around it: libblkid passes it over.
+	Bare bool
 }
 
 // Kinds lists what the marks say, each kind once, in their order.
@@ -47,6 +50,9 @@ func Find(r io.ReaderAt, size int64) ([]Signature, error) {
 	}
 	if s.err != nil {
 		return nil, fmt.Errorf("look for signatures: %w", s.err)
+	}
+	for i := range s.found {
+		s.found[i].Bare = s.bare(s.found[i])
 	}
 	return s.found, nil
 }
@@ -95,7 +101,7 @@ func (s *search) add(kind string, off int64) {
 	if off < 0 {
 		off += s.size
 	}
-	s.found = append(s.found, Signature{kind, off, tail})
+	s.found = append(s.found, Signature{Kind: kind, Offset: off, Tail: tail})
 }
 
 // magic looks for a fixed text at a fixed place.

@@ -108,7 +108,7 @@ func probeRAID(b []byte) Signature {
 }
 
 func probeXFS(b []byte) Signature {
-	if !has(b, 0, "XFSB") || len(b) < 512 {
+	if !has(b, 0, "XFSB") || len(b) < 512 || !signature.XFSNumbers(b) {
 		return Signature{}
 	}
 	return Signature{Kind: "xfs", UUID: formatUUID(b[32:]), Label: cString(b[108:120])}

@@ -85,3 +85,29 @@ func TestProbe(t *testing.T) {
 		})
 	}
 }
+
+// A text that a format begins with, and none of its numbers, puts a file system in doubt only where it does so for blkid;
+// what is free in it is kept all the same.
+func TestBareTexts(t *testing.T) {
+	t.Parallel()
+	const size = 16 << 20
+	for _, tt := range []struct {
+		at   int64
+		text string
+	}{
+		{3, "NTFS    "}, {3, "EXFAT   "}, {0, "hsqs"}, {32769, "CD001"}, {0, "XFSB"}, {0, "bluestore block device"}, {65600, "_BHRfS_M"}, {4086, "SWAPSPACE2"}, {1024, "\x10\x20\xf5\xf2"},
+	} {
+		image := blank(t, size)
+		run(t, "mkfs.ext4", "-q", "-F", image)
+		put(t, image, []marking{{tt.at, []byte(tt.text)}})
+		f, err := os.Open(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sig, err := fsread.Probe(f, size)
+		f.Close()
+		if says := verdict(t, image); err != nil || sig.Kind != "ext4" || len(sig.Others) != 1 || (says == "ambivalent") != (len(sig.Rivals) > 0) {
+			t.Errorf("%q at %d: %+v, %v; blkid says %s", tt.text, tt.at, sig, err, says)
+		}
+	}
+}

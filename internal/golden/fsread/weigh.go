@@ -62,11 +62,14 @@ func outlived(kind, other string, marks []signature.Signature) bool {
 		// libblkid ends its search at a container, but at these only behind them.
 		return !slices.Contains([]string{"bcache", "bcachefs", "ceph_bluestore"}, other) || strings.HasSuffix(kind, "_raid_member")
 	}
-	tail := true
+	tail, bare := true, true
 	for _, m := range marks {
-		if m.Kind == other && !m.Tail {
-			tail = false
+		if m.Kind == other {
+			tail, bare = tail && m.Tail, bare && m.Bare
 		}
+	}
+	if bare {
+		return true
 	}
 	switch other {
 	case "zfs_member", signature.TableGPT:

@@ -1,20 +1,18 @@
 package screen
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/gild-dev/gild/internal/printable"
+)
+
+// lineBreaks become blanks: a text is one line.
+var lineBreaks = strings.NewReplacer("\n", " ", "\t", " ")
 
 // Clean makes foreign text fit for a terminal and a log: no control
 // characters, nothing that changes the direction of writing, one line.
 func Clean(s string) string {
-	return strings.Map(func(c rune) rune {
-		switch {
-		case c == '\n' || c == '\t':
-			return ' '
-		case c < ' ' || c >= 0x7f && c < 0xa0 || c == 0xfffd, // control characters, what is no UTF-8
-			c >= 0x200b && c <= 0x200f || c >= 0x2028 && c <= 0x202e || c >= 0x2066 && c <= 0x2069: // directions of writing
-			return '?'
-		}
-		return c
-	}, s[:min(len(s), 4000)])
+	return printable.Mark(lineBreaks.Replace(s[:min(len(s), 4000)]))
 }
 
 // short makes a foreign text one that a line has room for.

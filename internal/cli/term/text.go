@@ -9,18 +9,14 @@ import (
 
 	"github.com/mattn/go-runewidth"
 
+	"github.com/gild-dev/gild/internal/printable"
 	"github.com/gild-dev/gild/internal/units"
 )
 
 // Printable makes a string from outside safe for a terminal: no control
 // characters, no escape sequences, no direction marks.
 func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x200b && r <= 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return '?'
-		}
-		return r
-	}, s)
+	return printable.Mark(s)
 }
 
 // OrDash gives a dash for nothing.

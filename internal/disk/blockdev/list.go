@@ -7,7 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"unicode"
+
+	"github.com/gild-dev/gild/internal/printable"
 )
 
 // Info describes a whole disk. Texts come from the hardware: they are trimmed, bounded and free of
@@ -121,13 +122,7 @@ func first(candidates ...string) string {
 // clean makes a text of the hardware fit to be shown and compared.
 func clean(s string) string {
 	const limit = 128
-	s = strings.Map(func(r rune) rune {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, s[:min(len(s), limit)])
-	return strings.TrimSpace(s)
+	return strings.TrimSpace(printable.Drop(s[:min(len(s), limit)]))
 }
 
 // wwn writes a world wide name as lsblk and /dev/disk/by-id do. An identifier that is not one, such

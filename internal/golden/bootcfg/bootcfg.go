@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/printable"
 )
 
 const (
@@ -181,7 +182,7 @@ func (f *finder) complete(e *Entry) error {
 	}
 	e.Cmdline = cmdline
 	e.Kernel = f.inSystem(e.volume, e.file)
-	e.Title, e.ID = printable(e.Title), printable(e.ID)
+	e.Title, e.ID = printableTitle(e.Title), printableTitle(e.ID)
 	e.Initrds = []string{}
 	for _, name := range e.loose {
 		if p := f.inSystem(e.volume, name); p != "" {
@@ -300,15 +301,8 @@ func cutWords(s string) []string {
 	return words
 }
 
-// printable keeps titles fit for a terminal.
-func printable(s string) string {
-	return short(strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "")))
-}
+// printableTitle keeps titles fit for a terminal.
+func printableTitle(s string) string { return short(printable.Drop(s)) }
 
 // short keeps what an image says within a line or two.
 func short(s string) string {

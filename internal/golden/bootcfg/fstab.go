@@ -65,7 +65,7 @@ func fstabLine(fields []string) (Mount, error) {
 		}
 		n, err := strconv.Atoi(fields[4+i])
 		if err != nil {
-			return Mount{}, fmt.Errorf("%s %.20q is no number: are there blanks between its options?", name, printable(fields[4+i]))
+			return Mount{}, fmt.Errorf("%s %.20q is no number: are there blanks between its options?", name, printableTitle(fields[4+i]))
 		}
 		if i == 1 {
 			m.Pass = n

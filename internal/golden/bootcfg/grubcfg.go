@@ -217,7 +217,7 @@ func menuTitles(menu []grub.Item, id, title string) []string {
 		if it.ID == id && it.Title == title {
 			continue
 		}
-		titles = append(titles, fmt.Sprintf("%q", cmp.Or(printable(it.ID), printable(it.Title))))
+		titles = append(titles, fmt.Sprintf("%q", cmp.Or(printableTitle(it.ID), printableTitle(it.Title))))
 	}
 	return titles
 }

@@ -67,7 +67,7 @@ func (l *fatLister) entry(e []byte) error {
 		return nil
 	case attr&fatVolumeID != 0:
 		if l.label == "" {
-			l.label = strings.TrimRight(printable(e[:11]), " ")
+			l.label = strings.TrimRight(label(e[:11]), " ")
 		}
 		l.pieces = 0
 		return nil

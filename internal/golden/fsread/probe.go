@@ -10,6 +10,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/gild-dev/gild/internal/disk/signature"
+	"github.com/gild-dev/gild/internal/printable"
 )
 
 // Signature is what a partition says about itself, in blkid's words.
@@ -87,7 +88,7 @@ func probeLVM(b []byte) Signature {
 		}
 		sig := Signature{Kind: "LVM2_member"}
 		if off := binary.LittleEndian.Uint32(sector[20:]); off <= 512-32 {
-			id := printable(sector[off : off+32])
+			id := label(sector[off : off+32])
 			if len(id) == 32 {
 				sig.UUID = strings.Join([]string{id[:6], id[6:10], id[10:14], id[14:18], id[18:22], id[22:26], id[26:]}, "-")
 			}
@@ -203,16 +204,10 @@ func formatUUID(b []byte) string {
 // cString takes a fixed field up to its first NUL.
 func cString(b []byte) string {
 	b, _, _ = bytes.Cut(b, []byte{0})
-	return printable(b)
+	return label(b)
 }
 
-// printable drops what must not reach a terminal or a file name from a label.
-func printable(b []byte) string {
-	s := strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(string(b), ""))
-	return strings.TrimRight(s, " ")
+// label drops what must not reach a terminal or a file name from a label.
+func label(b []byte) string {
+	return strings.TrimRight(printable.Drop(string(b)), " ")
 }

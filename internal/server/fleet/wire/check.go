@@ -8,9 +8,9 @@ import (
 	"math"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/printable"
 	"github.com/gild-dev/gild/internal/server/budget"
 )
 
@@ -249,8 +249,7 @@ func cleanAll(list []string) {
 func finite(f float64) bool { return f >= 0 && !math.IsInf(f, 1) }
 
 // Clean makes text from a machine fit to be shown: bounded, and without the
-// characters that drive a terminal or turn the direction of writing (category
-// C: controls, formats, surrogates, private use).
+// characters that drive a terminal or turn the direction of writing.
 func Clean(s string) string { return clean(s, budget.Text) }
 
 // word is Clean for what names something: a serial number, a model, a step.
@@ -260,10 +259,5 @@ func clean(s string, most int) string {
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "")
 	}
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.C, r) || r == unicode.ReplacementChar {
-			return '?'
-		}
-		return r
-	}, s))
+	return strings.TrimSpace(printable.Mark(s))
 }

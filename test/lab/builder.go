@@ -99,7 +99,6 @@ func (b *Builder) keep(ctx context.Context, name string, build func(ctx context.
 	if isThere(path) {
 		return path, nil // another process built it meanwhile
 	}
-
 	if err := canBuild(); err != nil {
 		return "", err
 	}

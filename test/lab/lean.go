@@ -66,7 +66,7 @@ func buildLean(ctx context.Context, base, root, dst string) error {
 	}
 	for name, text := range map[string]string{
 		// A machine that hangs is to answer when it is asked why, and on a busy host no device is to be given up.
-		"etc/sysctl.d/sysrq.conf": "kernel.sysrq = 1\n",
+		"etc/sysctl.d/sysrq.conf":             "kernel.sysrq = 1\n",
 		"etc/systemd/system.conf.d/lean.conf": "[Manager]\nDefaultDeviceTimeoutSec=20min\nDefaultTimeoutStartSec=20min\n",
 		"etc/default/grub.d/lean.cfg":         "GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX " + vm.Steady + "\"\n",
 	} {

@@ -102,7 +102,7 @@ new system without a reboot.
 
 Exit codes: 0 success; 1 failure; 2 usage error; 3 invalid input; 4 no such
 image, machine or file; 5 refused for safety; 6 server unreachable; 7 not
-authorised; 130 interrupted. For several machines the exit code is that of one
+authorised; 8 a dry run of gild apply that would change something; 130 interrupted. For several machines the exit code is that of one
 of the failures.`
 
 func root(a *app.App) *cobra.Command {
@@ -133,12 +133,17 @@ func root(a *app.App) *cobra.Command {
 		image.Command(a), image.InitramfsCommand(a), write.Command(a),
 		serve.Command(a, settings), serve.ServersCommand(a), doctor.Command(a), state.Command(a), token.Command(a),
 		machine.Command(a), apply.Command(a), flash.Command(a), flash.CancelCommand(a), watch.Command(a), events.Command(a),
-		manCommand(),
+		manCommand(), versionCommand(a),
 	)
 	root.AddCommand(topics()...)
 	for _, c := range allCommands(root) {
 		complete.Flags(a, c)
-		if c.Args != nil {
+		c.Aliases = append(c.Aliases, aliases[c.Name()]...)
+		c.SuggestionsMinimumDistance = 2
+		switch {
+		case c.HasSubCommands():
+			c.Args = noSuchCommand
+		case c.Args != nil:
 			c.Args = asUsage(c.Args)
 		}
 	}
@@ -153,14 +158,33 @@ func allCommands(c *cobra.Command) []*cobra.Command {
 	return all
 }
 
-// asUsage marks what an argument check finds as wrong use.
+// aliases are the words that other tools have for the same.
+var aliases = map[string][]string{
+	"ls": {"list"}, "rm": {"delete", "remove"}, "image": {"images"}, "machine": {"machines"}, "token": {"tokens"},
+}
+
+// asUsage says in gild's own words what an argument check finds, and marks it
+// as wrong use.
 func asUsage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return exit.Usage(fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath()))
+			return exit.Usage(fmt.Errorf("wrong number of arguments, %d: want `%s` (see `%s --help`)", len(args), cmd.UseLine(), cmd.CommandPath()))
 		}
 		return nil
 	}
+}
+
+// noSuchCommand refuses what is no command below this one, and says which may
+// be meant.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q for `%s` (see `%s --help`)", args[0], cmd.CommandPath(), cmd.CommandPath())
+	if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
+		return exit.Usage(exit.Hint(err, "did you mean `"+cmd.CommandPath()+" "+strings.Join(meant, "` or `"+cmd.CommandPath()+" ")+"`?"))
+	}
+	return exit.Usage(err)
 }
 
 // defaultData is where images and state live unless the operator says

@@ -134,7 +134,7 @@ func (s *Machines) Preview(ctx context.Context, spelling string, f api.FlashRequ
 	identity, has, err := s.render(ctx, p, values, "")
 	p.NewIDs, p.NoHost = identity.NewIDs, has && identity.Hostname == ""
 	v, _ := p.Preview(s.now())
-	if err != nil && v.Refusal == "" {
+	if err = cmp.Or(err, s.bootable(golden.Digest(o.image.Digest))); err != nil && v.Refusal == "" {
 		v.Refusal = err.Error()
 	}
 	return v, nil

@@ -94,7 +94,11 @@ func TestArmingRefusesWhatNoMachineCanBoot(t *testing.T) {
 	files := &bootFiles{builder: InitramfsBuilder{Store: st, Agent: agents("amd64")}}
 	s.Images, s.Pins, s.Bootable = storedImages{st, slog.New(slog.DiscardHandler)}, st, files.check
 	for name, says := range map[string]string{"plain": "no kernel", "foreign": "agent for arm64", "good": ""} {
-		_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: name}, Unseen: true})
+		f := api.FlashRequest{Settings: settings.Settings{Image: name}, Unseen: true}
+		if shown, err := s.Preview(t.Context(), mac, f); err != nil || (says == "") != (shown.Refusal == "") || !strings.Contains(shown.Refusal, says) {
+			t.Errorf("Preview(%s) = %q, %v; want what the arm says: %q", name, shown.Refusal, err, says)
+		}
+		_, err := s.Flash(t.Context(), "", mac, f)
 		invalid, ok := errors.AsType[*fleet.InvalidError](err)
 		if (says == "") != (err == nil) || err != nil && (!ok || invalid.Hint() == "" || !strings.Contains(err.Error(), says)) {
 			t.Errorf("Flash(%s) = %v; want %q", name, err, says)

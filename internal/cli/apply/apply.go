@@ -74,7 +74,7 @@ func Command(with *app.App) *cobra.Command {
 	}
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "`file`, directory of .yaml files, or - for standard input; may be repeated")
 	cmd.Flags().StringVar(&from, "files-from", "", "`directory` that paths of !file are relative to and must be below (default: that of the file)")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only show what would change")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only show what would change; exit code 8 if anything would")
 	cmd.Flags().BoolVar(&prune, "prune", false, "remove what earlier applies named and these files do not")
 	return cmd
 }
@@ -98,10 +98,14 @@ func (a commands) run(ctx context.Context, files []string, from string, dryRun, 
 	}
 	diff.Files = fleet.Files
 	if a.JSON {
-		return a.PrintJSON(diff)
+		err = a.PrintJSON(diff)
+	} else {
+		a.printDiff(diff)
 	}
-	a.printDiff(diff)
-	return nil
+	if n := len(diff.Changes); err == nil && dryRun && n > 0 {
+		return exit.Differs(fmt.Errorf("%d changes (dry run, nothing was changed)", n))
+	}
+	return err
 }
 
 // placed puts what the server found wrong into the words of the files: where
@@ -147,9 +151,7 @@ func (a commands) printDiff(diff api.FleetDiff) {
 	switch n := len(diff.Changes); {
 	case n == 0:
 		fmt.Fprintln(a.Stdout, "no changes")
-	case diff.DryRun:
-		fmt.Fprintf(a.Stderr, "%d changes (dry run, nothing was changed)\n", n)
-	default:
+	case !diff.DryRun:
 		fmt.Fprintf(a.Stderr, "%d changes applied\n", n)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/phrase"
 	"github.com/gild-dev/gild/internal/cli/term"
@@ -33,7 +34,7 @@ func Command(with *app.App) *cobra.Command {
 	a := commands{with}
 	var o options
 	cmd := &cobra.Command{
-		Use:   "events",
+		Use:   "events [MACHINE]",
 		Short: "show past events and follow new ones",
 		Long: `Show the newest events, oldest first. --follow keeps printing new ones, across
 restarts of the server, none twice. --json prints one line per event.
@@ -42,8 +43,17 @@ Times are the server's. Events reported by machines take up at most half of the
 list when operators and the server caused as many; --audit leaves them out.
 Actions of operators, and receipts, are never crowded out by what machines
 report, and are kept after 'gild machine rm'.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd.Context(), o) },
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if len(names) > 0 {
+				if o.machine != "" && o.machine != names[0] {
+					return exit.Usage(fmt.Errorf("two machines: %s and --machine %s", names[0], o.machine))
+				}
+				o.machine = names[0]
+			}
+			return a.run(cmd.Context(), o)
+		},
+		ValidArgsFunction: complete.Machines(a.App),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.follow, "follow", "f", false, "keep printing new events until interrupted")

@@ -21,6 +21,7 @@ const (
 	CodeRefused     = 5
 	CodeNoServer    = 6
 	CodeDenied      = 7
+	CodeDiffers     = 8
 	CodeInterrupted = 130 // 128 + SIGINT, as shells expect
 )
 
@@ -55,6 +56,9 @@ func NoServer(err error) error { return coded{err, CodeNoServer} }
 
 // Denied marks a server that wants the admin token.
 func Denied(err error) error { return coded{err, CodeDenied} }
+
+// Differs marks a dry run that would have changed something.
+func Differs(err error) error { return coded{err, CodeDiffers} }
 
 // Has reports whether err is, or wraps, an error marked with the code.
 func Has(err error, code int) bool { return errors.Is(err, coded{nil, code}) }

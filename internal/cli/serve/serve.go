@@ -19,6 +19,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/etcd"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/flags"
+	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/server/memory"
 	"github.com/gild-dev/gild/internal/server/segment"
@@ -134,6 +135,12 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 	st, err := a.OpenStore()
 	if err != nil {
 		return err
+	}
+	if o.discover != "" {
+		if _, err := st.Resolve(o.discover); err != nil {
+			fmt.Fprintf(a.Stderr, "warning: unknown machines will boot from their disks, because --discover names an image that is not here: %s\n         add it with `gild image add %s FILE`\n",
+				term.Printable(err.Error()), term.Printable(o.discover))
+		}
 	}
 	certificate, err := o.certificate()
 	if err != nil {

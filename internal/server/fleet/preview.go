@@ -74,10 +74,7 @@ func (p Proposal) warnings(now time.Time) []string {
 	if p.Request.Wipe {
 		out = append(out, "the disk is overwritten whatever it holds")
 	}
-	if m.Inventory != nil && m.Inventory.Arch != "" && p.Image.Arch != "" && m.Inventory.Kernel != "" && m.Inventory.Arch != p.Image.Arch {
-		out = append(out, fmt.Sprintf("the image is for %s, the machine is %s", p.Image.Arch, m.Inventory.Arch))
-	}
-	return out
+	return append(out, p.Image.Unfit(m.Inventory)...)
 }
 
 // instant tells what an instant handoff brings, or why there will be none.

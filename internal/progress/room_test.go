@@ -10,17 +10,16 @@ import (
 // simulated is a machine of a room whose link is shared: what it does in half a
 // second at a time.
 type simulated struct {
-	starts               time.Duration
-	disk, read           float64 // bytes a second that it writes and reads
-	follows              bool
-	shrink               float64 // wire bytes of a data byte
-	finish, start        time.Duration
-	c                    Counts
-	m                    Meter
-	phase                string
-	doneAt               time.Duration // of the last byte
-	shown                []shown
-	wire, write, proving float64
+	starts        time.Duration
+	disk, read    float64 // bytes a second that it writes and reads
+	follows       bool
+	shrink        float64 // wire bytes of a data byte
+	finish, start time.Duration
+	c             Counts
+	m             Meter
+	phase         string
+	doneAt        time.Duration // of the last byte
+	shown         []shown
 }
 
 // shown is what an operator saw at a moment.

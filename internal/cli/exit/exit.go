@@ -95,6 +95,8 @@ func Code(ctx context.Context, err error) int {
 		return CodeNotFound
 	case Has(err, CodeRefused), errors.Is(err, flash.ErrUnfit):
 		return CodeRefused
+	case Has(err, CodeDiffers):
+		return CodeDiffers
 	case Has(err, CodeDenied):
 		return CodeDenied
 	case Has(err, CodeNoServer):

@@ -18,6 +18,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/bootca"
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/sniff"
@@ -33,14 +34,14 @@ func FileCA(dataDir string) string { return filepath.Join(dataDir, "ca.pem") }
 type agentDoor struct {
 	tls    *tls.Config
 	sights *sightings
-	cards  *cards
+	cards  *machines.Cards
 	log    *slog.Logger
 	// told bounds how often a machine's record hears of the same trouble.
 	told budget.Limiter
 }
 
 // openAgentDoor loads the boot CA for the machines and makes the door with it.
-func (s *Server) openAgentDoor(ctx context.Context, m *Machines, log *slog.Logger) (*agentDoor, error) {
+func (s *Server) openAgentDoor(ctx context.Context, m *machines.Core, log *slog.Logger) (*agentDoor, error) {
 	ca, err := bootca.Load(ctx, m.Store)
 	if damaged, ok := errors.AsType[*bootca.DamagedError](err); ok {
 		return nil, &setup.Error{
@@ -56,7 +57,7 @@ func (s *Server) openAgentDoor(ctx context.Context, m *Machines, log *slog.Logge
 		return nil, fmt.Errorf("the base URL of the boot network: %w", err)
 	}
 	d := &agentDoor{
-		sights: newSightings(m, log), cards: &m.cards, log: log,
+		sights: newSightings(m, log), cards: &m.Cards, log: log,
 		told: budget.Limiter{Rate: rate.Every(time.Minute), Burst: 1, Keys: 4096},
 	}
 	if d.tls, err = ca.Server(base.Hostname()); err != nil {
@@ -96,7 +97,7 @@ func (d *agentDoor) refused(client net.Addr, err error) {
 	d.log.Warn("an agent does not trust this server", "client", from, "err", err,
 		"hint", "its initramfs is of another server, or from before the state was lost: restart the machine")
 	d.sights.note(func() (fleet.Sighting, bool) {
-		mac := d.cards.whose(from)
+		mac := d.cards.Whose(from)
 		return fleet.Sighting{
 			MAC: mac, Step: fleet.StepHello, Cause: api.CauseUntrusted,
 			Message: "its agent does not trust this server: the initramfs has another CA; restart the machine",

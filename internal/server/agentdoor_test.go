@@ -24,6 +24,7 @@ import (
 	"github.com/gild-dev/gild/internal/initramfs"
 	"github.com/gild-dev/gild/internal/server/bootca"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/sniff"
@@ -105,8 +106,8 @@ func TestPlainWithoutATicket(t *testing.T) {
 // the address that was leased to it.
 func TestUntrustedIsNoted(t *testing.T) {
 	s := newServer(t, t.TempDir())
-	var m *Machines
-	s.Protocols = append(s.Protocols, service.Opener[*Machines]{Name: "peek", Open: func(_ context.Context, all *Machines) (service.Service, func() error, error) {
+	var m *machines.Core
+	s.Protocols = append(s.Protocols, service.Opener[*machines.Core]{Name: "peek", Open: func(_ context.Context, all *machines.Core) (service.Service, func() error, error) {
 		m = all
 		return service.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
 	}})
@@ -116,7 +117,7 @@ func TestUntrustedIsNoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.cards.leased(dhcpd.ClientKey(hw), netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Hour))
+	m.Cards.Leased(dhcpd.ClientKey(hw), netip.MustParseAddr("127.0.0.1"), time.Now().Add(time.Hour))
 	other := start(t, newServer(t, t.TempDir()))
 	agent, err := agentclient.Trusting(sniff.Base(r.BaseURL), other.ca)
 	if err != nil {

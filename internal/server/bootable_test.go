@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -78,7 +79,7 @@ func TestServeNeedsTheAgentOfItsImages(t *testing.T) {
 			}
 		}
 		files := &bootFiles{builder: InitramfsBuilder{Store: st, Agent: agents(tt.with...)}, dir: t.TempDir()}
-		_, _, err := files.open(slog.New(slog.DiscardHandler))(t.Context(), &Machines{})
+		_, _, err := files.open(slog.New(slog.DiscardHandler))(t.Context(), &machines.Core{})
 		missing, ok := errors.AsType[*agentbin.MissingError](err)
 		if (err == nil) != tt.ok || err != nil && (!ok || missing.Hint() == "") {
 			t.Errorf("%s: open = %v; want ok %v, or a MissingError", tt.name, err, tt.ok)
@@ -95,10 +96,10 @@ func TestArmingRefusesWhatNoMachineCanBoot(t *testing.T) {
 	s.Images, s.Pins, s.Bootable = storedImages{st, slog.New(slog.DiscardHandler)}, st, files.check
 	for name, says := range map[string]string{"plain": "no kernel", "foreign": "agent for arm64", "good": ""} {
 		f := api.FlashRequest{Settings: settings.Settings{Image: name}, Unseen: true}
-		if shown, err := s.Preview(t.Context(), mac, f); err != nil || (says == "") != (shown.Refusal == "") || !strings.Contains(shown.Refusal, says) {
+		if shown, err := s.Operators().Preview(t.Context(), mac, f); err != nil || (says == "") != (shown.Refusal == "") || !strings.Contains(shown.Refusal, says) {
 			t.Errorf("Preview(%s) = %q, %v; want what the arm says: %q", name, shown.Refusal, err, says)
 		}
-		_, err := s.Flash(t.Context(), "", mac, f)
+		_, err := s.Operators().Flash(t.Context(), "", mac, f)
 		invalid, ok := errors.AsType[*fleet.InvalidError](err)
 		if (says == "") != (err == nil) || err != nil && (!ok || invalid.Hint() == "" || !strings.Contains(err.Error(), says)) {
 			t.Errorf("Flash(%s) = %v; want %q", name, err, says)

@@ -1,13 +1,11 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
 	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,13 +13,9 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/alarm"
-	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/state"
 )
-
-// DefaultPrefix is where gild's keys are in an etcd.
-const DefaultPrefix = "/gild/"
 
 // database is the etcd that a server keeps its state in.
 type database struct {
@@ -51,17 +45,6 @@ func (s *Server) openState(ctx context.Context, log *slog.Logger) (*database, er
 func notOurs(ctx context.Context) error {
 	<-ctx.Done()
 	return ctx.Err()
-}
-
-// Prefix brings what all keys begin with into its form; empty is
-// DefaultPrefix.
-func Prefix(prefix string) string {
-	return "/" + strings.Trim(cmp.Or(prefix, DefaultPrefix), "/") + "/"
-}
-
-// NewStore is the store of a room of machines: its keys begin with prefix.
-func NewStore(client *clientv3.Client, prefix string) *state.Store {
-	return &state.Store{Client: client, Prefix: Prefix(prefix), Aliases: fleet.Labels, Kept: fleet.KeptEvents}
 }
 
 // peers knows the servers of the cluster, with no more than a glance at etcd

@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/agentclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
@@ -114,28 +115,28 @@ func TestTwoServers(t *testing.T) {
 // servers, one succeeds, and so it is with an edit.
 func TestOneNameOnTwoServers(t *testing.T) {
 	cluster := foreignEtcd(t)
-	var servers []*Machines
+	var servers []*machines.Core
 	for range 2 {
 		client, err := cluster.Connect(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { client.Close() })
-		servers = append(servers, &Machines{Store: NewStore(client, "")})
+		servers = append(servers, &machines.Core{Store: machines.NewStore(client, "")})
 	}
 	const n = 50
 	address := func(i int) string { return fmt.Sprintf("52:54:00:0b:00:%02x", i) }
 	for what, do := range map[string]func(i int) error{
 		"Register": func(i int) error {
-			_, err := servers[i%2].Register(t.Context(), "", api.Spec{Name: "web-1", MACs: []string{address(i)}})
+			_, err := servers[i%2].Operators().Register(t.Context(), "", api.Spec{Name: "web-1", MACs: []string{address(i)}})
 			return err
 		},
 		"Edit": func(i int) error {
 			mac := address(100 + i)
-			if _, err := servers[i%2].Register(t.Context(), "", api.Spec{MACs: []string{mac}}); err != nil {
+			if _, err := servers[i%2].Operators().Register(t.Context(), "", api.Spec{MACs: []string{mac}}); err != nil {
 				t.Error(err)
 			}
-			_, err := servers[i%2].Edit(t.Context(), "", mac, "", api.Spec{Name: "db-1", MACs: []string{mac}})
+			_, err := servers[i%2].Operators().Edit(t.Context(), "", mac, "", api.Spec{Name: "db-1", MACs: []string{mac}})
 			return err
 		},
 	} {
@@ -156,7 +157,7 @@ func TestOneNameOnTwoServers(t *testing.T) {
 			t.Errorf("%s of one name by %d operators: %d succeed; want 1", what, n, won.Load())
 		}
 	}
-	list, err := servers[0].Machines(t.Context(), "")
+	list, err := servers[0].Operators().Machines(t.Context(), "")
 	named := 0
 	for _, m := range list {
 		if m.Spec.Name != "" {

@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/local"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/state"
@@ -55,14 +56,14 @@ func (s *Server) Backup(ctx context.Context, w io.Writer) error {
 		if err := (local.Client{Dir: s.DataDir}).Backup(ctx, w); !errors.Is(err, local.ErrNoServer) {
 			return err
 		}
-		return state.BackupDir(ctx, s.DataDir, Prefix(s.Prefix), w)
+		return state.BackupDir(ctx, s.DataDir, machines.Prefix(s.Prefix), w)
 	}
 	client, err := s.Etcd.Connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	_, err = NewStore(client, s.Prefix).Backup(ctx, w)
+	_, err = machines.NewStore(client, s.Prefix).Backup(ctx, w)
 	return err
 }
 
@@ -91,11 +92,11 @@ func (s *Server) NewToken(ctx context.Context) (token string, err error) {
 		return "", err
 	}
 	defer db.close() //nolint:errcheck // what was written is on disk already
-	store := NewStore(db.client, s.Prefix)
+	store := machines.NewStore(db.client, s.Prefix)
 	// A first start makes a token: without one, nothing that is served is meant.
 	kept, err := access.Stored{State: store}.LoadAccess(ctx)
 	if err == nil && kept.Token == "" || errors.Is(err, state.ErrNotFound) {
-		return "", noState("etcd below " + Prefix(s.Prefix))
+		return "", noState("etcd below " + machines.Prefix(s.Prefix))
 	}
 	if err != nil {
 		return "", err

@@ -10,6 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/state"
 )
@@ -64,8 +65,8 @@ func New(c Config) *Server {
 		Discover:   c.Discover,
 		ArmExpires: c.ArmExpires,
 		Protocols: append(c.Network.Protocols(),
-			service.Opener[*Machines]{Name: "initramfs", Open: files.open(log)},
-			service.Opener[*Machines]{Name: "images", Open: openPins(log)}),
+			service.Opener[*machines.Core]{Name: "initramfs", Open: files.open(log)},
+			service.Opener[*machines.Core]{Name: "images", Open: machines.OpenPins(log)}),
 		Version: c.Version,
 		Memory:  c.Memory,
 		Ready:   c.Ready,
@@ -87,8 +88,8 @@ func Stored(c Config) (images httpd.Images, bootable func(golden.Digest) error) 
 // server, and a failure is told but stops nothing, because each machine that
 // asks is told it too. A missing agent, which nothing can mend while the
 // server runs, is an error.
-func (b *bootFiles) open(log *slog.Logger) func(context.Context, *Machines) (service.Service, func() error, error) {
-	return func(_ context.Context, m *Machines) (service.Service, func() error, error) {
+func (b *bootFiles) open(log *slog.Logger) func(context.Context, *machines.Core) (service.Service, func() error, error) {
+	return func(_ context.Context, m *machines.Core) (service.Service, func() error, error) {
 		b.builder.CA = m.CA
 		if err := b.checkAll(); err != nil {
 			return nil, nil, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -14,14 +15,14 @@ import (
 // server of the cluster sees them and this one finds them after a restart.
 type leases struct {
 	store    *state.Store
-	pools    []*dhcpd.Pool // one for each network
-	cards    *cards        // is told, too; nil: nobody is
+	pools    []*dhcpd.Pool   // one for each network
+	cards    *machines.Cards // is told, too; nil: nobody is
 	log      *slog.Logger
 	revision int64 // up to which the pools have learnt
 }
 
 // pool makes one for the range of a network.
-func (l *leases) pool(first, last netip.Addr, of registry) *dhcpd.Pool {
+func (l *leases) pool(first, last netip.Addr, of dhcpd.Registry) *dhcpd.Pool {
 	p := dhcpd.NewPool(first, last)
 	p.Claims, p.Registry = l, of
 	l.pools = append(l.pools, p)
@@ -86,7 +87,7 @@ func (l *leases) Claim(a netip.Addr, lease dhcpd.Lease, now time.Time) (dhcpd.Le
 // bind tells whose card has an address.
 func (l *leases) bind(a netip.Addr, client string, until time.Time) {
 	if l.cards != nil {
-		l.cards.leased(client, a, until)
+		l.cards.Leased(client, a, until)
 	}
 }
 

@@ -5,9 +5,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/dhcpd/leasestest"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/tier"
 )
@@ -21,7 +23,7 @@ func TestLeaseStores(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer db.Close()
-		leasestest.Run(t, rooms(func() *state.Store { return NewStore(db.Client(), "") }))
+		leasestest.Run(t, rooms(func() *state.Store { return machines.NewStore(db.Client(), "") }))
 	})
 	t.Run("shared", func(t *testing.T) {
 		tier.Slow(t, "starts an etcd")
@@ -30,7 +32,7 @@ func TestLeaseStores(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		leasestest.Run(t, rooms(func() *state.Store { return NewStore(client, "") }))
+		leasestest.Run(t, rooms(func() *state.Store { return machines.NewStore(client, "") }))
 	})
 }
 
@@ -57,5 +59,45 @@ func rooms(open func() *state.Store) func(*testing.T) leasestest.Store {
 				return all
 			},
 		}
+	}
+}
+
+// What a server has leased, its successor knows, and another one learns.
+func TestLeasesAreInTheState(t *testing.T) {
+	db, err := state.Start(t.Context(), t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	first, last := netip.MustParseAddr("10.0.0.10"), netip.MustParseAddr("10.0.0.11")
+	server := func() *leases {
+		l := &leases{store: machines.NewStore(db.Client(), ""), log: slog.New(slog.DiscardHandler)}
+		l.pool(first, last, nil).Registry = nil // everybody is as good as registered
+		if err := l.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	now := time.Now()
+	one, other := server(), server()
+	go other.follow(t.Context())
+	if _, err := one.pools[0].Take("holder", first, now, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	successor := server()
+	for name, l := range map[string]*leases{"its successor": successor, "the other server": other} {
+		if _, err := l.pools[0].Take("newcomer", first, now, time.Hour); err == nil {
+			t.Errorf("%s leases what the holder has", name)
+		}
+		if a, err := l.pools[0].Offer("newcomer", first, now); err != nil || a == first {
+			t.Errorf("%s offers a newcomer %v, %v; want the other address", name, a, err)
+		}
+		if _, err := l.pools[0].Take("holder", first, now, time.Hour); err != nil {
+			t.Errorf("%s refuses the holder: %v", name, err)
+		}
+	}
+	one.pools[0].Release("holder", first)
+	if _, err := server().pools[0].Take("newcomer", first, now, time.Hour); err != nil {
+		t.Errorf("what was released is not free: %v", err)
 	}
 }

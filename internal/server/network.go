@@ -22,6 +22,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/ipxe"
 	"github.com/gild-dev/gild/internal/server/link"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/segment"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
@@ -108,9 +109,9 @@ type bootNetwork struct {
 }
 
 // Protocols are DHCP and TFTP on this network.
-func (n Network) Protocols() []service.Opener[*Machines] {
+func (n Network) Protocols() []service.Opener[*machines.Core] {
 	b := &bootNetwork{Network: n}
-	return []service.Opener[*Machines]{{Name: "DHCP", Open: b.openDHCP}, {Name: "TFTP", Open: b.openTFTP}}
+	return []service.Opener[*machines.Core]{{Name: "DHCP", Open: b.openDHCP}, {Name: "TFTP", Open: b.openTFTP}}
 }
 
 // Check reports what is wrong with the network's settings, before anything
@@ -132,11 +133,11 @@ func (n Network) dhcp() dhcpd.Config {
 	}
 }
 
-func (n *bootNetwork) openDHCP(ctx context.Context, m *Machines) (service.Service, func() error, error) {
+func (n *bootNetwork) openDHCP(ctx context.Context, m *machines.Core) (service.Service, func() error, error) {
 	sights := newSightings(m, n.Log)
 	s := &segment.Segment{
-		Config: n.dhcp(), Auto: n.Auto, Alarms: m.alarms, Log: n.Log,
-		Peers: m.peerAddrs,
+		Config: n.dhcp(), Auto: n.Auto, Alarms: m.Alarms, Log: n.Log,
+		Peers: m.PeerAddrs,
 		Events: func(e dhcpd.Event) {
 			m.Metrics.DHCP(e)
 			sights.dhcp(e)
@@ -147,13 +148,13 @@ func (n *bootNetwork) openDHCP(ctx context.Context, m *Machines) (service.Servic
 	}
 	var follow func(context.Context)
 	if n.First.IsValid() && (n.Mode == dhcpd.Full || n.Auto) {
-		l := &leases{store: m.Store, cards: &m.cards, log: n.Log}
-		s.Pool, follow = l.pool(n.First, n.Last, registry{&m.addresses, n.Address}), l.follow
+		l := &leases{store: m.Store, cards: &m.Cards, log: n.Log}
+		s.Pool, follow = l.pool(n.First, n.Last, m.Registry(n.Address)), l.follow
 		for _, scope := range s.Config.Scopes {
-			scope.Leases = l.pool(scope.First, scope.Last, registry{&m.addresses, scope.Subnet})
+			scope.Leases = l.pool(scope.First, scope.Last, m.Registry(scope.Subnet))
 			scope.Leases.Blind = true
 		}
-		if err := errors.Join(m.loadAddresses(ctx), l.load(ctx)); err != nil {
+		if err := errors.Join(m.LoadAddresses(ctx), l.load(ctx)); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -184,7 +185,7 @@ func (n Network) at(address netip.Prefix) error {
 	return n.Check()
 }
 
-func (n *bootNetwork) openTFTP(ctx context.Context, m *Machines) (service.Service, func() error, error) {
+func (n *bootNetwork) openTFTP(ctx context.Context, m *machines.Core) (service.Service, func() error, error) {
 	paths := map[string]string{}
 	for _, name := range n.NBPs.Names() {
 		paths[name], _ = n.NBPs.Path(name)

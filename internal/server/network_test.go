@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/service"
 )
 
@@ -16,7 +17,7 @@ func TestProtocolErrorsAreNamedOnce(t *testing.T) {
 	n := Network{Interface: "none", Address: netip.MustParsePrefix("192.0.2.77/24"), Mode: dhcpd.Full}
 	for _, o := range n.Protocols() {
 		s := newServer(t, t.TempDir())
-		s.Protocols = []service.Opener[*Machines]{o}
+		s.Protocols = []service.Opener[*machines.Core]{o}
 		err := s.Run(t.Context())
 		if err == nil || !strings.HasPrefix(err.Error(), o.Name+": ") || strings.Count(err.Error(), o.Name+": ") != 1 {
 			t.Errorf("%s: Run = %v; want %q once, at the start", o.Name, err, o.Name)

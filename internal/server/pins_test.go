@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -52,31 +53,32 @@ func addTo(t *testing.T, s *store.Store, name string) {
 // What happens to an image's name after a machine was armed with it does not
 // matter to that machine; what happens to the arm decides.
 func TestArmingPinsTheImage(t *testing.T) {
-	for name, disarm := range map[string]func(*Machines) error{
-		"cancelled": func(s *Machines) error { _, err := s.Cancel(t.Context(), "", mac, false); return err },
-		"lapsed": func(s *Machines) error {
+	for name, disarm := range map[string]func(*machines.Core) error{
+		"cancelled": func(s *machines.Core) error { _, err := s.Operators().Cancel(t.Context(), "", mac, false); return err },
+		"lapsed": func(s *machines.Core) error {
 			s.Now = func() time.Time { return time.Now().Add(time.Hour) }
 			return nil
 		},
-		"armed with another": func(s *Machines) error {
-			_, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "other"}, Unseen: true})
+		"armed with another": func(s *machines.Core) error {
+			_, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "other"}, Unseen: true})
 			return err
 		},
-		"forgotten": func(s *Machines) error { return s.Delete(t.Context(), "", mac, true) },
+		"forgotten": func(s *machines.Core) error { return s.Operators().Delete(t.Context(), "", mac, true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newMachines(t)
 			images := storeWith(t, "debian", "other")
-			s.Images, s.Pins = storedImages{images, slog.New(slog.DiscardHandler)}, images
-			m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60})
+			shown := storedImages{images, slog.New(slog.DiscardHandler)}
+			s.Images, s.Pins = shown, images
+			m, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60})
 			if err != nil {
 				t.Fatal(err)
 			}
 			d := golden.Digest(m.Armed.Plan.Image.Digest)
-			if err := errors.Join(images.Remove(t.Context(), "debian"), s.KeepPins(t.Context())); err != nil {
+			if err := errors.Join(images.Remove(t.Context(), "debian"), s.Upkeep().KeepPins(t.Context())); err != nil {
 				t.Fatal(err)
 			}
-			blob, err := s.Images.Blob(t.Context(), d)
+			blob, err := shown.Blob(t.Context(), d)
 			if err != nil {
 				t.Fatalf("the image of an armed machine is gone: %v", err)
 			}
@@ -84,10 +86,10 @@ func TestArmingPinsTheImage(t *testing.T) {
 				t.Errorf("the manifest of an armed machine's image: %v, %v", err, d.Verify(p))
 			}
 			blob.Close()
-			if err := errors.Join(disarm(s), s.KeepPins(t.Context())); err != nil {
+			if err := errors.Join(disarm(s), s.Upkeep().KeepPins(t.Context())); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Images.Blob(t.Context(), d); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := shown.Blob(t.Context(), d); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("when no machine is armed with it, Blob() = %v; want the image gone", err)
 			}
 		})
@@ -103,7 +105,7 @@ func TestArmingByDigestNamesARepository(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: string(d)}, Unseen: true})
+	m, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: string(d)}, Unseen: true})
 	if err != nil {
 		t.Fatal(err)
 	}

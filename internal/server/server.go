@@ -2,7 +2,7 @@
 // made of.
 //
 // The protocols live in the rooms below; here is only who is given what. A
-// request of a machine goes from its protocol to [Machines], which makes one
+// request of a machine goes from its protocol to machines, which makes one
 // rule of fleet one transaction of state.
 package server
 
@@ -22,6 +22,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/door"
 	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/memory"
 	"github.com/gild-dev/gild/internal/server/metrics"
 	"github.com/gild-dev/gild/internal/server/service"
@@ -54,7 +55,7 @@ type Server struct {
 	// and its BaseURL when that is empty.
 	Boot httpd.Boot
 	// Pins keeps the images that machines are armed with; nil: nothing does.
-	Pins Pins
+	Pins machines.Pins
 	// Bootable says why no machine could be booted to receive an image; nil:
 	// all can be.
 	Bootable func(image golden.Digest) error
@@ -67,7 +68,7 @@ type Server struct {
 	// Pages are served beside the operator API; nil: the dashboard.
 	Pages http.Handler
 	// Protocols are opened and run beside HTTP: DHCP, TFTP.
-	Protocols []service.Opener[*Machines]
+	Protocols []service.Opener[*machines.Core]
 	Version   string
 	// Memory is what the process may use, bytes; 0: any amount.
 	Memory int64
@@ -109,8 +110,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.close()) }()
-	machines := &Machines{
-		Store:    NewStore(db.client, s.Prefix),
+	core := &machines.Core{
+		Store:    machines.NewStore(db.client, s.Prefix),
 		Images:   s.Boot.Images,
 		Pins:     s.Pins,
 		Bootable: s.Bootable,
@@ -118,35 +119,35 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Discover: s.Discover,
 		Expires:  s.ArmExpires,
 		Logger:   log,
-		alarms:   alarm.New(log),
+		Alarms:   alarm.New(log),
 	}
-	agents, err := s.openAgentDoor(ctx, machines, log)
+	agents, err := s.openAgentDoor(ctx, core, log)
 	if err != nil {
 		return err
 	}
-	counts := metrics.New(s.Version, func(ctx context.Context) ([]api.Machine, error) { return machines.Machines(ctx, "") })
-	counts.State(machines.StateUsage)
+	counts := metrics.New(s.Version, func(ctx context.Context) ([]api.Machine, error) { return core.Operators().Machines(ctx, "") })
+	counts.State(core.Operators().StateUsage)
 	counts.Alarms(func() []api.Alarm {
-		raised, _ := machines.alarms.List()
+		raised, _ := core.Alarms.List()
 		return raised
 	})
-	machines.Metrics = counts
-	others := &peers{store: machines.Store, self: machines.BaseURL}
-	machines.Peers, machines.peerAddrs = others.list, others.addrs
-	services, closeAll, err := service.OpenAll(ctx, machines, append([]service.Opener[*Machines]{{Name: "room", Open: openRoom(log)}}, s.Protocols...))
+	core.Metrics = counts
+	others := &peers{store: core.Store, self: core.BaseURL}
+	core.Peers, core.PeerAddrs = others.list, others.addrs
+	services, closeAll, err := service.OpenAll(ctx, core, append([]service.Opener[*machines.Core]{{Name: "room", Open: machines.OpenRoom(log)}}, s.Protocols...))
 	if err != nil {
 		return err
 	}
 	defer closeAll()
 
 	boot := s.Boot
-	boot.Machines = machines
-	boot.BaseURL = machines.BaseURL
-	boot.CA = machines.CA
-	boot.Stamp = golden.DigestOf(append([]byte(s.Version), machines.CA...)).Hex()[:16]
+	boot.Machines = core.Agents()
+	boot.BaseURL = core.BaseURL
+	boot.CA = core.CA
+	boot.Stamp = golden.DigestOf(append([]byte(s.Version), core.CA...)).Hex()[:16]
 	boot.Log = cmp.Or(boot.Log, log)
 	boot.Servers = func(ctx context.Context) []string { return sniff.Bases(others.list(ctx)) }
-	operator, atHome, token, err := s.operator(ctx, machines, l.operator, log)
+	operator, atHome, token, err := s.operator(ctx, core, l.operator, log)
 	if err != nil {
 		return err
 	}
@@ -154,10 +155,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	services = append(services,
 		service.Named{Name: "boot HTTP", Service: agents.service(bounded(counts, "boot", gates[0], agents.listener(l.boot), boot.Handler(), log, true))},
 		service.Named{Name: "operator API", Service: bounded(counts, "operator", gates[1], s.secured(l.operator), operator, log, false)},
-		service.Named{Name: "memory", Service: &memory.Guard{Limit: s.Memory, Alarms: machines.alarms, Tight: []func(bool){machines.room.strangers.tight.Store, gates[0].Tighten, gates[1].Tighten}}},
-		service.Named{Name: "announcement", Service: others.announce(s.Version, machines.alarms)},
-		service.Named{Name: "alarms", Service: service.Func(func(ctx context.Context) error { return machines.alarms.Keep(ctx, machines.Store.Note) })},
-		service.Named{Name: "local control", Service: s.control(ctx, machines.Store, atHome, log)},
+		service.Named{Name: "memory", Service: &memory.Guard{Limit: s.Memory, Alarms: core.Alarms, Tight: []func(bool){core.Tighten, gates[0].Tighten, gates[1].Tighten}}},
+		service.Named{Name: "announcement", Service: others.announce(s.Version, core.Alarms)},
+		service.Named{Name: "alarms", Service: service.Func(func(ctx context.Context) error { return core.Alarms.Keep(ctx, core.Store.Note) })},
+		service.Named{Name: "local control", Service: s.control(ctx, core.Store, atHome, log)},
 		service.Named{Name: "state", Service: service.Func(db.stopped)})
 	if s.Confine != nil {
 		if err := s.Confine(append(s.Owned, s.DataDir)...); err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/sniff"
@@ -380,7 +381,7 @@ func TestSetupErrors(t *testing.T) {
 		{"any address", func(s *Server) { s.BootAddr = "0.0.0.0:0" }, "machines can be sent to"},
 		{"locked", func(s *Server) { s.DataDir = locked }, "locked by another gild serve"},
 		{"protocol", func(s *Server) {
-			s.Protocols = []service.Opener[*Machines]{{Name: "dhcp", Open: func(context.Context, *Machines) (service.Service, func() error, error) {
+			s.Protocols = []service.Opener[*machines.Core]{{Name: "dhcp", Open: func(context.Context, *machines.Core) (service.Service, func() error, error) {
 				return nil, nil, setup.ListenError("dhcp", "udp", "192.0.2.1:67", os.ErrPermission)
 			}}}
 		}, "dhcp"},
@@ -425,13 +426,13 @@ func (s protocol) Run(ctx context.Context) error {
 func TestFailingServiceStopsAll(t *testing.T) {
 	broken := errors.New("socket vanished")
 	closed := 0
-	opener := func(name string, err error) service.Opener[*Machines] {
-		return service.Opener[*Machines]{Name: name, Open: func(context.Context, *Machines) (service.Service, func() error, error) {
+	opener := func(name string, err error) service.Opener[*machines.Core] {
+		return service.Opener[*machines.Core]{Name: name, Open: func(context.Context, *machines.Core) (service.Service, func() error, error) {
 			return protocol{err}, func() error { closed++; return nil }, nil
 		}}
 	}
 	s := newServer(t, t.TempDir())
-	s.Protocols = []service.Opener[*Machines]{opener("tftp", nil), opener("dhcp", broken)}
+	s.Protocols = []service.Opener[*machines.Core]{opener("tftp", nil), opener("dhcp", broken)}
 	if err := s.Run(t.Context()); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "dhcp: ") || closed != 2 {
 		t.Errorf("Run = %v with %d closed; want dhcp's error, both closed", err, closed)
 	}

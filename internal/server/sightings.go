@@ -14,18 +14,19 @@ import (
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/ipxe"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/tftpd"
 )
 
 // sightings carries what DHCP and TFTP see to the machines' records. They must
 // not wait for the disk: what does not fit is dropped, the machine will ask again.
 type sightings struct {
-	machines *Machines
+	machines *machines.Core
 	log      *slog.Logger
 	queue    chan func() (fleet.Sighting, bool)
 }
 
-func newSightings(m *Machines, log *slog.Logger) *sightings {
+func newSightings(m *machines.Core, log *slog.Logger) *sightings {
 	return &sightings{machines: m, log: log, queue: make(chan func() (fleet.Sighting, bool), 1024)}
 }
 
@@ -98,7 +99,7 @@ func withSightings(ctx context.Context, s *sightings, run func(context.Context) 
 				if !ok {
 					continue
 				}
-				if err := s.machines.Seen(stop, seen); err != nil && stop.Err() == nil {
+				if err := s.machines.Agents().Seen(stop, seen); err != nil && stop.Err() == nil {
 					s.log.Warn("noting a machine", "mac", seen.MAC, "err", err)
 				}
 			case <-stop.Done():

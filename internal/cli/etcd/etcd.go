@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/gild-dev/gild/internal/cli/exit"
-	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -37,7 +37,7 @@ func (o *Options) Register(f *pflag.FlagSet) {
 	f.StringVar(&o.key, "etcd-key", "", "private key `file` of --etcd-cert")
 	f.StringVar(&o.user, "etcd-user", "", "etcd user `name`; the password is read from --etcd-password-file or "+PasswordVariable)
 	f.StringVar(&o.secret, "etcd-password-file", "", "`file` with the password of --etcd-user")
-	f.StringVar(&o.Prefix, "etcd-prefix", server.DefaultPrefix, "`prefix` of all keys in etcd; the same for all servers of a cluster")
+	f.StringVar(&o.Prefix, "etcd-prefix", machines.DefaultPrefix, "`prefix` of all keys in etcd; the same for all servers of a cluster")
 }
 
 // Cluster returns nil when the state is kept in the data directory. The password is the one to
@@ -84,7 +84,7 @@ func (o *Options) Addrs() (all []netip.Addr) {
 }
 
 // Keys is what all keys begin with, as the server has it.
-func (o *Options) Keys() string { return server.Prefix(o.Prefix) }
+func (o *Options) Keys() string { return machines.Prefix(o.Prefix) }
 
 // Store connects to the operator's cluster; nil: the state is in the data
 // directory. done ends the connection.
@@ -97,7 +97,7 @@ func (o *Options) Store(ctx context.Context, password string) (s *state.Store, d
 	if err != nil {
 		return nil, nil, err
 	}
-	return server.NewStore(client, o.Prefix), func() { _ = client.Close() }, nil
+	return machines.NewStore(client, o.Prefix), func() { _ = client.Close() }, nil
 }
 
 // Files are those that the flags name.

@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"context"
@@ -24,7 +24,7 @@ const (
 const applyTries = 10
 
 // Applied returns what applies have named.
-func (s *Machines) Applied(ctx context.Context) (api.Applied, error) {
+func (s Applies) Applied(ctx context.Context) (api.Applied, error) {
 	have, err := s.stored(ctx)
 	if err != nil {
 		return api.Applied{}, err
@@ -43,7 +43,7 @@ func (s *Machines) Applied(ctx context.Context) (api.Applied, error) {
 	return out, nil
 }
 
-func (s *Machines) stored(ctx context.Context) (have fleet.Stored, err error) {
+func (s Applies) stored(ctx context.Context) (have fleet.Stored, err error) {
 	if have.Machines, _, err = s.Store.List(ctx); err != nil {
 		return have, err
 	}
@@ -51,7 +51,7 @@ func (s *Machines) stored(ctx context.Context) (have fleet.Stored, err error) {
 	if have.Groups, err = state.ListDocs[api.Group](ctx, s.Store, kindGroup); err != nil {
 		return have, err
 	}
-	if have.Identities, err = state.ListDocs[api.Identity](ctx, s.Store, kindIdentity); err != nil {
+	if have.Identities, err = state.ListDocs[api.Identity](ctx, s.Store, KindIdentity); err != nil {
 		return have, err
 	}
 	_, err = s.Store.GetDoc(ctx, kindNamed, namedFleet, &have.Named)
@@ -61,7 +61,7 @@ func (s *Machines) stored(ctx context.Context) (have fleet.Stored, err error) {
 // Apply makes the fleet what files say. What it would do is checked as a whole
 // before the first change; one that ends in the middle is completed by the
 // next.
-func (s *Machines) Apply(ctx context.Context, actor string, want api.Fleet, dryRun bool) (api.FleetDiff, error) {
+func (s Applies) Apply(ctx context.Context, actor string, want api.Fleet, dryRun bool) (api.FleetDiff, error) {
 	diff := api.FleetDiff{Changes: []api.FleetChange{}, DryRun: dryRun}
 	if err := s.checkImages(ctx, want.Images); err != nil {
 		return diff, err
@@ -112,7 +112,7 @@ func known(machines []fleet.Record, plan fleet.Application) int {
 }
 
 // checkImages refuses names that mean another image here than in the files.
-func (s *Machines) checkImages(ctx context.Context, images map[string]string) error {
+func (s Applies) checkImages(ctx context.Context, images map[string]string) error {
 	var wrong fleet.BadFilesError
 	for _, name := range slices.Sorted(maps.Keys(images)) {
 		im, err := s.image(ctx, name)
@@ -134,12 +134,12 @@ func (s *Machines) checkImages(ctx context.Context, images map[string]string) er
 
 // apply carries a plan out. What is referred to comes before what refers to
 // it, and goes after it.
-func (s *Machines) apply(ctx context.Context, actor string, have fleet.Stored, plan fleet.Application, guard *state.Guard) error {
+func (s Applies) apply(ctx context.Context, actor string, have fleet.Stored, plan fleet.Application, guard *state.Guard) error {
 	// What a crash leaves half done is among what a prune may remove.
 	if err := s.Store.PutDoc(ctx, kindNamed, namedFleet, have.Named.And(plan.Named)); err != nil {
 		return err
 	}
-	if err := putDocs(ctx, s.Store, kindIdentity, plan.Identities); err != nil {
+	if err := putDocs(ctx, s.Store, KindIdentity, plan.Identities); err != nil {
 		return err
 	}
 	if err := putDocs(ctx, s.Store, kindGroup, plan.Groups); err != nil {
@@ -153,7 +153,7 @@ func (s *Machines) apply(ctx context.Context, actor string, have fleet.Stored, p
 			return err
 		}
 	}
-	for kind, names := range map[string][]string{kindGroup: plan.RemoveGroups, kindIdentity: plan.RemoveIdentities} {
+	for kind, names := range map[string][]string{kindGroup: plan.RemoveGroups, KindIdentity: plan.RemoveIdentities} {
 		for _, name := range names {
 			if err := s.Store.DeleteDoc(ctx, kind, name); err != nil {
 				return err
@@ -175,7 +175,7 @@ func putDocs[T any](ctx context.Context, store *state.Store, kind string, docs m
 // applyMachines changes one machine after the other, each on the condition that
 // what the plan rests on has not been changed by anybody else. One that cannot
 // be changed does not keep the others from it.
-func (s *Machines) applyMachines(ctx context.Context, actor string, plan fleet.Application, guard *state.Guard) error {
+func (s Applies) applyMachines(ctx context.Context, actor string, plan fleet.Application, guard *state.Guard) error {
 	var failed []error
 	each := func(id string, change func() error) bool {
 		err := change()
@@ -203,7 +203,7 @@ func (s *Machines) applyMachines(ctx context.Context, actor string, plan fleet.A
 
 // prune forgets a machine that the files do not name any more, if it is as it
 // was when that was decided.
-func (s *Machines) prune(ctx context.Context, actor, id string) error {
+func (s Applies) prune(ctx context.Context, actor, id string) error {
 	err := s.forget(ctx, actor, id, func(m *fleet.Record) ([]api.Event, error) {
 		if !fleet.Prunable(m, s.now()) {
 			return nil, fmt.Errorf("pruning machine %s: %w", id, state.ErrMoved)

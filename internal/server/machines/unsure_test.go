@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ import (
 
 // unsureRoom is a fleet whose store may answer too late.
 type unsureRoom struct {
-	*Machines
+	*Core
 	t     *testing.T
 	kv    *etcdtest.Unsure
 	tries int
@@ -54,7 +54,7 @@ func TestUnknownOutcomes(t *testing.T) {
 			kv := &etcdtest.Unsure{KV: whole, Fault: fault}
 			client := *db.Client()
 			client.KV = kv
-			r := &unsureRoom{t: t, kv: kv, Machines: &Machines{
+			r := &unsureRoom{t: t, kv: kv, Core: &Core{
 				Store:   &state.Store{Client: &client, Prefix: "/" + name + "/", Aliases: fleet.Labels},
 				Images:  oneImage{golden.DigestOf([]byte("manifest"))},
 				BaseURL: "http://192.0.2.1",
@@ -88,43 +88,43 @@ func (r *unsureRoom) life() {
 	t, ctx := r.t, r.t.Context()
 	t.Helper()
 	r.insist("apply", func() error {
-		_, err := r.Apply(ctx, "", api.Fleet{
+		_, err := r.Operators().Apply(ctx, "", api.Fleet{
 			Machines:   []api.Spec{{Name: "a", MACs: []string{"52:54:00:00:00:0a"}}, {Name: "b", MACs: []string{mac}}},
 			Identities: map[string]api.Identity{"node": {Files: []api.File{{Path: "/etc/secret", Content: "x"}}}},
 		}, false)
 		return err
 	})
 	r.insist("edit", func() error {
-		_, err := r.Edit(ctx, "", "b", "", api.Spec{Name: "b", MACs: []string{mac}, Labels: map[string]string{"rack": "b7"}})
+		_, err := r.Operators().Edit(ctx, "", "b", "", api.Spec{Name: "b", MACs: []string{mac}, Labels: map[string]string{"rack": "b7"}})
 		return err
 	})
 	flash := func() {
 		r.insist("flash", func() error {
-			_, err := r.Flash(ctx, "", "b", api.FlashRequest{Settings: settings.Settings{Image: "debian", Identity: "node"}, Unseen: true})
-			if m, again := r.Machine(ctx, "b"); again == nil && m.Armed != nil {
+			_, err := r.Operators().Flash(ctx, "", "b", api.FlashRequest{Settings: settings.Settings{Image: "debian", Identity: "node"}, Unseen: true})
+			if m, again := r.Operators().Machine(ctx, "b"); again == nil && m.Armed != nil {
 				return nil // who looks finds it armed, and lets it be
 			}
 			return err
 		})
 	}
 	flash()
-	r.insist("cancel", func() error { _, err := r.Cancel(ctx, "", "b", false); return err })
+	r.insist("cancel", func() error { _, err := r.Operators().Cancel(ctx, "", "b", false); return err })
 	flash()
-	if _, err := r.sweepIdentities(ctx, nil); err != nil { // what is armed is no orphan
+	if _, err := r.Upkeep().sweepIdentities(ctx, nil); err != nil { // what is armed is no orphan
 		t.Fatal(err)
 	}
 	var d fleet.Decision
-	r.insist("boot", func() (err error) { d, err = r.Boot(ctx, api.Inventory{MAC: mac}, ""); return err })
+	r.insist("boot", func() (err error) { d, err = r.Agents().Boot(ctx, api.Inventory{MAC: mac}, ""); return err })
 	if d.Image == nil {
 		t.Fatalf("Boot = %+v; want the agent", d)
 	}
 	var a api.Answer
-	r.insist("hello", func() (err error) { a, err = r.Hello(ctx, hello("s1", mac), "192.0.2.9"); return err })
+	r.insist("hello", func() (err error) { a, err = r.Agents().Hello(ctx, hello("s1", mac), "192.0.2.9"); return err })
 	if a.Plan == nil {
 		t.Fatalf("Hello = %+v; want the plan", a)
 	}
 	r.insist("identity", func() error {
-		identity, has, err := r.Identity(ctx, api.IdentityRequest{Session: "s1", MAC: mac, Plan: a.Plan.ID}, "192.0.2.9")
+		identity, has, err := r.Agents().Identity(ctx, api.IdentityRequest{Session: "s1", MAC: mac, Plan: a.Plan.ID}, "192.0.2.9")
 		if err == nil && (!has || identity.Digest() != a.Plan.Identity) {
 			t.Fatalf("Identity = %+v, %v; want that of the plan", identity, has)
 		}
@@ -132,7 +132,7 @@ func (r *unsureRoom) life() {
 	})
 	report := func(events ...api.Event) {
 		r.insist("report", func() error {
-			return r.Report(ctx, api.Report{Session: "s1", MAC: mac, Plan: a.Plan.ID, Events: events}, "192.0.2.9")
+			return r.Agents().Report(ctx, api.Report{Session: "s1", MAC: mac, Plan: a.Plan.ID, Events: events}, "192.0.2.9")
 		})
 	}
 	now := time.Now()
@@ -145,30 +145,30 @@ func (r *unsureRoom) life() {
 		t.Fatalf("Get = %+v, %v; want a machine whose system is awaited", stored, err)
 	}
 	r.insist("beacon", func() error {
-		known, err := r.Beacon(ctx, stored.Awaited.Beacon, "192.0.2.9")
+		known, err := r.Agents().Beacon(ctx, stored.Awaited.Beacon, "192.0.2.9")
 		if err == nil && !known {
 			t.Fatal("the beacon is not known")
 		}
 		return err
 	})
 	r.insist("seen", func() error {
-		return r.Seen(ctx, fleet.Sighting{MAC: "52:54:00:00:00:0a", Source: fleet.FromFirmware, Message: "DHCP"})
+		return r.Agents().Seen(ctx, fleet.Sighting{MAC: "52:54:00:00:00:0a", Source: fleet.FromFirmware, Message: "DHCP"})
 	})
 	r.insist("register", func() error {
-		_, err := r.Register(ctx, "", api.Spec{Name: "c", MACs: []string{"52:54:00:00:00:0c"}})
-		if m, again := r.Machine(ctx, "c"); again == nil && m.Spec.Name == "c" {
+		_, err := r.Operators().Register(ctx, "", api.Spec{Name: "c", MACs: []string{"52:54:00:00:00:0c"}})
+		if m, again := r.Operators().Machine(ctx, "c"); again == nil && m.Spec.Name == "c" {
 			return nil // who looks finds it
 		}
 		return err
 	})
 	r.insist("prune", func() error { // a is not one of the files any more
-		_, err := r.Apply(ctx, "", api.Fleet{Prune: true, Machines: []api.Spec{
+		_, err := r.Operators().Apply(ctx, "", api.Fleet{Prune: true, Machines: []api.Spec{
 			{Name: "b", MACs: []string{mac}, Labels: map[string]string{"rack": "b7"}}, {Name: "c", MACs: []string{"52:54:00:00:00:0c"}},
 		}}, false)
 		return err
 	})
 	r.insist("rm", func() error {
-		err := r.Delete(ctx, "", "c", false)
+		err := r.Operators().Delete(ctx, "", "c", false)
 		if _, gone := errors.AsType[*fleet.UnknownError](err); gone {
 			return nil
 		}
@@ -181,11 +181,11 @@ func (r *unsureRoom) life() {
 func (r *unsureRoom) end() {
 	t, ctx := r.t, r.t.Context()
 	t.Helper()
-	m, err := r.Machine(ctx, "b")
+	m, err := r.Operators().Machine(ctx, "b")
 	if err != nil || m.Armed != nil || m.Receipt == nil || m.State != api.MachineRunning || m.Spec.Labels["rack"] != "b7" {
 		t.Errorf("in the end = %+v, %v; want it flashed", m, err)
 	}
-	events, err := r.Events(ctx, "b")
+	events, err := r.Operators().Events(ctx, "b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,14 +201,14 @@ func (r *unsureRoom) end() {
 	if receipts != 1 || seen[1] != 1 || seen[2] != 1 {
 		t.Errorf("%d receipts, events of the agent %v; want each once", receipts, seen)
 	}
-	list, err := r.Machines.Machines(ctx, "")
+	list, err := r.Core.Operators().Machines(ctx, "")
 	if err != nil || len(list) != 1 {
 		t.Errorf("%d machines, %v; want the one that was not removed", len(list), err)
 	}
 	// Nothing that was secret is left once the sweeps were here.
-	orphans, err := r.sweepIdentities(ctx, nil)
+	orphans, err := r.Upkeep().sweepIdentities(ctx, nil)
 	if err == nil {
-		orphans, err = r.sweepIdentities(ctx, orphans)
+		orphans, err = r.Upkeep().sweepIdentities(ctx, orphans)
 	}
 	if err != nil || len(orphans) != 0 {
 		t.Errorf("identities left: %v, %v", orphans, err)

@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"fmt"
@@ -13,14 +13,14 @@ import (
 	"github.com/gild-dev/gild/internal/settings"
 )
 
-func newMachines(t *testing.T) *Machines {
+func newMachines(t *testing.T) *Core {
 	t.Helper()
 	db, err := state.Start(t.Context(), t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	return &Machines{
+	return &Core{
 		Store:  &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.Labels, Kept: fleet.KeptEvents},
 		Images: oneImage{golden.DigestOf([]byte("manifest"))},
 	}
@@ -35,7 +35,7 @@ func TestHerd(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			if _, err := s.Flash(t.Context(), "", address(i), api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+			if _, err := s.Operators().Flash(t.Context(), "", address(i), api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -48,7 +48,7 @@ func TestHerd(t *testing.T) {
 		for _, session := range []string{"a", "b"} {
 			wg.Go(func() {
 				began := time.Now()
-				a, err := s.Hello(t.Context(), api.Hello{Version: api.Version, Session: session, Inventory: api.Inventory{MAC: address(i)}}, "")
+				a, err := s.Agents().Hello(t.Context(), api.Hello{Version: api.Version, Session: session, Inventory: api.Inventory{MAC: address(i)}}, "")
 				mu.Lock()
 				defer mu.Unlock()
 				slowest = max(slowest, time.Since(began))
@@ -76,10 +76,10 @@ func TestLeasesOfStrangersAreNotRecorded(t *testing.T) {
 	s := newMachines(t)
 	seen := func(source fleet.Source, want int) {
 		t.Helper()
-		if err := s.Seen(t.Context(), fleet.Sighting{MAC: mac, Source: source, Message: "leased 192.0.2.5"}); err != nil {
+		if err := s.Agents().Seen(t.Context(), fleet.Sighting{MAC: mac, Source: source, Message: "leased 192.0.2.5"}); err != nil {
 			t.Fatal(err)
 		}
-		if machines, err := s.Machines(t.Context(), ""); err != nil || len(machines) != want {
+		if machines, err := s.Operators().Machines(t.Context(), ""); err != nil || len(machines) != want {
 			t.Fatalf("after a sighting of kind %d: %d machines, %v; want %d", source, len(machines), err, want)
 		}
 	}
@@ -95,7 +95,7 @@ func TestClaimedCardLeadsNowhere(t *testing.T) {
 	const other = "52:54:00:00:00:02"
 	plans := map[string]string{}
 	for _, m := range []string{mac, other} {
-		armed, err := s.Flash(t.Context(), "", m, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
+		armed, err := s.Operators().Flash(t.Context(), "", m, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestClaimedCardLeadsNowhere(t *testing.T) {
 	}
 	for _, own := range []string{mac, other} {
 		h := api.Hello{Version: api.Version, Session: "s" + own[15:], Inventory: api.Inventory{MAC: own, NICs: []api.NIC{{MAC: mac}, {MAC: other}}}}
-		if a, err := s.Hello(t.Context(), h, ""); err != nil || a.Plan == nil || a.Plan.ID != plans[own] {
+		if a, err := s.Agents().Hello(t.Context(), h, ""); err != nil || a.Plan == nil || a.Plan.ID != plans[own] {
 			t.Errorf("Hello by %s = %+v, %v; want plan %s", own, a, err, plans[own])
 		}
 	}
@@ -113,11 +113,11 @@ func TestLapsedArmIsNotShown(t *testing.T) {
 	s := newMachines(t)
 	now := time.Now()
 	s.Now = func() time.Time { return now }
-	if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60}); err != nil {
+	if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60}); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(time.Minute)
-	if m, err := s.Machine(t.Context(), mac); err != nil || m.Armed != nil || m.State != api.MachineRegistered {
+	if m, err := s.Operators().Machine(t.Context(), mac); err != nil || m.Armed != nil || m.State != api.MachineRegistered {
 		t.Errorf("Machine after the arm lapsed = %+v, %v; want it registered", m, err)
 	}
 }

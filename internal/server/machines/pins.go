@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"context"
@@ -27,7 +27,7 @@ const unpinEvery = time.Minute
 
 // pin keeps the image of a plan that is about to be armed. The caller holds
 // s.arming for reading until it is.
-func (s *Machines) pin(ctx context.Context, image golden.Digest) error {
+func (s *Core) pin(ctx context.Context, image golden.Digest) error {
 	if s.Pins == nil {
 		return nil
 	}
@@ -36,7 +36,7 @@ func (s *Machines) pin(ctx context.Context, image golden.Digest) error {
 
 // KeepPins makes the pins those of the images that machines are armed with
 // now.
-func (s *Machines) KeepPins(ctx context.Context) error {
+func (s Upkeep) KeepPins(ctx context.Context) error {
 	s.arming.Lock()
 	defer s.arming.Unlock()
 	machines, _, err := s.Store.List(ctx)
@@ -57,17 +57,17 @@ func (s *Machines) KeepPins(ctx context.Context) error {
 	return s.Pins.KeepPins(ctx, images)
 }
 
-// openPins keeps the pins as one of the server's services. A sweep at the
+// OpenPins keeps the pins as one of the server's services. A sweep at the
 // start finds what changed while no server ran; a regular one, rather than one
 // at each receipt, is enough and does not read a thousand records a thousand
 // times when a rack is done.
-func openPins(log *slog.Logger) func(context.Context, *Machines) (service.Service, func() error, error) {
-	return func(_ context.Context, m *Machines) (service.Service, func() error, error) {
+func OpenPins(log *slog.Logger) func(context.Context, *Core) (service.Service, func() error, error) {
+	return func(_ context.Context, m *Core) (service.Service, func() error, error) {
 		run := func(ctx context.Context) error {
 			tick := time.NewTicker(unpinEvery)
 			defer tick.Stop()
 			for {
-				if err := m.KeepPins(ctx); err != nil && ctx.Err() == nil {
+				if err := m.Upkeep().KeepPins(ctx); err != nil && ctx.Err() == nil {
 					log.Warn("finding images that no machine is armed with any more", "err", err)
 				}
 				select {

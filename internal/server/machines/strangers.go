@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"context"
@@ -120,7 +120,7 @@ var errKnown = errors.New("the machine is known")
 
 // forgetStrangers makes room in the budget of strangers. Every server of a
 // cluster does it.
-func (s *Machines) forgetStrangers(ctx context.Context) error {
+func (s Upkeep) forgetStrangers(ctx context.Context) error {
 	var failed []error
 	for _, id := range s.room.strangers.surplus(s.now()) {
 		err := s.Store.Delete(ctx, id, func(m *fleet.Record) ([]api.Event, error) {
@@ -141,8 +141,11 @@ func (s *Machines) forgetStrangers(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
+// Tighten says whether memory is short: no stranger gets a record then.
+func (s *Core) Tighten(tight bool) { s.room.strangers.tight.Store(tight) }
+
 // admit refuses a record to a machine that nobody knows, with a *strangerError.
-func (s *Machines) admit(id string) error {
+func (s *Core) admit(id string) error {
 	if ok, why := s.room.strangers.admit(s.now()); !ok {
 		s.Metrics.Stranger("turned away")
 		return &strangerError{id, why}
@@ -153,7 +156,7 @@ func (s *Machines) admit(id string) error {
 
 // turnedAway is what an agent is answered that runs in a machine without a
 // record: it waits where agents of unknown machines do.
-func (s *Machines) turnedAway(e *strangerError) api.Answer {
+func (s Agents) turnedAway(e *strangerError) api.Answer {
 	if s.Discover == "" {
 		return api.Answer{Action: api.ActionLocalDisk, Message: "this machine is not armed; " + e.Why}
 	}
@@ -179,7 +182,7 @@ func (p *inventoryPace) Allow(id string, now time.Time) bool {
 // written. decided is what the rule had said by then, if it was asked. A machine
 // that is not armed reaches its disk whatever is broken; one of which that is
 // not known asks again.
-func (s *Machines) unarmed(who api.Inventory, decided *ruling, err error) (fleet.Decision, error) {
+func (s Agents) unarmed(who api.Inventory, decided *ruling, err error) (fleet.Decision, error) {
 	local := fleet.Decision{ID: who.MAC, Why: "not armed, and nothing can be written down now: booting the local disk"}
 	stranger, full := errors.AsType[*strangerError](err)
 	switch {

@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"cmp"
@@ -21,13 +21,15 @@ import (
 	"github.com/gild-dev/gild/internal/settings"
 )
 
-// Kinds of documents: what an apply stores, and the identities of the plans
-// that machines are armed with. Those hold secrets, so they are apart from
-// the records, and go when the arm ends.
+// Kinds of documents.
 const (
-	kindGroup        = "group"
-	kindIdentity     = "identity"
-	kindPlanIdentity = "plan-identity"
+	kindGroup = "group"
+	// KindIdentity is of the identities that an apply stores.
+	KindIdentity = "identity"
+	// KindPlanIdentity is of those of the plans that machines are armed with.
+	// They hold secrets, so they are apart from the records, and go when the arm
+	// ends.
+	KindPlanIdentity = "plan-identity"
 )
 
 const imageHelp = "gild image ls shows the stored images"
@@ -49,7 +51,7 @@ type order struct {
 const armExpires = 24 * 60 * 60
 
 // order looks up what an arm of a machine takes.
-func (s *Machines) order(ctx context.Context, spelling string, f api.FlashRequest) (o order, m fleet.Record, err error) {
+func (s Operators) order(ctx context.Context, spelling string, f api.FlashRequest) (o order, m fleet.Record, err error) {
 	found, err := s.named(ctx, spelling)
 	if err != nil {
 		return o, m, err
@@ -113,7 +115,7 @@ func (o order) proposal(m fleet.Record) (p fleet.Proposal, values map[string]str
 	return fleet.Proposal{Machine: m, Image: o.image, Request: f, Known: o.known, Listening: o.listening}, values, err
 }
 
-func (s *Machines) image(ctx context.Context, name string) (api.Image, error) {
+func (s *Core) image(ctx context.Context, name string) (api.Image, error) {
 	im, err := s.Images.Describe(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = &fleet.UnknownError{What: "image", Name: name, Help: imageHelp}
@@ -122,7 +124,7 @@ func (s *Machines) image(ctx context.Context, name string) (api.Image, error) {
 }
 
 // Preview tells what Flash would do, and does nothing.
-func (s *Machines) Preview(ctx context.Context, spelling string, f api.FlashRequest) (api.Preview, error) {
+func (s Operators) Preview(ctx context.Context, spelling string, f api.FlashRequest) (api.Preview, error) {
 	o, m, err := s.order(ctx, spelling, f)
 	if err != nil {
 		return api.Preview{}, err
@@ -143,7 +145,7 @@ func (s *Machines) Preview(ctx context.Context, spelling string, f api.FlashRequ
 // Flash arms a machine. The image's name is turned into its digest here and
 // now, and pinned, and the identity is rendered: what becomes of either later
 // does not matter.
-func (s *Machines) Flash(ctx context.Context, actor, spelling string, f api.FlashRequest) (api.Machine, error) {
+func (s Operators) Flash(ctx context.Context, actor, spelling string, f api.FlashRequest) (api.Machine, error) {
 	o, m, err := s.order(ctx, spelling, f)
 	if err != nil {
 		return api.Machine{}, err
@@ -174,7 +176,7 @@ func (s *Machines) Flash(ctx context.Context, actor, spelling string, f api.Flas
 	}
 	if has {
 		armed.Plan.Identity, armed.Reach = identity.Digest(), reach(identity)
-		if err := s.Store.PutDoc(ctx, kindPlanIdentity, armed.Plan.ID, identity); err != nil {
+		if err := s.Store.PutDoc(ctx, KindPlanIdentity, armed.Plan.ID, identity); err != nil {
 			return api.Machine{}, err
 		}
 	}
@@ -187,7 +189,7 @@ func (s *Machines) Flash(ctx context.Context, actor, spelling string, f api.Flas
 
 // arm is the transaction of Flash: what the operator agreed to must still be
 // so in it.
-func (s *Machines) arm(m *fleet.Record, o order, armed fleet.Armed) ([]api.Event, error) {
+func (s Operators) arm(m *fleet.Record, o order, armed fleet.Armed) ([]api.Event, error) {
 	now := s.now()
 	p, _, err := o.proposal(*m)
 	if err != nil {
@@ -232,13 +234,13 @@ func newArm(p fleet.Proposal, actor string) fleet.Armed {
 func repository(image string) string { return "golden/" + strings.TrimPrefix(image, "sha256:") }
 
 // render makes the identity of the clone; false: it is to have none.
-func (s *Machines) render(ctx context.Context, p fleet.Proposal, values map[string]string, token string) (out api.Identity, has bool, err error) {
+func (s Operators) render(ctx context.Context, p fleet.Proposal, values map[string]string, token string) (out api.Identity, has bool, err error) {
 	name := p.Request.Identity
 	if name == "" {
 		return out, false, nil
 	}
 	var tpl api.Identity
-	found, err := s.Store.GetDoc(ctx, kindIdentity, name, &tpl)
+	found, err := s.Store.GetDoc(ctx, KindIdentity, name, &tpl)
 	if err != nil {
 		return out, false, err
 	}
@@ -263,8 +265,8 @@ func (s *Machines) render(ctx context.Context, p fleet.Proposal, values map[stri
 }
 
 // endIdentity removes the identity of a plan that has ended.
-func (s *Machines) endIdentity(ctx context.Context, plan string) {
-	if err := s.Store.DeleteDoc(ctx, kindPlanIdentity, plan); err != nil {
+func (s *Core) endIdentity(ctx context.Context, plan string) {
+	if err := s.Store.DeleteDoc(ctx, KindPlanIdentity, plan); err != nil {
 		s.log().Warn("the identity of a plan that has ended is still stored", "plan", plan, "err", err)
 	}
 }
@@ -273,8 +275,8 @@ func (s *Machines) endIdentity(ctx context.Context, plan string) {
 // between. An identity is stored
 // a moment before its arm, maybe by another server: it goes only when it was
 // among the orphans of the last time, too. It returns those of this time.
-func (s *Machines) sweepIdentities(ctx context.Context, before map[string]bool) (map[string]bool, error) {
-	docs, err := state.ListDocs[struct{}](ctx, s.Store, kindPlanIdentity)
+func (s Upkeep) sweepIdentities(ctx context.Context, before map[string]bool) (map[string]bool, error) {
+	docs, err := state.ListDocs[struct{}](ctx, s.Store, KindPlanIdentity)
 	if err != nil || len(docs) == 0 {
 		return nil, err
 	}
@@ -300,7 +302,7 @@ func (s *Machines) sweepIdentities(ctx context.Context, before map[string]bool) 
 }
 
 // bootable refuses what a machine would only be told at its next boot.
-func (s *Machines) bootable(image golden.Digest) error {
+func (s *Core) bootable(image golden.Digest) error {
 	if s.Bootable == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"cmp"
@@ -37,7 +37,7 @@ func (p place) String() string {
 }
 
 // Follow sends changes as they happen.
-func (s *Machines) Follow(ctx context.Context, after string, send func(string, api.Change) error) error {
+func (s Operators) Follow(ctx context.Context, after string, send func(string, api.Change) error) error {
 	return s.follow(ctx, parsePlace(after), func(at place, p state.Part) error {
 		if at == (place{}) {
 			return send("", shown(&s.room, p, s.now()))
@@ -62,7 +62,7 @@ func shown(r *room, p state.Part, now time.Time) api.Change {
 }
 
 // follow is Follow with records as they are stored.
-func (s *Machines) follow(ctx context.Context, after place, send func(place, state.Part) error) error {
+func (s *Core) follow(ctx context.Context, after place, send func(place, state.Part) error) error {
 	for {
 		err := s.followFrom(ctx, after, send)
 		if !errors.Is(err, state.ErrCompacted) {
@@ -74,7 +74,7 @@ func (s *Machines) follow(ctx context.Context, after place, send func(place, sta
 
 // followFrom sends what comes after a place; after none, a reset and all
 // machines come first, of which only the last has a place.
-func (s *Machines) followFrom(ctx context.Context, after place, send func(place, state.Part) error) error {
+func (s *Core) followFrom(ctx context.Context, after place, send func(place, state.Part) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if after.revision != 0 {

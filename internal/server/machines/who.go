@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"context"
@@ -16,7 +16,7 @@ func newTicket() string { return strings.ToLower(rand.Text()) }
 // locate finds the record of a machine by what it shows, tells the records
 // that it was mistaken for, and marks one that was made before the machine had
 // shown as much.
-func (s *Machines) locate(ctx context.Context, shown fleet.Shown) (fleet.Found, error) {
+func (s Agents) locate(ctx context.Context, shown fleet.Shown) (fleet.Found, error) {
 	candidates, err := s.Store.Find(ctx, shown.Labels())
 	if err != nil {
 		return fleet.Found{}, err
@@ -26,7 +26,7 @@ func (s *Machines) locate(ctx context.Context, shown fleet.Shown) (fleet.Found, 
 }
 
 // locateAgent does the same for a machine whose agent says hello.
-func (s *Machines) locateAgent(ctx context.Context, h *api.Hello) (fleet.Found, error) {
+func (s Agents) locateAgent(ctx context.Context, h *api.Hello) (fleet.Found, error) {
 	labels := fleet.ShownBy(&h.Inventory).Labels()
 	if h.Ticket != "" {
 		labels = append(labels, fleet.TicketLabel(h.Ticket))
@@ -40,7 +40,7 @@ func (s *Machines) locateAgent(ctx context.Context, h *api.Hello) (fleet.Found, 
 }
 
 // follows does what follows from where a machine was found.
-func (s *Machines) follows(ctx context.Context, f fleet.Found, err error) (fleet.Found, error) {
+func (s Agents) follows(ctx context.Context, f fleet.Found, err error) (fleet.Found, error) {
 	for _, o := range f.Others {
 		s.tell(ctx, o)
 	}
@@ -51,7 +51,7 @@ func (s *Machines) follows(ctx context.Context, f fleet.Found, err error) (fleet
 }
 
 // join marks the record of f.From as one with f.ID.
-func (s *Machines) join(ctx context.Context, f fleet.Found) error {
+func (s Agents) join(ctx context.Context, f fleet.Found) error {
 	_, err := s.Store.Join(ctx, f.ID, f.From, func(into, from *fleet.Record) ([]api.Event, error) {
 		return fleet.Join(into, from, s.now())
 	})
@@ -66,7 +66,7 @@ func (s *Machines) join(ctx context.Context, f fleet.Found) error {
 
 // tell notes at a record that a machine was mistaken for it. That it could not
 // be is only worth a log line: what is decided does not rest on it.
-func (s *Machines) tell(ctx context.Context, o fleet.Other) {
+func (s Agents) tell(ctx context.Context, o fleet.Other) {
 	_, err := s.change(ctx, o.ID, func(m *fleet.Record) ([]api.Event, error) {
 		if m.State == "" { // forgotten in the meantime
 			return nil, errGone
@@ -79,7 +79,7 @@ func (s *Machines) tell(ctx context.Context, o fleet.Other) {
 }
 
 // refuse notes at the record of a machine why its agent gets no plan.
-func (s *Machines) refuse(ctx context.Context, f fleet.Found, inv api.Inventory, why error) (a api.Answer, m fleet.Record, err error) {
+func (s Agents) refuse(ctx context.Context, f fleet.Found, inv api.Inventory, why error) (a api.Answer, m fleet.Record, err error) {
 	m, err = s.update(ctx, f, func(m *fleet.Record) (events []api.Event, err error) {
 		a, events = fleet.Refused(m, inv, why, s.now())
 		return events, nil

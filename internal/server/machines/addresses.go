@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"context"
@@ -32,9 +32,9 @@ type addressRecord struct {
 	fixed   netip.Addr // zero: any
 }
 
-// loadAddresses reads what the records say before the first client asks, which
+// LoadAddresses reads what the records say before the first client asks, which
 // is before the room follows the store.
-func (s *Machines) loadAddresses(ctx context.Context) error {
+func (s *Core) LoadAddresses(ctx context.Context) error {
 	machines, _, err := s.Store.List(ctx)
 	if err != nil {
 		return err
@@ -118,6 +118,11 @@ func (d *addresses) Registered(client string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.clients[client]) > 0
+}
+
+// Registry is what the machines' records say for one network.
+func (s *Core) Registry(subnet netip.Prefix) dhcpd.Registry {
+	return registry{&s.addresses, subnet}
 }
 
 // registry is what the records say for one network: addresses outside of it are

@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func madeUp(n int) string { return fmt.Sprintf("02:aa:00:%02x:%02x:%02x", n>>16&
 
 // crowd makes this server believe that there are many records that nobody has
 // registered, each of so many bytes.
-func crowd(s *Machines, n int, bytes int64) {
+func crowd(s *Core, n int, bytes int64) {
 	s.room.strangers.mu.Lock()
 	defer s.room.strangers.mu.Unlock()
 	s.room.strangers.by = map[string]stranger{}
@@ -36,10 +36,10 @@ func crowd(s *Machines, n int, bytes int64) {
 // No room for a machine that nobody knows: it boots its disk, and its agent is
 // sent there. What operators do is not concerned.
 func TestNoRoomForStrangers(t *testing.T) {
-	for name, fill := range map[string]func(*Machines){
-		"records": func(s *Machines) { crowd(s, budget.SeenRecords, 1) },
-		"bytes":   func(s *Machines) { crowd(s, 2, budget.SeenBytes) },
-		"pace": func(s *Machines) {
+	for name, fill := range map[string]func(*Core){
+		"records": func(s *Core) { crowd(s, budget.SeenRecords, 1) },
+		"bytes":   func(s *Core) { crowd(s, 2, budget.SeenBytes) },
+		"pace": func(s *Core) {
 			now := s.now()
 			s.Now = func() time.Time { return now }
 			for ok := true; ok; ok, _ = s.room.strangers.admit(now) {
@@ -48,35 +48,35 @@ func TestNoRoomForStrangers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newMachines(t)
-			if _, err := s.Register(t.Context(), "", api.Spec{Name: "own", MACs: []string{mac}}); err != nil {
+			if _, err := s.Operators().Register(t.Context(), "", api.Spec{Name: "own", MACs: []string{mac}}); err != nil {
 				t.Fatal(err)
 			}
 			fill(s)
 			const unknown = "52:54:00:00:99:01"
-			d, err := s.Boot(t.Context(), api.Inventory{MAC: unknown}, "")
+			d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: unknown}, "")
 			if err != nil || d.Image != nil || !strings.Contains(d.Why, "booting the local disk") {
 				t.Errorf("Boot of an unknown machine = %+v, %v; want the local disk", d, err)
 			}
-			if err := s.Seen(t.Context(), fleet.Sighting{MAC: unknown, Source: fleet.FromFirmware}); err != nil {
+			if err := s.Agents().Seen(t.Context(), fleet.Sighting{MAC: unknown, Source: fleet.FromFirmware}); err != nil {
 				t.Errorf("Seen = %v; want nil", err)
 			}
-			a, err := s.Hello(t.Context(), hello("s", unknown), "")
+			a, err := s.Agents().Hello(t.Context(), hello("s", unknown), "")
 			if err != nil || a.Action != api.ActionLocalDisk {
 				t.Errorf("Hello of its agent = %+v, %v; want the local disk", a, err)
 			}
-			if all, err := s.Machines(t.Context(), ""); err != nil || len(all) != 1 {
+			if all, err := s.Operators().Machines(t.Context(), ""); err != nil || len(all) != 1 {
 				t.Errorf("%d records, %v; want the registered one", len(all), err)
 			}
-			if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}, ""); err != nil || !strings.Contains(d.Why, "not armed") {
+			if d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: mac}, ""); err != nil || !strings.Contains(d.Why, "not armed") {
 				t.Errorf("Boot of the registered machine = %+v, %v", d, err)
 			}
-			if _, err := s.Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "new", MACs: []string{unknown}}}}, false); err != nil {
+			if _, err := s.Operators().Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "new", MACs: []string{unknown}}}}, false); err != nil {
 				t.Errorf("Apply = %v; want nil", err)
 			}
-			if _, err := s.Flash(t.Context(), "", unknown, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+			if _, err := s.Operators().Flash(t.Context(), "", unknown, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 				t.Errorf("Flash = %v; want nil", err)
 			}
-			if d, err := s.Boot(t.Context(), api.Inventory{MAC: unknown}, ""); err != nil || d.Image == nil {
+			if d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: unknown}, ""); err != nil || d.Image == nil {
 				t.Errorf("Boot of the armed machine = %+v, %v; want the agent", d, err)
 			}
 		})
@@ -85,7 +85,7 @@ func TestNoRoomForStrangers(t *testing.T) {
 
 func TestSurplus(t *testing.T) {
 	now := time.Now()
-	s := &Machines{Now: func() time.Time { return now }}
+	s := &Core{Now: func() time.Time { return now }}
 	crowd(s, 100, 1)
 	if got := s.room.strangers.surplus(now); len(got) != 0 {
 		t.Errorf("of a few: %d go; want none", len(got))
@@ -112,11 +112,11 @@ func TestStrangersAreForgotten(t *testing.T) {
 	s.Now = func() time.Time { return now }
 	withRoom(t, s)
 	for i := range 5 {
-		if _, err := s.Boot(t.Context(), api.Inventory{MAC: madeUp(i)}, ""); err != nil {
+		if _, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: madeUp(i)}, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Register(t.Context(), "", api.Spec{Name: "kept", MACs: []string{madeUp(3)}}); err != nil {
+	if _, err := s.Operators().Register(t.Context(), "", api.Spec{Name: "kept", MACs: []string{madeUp(3)}}); err != nil {
 		t.Fatal(err)
 	}
 	followed := func() bool { // the room follows the store
@@ -128,15 +128,15 @@ func TestStrangersAreForgotten(t *testing.T) {
 	for !followed() {
 		time.Sleep(time.Millisecond)
 	}
-	all, err := s.Machines(t.Context(), "state=discovered")
+	all, err := s.Operators().Machines(t.Context(), "state=discovered")
 	if err != nil || len(all) != 4 {
 		t.Errorf("%d are discovered, %v; want 4: they were sent to their disks, and nobody knows them", len(all), err)
 	}
 	now = now.Add(budget.SeenFor + time.Second)
-	if err := s.forgetStrangers(t.Context()); err != nil {
+	if err := s.Upkeep().forgetStrangers(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := s.Machines(t.Context(), ""); err != nil || len(all) != 1 || all[0].Spec.Name != "kept" {
+	if all, err := s.Operators().Machines(t.Context(), ""); err != nil || len(all) != 1 || all[0].Spec.Name != "kept" {
 		t.Errorf("after a day: %+v, %v; want the registered one", all, err)
 	}
 }
@@ -146,17 +146,17 @@ func TestStrangersAreForgotten(t *testing.T) {
 func TestBootWithoutAStore(t *testing.T) {
 	s := newMachines(t)
 	const armed, unarmed, unknown = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
-	if _, err := s.Register(t.Context(), "", api.Spec{MACs: []string{unarmed}}); err != nil {
+	if _, err := s.Operators().Register(t.Context(), "", api.Spec{MACs: []string{unarmed}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Flash(t.Context(), "", armed, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+	if _, err := s.Operators().Flash(t.Context(), "", armed, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 		t.Fatal(err)
 	}
 	kv := &breakingKV{KV: s.Store.Client.KV}
 	s.Store.Client.KV = kv
 	broken := kv.broken.Store
 	broken(true)
-	if _, err := s.Boot(t.Context(), api.Inventory{MAC: unarmed}, ""); err == nil {
+	if _, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: unarmed}, ""); err == nil {
 		t.Error("a server that knows nothing yet: Boot = nil; want an error")
 	}
 	broken(false)
@@ -166,11 +166,11 @@ func TestBootWithoutAStore(t *testing.T) {
 	}
 	broken(true)
 	for _, mac := range []string{unarmed, unknown} {
-		if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}, ""); err != nil || d.Image != nil || d.Why == "" {
+		if d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: mac}, ""); err != nil || d.Image != nil || d.Why == "" {
 			t.Errorf("Boot of %s = %+v, %v; want the local disk", mac, d, err)
 		}
 	}
-	if d, err := s.Boot(t.Context(), api.Inventory{MAC: armed}, ""); err == nil {
+	if d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: armed}, ""); err == nil {
 		t.Errorf("Boot of the armed machine = %+v; want an error", d)
 	}
 }
@@ -180,7 +180,7 @@ func TestInventoriesThatDiffer(t *testing.T) {
 	s := newMachines(t)
 	now := time.Now()
 	s.Now = func() time.Time { return now }
-	if _, err := s.Register(t.Context(), "", api.Spec{MACs: []string{mac}}); err != nil {
+	if _, err := s.Operators().Register(t.Context(), "", api.Spec{MACs: []string{mac}}); err != nil {
 		t.Fatal(err)
 	}
 	kept := map[string]bool{}
@@ -188,10 +188,10 @@ func TestInventoriesThatDiffer(t *testing.T) {
 		t.Helper()
 		h := hello("s", mac)
 		h.Inventory.Product = fmt.Sprint("product ", n)
-		if _, err := s.Hello(t.Context(), h, ""); err != nil {
+		if _, err := s.Agents().Hello(t.Context(), h, ""); err != nil {
 			t.Fatal(err)
 		}
-		m, err := s.Machine(t.Context(), mac)
+		m, err := s.Operators().Machine(t.Context(), mac)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,7 +228,7 @@ func TestLargestRecord(t *testing.T) {
 	if len(h.Inventory.Disks) == 0 {
 		t.Error("no disk is left of the inventory")
 	}
-	if _, err := s.Hello(t.Context(), h, ""); err != nil {
+	if _, err := s.Agents().Hello(t.Context(), h, ""); err != nil {
 		t.Fatal(err)
 	}
 	m, err := s.Store.Get(t.Context(), mac)
@@ -248,7 +248,7 @@ func TestLargestRecord(t *testing.T) {
 		if err := wire.CheckReport(&r, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Report(t.Context(), r, ""); err != nil {
+		if err := s.Agents().Report(t.Context(), r, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

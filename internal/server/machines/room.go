@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"context"
@@ -35,7 +35,7 @@ type room struct {
 const roomAgain = time.Second
 
 // followRoom keeps the room until ctx ends.
-func (s *Machines) followRoom(ctx context.Context) error {
+func (s Upkeep) followRoom(ctx context.Context) error {
 	s.room.start()
 	defer s.room.stop()
 	for ctx.Err() == nil {
@@ -172,15 +172,15 @@ func (r *room) all() []fleet.Record {
 	return machines
 }
 
-// openRoom makes what follows the machines and what time does to them one of
+// OpenRoom makes what follows the machines and what time does to them one of
 // the server's services.
-func openRoom(log *slog.Logger) func(context.Context, *Machines) (service.Service, func() error, error) {
-	return func(_ context.Context, m *Machines) (service.Service, func() error, error) {
+func OpenRoom(log *slog.Logger) func(context.Context, *Core) (service.Service, func() error, error) {
+	return func(_ context.Context, m *Core) (service.Service, func() error, error) {
 		run := func(ctx context.Context) error {
 			var all sync.WaitGroup
-			all.Go(func() { _ = m.followRoom(ctx) })
-			all.Go(func() { m.sweep(ctx, log) })
-			all.Go(func() { m.probes(ctx, log) })
+			all.Go(func() { _ = m.Upkeep().followRoom(ctx) })
+			all.Go(func() { m.Upkeep().sweep(ctx, log) })
+			all.Go(func() { m.Upkeep().probes(ctx, log) })
 			all.Wait()
 			return nil
 		}

@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"context"
@@ -24,7 +24,7 @@ const (
 )
 
 // probes asks the new systems of machines that are to be confirmed by it.
-func (s *Machines) probes(ctx context.Context, log *slog.Logger) {
+func (s Upkeep) probes(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	slots := make(chan struct{}, probesAtOnce)
@@ -84,7 +84,7 @@ func probedAt(m fleet.Record) []string {
 }
 
 // probeOne asks one machine once, at each of its addresses.
-func (s *Machines) probeOne(ctx context.Context, m fleet.Record, log *slog.Logger, cannot *sync.Once) {
+func (s Upkeep) probeOne(ctx context.Context, m fleet.Record, log *slog.Logger, cannot *sync.Once) {
 	var err error
 	for _, address := range probedAt(m) {
 		if err = probe.Ask(ctx, m.Awaited.Probe, address); err == nil {

@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"net/netip"
@@ -16,40 +16,40 @@ func TestOnlyItsOwnAddressSpeaksForACard(t *testing.T) {
 	s := newMachines(t)
 	now := time.Now()
 	s.Now = func() time.Time { return now }
-	armed, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
+	armed, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const its, liar = "192.0.2.7", "192.0.2.66"
-	s.cards.leased("mac:\x52\x54\x00\x00\x00\x01", netip.MustParseAddr(its), now.Add(time.Hour))
-	if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}, liar); err != nil || d.Image != nil {
+	s.Cards.Leased("mac:\x52\x54\x00\x00\x00\x01", netip.MustParseAddr(its), now.Add(time.Hour))
+	if d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: mac}, liar); err != nil || d.Image != nil {
 		t.Errorf("Boot from %s = %+v, %v; want the local disk", liar, d, err)
 	}
-	if a, err := s.Hello(t.Context(), hello("liar", mac), liar); err != nil || a.Plan != nil {
+	if a, err := s.Agents().Hello(t.Context(), hello("liar", mac), liar); err != nil || a.Plan != nil {
 		t.Errorf("Hello from %s = %+v, %v; want no plan", liar, a, err)
 	}
-	if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}, its); err != nil || d.Image == nil {
+	if d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: mac}, its); err != nil || d.Image == nil {
 		t.Errorf("Boot from %s = %+v, %v; want the agent", its, d, err)
 	}
-	if a, err := s.Hello(t.Context(), hello("own", mac), "::ffff:"+its); err != nil || a.Plan == nil {
+	if a, err := s.Agents().Hello(t.Context(), hello("own", mac), "::ffff:"+its); err != nil || a.Plan == nil {
 		t.Errorf("Hello from %s = %+v, %v; want the plan", its, a, err)
 	}
 	ask := api.IdentityRequest{Session: "own", MAC: mac, Plan: armed.Armed.Plan.ID}
-	if _, _, err := s.Identity(t.Context(), ask, liar); err == nil {
+	if _, _, err := s.Agents().Identity(t.Context(), ask, liar); err == nil {
 		t.Errorf("Identity from %s = nil; want a refusal", liar)
 	}
-	if _, _, err := s.Identity(t.Context(), ask, its); err != nil {
+	if _, _, err := s.Agents().Identity(t.Context(), ask, its); err != nil {
 		t.Errorf("Identity from %s = %v; want none and no error", its, err)
 	}
 	// A lease that has ended, and an address that went to another card, bind
 	// nothing.
 	now = now.Add(2 * time.Hour)
-	if err := s.cards.fits(mac, liar, now); err != nil {
+	if err := s.Cards.fits(mac, liar, now); err != nil {
 		t.Errorf("after the lease: %v; want nothing bound", err)
 	}
-	s.cards.leased("mac:\x52\x54\x00\x00\x00\x01", netip.MustParseAddr(its), now.Add(time.Hour))
-	s.cards.leased("mac:\x52\x54\x00\x00\x00\x02", netip.MustParseAddr(its), now.Add(time.Hour))
-	if err := s.cards.fits(mac, liar, now); err != nil {
+	s.Cards.Leased("mac:\x52\x54\x00\x00\x00\x01", netip.MustParseAddr(its), now.Add(time.Hour))
+	s.Cards.Leased("mac:\x52\x54\x00\x00\x00\x02", netip.MustParseAddr(its), now.Add(time.Hour))
+	if err := s.Cards.fits(mac, liar, now); err != nil {
 		t.Errorf("after its address went to another: %v; want nothing bound", err)
 	}
 }
@@ -59,16 +59,16 @@ func TestOnlyItsOwnAddressSpeaksForACard(t *testing.T) {
 func TestBootTicket(t *testing.T) {
 	const dock, uuid, uuidB = "52:54:00:00:00:0d", "4c4c4544-0051-3510-8052-b4c04f4a4c32", "0a1f6c52-7d07-4c0e-9d9a-000000000002"
 	s := newMachines(t)
-	if _, err := s.Boot(t.Context(), api.Inventory{MAC: mac, UUID: uuid}, ""); err != nil {
+	if _, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: mac, UUID: uuid}, ""); err != nil {
 		t.Fatal(err)
 	}
-	armed, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}})
+	armed, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ticket := func() string {
 		t.Helper()
-		d, err := s.Boot(t.Context(), api.Inventory{MAC: mac, UUID: uuid}, "")
+		d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: mac, UUID: uuid}, "")
 		if err != nil || len(d.Ticket) != 26 || !wire.IsToken(d.Ticket) {
 			t.Fatalf("Boot = %+v, %v; want a ticket", d, err)
 		}
@@ -77,7 +77,7 @@ func TestBootTicket(t *testing.T) {
 	say := func(session, mac, uuid, ticket string) api.Answer {
 		t.Helper()
 		h := api.Hello{Version: api.Version, Session: session, Ticket: ticket, Inventory: api.Inventory{MAC: mac, UUID: uuid}}
-		a, err := s.Hello(t.Context(), h, "")
+		a, err := s.Agents().Hello(t.Context(), h, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func TestBootTicket(t *testing.T) {
 	waits("made up", say("s0", mac, uuid, "aaaaaaaaaaaaaaaaaaaaaaaaaa"))
 	waits("another machine", say("s1", dock, uuidB, first))
 	for _, id := range []string{mac, dock} {
-		if m, err := s.Machine(t.Context(), id); err != nil || m.NotBooted == "" {
+		if m, err := s.Operators().Machine(t.Context(), id); err != nil || m.NotBooted == "" {
 			t.Errorf("%s does not say why it was not booted: %+v, %v", id, m.NotBooted, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"cmp"
@@ -20,7 +20,7 @@ const listHelp = "gild machine ls shows the machines that were seen or registere
 // named finds the record that an operator means: by its name, ID, a MAC in any
 // spelling, UUID or serial. What fits none of them is not known; its ID is
 // then the MAC, if it is one.
-func (s *Machines) named(ctx context.Context, spelling string) (fleet.Found, error) {
+func (s Operators) named(ctx context.Context, spelling string) (fleet.Found, error) {
 	spelling = strings.TrimSpace(spelling)
 	mac, err := wire.ParseMAC(spelling)
 	if err == nil {
@@ -67,7 +67,7 @@ func (s *Machines) named(ctx context.Context, spelling string) (fleet.Found, err
 }
 
 // mustKnow finds the ID of a record that an operator means.
-func (s *Machines) mustKnow(ctx context.Context, spelling string) (string, error) {
+func (s Operators) mustKnow(ctx context.Context, spelling string) (string, error) {
 	f, err := s.named(ctx, spelling)
 	if err == nil && !f.Known {
 		err = &fleet.UnknownError{What: "machine", Name: spelling, Help: listHelp}
@@ -77,7 +77,7 @@ func (s *Machines) mustKnow(ctx context.Context, spelling string) (string, error
 
 // Machines lists the machines that a selector picks, all when it is empty, by
 // name, then ID.
-func (s *Machines) Machines(ctx context.Context, selects string) ([]api.Machine, error) {
+func (s Operators) Machines(ctx context.Context, selects string) ([]api.Machine, error) {
 	all, _, err := s.Store.List(ctx)
 	if err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func nameless(m api.Machine) int {
 }
 
 // Machine returns one machine.
-func (s *Machines) Machine(ctx context.Context, spelling string) (api.Machine, error) {
+func (s Operators) Machine(ctx context.Context, spelling string) (api.Machine, error) {
 	r, err := recordOf(ctx, s, spelling)
 	if err != nil {
 		return api.Machine{}, err
@@ -117,7 +117,7 @@ func (s *Machines) Machine(ctx context.Context, spelling string) (api.Machine, e
 }
 
 // recordOf finds the record that an operator means.
-func recordOf(ctx context.Context, s *Machines, spelling string) (fleet.Record, error) {
+func recordOf(ctx context.Context, s Operators, spelling string) (fleet.Record, error) {
 	id, err := s.mustKnow(ctx, spelling)
 	if err != nil {
 		return fleet.Record{}, err
@@ -131,7 +131,7 @@ func recordOf(ctx context.Context, s *Machines, spelling string) (fleet.Record, 
 
 // Register makes a machine known, seen or not. A record that was made when it
 // was seen becomes the one that is registered.
-func (s *Machines) Register(ctx context.Context, actor string, spec api.Spec) (api.Machine, error) {
+func (s Operators) Register(ctx context.Context, actor string, spec api.Spec) (api.Machine, error) {
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}
@@ -141,7 +141,7 @@ func (s *Machines) Register(ctx context.Context, actor string, spec api.Spec) (a
 // Edit replaces what the operator says of a machine, if that still is of the
 // revision that was read; empty: whatever it is. One that was only seen so far
 // becomes known by the address that it was seen by.
-func (s *Machines) Edit(ctx context.Context, actor, spelling, revision string, spec api.Spec) (api.Machine, error) {
+func (s Operators) Edit(ctx context.Context, actor, spelling, revision string, spec api.Spec) (api.Machine, error) {
 	r, err := recordOf(ctx, s, spelling)
 	if err != nil {
 		return api.Machine{}, err
@@ -165,7 +165,7 @@ const guardSpecs = "specs"
 // setSpec gives a spec to the record that choose says. found are the records
 // that have one of its labels, and none more has when the spec is stored,
 // whatever the other servers of the cluster do.
-func (s *Machines) setSpec(ctx context.Context, actor string, spec api.Spec, revision string, choose func(found []fleet.Record) (id string, err error)) (api.Machine, error) {
+func (s Operators) setSpec(ctx context.Context, actor string, spec api.Spec, revision string, choose func(found []fleet.Record) (id string, err error)) (api.Machine, error) {
 	s.registering.Lock()
 	defer s.registering.Unlock()
 	for {
@@ -190,7 +190,7 @@ func (s *Machines) setSpec(ctx context.Context, actor string, spec api.Spec, rev
 
 // putSpec gives a spec to a record, if that is of the revision (empty: whatever
 // it is) and what guard stands before has not moved.
-func (s *Machines) putSpec(ctx context.Context, actor, id string, spec api.Spec, revision string, guard *state.Guard) (fleet.Record, error) {
+func (s *Core) putSpec(ctx context.Context, actor, id string, spec api.Spec, revision string, guard *state.Guard) (fleet.Record, error) {
 	guarded := func(ctx context.Context, id string, change rule) (fleet.Record, error) {
 		return s.Store.UpdateGuarded(ctx, guard, id, change)
 	}
@@ -203,7 +203,7 @@ func (s *Machines) putSpec(ctx context.Context, actor, id string, spec api.Spec,
 }
 
 // Delete forgets a machine; force: also while its disk is being written.
-func (s *Machines) Delete(ctx context.Context, actor, spelling string, force bool) error {
+func (s Operators) Delete(ctx context.Context, actor, spelling string, force bool) error {
 	id, err := s.mustKnow(ctx, spelling)
 	if err != nil {
 		return err
@@ -217,7 +217,7 @@ func (s *Machines) Delete(ctx context.Context, actor, spelling string, force boo
 
 // forget removes the record with an ID, which is no spelling: no name and no
 // other label of a machine is meant by it. allowed may refuse.
-func (s *Machines) forget(ctx context.Context, actor, id string, allowed rule) error {
+func (s *Core) forget(ctx context.Context, actor, id string, allowed rule) error {
 	var plan string
 	var addresses []string
 	err := s.Store.Delete(ctx, id, func(m *fleet.Record) ([]api.Event, error) {
@@ -238,7 +238,7 @@ func (s *Machines) forget(ctx context.Context, actor, id string, allowed rule) e
 }
 
 // deleteJoined forgets the records that were joined with a machine.
-func (s *Machines) deleteJoined(ctx context.Context, id string, addresses []string) error {
+func (s *Core) deleteJoined(ctx context.Context, id string, addresses []string) error {
 	found, err := s.Store.Find(ctx, addresses)
 	if err != nil {
 		return err
@@ -260,7 +260,7 @@ func (s *Machines) deleteJoined(ctx context.Context, id string, addresses []stri
 }
 
 // Cancel takes an arm back; force: also while the disk is being written.
-func (s *Machines) Cancel(ctx context.Context, actor, spelling string, force bool) (api.Machine, error) {
+func (s Operators) Cancel(ctx context.Context, actor, spelling string, force bool) (api.Machine, error) {
 	id, err := s.mustKnow(ctx, spelling)
 	if err != nil {
 		return api.Machine{}, err
@@ -272,7 +272,7 @@ func (s *Machines) Cancel(ctx context.Context, actor, spelling string, force boo
 }
 
 // Events returns what is kept of a machine's past.
-func (s *Machines) Events(ctx context.Context, spelling string) ([]api.Event, error) {
+func (s Operators) Events(ctx context.Context, spelling string) ([]api.Event, error) {
 	id, err := s.mustKnow(ctx, spelling)
 	if err != nil {
 		return nil, err
@@ -282,7 +282,7 @@ func (s *Machines) Events(ctx context.Context, spelling string) ([]api.Event, er
 
 // Flashes returns a machine's history, the newest flash first. The samples of
 // one under way are those that this server has seen.
-func (s *Machines) Flashes(ctx context.Context, spelling string) ([]api.Flash, error) {
+func (s Operators) Flashes(ctx context.Context, spelling string) ([]api.Flash, error) {
 	id, err := s.mustKnow(ctx, spelling)
 	if err != nil {
 		return nil, err
@@ -305,7 +305,7 @@ const maxLog = 1000
 
 // Log returns the newest events of all machines, newest first; audit: only what
 // operators and the server did, and receipts.
-func (s *Machines) Log(ctx context.Context, limit int, audit bool) ([]api.LogEntry, error) {
+func (s Operators) Log(ctx context.Context, limit int, audit bool) ([]api.LogEntry, error) {
 	if limit <= 0 {
 		limit = 100
 	}
@@ -313,10 +313,10 @@ func (s *Machines) Log(ctx context.Context, limit int, audit bool) ([]api.LogEnt
 }
 
 // StateUsage tells how full the database is.
-func (s *Machines) StateUsage(ctx context.Context) (api.StateUsage, error) {
+func (s Operators) StateUsage(ctx context.Context) (api.StateUsage, error) {
 	u, err := s.Store.Usage(ctx)
 	return api.StateUsage{Size: u.Size, InUse: u.InUse, Quota: u.Quota, Full: u.Full}, err
 }
 
 // Servers returns every server of the cluster that is alive.
-func (s *Machines) Servers(ctx context.Context) ([]api.Server, error) { return s.Store.Servers(ctx) }
+func (s Operators) Servers(ctx context.Context) ([]api.Server, error) { return s.Store.Servers(ctx) }

@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 )
 
 // spoil makes the record of a machine one that nobody can read.
-func spoil(t *testing.T, s *Machines, id string) {
+func spoil(t *testing.T, s *Core, id string) {
 	t.Helper()
 	if _, err := s.Store.Client.Put(t.Context(), s.Store.Prefix+"machine/"+id, "no JSON"); err != nil {
 		t.Fatal(err)
@@ -29,7 +29,7 @@ func TestSweepGoesOnAfterAFailure(t *testing.T) {
 	s.room.start()
 	macs := []string{"52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03", "52:54:00:00:00:04"}
 	for _, mac := range macs {
-		if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60}); err != nil {
+		if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60}); err != nil {
 			t.Fatal(err)
 		}
 		m, err := s.Store.Get(t.Context(), mac)
@@ -40,7 +40,7 @@ func TestSweepGoesOnAfterAFailure(t *testing.T) {
 	}
 	spoil(t, s, macs[1])
 	now = now.Add(time.Hour)
-	err := s.sweepOnce(t.Context())
+	err := s.Upkeep().sweepOnce(t.Context())
 	if err == nil || !strings.Contains(err.Error(), macs[1]) {
 		t.Errorf("sweepOnce = %v; want the machine that it could not read", err)
 	}
@@ -57,30 +57,30 @@ func TestPruneMeansAnID(t *testing.T) {
 	s := newMachines(t)
 	apply := func(f api.Fleet) {
 		t.Helper()
-		if _, err := s.Apply(t.Context(), "", f, false); err != nil {
+		if _, err := s.Operators().Apply(t.Context(), "", f, false); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// The first is kept under serial-x7; another is then called that.
 	apply(api.Fleet{Machines: []api.Spec{{Name: "a", Serial: "X7"}, {Name: "b", MACs: []string{"52:54:00:00:00:0b"}}}})
-	m, err := s.Register(t.Context(), "", api.Spec{Name: "serial-x7", MACs: []string{"52:54:00:00:00:0c"}})
+	m, err := s.Operators().Register(t.Context(), "", api.Spec{Name: "serial-x7", MACs: []string{"52:54:00:00:00:0c"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	apply(api.Fleet{Prune: true})
-	list, err := s.Machines(t.Context(), "")
+	list, err := s.Operators().Machines(t.Context(), "")
 	if err != nil || len(list) != 1 || list[0].ID != m.ID {
 		t.Errorf("Machines after a prune = %+v, %v; want only the one that no file has named", list, err)
 	}
 
 	// One that is gone already is no other machine by another of its labels.
-	if err := s.prune(t.Context(), "", "52:54:00:00:00:0b"); err != nil {
+	if err := s.Operators().prune(t.Context(), "", "52:54:00:00:00:0b"); err != nil {
 		t.Errorf("prune of what is gone = %v; want nothing to do", err)
 	}
-	if _, err := s.Flash(t.Context(), "", m.ID, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+	if _, err := s.Operators().Flash(t.Context(), "", m.ID, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.prune(t.Context(), "", m.ID); err == nil {
+	if err := s.Operators().prune(t.Context(), "", m.ID); err == nil {
 		t.Error("prune of a machine that was armed since = nil; want an error")
 	}
 	if found, err := s.Store.Get(t.Context(), m.ID); err != nil || !fleet.Registered(&found) {
@@ -95,12 +95,12 @@ func TestDamagedRecord(t *testing.T) {
 	s.Pins = &pinList{}
 	macs := []string{"52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03"}
 	for _, mac := range macs {
-		if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+		if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	spoil(t, s, macs[1])
-	list, err := s.Machines(t.Context(), "")
+	list, err := s.Operators().Machines(t.Context(), "")
 	if r, err := s.Store.Get(t.Context(), macs[1]); err != nil || fleet.Stranger(&r) {
 		t.Error("a record that cannot be read may be forgotten to make room")
 	}
@@ -108,28 +108,28 @@ func TestDamagedRecord(t *testing.T) {
 		t.Errorf("Machines = %+v, %v; want all, and what is wrong with one", list, err)
 	}
 	withRoom(t, s)
-	if err := s.KeepPins(t.Context()); err == nil {
+	if err := s.Upkeep().KeepPins(t.Context()); err == nil {
 		t.Error("KeepPins = nil; want that it lets nothing go")
 	}
-	if _, err := s.sweepIdentities(t.Context(), nil); err != nil {
+	if _, err := s.Upkeep().sweepIdentities(t.Context(), nil); err != nil {
 		t.Errorf("sweepIdentities with nothing to sweep = %v", err)
 	}
-	if _, err := s.Edit(t.Context(), "", macs[1], "", api.Spec{Name: "x", MACs: macs[1:2]}); err == nil {
+	if _, err := s.Operators().Edit(t.Context(), "", macs[1], "", api.Spec{Name: "x", MACs: macs[1:2]}); err == nil {
 		t.Error("a record that cannot be read was changed")
 	}
-	if a, err := s.Hello(t.Context(), hello("s1", macs[2]), ""); err != nil || a.Plan == nil {
+	if a, err := s.Agents().Hello(t.Context(), hello("s1", macs[2]), ""); err != nil || a.Plan == nil {
 		t.Errorf("Hello of another machine = %+v, %v; want its plan", a, err)
 	}
-	if _, err := s.Cancel(t.Context(), "", macs[0], false); err != nil {
+	if _, err := s.Operators().Cancel(t.Context(), "", macs[0], false); err != nil {
 		t.Errorf("Cancel of another machine = %v", err)
 	}
-	if err := s.Delete(t.Context(), "", macs[1], false); err != nil {
+	if err := s.Operators().Delete(t.Context(), "", macs[1], false); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.KeepPins(t.Context()); err != nil {
+	if err := s.Upkeep().KeepPins(t.Context()); err != nil {
 		t.Errorf("KeepPins once it is gone = %v", err)
 	}
-	if _, err := s.Flash(t.Context(), "", macs[1], api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+	if _, err := s.Operators().Flash(t.Context(), "", macs[1], api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 		t.Errorf("Flash once it is gone = %v", err)
 	}
 }
@@ -147,11 +147,11 @@ func TestRestartMakesNoTrouble(t *testing.T) {
 	now := time.Now()
 	s.Now, s.Discover = func() time.Time { return now }, "debian"
 	flashed, waiting := "52:54:00:00:00:01", "52:54:00:00:00:02"
-	if _, err := s.Flash(t.Context(), "", flashed, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+	if _, err := s.Operators().Flash(t.Context(), "", flashed, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, mac := range []string{flashed, waiting} {
-		f, err := s.locate(t.Context(), fleet.Shown{MACs: []string{mac}})
+		f, err := s.Agents().locate(t.Context(), fleet.Shown{MACs: []string{mac}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,10 +175,10 @@ func TestRestartMakesNoTrouble(t *testing.T) {
 	}
 	troubled := func() (n int) {
 		t.Helper()
-		if err := s.sweepOnce(t.Context()); err != nil {
+		if err := s.Upkeep().sweepOnce(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		list, err := s.Machines(t.Context(), "trouble")
+		list, err := s.Operators().Machines(t.Context(), "trouble")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,7 +197,7 @@ func TestRestartMakesNoTrouble(t *testing.T) {
 // A selector that means a state that there is not is an error, not nobody.
 func TestUnknownState(t *testing.T) {
 	s := newMachines(t)
-	if _, err := s.Machines(t.Context(), "state=nothing"); err == nil || !strings.Contains(err.Error(), "nothing") {
+	if _, err := s.Operators().Machines(t.Context(), "state=nothing"); err == nil || !strings.Contains(err.Error(), "nothing") {
 		t.Errorf("Machines(state=nothing) = %v; want an error", err)
 	}
 }

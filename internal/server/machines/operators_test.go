@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"cmp"
@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/api/agentclient"
-	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/internal/settings"
@@ -35,27 +33,27 @@ func TestEditOfASeenMachine(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newMachines(t)
-			if _, err := s.Boot(t.Context(), tt.who, ""); err != nil {
+			if _, err := s.Agents().Boot(t.Context(), tt.who, ""); err != nil {
 				t.Fatal(err)
 			}
-			m, err := s.Edit(t.Context(), "", tt.by, "", tt.spec)
+			m, err := s.Operators().Edit(t.Context(), "", tt.by, "", tt.spec)
 			if err != nil || m.State != api.MachineRegistered && m.State != api.MachineLocalDisk || !slices.Equal(m.Spec.MACs, tt.want) {
 				t.Fatalf("Edit(%s) = %+v, %v; want it registered by %v", tt.by, m, err, tt.want)
 			}
 			// Again, under what it is called now, and by a file.
 			spec := m.Spec
 			spec.Name = "web-2"
-			if m, err = s.Edit(t.Context(), "", cmp.Or(m.Spec.Name, m.ID), m.SpecRevision, spec); err != nil || m.Spec.Name != "web-2" {
+			if m, err = s.Operators().Edit(t.Context(), "", cmp.Or(m.Spec.Name, m.ID), m.SpecRevision, spec); err != nil || m.Spec.Name != "web-2" {
 				t.Fatalf("Edit, to rename it = %+v, %v", m, err)
 			}
-			if _, err := s.Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "web-3", MACs: []string{mac}}}}, false); err != nil {
+			if _, err := s.Operators().Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "web-3", MACs: []string{mac}}}}, false); err != nil {
 				t.Errorf("Apply of a file that names it: %v", err)
 			}
-			if all, err := s.Machines(t.Context(), ""); err != nil || len(all) != 1 {
+			if all, err := s.Operators().Machines(t.Context(), ""); err != nil || len(all) != 1 {
 				t.Errorf("Machines = %d, %v; want the one", len(all), err)
 			}
 			spec.MACs, spec.UUID = nil, ""
-			if _, err := s.Edit(t.Context(), "", mac, "", spec); err == nil {
+			if _, err := s.Operators().Edit(t.Context(), "", mac, "", spec); err == nil {
 				t.Error("a registered machine lost what it is recognised by")
 			}
 		})
@@ -86,11 +84,11 @@ func TestEachRecordIsFoundByItsID(t *testing.T) {
 	for spelling, want := range map[string]string{
 		mac: mac, uuid: uuid, strings.ToUpper(uuid): uuid, "serial-x7": "serial-x7", "serial-x8": other, "X8": "serial-x8",
 	} {
-		if f, err := s.named(t.Context(), spelling); err != nil || f.ID != want {
+		if f, err := s.Operators().named(t.Context(), spelling); err != nil || f.ID != want {
 			t.Errorf("named(%s) = %s, %v; want %s", spelling, f.ID, err, want)
 		}
 	}
-	if _, err := s.named(t.Context(), "X7"); err == nil {
+	if _, err := s.Operators().named(t.Context(), "X7"); err == nil {
 		t.Error("a serial that three records show names one of them")
 	}
 }
@@ -100,23 +98,23 @@ func TestEachRecordIsFoundByItsID(t *testing.T) {
 func TestForce(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		force func(s *Machines) error
+		force func(s *Core) error
 		known bool // it still is
 	}{
-		{"cancel", func(s *Machines) error { _, err := s.Cancel(t.Context(), "", mac, true); return err }, true},
-		{"rm", func(s *Machines) error { return s.Delete(t.Context(), "", mac, true) }, false},
+		{"cancel", func(s *Core) error { _, err := s.Operators().Cancel(t.Context(), "", mac, true); return err }, true},
+		{"rm", func(s *Core) error { return s.Operators().Delete(t.Context(), "", mac, true) }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newMachines(t)
-			if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+			if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 				t.Fatal(err)
 			}
-			a, err := s.Hello(t.Context(), hello("s1", mac), "")
+			a, err := s.Agents().Hello(t.Context(), hello("s1", mac), "")
 			if err != nil || a.Plan == nil {
 				t.Fatalf("Hello = %+v, %v; want the plan", a, err)
 			}
 			say := func(seq uint64) error {
-				return s.Report(t.Context(), api.Report{Session: "s1", MAC: mac, Plan: a.Plan.ID, Events: []api.Event{
+				return s.Agents().Report(t.Context(), api.Report{Session: "s1", MAC: mac, Plan: a.Plan.ID, Events: []api.Event{
 					{Seq: seq, Time: time.Now(), Step: fleet.StepFlash, State: api.StateStart},
 				}}, "")
 			}
@@ -129,10 +127,10 @@ func TestForce(t *testing.T) {
 					t.Errorf("without force = %v; want that its disk is being written", err)
 				}
 			}
-			_, err = s.Cancel(t.Context(), "", mac, false)
+			_, err = s.Operators().Cancel(t.Context(), "", mac, false)
 			busy(err)
-			busy(s.Delete(t.Context(), "", mac, false))
-			_, err = s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}})
+			busy(s.Operators().Delete(t.Context(), "", mac, false))
+			_, err = s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}})
 			busy(err)
 			if err := tt.force(s); err != nil {
 				t.Fatal(err)
@@ -143,7 +141,7 @@ func TestForce(t *testing.T) {
 			if _, err := s.Store.Get(t.Context(), mac); (err == nil) != tt.known {
 				t.Errorf("Get = %v; want the machine known: %v", err, tt.known)
 			}
-			if _, err := s.Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+			if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
 				t.Errorf("Flash after it = %v", err)
 			}
 		})
@@ -167,11 +165,11 @@ func TestArmsLapse(t *testing.T) {
 		now := time.Now()
 		s.Now, s.Expires = func() time.Time { return now }, tt.server
 		f := api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: tt.asked}
-		v, err := s.Preview(t.Context(), mac, f)
+		v, err := s.Operators().Preview(t.Context(), mac, f)
 		if err != nil || v.Request.Expires != tt.want {
 			t.Errorf("Preview of %+v says %d s, %v; want %d", tt, v.Request.Expires, err, tt.want)
 		}
-		m, err := s.Flash(t.Context(), "", mac, f)
+		m, err := s.Operators().Flash(t.Context(), "", mac, f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,7 +183,7 @@ func TestArmsLapse(t *testing.T) {
 			t.Errorf("%+v lapses after %d s; want %d", tt, got, tt.want)
 		}
 		now = m.Armed.Expires
-		if d, err := s.Boot(t.Context(), api.Inventory{MAC: mac}, ""); err != nil || d.Image != nil {
+		if d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: mac}, ""); err != nil || d.Image != nil {
 			t.Errorf("Boot when %+v is over = %+v, %v; want the local disk", tt, d, err)
 		}
 	}
@@ -198,13 +196,13 @@ func TestChatterCrowdsOutNothing(t *testing.T) {
 	s := newMachines(t)
 	now := time.Now()
 	s.Now = func() time.Time { return now }
-	if _, err := s.Register(t.Context(), "", api.Spec{Name: "web-1", MACs: []string{mac}}); err != nil {
+	if _, err := s.Operators().Register(t.Context(), "", api.Spec{Name: "web-1", MACs: []string{mac}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Flash(t.Context(), "", "web-1", api.FlashRequest{Settings: settings.Settings{Image: "debian"}}); err != nil {
+	if _, err := s.Operators().Flash(t.Context(), "", "web-1", api.FlashRequest{Settings: settings.Settings{Image: "debian"}}); err != nil {
 		t.Fatal(err)
 	}
-	a, err := s.Hello(t.Context(), hello("s1", mac), "")
+	a, err := s.Agents().Hello(t.Context(), hello("s1", mac), "")
 	if err != nil || a.Plan == nil {
 		t.Fatalf("Hello = %+v, %v; want the plan", a, err)
 	}
@@ -222,7 +220,7 @@ func TestChatterCrowdsOutNothing(t *testing.T) {
 		if err := wire.CheckReport(&r, now); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Report(t.Context(), r, ""); err != nil {
+		if err := s.Agents().Report(t.Context(), r, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -250,7 +248,7 @@ func TestChatterCrowdsOutNothing(t *testing.T) {
 			}
 		}
 	}
-	events, err := s.Events(t.Context(), "web-1")
+	events, err := s.Operators().Events(t.Context(), "web-1")
 	for i := range events {
 		count(&events[i])
 	}
@@ -258,81 +256,23 @@ func TestChatterCrowdsOutNothing(t *testing.T) {
 		t.Errorf("%d events told, %d of operators, %d receipts, %v; want both of those and the receipt", told, did, got, err)
 	}
 	told, did, got = 0, 0, 0
-	log, err := s.Log(t.Context(), 0, false)
+	log, err := s.Operators().Log(t.Context(), 0, false)
 	for i := range log {
 		count(&log[i].Event)
 	}
 	if err != nil || told == 0 || did != 2 || got != 1 {
 		t.Errorf("in the log %d told, %d of operators, %d receipts, %v; want both of those and the receipt", told, did, got, err)
 	}
-	flashes, err := s.Flashes(t.Context(), "web-1")
+	flashes, err := s.Operators().Flashes(t.Context(), "web-1")
 	if err != nil || len(flashes) != 1 || flashes[0].Receipt == nil {
 		t.Errorf("Flashes = %+v, %v; want the one with its receipt", flashes, err)
 	}
 	// Nor does an end of the machine hide who ended it.
-	if err := s.Delete(t.Context(), "operator:ci", "web-1", false); err != nil {
+	if err := s.Operators().Delete(t.Context(), "operator:ci", "web-1", false); err != nil {
 		t.Fatal(err)
 	}
-	log, err = s.Log(t.Context(), 1, true)
+	log, err = s.Operators().Log(t.Context(), 1, true)
 	if err != nil || len(log) != 1 || log[0].Name != "web-1" || log[0].Event.Message != "forgotten" || log[0].Event.Actor != "operator:ci" {
 		t.Errorf("Log for audit = %+v, %v; want who forgot it", log, err)
-	}
-}
-
-// The operator API takes the force of a cancel and of a removal, and tells what
-// was done by whom after the machine is gone.
-func TestForceOverHTTP(t *testing.T) {
-	r := start(t, newServer(t, t.TempDir()))
-	ctx, o := t.Context(), r.operator
-	status := func(err error) int {
-		said, ok := errors.AsType[*operatorclient.ProblemError](err)
-		if !ok {
-			t.Fatalf("%v; want a refusal", err)
-		}
-		return said.Status
-	}
-	write := func(session string) {
-		t.Helper()
-		if _, err := o.Flash(ctx, mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
-			t.Fatal(err)
-		}
-		agent, err := agentclient.New(r.BaseURL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, _, err := agent.Hello(ctx, hello(session, mac))
-		if err != nil || a.Plan == nil {
-			t.Fatalf("Hello = %+v, %v; want the plan", a, err)
-		}
-		err = agent.Report(ctx, api.Report{Session: session, MAC: mac, Plan: a.Plan.ID, Events: []api.Event{
-			{Seq: 1, Time: time.Now(), Step: fleet.StepFlash, State: api.StateStart},
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("s1")
-	if _, err := o.Cancel(ctx, mac, false); status(err) != 409 {
-		t.Errorf("Cancel in mid-write = %v; want 409", err)
-	}
-	m, err := o.Cancel(ctx, mac, true)
-	if err != nil || m.Armed != nil || !strings.Contains(m.Message, "does not boot until it is flashed again") {
-		t.Errorf("Cancel by force = %+v, %v; want told what it did", m, err)
-	}
-	write("s2")
-	if err := o.Delete(ctx, mac, false); status(err) != 409 {
-		t.Errorf("Delete in mid-write = %v; want 409", err)
-	}
-	if err := o.Delete(ctx, mac, true); err != nil {
-		t.Errorf("Delete by force = %v", err)
-	}
-	log, err := o.Log(ctx, 10, true)
-	if err != nil || len(log) < 4 || !strings.HasPrefix(log[0].Event.Message, "forgotten by force") {
-		t.Errorf("Log for audit = %+v, %v; want the removal first", log, err)
-	}
-	for _, e := range log {
-		if !e.Event.Audited() || e.Machine != mac {
-			t.Errorf("in the log for audit: %+v", e)
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"context"
@@ -25,7 +25,7 @@ var errGone = errors.New("the machine is forgotten")
 // sweep lets time pass for the machines: arms lapse, agents fall silent,
 // confirmations are overdue. Every server of a cluster does it; the rule makes
 // the second time nothing.
-func (s *Machines) sweep(ctx context.Context, log *slog.Logger) {
+func (s Upkeep) sweep(ctx context.Context, log *slog.Logger) {
 	tick, tidy := time.NewTicker(sweepEvery), time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	defer tidy.Stop()
@@ -52,7 +52,7 @@ func (s *Machines) sweep(ctx context.Context, log *slog.Logger) {
 
 // sweepOnce goes through all machines. One that cannot be changed does not keep
 // the others from it; a store that does not answer does.
-func (s *Machines) sweepOnce(ctx context.Context) error {
+func (s Upkeep) sweepOnce(ctx context.Context) error {
 	var failed []error
 	for _, m := range s.room.all() {
 		if !fleet.Due(m, s.now(), s.room.since()) {

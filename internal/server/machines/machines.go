@@ -1,4 +1,5 @@
-package server
+// Package machines makes one rule of fleet one transaction of state.
+package machines
 
 import (
 	"cmp"
@@ -15,17 +16,26 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/fleet"
-	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/metrics"
 	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
-// Machines brings rules and store together: each call is one rule of fleet in
-// one transaction of state. It is what the boot network and the operator ask.
-type Machines struct {
+// Images is what is asked of stored images. One that is not stored MUST be an
+// error that is fs.ErrNotExist.
+type Images interface {
+	// Resolve returns the digest of the manifest that the name stands for now.
+	Resolve(ctx context.Context, name string) (golden.Digest, error)
+	// Describe returns what a list shows of one image, by name or digest.
+	Describe(ctx context.Context, name string) (api.Image, error)
+}
+
+// Core brings rules and store together: each change is one rule of fleet in one
+// transaction of state. Who asks has methods of its own: see Agents, Operators
+// and Upkeep.
+type Core struct {
 	Store  *state.Store
-	Images httpd.Images
+	Images Images
 	Pins   Pins // nil: the images do not go
 	// Bootable says why no machine could be booted to receive an image; nil:
 	// all can be.
@@ -44,7 +54,13 @@ type Machines struct {
 	Expires int
 	// Peers returns the base URLs of every server of the cluster; nil: agents
 	// are told of none.
-	Peers   func(context.Context) []string
+	Peers func(context.Context) []string
+	// PeerAddrs returns the addresses of the other servers of the cluster; nil:
+	// there are none.
+	PeerAddrs func(context.Context) []netip.Addr
+	// Cards is told what DHCP leases, so that nobody speaks for another's card.
+	Cards   Cards
+	Alarms  *alarm.Alarms
 	Metrics *metrics.Metrics // nil: nothing is counted
 	Now     func() time.Time // nil: time.Now
 	Logger  *slog.Logger     // nil: discard
@@ -59,26 +75,16 @@ type Machines struct {
 	room        room
 	inventories inventoryPace
 	addresses   addresses // who is to have which, for DHCP
-	alarms      *alarm.Alarms
-	// peerAddrs returns the addresses of the other servers of the cluster; nil:
-	// there are none.
-	peerAddrs func(context.Context) []netip.Addr
-	cards     cards
 }
 
-var (
-	_ httpd.Machines = (*Machines)(nil)
-	_ httpd.Control  = (*Machines)(nil)
-)
-
-func (s *Machines) now() time.Time {
+func (s *Core) now() time.Time {
 	if s.Now != nil {
 		return s.Now()
 	}
 	return time.Now()
 }
 
-func (s *Machines) log() *slog.Logger { return cmp.Or(s.Logger, slog.New(slog.DiscardHandler)) }
+func (s *Core) log() *slog.Logger { return cmp.Or(s.Logger, slog.New(slog.DiscardHandler)) }
 
 type (
 	// rule changes a machine and says what happened.
@@ -88,11 +94,11 @@ type (
 )
 
 // change applies a rule to one machine, and what follows from it.
-func (s *Machines) change(ctx context.Context, id string, r rule) (fleet.Record, error) {
+func (s *Core) change(ctx context.Context, id string, r rule) (fleet.Record, error) {
 	return s.changeBy(ctx, s.Store.Update, id, r)
 }
 
-func (s *Machines) changeBy(ctx context.Context, by update, id string, r rule) (fleet.Record, error) {
+func (s *Core) changeBy(ctx context.Context, by update, id string, r rule) (fleet.Record, error) {
 	var before string
 	var events []api.Event
 	m, err := by(ctx, id, func(m *fleet.Record) (kept []api.Event, err error) {
@@ -125,7 +131,7 @@ func planOf(m *fleet.Record) string {
 }
 
 // update changes the record of a machine that the network named.
-func (s *Machines) update(ctx context.Context, f fleet.Found, r rule) (fleet.Record, error) {
+func (s *Core) update(ctx context.Context, f fleet.Found, r rule) (fleet.Record, error) {
 	if !f.Known {
 		if err := s.admit(f.ID); err != nil {
 			return fleet.Record{}, err
@@ -135,7 +141,7 @@ func (s *Machines) update(ctx context.Context, f fleet.Found, r rule) (fleet.Rec
 }
 
 // Seen notes a machine that dhcpd, tftpd or httpd met.
-func (s *Machines) Seen(ctx context.Context, sight fleet.Sighting) error {
+func (s Agents) Seen(ctx context.Context, sight fleet.Sighting) error {
 	f, err := s.locate(ctx, fleet.Shown{MACs: []string{sight.MAC}, UUID: sight.UUID})
 	if _, ambiguous := errors.AsType[*fleet.AmbiguousError](err); ambiguous {
 		return nil
@@ -155,8 +161,8 @@ func (s *Machines) Seen(ctx context.Context, sight fleet.Sighting) error {
 
 // Boot decides what a machine boots that asks from an IP address. An error
 // means that it is not known whether the machine is armed.
-func (s *Machines) Boot(ctx context.Context, who api.Inventory, from string) (fleet.Decision, error) {
-	if err := s.cards.fits(who.MAC, from, s.now()); err != nil {
+func (s Agents) Boot(ctx context.Context, who api.Inventory, from string) (fleet.Decision, error) {
+	if err := s.Cards.fits(who.MAC, from, s.now()); err != nil {
 		s.log().Warn("boot script refused", "machine", who.MAC, "client", from, "err", err)
 		return fleet.Decision{ID: who.MAC, Why: err.Error() + ": booting the local disk"}, nil
 	}
@@ -169,7 +175,7 @@ func (s *Machines) Boot(ctx context.Context, who api.Inventory, from string) (fl
 
 // boot decides by the record; said is what it saw, also when the record could
 // not be written.
-func (s *Machines) boot(ctx context.Context, who api.Inventory) (d fleet.Decision, said *ruling, err error) {
+func (s Agents) boot(ctx context.Context, who api.Inventory) (d fleet.Decision, said *ruling, err error) {
 	f, err := s.locate(ctx, fleet.ShownBy(&who))
 	if ambiguous, ok := errors.AsType[*fleet.AmbiguousError](err); ok {
 		return fleet.Decision{ID: who.MAC, Why: ambiguous.Error() + ": booting the local disk"}, nil, nil
@@ -195,7 +201,7 @@ func (s *Machines) boot(ctx context.Context, who api.Inventory) (d fleet.Decisio
 }
 
 // discover is the image that unknown machines boot from, nil for none.
-func (s *Machines) discover(ctx context.Context) *api.PlanImage {
+func (s Agents) discover(ctx context.Context) *api.PlanImage {
 	if s.Discover == "" {
 		return nil
 	}
@@ -213,7 +219,7 @@ const helloWait = 20 * time.Second
 
 // Hello answers an agent. One that waits for an arm is answered when there is
 // something to tell, or after a while.
-func (s *Machines) Hello(ctx context.Context, h api.Hello, from string) (api.Answer, error) {
+func (s Agents) Hello(ctx context.Context, h api.Hello, from string) (api.Answer, error) {
 	a, m, err := s.hello(ctx, h, from)
 	if err == nil && fleet.Waits(&m, a) {
 		timeout := time.NewTimer(helloWait)
@@ -241,8 +247,8 @@ func (s *Machines) Hello(ctx context.Context, h api.Hello, from string) (api.Ans
 	return a, err
 }
 
-func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.Answer, m fleet.Record, err error) {
-	if err := s.cards.fits(h.Inventory.MAC, from, s.now()); err != nil {
+func (s Agents) hello(ctx context.Context, h api.Hello, from string) (a api.Answer, m fleet.Record, err error) {
+	if err := s.Cards.fits(h.Inventory.MAC, from, s.now()); err != nil {
 		s.log().Warn("agent refused", "machine", h.Inventory.MAC, "client", from, "err", err)
 		return api.Answer{Action: api.ActionWait, Retry: 30, Message: err.Error()}, m, nil
 	}
@@ -277,7 +283,7 @@ func (s *Machines) hello(ctx context.Context, h api.Hello, from string) (a api.A
 // steady keeps an inventory that differs from being written down at every word:
 // it is most of a record. What firmware says of itself gives way at once, and
 // what the machine is known by is noted at once.
-func (s *Machines) steady(m *fleet.Record, before *api.Inventory) {
+func (s Agents) steady(m *fleet.Record, before *api.Inventory) {
 	if before == nil || before.Kernel == "" || reflect.DeepEqual(before, m.Inventory) {
 		return
 	}
@@ -293,7 +299,7 @@ func (s *Machines) steady(m *fleet.Record, before *api.Inventory) {
 // its hello has bound it to, whatever the address; that of a flash which has
 // its receipt may say so again. An agent that no machine is bound to is a
 // *fleet.EarlyError, one that speaks of a plan a *fleet.SessionError.
-func (s *Machines) bySession(ctx context.Context, mac, session, plan string) (id string, err error) {
+func (s Agents) bySession(ctx context.Context, mac, session, plan string) (id string, err error) {
 	found, err := s.Store.Find(ctx, []string{mac})
 	if err != nil {
 		return "", err
@@ -313,7 +319,7 @@ func (s *Machines) bySession(ctx context.Context, mac, session, plan string) (id
 }
 
 // Report takes an agent's events.
-func (s *Machines) Report(ctx context.Context, r api.Report, from string) error {
+func (s Agents) Report(ctx context.Context, r api.Report, from string) error {
 	id, err := s.bySession(ctx, r.MAC, r.Session, r.Plan)
 	if err != nil {
 		return err
@@ -325,7 +331,7 @@ func (s *Machines) Report(ctx context.Context, r api.Report, from string) error 
 }
 
 // Beacon takes the call of a new system; false: nobody waits for it.
-func (s *Machines) Beacon(ctx context.Context, token, from string) (bool, error) {
+func (s Agents) Beacon(ctx context.Context, token, from string) (bool, error) {
 	found, err := s.Store.Find(ctx, []string{fleet.BeaconLabel(token)})
 	if err != nil {
 		return false, err
@@ -347,8 +353,8 @@ func (s *Machines) Beacon(ctx context.Context, token, from string) (bool, error)
 
 // Identity gives the agent that holds a plan what its clone is to be; false:
 // the plan has no identity. Any other agent gets a *fleet.SessionError.
-func (s *Machines) Identity(ctx context.Context, r api.IdentityRequest, from string) (identity api.Identity, has bool, err error) {
-	if err := s.cards.fits(r.MAC, from, s.now()); err != nil {
+func (s Agents) Identity(ctx context.Context, r api.IdentityRequest, from string) (identity api.Identity, has bool, err error) {
+	if err := s.Cards.fits(r.MAC, from, s.now()); err != nil {
 		return identity, false, &fleet.SessionError{MAC: r.MAC, Why: err.Error()}
 	}
 	id, err := s.bySession(ctx, r.MAC, r.Session, r.Plan)
@@ -361,7 +367,7 @@ func (s *Machines) Identity(ctx context.Context, r api.IdentityRequest, from str
 	if err != nil || m.Armed.Plan.Identity == "" {
 		return identity, false, err
 	}
-	found, err := s.Store.GetDoc(ctx, kindPlanIdentity, r.Plan, &identity)
+	found, err := s.Store.GetDoc(ctx, KindPlanIdentity, r.Plan, &identity)
 	if err == nil && !found {
 		err = errors.New("the identity of this plan is not stored any more: arm the machine again")
 	}

@@ -1,4 +1,4 @@
-package server
+package machines
 
 import (
 	"fmt"
@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// cards is which card has which addresses by the leases of this server and its
+// Cards is which card has which addresses by the leases of this server and its
 // cluster: what is said for a card that has one is to come from there. With
 // snooping on the switches a host cannot speak for another's card then. The
 // zero value binds nothing. It does not grow beyond the range of addresses.
-type cards struct {
+type Cards struct {
 	mu   sync.Mutex
 	has  map[string]map[netip.Addr]time.Time // MAC -> address -> until when
 	with map[netip.Addr]string               // address -> MAC
 }
 
-// leased takes an address that a client of DHCP has until a time. Its key is
+// Leased takes an address that a client of DHCP has until a time. Its key is
 // "mac:" and six bytes; one of another kind says of no card whose it is. The
 // empty key is nobody's.
-func (c *cards) leased(client string, a netip.Addr, until time.Time) {
+func (c *Cards) Leased(client string, a netip.Addr, until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.has == nil {
@@ -47,7 +47,7 @@ func (c *cards) leased(client string, a netip.Addr, until time.Time) {
 
 // fits refuses what is said for a card from another address than it was
 // leased. Where no lease runs, nothing is refused.
-func (c *cards) fits(mac, from string, now time.Time) error {
+func (c *Cards) fits(mac, from string, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var its netip.Addr
@@ -66,8 +66,8 @@ func (c *cards) fits(mac, from string, now time.Time) error {
 	return fmt.Errorf("%s speaks for the card %s, which was leased %s", from, mac, its)
 }
 
-// whose is the card that an address was leased to, "" if that is not known.
-func (c *cards) whose(a netip.Addr) string {
+// Whose is the card that an address was leased to, "" if that is not known.
+func (c *Cards) Whose(a netip.Addr) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.with[a]

@@ -14,9 +14,15 @@ func Sleeper(t *testing.T) (pid int, lives func() bool) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sleep", "60")
 	p := child.For(t, cmd)
+	gone := make(chan struct{})
+	go func() {
+		<-p.Done()
+		_ = p.Wait() // until then its number is taken, and kill(2) finds it
+		close(gone)
+	}()
 	return p.Pid, func() bool {
 		select {
-		case <-p.Done():
+		case <-gone:
 			return false
 		case <-time.After(time.Second):
 			return true

@@ -21,7 +21,8 @@ type Backoff struct {
 }
 
 // Next returns the next wait: from half to one and a half times a base that
-// doubles with each call up to Longest.
+// doubles with each call up to Longest, and at least a nanosecond: whether a
+// wait is one at all is not left to chance.
 func (b *Backoff) Next() time.Duration {
 	if b.next == 0 {
 		b.next = b.First
@@ -35,7 +36,7 @@ func (b *Backoff) Next() time.Duration {
 	}
 	wait := min(b.next, longest)
 	b.next = min(2*wait, longest)
-	return wait/2 + rand.N(wait+1)
+	return max(1, wait/2+rand.N(wait+1))
 }
 
 // Reset starts the series again, after a success.

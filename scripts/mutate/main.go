@@ -65,7 +65,7 @@ func mutations() []mutation {
 		{"a short read of the medium passes", diskDir + "extent.go", "if n == len(p) {\n\t\treturn nil", "if n >= 0 {\n\t\treturn nil"},
 		{"a body that ends early passes", supplyDir + "line.go", "r.at < int64(len(frame)); {", "r.at < int64(len(frame))-1; {"},
 
-		{"nothing is read back", flashDir + "proof.go", "if p.verify == VerifyFull || ", "if "},
+		{"nothing is read back", flashDir + "proof.go", "return v == VerifyFull || ", "return "},
 		{"what was zeroed is not read back", flashDir + "medium.go", "return m.writeProven(ctx, zeros, func() error { return nil })", "return ctx.Err()"},
 		{"what reads back wrong passes", flashDir + "medium.go", "return m.table.Hash.Sum(raw) == m.table.Chunk(i).Hash, nil", "return true, nil"},
 		{"zeros that read back wrong pass", flashDir + "medium.go", "return allZero(raw), nil", "return true, nil"},

@@ -86,7 +86,8 @@ func killOnce(t *testing.T, dir string, n int) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = child.For(t, cmd).Wait() }()
+	p := child.For(t, cmd)
+	defer func() { _ = p.Wait() }()
 	var last uint64
 	lines := bufio.NewScanner(out)
 	for i := 0; lines.Scan(); i++ {

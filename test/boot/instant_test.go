@@ -42,7 +42,7 @@ func enteredEarly(t *testing.T, room *lab.Room, g *lab.Guest, disk vm.Disk) {
 	if m.Receipt != nil || !m.Live {
 		t.Fatalf("at the login prompt: receipt %v, live %v; want a disk that is not complete", m.Receipt, m.Live)
 	}
-	if said := room.Gild("machine", "show", mac); !strings.Contains(said, "% on disk") {
+	if said := room.Gild("machine", "show", mac); !strings.Contains(said, "% done") {
 		t.Errorf("gild machine show does not say how much is on the disk:\n%s", said)
 	}
 	mustNotBoot(t, disk.Path)

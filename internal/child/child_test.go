@@ -155,7 +155,7 @@ func TestInheritedFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer syscall.Close(dup)
+	defer func() { _ = syscall.Close(dup) }()
 	look := func() *exec.Cmd {
 		return exec.CommandContext(t.Context(), "sh", "-c", fmt.Sprintf("[ -e /proc/self/fd/%d ] && echo open || echo closed", dup))
 	}

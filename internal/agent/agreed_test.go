@@ -147,7 +147,8 @@ func newImageServer(t *testing.T) *imageServer {
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(s.raw)
 	digest, blobs := storedImage(t, s.raw)
 	s.plan = api.Plan{
-		ID: "p", Image: api.PlanImage{Name: "small", Repository: "golden/small", Digest: string(digest)}, Wipe: true, Agent: settings.Agent{ReadBack: "full", Handoff: "reboot"},
+		ID: "p", Image: api.PlanImage{Name: "small", Repository: "golden/small", Digest: string(digest)}, Wipe: true,
+		Agent: settings.Agent{ReadBack: "full", Handoff: "reboot"},
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v2/", func(w http.ResponseWriter, r *http.Request) {

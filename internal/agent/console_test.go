@@ -43,7 +43,10 @@ func TestConsoleGolden(t *testing.T) {
 			a.flashes(flash.PhaseScan, 2_900_000_000, 1_450_000_000, 0)
 			a.flashes(flash.PhaseWrite, 2_900_000_000, 95_000_000, 17)
 			a.flashes(flash.PhaseReadBack, 2_900_000_000, 480_000_000, 0)
-			a.report.Event(api.Event{Step: "flash", State: api.StateDone, Message: "sealed in 61.0 s: 2.7 GiB written, 1.3 GiB zeroed, 0 B kept, 855 MiB fetched"})
+			a.report.Event(api.Event{
+				Step: "flash", State: api.StateDone,
+				Message: "sealed in 61.0 s: 2.7 GiB written, 1.3 GiB zeroed, 0 B kept, 855 MiB fetched",
+			})
 		},
 		"failures": func(a *actor) {
 			a.fails("disk", ambiguous)
@@ -98,7 +101,10 @@ func newActor(ctx context.Context) *actor {
 func (a *actor) flashes(p flash.Phase, total, rate int64, quiet int) {
 	began := time.Now()
 	work := func(done int64) progress.Work {
-		w := progress.Work{Data: total, Written: done, Prove: total, SettleRate: float64(rate), WriteRate: float64(rate), Watched: time.Since(began).Seconds()}
+		w := progress.Work{
+			Data: total, Written: done, Prove: total, SettleRate: float64(rate), WriteRate: float64(rate),
+			Watched: time.Since(began).Seconds(),
+		}
 		if p == flash.PhaseReadBack {
 			w.Written, w.Proved, w.ReadRate = total, done, float64(rate)
 		}

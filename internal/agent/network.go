@@ -32,7 +32,7 @@ func (a *Agent) network(ctx context.Context) (string, error) {
 // connect brings a link up and begins to report over it.
 func (a *Agent) connect(ctx context.Context, cfg netif.Config) (string, error) {
 	cfg.ResolvConf, cfg.Log = a.resolvConf, a.log
-	// Without a CA anybody could say that he is the server.
+	// Without a CA anybody could pass for the server.
 	if a.session.Client != nil && len(a.ca) > 0 {
 		cfg.Lost, cfg.Found = a.lost, a.found
 	}
@@ -56,8 +56,8 @@ const lostAfter = 5 * time.Second
 
 func (a *Agent) lost() bool { return a.session.Client.Silent() >= lostAfter }
 
-// found takes what somebody on the network says of the server. Who is none has
-// no certificate of the CA.
+// found takes what somebody on the network says of the server. Whoever is not
+// the server has no certificate of the CA.
 func (a *Agent) found(base string) {
 	if a.session.Client.Moved(base) {
 		a.report.Note("network", "the server was lost; one says that it is at %s", screen.Clean(base))

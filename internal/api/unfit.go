@@ -22,5 +22,6 @@ func (i Image) Unfit(m *Inventory) (all []string) {
 	if len(i.Firmware) > 0 {
 		starts = "starts by " + strings.ToUpper(strings.Join(i.Firmware, " and ")) + " only"
 	}
-	return append(all, fmt.Sprintf("after a power cut it will not start from this disk: its firmware is %s, and the image %s", strings.ToUpper(m.Firmware), starts))
+	return append(all, fmt.Sprintf("after a power cut it will not start from this disk: its firmware is %s, and the image %s",
+		strings.ToUpper(m.Firmware), starts))
 }

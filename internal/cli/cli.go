@@ -40,7 +40,10 @@ import (
 
 // Host gives the surroundings of this process.
 func Host() app.Surroundings {
-	return app.Surroundings{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Confine: confine.Process, Ready: tellSystemd}
+	return app.Surroundings{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		Confine: confine.Process, Ready: tellSystemd,
+	}
 }
 
 // Main runs one command line and returns its exit code.

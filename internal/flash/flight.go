@@ -79,7 +79,10 @@ func newFlight(job Job, held *heldChunks, lent *buffers) *Flight {
 	f.meter = newMeter(ledger.New(t, readers, job.Verify.asks, held.holds), job.Progress, f.lookAtWaits)
 	f.source = supply.New(job.Source, t, job.Retry, &f.meter.wire)
 	s := &survey{workers: job.Workers}
-	f.medium = &medium{disk: newWatchedDisk(job.Disk), table: t, buffers: lent, reading: &s.reading, ledger: f.meter.ledger, repaired: &f.meter.repaired}
+	f.medium = &medium{
+		disk: newWatchedDisk(job.Disk), table: t, buffers: lent, reading: &s.reading,
+		ledger: f.meter.ledger, repaired: &f.meter.repaired,
+	}
 	f.layout = &layout{image: job.Image, held: held, size: job.Disk.Size(), sector: job.Disk.SectorSize(), keep: job.Keep}
 	f.kept = &kept{medium: f.medium, entries: job.Keep}
 	f.scout = &scout{

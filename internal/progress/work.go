@@ -1,6 +1,8 @@
 // Package progress estimates how far a flash is.
 package progress
 
+import "slices"
+
 // Work is what a flash has to do and has done since it began, in bytes of the
 // image, and how fast. Zeros are apart from data: they cost little to write.
 type Work struct {
@@ -58,7 +60,9 @@ func (w Work) Quiet() Work {
 // Valid reports whether the figures can be those of a flash: what comes from a
 // network need not be.
 func (w *Work) Valid() bool {
-	for _, pair := range [][2]int64{{w.Written, w.Data}, {w.Kept, w.Data}, {w.Zeroed, w.Zeros}, {w.Proved, w.Prove}, {w.ProvedZeros, w.ProveZeros}} {
+	for _, pair := range [][2]int64{
+		{w.Written, w.Data}, {w.Kept, w.Data}, {w.Zeroed, w.Zeros}, {w.Proved, w.Prove}, {w.ProvedZeros, w.ProveZeros},
+	} {
 		if pair[0] < 0 || pair[1] < pair[0] {
 			return false
 		}
@@ -68,5 +72,5 @@ func (w *Work) Valid() bool {
 			return false
 		}
 	}
-	return w.Brake == "" || w.Brake == BrakeLink || w.Brake == BrakeDisk || w.Brake == BrakeProcessor
+	return w.Brake == "" || slices.Contains(Brakes, w.Brake)
 }

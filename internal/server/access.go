@@ -17,7 +17,9 @@ import (
 // in the data directory, which asks nobody. made is the admin token when this is
 // the first start.
 func (s *Server) operator(ctx context.Context, m *machines.Core, listener net.Listener, log *slog.Logger) (h, atHome http.Handler, made string, err error) {
-	o := httpd.Operator{Control: m.Operators(), Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Metrics: m.Metrics.Handler(), Log: log}
+	o := httpd.Operator{
+		Control: m.Operators(), Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Metrics: m.Metrics.Handler(), Log: log,
+	}
 	pages := &dashboard.Dashboard{Room: m.Operators(), Images: s.Boot.Images, Version: s.Version, Log: log}
 	kept := access.Stored{State: m.Store}
 	if made, err = access.EnsureToken(ctx, kept); err != nil {

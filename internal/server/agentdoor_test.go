@@ -25,16 +25,16 @@ import (
 	"github.com/gild-dev/gild/internal/server/bootca"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/machines"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/sniff"
-	"github.com/gild-dev/gild/internal/settings"
 )
 
 // armed gives the machine an arm and returns the ticket of its boot script.
 func armed(t *testing.T, r *running) (ticket string) {
 	t.Helper()
-	if _, err := r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+	if _, err := r.operator.Flash(t.Context(), mac, machinestest.Flash("debian")); err != nil {
 		t.Fatal(err)
 	}
 	script := get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
@@ -56,7 +56,7 @@ func TestPlainAgents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := hello("s1", mac)
+	h := machinestest.Hello("s1", mac)
 	h.Ticket = ticket
 	a, _, err := plain.Hello(t.Context(), h)
 	if err != nil || a.Action != api.ActionLocalDisk || a.Plan != nil || !strings.Contains(a.Message, "restarts") {
@@ -87,7 +87,7 @@ func TestPlainWithoutATicket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _, err := plain.Hello(t.Context(), hello("s1", mac))
+	a, _, err := plain.Hello(t.Context(), machinestest.Hello("s1", mac))
 	if err != nil || a.Action != api.ActionFlash {
 		t.Fatalf("Hello = %+v, %v; want the plan", a, err)
 	}
@@ -123,7 +123,7 @@ func TestUntrustedIsNoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = agent.Hello(t.Context(), hello("s1", mac))
+	_, _, err = agent.Hello(t.Context(), machinestest.Hello("s1", mac))
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
 		t.Fatalf("Hello to a server of another CA = %v", err)
 	}

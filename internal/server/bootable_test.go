@@ -6,13 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/machines"
-	"github.com/gild-dev/gild/internal/settings"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 )
 
 // giveKernel makes a stored image one that claims to have a kernel for arch.
@@ -95,7 +94,7 @@ func TestArmingRefusesWhatNoMachineCanBoot(t *testing.T) {
 	files := &bootFiles{builder: InitramfsBuilder{Store: st, Agent: agents("amd64")}}
 	s.Images, s.Pins, s.Bootable = storedImages{st, slog.New(slog.DiscardHandler)}, st, files.check
 	for name, says := range map[string]string{"plain": "no kernel", "foreign": "agent for arm64", "good": ""} {
-		f := api.FlashRequest{Settings: settings.Settings{Image: name}, Unseen: true}
+		f := machinestest.Flash(name)
 		if shown, err := s.Operators().Preview(t.Context(), mac, f); err != nil || (says == "") != (shown.Refusal == "") || !strings.Contains(shown.Refusal, says) {
 			t.Errorf("Preview(%s) = %q, %v; want what the arm says: %q", name, shown.Refusal, err, says)
 		}

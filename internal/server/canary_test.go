@@ -17,6 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/machines"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/settings"
@@ -55,7 +56,7 @@ func TestCanary(t *testing.T) {
 		t.Fatalf("Flash = %+v, %v; want an identity", m.Armed, err)
 	}
 	plan := m.Armed.Plan
-	helloBody, _ := json.Marshal(hello("s1", mac))
+	helloBody, _ := json.Marshal(machinestest.Hello("s1", mac))
 	ask := func(session string) (int, api.Identity) {
 		t.Helper()
 		body, _ := json.Marshal(api.IdentityRequest{Session: session, MAC: mac, Plan: plan.ID})

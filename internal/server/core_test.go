@@ -3,9 +3,9 @@ package server
 import (
 	"testing"
 
-	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/machines"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -19,12 +19,6 @@ func newMachines(t *testing.T) *machines.Core {
 	t.Cleanup(func() { db.Close() })
 	return &machines.Core{
 		Store:  machines.NewStore(db.Client(), ""),
-		Images: oneImage{golden.DigestOf([]byte("manifest"))},
+		Images: machinestest.OneImage{Digest: golden.DigestOf([]byte("manifest"))},
 	}
-}
-
-func hello(session, mac string) api.Hello {
-	return api.Hello{Version: api.Version, Session: session, Inventory: api.Inventory{
-		MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32", Serial: "X7", Kernel: "6.1", Arch: "amd64", NICs: []api.NIC{{MAC: mac}},
-	}}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/agentclient"
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/fleet"
-	"github.com/gild-dev/gild/internal/settings"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 )
 
 // The operator API takes the force of a cancel and of a removal, and tells what
@@ -27,14 +27,14 @@ func TestForceOverHTTP(t *testing.T) {
 	}
 	write := func(session string) {
 		t.Helper()
-		if _, err := o.Flash(ctx, mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+		if _, err := o.Flash(ctx, mac, machinestest.Flash("debian")); err != nil {
 			t.Fatal(err)
 		}
 		agent, err := agentclient.New(r.BaseURL)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, _, err := agent.Hello(ctx, hello(session, mac))
+		a, _, err := agent.Hello(ctx, machinestest.Hello(session, mac))
 		if err != nil || a.Plan == nil {
 			t.Fatalf("Hello = %+v, %v; want the plan", a, err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server/machines"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -60,7 +61,7 @@ func TestArmingPinsTheImage(t *testing.T) {
 			return nil
 		},
 		"armed with another": func(s *machines.Core) error {
-			_, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "other"}, Unseen: true})
+			_, err := s.Operators().Flash(t.Context(), "", mac, machinestest.Flash("other"))
 			return err
 		},
 		"forgotten": func(s *machines.Core) error { return s.Operators().Delete(t.Context(), "", mac, true) },

@@ -16,6 +16,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/lockedbuf"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 	"github.com/gild-dev/gild/internal/settings"
@@ -59,7 +60,7 @@ func TestLostQuorum(t *testing.T) {
 	operator := "http://" + r.Operator
 	asked := map[string]func() *http.Request{
 		"boot script": func() *http.Request { return request(t, http.MethodGet, r.BaseURL+"/machine.ipxe?mac="+mac, nil) },
-		"hello":       agent(api.PathHello, hello("s1", mac)),
+		"hello":       agent(api.PathHello, machinestest.Hello("s1", mac)),
 		"report": agent(api.PathEvents, api.Report{Session: "s1", MAC: mac, Events: []api.Event{
 			{Seq: 1, Time: time.Now(), Step: fleet.StepFlash, State: api.StateStart},
 		}}),

@@ -3,12 +3,9 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -23,8 +20,8 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/golden"
-	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/machines"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/sniff"
@@ -35,26 +32,14 @@ import (
 const mac = "52:54:00:00:00:01"
 
 // oneImage is a store with one image, which is its own kernel.
-type oneImage struct{ digest golden.Digest }
+type oneImage struct{ machinestest.OneImage }
 
 type memFile struct{ *bytes.Reader }
 
 func (memFile) Close() error { return nil }
 
 func (s oneImage) List(context.Context) ([]api.Image, error) {
-	return []api.Image{{Name: "debian", Digest: string(s.digest)}}, nil
-}
-
-func (s oneImage) Resolve(_ context.Context, name string) (golden.Digest, error) {
-	if name != "debian" {
-		return "", fs.ErrNotExist
-	}
-	return s.digest, nil
-}
-
-func (s oneImage) Describe(ctx context.Context, name string) (api.Image, error) {
-	d, err := s.Resolve(ctx, name)
-	return api.Image{Name: name, Digest: string(d), Size: 1 << 20}, err
+	return []api.Image{{Name: "debian", Digest: string(s.Digest)}}, nil
 }
 
 func (s oneImage) Blob(context.Context, golden.Digest) (io.ReadSeekCloser, error) {
@@ -70,122 +55,6 @@ func (s oneImage) Initramfs(ctx context.Context, d golden.Digest) (io.ReadSeekCl
 }
 
 func (s oneImage) Cmdline(context.Context, golden.Digest) (string, error) { return "ro", nil }
-
-// running is a server under test and its operator.
-type running struct {
-	Addrs
-	operator *operatorclient.Client
-	agents   *http.Client // trusts the server as agents do
-	ca       []byte       // that they have
-	stop     func() error
-}
-
-func newServer(t *testing.T, dir string) Server {
-	image := oneImage{golden.DigestOf([]byte("manifest"))}
-	return Server{
-		DataDir: dir, BootAddr: "127.0.0.1:0", OperatorAddr: "127.0.0.1:0",
-		Boot: httpd.Boot{
-			Images: image, Booter: image,
-			Scripts: httpd.Scripts{
-				Chain:     func(url string) ([]byte, error) { return []byte(url), nil },
-				LocalDisk: func(why string) []byte { return []byte("local: " + why) },
-				Boot: func(kernel, _, cmdline, _, _ string) ([]byte, error) {
-					return []byte("boot: " + cmdline), nil
-				},
-			},
-		},
-	}
-}
-
-func start(t *testing.T, s Server) *running {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ready, done := make(chan Addrs, 1), make(chan error, 1)
-	s.Ready = func(a Addrs) { ready <- a }
-	go func() { done <- s.Run(ctx) }()
-	select {
-	case a := <-ready:
-		r := &running{Addrs: a, operator: &operatorclient.Client{BaseURL: "http://" + a.Operator}, agents: trusting(t, caOf(t, s)), ca: caOf(t, s)}
-		r.stop = func() error { cancel(); err := <-done; done <- err; return err }
-		t.Cleanup(func() {
-			if err := r.stop(); err != nil {
-				t.Errorf("Run = %v; want nil", err)
-			}
-		})
-		return r
-	case err := <-done:
-		cancel()
-		t.Fatalf("Run = %v; want a running server", err)
-		return nil
-	}
-}
-
-// caOf is the certificate that goes into the initramfs of a server that runs.
-func caOf(t *testing.T, s Server) []byte {
-	t.Helper()
-	ca, err := os.ReadFile(FileCA(s.DataDir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ca
-}
-
-func trusting(t *testing.T, ca []byte) *http.Client {
-	t.Helper()
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(ca) {
-		t.Fatalf("no certificate: %q", ca)
-	}
-	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}
-	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr}
-}
-
-// say posts as an agent of this server does and returns the status.
-func (r *running) say(t *testing.T, path, body string) int {
-	t.Helper()
-	return postBy(t, r.agents, sniff.Base(r.BaseURL)+path, body)
-}
-
-func get(t *testing.T, url string) string {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	p, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(p)
-}
-
-// post sends JSON and returns the status.
-func post(t *testing.T, url, body string) int {
-	t.Helper()
-	return postBy(t, http.DefaultClient, url, body)
-}
-
-func postBy(t *testing.T, c *http.Client, url, body string) int {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, resp.Body)
-	return resp.StatusCode
-}
 
 func TestFlashThroughTheServer(t *testing.T) {
 	dir := t.TempDir()

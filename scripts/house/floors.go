@@ -22,7 +22,10 @@ var floors = [][]string{
 	{"internal/settings"},
 	{"internal/progress"},
 	{"internal/disk"},
-	{"internal/tier", "internal/child", "internal/version", "internal/backoff", "internal/lockedbuf", "internal/printable", "internal/units", "internal/wholefile"},
+	{
+		"internal/tier", "internal/child", "internal/version", "internal/backoff", "internal/lockedbuf", "internal/printable",
+		"internal/units", "internal/wholefile",
+	},
 }
 
 // wiring roots are at the top of their wing: nothing below imports them. The

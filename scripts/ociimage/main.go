@@ -152,7 +152,8 @@ func (b builder) layer(program string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "usr/bin/gild", Mode: 0o755, Size: int64(len(p)), ModTime: b.made}); err != nil {
+	head := &tar.Header{Typeflag: tar.TypeReg, Name: "usr/bin/gild", Mode: 0o755, Size: int64(len(p)), ModTime: b.made}
+	if err := w.WriteHeader(head); err != nil {
 		return nil, err
 	}
 	if _, err := w.Write(p); err != nil {

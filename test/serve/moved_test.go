@@ -62,7 +62,7 @@ func goldenDisk(t *testing.T, s *server) []byte {
 	}
 	out, err := exec.CommandContext(t.Context(), "mkfs.ext4", "-q", "-d", tree, path, fmt.Sprintf("%dk", diskSize>>10)).CombinedOutput()
 	if err != nil {
-		t.Skipf("mkfs.ext4: %v: %s", err, out)
+		t.Fatalf("mkfs.ext4: %v: %s", err, out)
 	}
 	s.gild("image", "add", "golden", path, "--level", "fast", "--keep-free", "--kernel", clitest.KernelFile(t))
 	disk, err := os.ReadFile(path)
@@ -101,7 +101,7 @@ func followed(t *testing.T, mac, to string, waits bool) {
 		// The flash takes some seconds.
 		out, err := netlab.Command(t, l.Server, "tc", "qdisc", "add", "dev", "p-c0", "root", "tbf", "rate", "6mbit", "burst", "64k", "latency", "2s").CombinedOutput()
 		if err != nil {
-			t.Skipf("the network cannot be slowed down: %v: %s", err, out)
+			t.Fatalf("the network cannot be slowed down: %v: %s", err, out)
 		}
 	}
 	p := boots(t, l, mac)

@@ -49,7 +49,9 @@ func (c *Conn) whereabouts(ctx context.Context) (base string, offered netip.Addr
 		return "", offered, fmt.Errorf("asking where the server is: %w", err)
 	}
 	defer client.Close()
-	asks := append(wants(), dhcpv4.WithOption(dhcpv4.OptClassIdentifier(api.DHCPClass)), dhcpv4.WithRequestedOptions(dhcpv4.OptionBootfileName))
+	asks := append(wants(),
+		dhcpv4.WithOption(dhcpv4.OptClassIdentifier(api.DHCPClass)),
+		dhcpv4.WithRequestedOptions(dhcpv4.OptionBootfileName))
 	discover, err := dhcpv4.NewDiscovery(c.link.Attrs().HardwareAddr, asks...)
 	if err != nil {
 		return "", offered, fmt.Errorf("asking where the server is: %w", err)

@@ -25,7 +25,10 @@ func testJob(t *testing.T) *Job {
 
 func TestAccept(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("a", 64)
-	good := api.Plan{ID: "p", Image: api.PlanImage{Name: "d", Repository: "golden/debian-12", Digest: digest}, Agreed: ordertest.Agreed(), Agent: settings.Agent{ReadBack: "full", Handoff: "auto"}}
+	good := api.Plan{
+		ID: "p", Image: api.PlanImage{Name: "d", Repository: "golden/debian-12", Digest: digest}, Agreed: ordertest.Agreed(),
+		Agent: settings.Agent{ReadBack: "full", Handoff: "auto"},
+	}
 	for name, spoil := range map[string]func(*api.Plan){
 		"":                   func(*api.Plan) {},
 		"no id":              func(p *api.Plan) { p.ID = "" },

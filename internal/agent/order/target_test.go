@@ -57,7 +57,11 @@ func TestJudgesTheDiskItself(t *testing.T) {
 		{"permitted", "", api.Plan{Wipe: true}, "", ""},
 		{"kept, and the rest is ours", "", api.Plan{Known: []string{id}, Agent: settings.Agent{Keep: []string{"data"}}}, "", ""},
 		{"kept, and the rest is foreign", "", api.Plan{Agent: settings.Agent{Keep: []string{"2"}}}, "disk-claimed", "put there: 1: it is not"},
-		{"kept under the image", "", api.Plan{Wipe: true, Agent: settings.Agent{Keep: []string{"system"}}}, "keep-refused", "the image takes the disk up to"},
+		{
+			"kept under the image", "",
+			api.Plan{Wipe: true, Agent: settings.Agent{Keep: []string{"system"}}},
+			"keep-refused", "the image takes the disk up to",
+		},
 		{"kept and not there", "", api.Plan{Wipe: true, Agent: settings.Agent{Keep: []string{"home"}}}, "keep-refused", "there is none on sdx"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -266,7 +266,8 @@ func alarms(ctx context.Context, p *Patient) []Finding {
 			if a.Kind == api.AlarmInfiniBand {
 				level = Warning // only that machine does not boot
 			}
-			found = append(found, Finding{Level: level, Says: fmt.Sprintf("%s says: %s", s.Name, a.Text), Remedy: "see docs/operations.md, alarm " + a.Kind})
+			says := fmt.Sprintf("%s says: %s", s.Name, a.Text)
+			found = append(found, Finding{Level: level, Says: says, Remedy: "see docs/operations.md, alarm " + a.Kind})
 		}
 	}
 	if len(found) == 0 && len(servers) > 0 {

@@ -22,6 +22,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/vmlinuz"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/settings"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 const addLong = `Store a golden image under a name.
@@ -144,9 +145,9 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 		return a.PrintJSON(added)
 	}
 	fmt.Fprintf(a.Stdout, "%s is %s: %s of %s stored in %s\n",
-		name, result.Digest.Short(), term.Bytes(result.Config.Disk.Size), disk.Format(), term.Bytes(result.Stored))
+		name, result.Digest.Short(), units.Bytes(result.Config.Disk.Size), disk.Format(), units.Bytes(result.Stored))
 	if result.Dropped > 0 {
-		fmt.Fprintf(a.Stdout, "%s of free space dropped (--keep-free keeps it)\n", term.Bytes(result.Dropped))
+		fmt.Fprintf(a.Stdout, "%s of free space dropped (--keep-free keeps it)\n", units.Bytes(result.Dropped))
 	}
 	a.printFindings(result)
 	return nil
@@ -156,11 +157,12 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 func (a commands) printFindings(r *pack.Result) {
 	way, reason := r.Config.Handoff()
 	if b := r.Config.Boot; b != nil {
-		fmt.Fprintf(a.Stdout, "kernel %s (%s), root on partition %d (%s)\n", term.Printable(b.KernelRelease), b.Arch, b.Root.Partition, cmp.Or(b.Root.FileSystem, "unknown"))
+		fmt.Fprintf(a.Stdout, "kernel %s (%s), root on partition %d (%s)\n",
+			term.Printable(b.KernelRelease), b.Arch, b.Root.Partition, cmp.Or(b.Root.FileSystem, "unknown"))
 		fmt.Fprintf(a.Stdout, "command line: %s\n", term.Printable(b.Cmdline))
 	}
 	if m := r.Modules; m != nil {
-		fmt.Fprintf(a.Stdout, "%d modules (%s), %d firmware files; %d more are built in\n", m.Modules, term.Bytes(m.ModuleBytes), m.Firmware, m.Builtin)
+		fmt.Fprintf(a.Stdout, "%d modules (%s), %d firmware files; %d more are built in\n", m.Modules, units.Bytes(m.ModuleBytes), m.Firmware, m.Builtin)
 	}
 	fmt.Fprintf(a.Stdout, "handoff: %s (%s)\n", way, reason)
 	if b := r.Config.Boot; b != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // commands are run with what every command works with.
@@ -58,7 +59,7 @@ func (a commands) runLs() error {
 		}
 		s := server.Summary(n.Name, im)
 		images = append(images, s)
-		rows = append(rows, []string{s.Name, im.Digest.Short(), term.Bytes(s.Size), term.Bytes(s.Stored), term.OrDash(s.Arch), term.OrDash(term.Printable(s.Release))})
+		rows = append(rows, []string{s.Name, im.Digest.Short(), units.Bytes(s.Size), units.Bytes(s.Stored), term.OrDash(s.Arch), term.OrDash(term.Printable(s.Release))})
 	}
 	if a.JSON {
 		err = a.PrintJSON(images)

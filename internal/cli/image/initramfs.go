@@ -13,8 +13,8 @@ import (
 	"github.com/gild-dev/gild/internal/cli/busybox"
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/exit"
-	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/units"
 	"github.com/gild-dev/gild/internal/wholefile"
 )
 
@@ -84,7 +84,7 @@ func (a commands) runInitramfs(ref, out, ca string, rescue bool) error {
 	if len(builder.CA) == 0 {
 		fmt.Fprintln(a.Stderr, "no CA: this agent speaks plain HTTP and gets no identity; start gild serve once, or give --ca")
 	}
-	fmt.Fprintf(a.Stdout, "%s: %s\n", out, term.Bytes(info.Size()))
+	fmt.Fprintf(a.Stdout, "%s: %s\n", out, units.Bytes(info.Size()))
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 func (a commands) showCmd() *cobra.Command {
@@ -76,12 +77,12 @@ func (a commands) printImage(name string, im *golden.Image) {
 	c := im.Config
 	line("name", "%s", name)
 	line("digest", "%s", im.Digest)
-	line("raw", "%s (%d bytes, sectors of %d)", term.Bytes(c.Disk.Size), c.Disk.Size, c.Disk.SectorSize)
-	line("data", "%s in %d chunks of %s", term.Bytes(im.Table.DataSize()), dataChunks(im.Table), term.Bytes(im.Table.ChunkSize))
-	line("stored", "%s", term.Bytes(server.Summary(name, im).Stored))
+	line("raw", "%s (%d bytes, sectors of %d)", units.Bytes(c.Disk.Size), c.Disk.Size, c.Disk.SectorSize)
+	line("data", "%s in %d chunks of %s", units.Bytes(im.Table.DataSize()), dataChunks(im.Table), units.Bytes(im.Table.ChunkSize))
+	line("stored", "%s", units.Bytes(server.Summary(name, im).Stored))
 	line("table", "%s %s", c.Disk.Scheme, c.Disk.ID)
 	for _, p := range c.Disk.Partitions {
-		line(fmt.Sprintf("  %d", p.Number), "%10s at %-10s %-20s %s %s", term.Bytes(p.Size), term.Bytes(p.Start), p.TypeName, term.OrDash(p.FileSystem), p.FSUUID)
+		line(fmt.Sprintf("  %d", p.Number), "%10s at %-10s %-20s %s %s", units.Bytes(p.Size), units.Bytes(p.Start), p.TypeName, term.OrDash(p.FileSystem), p.FSUUID)
 	}
 	line("firmware", "%s", term.OrDash(strings.Join(c.Firmware, ", ")))
 	if b := c.Boot; b != nil {
@@ -100,7 +101,7 @@ func (a commands) printImage(name string, im *golden.Image) {
 	}
 	for _, part := range []struct{ name, mediaType string }{{"  kernel", golden.MediaTypeKernel}, {"  modules", golden.MediaTypeModules}} {
 		if l, err := im.Manifest.Layer(part.mediaType); err == nil {
-			line(part.name, "%s stored", term.Bytes(l.Size))
+			line(part.name, "%s stored", units.Bytes(l.Size))
 		}
 	}
 }

@@ -7,9 +7,9 @@ import (
 
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/exit"
-	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/source"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // Pack does a job on a disk, with a progress bar for a person: one for each
@@ -17,7 +17,7 @@ import (
 func Pack(ctx context.Context, a *app.App, disk *source.Disk, job pack.Job) (*pack.Result, error) {
 	bar := a.Bar("storing "+job.Name, disk.SourceSize())
 	defer func() { bar.Done() }()
-	tell := func(raw, stored int64) { bar.Note(term.Bytes(raw) + " raw, " + term.Bytes(stored) + " stored") }
+	tell := func(raw, stored int64) { bar.Note(units.Bytes(raw) + " raw, " + units.Bytes(stored) + " stored") }
 	job.Disk = disk
 	job.Progress = func(raw, stored int64) {
 		bar.Set(disk.Read())

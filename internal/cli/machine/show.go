@@ -116,7 +116,7 @@ func (a commands) printMachine(m *api.Machine) {
 	if i := m.Inventory; i != nil {
 		line("hardware", "%s", term.OrDash(strings.Join(strings.Fields(i.Vendor+" "+i.Product+" "+i.Serial), " ")))
 		if i.Memory > 0 {
-			line("cpu, memory", "%s (%d), %s", i.CPU, i.CPUs, term.Bytes(i.Memory))
+			line("cpu, memory", "%s (%d), %s", i.CPU, i.CPUs, units.Bytes(i.Memory))
 		}
 		for _, n := range i.NICs {
 			line("nic "+term.Printable(n.Name), "%s %s%s", n.MAC, n.Driver, map[bool]string{false: ", no carrier"}[n.Carrier])
@@ -242,7 +242,7 @@ func (a commands) printFlashes(flashes []api.Flash) {
 		what := []string{phasesText(f.Phases)}
 		if r := f.Receipt; r != nil {
 			what = append(what, fmt.Sprintf("%s written, %s zeroed, %s kept on %s; read back: %s; handoff: %s",
-				term.Bytes(r.Written), term.Bytes(r.Zeroed), term.Bytes(r.Kept), r.Disk.Name, r.ReadBack, r.Handoff))
+				units.Bytes(r.Written), units.Bytes(r.Zeroed), units.Bytes(r.Kept), r.Disk.Name, r.ReadBack, r.Handoff))
 			if r.Demanded > 0 {
 				what = append(what, fmt.Sprintf("the system waited for %d chunks, %.1f s in total", r.Demanded, r.Waited))
 			}

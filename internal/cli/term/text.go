@@ -10,7 +10,6 @@ import (
 	"github.com/mattn/go-runewidth"
 
 	"github.com/gild-dev/gild/internal/printable"
-	"github.com/gild-dev/gild/internal/units"
 )
 
 // Printable makes a string from outside safe for a terminal: no control
@@ -26,13 +25,6 @@ func OrDash(s string) string {
 	}
 	return s
 }
-
-// Bytes writes a number of bytes as a person reads it, in binary units: what is
-// not the size of a disk.
-func Bytes(n int64) string { return units.Bytes(n) }
-
-// Rate writes bytes a second.
-func Rate(rate float64) string { return units.Rate(rate) }
 
 // Clock writes a duration as minutes and seconds, or hours before them.
 func Clock(d time.Duration) string {

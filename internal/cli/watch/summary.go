@@ -7,6 +7,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/phrase"
 	"github.com/gild-dev/gild/internal/cli/term"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // clock notes when the machine's flash began and when its system ran.
@@ -59,7 +60,7 @@ func (r *board) summary() string {
 	}
 	text := fmt.Sprintf("%s in all, slowest %s (%s)", term.Clock(last.Sub(first)), phrase.Name(&slowest.Machine), term.Clock(slowest.to.Sub(slowest.from)))
 	if rated > 0 {
-		text += ", " + term.Rate(rates/float64(rated)) + " each"
+		text += ", " + units.Rate(rates/float64(rated)) + " each"
 	}
 	if b := most(brakes); b != "" {
 		text += ", the " + b + " was the brake"

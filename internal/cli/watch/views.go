@@ -117,7 +117,9 @@ func (j *jsonView) changed(w *watched) {
 		state = "forgotten"
 	}
 	// A reader that is gone ends the process by SIGPIPE.
-	_ = j.enc.Encode(watchLine{time.Now().UTC(), w.ID, w.Spec.Name, state, w.Progress, w.Estimate, w.Stuck, w.Conflict, w.Trouble, w.Message, w.ended()})
+	_ = j.enc.Encode(watchLine{
+		time.Now().UTC(), w.ID, w.Spec.Name, state, w.Progress, w.Estimate, w.Stuck, w.Conflict, w.Trouble, w.Message, w.ended(),
+	})
 }
 
 func (j *jsonView) tick(r *board, now time.Time) {

@@ -318,7 +318,7 @@ func (a commands) printWritten(target string, im *golden.Image, r flash.Result) 
 		return a.PrintJSON(w)
 	}
 	fmt.Fprintf(a.Stdout, "%s holds the image: %s written, %s zeroed, %s unchanged, in %.1f s\n",
-		target, term.Bytes(w.Written), term.Bytes(w.Zeroed), term.Bytes(w.Kept), total.Seconds())
+		target, units.Bytes(w.Written), units.Bytes(w.Zeroed), units.Bytes(w.Kept), total.Seconds())
 	return nil
 }
 

@@ -18,7 +18,8 @@ func (s *search) bare(m Signature) bool {
 		return b != nil && !XFSNumbers(b)
 	case "swap":
 		head := s.at(1024, 8)
-		return head != nil && string(s.at(m.Offset, 10)) == "SWAPSPACE2" && (!oneInAnyOrder(head[:4]) || binary.LittleEndian.Uint32(head[4:]) == 0)
+		return head != nil && string(s.at(m.Offset, 10)) == "SWAPSPACE2" &&
+			(!oneInAnyOrder(head[:4]) || binary.LittleEndian.Uint32(head[4:]) == 0)
 	}
 	return false
 }
@@ -27,7 +28,8 @@ func ntfsNumbers(b []byte) bool {
 	sector, cluster := binary.LittleEndian.Uint16(b[11:]), b[13]
 	// Above 128 it is a power of two with its sign turned.
 	whole := cluster != 0 && (cluster&(cluster-1) == 0 || cluster >= 0xe0)
-	unused := binary.LittleEndian.Uint16(b[14:]) == 0 && b[16] == 0 && binary.LittleEndian.Uint16(b[17:]) == 0 && binary.LittleEndian.Uint16(b[19:]) == 0
+	unused := binary.LittleEndian.Uint16(b[14:]) == 0 && b[16] == 0 &&
+		binary.LittleEndian.Uint16(b[17:]) == 0 && binary.LittleEndian.Uint16(b[19:]) == 0
 	return sector >= 256 && sector <= 4096 && sector&(sector-1) == 0 && whole && unused
 }
 

@@ -50,7 +50,7 @@ func New(t *golden.Table, readers int, proved func(i int) bool, held func(i int)
 	return c
 }
 
-// of is the ledger that chunk i counts for.
+// of is the kind that chunk i counts for.
 func (c *Ledger) of(i int) *kind {
 	if c.table.Zero(i) {
 		return &c.zeros

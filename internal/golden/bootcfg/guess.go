@@ -168,7 +168,8 @@ func (f *finder) kernels() (*Volume, []string) {
 			var kernels []string
 			for _, name := range v.list(dir, "") {
 				base := path.Base(name)
-				if (strings.HasPrefix(base, "vmlinuz-") || strings.HasPrefix(base, "kernel-")) && !strings.Contains(base, "rescue") && !garbage(base) && v.isFile(name) {
+				kernel := strings.HasPrefix(base, "vmlinuz-") || strings.HasPrefix(base, "kernel-")
+				if kernel && !strings.Contains(base, "rescue") && !garbage(base) && v.isFile(name) {
 					kernels = append(kernels, name)
 				}
 			}
@@ -195,7 +196,8 @@ func (f *finder) kernels() (*Volume, []string) {
 
 // garbage is what package managers leave beside a file, and signatures of it (grub-mkconfig_lib, grub_file_is_not_garbage).
 func garbage(name string) bool {
-	return strings.Contains(name, ".dpkg-") || strings.HasSuffix(name, ".rpmsave") || strings.HasSuffix(name, ".rpmnew") || strings.HasSuffix(name, ".sig")
+	return strings.Contains(name, ".dpkg-") ||
+		slices.ContainsFunc([]string{".rpmsave", ".rpmnew", ".sig"}, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
 // defaultGRUB reads the shell assignments of /etc/default/grub. grub-mkconfig puts the two together.

@@ -48,7 +48,8 @@ func initrdScripts(tree fs.FS) []string {
 			continue // no stage
 		}
 		for _, s := range scripts {
-			if info, err := fs.Stat(tree, path.Join(dir, stage.Name(), s.Name())); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 && len(found) < 8 {
+			info, err := fs.Stat(tree, path.Join(dir, stage.Name(), s.Name()))
+			if err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 && len(found) < 8 {
 				found = append(found, fmt.Sprintf("run %s/%s", stage.Name(), s.Name()))
 			}
 		}

@@ -63,7 +63,10 @@ func (r *Responder) Reply(req *dhcpv4.DHCPv4, port int) (*dhcpv4.DHCPv4, Event) 
 	if r.Now != nil {
 		now = r.Now
 	}
-	ev := Event{Time: now(), MAC: req.ClientHWAddr, UUID: uuidOf(req), Client: clientOf(req), Asked: req.MessageType(), InfiniBand: req.HWType == iana.HWTypeInfiniband}
+	ev := Event{
+		Time: now(), MAC: req.ClientHWAddr, UUID: uuidOf(req), Client: clientOf(req), Asked: req.MessageType(),
+		InfiniBand: req.HWType == iana.HWTypeInfiniband,
+	}
 	if ev.Client.boots() {
 		ev.Arch, _ = archOf(req)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -16,7 +17,7 @@ func TestOnlyItsOwnAddressSpeaksForACard(t *testing.T) {
 	s := newMachines(t)
 	now := time.Now()
 	s.Now = func() time.Time { return now }
-	armed, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
+	armed, err := s.Operators().Flash(t.Context(), "", mac, machinestest.Flash("debian"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,13 +26,13 @@ func TestOnlyItsOwnAddressSpeaksForACard(t *testing.T) {
 	if d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: mac}, liar); err != nil || d.Image != nil {
 		t.Errorf("Boot from %s = %+v, %v; want the local disk", liar, d, err)
 	}
-	if a, err := s.Agents().Hello(t.Context(), hello("liar", mac), liar); err != nil || a.Plan != nil {
+	if a, err := s.Agents().Hello(t.Context(), machinestest.Hello("liar", mac), liar); err != nil || a.Plan != nil {
 		t.Errorf("Hello from %s = %+v, %v; want no plan", liar, a, err)
 	}
 	if d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: mac}, its); err != nil || d.Image == nil {
 		t.Errorf("Boot from %s = %+v, %v; want the agent", its, d, err)
 	}
-	if a, err := s.Agents().Hello(t.Context(), hello("own", mac), "::ffff:"+its); err != nil || a.Plan == nil {
+	if a, err := s.Agents().Hello(t.Context(), machinestest.Hello("own", mac), "::ffff:"+its); err != nil || a.Plan == nil {
 		t.Errorf("Hello from %s = %+v, %v; want the plan", its, a, err)
 	}
 	ask := api.IdentityRequest{Session: "own", MAC: mac, Plan: armed.Armed.Plan.ID}

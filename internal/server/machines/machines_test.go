@@ -9,6 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/settings"
 )
@@ -22,7 +23,7 @@ func newMachines(t *testing.T) *Core {
 	t.Cleanup(func() { db.Close() })
 	return &Core{
 		Store:  &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.Labels, Kept: fleet.KeptEvents},
-		Images: oneImage{golden.DigestOf([]byte("manifest"))},
+		Images: machinestest.OneImage{Digest: golden.DigestOf([]byte("manifest"))},
 	}
 }
 
@@ -35,7 +36,7 @@ func TestHerd(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			if _, err := s.Operators().Flash(t.Context(), "", address(i), api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+			if _, err := s.Operators().Flash(t.Context(), "", address(i), machinestest.Flash("debian")); err != nil {
 				t.Error(err)
 			}
 		})
@@ -95,7 +96,7 @@ func TestClaimedCardLeadsNowhere(t *testing.T) {
 	const other = "52:54:00:00:00:02"
 	plans := map[string]string{}
 	for _, m := range []string{mac, other} {
-		armed, err := s.Operators().Flash(t.Context(), "", m, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
+		armed, err := s.Operators().Flash(t.Context(), "", m, machinestest.Flash("debian"))
 		if err != nil {
 			t.Fatal(err)
 		}

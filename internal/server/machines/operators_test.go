@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -106,10 +107,10 @@ func TestForce(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newMachines(t)
-			if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+			if _, err := s.Operators().Flash(t.Context(), "", mac, machinestest.Flash("debian")); err != nil {
 				t.Fatal(err)
 			}
-			a, err := s.Agents().Hello(t.Context(), hello("s1", mac), "")
+			a, err := s.Agents().Hello(t.Context(), machinestest.Hello("s1", mac), "")
 			if err != nil || a.Plan == nil {
 				t.Fatalf("Hello = %+v, %v; want the plan", a, err)
 			}
@@ -141,7 +142,7 @@ func TestForce(t *testing.T) {
 			if _, err := s.Store.Get(t.Context(), mac); (err == nil) != tt.known {
 				t.Errorf("Get = %v; want the machine known: %v", err, tt.known)
 			}
-			if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+			if _, err := s.Operators().Flash(t.Context(), "", mac, machinestest.Flash("debian")); err != nil {
 				t.Errorf("Flash after it = %v", err)
 			}
 		})
@@ -202,7 +203,7 @@ func TestChatterCrowdsOutNothing(t *testing.T) {
 	if _, err := s.Operators().Flash(t.Context(), "", "web-1", api.FlashRequest{Settings: settings.Settings{Image: "debian"}}); err != nil {
 		t.Fatal(err)
 	}
-	a, err := s.Agents().Hello(t.Context(), hello("s1", mac), "")
+	a, err := s.Agents().Hello(t.Context(), machinestest.Hello("s1", mac), "")
 	if err != nil || a.Plan == nil {
 		t.Fatalf("Hello = %+v, %v; want the plan", a, err)
 	}

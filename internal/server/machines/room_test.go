@@ -11,6 +11,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -24,12 +25,6 @@ func withRoom(t *testing.T, s *Core) {
 	for _, running := s.room.bell("x"); !running; _, running = s.room.bell("x") {
 		time.Sleep(time.Millisecond)
 	}
-}
-
-func hello(session, mac string) api.Hello {
-	return api.Hello{Version: api.Version, Session: session, Inventory: api.Inventory{
-		MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32", Serial: "X7", Kernel: "6.1", Arch: "amd64", NICs: []api.NIC{{MAC: mac}},
-	}}
 }
 
 // A machine that is restarted in mid-flash: its PXE ROM is seen by DHCP, iPXE
@@ -46,7 +41,7 @@ func TestRestartInMidFlash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
+	_, err := s.Operators().Flash(t.Context(), "", mac, machinestest.Flash("debian"))
 	must(err)
 	begin := func(session string) {
 		t.Helper()
@@ -65,13 +60,13 @@ func TestRestartInMidFlash(t *testing.T) {
 			t.Errorf("a report before the hello was not refused as early")
 		}
 		tick()
-		a, err := s.Agents().Hello(t.Context(), hello(session, mac), "192.0.2.9")
+		a, err := s.Agents().Hello(t.Context(), machinestest.Hello(session, mac), "192.0.2.9")
 		must(err)
 		if first := session == "s1"; first != (a.Plan != nil) {
 			t.Fatalf("Hello of %s = %+v; want the plan at once only for the first", session, a)
 		} else if !first {
 			now = now.Add(2 * api.HeartbeatEvery * time.Second)
-			a, err = s.Agents().Hello(t.Context(), hello(session, mac), "192.0.2.9")
+			a, err = s.Agents().Hello(t.Context(), machinestest.Hello(session, mac), "192.0.2.9")
 			must(err)
 			if a.Plan == nil {
 				t.Fatalf("Hello of %s = %+v; want the plan after two heartbeats of silence", session, a)
@@ -138,7 +133,7 @@ func TestWaitingAgents(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
-			h := hello(fmt.Sprintf("s%d", i), address(i))
+			h := machinestest.Hello(fmt.Sprintf("s%d", i), address(i))
 			h.Inventory.UUID, h.Inventory.Serial = "", ""
 			if a, err := s.Agents().Hello(ctx, h, "192.0.2.9"); err == nil {
 				answers <- a
@@ -178,11 +173,11 @@ func TestSweepAndSamples(t *testing.T) {
 	now := time.Now()
 	s.Now = func() time.Time { clock.Lock(); defer clock.Unlock(); return now }
 	withRoom(t, s)
-	m, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true})
+	m, err := s.Operators().Flash(t.Context(), "", mac, machinestest.Flash("debian"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Agents().Hello(t.Context(), hello("s1", mac), ""); err != nil {
+	if _, err := s.Agents().Hello(t.Context(), machinestest.Hello("s1", mac), ""); err != nil {
 		t.Fatal(err)
 	}
 	p := &api.Progress{Phase: "write", Done: 5, Total: 10, Rate: 1}

@@ -15,7 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
-	"github.com/gild-dev/gild/internal/settings"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 )
 
 // madeUp is the n-th address of a host that makes them up.
@@ -60,7 +60,7 @@ func TestNoRoomForStrangers(t *testing.T) {
 			if err := s.Agents().Seen(t.Context(), fleet.Sighting{MAC: unknown, Source: fleet.FromFirmware}); err != nil {
 				t.Errorf("Seen = %v; want nil", err)
 			}
-			a, err := s.Agents().Hello(t.Context(), hello("s", unknown), "")
+			a, err := s.Agents().Hello(t.Context(), machinestest.Hello("s", unknown), "")
 			if err != nil || a.Action != api.ActionLocalDisk {
 				t.Errorf("Hello of its agent = %+v, %v; want the local disk", a, err)
 			}
@@ -73,7 +73,7 @@ func TestNoRoomForStrangers(t *testing.T) {
 			if _, err := s.Operators().Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "new", MACs: []string{unknown}}}}, false); err != nil {
 				t.Errorf("Apply = %v; want nil", err)
 			}
-			if _, err := s.Operators().Flash(t.Context(), "", unknown, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+			if _, err := s.Operators().Flash(t.Context(), "", unknown, machinestest.Flash("debian")); err != nil {
 				t.Errorf("Flash = %v; want nil", err)
 			}
 			if d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: unknown}, ""); err != nil || d.Image == nil {
@@ -149,7 +149,7 @@ func TestBootWithoutAStore(t *testing.T) {
 	if _, err := s.Operators().Register(t.Context(), "", api.Spec{MACs: []string{unarmed}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Operators().Flash(t.Context(), "", armed, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+	if _, err := s.Operators().Flash(t.Context(), "", armed, machinestest.Flash("debian")); err != nil {
 		t.Fatal(err)
 	}
 	kv := &breakingKV{KV: s.Store.Client.KV}
@@ -186,7 +186,7 @@ func TestInventoriesThatDiffer(t *testing.T) {
 	kept := map[string]bool{}
 	say := func(n int) {
 		t.Helper()
-		h := hello("s", mac)
+		h := machinestest.Hello("s", mac)
 		h.Inventory.Product = fmt.Sprint("product ", n)
 		if _, err := s.Agents().Hello(t.Context(), h, ""); err != nil {
 			t.Fatal(err)
@@ -213,7 +213,7 @@ func TestInventoriesThatDiffer(t *testing.T) {
 // The largest words that are accepted stay within what a record may take.
 func TestLargestRecord(t *testing.T) {
 	s := newMachines(t)
-	h := hello("s", mac)
+	h := machinestest.Hello("s", mac)
 	long := strings.Repeat("\u00e4<", 4000)
 	for i := range 512 {
 		d := api.Disk{Name: fmt.Sprint("sd", i), Model: long, Serial: long, WWN: long, Path: long, Damaged: long, Size: 1 << 40}

@@ -9,6 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/settings"
 )
@@ -77,7 +78,7 @@ func TestPruneMeansAnID(t *testing.T) {
 	if err := s.Operators().prune(t.Context(), "", "52:54:00:00:00:0b"); err != nil {
 		t.Errorf("prune of what is gone = %v; want nothing to do", err)
 	}
-	if _, err := s.Operators().Flash(t.Context(), "", m.ID, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+	if _, err := s.Operators().Flash(t.Context(), "", m.ID, machinestest.Flash("debian")); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Operators().prune(t.Context(), "", m.ID); err == nil {
@@ -95,7 +96,7 @@ func TestDamagedRecord(t *testing.T) {
 	s.Pins = &pinList{}
 	macs := []string{"52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03"}
 	for _, mac := range macs {
-		if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+		if _, err := s.Operators().Flash(t.Context(), "", mac, machinestest.Flash("debian")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -117,7 +118,7 @@ func TestDamagedRecord(t *testing.T) {
 	if _, err := s.Operators().Edit(t.Context(), "", macs[1], "", api.Spec{Name: "x", MACs: macs[1:2]}); err == nil {
 		t.Error("a record that cannot be read was changed")
 	}
-	if a, err := s.Agents().Hello(t.Context(), hello("s1", macs[2]), ""); err != nil || a.Plan == nil {
+	if a, err := s.Agents().Hello(t.Context(), machinestest.Hello("s1", macs[2]), ""); err != nil || a.Plan == nil {
 		t.Errorf("Hello of another machine = %+v, %v; want its plan", a, err)
 	}
 	if _, err := s.Operators().Cancel(t.Context(), "", macs[0], false); err != nil {
@@ -129,7 +130,7 @@ func TestDamagedRecord(t *testing.T) {
 	if err := s.Upkeep().KeepPins(t.Context()); err != nil {
 		t.Errorf("KeepPins once it is gone = %v", err)
 	}
-	if _, err := s.Operators().Flash(t.Context(), "", macs[1], api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+	if _, err := s.Operators().Flash(t.Context(), "", macs[1], machinestest.Flash("debian")); err != nil {
 		t.Errorf("Flash once it is gone = %v", err)
 	}
 }
@@ -147,7 +148,7 @@ func TestRestartMakesNoTrouble(t *testing.T) {
 	now := time.Now()
 	s.Now, s.Discover = func() time.Time { return now }, "debian"
 	flashed, waiting := "52:54:00:00:00:01", "52:54:00:00:00:02"
-	if _, err := s.Operators().Flash(t.Context(), "", flashed, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true}); err != nil {
+	if _, err := s.Operators().Flash(t.Context(), "", flashed, machinestest.Flash("debian")); err != nil {
 		t.Fatal(err)
 	}
 	for _, mac := range []string{flashed, waiting} {

@@ -9,6 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 	"github.com/gild-dev/gild/internal/settings"
@@ -56,7 +57,7 @@ func TestUnknownOutcomes(t *testing.T) {
 			client.KV = kv
 			r := &unsureRoom{t: t, kv: kv, Core: &Core{
 				Store:   &state.Store{Client: &client, Prefix: "/" + name + "/", Aliases: fleet.Labels},
-				Images:  oneImage{golden.DigestOf([]byte("manifest"))},
+				Images:  machinestest.OneImage{Digest: golden.DigestOf([]byte("manifest"))},
 				BaseURL: "http://192.0.2.1",
 			}}
 			r.life()
@@ -119,7 +120,10 @@ func (r *unsureRoom) life() {
 		t.Fatalf("Boot = %+v; want the agent", d)
 	}
 	var a api.Answer
-	r.insist("hello", func() (err error) { a, err = r.Agents().Hello(ctx, hello("s1", mac), "192.0.2.9"); return err })
+	r.insist("hello", func() (err error) {
+		a, err = r.Agents().Hello(ctx, machinestest.Hello("s1", mac), "192.0.2.9")
+		return err
+	})
 	if a.Plan == nil {
 		t.Fatalf("Hello = %+v; want the plan", a)
 	}

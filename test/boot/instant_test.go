@@ -16,9 +16,9 @@ import (
 const longOutage = time.Minute
 
 // arriving is the pace at which most of a disk is still on its way when its system is up, also on a host that takes
-// five times as long as an idle one: the image, 140 MB as it is stored, takes nearly five minutes, and what a start
-// demands of it one.
-const arriving = "4mbit"
+// five times as long as an idle one: the image, 140 MB as it is stored, takes over six minutes, and what a start
+// demands of it a little more than one.
+const arriving = "3mbit"
 
 // powerOnPaced starts a machine and limits its network as soon as it has
 // entered its system.

@@ -1,9 +1,11 @@
 package boot
 
 import (
+	"context"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,10 +17,12 @@ import (
 // longOutage is an outage that people notice.
 const longOutage = time.Minute
 
-// arriving is the pace at which most of a disk is still on its way when its system is up, also on a host that takes
-// five times as long as an idle one: the image, 140 MB as it is stored, takes over six minutes, and what a start
-// demands of it a little more than one.
-const arriving = "3mbit"
+// paces are how fast a disk goes on arriving once so much of it is there: ever
+// slower, so that its system is up before it is complete, however slow the host.
+var paces = []struct {
+	arrived float64 // of the image's data, at most
+	rate    string  // as tc(8) writes it
+}{{0.5, "8mbit"}, {0.75, "2mbit"}, {0.9, "500kbit"}, {1, "125kbit"}}
 
 // powerOnPaced starts a machine and limits its network as soon as it has
 // entered its system.
@@ -29,15 +33,43 @@ func powerOnPaced(t *testing.T, room *lab.Room, machine vm.Config) *lab.Guest {
 	for _, live := range []bool{false, true} {
 		room.WaitFor(mac, "start", flashing, func(m lab.Machine) bool { return m.Live == live })
 	}
-	pace(t, room, machine, arriving)
+	pace(t, room, machine, paces[0].rate)
 	return g
+}
+
+// whileArriving waits until a system is up, and keeps its disk from being
+// complete before.
+func whileArriving(t *testing.T, room *lab.Room, machine vm.Config, up func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var slowing sync.WaitGroup
+	slowing.Go(func() { slowDown(ctx, t, room, machine) })
+	defer slowing.Wait()
+	defer cancel()
+	up()
+}
+
+// slowDown follows paces until ctx ends.
+func slowDown(ctx context.Context, t *testing.T, room *lab.Room, machine vm.Config) {
+	for _, p := range paces {
+		if err := room.Net.Pace(ctx, machine.NICs[0].Tap, p.rate); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+		_, _ = room.Server.WaitFor(ctx, mac, func(m lab.Machine) bool {
+			if m.Progress == nil || m.Progress.Work == nil {
+				return false
+			}
+			w := m.Progress.Work
+			return float64(w.Written+w.Kept) >= p.arrived*float64(w.Data)
+		})
+	}
 }
 
 // enteredEarly logs into a system whose disk is not complete, and checks that
 // nobody could take it for one that is.
-func enteredEarly(t *testing.T, room *lab.Room, g *lab.Guest, disk vm.Disk) {
+func enteredEarly(t *testing.T, room *lab.Room, g *lab.Guest, machine vm.Config) {
 	t.Helper()
-	g.LogIn()
+	whileArriving(t, room, machine, g.LogIn)
 	m := room.Machine(mac)
 	if m.Receipt != nil || !m.Live {
 		t.Fatalf("at the login prompt: receipt %v, live %v; want a disk that is not complete", m.Receipt, m.Live)
@@ -45,7 +77,7 @@ func enteredEarly(t *testing.T, room *lab.Room, g *lab.Guest, disk vm.Disk) {
 	if said := room.Gild("machine", "show", mac); !strings.Contains(said, "% done") {
 		t.Errorf("gild machine show does not say how much is on the disk:\n%s", said)
 	}
-	mustNotBoot(t, disk.Path)
+	mustNotBoot(t, machine.Disks[0].Path)
 	if got := g.Run("dd if=/dev/nbd0 bs=512 count=1 2>/dev/null | od -An -tx1 -j510"); got != "55 aa" {
 		t.Errorf("the system sees an LBA 0 that ends with %q; want its own, 55 aa", got)
 	}
@@ -105,7 +137,7 @@ func TestInstantBusy(t *testing.T) {
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-I1"}
 	machine := directBoot(t, room, disk)
 	g := powerOnPaced(t, room, machine)
-	enteredEarly(t, room, g, disk)
+	enteredEarly(t, room, g, machine)
 
 	mustSay(t, g, map[string]string{"grep -c '\\[none\\]' /sys/block/nbd0/queue/scheduler": "1"})
 	g.Run("({ " + signalled + " && DEBIAN_FRONTEND=noninteractive apt-get install -y " + lab.Stock + "/*.deb && " + busy +
@@ -184,14 +216,14 @@ func TestInstantPowerCut(t *testing.T) {
 	machine := netBoot(room, disk)
 	machine.Firmware, machine.BootOrder = vm.UEFI, []string{"nic0", "disk0"}
 	g := powerOnPaced(t, room, machine)
-	enteredEarly(t, room, g, disk)
+	enteredEarly(t, room, g, machine)
 	g.Run("echo lost >/root/lost; sync")
 	g.Kill()
 	mustNotBoot(t, disk.Path)
 
 	machine.NoReboot = true
 	g = powerOnPaced(t, room, machine)
-	g.LogIn()
+	whileArriving(t, room, machine, g.LogIn)
 	if got := g.Run("ls /root/lost 2>&1 | grep -c 'No such file'"); got != "1" {
 		t.Error("what was written before the power cut is still there: the root is not the image's")
 	}
@@ -239,7 +271,7 @@ func TestInstantReadOnly(t *testing.T) {
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-I3"}
 	machine := directBoot(t, room, disk)
 	g := powerOnPaced(t, room, machine)
-	g.Expect("# ")
+	whileArriving(t, room, machine, func() { g.Expect("# ") })
 	mustNotBoot(t, disk.Path)
 	pace(t, room, machine, fullPace)
 	completed(t, room)

@@ -57,8 +57,9 @@ func keepsItsNetwork(t *testing.T, n network) {
 	room.Serve("--dhcp", "server", "--dns", nameServer)
 	arm(room, "--handoff", "instant", "--read-back", "off")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-N"}
-	g := powerOnPaced(t, room, directBoot(t, room, disk))
-	enteredEarly(t, room, g, disk)
+	machine := directBoot(t, room, disk)
+	g := powerOnPaced(t, room, machine)
+	enteredEarly(t, room, g, machine)
 	judge := func(when string) {
 		t.Helper()
 		if got := g.Run(n.up); got != "active" {

@@ -1,12 +1,14 @@
 // Package child starts processes that do not outlive the one that started them, however that ends.
 //
-// The kernel kills a child as soon as its parent is killed, panics or ends (PR_SET_PDEATHSIG of prctl(2)), and
-// [Process.Kill] ends the children's children too. What is no process, such as a network namespace, goes by [AtEnd].
+// The kernel kills a child as soon as its parent is killed, panics or ends (PR_SET_PDEATHSIG of prctl(2)), a shell that
+// waits for that kills its process group, and [Process.Kill] does both. What is no process, such as a network namespace,
+// goes by [AtEnd].
 package child
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -49,11 +51,13 @@ func Start(cmd *exec.Cmd, first ...func() error) (*Process, error) {
 			return
 		}
 		p.Pid = cmd.Process.Pid
+		tell("starts", p.Pid)
 		started <- nil
 		// Who reads its output, or waits for it, does so still: it is not collected here.
 		for unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 		}
 		_ = killGroup(p.Pid) // mostly there is nobody else
+		tell("ends", p.Pid)  // not collected yet: its number is no other's
 		close(p.ended)
 	}()
 	if err := <-started; err != nil {
@@ -128,6 +132,42 @@ func (p *Process) Kill() {
 		<-p.ended
 	}
 	_ = p.Wait() // how it ended is known
+}
+
+// groups is a shell that is told which process groups there are, and kills them once this process is gone. The kernel
+// forgets whom it is to kill when a program changes its capabilities, as dnsmasq does.
+var groups = sync.OnceValue(func() io.Writer {
+	const script = `
+		groups=
+		while read -r how group; do
+			left=
+			for g in $groups; do [ "$g" = "$group" ] || left="$left $g"; done
+			groups=$left
+			[ "$how" = ends ] || groups="$groups $group"
+		done
+		for g in $groups; do kill -9 "-$g"; done`
+	cmd := exec.Command("sh", "-c", script) //nolint:noctx // it outlives every context
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = prepare(cmd)
+	}
+	cmd.SysProcAttr.Pdeathsig = 0
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return io.Discard // the kernel kills nearly all
+	}
+	return in
+})
+
+// telling keeps what the shell is told in lines.
+var telling sync.Mutex
+
+func tell(how string, group int) {
+	telling.Lock()
+	defer telling.Unlock()
+	_, _ = fmt.Fprintln(groups(), how, group)
 }
 
 func killGroup(leader int) error { return syscall.Kill(-leader, syscall.SIGKILL) }

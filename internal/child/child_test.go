@@ -33,6 +33,12 @@ func parent(how string) int {
 	if _, err := Start(cmd); err != nil {
 		return fail(err)
 	}
+	// The kernel does not kill it, as it does not a program that changes its capabilities.
+	forgotten := exec.Command("setpriv", "--pdeathsig", "clear", "sh", "-c", "echo child; exec sleep 3600")
+	forgotten.Stdout = os.Stdout
+	if _, err := Start(forgotten); err != nil {
+		return fail(err)
+	}
 	if _, err := AtEnd("sh", "-c", `echo end >"$0"`, os.Getenv("GILD_CHILD_FILE")); err != nil {
 		return fail(err)
 	}
@@ -74,7 +80,7 @@ func TestParentGoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			lines := bufio.NewReader(out)
-			for range 2 {
+			for range 3 {
 				if line, err := lines.ReadString('\n'); line != "child\n" {
 					t.Fatalf("the parent says %q, %v", line, err)
 				}

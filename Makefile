@@ -19,6 +19,8 @@ BENCHSTAT  = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME  ?= 20s
 PREFIX    ?= /usr/local
 PROGRAM   ?= bin/gild
+# Many units wait for a clock, a server or a disk most of their time: four packages keep two processors busy.
+UNITSATONCE = 4
 # Consoles, server logs and events of the whole boots.
 ARTIFACTS  = $(CURDIR)/bin/artifacts
 SKIP       = -skip '^TestLong'
@@ -60,10 +62,10 @@ demo: ## flash one empty virtual machine over the network, three together, and o
 test: ## every promise is tested, by whole boots in virtual machines where it takes those (asks for root)
 	@scripts/deps test
 	@$(MAKE) --no-print-directory build house
-	@scripts/as-root $(GO) test -vet=off -timeout 20m $(SKIP) $(UNITS)
+	@scripts/as-root $(GO) test -vet=off -p $(UNITSATONCE) -timeout 20m $(SKIP) $(UNITS)
 	@$(MAKE) --no-print-directory race
 	@rm -rf $(ARTIFACTS) && mkdir -p $(ARTIFACTS)
-	@scripts/as-root $(GO) test -vet=off -p 1 -parallel 2 -timeout 70m -v -artifacts -outputdir $(ARTIFACTS) $(SKIP) ./test/...
+	@scripts/as-root $(GO) test -vet=off -p 2 -parallel 2 -timeout 70m -v -artifacts -outputdir $(ARTIFACTS) $(SKIP) ./test/...
 
 test-all: ## the same with the rows that take long and prove little more: once before a larger change is done
 	@$(MAKE) --no-print-directory test SKIP=

@@ -52,7 +52,7 @@ type FleetChange struct {
 	Kind string `json:"kind"` // "machine", "group", "identity"
 	Name string `json:"name"` // of the thing
 	// Do is "add", "change", "remove", or "keep": what a prune would remove,
-	// if it were not armed.
+	// if it were not armed, or named by what stays.
 	Do    string `json:"do"`
 	Field string `json:"field,omitempty"` // of a change: "labels.rack"
 	// Old and New are empty where there is nothing. What may be secret is not

@@ -11,9 +11,9 @@ import (
 	"github.com/gild-dev/gild/internal/settings"
 )
 
-// noIdentity in a request, a machine or a group means none, whatever those
+// NoIdentity in a request, a machine or a group means none, whatever those
 // behind it say.
-const noIdentity = "none"
+const NoIdentity = "none"
 
 // Resolve fills in what a request leaves open: first from the machine, then
 // from the groups whose selectors match its labels, field by field, and gives
@@ -37,7 +37,7 @@ func Resolve(spec api.Spec, groups []api.Group, req api.FlashRequest) (api.Flash
 	if r.err != nil {
 		return req, nil, r.err
 	}
-	if req.Identity == noIdentity {
+	if req.Identity == NoIdentity {
 		req.Identity = ""
 	}
 	return req, values, nil

@@ -89,7 +89,7 @@ func (e *InvalidError) Hint() string { return e.Help }
 func Arm(m *Record, armed Armed, now time.Time) ([]api.Event, error) {
 	t := begin(m, cmp.Or(armed.By, api.ActorOperator), now)
 	t.lapse()
-	if writing(m, now) {
+	if Writing(m, now) {
 		return nil, busy(m, "arm")
 	}
 	if m.Armed != nil {
@@ -164,7 +164,7 @@ func Cancel(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 	if m.Armed == nil {
 		return t.events, nil
 	}
-	live := writing(m, now)
+	live := Writing(m, now)
 	if live && !force {
 		return nil, busy(m, "cancel")
 	}
@@ -188,7 +188,7 @@ func Cancel(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 // drops it also while it is armed and under a live agent, which is told at its next word and stops.
 func Forget(m *Record, actor string, force bool, now time.Time) ([]api.Event, error) {
 	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
-	live := writing(m, now)
+	live := Writing(m, now)
 	switch {
 	case force:
 	case live:
@@ -215,7 +215,7 @@ func Forget(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 func Called(m *Record) string { return cmp.Or(m.Spec.Name, m.MAC, m.ID) }
 
 // writing reports whether a live agent is past the point of no return.
-func writing(m *Record, now time.Time) bool {
+func Writing(m *Record, now time.Time) bool {
 	resting := m.Trouble != nil && (m.Trouble.Resting || m.State == api.MachineFailed)
 	return m.Writing && !resting && alive(m, now)
 }

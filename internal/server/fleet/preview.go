@@ -36,7 +36,7 @@ func (p Proposal) Preview(now time.Time) (v api.Preview, refused error) {
 	v.Request.Shown = ""
 	v.Warnings = p.warnings(now)
 	refused = p.disk(&v)
-	if refused == nil && writing(&p.Machine, now) {
+	if refused == nil && Writing(&p.Machine, now) {
 		refused = busy(&p.Machine, "arm")
 	}
 	if refused != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/evidence"
+	"github.com/gild-dev/gild/internal/server/fleet/differ"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/internal/settings"
 )
@@ -35,7 +36,7 @@ func CheckSpec(s *api.Spec) error {
 		return err
 	}
 	for what, m := range map[string]map[string]string{"labels": s.Labels, "values": s.Values} {
-		if err := checkPairs(what, m); err != nil {
+		if err := CheckPairs(what, m); err != nil {
 			return err
 		}
 	}
@@ -105,7 +106,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-func checkPairs(what string, m map[string]string) error {
+func CheckPairs(what string, m map[string]string) error {
 	if len(m) > maxLabels {
 		return &InvalidError{Problem: fmt.Sprintf("%d %s", len(m), what), Help: fmt.Sprintf("at most %d are kept", maxLabels)}
 	}
@@ -229,7 +230,7 @@ func SetSpec(m *Record, spec api.Spec, actor string, now time.Time) ([]api.Event
 // told.
 func specChanges(old, s api.Spec) []string {
 	var out []string
-	for _, c := range changesOf(kindMachine, "", specFields(old), specFields(s)) {
+	for _, c := range differ.Specs("", old, s) {
 		text := strings.TrimPrefix(c.Field, "flash.")
 		if !strings.HasPrefix(c.Field, "values.") {
 			text = fmt.Sprintf("%s %s -> %s", text, cmp.Or(c.Old, "none"), cmp.Or(c.New, "none"))
@@ -237,12 +238,6 @@ func specChanges(old, s api.Spec) []string {
 		out = append(out, text)
 	}
 	return out
-}
-
-func keysOf[V any](a, b map[string]V) []string {
-	keys := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
-	slices.Sort(keys)
-	return slices.Compact(keys)
 }
 
 // Taken refuses what another machine than id was registered with. found are
@@ -256,7 +251,7 @@ func Taken(found []Record, id string, spec api.Spec) error {
 		for _, l := range SpecLabels(m.Spec) {
 			if slices.Contains(SpecLabels(spec), l) {
 				return &ConflictError{
-					Problem: takenBy(m, l),
+					Problem: TakenBy(m, l),
 					Help:    "change or remove that one first: gild machine edit, gild machine rm",
 				}
 			}
@@ -267,7 +262,7 @@ func Taken(found []Record, id string, spec api.Spec) error {
 
 // takenBy says that a label is another machine's, which is called by something
 // else than that label.
-func takenBy(m *Record, label string) string {
+func TakenBy(m *Record, label string) string {
 	owner := Called(m)
 	if strings.HasPrefix(label, "name/") {
 		owner = cmp.Or(m.MAC, m.ID)

@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/door/reply"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/apply"
 	"github.com/gild-dev/gild/internal/server/turns"
 )
 
@@ -37,7 +38,7 @@ type Control interface {
 	Events(ctx context.Context, name string) ([]api.Event, error)
 	Flashes(ctx context.Context, name string) ([]api.Flash, error)
 	Applied(ctx context.Context) (api.Applied, error)
-	// Apply refuses with a *fleet.BadFilesError, and nothing is changed then.
+	// Apply refuses with a *apply.BadFilesError, and nothing is changed then.
 	Apply(ctx context.Context, actor string, f api.Fleet, dryRun bool) (api.FleetDiff, error)
 	// Log has only what operators and the server did, and receipts, for audit.
 	Log(ctx context.Context, limit int, audit bool) ([]api.LogEntry, error)
@@ -260,7 +261,7 @@ func (r operations) problem(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*fleet.InvalidError](err); ok {
 		return huma.Error422UnprocessableEntity(detail)
 	}
-	if wrong, ok := errors.AsType[*fleet.BadFilesError](err); ok {
+	if wrong, ok := errors.AsType[*apply.BadFilesError](err); ok {
 		details := make([]error, len(wrong.Fields))
 		for i, f := range wrong.Fields {
 			details[i] = &huma.ErrorDetail{Location: "body." + f.Path, Message: f.Err.Error()}

@@ -10,6 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/apply"
 	"github.com/gild-dev/gild/internal/server/state"
 )
 
@@ -43,7 +44,7 @@ func (s Applies) Applied(ctx context.Context) (api.Applied, error) {
 	return out, nil
 }
 
-func (s Applies) stored(ctx context.Context) (have fleet.Stored, err error) {
+func (s Applies) stored(ctx context.Context) (have apply.Stored, err error) {
 	if have.Machines, _, err = s.Store.List(ctx); err != nil {
 		return have, err
 	}
@@ -77,7 +78,7 @@ func (s Applies) Apply(ctx context.Context, actor string, want api.Fleet, dryRun
 		if err != nil {
 			return diff, err
 		}
-		plan, err := fleet.PlanApply(have, want, s.now())
+		plan, err := apply.Make(have, want, s.now())
 		if err != nil {
 			return diff, err
 		}
@@ -98,7 +99,7 @@ func (s Applies) Apply(ctx context.Context, actor string, want api.Fleet, dryRun
 
 // known counts the machines that the operator knows when a plan is carried
 // out. What anybody can make up does not count against them.
-func known(machines []fleet.Record, plan fleet.Application) int {
+func known(machines []fleet.Record, plan apply.Plan) int {
 	ids := map[string]bool{}
 	for i := range machines {
 		if m := &machines[i]; !fleet.Stranger(m) && !slices.Contains(plan.RemoveMachines, m.ID) {
@@ -113,7 +114,7 @@ func known(machines []fleet.Record, plan fleet.Application) int {
 
 // checkImages refuses names that mean another image here than in the files.
 func (s Applies) checkImages(ctx context.Context, images map[string]string) error {
-	var wrong fleet.BadFilesError
+	var wrong apply.BadFilesError
 	for _, name := range slices.Sorted(maps.Keys(images)) {
 		im, err := s.image(ctx, name)
 		if _, unknown := errors.AsType[*fleet.UnknownError](err); err != nil && !unknown {
@@ -123,7 +124,7 @@ func (s Applies) checkImages(ctx context.Context, images map[string]string) erro
 			err = fmt.Errorf("%.80s is stored under this name, not %.80s", im.Digest, images[name])
 		}
 		if err != nil {
-			wrong.Fields = append(wrong.Fields, &fleet.FieldError{Path: "images." + name, Err: err})
+			wrong.Fields = append(wrong.Fields, &apply.FieldError{Path: "images." + name, Err: err})
 		}
 	}
 	if len(wrong.Fields) > 0 {
@@ -134,7 +135,7 @@ func (s Applies) checkImages(ctx context.Context, images map[string]string) erro
 
 // apply carries a plan out. What is referred to comes before what refers to
 // it, and goes after it.
-func (s Applies) apply(ctx context.Context, actor string, have fleet.Stored, plan fleet.Application, guard *state.Guard) error {
+func (s Applies) apply(ctx context.Context, actor string, have apply.Stored, plan apply.Plan, guard *state.Guard) error {
 	// What a crash leaves half done is among what a prune may remove.
 	if err := s.Store.PutDoc(ctx, kindNamed, namedFleet, have.Named.And(plan.Named)); err != nil {
 		return err
@@ -148,7 +149,7 @@ func (s Applies) apply(ctx context.Context, actor string, have fleet.Stored, pla
 	if err := s.applyMachines(ctx, actor, plan, guard); err != nil {
 		return err
 	}
-	if e, changed := fleet.Applied(plan, actor, s.now()); changed {
+	if e, changed := apply.Applied(plan, actor, s.now()); changed {
 		if err := s.Store.Note(ctx, e); err != nil {
 			return err
 		}
@@ -175,7 +176,7 @@ func putDocs[T any](ctx context.Context, store *state.Store, kind string, docs m
 // applyMachines changes one machine after the other, each on the condition that
 // what the plan rests on has not been changed by anybody else. One that cannot
 // be changed does not keep the others from it.
-func (s Applies) applyMachines(ctx context.Context, actor string, plan fleet.Application, guard *state.Guard) error {
+func (s Applies) applyMachines(ctx context.Context, actor string, plan apply.Plan, guard *state.Guard) error {
 	var failed []error
 	each := func(id string, change func() error) bool {
 		err := change()
@@ -205,7 +206,7 @@ func (s Applies) applyMachines(ctx context.Context, actor string, plan fleet.App
 // was when that was decided.
 func (s Applies) prune(ctx context.Context, actor, id string) error {
 	err := s.forget(ctx, actor, id, func(m *fleet.Record) ([]api.Event, error) {
-		if !fleet.Prunable(m, s.now()) {
+		if !apply.Prunable(m, s.now()) {
 			return nil, fmt.Errorf("pruning machine %s: %w", id, state.ErrMoved)
 		}
 		return fleet.Forget(m, actor, false, s.now())

@@ -1,4 +1,4 @@
-package fleet
+package apply
 
 import (
 	"errors"
@@ -13,11 +13,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
 // carryOut does what the server does with an application.
-func carryOut(t *testing.T, have Stored, a Application, now time.Time) Stored {
+func carryOut(t *testing.T, have Stored, a Plan, now time.Time) Stored {
 	t.Helper()
 	out := Stored{Groups: maps.Clone(have.Groups), Identities: maps.Clone(have.Identities), Named: a.Named}
 	for _, m := range have.Machines {
@@ -26,13 +29,13 @@ func carryOut(t *testing.T, have Stored, a Application, now time.Time) Stored {
 		}
 	}
 	for _, p := range a.Machines {
-		i := slices.IndexFunc(out.Machines, func(m Record) bool { return m.ID == p.ID })
+		i := slices.IndexFunc(out.Machines, func(m fleet.Record) bool { return m.ID == p.ID })
 		if i < 0 {
-			out.Machines = append(out.Machines, Record{ID: p.ID})
+			out.Machines = append(out.Machines, fleet.Record{ID: p.ID})
 			i = len(out.Machines) - 1
 		}
-		if _, err := SetSpec(&out.Machines[i], p.Spec, "", now); err != nil {
-			t.Fatalf("SetSpec(%s) = %v after it was checked", p.ID, err)
+		if _, err := fleet.SetSpec(&out.Machines[i], p.Spec, "", now); err != nil {
+			t.Fatalf("fleet.SetSpec(%s) = %v after it was checked", p.ID, err)
 		}
 	}
 	if out.Groups == nil {
@@ -59,15 +62,15 @@ func lines(changes []api.FleetChange) []string {
 
 func apply(t *testing.T, have Stored, want api.Fleet, expect ...string) Stored {
 	t.Helper()
-	a, err := PlanApply(have, want, at(0))
+	a, err := Make(have, want, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(expect, lines(a.Changes)); d != "" {
 		t.Errorf("changes, -want +got:\n%s", d)
 	}
-	after := carryOut(t, have, a, at(0))
-	again, err := PlanApply(after, want, at(0))
+	after := carryOut(t, have, a, noon)
+	again, err := Make(after, want, noon)
 	if err != nil || len(again.Changes) > 0 && again.Changes[0].Do != doKeep {
 		t.Errorf("the same once more changes %q, %v; want nothing", lines(again.Changes), err)
 	}
@@ -75,8 +78,8 @@ func apply(t *testing.T, have Stored, want api.Fleet, expect ...string) Stored {
 }
 
 func TestApply(t *testing.T) {
-	seen := Record{ID: "52:54:00:00:00:01", MAC: "52:54:00:00:00:01", State: api.MachineDiscovered}
-	have := apply(t, Stored{Machines: []Record{seen}}, room(),
+	seen := fleet.Record{ID: "52:54:00:00:00:01", MAC: "52:54:00:00:00:01", State: api.MachineDiscovered}
+	have := apply(t, Stored{Machines: []fleet.Record{seen}}, room(),
 		"add machine n1", "add machine serial-s2", "add group web", "add identity node")
 	if len(have.Machines) != 2 || have.Machines[0].State != api.MachineRegistered {
 		t.Errorf("machines = %+v; want the seen one registered, and another", have.Machines)
@@ -105,8 +108,8 @@ func TestApply(t *testing.T) {
 		"change machine n2 macs  52:54:00:00:00:aa", "change machine n2 serial S2")
 
 	// What no file names any more goes when asked, but nothing that is armed.
-	have.Machines[1].Armed = &Armed{Plan: api.Plan{ID: "p"}}
-	have.Machines = append(have.Machines, Record{ID: "x", Spec: api.Spec{Name: "by-hand", Serial: "X"}}, Record{ID: "y", State: api.MachineDiscovered})
+	have.Machines[1].Armed = &fleet.Armed{Plan: api.Plan{ID: "p"}}
+	have.Machines = append(have.Machines, fleet.Record{ID: "x", Spec: api.Spec{Name: "by-hand", Serial: "X"}}, fleet.Record{ID: "y", State: api.MachineDiscovered})
 	have = apply(t, have, api.Fleet{Prune: true}, "remove machine n1", "keep machine n2", "remove group web", "remove identity node")
 	if len(have.Machines) != 3 || len(have.Groups)+len(have.Identities) != 0 {
 		t.Errorf("left are %+v, %v, %v; want the armed machine and those that were never applied", have.Machines, have.Groups, have.Identities)
@@ -115,9 +118,60 @@ func TestApply(t *testing.T) {
 	apply(t, have, api.Fleet{Prune: true}, "remove machine n2")
 }
 
+// An identity that something names which stays is not pruned from below it.
+func TestPruneKeepsIdentitiesThatAreNamed(t *testing.T) {
+	node := map[string]api.Identity{"node": {}, "spare": {}}
+	named := settings.Settings{Identity: "node"}
+	machine := api.Spec{Name: "n1", Serial: "S1", Flash: named}
+	group := api.Group{Name: "web", Selector: "rack=b7", Flash: named}
+	for what, tt := range map[string]struct {
+		before, files api.Fleet
+		more          []fleet.Record // registered by hand
+		want, then    []string       // what the prune does, and another one when all machines are gone
+	}{
+		"a machine of the files": {
+			api.Fleet{Machines: []api.Spec{machine}}, api.Fleet{Machines: []api.Spec{machine}}, nil,
+			[]string{"keep identity node", "remove identity spare"}, []string{"remove identity node"},
+		},
+		"a group of the files": {
+			api.Fleet{}, api.Fleet{Groups: []api.Group{group}}, nil,
+			[]string{"add group web", "keep identity node", "remove identity spare"}, []string{"remove group web", "remove identity node"},
+		},
+		"a machine of no file": {
+			api.Fleet{}, api.Fleet{}, []fleet.Record{{ID: "x", Spec: machine}},
+			[]string{"keep identity node", "remove identity spare"}, []string{"remove identity node"},
+		},
+		"a machine that goes": {
+			api.Fleet{Machines: []api.Spec{machine}}, api.Fleet{}, nil,
+			[]string{"remove machine n1", "remove identity node", "remove identity spare"}, nil,
+		},
+		"a group that goes": {
+			api.Fleet{Groups: []api.Group{group}}, api.Fleet{}, nil,
+			[]string{"remove group web", "remove identity node", "remove identity spare"}, nil,
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			tt.before.Identities = node
+			plan, err := Make(Stored{}, tt.before, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			have := carryOut(t, Stored{}, plan, time.Now())
+			have.Machines = append(have.Machines, tt.more...)
+			tt.files.Prune = true
+			have = apply(t, have, tt.files, tt.want...)
+			if left := len(have.Identities); left != len(tt.then)-len(have.Groups) {
+				t.Errorf("%d identities are left: %v", left, have.Identities)
+			}
+			have.Machines = nil
+			apply(t, have, api.Fleet{Prune: true}, tt.then...)
+		})
+	}
+}
+
 func TestApplyRefuses(t *testing.T) {
-	have := Stored{Machines: []Record{
-		{ID: "m1", Spec: api.Spec{Name: "n1", Serial: "S1"}, Armed: &Armed{}},
+	have := Stored{Machines: []fleet.Record{
+		{ID: "m1", Spec: api.Spec{Name: "n1", Serial: "S1"}, Armed: &fleet.Armed{}},
 		{ID: "m2", Spec: api.Spec{Name: "n2", Serial: "S2", MACs: []string{"52:54:00:00:00:02"}}},
 		{ID: "m3", Spec: api.Spec{Name: "n3", Serial: "S3"}},
 	}}
@@ -132,9 +186,9 @@ func TestApplyRefuses(t *testing.T) {
 		{"wrong", []api.Spec{{Name: "a b", Serial: "S7"}, {Name: "c"}}, "machines[1]: nothing to recognise"},
 		{"no identity", []api.Spec{{Name: "n3", Serial: "S3", Flash: settings.Settings{Identity: "gone"}}}, "machines[0].flash.identity: there is no identity"},
 	} {
-		_, err := PlanApply(have, api.Fleet{Machines: tt.want}, at(0))
+		_, err := Make(have, api.Fleet{Machines: tt.want}, noon)
 		if _, typed := errors.AsType[*BadFilesError](err); !typed || !strings.Contains(err.Error(), tt.says) {
-			t.Errorf("%s: PlanApply = %v; want %q", tt.name, err, tt.says)
+			t.Errorf("%s: Make = %v; want %q", tt.name, err, tt.says)
 		}
 	}
 }
@@ -179,7 +233,7 @@ func TestApplyRandom(t *testing.T) {
 		var have Stored
 		for range 5 {
 			want := fleetOf()
-			a, err := PlanApply(have, want, at(0))
+			a, err := Make(have, want, noon)
 			if err != nil {
 				continue // such as an address of a machine that stays
 			}
@@ -187,20 +241,20 @@ func TestApplyRandom(t *testing.T) {
 			if cut := a; len(cut.Machines) > 1 && r.IntN(3) == 0 {
 				cut.Named = have.Named.And(a.Named)
 				cut.Machines, cut.RemoveGroups, cut.RemoveIdentities = cut.Machines[:1], nil, nil
-				half := carryOut(t, have, cut, at(0))
-				if a, err = PlanApply(half, want, at(0)); err != nil {
+				half := carryOut(t, have, cut, noon)
+				if a, err = Make(half, want, noon); err != nil {
 					t.Fatalf("after a cut: %v", err)
 				}
 				have = half
 			}
-			have = carryOut(t, have, a, at(0))
-			again, err := PlanApply(have, want, at(0))
+			have = carryOut(t, have, a, noon)
+			again, err := Make(have, want, noon)
 			if err != nil || len(again.Changes) > 0 {
 				t.Fatalf("%+v\nonce more changes %q, %v", want, lines(again.Changes), err)
 			}
 			owner := map[string]string{}
 			for _, m := range have.Machines {
-				for _, l := range SpecLabels(m.Spec) {
+				for _, l := range fleet.SpecLabels(m.Spec) {
 					if other, twice := owner[l]; twice {
 						t.Fatalf("%s is of %s and of %s", l, m.ID, other)
 					}

@@ -1,4 +1,4 @@
-package fleet
+package apply
 
 import (
 	"strings"
@@ -20,18 +20,18 @@ func room() api.Fleet {
 	}
 }
 
-func TestCheckFleet(t *testing.T) {
-	if err := CheckFleet(room(), nil); err != nil {
-		t.Fatalf("CheckFleet = %v", err)
+func TestCheck(t *testing.T) {
+	if err := Check(room(), nil); err != nil {
+		t.Fatalf("Check = %v", err)
 	}
 	f := room()
 	f.Machines = append(f.Machines, api.Spec{Name: "n1", MACs: []string{"52-54-00-00-00-01"}}, api.Spec{Name: "bad name", Serial: "S9"})
 	f.Groups = append(f.Groups, api.Group{Name: "web", Selector: "rack=", Flash: settings.Settings{Identity: "gone", Agent: settings.Agent{Disk: "colour=red"}}}, api.Group{Name: "all"})
 	f.Identities["none"] = api.Identity{}
 	f.Images["db"] = "sha256:12"
-	err := CheckFleet(f, nil)
+	err := Check(f, nil)
 	if err == nil {
-		t.Fatal("CheckFleet of bad files = nil")
+		t.Fatal("Check of bad files = nil")
 	}
 	for _, want := range []string{
 		"machines[2]: ", "is that of machines[0] already", "machines[3]: name \"bad name\"",
@@ -39,7 +39,7 @@ func TestCheckFleet(t *testing.T) {
 		"groups[2].selector: no selector", "identities.none: ", "images.db: ",
 	} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("CheckFleet = %v\nwant %q in it", err, want)
+			t.Errorf("Check = %v\nwant %q in it", err, want)
 		}
 	}
 }

@@ -1,4 +1,5 @@
-package fleet
+// Package apply plans how what is stored becomes what the files of an operator say.
+package apply
 
 import (
 	"cmp"
@@ -9,12 +10,17 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/differ"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
+// What is done to a thing, beside [differ.Change].
+const doAdd, doRemove, doKeep = "add", "remove", "keep"
+
 // Stored is what the server knows when files are applied.
 type Stored struct {
-	Machines   []Record
+	Machines   []fleet.Record
 	Groups     map[string]api.Group
 	Identities map[string]api.Identity
 	Named      Named
@@ -27,8 +33,8 @@ type Named struct {
 	Identities []string `json:"identities,omitempty"`
 }
 
-// Application is what an apply does, in the order of its fields.
-type Application struct {
+// Plan is what an apply does, in the order of its fields.
+type Plan struct {
 	Changes    []api.FleetChange // the same for a person
 	Identities map[string]api.Identity
 	Groups     map[string]api.Group
@@ -45,24 +51,49 @@ type Placed struct {
 	Spec api.Spec
 }
 
-// PlanApply works out what an apply changes. What is said already is left
+// Make works out what an apply changes. What is said already is left
 // alone, so that a second apply, or one after a crash in the middle, does what
 // is left to do. Everything is checked before anything is done: an error is a
 // *BadFilesError.
 //
 // A machine of the files is the record that has its name, else the one that is
 // registered with one of its addresses, else the one that was seen with them.
-func PlanApply(have Stored, want api.Fleet, now time.Time) (Application, error) {
-	if err := CheckFleet(want, have.Identities); err != nil {
-		return Application{}, err
+func Make(have Stored, want api.Fleet, now time.Time) (Plan, error) {
+	if err := Check(want, have.Identities); err != nil {
+		return Plan{}, err
 	}
-	p := applyPlan{have: have, want: want, now: now, of: map[string]int{}}
+	p := planner{have: have, want: want, now: now, of: map[string]int{}}
 	p.check.fleet = want
 	p.place()
 	p.machines()
-	things(&p, kindGroup, have.Groups, groupsByName(want), groupFields, have.Named.Groups, &p.out.Groups, &p.out.RemoveGroups, &p.out.Named.Groups)
-	things(&p, kindIdentity, have.Identities, want.Identities, identityFields, have.Named.Identities, &p.out.Identities, &p.out.RemoveIdentities, &p.out.Named.Identities)
+	things(&p, differ.Group, have.Groups, groupsByName(want), differ.Groups, have.Named.Groups, nil, &p.out.Groups, &p.out.RemoveGroups, &p.out.Named.Groups)
+	things(&p, differ.Identity, have.Identities, want.Identities, differ.Identities, have.Named.Identities, p.identitiesNamed(), &p.out.Identities, &p.out.RemoveIdentities, &p.out.Named.Identities)
 	return p.out, p.check.err()
+}
+
+// identitiesNamed are the identities that something names which stands after
+// the apply.
+func (p *planner) identitiesNamed() map[string]bool {
+	named := map[string]bool{}
+	for _, s := range p.want.Machines {
+		named[s.Flash.Identity] = true
+	}
+	for i := range p.have.Machines {
+		m := &p.have.Machines[i]
+		if _, replaced := p.of[m.ID]; !replaced && !slices.Contains(p.out.RemoveMachines, m.ID) {
+			named[m.Spec.Flash.Identity] = true
+		}
+	}
+	groups := groupsByName(p.want)
+	for name, g := range p.have.Groups {
+		if _, replaced := groups[name]; !replaced && !slices.Contains(p.out.RemoveGroups, name) {
+			groups[name] = g
+		}
+	}
+	for _, g := range groups {
+		named[g.Flash.Identity] = true
+	}
+	return named
 }
 
 func groupsByName(f api.Fleet) map[string]api.Group {
@@ -73,37 +104,37 @@ func groupsByName(f api.Fleet) map[string]api.Group {
 	return out
 }
 
-type applyPlan struct {
+type planner struct {
 	have  Stored
 	want  api.Fleet
 	now   time.Time
 	of    map[string]int // ID of a record -> index of the machine of the files that it is
 	ids   []string       // of the machines of the files
-	check fleetCheck
-	out   Application
+	check checker
+	out   Plan
 }
 
 func pathOf(i int) string { return fmt.Sprintf("machines[%d]", i) }
 
 // place finds the record of each machine of the files.
-func (p *applyPlan) place() {
+func (p *planner) place() {
 	p.ids = make([]string, len(p.want.Machines))
-	registered := map[string][]*Record{} // by what they were registered with
-	seen := map[string][]Record{}        // by whatever they show
+	registered := map[string][]*fleet.Record{} // by what they were registered with
+	seen := map[string][]fleet.Record{}        // by whatever they show
 	for i := range p.have.Machines {
 		m := &p.have.Machines[i]
-		labels := SpecLabels(m.Spec)
+		labels := fleet.SpecLabels(m.Spec)
 		for _, l := range labels {
 			registered[l] = append(registered[l], m)
 		}
 		if len(labels) == 0 {
-			for _, l := range Labels(m) {
+			for _, l := range fleet.Labels(m) {
 				seen[l] = append(seen[l], *m)
 			}
 		}
 	}
 	for i, s := range p.want.Machines {
-		if name := NameLabel(s.Name); name != "" && len(registered[name]) > 0 {
+		if name := fleet.NameLabel(s.Name); name != "" && len(registered[name]) > 0 {
 			p.put(i, registered[name][0].ID)
 		}
 	}
@@ -111,7 +142,7 @@ func (p *applyPlan) place() {
 		if p.ids[i] != "" {
 			continue
 		}
-		if ids := p.free(SpecLabels(s), registered); len(ids) > 1 {
+		if ids := p.free(fleet.SpecLabels(s), registered); len(ids) > 1 {
 			p.check.add(pathOf(i), fmt.Errorf("several machines are registered with what it says: %s", strings.Join(ids, ", ")))
 		} else if len(ids) == 1 {
 			p.put(i, ids[0])
@@ -119,20 +150,20 @@ func (p *applyPlan) place() {
 	}
 	for i, s := range p.want.Machines {
 		if p.ids[i] == "" {
-			var found []Record
-			for _, l := range SpecLabels(s) {
+			var found []fleet.Record
+			for _, l := range fleet.SpecLabels(s) {
 				found = append(found, seen[l]...)
 			}
-			slices.SortFunc(found, func(a, b Record) int { return strings.Compare(a.ID, b.ID) })
-			found = slices.CompactFunc(found, func(a, b Record) bool { return a.ID == b.ID })
-			id, err := Adopt(found, s)
+			slices.SortFunc(found, func(a, b fleet.Record) int { return strings.Compare(a.ID, b.ID) })
+			found = slices.CompactFunc(found, func(a, b fleet.Record) bool { return a.ID == b.ID })
+			id, err := fleet.Adopt(found, s)
 			p.check.add(pathOf(i), err)
 			p.put(i, id)
 		}
 	}
 }
 
-func (p *applyPlan) put(i int, id string) {
+func (p *planner) put(i int, id string) {
 	if j, taken := p.of[id]; taken && id != "" {
 		p.check.add(pathOf(i), fmt.Errorf("is the same machine as machines[%d]: %s", j, id))
 		return
@@ -142,7 +173,7 @@ func (p *applyPlan) put(i int, id string) {
 
 // free is the registered records with one of the labels that no machine of the
 // files is yet.
-func (p *applyPlan) free(labels []string, registered map[string][]*Record) []string {
+func (p *planner) free(labels []string, registered map[string][]*fleet.Record) []string {
 	var ids []string
 	for _, l := range labels {
 		for _, m := range registered[l] {
@@ -156,28 +187,28 @@ func (p *applyPlan) free(labels []string, registered map[string][]*Record) []str
 }
 
 // machines lists what is done to them.
-func (p *applyPlan) machines() {
-	records := map[string]*Record{}
+func (p *planner) machines() {
+	records := map[string]*fleet.Record{}
 	for i := range p.have.Machines {
 		records[p.have.Machines[i].ID] = &p.have.Machines[i]
 	}
 	p.prune(records)
-	taken := map[string]*Record{} // by machines that the files do not name
+	taken := map[string]*fleet.Record{} // by machines that the files do not name
 	gone := map[string]bool{}
 	for _, id := range p.out.RemoveMachines {
 		gone[id] = true
 	}
 	for id, m := range records {
 		if _, named := p.of[id]; !named && !gone[id] {
-			for _, l := range SpecLabels(m.Spec) {
+			for _, l := range fleet.SpecLabels(m.Spec) {
 				taken[l] = m
 			}
 		}
 	}
 	for i, s := range p.want.Machines {
-		for _, l := range SpecLabels(s) {
+		for _, l := range fleet.SpecLabels(s) {
 			if m := taken[l]; m != nil {
-				p.check.add(pathOf(i), fmt.Errorf("%s, which is not in the files", takenBy(m, l)))
+				p.check.add(pathOf(i), fmt.Errorf("%s, which is not in the files", fleet.TakenBy(m, l)))
 			}
 		}
 		p.machine(i, records[p.ids[i]])
@@ -185,24 +216,24 @@ func (p *applyPlan) machines() {
 	p.out.Named.Machines = sorted(p.out.Named.Machines)
 }
 
-func (p *applyPlan) machine(i int, m *Record) {
+func (p *planner) machine(i int, m *fleet.Record) {
 	s, id := p.want.Machines[i], p.ids[i]
 	p.out.Named.Machines = append(p.out.Named.Machines, id)
 	name := cmp.Or(s.Name, id)
 	var changes []api.FleetChange
-	if m == nil || len(SpecLabels(m.Spec)) == 0 {
-		changes = []api.FleetChange{{Kind: kindMachine, Name: name, Do: doAdd}}
+	if m == nil || len(fleet.SpecLabels(m.Spec)) == 0 {
+		changes = []api.FleetChange{{Kind: differ.Machine, Name: name, Do: doAdd}}
 	} else {
-		changes = changesOf(kindMachine, name, specFields(m.Spec), specFields(s))
+		changes = differ.Specs(name, m.Spec, s)
 	}
 	if len(changes) == 0 {
 		return
 	}
-	record := Record{ID: id}
+	record := fleet.Record{ID: id}
 	if m != nil {
 		record = *m
 	}
-	_, err := SetSpec(&record, s, "", p.now)
+	_, err := fleet.SetSpec(&record, s, "", p.now)
 	p.check.add(pathOf(i), err)
 	p.out.Changes = append(p.out.Changes, changes...)
 	p.out.Machines = append(p.out.Machines, Placed{id, s})
@@ -210,14 +241,14 @@ func (p *applyPlan) machine(i int, m *Record) {
 
 // prune finds the machines that go. One that is armed or whose disk is being
 // written stays, and stays named: the next prune may have it.
-func (p *applyPlan) prune(records map[string]*Record) {
+func (p *planner) prune(records map[string]*fleet.Record) {
 	for _, id := range sorted(p.have.Named.Machines) {
 		m := records[id]
 		if _, named := p.of[id]; named || m == nil {
 			continue
 		}
 		if p.want.Prune {
-			c := api.FleetChange{Kind: kindMachine, Name: Called(m), Do: doRemove}
+			c := api.FleetChange{Kind: differ.Machine, Name: fleet.Called(m), Do: doRemove}
 			if Prunable(m, p.now) {
 				p.out.Changes = append(p.out.Changes, c)
 				p.out.RemoveMachines = append(p.out.RemoveMachines, id)
@@ -232,17 +263,18 @@ func (p *applyPlan) prune(records map[string]*Record) {
 
 // Prunable reports whether a prune may have the machine: it is not armed, and
 // its disk is not being written.
-func Prunable(m *Record, now time.Time) bool { return m.Armed == nil && !writing(m, now) }
+func Prunable(m *fleet.Record, now time.Time) bool { return m.Armed == nil && !fleet.Writing(m, now) }
 
-// things lists what is done to groups, or to identities.
-func things[T any](p *applyPlan, kind string, have, want map[string]T, say func(T) fields, named []string,
+// things lists what is done to groups, or to identities. What is needed stays,
+// and stays named: the next prune may have it.
+func things[T any](p *planner, kind string, have, want map[string]T, say func(name string, now, want T) []api.FleetChange, named []string, needed map[string]bool,
 	put *map[string]T, remove, after *[]string,
 ) {
 	*put = map[string]T{}
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		changes := []api.FleetChange{{Kind: kind, Name: name, Do: doAdd}}
 		if old, ok := have[name]; ok {
-			changes = changesOf(kind, name, say(old), say(want[name]))
+			changes = say(name, old, want[name])
 		}
 		if len(changes) > 0 {
 			p.out.Changes = append(p.out.Changes, changes...)
@@ -255,6 +287,9 @@ func things[T any](p *applyPlan, kind string, have, want map[string]T, say func(
 		_, there := have[name]
 		switch {
 		case wanted || !there:
+		case p.want.Prune && needed[name]:
+			p.out.Changes = append(p.out.Changes, api.FleetChange{Kind: kind, Name: name, Do: doKeep})
+			*after = append(*after, name)
 		case p.want.Prune:
 			p.out.Changes = append(p.out.Changes, api.FleetChange{Kind: kind, Name: name, Do: doRemove})
 			*remove = append(*remove, name)
@@ -273,19 +308,20 @@ func sorted(names []string) []string {
 
 // Applied tells what an apply changes that is of no one machine; each machine's
 // own past tells the rest.
-func Applied(plan Application, actor string, now time.Time) (e api.Event, changed bool) {
+func Applied(plan Plan, actor string, now time.Time) (e api.Event, changed bool) {
 	var did []string
 	for _, c := range plan.Changes {
-		if one := c.Kind + " " + c.Name + ": " + c.Do; c.Kind != kindMachine && !slices.Contains(did, one) {
+		if one := c.Kind + " " + c.Name + ": " + c.Do; c.Kind != differ.Machine && !slices.Contains(did, one) {
 			did = append(did, one)
 		}
 	}
 	if len(did) == 0 {
 		return e, false
 	}
-	e = done(StepApply, wire.Clean(strings.Join(did, ", ")))
-	e.Time, e.Actor = now, cmp.Or(actor, api.ActorOperator)
-	return e, true
+	return api.Event{
+		Time: now, Step: fleet.StepApply, State: api.StateDone, Actor: cmp.Or(actor, api.ActorOperator),
+		Message: wire.Clean(strings.Join(did, ", ")),
+	}, true
 }
 
 // And is everything that either names.

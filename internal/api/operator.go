@@ -20,7 +20,7 @@ const (
 	PathFlashes       = "/api/v1/machines/{machine}/flashes" // GET -> Flashes
 	PathEventStream   = "/api/v1/events"                     // GET, server-sent events
 	PathEventLog      = "/api/v1/log"                        // GET ?limit=&audit= -> Log: the newest events of all machines
-	PathImages        = "/api/v1/images"                     // GET -> Images
+	PathImages        = "/api/v1/images"                     // GET -> Images; DELETE ?name= -> RemovedImages
 	PathFleet         = "/api/v1/fleet"                      // GET -> Applied; PUT Fleet ?dryRun= -> FleetDiff
 	PathServers       = "/api/v1/servers"                    // GET -> Servers of this cluster
 	PathState         = "/api/v1/state"                      // GET -> StateUsage: how full the database is
@@ -268,6 +268,43 @@ type LogEntry struct {
 	Event   Event  `json:"event"`
 }
 
+// RemovedImages are images that were removed, sorted by name.
+type RemovedImages struct {
+	Removed []RemovedImage `json:"removed"`
+}
+
+// RemovedImage is an image that was removed, and who named it still.
+type RemovedImage struct {
+	Name string     `json:"name"`
+	Uses []ImageUse `json:"uses"` // empty: nobody did
+}
+
+// The kinds of an ImageUse.
+const (
+	UseArm      = "arm"      // a machine is armed with the image
+	UseMachine  = "machine"  // it is a machine's own default
+	UseGroup    = "group"    // it is a group's default
+	UseDiscover = "discover" // unknown machines boot its kernel
+)
+
+// ImageUse is something that names an image.
+type ImageUse struct {
+	Kind string `json:"kind" enum:"arm,machine,group,discover"`
+	Name string `json:"name,omitempty"` // of the machine, or its ID, or of the group
+}
+
+func (u ImageUse) String() string {
+	switch u.Kind {
+	case UseArm:
+		return u.Name + " is armed with it"
+	case UseMachine:
+		return "machine " + u.Name + " names it"
+	case UseGroup:
+		return "group " + u.Name + " names it"
+	}
+	return "unknown machines boot its kernel (--discover)"
+}
+
 // Images is every stored image, sorted by name.
 type Images struct {
 	Images []Image `json:"images"`
@@ -321,6 +358,7 @@ const (
 	AlarmMemory     = "memory"     // the process is near its limit of memory
 	AlarmInfiniBand = "infiniband" // a machine asks by a card that it cannot boot from here
 	AlarmOtherDHCP  = "other-dhcp" // another server leases addresses on the boot network
+	AlarmDiscover   = "discover"   // the image to discover machines with is not stored
 )
 
 // Names of the messages on the event stream. Each carries a Change; the

@@ -56,6 +56,8 @@ type Server struct {
 	Boot httpd.Boot
 	// Pins keeps the images that machines are armed with; nil: nothing does.
 	Pins machines.Pins
+	// RemoveImage takes the name of a stored image away; what is pinned stays.
+	RemoveImage func(ctx context.Context, name string) error
 	// Bootable says why no machine could be booted to receive an image; nil:
 	// all can be.
 	Bootable func(image golden.Digest) error
@@ -111,15 +113,16 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.close()) }()
 	core := &machines.Core{
-		Store:    machines.NewStore(db.client, s.Prefix),
-		Images:   s.Boot.Images,
-		Pins:     s.Pins,
-		Bootable: s.Bootable,
-		BaseURL:  cmp.Or(s.Boot.BaseURL, "http://"+l.boot.Addr().String()),
-		Discover: s.Discover,
-		Expires:  s.ArmExpires,
-		Logger:   log,
-		Alarms:   alarm.New(log),
+		Store:       machines.NewStore(db.client, s.Prefix),
+		Images:      s.Boot.Images,
+		Pins:        s.Pins,
+		RemoveImage: s.RemoveImage,
+		Bootable:    s.Bootable,
+		BaseURL:     cmp.Or(s.Boot.BaseURL, "http://"+l.boot.Addr().String()),
+		Discover:    s.Discover,
+		Expires:     s.ArmExpires,
+		Logger:      log,
+		Alarms:      alarm.New(log),
 	}
 	agents, err := s.openAgentDoor(ctx, core, log)
 	if err != nil {

@@ -153,6 +153,18 @@ func (c *Client) Images(ctx context.Context) ([]api.Image, error) {
 	return out.Images, err
 }
 
+// RemoveImages removes all images or none; force: also those that something
+// names. A *ProblemError of 409 says what does.
+func (c *Client) RemoveImages(ctx context.Context, names []string, force bool) ([]api.RemovedImage, error) {
+	var out api.RemovedImages
+	query := url.Values{"name": names}
+	if force {
+		query.Set("force", "true")
+	}
+	err := c.call(ctx, http.MethodDelete, api.PathImages+"?"+query.Encode(), nil, &out)
+	return out.Removed, err
+}
+
 // StateUsage tells how full the database of the state is.
 func (c *Client) StateUsage(ctx context.Context) (api.StateUsage, error) {
 	var out api.StateUsage

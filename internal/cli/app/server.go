@@ -44,14 +44,9 @@ const (
 // where it knows who comes, unless a URL is given.
 func (a *App) Operator() (*operatorclient.Client, error) {
 	if a.URL == "" {
-		at := local.Client{Dir: a.Data}
-		err := at.Answers(context.Background())
-		switch {
-		case err == nil:
-			a.URL = "the socket in " + a.Data
-			return &operatorclient.Client{BaseURL: local.Operator, HTTP: at.HTTP()}, nil
-		case !errors.Is(err, local.ErrNoServer) && !errors.Is(err, fs.ErrPermission):
-			return nil, err
+		op, err := a.Local()
+		if err == nil || !errors.Is(err, local.ErrNoServer) && !errors.Is(err, fs.ErrPermission) {
+			return op, err
 		}
 		a.URL = "http://" + DefaultOperator
 	}
@@ -74,6 +69,18 @@ func (a *App) Operator() (*operatorclient.Client, error) {
 		return nil, err
 	}
 	return &operatorclient.Client{BaseURL: strings.TrimSuffix(a.URL, "/"), Token: token, HTTP: hc}, nil
+}
+
+// Local talks to the server that runs on the data directory, by its socket,
+// whatever URL is given: what it is asked is about that directory. Without one
+// the error is [local.ErrNoServer].
+func (a *App) Local() (*operatorclient.Client, error) {
+	at := local.Client{Dir: a.Data}
+	if err := at.Answers(context.Background()); err != nil {
+		return nil, err
+	}
+	a.URL = "the socket in " + a.Data
+	return &operatorclient.Client{BaseURL: local.Operator, HTTP: at.HTTP()}, nil
 }
 
 // loopback reports whether a host is this one for certain.

@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/selector"
+	"github.com/gild-dev/gild/internal/server/fleet/uses"
 	"github.com/gild-dev/gild/internal/server/httpd"
 )
 
@@ -215,6 +216,21 @@ func (c control) Follow(ctx context.Context, last string, send func(id string, c
 		}
 	}
 	return nil
+}
+
+// RemoveImages removes any image but those that Used names.
+func (c control) RemoveImages(_ context.Context, _ string, names []string, force bool) ([]api.RemovedImage, error) {
+	c.f.Mu.Lock()
+	defer c.f.Mu.Unlock()
+	var out []api.RemovedImage
+	for _, name := range names {
+		named := c.f.Uses[name]
+		if len(named) > 0 && !force {
+			return nil, uses.Refuse(name, named)
+		}
+		out = append(out, api.RemovedImage{Name: name, Uses: named})
+	}
+	return out, nil
 }
 
 // images are two stored images.

@@ -1,6 +1,7 @@
 package clitest
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/local"
 )
 
 // Fake is the operator API of a server, by its own handlers, over a few
@@ -23,9 +25,10 @@ type Fake struct {
 	Previews map[string]api.Preview // by machine ID
 	Changed  map[string]bool        // disks that are not what was shown, by machine ID
 	Flashes  []api.Flash
-	Log      []api.LogEntry // oldest first
-	Stream   []api.Change   // changes so far, from id 1 on
-	Token    string         // wanted; empty: none
+	Log      []api.LogEntry            // oldest first
+	Stream   []api.Change              // changes so far, from id 1 on
+	Uses     map[string][]api.ImageUse // what names an image
+	Token    string                    // wanted; empty: none
 	Asked    []string
 	Flashed  map[string]api.FlashRequest
 	Race     string        // name of a machine that others change first
@@ -58,6 +61,26 @@ func NewFake(t *testing.T, machines ...api.Machine) *Fake {
 		f.Close()
 	})
 	return f
+}
+
+// ServeLocally has the server run on a data directory as well.
+func (f *Fake) ServeLocally(t *testing.T, data string) {
+	t.Helper()
+	l, err := local.Listen(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	operator := &httpd.Operator{Control: control{f}, Images: images{}}
+	go func() {
+		defer close(done)
+		_ = (&local.Control{Operator: operator.Unguarded()}).ServeOn(ctx, l)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
 }
 
 // Tell changes what the server knows and streams it.

@@ -35,6 +35,9 @@ type Control interface {
 	Preview(ctx context.Context, name string, f api.FlashRequest) (api.Preview, error)
 	Flash(ctx context.Context, actor, name string, f api.FlashRequest) (api.Machine, error)
 	Cancel(ctx context.Context, actor, name string, force bool) (api.Machine, error)
+	// RemoveImages removes all or none, and refuses one that something names
+	// unless it is forced.
+	RemoveImages(ctx context.Context, actor string, names []string, force bool) ([]api.RemovedImage, error)
 	Events(ctx context.Context, name string) ([]api.Event, error)
 	Flashes(ctx context.Context, name string) ([]api.Flash, error)
 	Applied(ctx context.Context) (api.Applied, error)
@@ -89,6 +92,10 @@ type (
 		Name     string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
 		Revision string `query:"revision" doc:"specRevision of what was read: when the spec is another by now, nothing is changed and the answer is 409" maxLength:"64"`
 		Body     api.Spec
+	}
+	removeInput struct {
+		Names []string `query:"name,explode" required:"true" minItems:"1" maxItems:"1000" doc:"names of images, each as a parameter of its own: all are removed, or none"`
+		Force bool     `query:"force" doc:"also while a machine, a group or --discover names one"`
 	}
 	newInput  struct{ Body api.Spec }
 	listInput struct {
@@ -150,6 +157,10 @@ func (o *Operator) machines(r operations) {
 	handle(r, http.MethodGet, api.PathImages, "list-images", "All stored images", func(ctx context.Context, _ *struct{}) (api.Images, error) {
 		images, err := o.Images.List(ctx)
 		return api.Images{Images: orEmpty(images)}, err
+	})
+	handle(r, http.MethodDelete, api.PathImages, "remove-images", "Remove images", func(ctx context.Context, in *removeInput) (api.RemovedImages, error) {
+		removed, err := o.Control.RemoveImages(ctx, actor(ctx), in.Names, in.Force)
+		return api.RemovedImages{Removed: orEmpty(removed)}, err
 	})
 	handle(r, http.MethodGet, api.PathServers, "list-servers", "The servers of this cluster", func(ctx context.Context, _ *struct{}) (api.Servers, error) {
 		servers, err := o.Control.Servers(ctx)

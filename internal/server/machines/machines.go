@@ -37,6 +37,8 @@ type Core struct {
 	Store  *state.Store
 	Images Images
 	Pins   Pins // nil: the images do not go
+	// RemoveImage takes the name of a stored image away; what is pinned stays.
+	RemoveImage func(ctx context.Context, name string) error
 	// Bootable says why no machine could be booted to receive an image; nil:
 	// all can be.
 	Bootable func(image golden.Digest) error

@@ -30,11 +30,13 @@ func (s Upkeep) sweep(ctx context.Context, log *slog.Logger) {
 	defer tick.Stop()
 	defer tidy.Stop()
 	orphans := map[string]bool{}
+	s.checkDiscover(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tidy.C:
+			s.checkDiscover(ctx)
 			var err error
 			if orphans, err = s.sweepIdentities(ctx, orphans); err != nil && ctx.Err() == nil {
 				log.Warn("looking for identities of plans that have ended", "err", err)

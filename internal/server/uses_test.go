@@ -1,0 +1,75 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/alarm"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/machines/machinestest"
+	"github.com/gild-dev/gild/internal/settings"
+)
+
+// Whatever names an image keeps it from being removed with the others; force
+// says what did.
+func TestRemovalOfAnImageThatIsNamed(t *testing.T) {
+	s := newMachines(t)
+	s.Alarms = alarm.New(slog.New(slog.DiscardHandler))
+	images := storeWith(t, "armed", "own", "grouped", "discover", "free", "free-too")
+	s.Images, s.Pins, s.RemoveImage = storedImages{images, slog.New(slog.DiscardHandler)}, images, images.Remove
+	s.Discover = "discover"
+	op := s.Operators()
+	if _, err := op.Flash(t.Context(), "", mac, machinestest.Flash("armed")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := op.Apply(t.Context(), "", api.Fleet{
+		Machines: []api.Spec{{Name: "db-1", MACs: []string{"52:54:00:00:00:77"}, Flash: settings.Settings{Image: "own"}}},
+		Groups:   []api.Group{{Name: "racks", Selector: "rack=b7", Flash: settings.Settings{Image: "grouped"}}},
+	}, false); err != nil {
+		t.Fatal(err)
+	}
+	stored := func(name string) bool { _, err := images.Resolve(name); return err == nil }
+	uses := map[string][]api.ImageUse{
+		"armed":    {{Kind: api.UseArm, Name: mac}},
+		"own":      {{Kind: api.UseMachine, Name: "db-1"}},
+		"grouped":  {{Kind: api.UseGroup, Name: "racks"}},
+		"discover": {{Kind: api.UseDiscover}},
+	}
+	for name, want := range uses {
+		_, err := op.RemoveImages(t.Context(), "", []string{"free", name}, false)
+		if _, refused := errors.AsType[*fleet.ConflictError](err); !refused || !strings.Contains(err.Error(), want[0].String()) {
+			t.Errorf("removing %s: %v; want it refused: %s", name, err, want[0])
+		}
+		if !stored("free") || !stored(name) {
+			t.Fatalf("something was removed by a removal of %s that was refused", name)
+		}
+	}
+	if _, err := op.RemoveImages(t.Context(), "", []string{"free", "no such"}, true); !errors.As(err, new(*fleet.UnknownError)) || !stored("free") {
+		t.Errorf("removing what is not stored: %v, and the other is still there: %v", err, stored("free"))
+	}
+	if gone, err := op.RemoveImages(t.Context(), "", []string{"free-too", "free"}, false); err != nil || len(gone) != 2 || stored("free") || stored("free-too") {
+		t.Errorf("removing what nobody names: %v, %v", gone, err)
+	}
+	for name, want := range uses {
+		gone, err := op.RemoveImages(t.Context(), "", []string{name}, true)
+		if diff := cmp.Diff([]api.RemovedImage{{Name: name, Uses: want}}, gone); err != nil || diff != "" || stored(name) {
+			t.Errorf("removing %s by force: %v (-want +got):\n%s", name, err, diff)
+		}
+	}
+	if raised, _ := s.Alarms.List(); len(raised) != 1 || raised[0].Kind != api.AlarmDiscover {
+		t.Errorf("alarms: %v; want %s", raised, api.AlarmDiscover)
+	}
+	// An arm that has lapsed needs nothing.
+	addTo(t, images, "armed")
+	if _, err := op.Cancel(t.Context(), "", mac, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := op.RemoveImages(t.Context(), "", []string{"armed"}, false); err != nil {
+		t.Errorf("an image that no machine is armed with any more: %v", err)
+	}
+}

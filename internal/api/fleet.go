@@ -43,8 +43,16 @@ type Group struct {
 type FleetDiff struct {
 	Changes []FleetChange `json:"changes"` // empty: nothing
 	DryRun  bool          `json:"dryRun"`
+	// Warnings are what stands in the way of a later flash, and not of this.
+	Warnings []FleetWarning `json:"warnings,omitempty"`
 	// Files went into it by the tag !file: the client says so of its own.
 	Files []string `json:"files,omitempty"`
+}
+
+// FleetWarning is something that files name and that is not there.
+type FleetWarning struct {
+	Path    string `json:"path"` // as in the JSON of a Fleet: "machines[3].flash.image"
+	Message string `json:"message"`
 }
 
 // FleetChange is one difference.

@@ -105,8 +105,9 @@ new system without a reboot.
 
 Exit codes: 0 success; 1 failure; 2 usage error; 3 invalid input; 4 no such
 image, machine or file; 5 refused for safety; 6 server unreachable; 7 not
-authorised; 8 a dry run of gild apply that would change something; 130 interrupted. For several machines the exit code is that of one
-of the failures.`
+authorised, or a server whose certificate is not trusted; 8 a dry run of gild
+apply that would change something; 130 interrupted. For several machines the
+exit code is that of one of the failures.`
 
 func root(a *app.App) *cobra.Command {
 	root := &cobra.Command{

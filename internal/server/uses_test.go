@@ -15,6 +15,46 @@ import (
 	"github.com/gild-dev/gild/internal/settings"
 )
 
+// An image that is not stored is refused where one machine is told of it, and
+// a warning where files name it: it may come later.
+func TestNamingAnImageThatIsNotStored(t *testing.T) {
+	s := newMachines(t)
+	images := storeWith(t, "web")
+	s.Images = storedImages{images, slog.New(slog.DiscardHandler)}
+	op := s.Operators()
+	spec := func(image string) api.Spec {
+		return api.Spec{Name: "db-1", MACs: []string{mac}, Flash: settings.Settings{Image: image}}
+	}
+	if _, err := op.Register(t.Context(), "", spec("nope")); !errors.As(err, new(*fleet.UnknownError)) {
+		t.Errorf("Register with it: %v; want it refused", err)
+	}
+	if _, err := op.Register(t.Context(), "", spec("web")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := op.Edit(t.Context(), "", "db-1", "", spec("nope")); !errors.As(err, new(*fleet.UnknownError)) {
+		t.Errorf("Edit with it: %v; want it refused", err)
+	}
+	if err := images.Remove(t.Context(), "web"); err != nil {
+		t.Fatal(err)
+	}
+	relabelled := spec("web")
+	relabelled.Labels = map[string]string{"rack": "b7"}
+	if _, err := op.Edit(t.Context(), "", "db-1", "", relabelled); err != nil {
+		t.Errorf("another edit once it is gone: %v", err)
+	}
+	diff, err := op.Apply(t.Context(), "", api.Fleet{
+		Machines: []api.Spec{{Name: "web-1", Serial: "S1"}, {Name: "web-2", Serial: "S2", Flash: settings.Settings{Image: "web"}}},
+		Groups:   []api.Group{{Name: "all", Selector: "rack", Flash: settings.Settings{Image: "nope"}}},
+	}, false)
+	var at []string
+	for _, w := range diff.Warnings {
+		at = append(at, w.Path)
+	}
+	if want := []string{"machines[1].flash.image", "groups[0].flash.image"}; err != nil || !cmp.Equal(want, at) || len(diff.Changes) != 3 {
+		t.Errorf("Apply = %+v, %v; want everything applied, and warnings at %q", diff, err, want)
+	}
+}
+
 // Whatever names an image keeps it from being removed with the others; force
 // says what did.
 func TestRemovalOfAnImageThatIsNamed(t *testing.T) {

@@ -146,9 +146,12 @@ func checkToken(from, token string) (string, error) {
 func (a *App) Reached(err error) error {
 	var transport *url.Error
 	var said *operatorclient.ProblemError
+	var unverified *tls.CertificateVerificationError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &unverified):
+		return exit.Denied(distrusted(a.URL, unverified))
 	case errors.As(err, &transport):
 		return exit.NoServer(exit.Hint(fmt.Errorf("cannot reach a server at %s: %w", a.URL, err), "start one with `gild serve`, or give its URL with --server"))
 	case !errors.As(err, &said):
@@ -166,3 +169,23 @@ func (a *App) Reached(err error) error {
 	}
 	return err
 }
+
+// distrusted says why the certificate of a server is not trusted, and what
+// would make it so.
+func distrusted(at string, why *tls.CertificateVerificationError) error {
+	hint := "give the certificate of who signed it with --ca FILE; one that signed itself is its own"
+	switch named := (x509.HostnameError{}); {
+	case errors.As(why, &named) && len(named.Certificate.DNSNames)+len(named.Certificate.IPAddresses) > 0:
+		names := named.Certificate.DNSNames
+		for _, ip := range named.Certificate.IPAddresses {
+			names = append(names, ip.String())
+		}
+		hint = "give --server a name that it is for: " + strings.Join(names[:min(len(names), maxNamed)], ", ")
+	case errors.As(why, &x509.CertificateInvalidError{}):
+		hint = "renew it and restart the server, or set the clock of this machine right"
+	}
+	return exit.Hint(fmt.Errorf("the certificate of %s is not trusted: %w", at, why.Err), hint)
+}
+
+// maxNamed bounds how many names of a certificate are told.
+const maxNamed = 5

@@ -2,6 +2,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,6 +103,9 @@ func (a commands) run(ctx context.Context, files []string, from string, dryRun, 
 	} else {
 		a.printDiff(diff)
 	}
+	for _, w := range diff.Warnings {
+		fmt.Fprintf(a.Stderr, "warning: %s: %s\n", cmp.Or(fleet.At(w.Path), w.Path), term.Printable(w.Message))
+	}
 	if n := len(diff.Changes); err == nil && dryRun && n > 0 {
 		return exit.Differs(fmt.Errorf("%d changes (dry run, nothing was changed)", n))
 	}
@@ -127,6 +131,9 @@ func placed(fleet *fleetfile.Fleet, err error) error {
 	return exit.Input(errors.Join(errs...))
 }
 
+// keptBy is why a prune leaves a thing.
+var keptBy = map[string]string{"machine": "it is armed", "identity": "something that stays names it"}
+
 // printDiff writes a line for each difference, marked as diff(1) marks them.
 func (a commands) printDiff(diff api.FleetDiff) {
 	marks := map[string]struct {
@@ -144,7 +151,7 @@ func (a commands) printDiff(diff api.FleetDiff) {
 		case "change":
 			line += fmt.Sprintf(": %s %s -> %s", term.Printable(c.Field), shownOr(c.Old), shownOr(c.New))
 		case "keep":
-			line += ": kept, because it is armed"
+			line += ": kept, because " + keptBy[c.Kind]
 		}
 		fmt.Fprintln(a.Stdout, p.Paint(m.style, line))
 	}

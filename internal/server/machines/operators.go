@@ -135,6 +135,9 @@ func (s Operators) Register(ctx context.Context, actor string, spec api.Spec) (a
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}
+	if err := s.mustBeStored(ctx, spec.Flash.Image, ""); err != nil {
+		return api.Machine{}, err
+	}
 	return s.setSpec(ctx, actor, spec, "", func(found []fleet.Record) (string, error) { return fleet.Adopt(found, spec) })
 }
 
@@ -150,6 +153,9 @@ func (s Operators) Edit(ctx context.Context, actor, spelling, revision string, s
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}
+	if err := s.mustBeStored(ctx, spec.Flash.Image, r.Spec.Flash.Image); err != nil {
+		return api.Machine{}, err
+	}
 	return s.setSpec(ctx, actor, spec, revision, func(found []fleet.Record) (string, error) {
 		id, err := s.mustKnow(ctx, spelling)
 		if err != nil {
@@ -157,6 +163,16 @@ func (s Operators) Edit(ctx context.Context, actor, spelling, revision string, s
 		}
 		return id, fleet.Taken(found, id, spec)
 	})
+}
+
+// mustBeStored refuses an image that is newly named and not stored. What was
+// named before may have been removed since by force.
+func (s Operators) mustBeStored(ctx context.Context, image, before string) error {
+	if image == "" || image == before {
+		return nil
+	}
+	_, err := s.image(ctx, image)
+	return err
 }
 
 // guardSpecs stands before everything that the operator says of machines.

@@ -146,7 +146,7 @@ var groups = sync.OnceValue(func() io.Writer {
 			[ "$how" = ends ] || groups="$groups $group"
 		done
 		for g in $groups; do kill -9 "-$g"; done`
-	cmd := exec.Command("sh", "-c", script) //nolint:noctx // it outlives every context
+	cmd := exec.Command("sh", "-c", script)
 	in, err := cmd.StdinPipe()
 	if err == nil {
 		err = prepare(cmd)

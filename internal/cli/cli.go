@@ -25,6 +25,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/etcd"
 	"github.com/gild-dev/gild/internal/cli/events"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/flash"
 	"github.com/gild-dev/gild/internal/cli/image"
 	"github.com/gild-dev/gild/internal/cli/machine"
@@ -126,12 +127,14 @@ func root(a *app.App) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.Usage(fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath()))
 	})
-	flags := root.PersistentFlags()
-	flags.StringVar(&a.Data, "data", a.Data, "data `directory` (GILD_DATA)")
-	flags.StringVar(&a.URL, "server", a.URL, "operator API of a running server, a `URL` (GILD_SERVER; default: the socket in --data, else http://"+app.DefaultOperator+")")
-	flags.StringVar(&a.Token.File, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
-	flags.StringVar(&a.CA, "ca", "", "`file` with CA certificates to verify the server with")
-	flags.BoolVar(&a.JSON, "json", false, "print JSON")
+	persistent := root.PersistentFlags()
+	persistent.StringVar(&a.Data, "data", a.Data, "data `directory` (GILD_DATA)")
+	persistent.StringVar(&a.URL, "server", a.URL, "operator API of a running server, a `URL` (GILD_SERVER; default: the socket in --data, else http://"+app.DefaultOperator+")")
+	persistent.StringVar(&a.Token.File, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
+	persistent.StringVar(&a.CA, "ca", "", "`file` with CA certificates to verify the server with")
+	persistent.BoolVar(&a.JSON, "json", false, "print JSON, as -o json does")
+	persistent.VarP(a.OutputFlag(), "output", "o", "`form` of what is printed: json or yaml; of lists also wide or name")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(term.Outputs, cobra.ShellCompDirectiveNoFileComp))
 	settings := func(path string, flags *pflag.FlagSet) error { return readConfig(a.Data, path, flags) }
 	root.AddCommand(
 		image.Command(a), image.InitramfsCommand(a), write.Command(a),
@@ -144,6 +147,7 @@ func root(a *app.App) *cobra.Command {
 		complete.Flags(a, c)
 		c.Aliases = append(c.Aliases, aliases[c.Name()]...)
 		c.SuggestionsMinimumDistance = 2
+		c.PreRunE = onlyLists(a, c)
 		switch {
 		case c.HasSubCommands():
 			c.Args = noSuchCommand
@@ -165,6 +169,16 @@ func allCommands(c *cobra.Command) []*cobra.Command {
 // aliases are the words that other tools have for the same.
 var aliases = map[string][]string{
 	"ls": {"list"}, "rm": {"delete", "remove"}, "image": {"images"}, "machine": {"machines"}, "token": {"tokens"},
+}
+
+// onlyLists refuses a form that only lists have.
+func onlyLists(a *app.App, c *cobra.Command) func(*cobra.Command, []string) error {
+	return func(*cobra.Command, []string) error {
+		if a.Output.OfLists() && !flags.Lists(c) {
+			return exit.Usage(fmt.Errorf("-o %s is for lists; `%s` prints none", a.Output, c.CommandPath()))
+		}
+		return nil
+	}
 }
 
 // asUsage says in gild's own words what an argument check finds, and marks it

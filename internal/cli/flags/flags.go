@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 // Selector lets a command be told machines by their labels.
@@ -31,6 +33,15 @@ func (s *selector) String() string { return string(*s) }
 
 // Type is what the flag takes.
 func (s *selector) Type() string { return "selector" }
+
+// List makes a command one that lists.
+func List(cmd *cobra.Command, to *term.ListOptions) {
+	cmd.Flags().BoolVarP(&to.Quiet, "quiet", "q", false, "print names only, as -o name does")
+	cmd.Flags().StringVar(&to.Sort, "sort", "", "sort by a `column`, by its header; -column turns it round")
+}
+
+// Lists reports whether a command lists.
+func Lists(cmd *cobra.Command) bool { return cmd.Flags().Lookup("sort") != nil }
 
 // Overwrite lets a command replace the file that it writes.
 func Overwrite(cmd *cobra.Command, to *bool) {

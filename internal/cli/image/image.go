@@ -2,14 +2,18 @@
 package image
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/app"
+	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/term"
+	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/units"
 )
@@ -31,15 +35,18 @@ func Command(with *app.App) *cobra.Command {
 }
 
 func (a commands) lsCmd() *cobra.Command {
-	return &cobra.Command{
+	var o term.ListOptions
+	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "list the stored images",
 		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return a.runLs() },
+		RunE:  func(*cobra.Command, []string) error { return a.runLs(o) },
 	}
+	flags.List(cmd, &o)
+	return cmd
 }
 
-func (a commands) runLs() error {
+func (a commands) runLs(o term.ListOptions) error {
 	st, err := a.OpenStore()
 	if err != nil {
 		return err
@@ -48,8 +55,7 @@ func (a commands) runLs() error {
 	if err != nil {
 		return err
 	}
-	images := []api.Image{}
-	var rows [][]string
+	var images []api.Image
 	var damaged []error
 	for _, n := range named {
 		im, err := st.Image(n.Name)
@@ -57,14 +63,28 @@ func (a commands) runLs() error {
 			damaged = append(damaged, fmt.Errorf("image %s: %w", n.Name, err))
 			continue
 		}
-		s := server.Summary(n.Name, im)
-		images = append(images, s)
-		rows = append(rows, []string{s.Name, im.Digest.Short(), units.Bytes(s.Size), units.Bytes(s.Stored), term.OrDash(s.Arch), term.OrDash(term.Printable(s.Release))})
+		images = append(images, server.Summary(n.Name, im))
 	}
-	if a.JSON {
-		err = a.PrintJSON(images)
-	} else {
-		a.PrintTable("NAME | DIGEST | RAW | STORED | ARCH | KERNEL", rows)
-	}
+	err = term.PrintList(&a.Console, imageList(images), o)
 	return errors.Join(append(damaged, err)...)
+}
+
+func imageList(images []api.Image) term.List[api.Image] {
+	return term.List[api.Image]{Items: images, Columns: []term.Column[api.Image]{
+		{Header: "NAME", Text: func(i *api.Image) string { return i.Name }},
+		{Header: "DIGEST", Text: func(i *api.Image) string { return golden.Digest(i.Digest).Short() }},
+		{
+			Header: "RAW", Text: func(i *api.Image) string { return units.Bytes(i.Size) },
+			Compare: func(a, b *api.Image) int { return cmp.Compare(a.Size, b.Size) },
+		},
+		{
+			Header: "STORED", Text: func(i *api.Image) string { return units.Bytes(i.Stored) },
+			Compare: func(a, b *api.Image) int { return cmp.Compare(a.Stored, b.Stored) },
+		},
+		{Header: "ARCH", Text: func(i *api.Image) string { return term.OrDash(i.Arch) }},
+		{Header: "FIRMWARE", Wide: true, Text: func(i *api.Image) string { return term.OrDash(strings.Join(i.Firmware, ",")) }},
+		{Header: "TABLE", Wide: true, Text: func(i *api.Image) string { return term.OrDash(i.Scheme) }},
+		{Header: "HANDOFF", Wide: true, Text: func(i *api.Image) string { return term.OrDash(i.Handoff) }},
+		{Header: "KERNEL", Text: func(i *api.Image) string { return term.OrDash(term.Printable(i.Release)) }},
+	}}
 }

@@ -2,7 +2,10 @@
 package machine
 
 import (
+	"cmp"
 	"context"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,15 +37,17 @@ MAC address, an SMBIOS UUID or a serial number.`,
 
 func (a commands) lsCmd() *cobra.Command {
 	var selector string
+	var o term.ListOptions
 	cmd := &cobra.Command{
 		Use: "ls", Short: "list the machines", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runLs(cmd.Context(), selector) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runLs(cmd.Context(), selector, o) },
 	}
 	flags.Selector(cmd, &selector)
+	flags.List(cmd, &o)
 	return cmd
 }
 
-func (a commands) runLs(ctx context.Context, selector string) error {
+func (a commands) runLs(ctx context.Context, selector string, o term.ListOptions) error {
 	op, err := a.Operator()
 	if err != nil {
 		return err
@@ -51,35 +56,56 @@ func (a commands) runLs(ctx context.Context, selector string) error {
 	if err != nil {
 		return a.Reached(err)
 	}
-	if a.JSON {
-		return a.PrintJSON(machines)
-	}
-	a.Table(a.Stdout, machineTable(machines, time.Now()))
-	return nil
+	return term.PrintList(&a.Console, machineList(machines, time.Now()), o)
 }
 
-// machineTable is the room as a list.
-func machineTable(machines []api.Machine, now time.Time) term.Table {
-	t := term.Table{Header: []string{"MACHINE", "STATE", "IMAGE", "LABELS", "SEEN", "LAST"}, Soft: 3}
-	for i := range machines {
-		m := &machines[i]
-		image := "-"
-		switch {
-		case m.Armed != nil:
-			image = term.Printable(m.Armed.Plan.Image.Name)
-		case m.System != nil:
-			image = term.Printable(m.System.Name)
-		}
-		t.Rows = append(t.Rows, []string{
-			phrase.Name(m), phrase.Doing(m), image,
-			term.OrDash(term.Pairs(m.Spec.Labels)), term.Ago(now, m.LastSeen), phrase.Last(m),
-		})
+// machineList is the room as a list.
+func machineList(machines []api.Machine, now time.Time) term.List[api.Machine] {
+	return term.List[api.Machine]{Items: machines, Columns: []term.Column[api.Machine]{
+		{Header: "MACHINE", Text: phrase.Name},
+		{Header: "STATE", Text: phrase.Doing, Style: phrase.StateStyle, Compare: func(a, b *api.Machine) int {
+			return cmp.Or(strings.Compare(a.State, b.State), a.Since.Compare(b.Since))
+		}},
+		{Header: "IMAGE", Text: imageOf},
+		{Header: "LABELS", Soft: true, Text: func(m *api.Machine) string { return term.OrDash(term.Pairs(m.Spec.Labels)) }},
+		{
+			Header: "SEEN", Text: func(m *api.Machine) string { return term.Ago(now, m.LastSeen) },
+			Compare: func(a, b *api.Machine) int { return b.LastSeen.Compare(a.LastSeen) },
+		},
+		{
+			Header: "SINCE", Wide: true, Text: func(m *api.Machine) string { return term.Ago(now, m.Since) },
+			Compare: func(a, b *api.Machine) int { return b.Since.Compare(a.Since) },
+		},
+		{Header: "ADDRESS", Wide: true, Text: func(m *api.Machine) string { return term.OrDash(m.Address) }, Compare: byAddress},
+		{Header: "MAC", Wide: true, Text: func(m *api.Machine) string { return term.OrDash(m.MAC) }},
+		{Header: "SERIAL", Wide: true, Text: serialOf},
+		{Header: "LAST", Text: phrase.Last},
+	}}
+}
+
+// imageOf is what a machine is to have, or has.
+func imageOf(m *api.Machine) string {
+	switch {
+	case m.Armed != nil:
+		return term.Printable(m.Armed.Plan.Image.Name)
+	case m.System != nil:
+		return term.Printable(m.System.Name)
 	}
-	t.Paint = func(row, col int) term.Style {
-		if col == 1 {
-			return phrase.StateStyle(&machines[row])
-		}
-		return term.Plain
+	return "-"
+}
+
+// serialOf is what the operator says of it, else what it has told.
+func serialOf(m *api.Machine) string {
+	serial := m.Spec.Serial
+	if serial == "" && m.Inventory != nil {
+		serial = m.Inventory.Serial
 	}
-	return t
+	return term.OrDash(term.Printable(serial))
+}
+
+// byAddress orders by number: 10.0.0.9 comes before 10.0.0.10.
+func byAddress(a, b *api.Machine) int {
+	x, _ := netip.ParseAddr(a.Address)
+	y, _ := netip.ParseAddr(b.Address)
+	return x.Compare(y)
 }

@@ -74,8 +74,8 @@ func (a commands) runRm(ctx context.Context, names []string, o rmOptions) error 
 		forgotten[i] = err == nil
 		return a.Reached(pick.Of(phrase.Name(&m), err))
 	})
-	a.printForgotten(machines, forgotten, o.selector != "")
-	return pick.Joined(append(errs, unknown))
+	err = a.printForgotten(machines, forgotten, o.selector != "")
+	return errors.Join(err, pick.Joined(append(errs, unknown)))
 }
 
 // agreeToForget asks a person. More than one machine needs their number.
@@ -98,18 +98,28 @@ func (a commands) agreeToForget(ctx context.Context, machines []api.Machine, o r
 	return nil
 }
 
-func (a commands) printForgotten(machines []api.Machine, forgotten []bool, summed bool) {
-	n := 0
+// forgottenMachine is what is printed of one for scripts.
+type forgottenMachine struct {
+	ID   string `json:"id"`
+	Name string `json:"name,omitempty"`
+}
+
+func (a commands) printForgotten(machines []api.Machine, forgotten []bool, summed bool) error {
+	gone := []forgottenMachine{}
 	for i := range machines {
 		if !forgotten[i] {
 			continue
 		}
-		n++
+		gone = append(gone, forgottenMachine{machines[i].ID, machines[i].Spec.Name})
 		if !summed && !a.JSON {
 			fmt.Fprintf(a.Stdout, "%s forgotten\n", phrase.Name(&machines[i]))
 		}
 	}
-	if summed && !a.JSON {
-		fmt.Fprintf(a.Stdout, "%d machines forgotten\n", n)
+	switch {
+	case a.JSON:
+		return a.PrintJSON(gone)
+	case summed:
+		fmt.Fprintf(a.Stdout, "%d machines forgotten\n", len(gone))
 	}
+	return nil
 }

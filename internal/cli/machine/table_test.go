@@ -16,7 +16,7 @@ import (
 func TestMachineTable(t *testing.T) {
 	for _, width := range []int{40, 80, 200, 0} {
 		var b strings.Builder
-		machineTable(clitest.Fleet(), clitest.Noon).Write(&b, width, term.Palette{})
+		machineList(clitest.Fleet(), clitest.Noon).Table(false).Write(&b, width, term.Palette{})
 		clitest.Golden(t, fmt.Sprintf("machines-%d.txt", width), b.String())
 		for line := range strings.Lines(b.String()) {
 			if n := runewidth.StringWidth(strings.TrimSuffix(line, "\n")); width > 60 && n > width {
@@ -25,7 +25,7 @@ func TestMachineTable(t *testing.T) {
 		}
 	}
 	var b strings.Builder
-	machineTable(clitest.Fleet(), clitest.Noon).Write(&b, 80, term.Palette{On: true})
+	machineList(clitest.Fleet(), clitest.Noon).Table(false).Write(&b, 80, term.Palette{On: true})
 	if !strings.Contains(b.String(), "\x1b[31mfailed") {
 		t.Errorf("with colour:\n%s", b.String())
 	}

@@ -3,6 +3,7 @@ package serve_test
 import (
 	"bytes"
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +77,17 @@ func TestRealServer(t *testing.T) {
 		{"apply -f testdata/fleet/typing.yaml", exit.CodeInput, "typing.yaml:3:5: machines[0].lables: unknown key; is labels meant?"},
 		{"apply -f testdata/fleet/meaning.yaml", exit.CodeInput, "meaning.yaml:6:15: groups[0].selector: "},
 		{"apply -f testdata/fleet/meaning.yaml", exit.CodeInput, "meaning.yaml:2:5: machines[0]: "},
-		{"machine rm 52-54-00-00-00-02", exit.CodeOK, ""},
+		{"machine ls -o name --sort -machine -l rack=b8", exit.CodeOK, "app-1\n"},
+		{"machine ls -o wide", exit.CodeOK, "SERIAL"},
+		{"machine ls --sort colour", exit.CodeUsage, "machine, state, image, labels, seen, since, address, mac, serial, last"},
+		{"machine show app-1 -o name", exit.CodeUsage, "-o name is for lists"},
+		{"machine show app-1 -o yaml", exit.CodeOK, "\n  name: app-1\n"},
+		{"servers -q", exit.CodeOK, "\n"},
+		{"state backup " + filepath.Join(t.TempDir(), "backup") + " -o json", exit.CodeOK, `"machines": `},
+		{"state check --json", exit.CodeOK, `"problems": []`},
+		{"token new -o yaml", exit.CodeOK, "token: gild-"},
+		{"image rm web", exit.CodeRefused, "image \"web\" is in use: machine web-1 names it, group app names it"},
+		{"machine rm 52-54-00-00-00-02 --json", exit.CodeOK, `"name": "web-2"`},
 		{"machine show web-2", exit.CodeNotFound, "web-2"},
 		{"apply -f ../../../contrib/fleet.yaml", exit.CodeOK, "+ machine db-1"},
 		{"apply -f ../../../contrib/fleet.yaml", exit.CodeOK, "no changes"},

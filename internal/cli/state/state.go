@@ -67,6 +67,9 @@ func (a commands) backupCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if a.JSON {
+				return a.PrintJSON(backedUp{args[0], n})
+			}
 			fmt.Fprintf(a.Stdout, "%s: %d machines\n", args[0], n)
 			return nil
 		},
@@ -75,6 +78,18 @@ func (a commands) backupCmd() *cobra.Command {
 	flags.Overwrite(cmd, &force)
 	return cmd
 }
+
+// backedUp and checked are what the commands print for scripts.
+type (
+	backedUp struct {
+		File     string `json:"file"`
+		Machines int    `json:"machines"`
+	}
+	checked struct {
+		Machines int      `json:"machines"`
+		Problems []string `json:"problems"`
+	}
+)
 
 // backup writes a backup of the cluster or of the data directory.
 func (a commands) backup(ctx context.Context, o *etcd.Options, w io.Writer) error {
@@ -164,12 +179,20 @@ func (a commands) check(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range problems {
-		fmt.Fprintln(a.Stdout, term.Printable(p))
+	if a.JSON {
+		if err := a.PrintJSON(checked{n, term.NonNil(problems)}); err != nil {
+			return err
+		}
+	} else {
+		for _, p := range problems {
+			fmt.Fprintln(a.Stdout, term.Printable(p))
+		}
 	}
 	if len(problems) > 0 {
 		return exit.Hint(fmt.Errorf("the state is inconsistent: %d problems found", len(problems)), "restore a backup, or report this with the output of gild state check")
 	}
-	fmt.Fprintf(a.Stdout, "%d machines, no problems\n", n)
+	if !a.JSON {
+		fmt.Fprintf(a.Stdout, "%d machines, no problems\n", n)
+	}
 	return nil
 }

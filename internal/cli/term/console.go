@@ -4,7 +4,6 @@ package term
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +17,7 @@ type Console struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	JSON           bool // standard output is for a script
+	Output         Output
 	Mono           bool // no colour, whatever the terminal
 }
 
@@ -52,13 +52,6 @@ func (c *Console) Interactive() bool { return IsTerminal(c.Stdin) && IsTerminal(
 
 // Palette decides whether w shows colour (no-color.org).
 func (c *Console) Palette(w io.Writer) Palette { return Palette{IsTerminal(w) && !c.Mono} }
-
-// PrintJSON prints v for scripts.
-func (c *Console) PrintJSON(v any) error {
-	enc := json.NewEncoder(c.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
 
 // PrintTable prints rows under a header, in columns that fit the terminal.
 func (c *Console) PrintTable(header string, rows [][]string) {

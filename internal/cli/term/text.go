@@ -66,8 +66,8 @@ func Pairs(m map[string]string) string {
 	return Printable(strings.Join(pairs, ","))
 }
 
-// Column fills or cuts a text to a width in terminal cells.
-func Column(s string, width int) string {
+// Fit fills or cuts a text to a width in terminal cells.
+func Fit(s string, width int) string {
 	return runewidth.FillRight(runewidth.Truncate(s, width, "…"), width)
 }
 

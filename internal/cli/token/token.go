@@ -36,6 +36,11 @@ func Command(a *app.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if a.JSON {
+				return a.PrintJSON(struct {
+					Token string `json:"token"`
+				}{token})
+			}
 			fmt.Fprintln(a.Stdout, token)
 			return nil
 		},

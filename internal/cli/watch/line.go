@@ -23,7 +23,7 @@ const stateColumn = 18
 // finds no room is left out from the right.
 func (w *watched) line(width, nameWidth int, p term.Palette) string {
 	nameWidth = min(nameWidth, widestName, max(width/3, term.Narrowest))
-	head := term.Column(phrase.Name(&w.Machine), nameWidth) + "  "
+	head := term.Fit(phrase.Name(&w.Machine), nameWidth) + "  "
 	state := phrase.State(&w.Machine)
 	flashing := (w.State == api.MachineFlashing || w.Live) && w.Estimate != nil && w.Estimate.DataTotal > 0 && !w.gone
 	troubled := phrase.InTrouble(&w.Machine) && w.Stuck.IsZero() && w.Conflict == "" && !w.gone
@@ -36,10 +36,10 @@ func (w *watched) line(width, nameWidth int, p term.Palette) string {
 	if w.gone {
 		state = "forgotten"
 	}
-	head += p.Paint(phrase.StateStyle(&w.Machine), term.Column(state, stateColumn))
+	head += p.Paint(phrase.StateStyle(&w.Machine), term.Fit(state, stateColumn))
 	board := width - nameWidth - 2 - stateColumn - 2
 	if board < term.Narrowest {
-		return runewidth.Truncate(term.Column(phrase.Name(&w.Machine), nameWidth)+"  "+state, width, "…")
+		return runewidth.Truncate(term.Fit(phrase.Name(&w.Machine), nameWidth)+"  "+state, width, "…")
 	}
 	if flashing && !troubled {
 		return head + "  " + w.barText(board)

@@ -11,8 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/settings"
 )
 
-// NoIdentity in a request, a machine or a group means none, whatever those
-// behind it say.
+// NoIdentity means none, whatever stands behind a request, machine or group.
 const NoIdentity = "none"
 
 // Resolve fills in what a request leaves open: first from the machine, then

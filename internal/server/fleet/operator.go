@@ -214,7 +214,7 @@ func Forget(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 // Called is what to call the machine before a person.
 func Called(m *Record) string { return cmp.Or(m.Spec.Name, m.MAC, m.ID) }
 
-// writing reports whether a live agent is past the point of no return.
+// Writing reports whether a live agent is past the point of no return.
 func Writing(m *Record, now time.Time) bool {
 	resting := m.Trouble != nil && (m.Trouble.Resting || m.State == api.MachineFailed)
 	return m.Writing && !resting && alive(m, now)

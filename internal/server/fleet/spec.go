@@ -106,6 +106,7 @@ func CheckName(name string) error {
 	return nil
 }
 
+// CheckPairs checks labels or values, by what they are called.
 func CheckPairs(what string, m map[string]string) error {
 	if len(m) > maxLabels {
 		return &InvalidError{Problem: fmt.Sprintf("%d %s", len(m), what), Help: fmt.Sprintf("at most %d are kept", maxLabels)}
@@ -260,7 +261,7 @@ func Taken(found []Record, id string, spec api.Spec) error {
 	return nil
 }
 
-// takenBy says that a label is another machine's, which is called by something
+// TakenBy says that a label is another machine's, which is called by something
 // else than that label.
 func TakenBy(m *Record, label string) string {
 	owner := Called(m)

@@ -269,11 +269,7 @@ func (b *Boot) hello(w http.ResponseWriter, r *http.Request) {
 		reply.Fail(w, r, log, err)
 		return
 	}
-	level := slog.LevelInfo
-	if a.Action == api.ActionWait {
-		level = slog.LevelDebug // each of a room's agents, every twenty seconds
-	}
-	log.Log(r.Context(), level, "hello", "action", a.Action, "why", a.Message)
+	log.Log(r.Context(), weight(a), "hello", "action", a.Action, "why", a.Message)
 	reply.JSON(w, a)
 }
 

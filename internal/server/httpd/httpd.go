@@ -8,6 +8,7 @@ package httpd
 import (
 	"context"
 	"io"
+	"log/slog"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
@@ -66,4 +67,13 @@ type Scripts struct {
 	LocalDisk func(why string) []byte
 	// Boot boots a kernel; again is the URL to ask anew after a failure.
 	Boot func(kernel, initrd, cmdline, why, again string) ([]byte, error)
+}
+
+// weight keeps agents that wait, each of which says hello every twenty seconds,
+// out of the log.
+func weight(a api.Answer) slog.Level {
+	if a.Action == api.ActionWait {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }

@@ -82,7 +82,7 @@ func (s Applies) Apply(ctx context.Context, actor string, want api.Fleet, dryRun
 		if err != nil {
 			return diff, err
 		}
-		if diff.Warnings, err = s.unstored(ctx, want); err != nil {
+		if diff.Warnings, err = apply.Unstored(want, func(image string) error { _, err := s.image(ctx, image); return err }); err != nil {
 			return diff, err
 		}
 		if n := known(have.Machines, plan); n > budget.Machines {
@@ -134,33 +134,6 @@ func (s Applies) checkImages(ctx context.Context, images map[string]string) erro
 		return &wrong
 	}
 	return nil
-}
-
-// unstored warns of images that files name and that are not stored: they may
-// come later.
-func (s Applies) unstored(ctx context.Context, want api.Fleet) (out []api.FleetWarning, err error) {
-	check := func(at, image string) error {
-		if image == "" {
-			return nil
-		}
-		_, err := s.image(ctx, image)
-		if unknown, ok := errors.AsType[*fleet.UnknownError](err); ok {
-			out = append(out, api.FleetWarning{Path: at + ".flash.image", Message: unknown.Error() + ", so nothing is flashed with it yet"})
-			return nil
-		}
-		return err
-	}
-	for i, m := range want.Machines {
-		if err := check(fmt.Sprintf("machines[%d]", i), m.Flash.Image); err != nil {
-			return nil, err
-		}
-	}
-	for i, g := range want.Groups {
-		if err := check(fmt.Sprintf("groups[%d]", i), g.Flash.Image); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
 }
 
 // apply carries a plan out. What is referred to comes before what refers to

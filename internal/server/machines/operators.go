@@ -135,10 +135,7 @@ func (s Operators) Register(ctx context.Context, actor string, spec api.Spec) (a
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}
-	if err := s.mustBeStored(ctx, spec.Flash.Image, ""); err != nil {
-		return api.Machine{}, err
-	}
-	return s.setSpec(ctx, actor, spec, "", func(found []fleet.Record) (string, error) { return fleet.Adopt(found, spec) })
+	return s.setSpec(ctx, actor, spec, api.Spec{}, "", func(found []fleet.Record) (string, error) { return fleet.Adopt(found, spec) })
 }
 
 // Edit replaces what the operator says of a machine, if that still is of the
@@ -153,10 +150,7 @@ func (s Operators) Edit(ctx context.Context, actor, spelling, revision string, s
 	if err := fleet.CheckSpec(&spec); err != nil {
 		return api.Machine{}, err
 	}
-	if err := s.mustBeStored(ctx, spec.Flash.Image, r.Spec.Flash.Image); err != nil {
-		return api.Machine{}, err
-	}
-	return s.setSpec(ctx, actor, spec, revision, func(found []fleet.Record) (string, error) {
+	return s.setSpec(ctx, actor, spec, r.Spec, revision, func(found []fleet.Record) (string, error) {
 		id, err := s.mustKnow(ctx, spelling)
 		if err != nil {
 			return "", err
@@ -165,23 +159,19 @@ func (s Operators) Edit(ctx context.Context, actor, spelling, revision string, s
 	})
 }
 
-// mustBeStored refuses an image that is newly named and not stored. What was
-// named before may have been removed since by force.
-func (s Operators) mustBeStored(ctx context.Context, image, before string) error {
-	if image == "" || image == before {
-		return nil
-	}
-	_, err := s.image(ctx, image)
-	return err
-}
-
 // guardSpecs stands before everything that the operator says of machines.
 const guardSpecs = "specs"
 
 // setSpec gives a spec to the record that choose says. found are the records
 // that have one of its labels, and none more has when the spec is stored,
 // whatever the other servers of the cluster do.
-func (s Operators) setSpec(ctx context.Context, actor string, spec api.Spec, revision string, choose func(found []fleet.Record) (id string, err error)) (api.Machine, error) {
+func (s Operators) setSpec(ctx context.Context, actor string, spec, before api.Spec, revision string, choose func(found []fleet.Record) (id string, err error)) (api.Machine, error) {
+	// What was named before may have been removed since by force.
+	if image := spec.Flash.Image; image != "" && image != before.Flash.Image {
+		if _, err := s.image(ctx, image); err != nil {
+			return api.Machine{}, err
+		}
+	}
 	s.registering.Lock()
 	defer s.registering.Unlock()
 	for {

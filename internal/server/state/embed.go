@@ -171,16 +171,11 @@ func (e *Embedded) launch(ctx context.Context, data string, core zapcore.Core, l
 	}
 }
 
-// slowDisk is how long a write may take before etcd warns of it. Its own tenth
-// of a second is passed on every busy host.
-const slowDisk = 2 * time.Second
-
 // config is etcd's own default (which syncs every write to the disk) but for
 // what a member without peers or clients on the network does not need.
 func config(dir string, core zapcore.Core, last *ending, quota int64) *embed.Config {
 	cfg := embed.NewConfig()
-	cfg.Name = "gild"
-	cfg.Dir = dir
+	cfg.Name, cfg.Dir = "gild", dir
 	// Peers are only ever named, never listened to: a cluster of one.
 	self := url.URL{Scheme: "http", Host: "localhost:2380"}
 	cfg.AdvertisePeerUrls = []url.URL{self}
@@ -188,7 +183,7 @@ func config(dir string, core zapcore.Core, last *ending, quota int64) *embed.Con
 	cfg.ListenPeerUrls, cfg.ListenClientUrls, cfg.AdvertiseClientUrls = nil, nil, nil
 	cfg.QuotaBackendBytes = quota
 	cfg.MaxRequestBytes = budget.Transaction
-	cfg.WarningApplyDuration, cfg.WarningUnaryRequestDuration = slowDisk, slowDisk
+	cfg.WarningApplyDuration = 2 * time.Second // its own tenth of a second passes on every busy host
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(core, zap.WithFatalHook(last), zap.WithPanicHook(last)))
 	return cfg
 }

@@ -130,24 +130,39 @@ func TestPruneKeepsIdentitiesThatAreNamed(t *testing.T) {
 		want, then    []string       // what the prune does, and another one when all machines are gone
 	}{
 		"a machine of the files": {
-			api.Fleet{Machines: []api.Spec{machine}}, api.Fleet{Machines: []api.Spec{machine}}, nil,
-			[]string{"keep identity node", "remove identity spare"}, []string{"remove identity node"},
+			api.Fleet{Machines: []api.Spec{machine}},
+			api.Fleet{Machines: []api.Spec{machine}},
+			nil,
+			[]string{"keep identity node", "remove identity spare"},
+			[]string{"remove identity node"},
 		},
 		"a group of the files": {
-			api.Fleet{}, api.Fleet{Groups: []api.Group{group}}, nil,
-			[]string{"add group web", "keep identity node", "remove identity spare"}, []string{"remove group web", "remove identity node"},
+			api.Fleet{},
+			api.Fleet{Groups: []api.Group{group}},
+			nil,
+			[]string{"add group web", "keep identity node", "remove identity spare"},
+			[]string{"remove group web", "remove identity node"},
 		},
 		"a machine of no file": {
-			api.Fleet{}, api.Fleet{}, []fleet.Record{{ID: "x", Spec: machine}},
-			[]string{"keep identity node", "remove identity spare"}, []string{"remove identity node"},
+			api.Fleet{},
+			api.Fleet{},
+			[]fleet.Record{{ID: "x", Spec: machine}},
+			[]string{"keep identity node", "remove identity spare"},
+			[]string{"remove identity node"},
 		},
 		"a machine that goes": {
-			api.Fleet{Machines: []api.Spec{machine}}, api.Fleet{}, nil,
-			[]string{"remove machine n1", "remove identity node", "remove identity spare"}, nil,
+			api.Fleet{Machines: []api.Spec{machine}},
+			api.Fleet{},
+			nil,
+			[]string{"remove machine n1", "remove identity node", "remove identity spare"},
+			nil,
 		},
 		"a group that goes": {
-			api.Fleet{Groups: []api.Group{group}}, api.Fleet{}, nil,
-			[]string{"remove group web", "remove identity node", "remove identity spare"}, nil,
+			api.Fleet{Groups: []api.Group{group}},
+			api.Fleet{},
+			nil,
+			[]string{"remove group web", "remove identity node", "remove identity spare"},
+			nil,
 		},
 	} {
 		t.Run(what, func(t *testing.T) {

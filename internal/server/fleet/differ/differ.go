@@ -13,7 +13,11 @@ import (
 )
 
 // Kinds of things that differ.
-const Machine, Group, Identity = "machine", "group", "identity"
+const (
+	Machine  = "machine"
+	Group    = "group"
+	Identity = "identity"
+)
 
 // Change is what is done to a thing that differs.
 const Change = "change"

@@ -135,10 +135,10 @@ func root(a *app.App) *cobra.Command {
 	persistent.BoolVar(&a.JSON, "json", false, "print JSON, as -o json does")
 	persistent.VarP(a.OutputFlag(), "output", "o", "`form` of what is printed: json or yaml; of lists also wide or name")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(term.Outputs, cobra.ShellCompDirectiveNoFileComp))
-	settings := func(path string, flags *pflag.FlagSet) error { return readConfig(a.Data, path, flags) }
+	settings := func(path string, flags *pflag.FlagSet) (string, error) { return readConfig(a.Data, path, flags) }
 	root.AddCommand(
 		image.Command(a), image.InitramfsCommand(a), write.Command(a),
-		serve.Command(a, settings), serve.ServersCommand(a), doctor.Command(a), state.Command(a), token.Command(a),
+		serve.Command(a, settings), serve.ServersCommand(a), doctor.Command(a, settings), state.Command(a), token.Command(a),
 		machine.Command(a), apply.Command(a), flash.Command(a), flash.CancelCommand(a), watch.Command(a), events.Command(a),
 		manCommand(), versionCommand(a),
 	)

@@ -59,18 +59,16 @@ func systemConfigOf(data string) string {
 
 // readConfig sets the flags that a file names and the command line does not.
 // The keys of the file are the names of the flags. An empty path is the file
-// of the data directory, which need not be there.
-func readConfig(data, path string, flags *pflag.FlagSet) error {
-	name := path
-	if name == "" {
-		var err error
+// of the data directory, which need not be there. It returns the file's name.
+func readConfig(data, path string, flags *pflag.FlagSet) (name string, err error) {
+	if name = path; name == "" {
 		if name, err = configFile(data, systemConfigOf(data)); err != nil || name == "" {
-			return err
+			return "", err
 		}
 	}
 	text, err := app.ReadSmall(name, strictyaml.MaxSize)
 	if err != nil {
-		return fmt.Errorf("reading settings: %w", err)
+		return name, fmt.Errorf("reading settings: %w", err)
 	}
 	d := &strictyaml.Decoder{}
 	docs := d.Documents(name, text)
@@ -84,9 +82,9 @@ func readConfig(data, path string, flags *pflag.FlagSet) error {
 		}
 	}
 	if err := d.Err(); err != nil {
-		return exit.Input(err)
+		return name, exit.Input(err)
 	}
-	return nil
+	return name, nil
 }
 
 // setFlag checks a setting also where the command line has the last word.

@@ -49,7 +49,7 @@ func settings(t *testing.T, text string, args ...string) (sample, error) {
 			t.Fatal(err)
 		}
 	}
-	err := readConfig(data, "", flags)
+	_, err := readConfig(data, "", flags)
 	if err != nil {
 		err = errorText(strings.ReplaceAll(err.Error(), data+"/", ""))
 	}

@@ -27,28 +27,37 @@ import (
 type commands struct{ *app.App }
 
 // Command is `gild doctor`.
-func Command(with *app.App) *cobra.Command {
+func Command(with *app.App, settings flags.ReadSettings) *cobra.Command {
 	a := commands{with}
-	var o flags.Boot
+	var o flags.Serve
 	cmd := &cobra.Command{
 		Use:   "doctor --interface IF",
 		Short: "check what would prevent machines from booting from this server",
-		Long: `Check this host as a gild server: data directory, disk space, state, images,
-iPXE, the interface and its address, ports, firewall, other DHCP servers, clock.
-Nothing is changed. Use the same flags as for gild serve, before its first start
+		Long: `Check this host as a gild server: settings, data directory, disk space, state,
+images, iPXE, the interface and its address, ports, firewall, other DHCP servers,
+the certificate of the operator API, the clock. Beside a running server, also the
+machines that do not get as far as its agent. Nothing is changed. It reads the same
+configuration file and takes the same flags as gild serve, before the first start
 or while it is running. Exit code 1 means that machines cannot boot.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			read, err := settings(o.Config, cmd.LocalNonPersistentFlags())
+			if err != nil {
+				return err
+			}
+			return a.run(cmd.Context(), o, read)
+		},
 	}
 	o.Register(cmd.Flags())
 	return cmd
 }
 
-func (a commands) run(ctx context.Context, o flags.Boot) error {
+func (a commands) run(ctx context.Context, o flags.Serve, read string) error {
 	p, err := a.patient(o)
 	if err != nil {
 		return err
 	}
+	p.Settings = read
 	problems := 0
 	all := []Finding{}
 	Examine(ctx, p, func(f Finding) {
@@ -84,7 +93,7 @@ func (a commands) printFinding(f Finding) {
 	}
 }
 
-func (a commands) patient(o flags.Boot) (*Patient, error) {
+func (a commands) patient(o flags.Serve) (*Patient, error) {
 	modes := map[string]dhcpd.Mode{"auto": dhcpd.Full, "server": dhcpd.Full, "proxy": dhcpd.Proxy, "off": dhcpd.Off}
 	mode, ok := modes[o.DHCP]
 	if !ok {
@@ -95,7 +104,7 @@ func (a commands) patient(o flags.Boot) (*Patient, error) {
 		return nil, exit.Usage(err)
 	}
 	p := &Patient{
-		Address: address,
+		Address: address, Discover: o.Discover, Cert: o.Cert, Key: o.Key,
 		DataDir: a.Data, Interface: o.Interface, Mode: mode, Auto: o.DHCP == "auto", Port: o.Port, Operator: o.Operator, Advertise: o.Advertise, IPXEDirs: o.IPXEDirs,
 		Images:   func() ([]api.Image, error) { return nil, nil },
 		Bootable: func(string) error { return nil },
@@ -107,6 +116,13 @@ func (a commands) patient(o flags.Boot) (*Patient, error) {
 				return nil, err
 			}
 			return op.Servers(ctx)
+		},
+		Machines: func(ctx context.Context) ([]api.Machine, error) {
+			op, err := a.Operator()
+			if err != nil {
+				return nil, err
+			}
+			return op.Machines(ctx, "")
 		},
 	}
 	// Opening the store would make it.

@@ -41,6 +41,9 @@ type Patient struct {
 	Operator  string     // address of the operator API
 	Advertise string     // host by which agents reach the server; empty: the interface's address
 	IPXEDirs  []string
+	Settings  string // file that was read; empty: none
+	Discover  string // image that unknown machines boot; empty: none
+	Cert, Key string // files of the operator API; empty: plain HTTP
 	Images    func() ([]api.Image, error)
 	// Bootable says why an image cannot be booted, by its digest.
 	Bootable func(digest string) error
@@ -50,6 +53,9 @@ type Patient struct {
 	// Servers lists the servers that run, with what is wrong with them; nil:
 	// nobody can be asked.
 	Servers func(ctx context.Context) ([]api.Server, error)
+	// Machines lists those that the running server knows; nil: nobody can be
+	// asked.
+	Machines func(ctx context.Context) ([]api.Machine, error)
 	// Answers reports whether a gild server answers at a base URL, and the
 	// time by its clock.
 	Answers func(ctx context.Context, url string) (time.Time, error)
@@ -63,17 +69,21 @@ type check struct {
 
 // checks are in the order in which a first start would meet them.
 var checks = []check{
+	{"settings", settings},
 	{"data directory", dataDir},
 	{"disk space", diskSpace},
 	{"state", stateUsage},
 	{"images", images},
+	{"discovery", discovery},
 	{"iPXE", ipxeFiles},
 	{"interface", networkInterface},
 	{"address", address},
 	{"ports", ports},
 	{"firewall", firewall},
 	{"other DHCP servers", otherDHCP},
+	{"certificate", certificate},
 	{"alarms", alarms},
+	{"machines", machines},
 	{"clock", clock},
 }
 

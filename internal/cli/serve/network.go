@@ -20,7 +20,7 @@ import (
 
 // network decides how the boot network is answered; why says so to a person.
 func (o options) network(ctx context.Context, log *slog.Logger) (n server.Network, why string, err error) {
-	n = server.Network{Interface: o.Interface, Auto: o.DHCP == "auto", Stay: o.Address != "", Domain: o.domain, Lease: o.lease, Log: log}
+	n = server.Network{Interface: o.Interface, Auto: o.DHCP == "auto", Stay: o.Address != "", Domain: o.Domain, Lease: o.Lease, Log: log}
 	want, err := o.OwnAddress()
 	if err != nil {
 		return n, "", exit.Usage(err)
@@ -69,21 +69,21 @@ func (o options) mode(ctx context.Context) (dhcpd.Mode, string, error) {
 // leased reads the flags that say what is leased, and what never is.
 func (o options) leased(n *server.Network) error {
 	n.First, n.Last = server.DefaultRange(n.Address)
-	if o.leases != "" {
-		r, err := dhcpd.ParseRange(o.leases)
-		if err != nil || !strings.Contains(o.leases, "-") {
-			return fmt.Errorf("--range %.60q is not a range such as 192.168.1.100-192.168.1.200", o.leases)
+	if o.Range != "" {
+		r, err := dhcpd.ParseRange(o.Range)
+		if err != nil || !strings.Contains(o.Range, "-") {
+			return fmt.Errorf("--range %.60q is not a range such as 192.168.1.100-192.168.1.200", o.Range)
 		}
 		n.First, n.Last, n.OwnRange = r.First, r.Last, true
 	}
-	for _, s := range o.exclude {
+	for _, s := range o.Exclude {
 		r, err := dhcpd.ParseRange(s)
 		if err != nil {
 			return fmt.Errorf("--exclude: %w", err)
 		}
 		n.Exclude = append(n.Exclude, r)
 	}
-	for _, s := range o.networks {
+	for _, s := range o.Networks {
 		p, err := netip.ParsePrefix(s)
 		if err != nil || !p.Addr().Is4() {
 			return fmt.Errorf("--networks %.60q is not an IPv4 network such as 192.168.1.0/24", s)
@@ -91,17 +91,17 @@ func (o options) leased(n *server.Network) error {
 		n.Networks = append(n.Networks, p)
 	}
 	var err error
-	if n.Router, err = flags.IPv4("router", o.router); err != nil {
+	if n.Router, err = flags.IPv4("router", o.Router); err != nil {
 		return err
 	}
-	for _, s := range o.dns {
+	for _, s := range o.DNS {
 		dns, err := flags.IPv4("dns", s)
 		if err != nil {
 			return err
 		}
 		n.DNS = append(n.DNS, dns)
 	}
-	n.Servers = o.etcd.Addrs()
+	n.Servers = o.Etcd.Addrs()
 	if a, err := netip.ParseAddr(o.Advertise); err == nil {
 		n.Servers = append(n.Servers, a)
 	}

@@ -9,14 +9,11 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/busybox"
-	"github.com/gild-dev/gild/internal/cli/etcd"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/term"
@@ -43,64 +40,28 @@ command line takes precedence. The file is parsed strictly:
   discover: web`
 
 // options are the flags of gild serve.
-type options struct {
-	flags.Boot
-	leases    string
-	exclude   []string
-	networks  []string
-	lease     time.Duration
-	router    string
-	dns       []string
-	domain    string
-	cert, key string // of the operator API
-	rescue    bool
-	discover  string
-	armsLast  flags.Lasting
-	verbose   bool
-	etcd      etcd.Options
-}
-
-// Settings sets the flags that a file names and the command line does not. An
-// empty path is the file in the data directory, if there.
-type Settings func(path string, flags *pflag.FlagSet) error
+type options struct{ flags.Serve }
 
 // commands are run with what every command works with.
 type commands struct{ *app.App }
 
 // Command is `gild serve`.
-func Command(with *app.App, settings Settings) *cobra.Command {
+func Command(with *app.App, settings flags.ReadSettings) *cobra.Command {
 	a := commands{with}
 	var o options
-	var config string
 	cmd := &cobra.Command{
 		Use:   "serve --interface IF",
 		Short: "serve machines that boot from the network",
 		Long:  long,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := settings(config, cmd.LocalNonPersistentFlags()); err != nil {
+			if _, err := settings(o.Config, cmd.LocalNonPersistentFlags()); err != nil {
 				return err
 			}
 			return a.run(cmd.Context(), o)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&config, "config", "", "configuration `file` (default: gild.yaml in the data directory, or /etc/gild/gild.yaml for /var/lib/gild, if it exists)")
-	o.Register(f)
-	f.StringVar(&o.leases, "range", "", "addresses to lease, `FIRST-LAST` (default: the upper half of the subnet)")
-	f.StringSliceVar(&o.exclude, "exclude", nil, "`addresses` of the range never to lease: one, FIRST-LAST, or a network; may be repeated")
-	f.StringSliceVar(&o.networks, "networks", nil, "further `network` of machines behind a router: its TFTP requests are answered, and its DHCP relays beside another server; 10.0.8.1/24 says that 10.0.8.1 is a relay, and leases addresses there too; may be repeated")
-	f.DurationVar(&o.lease, "lease", time.Hour, "how long a lease lasts")
-	f.StringVar(&o.router, "router", "", "router `address` for leases")
-	f.StringSliceVar(&o.dns, "dns", nil, "name server `address` for leases; may be repeated")
-	f.StringVar(&o.domain, "domain", "", "domain `name` for leases")
-	f.StringVar(&o.cert, "operator-cert", "", "`file` with the TLS certificate chain of the operator API, PEM")
-	f.StringVar(&o.key, "operator-key", "", "`file` with its private key, PEM")
-	f.StringVar(&o.discover, "discover", "", "boot unknown machines into the agent of this `image`, which reports their hardware and waits (default: they boot from their disk)")
-	f.Var(&o.armsLast, "arm-expires", "how long a machine stays armed unless gild flash --expires says otherwise, or never (default 24h)")
-	f.BoolVar(&o.rescue, "rescue-shell", false, "give agents busybox and a shell on the console")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "log every packet and transfer")
-	o.etcd.Register(f)
+	o.Register(cmd.Flags())
 	return cmd
 }
 
@@ -108,7 +69,7 @@ func (a commands) run(ctx context.Context, o options) error {
 	if o.Interface == "" {
 		return exit.Usage(exit.Hint(errors.New("--interface is missing"), "give the network interface that faces the machines; `ip -br address` lists them"))
 	}
-	log := a.logger(o.verbose)
+	log := a.logger(o.Verbose)
 	limit, from := memory.Set()
 	log.Info("memory", "limit", limit>>20, "unit", "MiB", "from", from)
 	for {
@@ -127,7 +88,7 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 		return err
 	}
 	var shell *server.Busybox
-	if o.rescue {
+	if o.Rescue {
 		if shell, err = busybox.Find(); err != nil {
 			return err
 		}
@@ -136,37 +97,37 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 	if err != nil {
 		return err
 	}
-	if o.discover != "" {
-		if _, err := st.Resolve(o.discover); err != nil {
+	if o.Discover != "" {
+		if _, err := st.Resolve(o.Discover); err != nil {
 			fmt.Fprintf(a.Stderr, "warning: unknown machines will boot from their disks, because --discover names an image that is not here: %s\n         add it with `gild image add %s FILE`\n",
-				term.Printable(err.Error()), term.Printable(o.discover))
+				term.Printable(err.Error()), term.Printable(o.Discover))
 		}
 	}
 	certificate, err := o.certificate()
 	if err != nil {
 		return err
 	}
-	cluster, err := o.etcd.Cluster(a.EtcdPassword)
+	cluster, err := o.Etcd.Cluster(a.EtcdPassword)
 	if err != nil {
 		return err
 	}
 	return server.New(server.Config{
 		DataDir:      a.Data,
 		Etcd:         cluster,
-		Prefix:       o.etcd.Prefix,
+		Prefix:       o.Etcd.Prefix,
 		Store:        st,
 		Network:      network,
 		BootAddr:     net.JoinHostPort(network.Address.Addr().String(), strconv.Itoa(o.Port)),
 		OperatorAddr: o.Operator,
 		OperatorTLS:  certificate,
 		Busybox:      shell,
-		Discover:     o.discover,
-		ArmExpires:   int(o.armsLast),
+		Discover:     o.Discover,
+		ArmExpires:   int(o.ArmsLast),
 		Version:      version.String(),
 		Memory:       limit,
 		Log:          log,
 		Confine:      a.Confine,
-		Owned:        slices.Concat([]string{o.cert, o.key}, o.etcd.Files(), o.IPXEDirs),
+		Owned:        slices.Concat([]string{o.Cert, o.Key}, o.Etcd.Files(), o.IPXEDirs),
 		Ready: func(addrs server.Addrs) {
 			fmt.Fprintln(a.Stderr, why)
 			scheme := "http"

@@ -15,8 +15,8 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/finding"
 	"github.com/gild-dev/gild/internal/cli/flags"
-	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server"
@@ -58,15 +58,11 @@ func (a commands) run(ctx context.Context, o flags.Serve, read string) error {
 		return err
 	}
 	p.Settings = read
-	problems := 0
 	all := []Finding{}
 	Examine(ctx, p, func(f Finding) {
-		if f.Level == Problem {
-			problems++
-		}
 		all = append(all, f)
 		if !a.JSON {
-			a.printFinding(f)
+			f.Print(&a.Console)
 		}
 	})
 	if ctx.Err() != nil {
@@ -77,19 +73,13 @@ func (a commands) run(ctx context.Context, o flags.Serve, read string) error {
 			return err
 		}
 	}
-	switch problems {
+	switch problems := finding.Problems(all); problems {
 	case 0:
 		return nil
 	case 1:
 		return errors.New("1 problem: machines cannot boot from this server")
-	}
-	return fmt.Errorf("%d problems: machines cannot boot from this server", problems)
-}
-
-func (a commands) printFinding(f Finding) {
-	fmt.Fprintf(a.Stdout, "%-8s %-19s %s\n", f.Level, f.Check, term.Printable(f.Says))
-	if f.Remedy != "" {
-		fmt.Fprintf(a.Stdout, "%-8s %-19s -> %s\n", "", "", term.Printable(f.Remedy))
+	default:
+		return fmt.Errorf("%d problems: machines cannot boot from this server", problems)
 	}
 }
 

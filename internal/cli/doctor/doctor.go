@@ -11,24 +11,21 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/finding"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 )
 
+// Finding is the answer of one check. A problem keeps every machine from
+// booting from here.
+type Finding = finding.Finding
+
 // Levels of a finding.
 const (
-	OK      = "ok"
-	Warning = "warning" // some machines, or some day
-	Problem = "problem" // no machine boots from here
-	Unknown = "unknown" // could not be looked at
+	OK      = finding.OK
+	Warning = finding.Warning
+	Problem = finding.Problem
+	Unknown = finding.Unknown
 )
-
-// Finding is the answer of one check.
-type Finding struct {
-	Check  string `json:"check"`
-	Level  string `json:"level"`
-	Says   string `json:"says"`
-	Remedy string `json:"remedy,omitempty"` // what to do; empty when all is well
-}
 
 // Patient is the server to be looked at, running or not.
 type Patient struct {

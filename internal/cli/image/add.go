@@ -3,14 +3,9 @@ package image
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/ingest"
@@ -19,7 +14,6 @@ import (
 	"github.com/gild-dev/gild/internal/golden/inspect"
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/store"
-	"github.com/gild-dev/gild/internal/golden/vmlinuz"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/settings"
 	"github.com/gild-dev/gild/internal/units"
@@ -48,15 +42,9 @@ if it is installed, and takes minutes per gigabyte.`
 
 // addOptions are the flags of gild image add.
 type addOptions struct {
-	root    int
-	kernel  string
-	modules string
-	cmdline string
-	handoff string
-	initrds []string
-	entry   string
-	hash    string
-	level   string
+	supplied
+	hash  string
+	level string
 
 	keepFree bool
 	strict   bool
@@ -74,13 +62,7 @@ func (a commands) addCmd() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&o.root, "root", 0, "`number` of the partition with the root file system")
-	f.StringVar(&o.kernel, "kernel", "", "kernel `file`, or \"host\" for the kernel and modules of this machine")
-	f.StringVar(&o.modules, "modules", "", "`directory` that holds lib/modules/RELEASE for the kernel")
-	f.StringVar(&o.cmdline, "cmdline", "", "kernel command line, instead of the image's own")
-	f.StringVar(&o.handoff, "handoff", "", "default handoff for machines that get this image, such as instant (default: auto)")
-	f.StringSliceVar(&o.initrds, "initrd", nil, "`path` of an initrd in the image, for kexec; may be repeated")
-	f.StringVar(&o.entry, "entry", "", "`ID` or title of an entry in the image's boot menu, instead of the default; a>b is b in submenu a")
+	o.register(f)
 	f.StringVar(&o.hash, "hash", pack.DefaultHash.String(), "chunk hash: sha256 or blake3")
 	f.StringVar(&o.level, "level", pack.Default.String(), "compression: fast, default or best")
 	f.BoolVar(&o.keepFree, "keep-free", false, "store free blocks of file systems as they are, not as zeros")
@@ -174,61 +156,4 @@ func (a commands) printFindings(r *pack.Result) {
 	for _, n := range r.Notes {
 		fmt.Fprintf(a.Stderr, "note: %s\n", term.Printable(n.String()))
 	}
-}
-
-// given reads what the flags supply.
-func (o addOptions) given() (inspect.Given, error) {
-	g := inspect.Given{Root: o.root, Cmdline: o.cmdline, Handoff: o.handoff, Initrds: o.initrds, Entry: o.entry}
-	kernel, modules := o.kernel, o.modules
-	if kernel == "host" {
-		release, err := hostRelease()
-		if err != nil {
-			return g, err
-		}
-		kernel = filepath.Join("/boot", "vmlinuz-"+release)
-		modules = cmp.Or(modules, "/")
-	}
-	if kernel != "" {
-		p, err := readKernel(kernel)
-		if errors.Is(err, fs.ErrNotExist) && o.kernel == "host" {
-			return g, exit.Input(fmt.Errorf("the kernel of this machine is not in /boot: %w", err))
-		}
-		if err != nil {
-			return g, exit.Input(fmt.Errorf("reading the kernel: %w", err))
-		}
-		g.Kernel = p
-	}
-	if modules != "" {
-		info, err := os.Stat(modules)
-		if err != nil {
-			return g, fmt.Errorf("looking for modules: %w", err)
-		}
-		if !info.IsDir() {
-			return g, exit.Usage(fmt.Errorf("--modules %s is not a directory", modules))
-		}
-		g.Modules = os.DirFS(modules)
-	}
-	return g, nil
-}
-
-// readKernel reads the file of a kernel that the operator names.
-func readKernel(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	p, err := vmlinuz.Read(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return p, nil
-}
-
-func hostRelease() (string, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "", fmt.Errorf("asking for this machine's kernel release: %w", err)
-	}
-	return unix.ByteSliceToString(u.Release[:]), nil
 }

@@ -30,7 +30,7 @@ func Command(with *app.App) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.addCmd(), a.lsCmd(), a.showCmd(), a.verifyCmd(), a.rmCmd(), a.exportCmd())
+	cmd.AddCommand(a.addCmd(), a.checkCmd(), a.lsCmd(), a.showCmd(), a.verifyCmd(), a.rmCmd(), a.exportCmd())
 	return cmd
 }
 

@@ -8,11 +8,12 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/golden/inspect"
 	"github.com/gild-dev/gild/internal/golden/vmlinuz"
-	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 )
 
 // supplied are the flags for what an image does not say itself, or not as it

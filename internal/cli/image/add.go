@@ -3,6 +3,7 @@ package image
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -79,6 +80,8 @@ type addedImage struct {
 	Stored  int64    `json:"stored"`  // bytes
 	Dropped int64    `json:"dropped"` // bytes of free space that were not zeros and are stored as such
 	Notes   []string `json:"notes"`
+	// Replaced is the digest of the image that had the name before; empty: none.
+	Replaced string `json:"replaced,omitempty"`
 
 	Doubts []golden.Doubt `json:"doubts"`
 }
@@ -111,6 +114,10 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 		return err
 	}
 	defer disk.Close()
+	before, err := st.Resolve(name)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
 	result, err := ingest.Pack(ctx, a.App, disk, pack.Job{Store: st, Name: name, Given: given, Hash: hash, Level: level, KeepFree: o.keepFree, Strict: o.strict})
 	if err != nil {
 		return err
@@ -119,7 +126,10 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 		result.Notes = append(result.Notes, inspect.Note{What: n})
 	}
 	if a.JSON {
-		added := addedImage{name, string(result.Digest), disk.Format(), result.Config.Disk.Size, result.Stored, result.Dropped, []string{}, []golden.Doubt{}}
+		added := addedImage{name, string(result.Digest), disk.Format(), result.Config.Disk.Size, result.Stored, result.Dropped, []string{}, "", []golden.Doubt{}}
+		if before != result.Digest {
+			added.Replaced = string(before)
+		}
 		added.Doubts = append(added.Doubts, result.Config.Doubts...)
 		for _, n := range result.Notes {
 			added.Notes = append(added.Notes, n.String())
@@ -128,6 +138,13 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 	}
 	fmt.Fprintf(a.Stdout, "%s is %s: %s of %s stored in %s\n",
 		name, result.Digest.Short(), units.Bytes(result.Config.Disk.Size), disk.Format(), units.Bytes(result.Stored))
+	switch before {
+	case "":
+	case result.Digest:
+		fmt.Fprintln(a.Stdout, "the same as was stored under this name")
+	default:
+		fmt.Fprintf(a.Stdout, "it replaces %s: machines and groups that name %s get the new one, those that are armed keep the old one\n", before.Short(), name)
+	}
 	if result.Dropped > 0 {
 		fmt.Fprintf(a.Stdout, "%s of free space dropped (--keep-free keeps it)\n", units.Bytes(result.Dropped))
 	}

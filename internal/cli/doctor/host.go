@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/ipxe"
 )
@@ -116,23 +117,13 @@ func images(_ context.Context, p *Patient) []Finding {
 			continue
 		}
 		if err := p.Bootable(im.Digest); err != nil {
-			found = append(found, Finding{Level: Warning, Says: fmt.Sprintf("image %q cannot be flashed: %v", im.Name, err), Remedy: hint(err)})
+			found = append(found, Finding{Level: Warning, Says: fmt.Sprintf("image %q cannot be flashed: %v", im.Name, err), Remedy: exit.HintOf(err)})
 		}
 	}
 	if len(found) == 0 {
 		found = one(OK, fmt.Sprintf("%d stored, all can be flashed", len(list)), "")
 	}
 	return found
-}
-
-func hint(err error) string {
-	if h, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); ok {
-		return h.Hint()
-	}
-	return ""
 }
 
 func ipxeFiles(_ context.Context, p *Patient) []Finding {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/portowner"
 	"github.com/gild-dev/gild/internal/server/setup"
@@ -27,7 +28,7 @@ func networkInterface(_ context.Context, p *Patient) []Finding {
 	}
 	addr, err := p.interfaceAddr()
 	if err != nil {
-		return one(Problem, err.Error(), hint(err))
+		return one(Problem, err.Error(), exit.HintOf(err))
 	}
 	ifi, err := net.InterfaceByName(p.Interface)
 	if err != nil {

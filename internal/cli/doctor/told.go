@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/cli/exit"
 )
 
 // settings says by what the rest is looked at.
@@ -34,7 +35,7 @@ func discovery(_ context.Context, p *Patient) []Finding {
 			"gild image add, or name another image")
 	}
 	if err := p.Bootable(list[i].Digest); err != nil {
-		return one(Problem, fmt.Sprintf("unknown machines boot their disks: image %.120q cannot be booted: %v", p.Discover, err), hint(err))
+		return one(Problem, fmt.Sprintf("unknown machines boot their disks: image %.120q cannot be booted: %v", p.Discover, err), exit.HintOf(err))
 	}
 	return one(OK, "unknown machines boot the agent with the kernel of "+p.Discover, "")
 }

@@ -183,14 +183,7 @@ func (c candidate) boots(say sayer) {
 	}
 	_, bootable := server.Stored(server.Config{Store: c.store})
 	if err := bootable(c.image.Digest); err != nil {
-		remedy := ""
-		if h, ok := errors.AsType[interface {
-			error
-			Hint() string
-		}](err); ok {
-			remedy = h.Hint()
-		}
-		say("network boot", finding.Problem, err.Error(), remedy)
+		say("network boot", finding.Problem, err.Error(), exit.HintOf(err))
 		return
 	}
 	say("network boot", finding.OK, "machines can be started with its kernel and modules", "")

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -162,14 +161,11 @@ func (a commands) agree(ctx context.Context, n int, yes bool) error {
 	if !a.Interactive() {
 		return exit.Refused(exit.Hint(errors.New("not a terminal, so nothing was armed"), "add --yes to skip the prompt"))
 	}
-	want := "yes"
+	what := "Data on this machine will be erased."
 	if n > 1 {
-		want = strconv.Itoa(n)
-		fmt.Fprintf(a.Stderr, "\nData on %d machines will be erased. Type %s to continue: ", n, want)
-	} else {
-		fmt.Fprint(a.Stderr, "\nData on this machine will be erased. Type yes to continue: ")
+		what = fmt.Sprintf("Data on %d machines will be erased.", n)
 	}
-	if a.Ask(ctx) != want {
+	if !a.Agreed(ctx, n, what, "continue") {
 		return exit.Refused(errors.New("not confirmed; nothing was armed"))
 	}
 	return nil

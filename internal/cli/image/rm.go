@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -103,12 +102,7 @@ func (a commands) agreeToRemove(ctx context.Context, st *store.Store, names []st
 		}
 		fmt.Fprintf(a.Stderr, "%s  %s\n", name, size)
 	}
-	want := "yes"
-	if n := len(names); n > 1 {
-		want = strconv.Itoa(n)
-	}
-	fmt.Fprintf(a.Stderr, "\ntype %s to remove them from the store: ", want)
-	if a.Ask(ctx) != want {
+	if !a.Agreed(ctx, len(names), "They will be gone from the store.", "remove them") {
 		return exit.Refused(errors.New("not confirmed; nothing was removed"))
 	}
 	return nil

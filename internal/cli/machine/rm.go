@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -87,12 +86,7 @@ func (a commands) agreeToForget(ctx context.Context, machines []api.Machine, o r
 		m := &machines[i]
 		fmt.Fprintf(a.Stderr, "%s  %s  %s\n", phrase.Name(m), phrase.State(m), m.ID)
 	}
-	want := "yes"
-	if n := len(machines); n > 1 {
-		want = strconv.Itoa(n)
-	}
-	fmt.Fprintf(a.Stderr, "\ntheir records and reports will be deleted. Type %s to forget them: ", want)
-	if a.Ask(ctx) != want {
+	if !a.Agreed(ctx, len(machines), "Their records and reports will be deleted.", "forget them") {
 		return exit.Refused(errors.New("not confirmed; nothing was forgotten"))
 	}
 	return nil

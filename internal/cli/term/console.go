@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/term"
@@ -86,4 +87,16 @@ func (c *Console) Ask(ctx context.Context) string {
 	case <-ctx.Done():
 		return ""
 	}
+}
+
+// Agreed asks a person to agree to something that is done to n things: by yes,
+// or by their number where they are several. what says what becomes of them, to
+// continues "Type yes to".
+func (c *Console) Agreed(ctx context.Context, n int, what, to string) bool {
+	want := "yes"
+	if n > 1 {
+		want = strconv.Itoa(n)
+	}
+	fmt.Fprintf(c.Stderr, "\n%s Type %s to %s: ", what, want, to)
+	return c.Ask(ctx) == want
 }

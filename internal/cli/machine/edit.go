@@ -56,11 +56,12 @@ func (a commands) runEdit(ctx context.Context, names []string, selector string, 
 	}
 	edited := make([]api.Machine, len(machines))
 	errs := pick.Each(machines, func(i int, m api.Machine) error {
+		called := phrase.Name(&m) // it may be given another name
 		err := s.apply(&m.Spec)
 		if err == nil {
 			edited[i], err = op.EditRead(ctx, m, m.Spec)
 		}
-		return a.Reached(pick.Of(phrase.Name(&m), err))
+		return a.Reached(pick.Of(called, err))
 	})
 	var done []api.Machine
 	for i, m := range edited {

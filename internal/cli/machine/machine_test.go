@@ -53,6 +53,18 @@ func TestMachineEdit(t *testing.T) {
 	if got := gild.Ask(t, f, "machine", "add", "x", "--mac", "52:54:00:00:00:09,52:54:00:00:00:0a", "--value", "role=db"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "x is registered") {
 		t.Errorf("add: %+v", got)
 	}
+	// A new name that is refused is not what the machine is called.
+	f.Race = "v"
+	if got := gild.Ask(t, f, "machine", "edit", "w", "--name", "v"); got.Code != exit.CodeOK {
+		t.Fatalf("%+v", got)
+	}
+	if got := gild.Ask(t, f, "machine", "edit", "v", "--name", "w"); got.Code != exit.CodeRefused || !strings.Contains(got.Stderr, "v: changed by somebody else") {
+		t.Errorf("another name for what has changed since: %+v; want the old name in front", got)
+	}
+	f.Race = ""
+	if got := gild.Ask(t, f, "machine", "edit", "v", "--name", "w"); got.Code != exit.CodeOK {
+		t.Fatalf("%+v", got)
+	}
 	// The answer of a server whose operator was faster is told as it is.
 	f.Race = "w"
 	if got := gild.Ask(t, f, "machine", "edit", "w", "--label", "a=b"); got.Code != exit.CodeRefused || !strings.Contains(got.Stderr, "w: changed by somebody else") {

@@ -74,6 +74,8 @@ func TestTrusting(t *testing.T) {
 	// machine whose clock is wrong sees any certificate so.
 	past := newAuthority(t, epoch, time.Date(1971, 1, 1, 0, 0, 0, 0, time.UTC))
 	future := newAuthority(t, time.Date(2046, 1, 1, 0, 0, 0, 0, time.UTC), always)
+	// While one CA takes another's place, agents trust both.
+	both := &authority{pem: append(append([]byte("the old one:\n"), ours.pem...), foreign.pem...)}
 	answer := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"action":"wait"}`)) })
 	for _, tt := range []struct {
 		name   string
@@ -82,6 +84,9 @@ func TestTrusting(t *testing.T) {
 		ok     bool
 	}{
 		{"ours", ours, ours.server(t, "127.0.0.1", answer), true},
+		{"the first of two", both, ours.server(t, "127.0.0.1", answer), true},
+		{"the second of two", both, foreign.server(t, "127.0.0.1", answer), true},
+		{"neither of two", both, future.server(t, "127.0.0.1", answer), false},
 		{"another CA", ours, foreign.server(t, "127.0.0.1", answer), false},
 		{"another name", ours, ours.server(t, "127.0.0.2", answer), false},
 		{"over long ago", past, past.server(t, "127.0.0.1", answer), true},

@@ -47,30 +47,23 @@ type Servers struct {
 // cluster, separated by commas, and checks no more than their spelling.
 func Open(base string) (*Servers, error) { return open(base, nil) }
 
-// Trusting takes the addresses of servers that a CA has signed for; ca is its
-// certificate in PEM. Whatever the scheme of base, words go by TLS 1.3, and
-// only the content of images, which is checked by digests that came so, by
-// plain HTTP. Without a CA it is Open.
+// Trusting takes the addresses of servers that one of several CAs has signed
+// for; ca is their certificates in PEM. Whatever the scheme of base, words go by
+// TLS 1.3, and only the content of images, which is checked by digests that
+// came so, by plain HTTP. Without a CA it is Open.
 //
 // The machine's clock is not asked: it may never have been set.
 func Trusting(base string, ca []byte) (*Servers, error) {
 	if len(ca) == 0 {
 		return Open(base)
 	}
-	block, _ := pem.Decode(ca)
-	if block == nil {
-		return nil, errors.New("the CA of the servers is not in PEM: is the initramfs damaged?")
-	}
-	root, err := x509.ParseCertificate(block.Bytes)
+	roots, begin, err := trusted(ca)
 	if err != nil {
-		return nil, fmt.Errorf("the CA of the servers: %w", err)
+		return nil, err
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(root)
 	s, err := open(base, &tls.Config{
 		RootCAs: roots, MinVersion: tls.VersionTLS13,
-		// What the CA signs is good from its own first day on.
-		Time: func() time.Time { return root.NotBefore },
+		Time: func() time.Time { return begin },
 	})
 	if err != nil {
 		return nil, err
@@ -80,6 +73,27 @@ func Trusting(base string, ca []byte) (*Servers, error) {
 		u.Scheme = "https"
 	}
 	return s, nil
+}
+
+// trusted reads the certificates of CAs, and the first day on which all of them
+// are good: what they sign is good from their own first day on.
+func trusted(ca []byte) (roots *x509.CertPool, begin time.Time, err error) {
+	roots = x509.NewCertPool()
+	block, rest := pem.Decode(ca)
+	if block == nil {
+		return nil, begin, errors.New("the CA of the servers is not in PEM: is the initramfs damaged?")
+	}
+	for ; block != nil; block, rest = pem.Decode(rest) {
+		root, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, begin, fmt.Errorf("the CA of the servers: %w", err)
+		}
+		roots.AddCert(root)
+		if root.NotBefore.After(begin) {
+			begin = root.NotBefore
+		}
+	}
+	return roots, begin, nil
 }
 
 func open(base string, secure *tls.Config) (*Servers, error) {

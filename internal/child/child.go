@@ -149,17 +149,22 @@ var groups = sync.OnceValue(func() io.Writer {
 	cmd := exec.Command("sh", "-c", script)
 	in, err := cmd.StdinPipe()
 	if err == nil {
-		err = prepare(cmd)
-	}
-	cmd.SysProcAttr.Pdeathsig = 0
-	if err == nil {
-		err = cmd.Start()
+		err = startLasting(cmd)
 	}
 	if err != nil {
 		return io.Discard // the kernel kills nearly all
 	}
 	return in
 })
+
+// startLasting starts what outlives this process.
+func startLasting(cmd *exec.Cmd) error {
+	if err := prepare(cmd); err != nil {
+		return err
+	}
+	cmd.SysProcAttr.Pdeathsig = 0
+	return cmd.Start()
+}
 
 // telling keeps what the shell is told in lines.
 var telling sync.Mutex
@@ -181,11 +186,7 @@ func AtEnd(name string, args ...string) (end func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prepare(cmd); err != nil {
-		return nil, err
-	}
-	cmd.SysProcAttr.Pdeathsig = 0
-	if err := cmd.Start(); err != nil {
+	if err := startLasting(cmd); err != nil {
 		return nil, fmt.Errorf("start what is to run in the end: %w", err)
 	}
 	return sync.OnceValue(func() error {

@@ -235,6 +235,6 @@ func explain(a *app.App, err error, code int) {
 		}
 	}
 	if hint != "" {
-		fmt.Fprintf(a.Stderr, "hint: %s\n", hint)
+		fmt.Fprintf(a.Stderr, "hint: %s\n", term.Printable(hint))
 	}
 }

@@ -1,13 +1,18 @@
 package httpd
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/lockedbuf"
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/door/doortest"
 	"github.com/gild-dev/gild/internal/server/door/reply"
@@ -163,5 +168,36 @@ func roundTrip(t *testing.T, m *fleet.Record) {
 	var back fleet.Record
 	if err := json.Unmarshal(p, &back); err != nil {
 		t.Fatalf("machine cannot be read back: %v", err)
+	}
+}
+
+// answering is a room that answers every hello alike.
+type answering struct {
+	Machines
+	action string
+}
+
+func (a answering) Hello(context.Context, api.Hello, string) (api.Answer, error) {
+	return api.Answer{Action: a.action, Retry: 20}, nil
+}
+
+// A room of agents that wait says hello all the time, and nothing of it is in
+// the log but of one that gets something to do.
+func TestAgentsThatWaitAreNotLogged(t *testing.T) {
+	for action, logged := range map[string]bool{api.ActionWait: false, api.ActionLocalDisk: true, api.ActionFlash: true} {
+		var log lockedbuf.Buffer
+		images := newImages(t, nil)
+		b := Boot{
+			Images: images, Booter: images, Machines: answering{action: action}, BaseURL: "http://192.0.2.1", Scripts: plainScripts(),
+			Log: slog.New(slog.NewTextHandler(&log, nil)),
+		}
+		srv := httptest.NewServer(b.Handler())
+		if resp, answer := doortest.Request(t, "POST", srv.URL+api.PathHello, hello(""), "Content-Type", "application/json"); resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %s", action, resp.StatusCode, answer)
+		}
+		srv.Close()
+		if got := strings.Contains(log.String(), "msg=hello"); got != logged {
+			t.Errorf("an answer of %s is logged: %v; want %v\n%s", action, got, logged, log.String())
+		}
 	}
 }

@@ -107,7 +107,7 @@ func followed(t *testing.T, mac, to string, waits bool) {
 	p := boots(t, l, mac)
 	ended := powerOn(t, l, p)
 	if waits {
-		s.eventually("waits", "machine", "show", mac)
+		s.eventually("discovered, waiting", "machine", "show", mac)
 	} else {
 		s.eventually("writing the image", "events", "--machine", mac)
 	}

@@ -5,19 +5,21 @@ import (
 	"io"
 	"io/fs"
 	"time"
+
+	"github.com/gild-dev/gild/internal/golden/fsread/volume"
 )
 
 // fileInfo is a node under the name it was asked for.
 type fileInfo struct {
 	name string
-	node *node
+	node *volume.Node
 }
 
 func (i fileInfo) Name() string       { return i.name }
-func (i fileInfo) Size() int64        { return i.node.size }
-func (i fileInfo) Mode() fs.FileMode  { return i.node.mode }
-func (i fileInfo) ModTime() time.Time { return i.node.time }
-func (i fileInfo) IsDir() bool        { return i.node.mode.IsDir() }
+func (i fileInfo) Size() int64        { return i.node.Size }
+func (i fileInfo) Mode() fs.FileMode  { return i.node.Mode }
+func (i fileInfo) ModTime() time.Time { return i.node.Time }
+func (i fileInfo) IsDir() bool        { return i.node.Mode.IsDir() }
 func (i fileInfo) Sys() any           { return nil }
 
 // openFile is a regular file. The section reader gives Read, ReadAt and Seek; WriteTo is not promoted, so that io.Copy

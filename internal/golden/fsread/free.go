@@ -1,8 +1,9 @@
 package fsread
 
 import (
-	"hash/crc32"
 	"iter"
+
+	"github.com/gild-dev/gild/internal/golden/fsread/volume"
 )
 
 // Extent is a range of a partition, in bytes.
@@ -46,23 +47,12 @@ func (f *FS) Free() iter.Seq2[Extent, error] {
 
 // free gives emit the free ranges in order until it returns false.
 func (f *FS) free(emit func(start, length int64) bool) error {
-	m, ok := f.vol.(interface {
-		free(emit func(start, length int64) bool) error
-	})
+	m, ok := f.vol.(volume.FreeMap)
 	switch {
 	case !ok:
 		return &UnsupportedError{Kind: f.Kind(), Reason: "its free space is not looked for"}
 	case f.Dirty():
-		return corrupt("not cleanly unmounted")
+		return volume.Corrupt("not cleanly unmounted")
 	}
-	return m.free(emit)
-}
-
-// span is a range of blocks, its end not included.
-type span struct{ start, end int64 }
-
-// castagnoli is the update step of crc32c without the inversions that hash/crc32 adds at both ends: ext4 feeds the sum
-// of one piece to the next like this.
-func castagnoli(sum uint32, p []byte) uint32 {
-	return ^crc32.Update(^sum, crc32.MakeTable(crc32.Castagnoli), p)
+	return m.Free(emit)
 }

@@ -18,39 +18,32 @@ import (
 	"io"
 	"path"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden/fsread/ext"
+	"github.com/gild-dev/gild/internal/golden/fsread/fat"
+	"github.com/gild-dev/gild/internal/golden/fsread/probe"
+	"github.com/gild-dev/gild/internal/golden/fsread/volume"
+	"github.com/gild-dev/gild/internal/golden/fsread/xfs"
 )
 
 // MaxReadFile is the largest file, in bytes, that ReadFile takes into memory. Larger ones are for Open.
 const MaxReadFile = 64 << 20
 
 // ErrCorrupt is wrapped by every error that blames the bytes of the file system and not the device below it.
-var ErrCorrupt = errors.New("corrupt file system")
+var ErrCorrupt = volume.ErrCorrupt
+
+// UnsupportedError says that a partition holds something known that this package does not read.
+type UnsupportedError = volume.UnsupportedError
 
 // ErrTooLarge is wrapped when a file is larger than the limit given for holding it in memory.
 var ErrTooLarge = errors.New("file too large")
-
-// UnsupportedError says that a partition holds something known that this package does not read.
-type UnsupportedError struct {
-	Kind   string // as blkid names it: "btrfs", "crypto_LUKS", ...; empty when nothing was recognised
-	Reason string // what in it is not supported; empty when the whole kind is not
-}
-
-func (e *UnsupportedError) Error() string {
-	switch {
-	case e.Kind == "":
-		return "no known file system"
-	case e.Reason != "":
-		return e.Kind + ": " + e.Reason
-	}
-	return e.Kind + " cannot be read without mounting it"
-}
 
 // FS is one file system, open for reading. It implements [io/fs.FS], ReadDirFS, ReadFileFS, StatFS and ReadLinkFS, and
 // may be used by several goroutines at once if its reader may. An opened file is also an [io.ReaderAt] and [io.Seeker].
 type FS struct {
 	namespace
-	sig   Signature
-	vol   volume
+	sig   probe.Signature
+	vol   volume.Volume
 	dirty func() bool
 	dirs  dirCache
 
@@ -60,42 +53,43 @@ type FS struct {
 // Open recognises the file system in the first size bytes of r and reads its superblock. What it recognises but cannot
 // read is an [*UnsupportedError].
 func Open(r io.ReaderAt, size int64) (*FS, error) {
-	sig, err := Probe(r, size)
+	sig, err := probe.Find(r, size)
 	if err != nil {
 		return nil, err
 	}
-	cached := newPageCache(r, size)
-	f := &FS{sig: sig}
+	vol, err := open(sig.Kind, volume.NewDevice(r, size))
+	if err != nil {
+		return nil, err
+	}
+	f := &FS{sig: sig, vol: vol, dirty: vol.Dirty}
 	f.root = f
-	switch sig.Kind {
-	case "ext2", "ext3", "ext4":
-		v, err := openExt(cached)
-		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", sig.Kind, err)
-		}
-		f.vol, f.dirty = v, func() bool { return v.dirty }
-		if after, ok := v.recovered(r, size); ok {
+	if v, ok := vol.(*ext.Volume); ok {
+		if after, ok := v.Recovered(r, size); ok {
 			f.vol, f.replayed = after, true
 		}
-	case "xfs":
-		v, err := openXFS(cached)
-		if err != nil {
-			return nil, fmt.Errorf("open xfs: %w", err)
-		}
-		f.vol, f.dirty = v, v.dirty
-	case "vfat":
-		v, err := openFAT(cached)
-		if err != nil {
-			return nil, fmt.Errorf("open vfat: %w", err)
-		}
-		f.vol, f.dirty = v, func() bool { return v.dirty }
-	default:
-		return nil, &UnsupportedError{Kind: sig.Kind}
 	}
-	if _, err := f.vol.root(); err != nil {
+	if _, err := f.vol.Root(); err != nil {
 		return nil, fmt.Errorf("open %s: root directory: %w", sig.Kind, err)
 	}
 	return f, nil
+}
+
+// open reads the superblock of a file system of the given kind.
+func open(kind string, dev *volume.Device) (v volume.Volume, err error) {
+	switch kind {
+	case "ext2", "ext3", "ext4":
+		v, err = ext.Open(dev)
+	case "xfs":
+		v, err = xfs.Open(dev)
+	case "vfat":
+		v, err = fat.Open(dev)
+	default:
+		return nil, &UnsupportedError{Kind: kind}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", kind, err)
+	}
+	return v, nil
 }
 
 // Kind is the file system's name as mount(8) takes it: "ext2", "ext3", "ext4", "xfs" or "vfat".
@@ -121,9 +115,4 @@ func Rel(abs string) string {
 		return p
 	}
 	return "."
-}
-
-// corrupt blames the bytes of the file system.
-func corrupt(format string, args ...any) error {
-	return fmt.Errorf(format+": %w", append(args, ErrCorrupt)...)
 }

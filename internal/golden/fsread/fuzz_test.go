@@ -13,11 +13,12 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/golden/fsread/probe"
 )
 
 // visit reads everything that can be reached. It has to end, whatever the bytes say.
 func visit(r io.ReaderAt, size int64) {
-	_, _ = fsread.Length(r, size)
+	_, _ = probe.Length(r, size)
 	fsys, err := fsread.Open(r, size)
 	if err != nil {
 		return

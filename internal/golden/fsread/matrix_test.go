@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/golden/fsread/probe"
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -267,7 +267,7 @@ func judge(t *testing.T, name, image string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	sig, err := fsread.Probe(f, matrixSize)
+	sig, err := probe.Find(f, matrixSize)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,17 +7,18 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden/fsread/volume"
 )
 
 // maxLinks is how many symbolic links one path may take, as in the kernel (path_resolution(7)).
 const maxLinks = 40
 
 var (
-	errNegativeOffset = errors.New("negative offset")
-	errLinkLoop       = fmt.Errorf("more than %d symbolic links", maxLinks)
-	errIsDir          = errors.New("is a directory")
-	errNotDir         = errors.New("not a directory")
-	errNotRegular     = errors.New("not a regular file")
+	errLinkLoop   = fmt.Errorf("more than %d symbolic links", maxLinks)
+	errIsDir      = errors.New("is a directory")
+	errNotDir     = errors.New("not a directory")
+	errNotRegular = errors.New("not a regular file")
 	// A path through a file does not exist, and callers that try several paths want to hear just that.
 	errParentNotDir = fmt.Errorf("a parent is not a directory: %w", fs.ErrNotExist)
 )
@@ -62,7 +63,7 @@ type namespace struct {
 // place is a node where a walk found it.
 type place struct {
 	fs   *FS
-	node *node
+	node *volume.Node
 	path string // canonical: no links, no dots; empty for the root
 }
 
@@ -70,7 +71,7 @@ type place struct {
 func (ns *namespace) walk(name string, follow bool) (place, error) {
 	top := place{fs: ns.root}
 	var err error
-	if top.node, err = ns.root.vol.root(); err != nil {
+	if top.node, err = ns.root.vol.Root(); err != nil {
 		return place{}, err
 	}
 	stack := []place{top}
@@ -79,7 +80,7 @@ func (ns *namespace) walk(name string, follow bool) (place, error) {
 		element := rest[0]
 		rest = rest[1:]
 		here := stack[len(stack)-1]
-		if !here.node.mode.IsDir() {
+		if !here.node.Mode.IsDir() {
 			return place{}, errParentNotDir
 		}
 		switch element {
@@ -93,19 +94,19 @@ func (ns *namespace) walk(name string, follow bool) (place, error) {
 		if err != nil {
 			return place{}, err
 		}
-		if next.node.mode.Type() != fs.ModeSymlink || len(rest) == 0 && !follow {
+		if next.node.Mode.Type() != fs.ModeSymlink || len(rest) == 0 && !follow {
 			stack = append(stack, next)
 			continue
 		}
 		if links++; links > maxLinks {
 			return place{}, errLinkLoop
 		}
-		target, err := next.fs.vol.readlink(next.node)
+		target, err := next.fs.vol.ReadLink(next.node)
 		if err != nil {
 			return place{}, err
 		}
 		if target == "" {
-			return place{}, corrupt("empty symbolic link")
+			return place{}, volume.Corrupt("empty symbolic link")
 		}
 		if target[0] == '/' {
 			stack = stack[:1]
@@ -119,7 +120,7 @@ func (ns *namespace) walk(name string, follow bool) (place, error) {
 func (ns *namespace) step(here place, name string) (place, error) {
 	where := path.Join(here.path, name)
 	if m, ok := ns.mounts[where]; ok {
-		root, err := m.vol.root()
+		root, err := m.vol.Root()
 		return place{m, root, where}, err
 	}
 	dir, err := here.fs.directory(here.node)
@@ -131,7 +132,7 @@ func (ns *namespace) step(here place, name string) (place, error) {
 		return place{}, fs.ErrNotExist
 	}
 	n, err := here.fs.child(here.node, dir, e)
-	return place{here.fs, n, path.Join(here.path, e.name)}, err
+	return place{here.fs, n, path.Join(here.path, e.Name)}, err
 }
 
 // find is walk with the errors of io/fs.
@@ -155,16 +156,16 @@ func (ns *namespace) Open(name string) (fs.File, error) {
 	}
 	info := fileInfo{path.Base(name), at.node}
 	switch {
-	case at.node.mode.IsDir():
+	case at.node.Mode.IsDir():
 		return &openDir{ns: ns, at: at, name: name, info: info}, nil
-	case !at.node.mode.IsRegular():
+	case !at.node.Mode.IsRegular():
 		return specialFile{info, name}, nil
 	}
-	body, err := at.fs.vol.content(at.node)
+	body, err := at.fs.vol.Content(at.node)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	return &openFile{info, name, io.NewSectionReader(body, 0, body.size)}, nil
+	return &openFile{info, name, io.NewSectionReader(body, 0, body.Size)}, nil
 }
 
 // ReadDir lists a directory, sorted by name.
@@ -182,7 +183,7 @@ func (ns *namespace) ReadDir(name string) ([]fs.DirEntry, error) {
 
 // list reads the inode of every entry, because the type that a directory entry may hold can be absent or wrong.
 func (ns *namespace) list(at place) ([]fs.DirEntry, error) {
-	if !at.node.mode.IsDir() {
+	if !at.node.Mode.IsDir() {
 		return nil, errNotDir
 	}
 	dir, err := at.fs.directory(at.node)
@@ -193,19 +194,19 @@ func (ns *namespace) list(at place) ([]fs.DirEntry, error) {
 	for _, e := range dir.entries {
 		n, err := ns.peek(at, e)
 		if err != nil {
-			return nil, fmt.Errorf("entry %q: %w", e.name, err)
+			return nil, fmt.Errorf("entry %q: %w", e.Name, err)
 		}
-		list = append(list, fs.FileInfoToDirEntry(fileInfo{e.name, n}))
+		list = append(list, fs.FileInfoToDirEntry(fileInfo{e.Name, n}))
 	}
 	return list, nil
 }
 
 // peek is step without listing a directory that nobody entered yet.
-func (ns *namespace) peek(here place, e dirent) (*node, error) {
-	if m, ok := ns.mounts[path.Join(here.path, e.name)]; ok {
-		return m.vol.root()
+func (ns *namespace) peek(here place, e volume.Entry) (*volume.Node, error) {
+	if m, ok := ns.mounts[path.Join(here.path, e.Name)]; ok {
+		return m.vol.Root()
 	}
-	return here.fs.vol.load(e)
+	return here.fs.vol.Load(e)
 }
 
 // ReadFile reads a whole file of at most [MaxReadFile] bytes.
@@ -228,18 +229,18 @@ func (ns *namespace) ReadFileLimit(name string, limit int64) ([]byte, error) {
 
 func readAll(at place, limit int64) ([]byte, error) {
 	switch {
-	case at.node.mode.IsDir():
+	case at.node.Mode.IsDir():
 		return nil, errIsDir
-	case !at.node.mode.IsRegular():
+	case !at.node.Mode.IsRegular():
 		return nil, errNotRegular
-	case at.node.size > limit:
-		return nil, fmt.Errorf("%d bytes, at most %d: %w", at.node.size, limit, ErrTooLarge)
+	case at.node.Size > limit:
+		return nil, fmt.Errorf("%d bytes, at most %d: %w", at.node.Size, limit, ErrTooLarge)
 	}
-	body, err := at.fs.vol.content(at.node)
+	body, err := at.fs.vol.Content(at.node)
 	if err != nil {
 		return nil, err
 	}
-	data := make([]byte, body.size)
+	data := make([]byte, body.Size)
 	if n, err := body.ReadAt(data, 0); n < len(data) {
 		return nil, err
 	}
@@ -266,10 +267,10 @@ func (ns *namespace) ReadLink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if at.node.mode.Type() != fs.ModeSymlink {
+	if at.node.Mode.Type() != fs.ModeSymlink {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
 	}
-	target, err := at.fs.vol.readlink(at.node)
+	target, err := at.fs.vol.ReadLink(at.node)
 	if err != nil {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: err}
 	}

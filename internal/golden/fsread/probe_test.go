@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/golden/fsread/probe"
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -43,7 +44,7 @@ func TestProbeLVM(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	sig, err := fsread.Probe(f, 128<<20)
+	sig, err := probe.Find(f, 128<<20)
 	if err != nil || sig.Kind != "LVM2_member" {
 		t.Errorf("Probe() = %+v, %v; want LVM2_member", sig, err)
 	}
@@ -74,7 +75,7 @@ func TestProbe(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			sig, err := fsread.Probe(f, 128<<20)
+			sig, err := probe.Find(f, 128<<20)
 			if err != nil || sig.Kind != test.kind {
 				t.Errorf("Probe() = %+v, %v; want %s", sig, err, test.kind)
 			}
@@ -104,7 +105,7 @@ func TestBareTexts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sig, err := fsread.Probe(f, size)
+		sig, err := probe.Find(f, size)
 		f.Close()
 		if says := verdict(t, image); err != nil || sig.Kind != "ext4" || len(sig.Others) != 1 || (says == "ambivalent") != (len(sig.Rivals) > 0) {
 			t.Errorf("%q at %d: %+v, %v; blkid says %s", tt.text, tt.at, sig, err, says)

@@ -13,6 +13,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
 	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/golden/fsread/probe"
 )
 
 // volume is a partition, or the whole disk, with the file system on it.
@@ -55,7 +56,7 @@ func (l finder) probe() {
 }
 
 func (l finder) open(r io.ReaderAt, p golden.Partition) volume {
-	sig, err := fsread.Probe(r, p.Size)
+	sig, err := probe.Find(r, p.Size)
 	if err != nil {
 		return volume{unreadable: err}
 	}
@@ -83,7 +84,7 @@ func (l finder) replayed(v *volume, p golden.Partition) {
 
 // settle decides what a volume is whose signatures contradict each other: by what the operator says, else by the type of
 // its partition. Otherwise it is nothing that a machine may mount, while what can be read in it still tells of the system.
-func (l finder) settle(v *volume, sig fsread.Signature, p golden.Partition) {
+func (l finder) settle(v *volume, sig probe.Signature, p golden.Partition) {
 	container := partition.Container(p.Type)
 	switch {
 	case len(sig.Rivals) == 0, l.given.Root != 0 && l.given.Root == p.Number:

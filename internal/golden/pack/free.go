@@ -13,6 +13,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/disk/partition"
 	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/golden/fsread/probe"
 	"github.com/gild-dev/gild/internal/golden/inspect"
 )
 
@@ -53,7 +54,7 @@ func lookForFree(ctx context.Context, disk io.ReaderAt, size int64) (freeSpace, 
 // other content. Where anything but the maps speaks for another user of the
 // partition, that is an error.
 func openMapped(r io.ReaderAt, p partition.Partition) (*fsread.FS, error) {
-	sig, err := fsread.Probe(r, p.Size)
+	sig, err := probe.Find(r, p.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func openMapped(r io.ReaderAt, p partition.Partition) (*fsread.FS, error) {
 
 // contradiction says what speaks against the partition being the file system's
 // alone.
-func contradiction(sig fsread.Signature, p partition.Partition) error {
+func contradiction(sig probe.Signature, p partition.Partition) error {
 	if len(sig.Others) > 0 {
 		return fmt.Errorf("besides %s it has the signature of %s", sig.Kind, strings.Join(sig.Others, " and of "))
 	}

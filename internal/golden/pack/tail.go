@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/gild-dev/gild/internal/disk/partition"
-	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/golden/fsread/probe"
 	"github.com/gild-dev/gild/internal/golden/inspect"
 )
 
@@ -103,7 +103,7 @@ func (t *tailed) missing(disk io.ReaderAt) ([]inspect.Note, error) {
 	}
 	short := false
 	for _, p := range places(disk, t.end) {
-		length, ok := fsread.Length(io.NewSectionReader(disk, p.Start, p.Size), p.Size)
+		length, ok := probe.Length(io.NewSectionReader(disk, p.Start, p.Size), p.Size)
 		switch {
 		case p.Type == "" && ok && length > t.raw:
 			return nil, fmt.Errorf("the image ends at byte %d, its file system has %d: it was cut, get it again", t.raw, length)

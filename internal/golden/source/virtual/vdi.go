@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/gild-dev/gild/internal/golden/le"
 )
 
 // VDIMagic stands at byte VDIMagicAt of a VDI, behind a line of text (VirtualBox, VDICore.h; QEMU, block/vdi.c).
@@ -52,20 +54,20 @@ func openVDI(r io.ReaderAt, fileSize int64) (*Image, error) {
 	if err := readFull(r, fileSize, h, 0); err != nil {
 		return nil, err
 	}
-	kind, size, block, count := le32(h, vdiType), le64(h, vdiSize), int64(le32(h, vdiBlock)), int64(le32(h, vdiBlocks))
+	kind, size, block, count := le.U32(h, vdiType), le.U64(h, vdiSize), int64(le.U32(h, vdiBlock)), int64(le.U32(h, vdiBlocks))
 	switch {
 	case string(h[VDIMagicAt:VDIMagicAt+len(VDIMagic)]) != VDIMagic:
 		return nil, errors.New("no header")
-	case le32(h, vdiVersion)>>16 != 1:
-		return nil, fmt.Errorf("of version %d.%d: %s", le32(h, vdiVersion)>>16, le32(h, vdiVersion)&0xffff, hint)
+	case le.U32(h, vdiVersion)>>16 != 1:
+		return nil, fmt.Errorf("of version %d.%d: %s", le.U32(h, vdiVersion)>>16, le.U32(h, vdiVersion)&0xffff, hint)
 	case kind != vdiDynamic && kind != vdiStatic:
 		return nil, errors.New("it holds the changes to another disk only: merge them first, or " + hint)
-	case size > maxSize || le32(h, vdiSector) != sector || block == 0 || count < (int64(size)+block-1)/block:
-		return nil, fmt.Errorf("%d blocks of %d bytes for a disk of %d, in sectors of %d", count, block, size, le32(h, vdiSector))
+	case size > maxSize || le.U32(h, vdiSector) != sector || block == 0 || count < (int64(size)+block-1)/block:
+		return nil, fmt.Errorf("%d blocks of %d bytes for a disk of %d, in sectors of %d", count, block, size, le.U32(h, vdiSector))
 	}
 	v := &vdi{
-		blocks: table{r: r, fileSize: fileSize, at: int64(le32(h, vdiMapAt)), bytes: count * 4},
-		data:   int64(le32(h, vdiDataAt)), extra: int64(le32(h, vdiExtra)),
+		blocks: table{r: r, fileSize: fileSize, at: int64(le.U32(h, vdiMapAt)), bytes: count * 4},
+		data:   int64(le.U32(h, vdiDataAt)), extra: int64(le.U32(h, vdiExtra)),
 	}
 	v.spacing = block + v.extra
 	return newImage(r, fileSize, int64(size), block, v)
@@ -76,7 +78,7 @@ func (v *vdi) find(i int64) (piece, error) {
 	if err != nil {
 		return piece{}, err
 	}
-	at := le32(b, 0)
+	at := le.U32(b, 0)
 	if at == vdiNone || at == vdiDiscarded {
 		return piece{zero: true}, nil
 	}

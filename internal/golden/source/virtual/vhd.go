@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/gild-dev/gild/internal/golden/be"
 )
 
 // VHDMagic begins a dynamic VHD, and the last sector of any VHD (Microsoft, Virtual Hard Disk Image Format
@@ -50,18 +52,18 @@ func openVHD(r io.ReaderAt, fileSize int64) (*Image, error) {
 	if string(footer[:8]) != VHDMagic || !vhdSumIs(footer, vhdChecksum) {
 		return nil, fmt.Errorf("no footer at its end: %w", errCut)
 	}
-	size := be64(footer, vhdSize)
+	size := be.U64(footer, vhdSize)
 	if size > maxSize {
 		return nil, fmt.Errorf("a disk of %d bytes", size)
 	}
-	switch kind := be32(footer, vhdType); kind {
+	switch kind := be.U32(footer, vhdType); kind {
 	case vhdFixed:
 		if int64(size) > fileSize-sector {
 			return nil, fmt.Errorf("a disk of %d bytes: %w", size, errCut)
 		}
 		return newImage(r, fileSize, int64(size), 1<<20, fixed{})
 	case vhdDynamic:
-		return openDynamic(r, fileSize, int64(size), be64(footer, vhdDataAt))
+		return openDynamic(r, fileSize, int64(size), be.U64(footer, vhdDataAt))
 	case vhdDiff:
 		return nil, errors.New("it holds the changes to another disk only: merge them first, or " + hint)
 	default:
@@ -74,9 +76,9 @@ func openVHD(r io.ReaderAt, fileSize int64) (*Image, error) {
 func FixedSize(footer []byte) (int64, error) {
 	size := uint64(0)
 	if len(footer) == sector {
-		size = be64(footer, vhdSize)
+		size = be.U64(footer, vhdSize)
 	}
-	if size == 0 || size > maxSize || string(footer[:8]) != VHDMagic || !vhdSumIs(footer, vhdChecksum) || be32(footer, vhdType) != vhdFixed {
+	if size == 0 || size > maxSize || string(footer[:8]) != VHDMagic || !vhdSumIs(footer, vhdChecksum) || be.U32(footer, vhdType) != vhdFixed {
 		return 0, errors.New("vhd image: no footer of a fixed one")
 	}
 	return int64(size), nil
@@ -98,7 +100,7 @@ func openDynamic(r io.ReaderAt, fileSize, size int64, at uint64) (*Image, error)
 	if string(h[:8]) != "cxsparse" || !vhdSumIs(h, vhdSum) {
 		return nil, errors.New("the header of its blocks is damaged")
 	}
-	tableAt, entries, block := be64(h, vhdTableAt), int64(be32(h, vhdEntries)), int64(be32(h, vhdBlock))
+	tableAt, entries, block := be.U64(h, vhdTableAt), int64(be.U32(h, vhdEntries)), int64(be.U32(h, vhdBlock))
 	if tableAt > maxSize || block < sector || block&(block-1) != 0 || entries < (size+block-1)/block {
 		return nil, fmt.Errorf("%d blocks of %d bytes for a disk of %d", entries, block, size)
 	}
@@ -112,7 +114,7 @@ func (v *vhd) find(i int64) (piece, error) {
 	if err != nil {
 		return piece{}, err
 	}
-	at := be32(b, 0)
+	at := be.U32(b, 0)
 	if at == vhdNone {
 		return piece{zero: true}, nil
 	}
@@ -128,5 +130,5 @@ func vhdSumIs(b []byte, off int) bool {
 			sum += uint32(c)
 		}
 	}
-	return ^sum == be32(b, off)
+	return ^sum == be.U32(b, off)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"github.com/gild-dev/gild/internal/golden/le"
 )
 
 // VHDXMagic begins a VHDX file ([MS-VHDX] 2.2.1).
@@ -61,8 +63,8 @@ func openVHDX(r io.ReaderAt, fileSize int64) (*Image, error) {
 	if len(params) < 8 || len(size) < 8 || len(logical) < 4 {
 		return nil, errors.New("its metadata lack the size of the disk or of its blocks")
 	}
-	block, bytes, sectorSize := int64(le32(params, 0)), le64(size, 0), int64(le32(logical, 0))
-	if le32(params, 4)&2 != 0 {
+	block, bytes, sectorSize := int64(le.U32(params, 0)), le.U64(size, 0), int64(le.U32(logical, 0))
+	if le.U32(params, 4)&2 != 0 {
 		return nil, errors.New("it holds the changes to another disk only: merge them first, or " + hint)
 	}
 	if block < 1<<20 || block > 256<<20 || block&(block-1) != 0 || bytes > maxSize || sectorSize != 512 && sectorSize != 4096 {
@@ -77,7 +79,7 @@ func (v *vhdx) find(i int64) (piece, error) {
 	if err != nil {
 		return piece{}, err
 	}
-	e := le64(b, 0)
+	e := le.U64(b, 0)
 	switch state := e & 7; state {
 	case vhdxPresent:
 		return piece{at: int64(e >> 20 << 20 & (1<<63 - 1))}, nil
@@ -94,7 +96,7 @@ var crc32c = crc32.MakeTable(crc32.Castagnoli)
 func vhdxSum(b []byte) bool {
 	sum := crc32.Update(0, crc32c, b[:4])
 	sum = crc32.Update(sum, crc32c, make([]byte, 4))
-	return crc32.Update(sum, crc32c, b[8:]) == le32(b, 4)
+	return crc32.Update(sum, crc32c, b[8:]) == le.U32(b, 4)
 }
 
 // checkLog finds the current one of the two headers and refuses a file whose log has to be replayed.
@@ -105,7 +107,7 @@ func checkLog(r io.ReaderAt, fileSize int64) error {
 		if err := readFull(r, fileSize, h, at); err != nil {
 			return err
 		}
-		if string(h[:4]) == "head" && vhdxSum(h) && (current == nil || le64(h, 8) > le64(current, 8)) {
+		if string(h[:4]) == "head" && vhdxSum(h) && (current == nil || le.U64(h, 8) > le.U64(current, 8)) {
 			current = h
 		}
 	}
@@ -131,19 +133,19 @@ func vhdxRegions(r io.ReaderAt, fileSize int64) (map[string]span, error) {
 		if string(b[:4]) != "regi" || !vhdxSum(b) {
 			continue
 		}
-		count := le32(b, 8)
+		count := le.U32(b, 8)
 		if count > 2047 {
 			return nil, fmt.Errorf("%d regions", count)
 		}
 		found := map[string]span{}
 		for e := b[16 : 16+32*count]; len(e) > 0; e = e[32:] {
-			s := span{int64(le64(e, 16)), int64(le32(e, 24))}
+			s := span{int64(le.U64(e, 16)), int64(le.U32(e, 24))}
 			switch id := string(e[:16]); {
 			case s.at < 1<<20 || s.at > fileSize-s.n:
 				return nil, fmt.Errorf("a region of %d bytes at %d: %w", s.n, s.at, errCut)
 			case id == vhdxBAT || id == vhdxMeta:
 				found[id] = s
-			case le32(e, 28)&1 != 0:
+			case le.U32(e, 28)&1 != 0:
 				return nil, errors.New("it needs something that is not known: " + hint)
 			}
 		}
@@ -158,7 +160,7 @@ func vhdxItems(r io.ReaderAt, fileSize int64, meta span) (map[string][]byte, err
 	if err := readFull(r, fileSize, b, meta.at); err != nil {
 		return nil, err
 	}
-	count := le16(b, 10)
+	count := le.U16(b, 10)
 	if string(b[:8]) != "metadata" || count > 2047 {
 		return nil, errors.New("its metadata are damaged")
 	}
@@ -168,7 +170,7 @@ func vhdxItems(r io.ReaderAt, fileSize int64, meta span) (map[string][]byte, err
 		if id != vhdxParams && id != vhdxSize && id != vhdxSector {
 			continue
 		}
-		off, n := int64(le32(e, 16)), int64(le32(e, 20))
+		off, n := int64(le.U32(e, 16)), int64(le.U32(e, 20))
 		if n > 64 || off < 64<<10 || off > meta.n-n {
 			return nil, fmt.Errorf("an item of %d bytes at %d of its metadata", n, off)
 		}

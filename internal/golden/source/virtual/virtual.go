@@ -8,7 +8,6 @@
 package virtual
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -162,9 +161,3 @@ func (t *table) entry(off int64, n int) ([]byte, error) {
 	}
 	return t.page[from : from+int64(n)], nil
 }
-
-func le16(b []byte, off int) uint16 { return binary.LittleEndian.Uint16(b[off:]) }
-func le32(b []byte, off int) uint32 { return binary.LittleEndian.Uint32(b[off:]) }
-func le64(b []byte, off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
-func be32(b []byte, off int) uint32 { return binary.BigEndian.Uint32(b[off:]) }
-func be64(b []byte, off int) uint64 { return binary.BigEndian.Uint64(b[off:]) }

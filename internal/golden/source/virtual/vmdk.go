@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/gild-dev/gild/internal/golden/le"
 )
 
 // VMDKMagic begins a sparse VMDK (VMware Virtual Disk Format 5.0, "Hosted Sparse Extents").
@@ -68,7 +70,7 @@ func openSparse(r io.ReaderAt, fileSize int64) (*Image, error) {
 	if err := readFull(r, fileSize, h, 0); err != nil {
 		return nil, err
 	}
-	if le64(h, vmdkGD) == vmdkAtEnd {
+	if le.U64(h, vmdkGD) == vmdkAtEnd {
 		// Footer and end-of-stream marker are the last two sectors.
 		if err := readFull(r, fileSize, h, fileSize-2*sector); err != nil {
 			return nil, err
@@ -83,13 +85,13 @@ func openSparse(r io.ReaderAt, fileSize int64) (*Image, error) {
 		return nil, errors.New("it was not closed by the program that wrote it: " + hint)
 	}
 	const maxSectors = maxSize / sector
-	v := &vmdk{r: r, fileSize: fileSize, flags: le32(h, vmdkFlags), entries: int64(le32(h, vmdkEntries)), tables: map[int64]*table{}}
-	capacity, grain, gd := le64(h, vmdkCapacity), le64(h, vmdkGrain), le64(h, vmdkGD)
+	v := &vmdk{r: r, fileSize: fileSize, flags: le.U32(h, vmdkFlags), entries: int64(le.U32(h, vmdkEntries)), tables: map[int64]*table{}}
+	capacity, grain, gd := le.U64(h, vmdkCapacity), le.U64(h, vmdkGrain), le.U64(h, vmdkGD)
 	if capacity > maxSectors || grain == 0 || grain > 64<<10 || gd > maxSectors || v.entries == 0 || v.entries > 64<<10 {
 		return nil, fmt.Errorf("%d sectors in grains of %d with %d in a table at sector %d", capacity, grain, v.entries, gd)
 	}
-	if v.flags&vmdkFlagPacked != 0 && le16(h, vmdkCompress) != 1 {
-		return nil, fmt.Errorf("compressed by method %d: %s", le16(h, vmdkCompress), hint)
+	if v.flags&vmdkFlagPacked != 0 && le.U16(h, vmdkCompress) != 1 {
+		return nil, fmt.Errorf("compressed by method %d: %s", le.U16(h, vmdkCompress), hint)
 	}
 	v.grain = int64(grain) * sector
 	grains := (int64(capacity) + int64(grain) - 1) / int64(grain)
@@ -102,7 +104,7 @@ func (v *vmdk) find(i int64) (piece, error) {
 	if err != nil {
 		return piece{}, err
 	}
-	gt := int64(le32(b, 0))
+	gt := int64(le.U32(b, 0))
 	if gt == 0 {
 		return piece{zero: true}, nil
 	}
@@ -115,7 +117,7 @@ func (v *vmdk) find(i int64) (piece, error) {
 	if b, err = t.entry(i%v.entries*4, 4); err != nil {
 		return piece{}, err
 	}
-	at := int64(le32(b, 0))
+	at := int64(le.U32(b, 0))
 	switch {
 	case at == 0, at == 1 && v.flags&vmdkFlagZeroGrain != 0:
 		return piece{zero: true}, nil
@@ -135,10 +137,10 @@ func (v *vmdk) unpack(p []byte, at, i int64) error {
 	if err := readFull(v.r, v.fileSize, b, at); err != nil {
 		return err
 	}
-	if head == 12 && le64(b, 0) != uint64(i)*uint64(v.grain/sector) {
-		return fmt.Errorf("the marker of the grain at %d is that of sector %d", at, le64(b, 0))
+	if head == 12 && le.U64(b, 0) != uint64(i)*uint64(v.grain/sector) {
+		return fmt.Errorf("the marker of the grain at %d is that of sector %d", at, le.U64(b, 0))
 	}
-	size := int64(le32(b, head-4))
+	size := int64(le.U32(b, head-4))
 	if size == 0 || size > 2*v.grain+1<<10 {
 		return fmt.Errorf("a packed grain of %d bytes at %d", size, at)
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/golden/le"
 )
 
 // VMDKDescriptor begins the file that names the extents of a VMDK.
@@ -187,7 +189,7 @@ func (s *Set) ReadAt(p []byte, off int64) (int, error) {
 
 // checkDescriptor refuses what needs other files.
 func checkDescriptor(r io.ReaderAt, fileSize int64, h []byte) error {
-	at, n := le64(h, vmdkDesc), le64(h, vmdkDescSize)
+	at, n := le.U64(h, vmdkDesc), le.U64(h, vmdkDescSize)
 	if at == 0 || n == 0 {
 		return errors.New("it is one of several files of a disk: give the one that names them all, or " + hint)
 	}

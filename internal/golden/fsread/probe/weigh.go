@@ -1,4 +1,4 @@
-package fsread
+package probe
 
 import (
 	"slices"

@@ -1,4 +1,4 @@
-package fsread
+package ext
 
 import (
 	"bytes"
@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/gild-dev/gild/internal/golden/be"
+	"github.com/gild-dev/gild/internal/golden/fsread/volume"
 )
 
 // Layout of a journal, as in the kernel's include/linux/jbd2.h; all fields are big-endian.
@@ -36,10 +39,10 @@ const (
 // errNotExact is of a journal that is not replayed.
 var errNotExact = errors.New("its journal cannot be replayed exactly")
 
-// extJournal is the journal of a file system that was not cleanly unmounted.
-type extJournal struct {
-	v      *extVolume
-	log    *content
+// journal is the journal of a file system that was not cleanly unmounted.
+type journal struct {
+	v      *Volume
+	log    *volume.Content
 	block  int64
 	first  int64 // block of the log in which it begins
 	last   int64 // and the one behind its end, where it wraps
@@ -48,34 +51,34 @@ type extJournal struct {
 	flags  uint32 // incompatible features
 	seed   uint32 // of the checksums
 	sums   bool
-	tags   []jbdTag
+	tags   []written
 	revoke map[int64]uint32 // the last transaction that revokes a block
 }
 
-// jbdTag is one block that a transaction has written.
-type jbdTag struct {
+// written is one block that a transaction has written.
+type written struct {
 	seq     uint32
 	target  int64 // block of the file system
 	at      int64 // block of the log
 	escaped bool  // its first bytes were the magic number
 }
 
-// recovered is the volume after its journal was replayed, where that has to be done and can be done exactly.
-func (v *extVolume) recovered(r io.ReaderAt, size int64) (*extVolume, bool) {
-	if v.incompat&extIncompatRecover == 0 {
+// Recovered is the volume after its journal was replayed, where that has to be done and can be done exactly.
+func (v *Volume) Recovered(r io.ReaderAt, size int64) (*Volume, bool) {
+	if v.incompat&incompatRecover == 0 {
 		return nil, false
 	}
 	over, err := v.replay(r, size)
 	if err != nil {
 		return nil, false
 	}
-	after, err := openExt(newPageCache(over, size))
+	after, err := Open(volume.NewDevice(over, size))
 	return after, err == nil
 }
 
 // replay gives the device as the journal leaves it: what a mount would show. The error wraps errNotExact where that cannot
 // be told for certain.
-func (v *extVolume) replay(r io.ReaderAt, size int64) (io.ReaderAt, error) {
+func (v *Volume) replay(r io.ReaderAt, size int64) (io.ReaderAt, error) {
 	j, err := v.journal()
 	if err != nil {
 		return nil, err
@@ -84,7 +87,7 @@ func (v *extVolume) replay(r io.ReaderAt, size int64) (io.ReaderAt, error) {
 	if err != nil {
 		return nil, err
 	}
-	over := &replayed{r: r, size: size, block: v.block, log: j.log, blocks: map[int64]jbdTag{}}
+	over := &replayed{r: r, size: size, block: v.block, log: j.log, blocks: map[int64]written{}}
 	for _, t := range j.tags {
 		// Sequence numbers wrap around.
 		if revoked, ok := j.revoke[t.target]; int32(t.seq-committed) >= 0 || ok && int32(revoked-t.seq) >= 0 {
@@ -96,47 +99,47 @@ func (v *extVolume) replay(r io.ReaderAt, size int64) (io.ReaderAt, error) {
 }
 
 // journal opens the log, and refuses what it does not understand in full.
-func (v *extVolume) journal() (*extJournal, error) {
+func (v *Volume) journal() (*journal, error) {
 	if v.journalInode == 0 {
 		return nil, fmt.Errorf("the journal is on another device: %w", errNotExact)
 	}
-	n, err := v.load(dirent{id: uint64(v.journalInode)})
+	n, err := v.Load(volume.Entry{ID: uint64(v.journalInode)})
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	j := &extJournal{v: v, block: v.block, revoke: map[int64]uint32{}}
-	if j.log, err = v.content(n); err != nil {
+	j := &journal{v: v, block: v.block, revoke: map[int64]uint32{}}
+	if j.log, err = v.Content(n); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	sb := make([]byte, 1024)
 	if _, err := j.log.ReadAt(sb, 0); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	compat := be32(sb, 36)
-	j.flags, j.first, j.last = be32(sb, 40), int64(be32(sb, 20)), int64(be32(sb, 16))
-	j.seq, j.start = be32(sb, 24), int64(be32(sb, 28))
+	compat := be.U32(sb, 36)
+	j.flags, j.first, j.last = be.U32(sb, 40), int64(be.U32(sb, 20)), int64(be.U32(sb, 16))
+	j.seq, j.start = be.U32(sb, 24), int64(be.U32(sb, 28))
 	j.sums = j.flags&(jbdIncompatCsumV2|jbdIncompatCsumV3) != 0
 	switch {
-	case be32(sb, 0) != jbdMagic || be32(sb, 4) != jbdSuperV2 || int64(be32(sb, 12)) != j.block:
-		return nil, corrupt("journal superblock")
-	case compat&jbdCompatChecksum != 0 || j.flags&^jbdIncompatKnown != 0 || be32(sb, 32) != 0:
-		return nil, fmt.Errorf("features %#x and %#x, error %d: %w", compat, j.flags, be32(sb, 32), errNotExact)
-	case j.first < 1 || j.last <= j.first || j.last > j.log.size/j.block || j.start != 0 && (j.start < j.first || j.start >= j.last):
-		return nil, corrupt("journal of blocks %d to %d that starts at %d", j.first, j.last, j.start)
+	case be.U32(sb, 0) != jbdMagic || be.U32(sb, 4) != jbdSuperV2 || int64(be.U32(sb, 12)) != j.block:
+		return nil, volume.Corrupt("journal superblock")
+	case compat&jbdCompatChecksum != 0 || j.flags&^jbdIncompatKnown != 0 || be.U32(sb, 32) != 0:
+		return nil, fmt.Errorf("features %#x and %#x, error %d: %w", compat, j.flags, be.U32(sb, 32), errNotExact)
+	case j.first < 1 || j.last <= j.first || j.last > j.log.Size/j.block || j.start != 0 && (j.start < j.first || j.start >= j.last):
+		return nil, volume.Corrupt("journal of blocks %d to %d that starts at %d", j.first, j.last, j.start)
 	}
 	if j.sums {
-		sum := be32(sb, 0xfc)
+		sum := be.U32(sb, 0xfc)
 		clear(sb[0xfc:0x100])
-		if sb[0x50] != 4 || castagnoli(^uint32(0), sb) != sum {
-			return nil, corrupt("checksum of the journal superblock")
+		if sb[0x50] != 4 || volume.Castagnoli(^uint32(0), sb) != sum {
+			return nil, volume.Corrupt("checksum of the journal superblock")
 		}
-		j.seed = castagnoli(^uint32(0), sb[48:64])
+		j.seed = volume.Castagnoli(^uint32(0), sb[48:64])
 	}
 	return j, nil
 }
 
 // scan reads the transactions in their order and returns the sequence number of the first that was not committed.
-func (j *extJournal) scan() (committed uint32, err error) {
+func (j *journal) scan() (committed uint32, err error) {
 	seq, at := j.seq, j.start
 	if at == 0 {
 		return seq, nil // empty
@@ -146,12 +149,12 @@ func (j *extJournal) scan() (committed uint32, err error) {
 		if err := j.read(b, at); err != nil {
 			return 0, err
 		}
-		if be32(b, 0) != jbdMagic || be32(b, 8) != seq {
+		if be.U32(b, 0) != jbdMagic || be.U32(b, 8) != seq {
 			return seq, nil
 		}
 		where := at
 		at = j.next(at)
-		switch kind := be32(b, 4); kind {
+		switch kind := be.U32(b, 4); kind {
 		case jbdDescriptor:
 			n, err := j.descriptor(b, seq, at)
 			if err != nil {
@@ -171,20 +174,20 @@ func (j *extJournal) scan() (committed uint32, err error) {
 			}
 			seq++
 		default:
-			return 0, corrupt("journal block %d of kind %d", where, kind)
+			return 0, volume.Corrupt("journal block %d of kind %d", where, kind)
 		}
 	}
 	return seq, nil
 }
 
-func (j *extJournal) next(at int64) int64 {
+func (j *journal) next(at int64) int64 {
 	if at++; at >= j.last {
 		return j.first
 	}
 	return at
 }
 
-func (j *extJournal) read(b []byte, at int64) error {
+func (j *journal) read(b []byte, at int64) error {
 	if _, err := j.log.ReadAt(b, at*j.block); err != nil {
 		return fmt.Errorf("journal block %d: %w", at, err)
 	}
@@ -192,7 +195,7 @@ func (j *extJournal) read(b []byte, at int64) error {
 }
 
 // descriptor reads the tags of a block, whose data follow it, and returns how many there are.
-func (j *extJournal) descriptor(b []byte, seq uint32, at int64) (int64, error) {
+func (j *journal) descriptor(b []byte, seq uint32, at int64) (int64, error) {
 	end := len(b)
 	if j.sums {
 		end -= 4
@@ -218,21 +221,21 @@ func (j *extJournal) descriptor(b []byte, seq uint32, at int64) (int64, error) {
 		off += size
 		flags := uint32(binary.BigEndian.Uint16(tag[flagsAt:]))
 		if j.flags&jbdIncompatCsumV3 != 0 {
-			flags = be32(tag, flagsAt)
+			flags = be.U32(tag, flagsAt)
 		}
-		t := jbdTag{seq: seq, target: int64(be32(tag, 0)), at: at, escaped: flags&jbdTagEscape != 0}
+		t := written{seq: seq, target: int64(be.U32(tag, 0)), at: at, escaped: flags&jbdTagEscape != 0}
 		if j.flags&jbdIncompat64Bit != 0 {
-			t.target |= int64(be32(tag, 8)) << 32
+			t.target |= int64(be.U32(tag, 8)) << 32
 		}
 		if t.target < 0 || t.target >= j.v.blocks || len(j.tags) >= maxReplay {
-			return 0, corrupt("the journal writes block %d of %d", t.target, j.v.blocks)
+			return 0, volume.Corrupt("the journal writes block %d of %d", t.target, j.v.blocks)
 		}
 		if j.sums {
 			if err := j.read(data, at); err != nil {
 				return 0, err
 			}
-			sum := castagnoli(castagnoli(j.seed, binary.BigEndian.AppendUint32(nil, seq)), data)
-			if j.flags&jbdIncompatCsumV3 != 0 && sum != be32(tag, 12) || j.flags&jbdIncompatCsumV3 == 0 && uint16(sum) != binary.BigEndian.Uint16(tag[4:]) {
+			sum := volume.Castagnoli(volume.Castagnoli(j.seed, binary.BigEndian.AppendUint32(nil, seq)), data)
+			if j.flags&jbdIncompatCsumV3 != 0 && sum != be.U32(tag, 12) || j.flags&jbdIncompatCsumV3 == 0 && uint16(sum) != binary.BigEndian.Uint16(tag[4:]) {
 				return 0, fmt.Errorf("checksum of journal block %d: %w", at, errNotExact)
 			}
 		}
@@ -249,8 +252,8 @@ func (j *extJournal) descriptor(b []byte, seq uint32, at int64) (int64, error) {
 }
 
 // revokes reads the blocks that older transactions of the journal must not write any more.
-func (j *extJournal) revokes(b []byte, seq uint32) error {
-	size, end := 4, int(min(be32(b, 12), uint32(len(b))))
+func (j *journal) revokes(b []byte, seq uint32) error {
+	size, end := 4, int(min(be.U32(b, 12), uint32(len(b))))
 	if j.flags&jbdIncompat64Bit != 0 {
 		size = 8
 	}
@@ -258,9 +261,9 @@ func (j *extJournal) revokes(b []byte, seq uint32) error {
 		return fmt.Errorf("checksum of a revocation of transaction %d: %w", seq, errNotExact)
 	}
 	for off := 16; off+size <= end; off += size {
-		block := int64(be32(b, off))
+		block := int64(be.U32(b, off))
 		if size == 8 {
-			block = int64(be64(b, off))
+			block = int64(be.U64(b, off))
 		}
 		if len(j.revoke) >= maxReplay {
 			return fmt.Errorf("more than %d revocations: %w", maxReplay, errNotExact)
@@ -271,14 +274,14 @@ func (j *extJournal) revokes(b []byte, seq uint32) error {
 }
 
 // sumIs holds a block against its checksum at off, which counts as zero. Without checksums every block is right.
-func (j *extJournal) sumIs(b []byte, off int) bool {
+func (j *journal) sumIs(b []byte, off int) bool {
 	if !j.sums {
 		return true
 	}
-	sum := be32(b, off)
+	sum := be.U32(b, off)
 	c := bytes.Clone(b)
 	clear(c[off : off+4])
-	return castagnoli(j.seed, c) == sum
+	return volume.Castagnoli(j.seed, c) == sum
 }
 
 // replayed is a device with blocks of its journal in their places.
@@ -286,8 +289,8 @@ type replayed struct {
 	r      io.ReaderAt
 	size   int64
 	block  int64
-	log    *content
-	blocks map[int64]jbdTag
+	log    *volume.Content
+	blocks map[int64]written
 }
 
 // ReadAt implements [io.ReaderAt].

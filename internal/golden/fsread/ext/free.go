@@ -1,10 +1,13 @@
-package fsread
+package ext
 
 import (
 	"cmp"
 	"fmt"
 	"math/bits"
 	"slices"
+
+	"github.com/gild-dev/gild/internal/golden/fsread/volume"
+	"github.com/gild-dev/gild/internal/golden/le"
 )
 
 // Features that do not change what the block bitmaps mean. Any other one of either kind may, so it keeps the free space
@@ -12,26 +15,29 @@ import (
 const (
 	// dir_prealloc, imagic, has_journal, ext_attr, resize_inode, dir_index, sparse_super2, fast_commit, stable_inodes,
 	// orphan_file
-	extCompatFree = 0x1e3f
+	compatFree = 0x1e3f
 	// sparse_super, large_file, btree_dir, huge_file, gdt_csum, dir_nlink, extra_isize, quota, bigalloc, metadata_csum,
 	// readonly, project, verity, orphan_present
-	extROFree = 0x1b77f
+	roFree = 0x1b77f
 
-	extROGroupCsum    = 0x10
-	extROBigalloc     = 0x200
-	extROMetadataCsum = 0x400
-	extIncompatSeed   = 0x2000
+	roGroupCsum    = 0x10
+	roBigalloc     = 0x200
+	roMetadataCsum = 0x400
+	incompatSeed   = 0x2000
 
-	extGroupBlockUninit = 0x2
+	groupBlockUninit = 0x2
 )
 
-// maxExtGroups bounds the descriptors that are looked through: 128 TiB in groups of the usual size.
-const maxExtGroups = 1 << 20
+// maxGroups bounds the descriptors that are looked through: 128 TiB in groups of the usual size.
+const maxGroups = 1 << 20
 
-// extFree reads the block bitmaps (fs/ext4/balloc.c, bitmap.c and super.c in the kernel). A bit stands for a cluster,
+// span is a range of blocks, its end not included.
+type span struct{ start, end int64 }
+
+// freeSpace reads the block bitmaps (fs/ext4/balloc.c, bitmap.c and super.c in the kernel). A bit stands for a cluster,
 // which without bigalloc is a block.
-type extFree struct {
-	v                *extVolume
+type freeSpace struct {
+	v                *Volume
 	ratio            int64 // blocks of a cluster
 	clustersPerGroup int64
 	groups           int64
@@ -43,8 +49,8 @@ type extFree struct {
 	meta             []span // blocks of the file system's own, sorted, merged
 }
 
-// extGroup is what a group descriptor says of a group's blocks.
-type extGroup struct {
+// group is what a group descriptor says of a group's blocks.
+type group struct {
 	span                        // blocks of the group
 	bitmap, inodeBitmap, inodes int64
 	free                        int64 // clusters
@@ -53,7 +59,9 @@ type extGroup struct {
 	csumMask                    uint32
 }
 
-func (v *extVolume) free(emit func(start, length int64) bool) error {
+// Free gives emit the ranges that the maps call free, in bytes and in order, until it returns false. An error means that
+// nothing that was given before may be believed.
+func (v *Volume) Free(emit func(start, length int64) bool) error {
 	m, err := v.freeMap()
 	if err != nil {
 		return err
@@ -81,111 +89,111 @@ func (v *extVolume) free(emit func(start, length int64) bool) error {
 }
 
 // freeMap checks the superblock for what the maps depend on.
-func (v *extVolume) freeMap() (*extFree, error) {
+func (v *Volume) freeMap() (*freeSpace, error) {
 	sb := make([]byte, 1024)
 	if _, err := v.dev.ReadAt(sb, 1024); err != nil {
 		return nil, err
 	}
-	m := &extFree{
+	m := &freeSpace{
 		v: v, ratio: 1, clustersPerGroup: v.perGroup,
-		reserved:     int64(le16(sb, 0xce)),
-		metadataCsum: v.roCompat&extROMetadataCsum != 0,
+		reserved:     int64(le.U16(sb, 0xce)),
+		metadataCsum: v.roCompat&roMetadataCsum != 0,
 		uuid:         sb[0x68:0x78],
 	}
-	m.groupCsum = v.roCompat&extROGroupCsum != 0 && !m.metadataCsum
-	m.seed = castagnoli(^uint32(0), m.uuid)
-	if v.incompat&extIncompatSeed != 0 {
-		m.seed = le32(sb, 0x270)
+	m.groupCsum = v.roCompat&roGroupCsum != 0 && !m.metadataCsum
+	m.seed = volume.Castagnoli(^uint32(0), m.uuid)
+	if v.incompat&incompatSeed != 0 {
+		m.seed = le.U32(sb, 0x270)
 	}
-	if v.roCompat&extROBigalloc != 0 {
-		if log := le32(sb, 0x1c); log > 20 || 1024<<log < v.block {
-			return nil, corrupt("clusters of 2^%d KiB", log)
+	if v.roCompat&roBigalloc != 0 {
+		if log := le.U32(sb, 0x1c); log > 20 || 1024<<log < v.block {
+			return nil, volume.Corrupt("clusters of 2^%d KiB", log)
 		}
-		m.ratio, m.clustersPerGroup = 1024<<le32(sb, 0x1c)/v.block, int64(le32(sb, 0x24))
+		m.ratio, m.clustersPerGroup = 1024<<le.U32(sb, 0x1c)/v.block, int64(le.U32(sb, 0x24))
 	}
 	m.groups = (v.blocks - v.firstData + v.perGroup - 1) / v.perGroup
 	switch {
-	case v.compat&^extCompatFree != 0:
-		return nil, &UnsupportedError{Kind: "ext4", Reason: fmt.Sprintf("unknown compatible features %#x", v.compat&^extCompatFree)}
-	case v.roCompat&^extROFree != 0:
-		return nil, &UnsupportedError{Kind: "ext4", Reason: fmt.Sprintf("unknown read-only compatible features %#x", v.roCompat&^extROFree)}
-	case m.metadataCsum && (sb[0x175] != 1 || castagnoli(^uint32(0), sb[:0x3fc]) != le32(sb, 0x3fc)):
-		return nil, corrupt("checksum of the superblock")
+	case v.compat&^compatFree != 0:
+		return nil, &volume.UnsupportedError{Kind: "ext4", Reason: fmt.Sprintf("unknown compatible features %#x", v.compat&^compatFree)}
+	case v.roCompat&^roFree != 0:
+		return nil, &volume.UnsupportedError{Kind: "ext4", Reason: fmt.Sprintf("unknown read-only compatible features %#x", v.roCompat&^roFree)}
+	case m.metadataCsum && (sb[0x175] != 1 || volume.Castagnoli(^uint32(0), sb[:0x3fc]) != le.U32(sb, 0x3fc)):
+		return nil, volume.Corrupt("checksum of the superblock")
 	case m.clustersPerGroup > 8*v.block || m.clustersPerGroup%8 != 0 || m.clustersPerGroup*m.ratio != v.perGroup:
-		return nil, corrupt("%d clusters in a group of %d blocks", m.clustersPerGroup, v.perGroup)
-	case m.groups > maxExtGroups || m.groups*v.inodesInGroup != v.inodes:
-		return nil, corrupt("%d groups of %d inodes for %d inodes", m.groups, v.inodesInGroup, v.inodes)
+		return nil, volume.Corrupt("%d clusters in a group of %d blocks", m.clustersPerGroup, v.perGroup)
+	case m.groups > maxGroups || m.groups*v.inodesInGroup != v.inodes:
+		return nil, volume.Corrupt("%d groups of %d inodes for %d inodes", m.groups, v.inodesInGroup, v.inodes)
 	}
 	return m, nil
 }
 
 // group reads one descriptor and checks it against its checksum and the file system.
-func (m *extFree) group(g int64) (extGroup, error) {
+func (m *freeSpace) group(g int64) (group, error) {
 	v := m.v
 	perBlock := v.block / v.descSize
 	block := v.descriptorBlock(g / perBlock)
 	if block < 0 || block >= v.blocks {
-		return extGroup{}, corrupt("descriptors of group %d are outside the file system", g)
+		return group{}, volume.Corrupt("descriptors of group %d are outside the file system", g)
 	}
 	b := make([]byte, v.descSize)
 	if _, err := v.dev.ReadAt(b, block*v.block+g%perBlock*v.descSize); err != nil {
-		return extGroup{}, err
+		return group{}, err
 	}
-	if m.groupCsum && crc16(m.descriptorPieces(g, b)...) != le16(b, 0x1e) || m.metadataCsum && m.descriptorSum(g, b) != le16(b, 0x1e) {
-		return extGroup{}, corrupt("checksum of the descriptor of group %d", g)
+	if m.groupCsum && crc16(m.descriptorPieces(g, b)...) != le.U16(b, 0x1e) || m.metadataCsum && m.descriptorSum(g, b) != le.U16(b, 0x1e) {
+		return group{}, volume.Corrupt("checksum of the descriptor of group %d", g)
 	}
 	start := v.firstData + g*v.perGroup
-	d := extGroup{
+	d := group{
 		span:        span{start, min(start+v.perGroup, v.blocks)},
-		bitmap:      int64(le32(b, 0)),
-		inodeBitmap: int64(le32(b, 4)),
-		inodes:      int64(le32(b, 8)),
-		free:        int64(le16(b, 0xc)),
-		csum:        uint32(le16(b, 0x18)), csumMask: 0xffff,
+		bitmap:      int64(le.U32(b, 0)),
+		inodeBitmap: int64(le.U32(b, 4)),
+		inodes:      int64(le.U32(b, 8)),
+		free:        int64(le.U16(b, 0xc)),
+		csum:        uint32(le.U16(b, 0x18)), csumMask: 0xffff,
 	}
 	// Without checksums of groups the kernel does not look at the flag.
-	d.uninit = le16(b, 0x12)&extGroupBlockUninit != 0 && (m.groupCsum || m.metadataCsum)
+	d.uninit = le.U16(b, 0x12)&groupBlockUninit != 0 && (m.groupCsum || m.metadataCsum)
 	if v.descSize >= 64 {
-		d.bitmap |= int64(le32(b, 0x20)) << 32
-		d.inodeBitmap |= int64(le32(b, 0x24)) << 32
-		d.inodes |= int64(le32(b, 0x28)) << 32
-		d.free |= int64(le16(b, 0x2c)) << 16
-		d.csum |= uint32(le16(b, 0x38)) << 16
+		d.bitmap |= int64(le.U32(b, 0x20)) << 32
+		d.inodeBitmap |= int64(le.U32(b, 0x24)) << 32
+		d.inodes |= int64(le.U32(b, 0x28)) << 32
+		d.free |= int64(le.U16(b, 0x2c)) << 16
+		d.csum |= uint32(le.U16(b, 0x38)) << 16
 		d.csumMask = ^uint32(0)
 	}
 	for _, s := range m.own(d) {
 		if s.start <= 0 || s.end > v.blocks || s.start >= s.end {
-			return extGroup{}, corrupt("metadata of group %d is outside the file system", g)
+			return group{}, volume.Corrupt("metadata of group %d is outside the file system", g)
 		}
 	}
 	return d, nil
 }
 
 // descriptorPieces is what crc16 covers of a descriptor: not its own field.
-func (m *extFree) descriptorPieces(g int64, b []byte) [][]byte {
+func (m *freeSpace) descriptorPieces(g int64, b []byte) [][]byte {
 	pieces := [][]byte{m.uuid, {byte(g), byte(g >> 8), byte(g >> 16), byte(g >> 24)}, b[:0x1e]}
-	if m.v.incompat&extIncompat64Bit != 0 {
+	if m.v.incompat&Incompat64Bit != 0 {
 		pieces = append(pieces, b[0x20:])
 	}
 	return pieces
 }
 
 // descriptorSum is the checksum that metadata_csum puts into a descriptor, with its own field taken as zero.
-func (m *extFree) descriptorSum(g int64, b []byte) uint16 {
-	sum := castagnoli(m.seed, []byte{byte(g), byte(g >> 8), byte(g >> 16), byte(g >> 24)})
-	sum = castagnoli(sum, b[:0x1e])
-	sum = castagnoli(sum, []byte{0, 0})
-	return uint16(castagnoli(sum, b[0x20:]))
+func (m *freeSpace) descriptorSum(g int64, b []byte) uint16 {
+	sum := volume.Castagnoli(m.seed, []byte{byte(g), byte(g >> 8), byte(g >> 16), byte(g >> 24)})
+	sum = volume.Castagnoli(sum, b[:0x1e])
+	sum = volume.Castagnoli(sum, []byte{0, 0})
+	return uint16(volume.Castagnoli(sum, b[0x20:]))
 }
 
 // own is where a group's bitmaps and inodes lie. With flex_bg that may be in another group.
-func (m *extFree) own(d extGroup) [3]span {
+func (m *freeSpace) own(d group) [3]span {
 	table := (m.v.inodesInGroup*m.v.inodeSize + m.v.block - 1) / m.v.block
 	return [3]span{{d.bitmap, d.bitmap + 1}, {d.inodeBitmap, d.inodeBitmap + 1}, {d.inodes, d.inodes + table}}
 }
 
 // findMeta collects the blocks that no sound bitmap calls free.
-func (m *extFree) findMeta() error {
+func (m *freeSpace) findMeta() error {
 	for g := range m.groups {
 		d, err := m.group(g)
 		if err != nil {
@@ -216,7 +224,7 @@ func (m *extFree) findMeta() error {
 
 // base is how many blocks at its start a group gives to the superblock and the descriptors
 // (ext4_num_base_meta_blocks).
-func (m *extFree) base(g int64) int64 {
+func (m *freeSpace) base(g int64) int64 {
 	v := m.v
 	perBlock := v.block / v.descSize
 	super := v.hasSuper(g)
@@ -227,7 +235,7 @@ func (m *extFree) base(g int64) int64 {
 			n = 2
 		}
 	}
-	if v.incompat&extIncompatMetaBG != 0 && g >= v.firstMetaBG*perBlock {
+	if v.incompat&incompatMetaBG != 0 && g >= v.firstMetaBG*perBlock {
 		if in := g % perBlock; in == 0 || in == 1 || in == perBlock-1 {
 			n++
 		}
@@ -235,7 +243,7 @@ func (m *extFree) base(g int64) int64 {
 	}
 	if super {
 		n += m.reserved
-		if v.incompat&extIncompatMetaBG != 0 {
+		if v.incompat&incompatMetaBG != 0 {
 			n += v.firstMetaBG
 		} else {
 			n += (m.groups + perBlock - 1) / perBlock
@@ -245,7 +253,7 @@ func (m *extFree) base(g int64) int64 {
 }
 
 // groupFree emits the free clusters of one group. meta begins with the first metadata that ends in the group or behind.
-func (m *extFree) groupFree(d extGroup, meta []span, emit func(start, length int64) bool) (on bool, err error) {
+func (m *freeSpace) groupFree(d group, meta []span, emit func(start, length int64) bool) (on bool, err error) {
 	clusters := (d.end - d.start + m.ratio - 1) / m.ratio
 	bitmap, err := m.bitmap(d, clusters, meta)
 	if err != nil {
@@ -265,20 +273,20 @@ func (m *extFree) groupFree(d extGroup, meta []span, emit func(start, length int
 			meta = meta[1:]
 		}
 		if len(meta) > 0 && meta[0].start < s.end {
-			return false, corrupt("the map calls metadata free, at block %d", max(meta[0].start, s.start))
+			return false, volume.Corrupt("the map calls metadata free, at block %d", max(meta[0].start, s.start))
 		}
 		if !emit(s.start*m.v.block, (s.end-s.start)*m.v.block) {
 			return false, nil
 		}
 	}
 	if count != d.free {
-		return false, corrupt("%d clusters are free, its descriptor says %d", count, d.free)
+		return false, volume.Corrupt("%d clusters are free, its descriptor says %d", count, d.free)
 	}
 	return true, nil
 }
 
 // bitmap reads the map of a group, or makes the one that the kernel would (ext4_init_block_bitmap).
-func (m *extFree) bitmap(d extGroup, clusters int64, meta []span) ([]byte, error) {
+func (m *freeSpace) bitmap(d group, clusters int64, meta []span) ([]byte, error) {
 	b := make([]byte, m.v.block)
 	if d.uninit {
 		for _, s := range meta {
@@ -295,8 +303,8 @@ func (m *extFree) bitmap(d extGroup, clusters int64, meta []span) ([]byte, error
 	if _, err := m.v.dev.ReadAt(b, d.bitmap*m.v.block); err != nil {
 		return nil, err
 	}
-	if sum := castagnoli(m.seed, b[:m.clustersPerGroup/8]); m.metadataCsum && sum&d.csumMask != d.csum {
-		return nil, corrupt("checksum of the block bitmap")
+	if sum := volume.Castagnoli(m.seed, b[:m.clustersPerGroup/8]); m.metadataCsum && sum&d.csumMask != d.csum {
+		return nil, volume.Corrupt("checksum of the block bitmap")
 	}
 	return b, nil
 }

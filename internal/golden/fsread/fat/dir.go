@@ -1,23 +1,26 @@
-package fsread
+package fat
 
 import (
 	"io/fs"
 	"strings"
 	"unicode/utf16"
+
+	"github.com/gild-dev/gild/internal/golden/fsread/volume"
+	"github.com/gild-dev/gild/internal/golden/le"
 )
 
 // Attributes of a directory entry.
 const (
-	fatReadOnly = 0x01
-	fatVolumeID = 0x08
-	fatDir      = 0x10
-	fatLongName = 0x0f
+	attrReadOnly = 0x01
+	attrVolumeID = 0x08
+	attrDir      = 0x10
+	attrLongName = 0x0f
 )
 
-// fatLister collects a directory. A long name stands in front of the entry it belongs to, last piece first.
-type fatLister struct {
-	v       *fatVolume
-	entries []dirent
+// lister collects a directory. A long name stands in front of the entry it belongs to, last piece first.
+type lister struct {
+	v       *Volume
+	entries []volume.Entry
 	parent  uint64
 	label   string
 	done    bool
@@ -28,23 +31,24 @@ type fatLister struct {
 	checksum byte
 }
 
-func (v *fatVolume) list(n *node) ([]dirent, uint64, error) {
-	l := &fatLister{v: v}
+// List reads a directory.
+func (v *Volume) List(n *volume.Node) ([]volume.Entry, uint64, error) {
+	l := &lister{v: v}
 	err := l.read(n)
 	return l.entries, l.parent, err
 }
 
-func (l *fatLister) read(n *node) error {
+func (l *lister) read(n *volume.Node) error {
 	runs, err := l.v.runs(n)
 	if err != nil {
 		return err
 	}
 	// Sector by sector: the fixed root directory is no multiple of a cluster.
-	c := &content{r: l.v.dev, size: maxDirBytes, runs: runs}
-	return eachDirBlock(c, 512, l.v.dev.size, l.block)
+	c := &volume.Content{R: l.v.dev, Size: volume.MaxDirBytes, Runs: runs}
+	return volume.EachBlock(c, 512, l.v.dev.Size, l.block)
 }
 
-func (l *fatLister) block(b []byte) error {
+func (l *lister) block(b []byte) error {
 	for at := 0; at+32 <= len(b) && !l.done; at += 32 {
 		if err := l.entry(b[at : at+32]); err != nil {
 			return err
@@ -53,7 +57,7 @@ func (l *fatLister) block(b []byte) error {
 	return nil
 }
 
-func (l *fatLister) entry(e []byte) error {
+func (l *lister) entry(e []byte) error {
 	attr := e[11]
 	switch {
 	case e[0] == 0:
@@ -62,17 +66,17 @@ func (l *fatLister) entry(e []byte) error {
 	case e[0] == 0xe5: // deleted
 		l.pieces = 0
 		return nil
-	case attr&0x3f == fatLongName:
+	case attr&0x3f == attrLongName:
 		l.piece(e)
 		return nil
-	case attr&fatVolumeID != 0:
+	case attr&attrVolumeID != 0:
 		if l.label == "" {
-			l.label = strings.TrimRight(label(e[:11]), " ")
+			l.label = strings.TrimRight(volume.Label(e[:11]), " ")
 		}
 		l.pieces = 0
 		return nil
 	}
-	first := uint32(le16(e, 20))<<16 | uint32(le16(e, 26))
+	first := uint32(le.U16(e, 20))<<16 | uint32(le.U16(e, 26))
 	if l.v.bpb.width != 32 {
 		first &= 0xffff
 	}
@@ -86,28 +90,28 @@ func (l *fatLister) entry(e []byte) error {
 		return nil
 	}
 	name := l.name(e)
-	if !validName([]byte(name)) {
-		return corrupt("directory entry %q", name)
+	if !volume.ValidName([]byte(name)) {
+		return volume.Corrupt("directory entry %q", name)
 	}
-	if len(l.entries) >= maxDirEntries {
-		return corrupt("more than %d directory entries", maxDirEntries)
+	if len(l.entries) >= volume.MaxDirEntries {
+		return volume.Corrupt("more than %d directory entries", volume.MaxDirEntries)
 	}
-	n := &node{
-		id: uint64(first), mode: 0o644, size: int64(le32(e, 28)),
-		time: fatTime(le16(e, 24), le16(e, 22)), raw: fatFile{first: first},
+	n := &volume.Node{
+		ID: uint64(first), Mode: 0o644, Size: int64(le.U32(e, 28)),
+		Time: timeOf(le.U16(e, 24), le.U16(e, 22)), Raw: file{first: first},
 	}
-	if attr&fatReadOnly != 0 {
-		n.mode = 0o444
+	if attr&attrReadOnly != 0 {
+		n.Mode = 0o444
 	}
-	if attr&fatDir != 0 {
-		n.mode, n.size = fs.ModeDir|0o755, 0
+	if attr&attrDir != 0 {
+		n.Mode, n.Size = fs.ModeDir|0o755, 0
 	}
-	l.entries = append(l.entries, dirent{name: name, id: n.id, node: n})
+	l.entries = append(l.entries, volume.Entry{Name: name, ID: n.ID, Node: n})
 	return nil
 }
 
 // piece takes 13 UTF-16 units of a long name. A piece out of order drops what was collected.
-func (l *fatLister) piece(e []byte) {
+func (l *lister) piece(e []byte) {
 	number := int(e[0] & 0x3f)
 	if number == 0 || number > len(l.long) {
 		l.pieces = 0
@@ -129,13 +133,13 @@ func (l *fatLister) piece(e []byte) {
 		if i >= 11 {
 			at = 28 + 2*(i-11)
 		}
-		unit[i] = le16(e, at)
+		unit[i] = le.U16(e, at)
 	}
 	l.next = number - 1
 }
 
-// name gives the long name that stood in front, if it belongs to this entry, else the short one.
-func (l *fatLister) name(e []byte) string {
+// Name gives the long name that stood in front, if it belongs to this entry, else the short one.
+func (l *lister) name(e []byte) string {
 	pieces := l.pieces
 	l.pieces = 0
 	var sum byte

@@ -1,29 +1,35 @@
-package fsread
+package xfs
 
-// xfsLeafOffset is where, in bytes of a directory's address space, the hash index begins. The entries themselves are all
+import (
+	"github.com/gild-dev/gild/internal/golden/be"
+	"github.com/gild-dev/gild/internal/golden/fsread/volume"
+)
+
+// leafOffset is where, in bytes of a directory's address space, the hash index begins. The entries themselves are all
 // in front of it, which is all that a listing needs.
-const xfsLeafOffset = 1 << 35
+const leafOffset = 1 << 35
 
-type xfsLister struct {
-	v       *xfsVolume
-	entries []dirent
+type lister struct {
+	v       *Volume
+	entries []volume.Entry
 	parent  uint64
 }
 
-func (v *xfsVolume) list(n *node) ([]dirent, uint64, error) {
-	l := &xfsLister{v: v}
-	ino := n.raw.(*xfsInode)
-	if ino.format == xfsFormLocal {
-		err := l.short(ino.fork, n.size)
+// List reads a directory.
+func (v *Volume) List(n *volume.Node) ([]volume.Entry, uint64, error) {
+	l := &lister{v: v}
+	ino := n.Raw.(*inode)
+	if ino.format == formLocal {
+		err := l.short(ino.fork, n.Size)
 		return l.entries, l.parent, err
 	}
 	runs, err := v.runs(ino)
 	if err != nil {
 		return nil, 0, err
 	}
-	c := &content{r: v.dev, size: xfsLeafOffset, runs: runs}
+	c := &volume.Content{R: v.dev, Size: leafOffset, Runs: runs}
 	if v.dirBlock == v.block {
-		err = eachDirBlock(c, v.dirBlock, v.dev.size, l.block)
+		err = volume.EachBlock(c, v.dirBlock, v.dev.Size, l.block)
 	} else {
 		err = l.scattered(c)
 	}
@@ -31,14 +37,14 @@ func (v *xfsVolume) list(n *node) ([]dirent, uint64, error) {
 }
 
 // scattered reads directory blocks of several file system blocks, which need not be next to each other.
-func (l *xfsLister) scattered(c *content) error {
-	budget := min(l.v.dev.size, maxDirBytes)
+func (l *lister) scattered(c *volume.Content) error {
+	budget := min(l.v.dev.Size, volume.MaxDirBytes)
 	b := make([]byte, l.v.dirBlock)
 	next := int64(0)
-	for _, r := range c.runs {
-		for at := max(next, r.off/l.v.dirBlock*l.v.dirBlock); at < min(r.off+r.length, xfsLeafOffset); at += l.v.dirBlock {
+	for _, r := range c.Runs {
+		for at := max(next, r.Off/l.v.dirBlock*l.v.dirBlock); at < min(r.Off+r.Length, leafOffset); at += l.v.dirBlock {
 			if budget -= l.v.dirBlock; budget < 0 {
-				return corrupt("directory is larger than its file system")
+				return volume.Corrupt("directory is larger than its file system")
 			}
 			if n, err := c.ReadAt(b, at); n < len(b) {
 				return err
@@ -53,9 +59,9 @@ func (l *xfsLister) scattered(c *content) error {
 }
 
 // short takes a directory that is stored in its inode (xfs_dir2_sf).
-func (l *xfsLister) short(b []byte, size int64) error {
+func (l *lister) short(b []byte, size int64) error {
 	if size > int64(len(b)) || size < 6 {
-		return corrupt("directory of %d bytes in its inode", size)
+		return volume.Corrupt("directory of %d bytes in its inode", size)
 	}
 	b = b[:size]
 	count, width := int(b[0]), 4
@@ -64,9 +70,9 @@ func (l *xfsLister) short(b []byte, size int64) error {
 	}
 	inode := func(at int) uint64 {
 		if width == 8 {
-			return be64(b, at) & (1<<56 - 1)
+			return be.U64(b, at) & (1<<56 - 1)
 		}
-		return uint64(be32(b, at))
+		return uint64(be.U32(b, at))
 	}
 	typed := 0
 	if l.v.ftype {
@@ -74,18 +80,18 @@ func (l *xfsLister) short(b []byte, size int64) error {
 	}
 	at := 2 + width
 	if at > len(b) {
-		return corrupt("directory of %d bytes in its inode", size)
+		return volume.Corrupt("directory of %d bytes in its inode", size)
 	}
 	l.parent = inode(2)
 	for range count {
 		if at+3 > len(b) {
-			return corrupt("directory ends early")
+			return volume.Corrupt("directory ends early")
 		}
 		nameLen := int(b[at])
 		name := at + 3
 		id := name + nameLen + typed
 		if id+width > len(b) {
-			return corrupt("directory ends early")
+			return volume.Corrupt("directory ends early")
 		}
 		if err := l.add(inode(id), b[name:name+nameLen]); err != nil {
 			return err
@@ -96,7 +102,7 @@ func (l *xfsLister) short(b []byte, size int64) error {
 }
 
 // block takes the entries of one directory block (xfs_dir2_data and xfs_dir2_block).
-func (l *xfsLister) block(b []byte) error {
+func (l *lister) block(b []byte) error {
 	start, end := 16, len(b)
 	if l.v.v5 {
 		start = 64
@@ -105,13 +111,13 @@ func (l *xfsLister) block(b []byte) error {
 	case l.v.v5 && magic == "XDD3" || !l.v.v5 && magic == "XD2D":
 	case l.v.v5 && magic == "XDB3" || !l.v.v5 && magic == "XD2B":
 		// A directory of one block has its hash index at the end of it.
-		count := int64(be32(b, len(b)-8))
+		count := int64(be.U32(b, len(b)-8))
 		if 8*count > int64(len(b)-8-start) {
-			return corrupt("directory block with %d names", count)
+			return volume.Corrupt("directory block with %d names", count)
 		}
 		end = len(b) - 8 - 8*int(count)
 	default:
-		return corrupt("directory block without its magic number")
+		return volume.Corrupt("directory block without its magic number")
 	}
 	for at := start; at+8 <= end; {
 		length, err := l.entry(b[at:end])
@@ -124,16 +130,16 @@ func (l *xfsLister) block(b []byte) error {
 }
 
 // entry takes the entry or the free space at the start of b and tells its length.
-func (l *xfsLister) entry(b []byte) (int, error) {
-	if be16(b, 0) == 0xffff {
-		length := int(be16(b, 2))
+func (l *lister) entry(b []byte) (int, error) {
+	if be.U16(b, 0) == 0xffff {
+		length := int(be.U16(b, 2))
 		if length < 8 || length > len(b) {
-			return 0, corrupt("free space of %d bytes in a directory", length)
+			return 0, volume.Corrupt("free space of %d bytes in a directory", length)
 		}
 		return length, nil
 	}
 	if len(b) < 9 {
-		return 0, corrupt("directory ends early")
+		return 0, volume.Corrupt("directory ends early")
 	}
 	nameLen := int(b[8])
 	length := 9 + nameLen + 2
@@ -142,12 +148,12 @@ func (l *xfsLister) entry(b []byte) (int, error) {
 	}
 	length = (length + 7) &^ 7
 	if length > len(b) {
-		return 0, corrupt("directory entry of %d bytes", length)
+		return 0, volume.Corrupt("directory entry of %d bytes", length)
 	}
-	return length, l.add(be64(b, 0), b[9:9+nameLen])
+	return length, l.add(be.U64(b, 0), b[9:9+nameLen])
 }
 
-func (l *xfsLister) add(id uint64, name []byte) error {
+func (l *lister) add(id uint64, name []byte) error {
 	switch string(name) {
 	case ".":
 		return nil
@@ -155,12 +161,12 @@ func (l *xfsLister) add(id uint64, name []byte) error {
 		l.parent = id
 		return nil
 	}
-	if !validName(name) {
-		return corrupt("directory entry %q", name)
+	if !volume.ValidName(name) {
+		return volume.Corrupt("directory entry %q", name)
 	}
-	if len(l.entries) >= maxDirEntries {
-		return corrupt("more than %d directory entries", maxDirEntries)
+	if len(l.entries) >= volume.MaxDirEntries {
+		return volume.Corrupt("more than %d directory entries", volume.MaxDirEntries)
 	}
-	l.entries = append(l.entries, dirent{name: string(name), id: id})
+	l.entries = append(l.entries, volume.Entry{Name: string(name), ID: id})
 	return nil
 }

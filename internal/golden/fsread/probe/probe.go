@@ -1,4 +1,5 @@
-package fsread
+// Package probe tells what a partition holds by the marks on it.
+package probe
 
 import (
 	"bytes"
@@ -10,7 +11,8 @@ import (
 	"unicode/utf16"
 
 	"github.com/gild-dev/gild/internal/disk/signature"
-	"github.com/gild-dev/gild/internal/printable"
+	"github.com/gild-dev/gild/internal/golden/fsread/fat"
+	"github.com/gild-dev/gild/internal/golden/fsread/volume"
 )
 
 // Signature is what a partition says about itself, in blkid's words.
@@ -27,10 +29,10 @@ type Signature struct {
 // probeHead covers every superblock that is looked for but those of btrfs and ZFS, which lie beyond it.
 const probeHead = 68 << 10
 
-// Probe looks for the superblock of a file system or of a container for one in the first size bytes of r. It recognises
-// more than [Open] reads, so that an error can name what is there. Nothing recognised is an empty Kind; the error is
+// Find looks for the superblock of a file system or of a container for one in the first size bytes of r. It recognises
+// more than can be read, so that an error can name what is there. Nothing recognised is an empty Kind; the error is
 // only the reader's.
-func Probe(r io.ReaderAt, size int64) (Signature, error) {
+func Find(r io.ReaderAt, size int64) (Signature, error) {
 	sig, err := first(r, size)
 	if err != nil {
 		return Signature{}, err
@@ -47,7 +49,7 @@ func Probe(r io.ReaderAt, size int64) (Signature, error) {
 func first(r io.ReaderAt, size int64) (Signature, error) {
 	head := make([]byte, max(0, min(size, probeHead)))
 	if len(head) > 0 {
-		if _, err := readFull(r, head, 0); err != nil {
+		if _, err := volume.ReadFull(r, head, 0); err != nil {
 			return Signature{}, fmt.Errorf("probe file system: %w", err)
 		}
 	}
@@ -88,7 +90,7 @@ func probeLVM(b []byte) Signature {
 		}
 		sig := Signature{Kind: "LVM2_member"}
 		if off := binary.LittleEndian.Uint32(sector[20:]); off <= 512-32 {
-			id := label(sector[off : off+32])
+			id := volume.Label(sector[off : off+32])
 			if len(id) == 32 {
 				sig.UUID = strings.Join([]string{id[:6], id[6:10], id[10:14], id[14:18], id[18:22], id[22:26], id[26:]}, "-")
 			}
@@ -179,17 +181,17 @@ func probeF2FS(b []byte) Signature {
 // probeFAT needs the root directory for the label, which mkfs.vfat keeps there as well as in the boot sector; blkid
 // believes the directory.
 func probeFAT(head []byte, r io.ReaderAt, size int64) (Signature, error) {
-	if _, err := parseBPB(head, size); err != nil {
-		return Signature{}, nil //nolint:nilerr // it is no FAT then
+	if !fat.Claims(head, size) {
+		return Signature{}, nil
 	}
-	v, err := openFAT(newPageCache(r, size))
-	if errors.Is(err, ErrCorrupt) {
+	v, err := fat.Open(volume.NewDevice(r, size))
+	if errors.Is(err, volume.ErrCorrupt) {
 		return Signature{}, nil
 	}
 	if err != nil {
 		return Signature{}, fmt.Errorf("probe file system: %w", err)
 	}
-	return Signature{Kind: "vfat", UUID: v.serial(), Label: v.label()}, nil
+	return Signature{Kind: "vfat", UUID: v.Serial(), Label: v.Label()}, nil
 }
 
 // formatUUID prints the 16 bytes at b; all zero means none.
@@ -204,10 +206,5 @@ func formatUUID(b []byte) string {
 // cString takes a fixed field up to its first NUL.
 func cString(b []byte) string {
 	b, _, _ = bytes.Cut(b, []byte{0})
-	return label(b)
-}
-
-// label drops what must not reach a terminal or a file name from a label.
-func label(b []byte) string {
-	return strings.TrimRight(printable.Drop(string(b)), " ")
+	return volume.Label(b)
 }

@@ -1,4 +1,4 @@
-package fsread
+package volume
 
 import (
 	"fmt"
@@ -13,10 +13,10 @@ const (
 	maxPages = 128
 )
 
-// pageCache is an io.ReaderAt over the first size bytes of another that keeps the pages used last.
-type pageCache struct {
+// Device is an io.ReaderAt over the first size bytes of another that keeps the pages used last.
+type Device struct {
 	r    io.ReaderAt
-	size int64
+	Size int64
 
 	mu    sync.Mutex
 	pages map[int64]*page
@@ -28,18 +28,19 @@ type page struct {
 	used uint64
 }
 
-func newPageCache(r io.ReaderAt, size int64) *pageCache {
-	return &pageCache{r: r, size: size, pages: make(map[int64]*page)}
+// NewDevice reads the first size bytes of r.
+func NewDevice(r io.ReaderAt, size int64) *Device {
+	return &Device{r: r, Size: size, pages: make(map[int64]*page)}
 }
 
 // ReadAt fills p or fails; there is no short read. Reads of a page or more pass the cache by, so that the body of a
 // large file does not push the inodes out.
-func (c *pageCache) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > c.size || int64(len(p)) > c.size-off {
-		return 0, fmt.Errorf("read %d bytes at %d of %d: %w", len(p), off, c.size, io.ErrUnexpectedEOF)
+func (c *Device) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > c.Size || int64(len(p)) > c.Size-off {
+		return 0, fmt.Errorf("read %d bytes at %d of %d: %w", len(p), off, c.Size, io.ErrUnexpectedEOF)
 	}
 	if len(p) >= pageSize {
-		return readFull(c.r, p, off)
+		return ReadFull(c.r, p, off)
 	}
 	n := 0
 	for n < len(p) {
@@ -55,7 +56,7 @@ func (c *pageCache) ReadAt(p []byte, off int64) (int, error) {
 
 // page gives the page with the given number. The lock is not held while reading: two readers of one page cost one read
 // too many, not a wait of all for the slowest.
-func (c *pageCache) page(number int64) ([]byte, error) {
+func (c *Device) page(number int64) ([]byte, error) {
 	c.mu.Lock()
 	c.clock++
 	if pg, ok := c.pages[number]; ok {
@@ -66,8 +67,8 @@ func (c *pageCache) page(number int64) ([]byte, error) {
 	c.mu.Unlock()
 
 	start := number * pageSize
-	data := make([]byte, min(pageSize, c.size-start))
-	if _, err := readFull(c.r, data, start); err != nil {
+	data := make([]byte, min(pageSize, c.Size-start))
+	if _, err := ReadFull(c.r, data, start); err != nil {
 		return nil, err
 	}
 
@@ -81,7 +82,7 @@ func (c *pageCache) page(number int64) ([]byte, error) {
 }
 
 // evict drops the page that was not used for longest. A scan of 128 entries costs less than the read that follows.
-func (c *pageCache) evict() {
+func (c *Device) evict() {
 	oldest, used := int64(-1), c.clock+1
 	for number, pg := range c.pages {
 		if pg.used < used {
@@ -91,8 +92,8 @@ func (c *pageCache) evict() {
 	delete(c.pages, oldest)
 }
 
-// readFull hides the freedom that io.ReaderAt has at the end: io.EOF together with a full buffer.
-func readFull(r io.ReaderAt, p []byte, off int64) (int, error) {
+// ReadFull hides the freedom that io.ReaderAt has at the end: io.EOF together with a full buffer.
+func ReadFull(r io.ReaderAt, p []byte, off int64) (int, error) {
 	n, err := r.ReadAt(p, off)
 	if n == len(p) {
 		return n, nil

@@ -29,6 +29,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/sniff"
+	"github.com/gild-dev/gild/internal/server/state/backup"
+	"github.com/gild-dev/gild/internal/server/state/docs"
 )
 
 // armed gives the machine an arm and returns the ticket of its boot script.
@@ -180,12 +182,12 @@ func TestOneCA(t *testing.T) {
 		}
 	}
 
-	var backup bytes.Buffer
-	if _, err := store.Backup(t.Context(), &backup); err != nil {
+	var kept bytes.Buffer
+	if _, err := backup.Write(t.Context(), store.Space, &kept); err != nil {
 		t.Fatal(err)
 	}
 	empty := newMachines(t).Store
-	if _, err := empty.Restore(t.Context(), &backup); err != nil {
+	if _, err := backup.Restore(t.Context(), empty, &kept); err != nil {
 		t.Fatal(err)
 	}
 	restored, err := bootca.Load(t.Context(), empty)
@@ -197,7 +199,7 @@ func TestOneCA(t *testing.T) {
 func TestDamagedCA(t *testing.T) {
 	m := newMachines(t)
 	m.BaseURL = "http://10.0.0.1:8080"
-	if err := m.Store.PutDoc(t.Context(), "secret", "boot-ca", map[string]string{"certificate": "x"}); err != nil {
+	if err := docs.Put(t.Context(), m.Store.Space, "secret", "boot-ca", map[string]string{"certificate": "x"}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := (&Server{DataDir: t.TempDir()}).openAgentDoor(t.Context(), m, slog.New(slog.DiscardHandler))

@@ -20,6 +20,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/sniff"
+	"github.com/gild-dev/gild/internal/server/state/docs"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -40,7 +41,7 @@ func TestCanary(t *testing.T) {
 	r := start(t, srv)
 	ctx := t.Context()
 	tpl := api.Identity{Hostname: "{{ .Name }}", Files: []api.File{{Path: "/etc/secret", Content: canary + " {{ .Values.password }}"}}}
-	if err := core.Store.PutDoc(ctx, machines.KindIdentity, "web", tpl); err != nil {
+	if err := docs.Put(ctx, core.Store.Space, machines.KindIdentity, "web", tpl); err != nil {
 		t.Fatal(err)
 	}
 	spec := api.Spec{Name: "b7", MACs: []string{mac}, Flash: settings.Settings{Image: "debian", Identity: "web"}, Values: map[string]string{"password": "p"}}
@@ -115,7 +116,7 @@ func TestCanary(t *testing.T) {
 	if status, _ := ask("s1"); status != http.StatusConflict {
 		t.Errorf("identity after the flash = %d; want 409", status)
 	}
-	if found, _ := core.Store.GetDoc(ctx, machines.KindPlanIdentity, plan.ID, &id); found {
+	if found, _ := docs.Get(ctx, core.Store.Space, machines.KindPlanIdentity, plan.ID, &id); found {
 		t.Error("the identity outlives its arm")
 	}
 	if status := post(t, r.BaseURL+strings.Replace(api.PathBeacon, "{beacon}", "WRONG", 1), ""); status != 404 {

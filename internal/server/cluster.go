@@ -15,6 +15,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
+	"github.com/gild-dev/gild/internal/server/state/presence"
 )
 
 // database is the etcd that a server keeps its state in.
@@ -28,7 +30,7 @@ type database struct {
 // operator's cluster.
 func (s *Server) openState(ctx context.Context, log *slog.Logger) (*database, error) {
 	if s.Etcd == nil {
-		e, err := state.Start(ctx, s.DataDir, log)
+		e, err := etcd.Start(ctx, s.DataDir, log)
 		if err != nil {
 			return nil, err
 		}
@@ -73,7 +75,7 @@ func (p *peers) list(ctx context.Context) []string {
 		p.asked = now
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		if servers, err := p.store.Servers(ctx); err == nil {
+		if servers, err := presence.Servers(ctx, p.store.Space); err == nil {
 			p.known = p.known[:0:0]
 			for _, s := range servers {
 				if s.BaseURL != p.self && len(p.known) < namedPeers-1 {
@@ -107,7 +109,7 @@ func (p *peers) announce(version string, a *alarm.Alarms) service.Service {
 	}
 	self := api.Server{Name: host, BaseURL: p.self, Version: version, Since: time.Now()}
 	return service.Func(func(ctx context.Context) error {
-		return p.store.Announce(ctx, func() (api.Server, <-chan struct{}) {
+		return presence.Announce(ctx, p.store.Space, func() (api.Server, <-chan struct{}) {
 			now, changed := self, (<-chan struct{})(nil)
 			now.Alarms, changed = a.List()
 			return now, changed

@@ -16,15 +16,15 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/sniff"
-	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
 // foreignEtcd starts one member of Debian's etcd.
-func foreignEtcd(t *testing.T) *state.Cluster {
+func foreignEtcd(t *testing.T) *etcd.Cluster {
 	t.Helper()
-	return &state.Cluster{Endpoints: etcdtest.Endpoints(etcdtest.Start(t, 1))}
+	return &etcd.Cluster{Endpoints: etcdtest.Endpoints(etcdtest.Start(t, 1))}
 }
 
 // Two servers on one cluster: what one is told the other knows, there is one

@@ -15,6 +15,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/backup"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 )
 
 // control answers the commands that work on the data directory while this
@@ -25,7 +27,7 @@ func (s *Server) control(ctx context.Context, store *state.Store, operator http.
 	c := local.Control{
 		Operator: operator,
 		Backup: func(ctx context.Context, w io.Writer) error {
-			_, err := store.Backup(ctx, w)
+			_, err := backup.Write(ctx, store.Space, w)
 			return err
 		},
 		NewToken: func(ctx context.Context) (string, error) {
@@ -56,14 +58,14 @@ func (s *Server) Backup(ctx context.Context, w io.Writer) error {
 		if err := (local.Client{Dir: s.DataDir}).Backup(ctx, w); !errors.Is(err, local.ErrNoServer) {
 			return err
 		}
-		return state.BackupDir(ctx, s.DataDir, machines.Prefix(s.Prefix), w)
+		return backup.WriteDir(ctx, s.DataDir, machines.Prefix(s.Prefix), w)
 	}
 	client, err := s.Etcd.Connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	_, err = machines.NewStore(client, s.Prefix).Backup(ctx, w)
+	_, err = backup.Write(ctx, machines.NewStore(client, s.Prefix).Space, w)
 	return err
 }
 
@@ -84,7 +86,7 @@ func (s *Server) NewToken(ctx context.Context) (token string, err error) {
 			return token, err
 		}
 	}
-	if s.Etcd == nil && !state.Exists(s.DataDir) {
+	if s.Etcd == nil && !etcd.Exists(s.DataDir) {
 		return "", noState(s.DataDir)
 	}
 	db, err := s.openState(ctx, slog.New(slog.DiscardHandler))

@@ -15,15 +15,16 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/local"
-	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/backup"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 )
 
 // A new token is made beside a running server: from then on the old one opens
 // nothing, nor does a login that was made with it. So it goes also when the
 // server keeps its state in a cluster.
 func TestNewTokenWhileServing(t *testing.T) {
-	for name, cluster := range map[string]func(*testing.T) *state.Cluster{
-		"data directory": func(*testing.T) *state.Cluster { return nil },
+	for name, cluster := range map[string]func(*testing.T) *etcd.Cluster{
+		"data directory": func(*testing.T) *etcd.Cluster { return nil },
 		"cluster":        foreignEtcd,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,11 +78,11 @@ func TestNewTokenWhileServing(t *testing.T) {
 			}
 
 			// A backup comes the same way.
-			var backup bytes.Buffer
-			if err := (&Server{DataDir: dir}).Backup(t.Context(), &backup); err != nil {
+			var kept bytes.Buffer
+			if err := (&Server{DataDir: dir}).Backup(t.Context(), &kept); err != nil {
 				t.Errorf("Backup while serving = %v", err)
 			}
-			if _, problems, err := state.Check(&backup); err != nil || len(problems) > 0 {
+			if _, problems, err := backup.Check(&kept); err != nil || len(problems) > 0 {
 				t.Errorf("Check of that backup = %q, %v; want nothing", problems, err)
 			}
 		})
@@ -107,8 +108,8 @@ func TestNewTokenStopped(t *testing.T) {
 // A token for a state that no server has would open nothing, and whoever made
 // it would take the one that has leaked for dead.
 func TestNewTokenForNobody(t *testing.T) {
-	for name, cluster := range map[string]func(*testing.T) *state.Cluster{
-		"data directory": func(*testing.T) *state.Cluster { return nil },
+	for name, cluster := range map[string]func(*testing.T) *etcd.Cluster{
+		"data directory": func(*testing.T) *etcd.Cluster { return nil },
 		"cluster":        foreignEtcd,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,13 +6,13 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/machines/machinestest"
-	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 )
 
 // newMachines are machines with a state of their own, and no server.
 func newMachines(t *testing.T) *machines.Core {
 	t.Helper()
-	db, err := state.Start(t.Context(), t.TempDir(), nil)
+	db, err := etcd.Start(t.Context(), t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

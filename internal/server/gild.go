@@ -12,14 +12,14 @@ import (
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/service"
-	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 )
 
 // Config is what an operator decides about a server.
 type Config struct {
 	DataDir      string
-	Etcd         *state.Cluster // nil: an etcd in this process
-	Prefix       string         // of all keys in etcd; empty is DefaultPrefix
+	Etcd         *etcd.Cluster // nil: an etcd in this process
+	Prefix       string        // of all keys in etcd; empty is DefaultPrefix
 	Store        *store.Store
 	Network      Network
 	BootAddr     string // host and port of boot HTTP

@@ -9,6 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/addresses"
 )
 
 // leases keeps the addresses that DHCP has leased in the state, where every
@@ -30,7 +31,7 @@ func (l *leases) pool(first, last netip.Addr, of dhcpd.Registry) *dhcpd.Pool {
 }
 
 // learn tells the pools of a lease; it is of one of them.
-func (l *leases) learn(a netip.Addr, lease state.AddressLease) {
+func (l *leases) learn(a netip.Addr, lease addresses.Lease) {
 	known := dhcpd.Lease{Client: string(lease.Client), Trial: lease.Trial}
 	if known.Client != "" {
 		known.Until = lease.Ends()
@@ -42,7 +43,7 @@ func (l *leases) learn(a netip.Addr, lease state.AddressLease) {
 }
 
 func (l *leases) load(ctx context.Context) (err error) {
-	l.revision, err = l.store.AddressLeases(ctx, l.learn)
+	l.revision, err = addresses.All(ctx, l.store.Space, l.learn)
 	return err
 }
 
@@ -52,7 +53,7 @@ const leasesAgain = time.Second
 // follow learns what other servers lease until ctx ends.
 func (l *leases) follow(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := l.store.WatchAddressLeases(ctx, l.revision, l.learn)
+		err := addresses.Watch(ctx, l.store.Space, l.revision, l.learn)
 		if ctx.Err() != nil {
 			return
 		}
@@ -72,8 +73,8 @@ func (l *leases) follow(ctx context.Context) {
 
 // Claim implements dhcpd.Claims.
 func (l *leases) Claim(a netip.Addr, lease dhcpd.Lease, now time.Time) (dhcpd.Lease, bool, error) {
-	holder, held, err := l.store.ClaimAddress(context.Background(), a,
-		state.AddressLease{Client: []byte(lease.Client), Until: lease.Until, Trial: lease.Trial}, now)
+	holder, held, err := addresses.Claim(context.Background(), l.store.Space, a,
+		addresses.Lease{Client: []byte(lease.Client), Until: lease.Until, Trial: lease.Trial}, now)
 	if err != nil {
 		return dhcpd.Lease{}, false, err
 	}
@@ -94,7 +95,7 @@ func (l *leases) bind(a netip.Addr, client string, until time.Time) {
 // Release implements dhcpd.Claims.
 func (l *leases) Release(a netip.Addr, client string) {
 	l.bind(a, "", time.Time{})
-	if err := l.store.ReleaseAddress(context.Background(), a, []byte(client)); err != nil {
+	if err := addresses.Release(context.Background(), l.store.Space, a, []byte(client)); err != nil {
 		l.log.Warn("an address stays leased until its time, although it is free", "address", a, "err", err)
 	}
 }

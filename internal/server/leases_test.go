@@ -11,6 +11,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/dhcpd/leasestest"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/addresses"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -18,7 +20,7 @@ import (
 // it is.
 func TestLeaseStores(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
-		db, err := state.Start(t.Context(), t.TempDir(), slog.New(slog.DiscardHandler))
+		db, err := etcd.Start(t.Context(), t.TempDir(), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,10 +50,10 @@ func rooms(open func() *state.Store) func(*testing.T) leasestest.Store {
 		}
 		one := server()
 		return leasestest.Store{
-			Servers: []dhcpd.Claims{one, server()}, Slack: state.AddressLease{}.Ends().Sub(state.AddressLease{}.Until),
+			Servers: []dhcpd.Claims{one, server()}, Slack: addresses.Lease{}.Ends().Sub(addresses.Lease{}.Until),
 			Held: func(t *testing.T) map[netip.Addr]dhcpd.Lease {
 				all := map[netip.Addr]dhcpd.Lease{}
-				if _, err := one.store.AddressLeases(t.Context(), func(a netip.Addr, l state.AddressLease) {
+				if _, err := addresses.All(t.Context(), one.store.Space, func(a netip.Addr, l addresses.Lease) {
 					all[a] = dhcpd.Lease{Client: string(l.Client), Until: l.Until, Trial: l.Trial}
 				}); err != nil {
 					t.Error(err)
@@ -64,7 +66,7 @@ func rooms(open func() *state.Store) func(*testing.T) leasestest.Store {
 
 // What a server has leased, its successor knows, and another one learns.
 func TestLeasesAreInTheState(t *testing.T) {
-	db, err := state.Start(t.Context(), t.TempDir(), slog.New(slog.DiscardHandler))
+	db, err := etcd.Start(t.Context(), t.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

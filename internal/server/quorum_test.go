@@ -17,7 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/lockedbuf"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/machines/machinestest"
-	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 	"github.com/gild-dev/gild/internal/settings"
 	"github.com/gild-dev/gild/internal/tier"
@@ -33,7 +33,7 @@ func TestLostQuorum(t *testing.T) {
 	tier.Slow(t, "starts an etcd of three members")
 	members := etcdtest.Start(t, 3)
 	s := newServer(t, t.TempDir())
-	s.Etcd = &state.Cluster{Endpoints: etcdtest.Endpoints(members)}
+	s.Etcd = &etcd.Cluster{Endpoints: etcdtest.Endpoints(members)}
 	var log lockedbuf.Buffer
 	s.Log = slog.New(slog.NewTextHandler(&log, nil))
 	r := start(t, s)

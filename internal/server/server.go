@@ -28,7 +28,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/sniff"
-	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 )
 
 // Server is what gild serve runs.
@@ -36,7 +36,7 @@ type Server struct {
 	// DataDir holds the state in DIR/etcd, unless Etcd is set.
 	DataDir string
 	// Etcd is the operator's cluster; nil: an etcd in this process.
-	Etcd *state.Cluster
+	Etcd *etcd.Cluster
 	// Prefix is what all keys begin with; empty is DefaultPrefix.
 	Prefix string
 	// BootAddr is where machines boot from by HTTP: host and port. The host

@@ -25,7 +25,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
 	"github.com/gild-dev/gild/internal/server/sniff"
-	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -234,7 +234,7 @@ func TestSetupErrors(t *testing.T) {
 	}
 	defer taken.Close()
 	locked := t.TempDir()
-	db, err := state.Start(t.Context(), locked, nil)
+	db, err := etcd.Start(t.Context(), locked, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 )
 
 // PasswordVariable is where the password of --etcd-user comes from when it is not
@@ -42,14 +43,14 @@ func (o *Options) Register(f *pflag.FlagSet) {
 
 // Cluster returns nil when the state is kept in the data directory. The password is the one to
 // take where no file has it.
-func (o *Options) Cluster(password string) (*state.Cluster, error) {
+func (o *Options) Cluster(password string) (*etcd.Cluster, error) {
 	if len(o.endpoints) == 0 {
 		if o.ca+o.cert+o.key+o.user+o.secret != "" {
 			return nil, exit.Usage(errors.New("--etcd is missing: the other --etcd-... flags need it"))
 		}
 		return nil, nil
 	}
-	c := &state.Cluster{Endpoints: o.endpoints, CA: o.ca, Cert: o.cert, Key: o.key, User: o.user}
+	c := &etcd.Cluster{Endpoints: o.endpoints, CA: o.ca, Cert: o.cert, Key: o.key, User: o.user}
 	switch {
 	case o.user == "" && o.secret != "":
 		return nil, exit.Usage(errors.New("--etcd-password-file needs --etcd-user"))

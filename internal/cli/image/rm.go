@@ -13,7 +13,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server/local"
-	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 	"github.com/gild-dev/gild/internal/units"
 )
 
@@ -58,7 +58,7 @@ func (a commands) runRm(ctx context.Context, names []string, o rmOptions) error 
 	switch {
 	case err != nil && !alone:
 		return err
-	case alone && state.Exists(a.Data) && !o.force:
+	case alone && etcd.Exists(a.Data) && !o.force:
 		return exit.Refused(exit.Hint(
 			fmt.Errorf("no server runs on %s, so nobody says which machines and groups name an image", a.Data),
 			"start `gild serve` first, or remove it all the same with --force"))

@@ -19,7 +19,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/server"
-	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/backup"
 	"github.com/gild-dev/gild/internal/wholefile"
 )
 
@@ -63,7 +63,7 @@ func (a commands) backupCmd() *cobra.Command {
 			}
 			defer f.Close()
 			// What was just written is read once more: an untried backup is none.
-			n, _, err := state.Check(f)
+			n, _, err := backup.Check(f)
 			if err != nil {
 				return err
 			}
@@ -121,12 +121,12 @@ it was taken is unknown, and no machine may be flashed by surprise.`,
 			if err != nil {
 				return err
 			}
-			var r state.Restored
+			var r backup.Restored
 			if s == nil {
-				r, err = state.RestoreDir(cmd.Context(), a.Data, o.Keys(), f)
+				r, err = backup.RestoreDir(cmd.Context(), a.Data, o.Keys(), f)
 			} else {
 				defer done()
-				r, err = s.Restore(cmd.Context(), f)
+				r, err = backup.Restore(cmd.Context(), s, f)
 			}
 			if err != nil {
 				return err
@@ -138,7 +138,7 @@ it was taken is unknown, and no machine may be flashed by surprise.`,
 	return cmd
 }
 
-func (a commands) printRestored(r state.Restored) error {
+func (a commands) printRestored(r backup.Restored) error {
 	if a.JSON {
 		return a.PrintJSON(r)
 	}
@@ -175,7 +175,7 @@ func (a commands) checkCmd() *cobra.Command {
 }
 
 func (a commands) check(r io.Reader) error {
-	n, problems, err := state.Check(r)
+	n, problems, err := backup.Check(r)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/docs"
 )
 
 // Stored keeps who may enter as one document of state, so that every
@@ -20,13 +21,13 @@ const (
 // LoadAccess reads the document.
 func (a Stored) LoadAccess(ctx context.Context) (Access, error) {
 	var access Access
-	_, err := a.State.GetDoc(ctx, accessKind, accessName, &access)
+	_, err := docs.Get(ctx, a.State.Space, accessKind, accessName, &access)
 	return access, err
 }
 
 // ChangeAccess changes the document in one transaction.
 func (a Stored) ChangeAccess(ctx context.Context, change func(*Access)) error {
-	_, err := state.UpdateDoc(ctx, a.State, accessKind, accessName, func(access *Access) error {
+	_, err := docs.Update(ctx, a.State.Space, accessKind, accessName, func(access *Access) error {
 		change(access)
 		return nil
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/docs"
 )
 
 // The document of state that holds the CA.
@@ -26,7 +27,7 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 // servers that start together one makes it, and the others take that.
 func Load(ctx context.Context, store *state.Store) (*CA, error) {
 	var kept Stored
-	found, err := store.GetDoc(ctx, kind, name, &kept)
+	found, err := docs.Get(ctx, store.Space, kind, name, &kept)
 	if err != nil {
 		return nil, err
 	}
@@ -34,13 +35,13 @@ func Load(ctx context.Context, store *state.Store) (*CA, error) {
 		if kept, err = New(); err != nil {
 			return nil, err
 		}
-		made, err := store.CreateDoc(ctx, kind, name, kept)
+		made, err := docs.Create(ctx, store.Space, kind, name, kept)
 		if err != nil {
 			return nil, err
 		}
 		if !made {
 			kept = Stored{}
-			if _, err := store.GetDoc(ctx, kind, name, &kept); err != nil {
+			if _, err := docs.Get(ctx, store.Space, kind, name, &kept); err != nil {
 				return nil, err
 			}
 		}

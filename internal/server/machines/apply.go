@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/apply"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/docs"
 )
 
 // kindNamed and namedFleet are the document with what applies have named.
@@ -49,13 +50,13 @@ func (s Applies) stored(ctx context.Context) (have apply.Stored, err error) {
 		return have, err
 	}
 	have.Machines = slices.DeleteFunc(have.Machines, func(m fleet.Record) bool { return m.Joined != "" })
-	if have.Groups, err = state.ListDocs[api.Group](ctx, s.Store, kindGroup); err != nil {
+	if have.Groups, err = docs.List[api.Group](ctx, s.Store.Space, kindGroup); err != nil {
 		return have, err
 	}
-	if have.Identities, err = state.ListDocs[api.Identity](ctx, s.Store, KindIdentity); err != nil {
+	if have.Identities, err = docs.List[api.Identity](ctx, s.Store.Space, KindIdentity); err != nil {
 		return have, err
 	}
-	_, err = s.Store.GetDoc(ctx, kindNamed, namedFleet, &have.Named)
+	_, err = docs.Get(ctx, s.Store.Space, kindNamed, namedFleet, &have.Named)
 	return have, err
 }
 
@@ -140,13 +141,13 @@ func (s Applies) checkImages(ctx context.Context, images map[string]string) erro
 // it, and goes after it.
 func (s Applies) apply(ctx context.Context, actor string, have apply.Stored, plan apply.Plan, guard *state.Guard) error {
 	// What a crash leaves half done is among what a prune may remove.
-	if err := s.Store.PutDoc(ctx, kindNamed, namedFleet, have.Named.And(plan.Named)); err != nil {
+	if err := docs.Put(ctx, s.Store.Space, kindNamed, namedFleet, have.Named.And(plan.Named)); err != nil {
 		return err
 	}
-	if err := putDocs(ctx, s.Store, KindIdentity, plan.Identities); err != nil {
+	if err := docs.PutAll(ctx, s.Store.Space, KindIdentity, plan.Identities); err != nil {
 		return err
 	}
-	if err := putDocs(ctx, s.Store, kindGroup, plan.Groups); err != nil {
+	if err := docs.PutAll(ctx, s.Store.Space, kindGroup, plan.Groups); err != nil {
 		return err
 	}
 	if err := s.applyMachines(ctx, actor, plan, guard); err != nil {
@@ -159,21 +160,12 @@ func (s Applies) apply(ctx context.Context, actor string, have apply.Stored, pla
 	}
 	for kind, names := range map[string][]string{kindGroup: plan.RemoveGroups, KindIdentity: plan.RemoveIdentities} {
 		for _, name := range names {
-			if err := s.Store.DeleteDoc(ctx, kind, name); err != nil {
+			if err := docs.Delete(ctx, s.Store.Space, kind, name); err != nil {
 				return err
 			}
 		}
 	}
-	return s.Store.PutDoc(ctx, kindNamed, namedFleet, plan.Named)
-}
-
-func putDocs[T any](ctx context.Context, store *state.Store, kind string, docs map[string]T) error {
-	for _, name := range slices.Sorted(maps.Keys(docs)) {
-		if err := store.PutDoc(ctx, kind, name, docs[name]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return docs.Put(ctx, s.Store.Space, kindNamed, namedFleet, plan.Named)
 }
 
 // applyMachines changes one machine after the other, each on the condition that

@@ -18,6 +18,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/docs"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -71,7 +72,7 @@ func (s Operators) order(ctx context.Context, spelling string, f api.FlashReques
 	if err != nil {
 		return o, m, err
 	}
-	groups, err := state.ListDocs[api.Group](ctx, s.Store, kindGroup)
+	groups, err := docs.List[api.Group](ctx, s.Store.Space, kindGroup)
 	if err != nil {
 		return o, m, err
 	}
@@ -176,7 +177,7 @@ func (s Operators) Flash(ctx context.Context, actor, spelling string, f api.Flas
 	}
 	if has {
 		armed.Plan.Identity, armed.Reach = identity.Digest(), reach(identity)
-		if err := s.Store.PutDoc(ctx, KindPlanIdentity, armed.Plan.ID, identity); err != nil {
+		if err := docs.Put(ctx, s.Store.Space, KindPlanIdentity, armed.Plan.ID, identity); err != nil {
 			return api.Machine{}, err
 		}
 	}
@@ -240,7 +241,7 @@ func (s Operators) render(ctx context.Context, p fleet.Proposal, values map[stri
 		return out, false, nil
 	}
 	var tpl api.Identity
-	found, err := s.Store.GetDoc(ctx, KindIdentity, name, &tpl)
+	found, err := docs.Get(ctx, s.Store.Space, KindIdentity, name, &tpl)
 	if err != nil {
 		return out, false, err
 	}
@@ -266,18 +267,18 @@ func (s Operators) render(ctx context.Context, p fleet.Proposal, values map[stri
 
 // endIdentity removes the identity of a plan that has ended.
 func (s *Core) endIdentity(ctx context.Context, plan string) {
-	if err := s.Store.DeleteDoc(ctx, KindPlanIdentity, plan); err != nil {
+	if err := docs.Delete(ctx, s.Store.Space, KindPlanIdentity, plan); err != nil {
 		s.log().Warn("the identity of a plan that has ended is still stored", "plan", plan, "err", err)
 	}
 }
 
 // sweepIdentities removes those of no arm: an arm was refused, or a crash came
-// between. An identity is stored
-// a moment before its arm, maybe by another server: it goes only when it was
-// among the orphans of the last time, too. It returns those of this time.
+// between. An identity is stored a moment before its arm, maybe by another
+// server: it goes only when it was among the orphans of the last time, too. It
+// returns those of this time.
 func (s Upkeep) sweepIdentities(ctx context.Context, before map[string]bool) (map[string]bool, error) {
-	docs, err := state.ListDocs[struct{}](ctx, s.Store, KindPlanIdentity)
-	if err != nil || len(docs) == 0 {
+	kept, err := docs.List[struct{}](ctx, s.Store.Space, KindPlanIdentity)
+	if err != nil || len(kept) == 0 {
 		return nil, err
 	}
 	machines, _, err := s.Store.List(ctx)
@@ -288,10 +289,10 @@ func (s Upkeep) sweepIdentities(ctx context.Context, before map[string]bool) (ma
 		if machines[i].Damaged() {
 			return nil, fmt.Errorf("machine %s: %s: no identity is let go while that is so", machines[i].ID, machines[i].Message)
 		}
-		delete(docs, planOf(&machines[i]))
+		delete(kept, planOf(&machines[i]))
 	}
 	orphans := map[string]bool{}
-	for plan := range docs {
+	for plan := range kept {
 		if before[plan] {
 			s.endIdentity(ctx, plan)
 		} else {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/keys"
 )
 
 // place is how far a follower has come: it has every change up to a revision
@@ -65,7 +66,7 @@ func shown(r *room, p state.Part, now time.Time) api.Change {
 func (s *Core) follow(ctx context.Context, after place, send func(place, state.Part) error) error {
 	for {
 		err := s.followFrom(ctx, after, send)
-		if !errors.Is(err, state.ErrCompacted) {
+		if !errors.Is(err, keys.ErrCompacted) {
 			return err
 		}
 		after = place{}

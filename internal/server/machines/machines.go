@@ -19,6 +19,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/metrics"
 	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/docs"
 )
 
 // Images is what is asked of stored images. One that is not stored MUST be an
@@ -369,7 +370,7 @@ func (s Agents) Identity(ctx context.Context, r api.IdentityRequest, from string
 	if err != nil || m.Armed.Plan.Identity == "" {
 		return identity, false, err
 	}
-	found, err := s.Store.GetDoc(ctx, KindPlanIdentity, r.Plan, &identity)
+	found, err := docs.Get(ctx, s.Store.Space, KindPlanIdentity, r.Plan, &identity)
 	if err == nil && !found {
 		err = errors.New("the identity of this plan is not stored any more: arm the machine again")
 	}

@@ -11,18 +11,20 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
+	"github.com/gild-dev/gild/internal/server/state/keys"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
 func newMachines(t *testing.T) *Core {
 	t.Helper()
-	db, err := state.Start(t.Context(), t.TempDir(), nil)
+	db, err := etcd.Start(t.Context(), t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
 	return &Core{
-		Store:  &state.Store{Client: db.Client(), Prefix: "/gild/", Aliases: fleet.Labels, Kept: fleet.KeptEvents},
+		Store:  state.New(keys.Space{Client: db.Client(), Prefix: "/gild/"}, fleet.Labels, fleet.KeptEvents),
 		Images: machinestest.OneImage{Digest: golden.DigestOf([]byte("manifest"))},
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet/selector"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/presence"
 )
 
 const listHelp = "gild machine ls shows the machines that were seen or registered"
@@ -325,4 +326,6 @@ func (s Operators) StateUsage(ctx context.Context) (api.StateUsage, error) {
 }
 
 // Servers returns every server of the cluster that is alive.
-func (s Operators) Servers(ctx context.Context) ([]api.Server, error) { return s.Store.Servers(ctx) }
+func (s Operators) Servers(ctx context.Context) ([]api.Server, error) {
+	return presence.Servers(ctx, s.Store.Space)
+}

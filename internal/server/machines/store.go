@@ -8,6 +8,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/keys"
 )
 
 // DefaultPrefix is where gild's keys are in an etcd.
@@ -21,5 +22,5 @@ func Prefix(prefix string) string {
 
 // NewStore is the store of a room of machines: its keys begin with prefix.
 func NewStore(client *clientv3.Client, prefix string) *state.Store {
-	return &state.Store{Client: client, Prefix: Prefix(prefix), Aliases: fleet.Labels, Kept: fleet.KeptEvents}
+	return state.New(keys.Space{Client: client, Prefix: Prefix(prefix)}, fleet.Labels, fleet.KeptEvents)
 }

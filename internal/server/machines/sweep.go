@@ -8,7 +8,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
-	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/keys"
 )
 
 const (
@@ -79,6 +79,6 @@ func (s Upkeep) sweepOnce(ctx context.Context) error {
 // away reports whether the store does not answer, so that the next record
 // would fare no better.
 func away(err error) bool {
-	_, unavailable := errors.AsType[*state.UnavailableError](err)
+	_, unavailable := errors.AsType[*keys.UnavailableError](err)
 	return unavailable || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

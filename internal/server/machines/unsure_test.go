@@ -11,7 +11,9 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 	"github.com/gild-dev/gild/internal/server/state/etcdtest"
+	"github.com/gild-dev/gild/internal/server/state/keys"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -32,7 +34,7 @@ func (r *unsureRoom) insist(what string, do func() error) {
 		if err == nil {
 			return
 		}
-		if _, unavailable := errors.AsType[*state.UnavailableError](err); !unavailable || try == 3 {
+		if _, unavailable := errors.AsType[*keys.UnavailableError](err); !unavailable || try == 3 {
 			r.t.Fatalf("%s, try %d: %v", what, try+1, err)
 		}
 		r.tries++
@@ -44,7 +46,7 @@ func (r *unsureRoom) insist(what string, do func() error) {
 // other ends in a time-out: made, not made, made and not to be seen at once.
 // Whatever it was, trying again leads to where it would have led.
 func TestUnknownOutcomes(t *testing.T) {
-	db, err := state.Start(t.Context(), t.TempDir(), nil)
+	db, err := etcd.Start(t.Context(), t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +58,7 @@ func TestUnknownOutcomes(t *testing.T) {
 			client := *db.Client()
 			client.KV = kv
 			r := &unsureRoom{t: t, kv: kv, Core: &Core{
-				Store:   &state.Store{Client: &client, Prefix: "/" + name + "/", Aliases: fleet.Labels},
+				Store:   state.New(keys.Space{Client: &client, Prefix: "/" + name + "/"}, fleet.Labels, nil),
 				Images:  machinestest.OneImage{Digest: golden.DigestOf([]byte("manifest"))},
 				BaseURL: "http://192.0.2.1",
 			}}

@@ -1,4 +1,4 @@
-package state
+package state_test
 
 import (
 	"fmt"
@@ -9,6 +9,10 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
+	"github.com/gild-dev/gild/internal/server/state/keys"
+	"github.com/gild-dev/gild/internal/server/state/storetest"
 )
 
 // BenchmarkProgress is one report of progress by each of 400 machines with an
@@ -22,12 +26,12 @@ func BenchmarkProgress(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
-	e, err := Start(b.Context(), dir, nil)
+	e, err := etcd.Start(b.Context(), dir, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer e.Close()
-	s := &Store{Client: e.Client(), Prefix: "/gild/", Aliases: nicMACs}
+	s := state.New(keys.Space{Client: e.Client(), Prefix: "/gild/"}, storetest.NICs, nil)
 	report := func(i, done int) {
 		if _, err := s.Update(b.Context(), fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&0xff), func(m *fleet.Record) ([]api.Event, error) {
 			m.Inventory = &api.Inventory{MAC: m.MAC, Product: strings.Repeat("x", 6000)}

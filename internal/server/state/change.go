@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state/keys"
 )
 
 // Update changes one machine. change gets the record (only its ID is set, and
@@ -20,11 +20,11 @@ import (
 // stored is returned. Those who change one record take [turns.Turns]: a crowd
 // costs as many transactions as it has changes.
 func (s *Store) Update(ctx context.Context, id string, change func(*fleet.Record) ([]api.Event, error)) (fleet.Record, error) {
-	wait, cancel := context.WithTimeout(ctx, readTimeout)
+	wait, cancel := context.WithTimeout(ctx, keys.ReadTimeout)
 	done, err := s.turns.Take(wait, id)
 	cancel()
 	if err != nil {
-		return fleet.Record{}, classify(ctx, fmt.Errorf("waiting for those who change machine %s: %w", id, err))
+		return fleet.Record{}, keys.Classify(ctx, fmt.Errorf("waiting for those who change machine %s: %w", id, err))
 	}
 	defer done()
 	for {
@@ -62,7 +62,7 @@ func (s *Store) tryUpdate(ctx context.Context, id string, change func(*fleet.Rec
 // rev is its revision; 0 when there was nothing to write.
 func (s *Store) commit(ctx context.Context, id string, r *record, before []string, events []api.Event, more []clientv3.Op, conditions []clientv3.Cmp) (done bool, rev int64, err error) {
 	r.ID = id
-	eventOps, err := s.eventOps(id, r, events)
+	eventOps, err := s.past.Append(id, &r.Record, &r.events, events)
 	if err != nil {
 		return false, 0, err
 	}
@@ -73,44 +73,27 @@ func (s *Store) commit(ctx context.Context, id string, r *record, before []strin
 	ops := slices.Concat(more, eventOps)
 	if whole != r.stored {
 		ops = append(ops, s.aliasOps(id, before, s.aliasesOf(&r.Record))...)
-		ops = append(ops, clientv3.OpPut(s.key("machine", id), whole))
+		ops = append(ops, clientv3.OpPut(s.Key("machine", id), whole))
 	}
 	if little != r.storedNow {
-		ops = append(ops, clientv3.OpPut(s.key("live", id), little))
+		ops = append(ops, clientv3.OpPut(s.Key("live", id), little))
 	}
 	if len(ops) == 0 {
 		return true, 0, nil
 	}
-	resp, err := s.txn(ctx, append(conditions, s.same(id, r)...), ops...)
+	resp, err := s.Txn(ctx, append(conditions, s.same(id, r)...), ops...)
 	switch {
 	case err == nil:
 		done, rev = resp.Succeeded, resp.Header.Revision
-	case unknown(err):
+	case keys.Unsure(err):
 		if rev, done = s.landed(ctx, id, r, whole, little); !done {
 			return false, 0, err
 		}
 	default:
 		return false, 0, err
 	}
-	s.trimLogs(ctx, events)
+	s.past.Trim(ctx, events)
 	return done, rev, nil
-}
-
-// unknown reports whether a write may have been made all the same: etcd did not
-// answer in time.
-func unknown(err error) bool {
-	_, ok := errors.AsType[*UnavailableError](err)
-	return ok
-}
-
-// holds looks whether a key has the value that it was to have; empty: that it is
-// not there.
-func (s *Store) holds(ctx context.Context, key, value string) bool {
-	resp, err := s.get(ctx, key)
-	if err != nil || len(resp.Kvs) == 0 {
-		return err == nil && value == ""
-	}
-	return string(resp.Kvs[0].Value) == value
 }
 
 // landed looks whether a write whose outcome is not known was made: whether the
@@ -128,7 +111,7 @@ func (s *Store) landed(ctx context.Context, id string, before *record, whole, li
 
 // same holds while nobody else has changed the record.
 func (s *Store) same(id string, r *record) []clientv3.Cmp {
-	return []clientv3.Cmp{unchanged(s.key("machine", id), r.rev), unchanged(s.key("live", id), r.revNow)}
+	return []clientv3.Cmp{keys.Unchanged(s.Key("machine", id), r.rev), keys.Unchanged(s.Key("live", id), r.revNow)}
 }
 
 // aliases are those that a record is stored with.
@@ -140,10 +123,10 @@ func (s *Store) aliases(r *record) []string {
 }
 
 func (s *Store) aliasesOf(m *fleet.Record) []string {
-	if s.Aliases == nil {
+	if s.aliasesFor == nil {
 		return nil
 	}
-	all := s.Aliases(m)
+	all := s.aliasesFor(m)
 	return all[:min(len(all), MaxAliases)]
 }
 
@@ -151,13 +134,13 @@ func (s *Store) aliasOps(id string, before, after []string) []clientv3.Op {
 	var ops []clientv3.Op
 	for _, a := range before {
 		if a != id && !slices.Contains(after, a) {
-			ops = append(ops, clientv3.OpDelete(s.key("alias", a, id)))
+			ops = append(ops, clientv3.OpDelete(s.Key("alias", a, id)))
 		}
 	}
 	for i, a := range after {
 		// etcd refuses a transaction that writes a key twice.
 		if a != id && !slices.Contains(before, a) && !slices.Contains(after[:i], a) {
-			ops = append(ops, clientv3.OpPut(s.key("alias", a, id), ""))
+			ops = append(ops, clientv3.OpPut(s.Key("alias", a, id), ""))
 		}
 	}
 	return ops
@@ -183,7 +166,7 @@ func (s *Store) Join(ctx context.Context, into, from string, change func(into, f
 		}
 		a, b := &records[0], &records[1]
 		before, gone := s.aliases(a), s.aliases(b)
-		past, err := s.joinedPast(ctx, into, from)
+		past, err := s.past.Joined(ctx, into, from)
 		if err != nil {
 			return fleet.Record{}, err
 		}
@@ -196,7 +179,7 @@ func (s *Store) Join(ctx context.Context, into, from string, change func(into, f
 			return fleet.Record{}, err
 		}
 		ops := append(s.aliasOps(from, gone, s.aliasesOf(&b.Record)), past...)
-		ops = append(ops, clientv3.OpPut(s.key("machine", from), whole), clientv3.OpPut(s.key("live", from), little))
+		ops = append(ops, clientv3.OpPut(s.Key("machine", from), whole), clientv3.OpPut(s.Key("live", from), little))
 		done, _, err := s.commit(ctx, into, a, before, events, ops, s.same(from, b))
 		if err != nil {
 			return fleet.Record{}, fmt.Errorf("joining %s with %s: %w", into, from, err)
@@ -225,12 +208,12 @@ func (s *Store) Delete(ctx context.Context, id string, last func(*fleet.Record) 
 		if err != nil {
 			return err
 		}
-		entries, err := s.lastWords(id, r, events)
+		entries, err := s.past.LastWords(id, r.Spec.Name, &r.events, events)
 		if err != nil {
 			return err
 		}
-		resp, err := s.txn(ctx, s.same(id, r), append(s.deleteOps(id, gone), entries...)...)
-		if unknown(err) {
+		resp, err := s.Txn(ctx, s.same(id, r), append(s.deleteOps(id, gone), entries...)...)
+		if keys.Unsure(err) {
 			if records, again := s.load(ctx, id); again == nil && records[0].rev == 0 {
 				return nil
 			}
@@ -245,12 +228,7 @@ func (s *Store) Delete(ctx context.Context, id string, last func(*fleet.Record) 
 }
 
 func (s *Store) deleteOps(id string, aliases []string) []clientv3.Op {
-	ops := append(s.aliasOps(id, aliases, nil),
-		clientv3.OpDelete(s.key("machine", id)),
-		clientv3.OpDelete(s.key("live", id)),
-		clientv3.OpDelete(s.key("past", id)))
-	for _, kind := range shelfKinds {
-		ops = append(ops, clientv3.OpDelete(s.under(kind, id), clientv3.WithPrefix()))
-	}
-	return ops
+	return slices.Concat(s.aliasOps(id, aliases, nil),
+		[]clientv3.Op{clientv3.OpDelete(s.Key("machine", id)), clientv3.OpDelete(s.Key("live", id))},
+		s.past.Forget(id))
 }

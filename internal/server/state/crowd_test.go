@@ -1,4 +1,4 @@
-package state
+package state_test
 
 import (
 	"sync"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state/storetest"
 )
 
 // Many who change one record at once do not make each other begin anew: the
@@ -18,7 +19,7 @@ func TestCrowdAtOneRecord(t *testing.T) {
 	var all sync.WaitGroup
 	for range crowd {
 		all.Go(func() {
-			_, err := s.Update(t.Context(), mac, func(m *fleet.Record) ([]api.Event, error) {
+			_, err := s.Update(t.Context(), storetest.MAC, func(m *fleet.Record) ([]api.Event, error) {
 				tries.Add(1)
 				m.Seq++
 				return nil, nil
@@ -29,7 +30,7 @@ func TestCrowdAtOneRecord(t *testing.T) {
 		})
 	}
 	all.Wait()
-	m, err := s.Get(t.Context(), mac)
+	m, err := s.Get(t.Context(), storetest.MAC)
 	if err != nil || m.Seq != crowd {
 		t.Errorf("count %d, %v; want %d", m.Seq, err, crowd)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state/keys"
 )
 
 // Guard is the moment of a look at many records on which a change of one rests:
@@ -24,8 +25,8 @@ var ErrMoved = errors.New("changed by somebody else in between")
 // Guard is called before the look. Changes of different names do not mind each
 // other.
 func (s *Store) Guard(ctx context.Context, name string) (Guard, error) {
-	g := Guard{key: s.key("guard", name)}
-	resp, err := s.get(ctx, g.key)
+	g := Guard{key: s.Key("guard", name)}
+	resp, err := s.Read(ctx, g.key)
 	if err != nil {
 		return g, fmt.Errorf("reading guard %s: %w", name, err)
 	}
@@ -40,7 +41,7 @@ func (s *Store) Guard(ctx context.Context, name string) (Guard, error) {
 // the same guard, on any server, one succeeds. It can go on with the guard: what
 // it looked at has only changed by its own hand.
 func (s *Store) UpdateGuarded(ctx context.Context, g *Guard, id string, change func(*fleet.Record) ([]api.Event, error)) (fleet.Record, error) {
-	m, done, rev, err := s.tryUpdate(ctx, id, change, []clientv3.Op{clientv3.OpPut(g.key, "")}, []clientv3.Cmp{unchanged(g.key, g.rev)})
+	m, done, rev, err := s.tryUpdate(ctx, id, change, []clientv3.Op{clientv3.OpPut(g.key, "")}, []clientv3.Cmp{keys.Unchanged(g.key, g.rev)})
 	if err == nil && !done {
 		err = fmt.Errorf("changing machine %s: %w", id, ErrMoved)
 	}

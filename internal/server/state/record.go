@@ -7,12 +7,13 @@ import (
 	"slices"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state/keys"
+	"github.com/gild-dev/gild/internal/server/state/past"
 )
 
 // record is a machine in two parts: its whole, with an inventory of many
@@ -20,7 +21,7 @@ import (
 // written only when it has changed.
 type record struct {
 	fleet.Record
-	events counts // on each shelf, so far
+	events past.Counts // on each shelf, so far
 
 	// damage is why it cannot be read; the machine is then only what stands for
 	// it, and is not changed.
@@ -32,8 +33,8 @@ type record struct {
 	revNow    int64  // of the little part
 }
 
-// live is the little part.
-type live struct {
+// Live is the little part.
+type Live struct {
 	Seq          uint64        `json:"seq,omitempty"`
 	NextEvent    uint64        `json:"nextEvent,omitempty"` // events so far on the first shelf
 	Shelves      []uint64      `json:"shelves,omitempty"`   // on the others
@@ -48,33 +49,33 @@ type live struct {
 
 // split gives both parts of a record as they are stored.
 func (r *record) split() (whole, little string, err error) {
-	if little, err = encode(r.little()); err != nil {
+	if little, err = keys.Encode(r.little()); err != nil {
 		return "", "", err
 	}
 	rest := record{Record: r.Record}
-	rest.lay(live{})
-	whole, err = encode(rest.Record)
+	rest.lay(Live{})
+	whole, err = keys.Encode(rest.Record)
 	return whole, little, err
 }
 
 // little is the little part.
-func (r *record) little() live {
-	l := live{
-		Seq: r.Seq, NextEvent: r.events[told], LastSeen: r.LastSeen, AgentSeen: r.AgentSeen,
+func (r *record) little() Live {
+	l := Live{
+		Seq: r.Seq, NextEvent: r.events[past.Told], LastSeen: r.LastSeen, AgentSeen: r.AgentSeen,
 		FirmwareSeen: r.FirmwareSeen, Address: r.Address, Message: r.Message, Progress: r.Progress, Rationed: r.Rationed,
 	}
-	if others := r.events[told+1:]; slices.Max(others) > 0 {
+	if others := r.events[past.Told+1:]; slices.Max(others) > 0 {
 		l.Shelves = slices.Clone(others)
 	}
 	return l
 }
 
 // lay lays the little part over the whole.
-func (r *record) lay(l live) {
+func (r *record) lay(l Live) {
 	r.Seq, r.LastSeen, r.AgentSeen, r.FirmwareSeen = l.Seq, l.LastSeen, l.AgentSeen, l.FirmwareSeen
 	r.Address, r.Message, r.Progress, r.Rationed = l.Address, l.Message, l.Progress, l.Rationed
-	r.events = counts{told: l.NextEvent}
-	copy(r.events[told+1:], l.Shelves)
+	r.events = past.Counts{past.Told: l.NextEvent}
+	copy(r.events[past.Told+1:], l.Shelves)
 }
 
 // readWhole takes the whole part from its key.
@@ -84,9 +85,9 @@ func (r *record) readWhole(kv *mvccpb.KeyValue) {
 	old := struct {
 		*fleet.Record
 		NextEvent *uint64 `json:"nextEvent"`
-	}{&r.Record, &r.events[told]}
-	if err := decodeKey(kv.Key, kv.Value, &old); err != nil {
-		r.broken(lastPart(kv.Key), err)
+	}{&r.Record, &r.events[past.Told]}
+	if err := keys.DecodeKey(kv.Key, kv.Value, &old); err != nil {
+		r.broken(keys.LastPart(kv.Key), err)
 	}
 	r.Upgrade()
 }
@@ -94,9 +95,9 @@ func (r *record) readWhole(kv *mvccpb.KeyValue) {
 // readLittle takes the little part from its key.
 func (r *record) readLittle(kv *mvccpb.KeyValue) {
 	r.storedNow, r.revNow = string(kv.Value), kv.ModRevision
-	var l live
-	if err := decodeKey(kv.Key, kv.Value, &l); err != nil {
-		r.broken(lastPart(kv.Key), err)
+	var l Live
+	if err := keys.DecodeKey(kv.Key, kv.Value, &l); err != nil {
+		r.broken(keys.LastPart(kv.Key), err)
 	} else if r.damage == nil {
 		r.lay(l)
 	}
@@ -134,9 +135,6 @@ func (s *Store) Get(ctx context.Context, id string) (fleet.Record, error) {
 	return r[0].Record, nil
 }
 
-// opsAtOnce bounds how much is asked for in one transaction.
-const opsAtOnce = 100
-
 // load returns records as they were at one moment, of at most opsAtOnce/2
 // machines.
 func (s *Store) load(ctx context.Context, ids ...string) ([]record, error) {
@@ -148,19 +146,19 @@ func loadAt(ctx context.Context, s *Store, revision int64, ids ...string) ([]rec
 	var ops []clientv3.Op
 	at := clientv3.WithRev(revision)
 	for _, id := range ids {
-		ops = append(ops, clientv3.OpGet(s.key("machine", id), at), clientv3.OpGet(s.key("live", id), at))
+		ops = append(ops, clientv3.OpGet(s.Key("machine", id), at), clientv3.OpGet(s.Key("live", id), at))
 	}
-	resp, err := s.txn(ctx, nil, ops...)
+	resp, err := s.Txn(ctx, nil, ops...)
 	if err != nil {
 		return nil, fmt.Errorf("reading machine %s: %w", ids[0], err)
 	}
 	records := make([]record, len(ids))
 	for i, id := range ids {
 		r := fresh(id)
-		if kvs := ranged(resp, 2*i); len(kvs) > 0 {
+		if kvs := keys.Ranged(resp, 2*i); len(kvs) > 0 {
 			r.readWhole(kvs[0])
 		}
-		if kvs := ranged(resp, 2*i+1); len(kvs) > 0 {
+		if kvs := keys.Ranged(resp, 2*i+1); len(kvs) > 0 {
 			r.readLittle(kvs[0])
 		}
 		records[i] = r
@@ -168,32 +166,24 @@ func loadAt(ctx context.Context, s *Store, revision int64, ids ...string) ([]rec
 	return records, nil
 }
 
-// ranged is the answer to the i-th operation of a transaction, a get.
-func ranged(resp *clientv3.TxnResponse, i int) []*mvccpb.KeyValue {
-	if r, ok := resp.Responses[i].Response.(*etcdserverpb.ResponseOp_ResponseRange); ok {
-		return r.ResponseRange.Kvs
-	}
-	return nil
-}
-
 // List returns all machines, sorted by ID, and the revision at which they
 // were so, from which [Store.Watch] goes on.
 func (s *Store) List(ctx context.Context) ([]fleet.Record, int64, error) {
-	resp, err := s.txn(ctx, nil,
-		clientv3.OpGet(s.under("machine"), clientv3.WithPrefix()),
-		clientv3.OpGet(s.under("live"), clientv3.WithPrefix()))
+	resp, err := s.Txn(ctx, nil,
+		clientv3.OpGet(s.Under("machine"), clientv3.WithPrefix()),
+		clientv3.OpGet(s.Under("live"), clientv3.WithPrefix()))
 	if err != nil {
 		return nil, 0, fmt.Errorf("listing machines: %w", err)
 	}
 	little := map[string]*mvccpb.KeyValue{}
-	for _, kv := range ranged(resp, 1) {
-		little[lastPart(kv.Key)] = kv
+	for _, kv := range keys.Ranged(resp, 1) {
+		little[keys.LastPart(kv.Key)] = kv
 	}
-	machines := make([]fleet.Record, 0, len(ranged(resp, 0)))
-	for _, kv := range ranged(resp, 0) {
+	machines := make([]fleet.Record, 0, len(keys.Ranged(resp, 0)))
+	for _, kv := range keys.Ranged(resp, 0) {
 		var r record
 		r.readWhole(kv)
-		if kv := little[lastPart(kv.Key)]; kv != nil {
+		if kv := little[keys.LastPart(kv.Key)]; kv != nil {
 			r.readLittle(kv)
 		}
 		machines = append(machines, r.Record)
@@ -203,7 +193,7 @@ func (s *Store) List(ctx context.Context) ([]fleet.Record, int64, error) {
 
 // Count returns how many machines there are.
 func (s *Store) Count(ctx context.Context) (int64, error) {
-	resp, err := s.get(ctx, s.under("machine"), clientv3.WithPrefix(), clientv3.WithCountOnly())
+	resp, err := s.Read(ctx, s.Under("machine"), clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
 		return 0, fmt.Errorf("counting machines: %w", err)
 	}
@@ -214,24 +204,24 @@ func (s *Store) Count(ctx context.Context) (int64, error) {
 // as an alias, sorted by ID.
 func (s *Store) Find(ctx context.Context, labels []string) ([]fleet.Record, error) {
 	ids := slices.Clone(labels)
-	for some := range slices.Chunk(labels, opsAtOnce) {
+	for some := range slices.Chunk(labels, keys.OpsAtOnce) {
 		var ops []clientv3.Op
 		for _, label := range some {
-			ops = append(ops, clientv3.OpGet(s.under("alias", label), clientv3.WithPrefix(), clientv3.WithKeysOnly()))
+			ops = append(ops, clientv3.OpGet(s.Under("alias", label), clientv3.WithPrefix(), clientv3.WithKeysOnly()))
 		}
-		resp, err := s.txn(ctx, nil, ops...)
+		resp, err := s.Txn(ctx, nil, ops...)
 		if err != nil {
 			return nil, fmt.Errorf("looking up %s: %w", labels[0], err)
 		}
 		for i := range some {
-			for _, kv := range ranged(resp, i) {
-				ids = append(ids, lastPart(kv.Key))
+			for _, kv := range keys.Ranged(resp, i) {
+				ids = append(ids, keys.LastPart(kv.Key))
 			}
 		}
 	}
 	slices.Sort(ids)
 	var machines []fleet.Record
-	for some := range slices.Chunk(slices.Compact(ids), opsAtOnce/2) {
+	for some := range slices.Chunk(slices.Compact(ids), keys.OpsAtOnce/2) {
 		records, err := s.load(ctx, some...)
 		if err != nil {
 			return nil, err

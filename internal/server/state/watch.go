@@ -3,22 +3,17 @@ package state
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/state/keys"
+	"github.com/gild-dev/gild/internal/server/state/past"
 )
-
-// ErrCompacted means that the past from which a watch was to go on is no
-// longer kept: list the machines anew and watch from there.
-var ErrCompacted = errors.New("too long ago")
 
 // Change is what one transaction did to machines.
 type Change struct {
@@ -36,12 +31,12 @@ type Part struct {
 // Follow begins to follow all changes after a revision; what it returns calls
 // take for each of them, in order, until take returns an error, or ctx ends,
 // with which the watch ends too. What has changed meanwhile is kept, within
-// bounds; [ErrCompacted] means that it was too much.
+// bounds; [keys.ErrCompacted] means that it was too much.
 func (s *Store) Follow(ctx context.Context, after int64) (each func(take func(Change) error) error) {
 	changes := s.Client.Watch(clientv3.WithRequireLeader(ctx), s.Prefix, clientv3.WithPrefix(), clientv3.WithRev(after+1))
 	w := watcher{Store: s, records: map[string]*record{}}
 	return func(take func(Change) error) error {
-		return eachResponse(ctx, changes, func(events []*clientv3.Event) error {
+		return keys.EachChange(ctx, changes, func(events []*clientv3.Event) error {
 			// The events of one transaction come together and share a revision.
 			for len(events) > 0 {
 				n := 1
@@ -50,7 +45,7 @@ func (s *Store) Follow(ctx context.Context, after int64) (each func(take func(Ch
 				}
 				c, err := w.change(ctx, events[:n])
 				if err != nil {
-					return watchError(err)
+					return keys.WatchError(err)
 				}
 				if events = events[n:]; len(c.Parts) > 0 {
 					err = take(c)
@@ -62,30 +57,6 @@ func (s *Store) Follow(ctx context.Context, after int64) (each func(take func(Ch
 			return nil
 		})
 	}
-}
-
-// eachResponse calls take for what a watch tells, until its context ends. A
-// watch that requires a leader is closed without one, not silent for ever.
-func eachResponse(ctx context.Context, changes clientv3.WatchChan, take func([]*clientv3.Event) error) error {
-	for resp := range changes {
-		if err := resp.Err(); err != nil {
-			return watchError(err)
-		}
-		if err := take(resp.Events); err != nil {
-			return err
-		}
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return errors.New("following the state: etcd has stopped")
-}
-
-func watchError(err error) error {
-	if errors.Is(err, rpctypes.ErrCompacted) {
-		return ErrCompacted
-	}
-	return fmt.Errorf("following the state: %w", err)
 }
 
 // watcher puts the two parts of a record together as each of them changes.
@@ -102,13 +73,13 @@ func (w *watcher) change(ctx context.Context, events []*clientv3.Event) (Change,
 	var happened []Part
 	for _, e := range events {
 		kind, rest, _ := strings.Cut(strings.TrimPrefix(string(e.Kv.Key), w.Prefix), "/")
-		id := lastPart(e.Kv.Key)
+		id := keys.LastPart(e.Kv.Key)
 		put := e.Type == mvccpb.Event_PUT
 		switch {
-		case put && slices.Contains(shelfKinds[:], kind):
-			group := groups([]*mvccpb.KeyValue{e.Kv})
+		case put && slices.Contains(past.Kinds[:], kind):
+			group := past.Groups([]*mvccpb.KeyValue{e.Kv})
 			for i := range group {
-				happened = append(happened, Part{Kind: api.ChangeEvent, ID: eventMachine(rest), Event: &group[i]})
+				happened = append(happened, Part{Kind: api.ChangeEvent, ID: past.EventMachine(rest), Event: &group[i]})
 			}
 		case kind == "machine" && !put:
 			delete(w.records, id)

@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/selector"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 	"github.com/gild-dev/gild/internal/server/fleet/uses"
 	"github.com/gild-dev/gild/internal/server/httpd"
 )
@@ -23,7 +24,7 @@ var _ httpd.Control = control{}
 
 // shown is what an operator sees of a machine.
 func shown(m api.Machine) api.Machine {
-	m.SpecRevision = fleet.SpecRevision(m.Spec)
+	m.SpecRevision = specs.Revision(m.Spec)
 	m.Spec.Labels = maps.Clone(m.Spec.Labels)
 	return m
 }
@@ -68,7 +69,7 @@ func (c control) Edit(_ context.Context, _, name, revision string, spec api.Spec
 		if c.f.Race != "" && m.Spec.Name == c.f.Race {
 			m.Spec.Serial += "1"
 		}
-		if revision != "" && revision != fleet.SpecRevision(m.Spec) {
+		if revision != "" && revision != specs.Revision(m.Spec) {
 			return &fleet.ConflictError{Problem: "changed by somebody else since it was read"}
 		}
 		m.Spec = spec

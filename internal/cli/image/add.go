@@ -15,7 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/inspect"
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/store"
-	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 	"github.com/gild-dev/gild/internal/settings"
 	"github.com/gild-dev/gild/internal/units"
 )
@@ -98,7 +98,7 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 	if err != nil {
 		return exit.Usage(err)
 	}
-	if err := fleet.CheckSettings(settings.Settings{Agent: settings.Agent{Handoff: o.handoff}}); err != nil {
+	if err := specs.CheckSettings(settings.Settings{Agent: settings.Agent{Handoff: o.handoff}}); err != nil {
 		return exit.Usage(err)
 	}
 	given, err := o.given()

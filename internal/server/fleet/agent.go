@@ -73,9 +73,9 @@ func Hello(m *Record, h api.Hello, from string, discover bool, now time.Time) (a
 		msg := fmt.Sprintf("agent speaks protocol %d, this server %d: a stale initramfs is cached somewhere; restart the machine", h.Version, api.Version)
 		if m.Message != msg {
 			m.Message = msg
-			t.note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: api.CauseVersion})
+			t.Note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: api.CauseVersion})
 		}
-		return api.Answer{Action: api.ActionWait, Retry: retryVersion, Message: msg}, t.events
+		return api.Answer{Action: api.ActionWait, Retry: retryVersion, Message: msg}, t.Events
 	}
 	if old {
 		return outdated(m, t)
@@ -90,33 +90,33 @@ func Hello(m *Record, h api.Hello, from string, discover bool, now time.Time) (a
 			m.Trouble = nil // whatever was tried, it has begun anew
 		}
 		if !known || m.State != api.MachineFlashing {
-			t.enter(api.MachineFlashing, done(StepHello, "has its plan: "+m.Armed.Plan.Image.Name))
+			t.Enter(api.MachineFlashing, Did(StepHello, "has its plan: "+m.Armed.Plan.Image.Name))
 		}
 		plan := m.Armed.Plan
-		return api.Answer{Action: api.ActionFlash, Plan: &plan}, t.events
+		return api.Answer{Action: api.ActionFlash, Plan: &plan}, t.Events
 	case m.Waiting || discover && !Registered(m):
 		if !m.Waiting {
-			m.Waiting, m.Message = true, waitsMessage
-			t.note(done(StepHello, m.Message))
+			m.Waiting, m.Message = true, WaitsMessage
+			t.Note(Did(StepHello, m.Message))
 		}
-		return waitForArm(), t.events
+		return waitForArm(), t.Events
 	}
-	return api.Answer{Action: api.ActionLocalDisk, Message: "this machine is not armed"}, t.events
+	return api.Answer{Action: api.ActionLocalDisk, Message: "this machine is not armed"}, t.Events
 }
 
-// waitsMessage is the last thing heard of a machine whose agent waits.
-const waitsMessage = "hardware reported; waiting to be armed"
+// WaitsMessage is the last thing heard of a machine whose agent waits.
+const WaitsMessage = "hardware reported; waiting to be armed"
 
 // outdated sends an agent away that a boot script has started and that speaks
 // plain HTTP: script and initramfs are from before this server had a CA. What
 // boots next is its own agent, and what is right on the disk is kept.
-func outdated(m *Record, t *turn) (api.Answer, []api.Event) {
+func outdated(m *Record, t *Turn) (api.Answer, []api.Event) {
 	const msg = "the agent is of an older initramfs and speaks plain HTTP; the machine restarts for the one of this server"
 	if m.Message != msg {
 		m.Message = msg
-		t.note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: api.CauseOutdated})
+		t.Note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: api.CauseOutdated})
 	}
-	return api.Answer{Action: api.ActionLocalDisk, Message: msg}, t.events
+	return api.Answer{Action: api.ActionLocalDisk, Message: msg}, t.Events
 }
 
 func waitForArm() api.Answer {
@@ -166,13 +166,13 @@ func diskSerials(inv *api.Inventory) []string {
 }
 
 // spoke binds the agent that speaks, which may be a new one.
-func (t *turn) spoke(session, from string) {
+func (t *Turn) spoke(session, from string) {
 	m := t.m
 	if m.Session != session {
 		t.cutShort()
 		if m.Armed != nil && m.Armed.IdentityTo != "" && m.Armed.IdentityTo != session {
 			// The server's own word: no chatter before it crowds it out.
-			t.note(api.Event{
+			t.Note(api.Event{
 				Step: StepHello, State: api.StateFailed, Cause: api.CauseSession, Actor: api.ActorServer,
 				Message: "another agent, at " + cmp.Or(from, "an unknown address") + ", takes the place of the one that the identity was given to",
 			})
@@ -189,7 +189,7 @@ func (t *turn) spoke(session, from string) {
 // conflict refuses a second agent. It may be another machine with a copied
 // address: what is known of the holder stays as it is.
 func conflict(m *Record, h api.Hello, from string, now time.Time) (api.Answer, []api.Event) {
-	t := begin(m, api.ActorAgent, now)
+	t := Begin(m, api.ActorAgent, now)
 	second := fmt.Sprintf("a second agent at %s%s", cmp.Or(from, "an unknown address"), ofSerial(h.Inventory.Serial))
 	msg := fmt.Sprintf("another agent%s holds %s; either this machine has just restarted, or two have the same address: waiting until the other is silent",
 		ofSerial(serial(m)), Called(m))
@@ -197,10 +197,10 @@ func conflict(m *Record, h api.Hello, from string, now time.Time) (api.Answer, [
 		m.ConflictSince = now
 	}
 	if m.Conflict != second {
-		t.note(api.Event{Step: StepHello, State: api.StateFailed, Cause: api.CauseConflict, Message: second + " claims to be this machine and was refused"})
+		t.Note(api.Event{Step: StepHello, State: api.StateFailed, Cause: api.CauseConflict, Message: second + " claims to be this machine and was refused"})
 	}
 	m.Conflict, m.ConflictSeen = second, now
-	return api.Answer{Action: api.ActionWait, Retry: retryConflict, Message: msg}, t.events
+	return api.Answer{Action: api.ActionWait, Retry: retryConflict, Message: msg}, t.Events
 }
 
 func ofSerial(s string) string {
@@ -246,7 +246,7 @@ func Report(m *Record, r api.Report, from string, now time.Time) ([]api.Event, e
 			return nil, err
 		}
 	}
-	return t.events, nil
+	return t.Events, nil
 }
 
 // holds reports whether the agent may speak for the machine: it has said
@@ -279,7 +279,7 @@ func repeated(m *Record, r api.Report) bool {
 
 // take applies one event to the record and keeps it. What moves a flash is
 // only a note when it comes from an agent without a plan.
-func (t *turn) take(e api.Event, plan bool) error {
+func (t *Turn) take(e api.Event, plan bool) error {
 	m := t.m
 	switch {
 	case !plan:
@@ -288,7 +288,7 @@ func (t *turn) take(e api.Event, plan bool) error {
 		return nil
 	case e.Receipt != nil:
 		return t.finish(e)
-	case m.Armed == nil && !awaiting(m):
+	case m.Armed == nil && !Awaiting(m):
 		t.keep(e)
 		return nil
 	case e.State == api.StateFailed:
@@ -305,7 +305,7 @@ func (t *turn) take(e api.Event, plan bool) error {
 		// is complete.
 		m.Live, m.Writing, m.System = true, true, nil
 		m.Awaited = await(*m.Armed, e.Plan, false, t.now)
-		t.enter(api.MachineHandingOff, e)
+		t.Enter(api.MachineHandingOff, e)
 		return nil
 	case e.Step == StepFlash:
 		m.Writing, m.System = true, nil
@@ -316,7 +316,7 @@ func (t *turn) take(e api.Event, plan bool) error {
 	}
 	if !m.Live && m.State == api.MachineBooting {
 		e.Progress = nil
-		t.enter(api.MachineFlashing, e)
+		t.Enter(api.MachineFlashing, e)
 		return nil
 	}
 	t.keep(e)
@@ -325,18 +325,18 @@ func (t *turn) take(e api.Event, plan bool) error {
 
 // keep notes an event that changes no state. Progress lives in the record; a
 // log of it would push out the rest.
-func (t *turn) keep(e api.Event) {
+func (t *Turn) keep(e api.Event) {
 	if e.Message != "" {
 		t.m.Message = e.Message
 	}
 	if e.State != api.StateProgress || e.Progress == nil {
-		t.note(e)
+		t.Note(e)
 	}
 }
 
 // finish uses the arm up. A receipt for anything but the armed plan is
 // refused: it is no proof that this flash was done.
-func (t *turn) finish(e api.Event) error {
+func (t *Turn) finish(e api.Event) error {
 	m, r := t.m, e.Receipt
 	if m.Armed == nil {
 		return &SessionError{m.MAC, "a receipt, but the machine is not armed"}
@@ -388,10 +388,10 @@ func GiveIdentity(m *Record, r api.IdentityRequest, now time.Time) ([]api.Event,
 		return nil, nil
 	}
 	// That the server gave it away is kept whatever the agent tells beside.
-	t := begin(m, api.ActorServer, now)
+	t := Begin(m, api.ActorServer, now)
 	armed := *m.Armed
 	armed.IdentityTo = r.Session
 	m.Armed = &armed
-	t.note(done(StepHello, "was given its identity"))
-	return t.events, nil
+	t.Note(Did(StepHello, "was given its identity"))
+	return t.Events, nil
 }

@@ -51,34 +51,34 @@ const toldEvery = time.Minute
 
 // notBooted tells at the machine why something that came as it, or in its
 // place, was not given its plan.
-func (t *turn) notBooted(cause, why string) {
+func (t *Turn) notBooted(cause, why string) {
 	m := t.m
 	if m.NotBooted != why || t.now.Sub(m.NotBootedSeen) >= toldEvery {
 		if m.NotBooted == "" {
 			m.NotBootedSince = t.now
 		}
 		m.NotBooted, m.NotBootedCause, m.NotBootedSeen = why, cause, t.now
-		t.note(api.Event{Step: StepBoot, State: api.StateFailed, Cause: cause, Message: why})
+		t.Note(api.Event{Step: StepBoot, State: api.StateFailed, Cause: cause, Message: why})
 	}
 }
 
 // booted ends what notBooted has told.
-func (t *turn) booted() {
+func (t *Turn) booted() {
 	t.m.NotBooted, t.m.NotBootedCause, t.m.NotBootedSince, t.m.NotBootedSeen = "", "", time.Time{}, time.Time{}
 }
 
 // Mistaken tells a record of a machine that showed something of it and is
 // another. Nothing else becomes of it: what came may be lying.
 func Mistaken(m *Record, o Other, now time.Time) []api.Event {
-	t := begin(m, api.ActorMachine, now)
+	t := Begin(m, api.ActorMachine, now)
 	if o.Shared != "" && !shares(m, o.Shared) {
 		m.SharedMACs = append(slices.Clone(m.SharedMACs), o.Shared)
-		e := done(StepDiscover, "the address "+o.Shared+" was seen in two machines: it identifies neither from now on")
+		e := Did(StepDiscover, "the address "+o.Shared+" was seen in two machines: it identifies neither from now on")
 		e.Cause = api.CauseOtherMachine
-		t.note(e)
+		t.Note(e)
 	}
 	t.notBooted(api.CauseOtherMachine, o.Why)
-	return t.events
+	return t.Events
 }
 
 // Doubted answers an agent in a machine of which f.Doubt says that it may not
@@ -87,20 +87,20 @@ func Doubted(m *Record, h api.Hello, f Found, now time.Time) (api.Answer, []api.
 	t := touch(m, api.ActorAgent, now)
 	t.doubted(f, &h.Inventory)
 	if !f.Holds {
-		return api.Answer{Action: api.ActionLocalDisk, Message: f.Doubt}, t.events
+		return api.Answer{Action: api.ActionLocalDisk, Message: f.Doubt}, t.Events
 	}
-	return refused(f.Doubt), t.events
+	return refused(f.Doubt), t.Events
 }
 
 // DoubtedBoot does the same for its boot script.
 func DoubtedBoot(m *Record, who api.Inventory, f Found, now time.Time) (Decision, []api.Event) {
 	t := touch(m, api.ActorMachine, now)
 	t.doubted(f, &who)
-	return Decision{ID: m.ID, Why: f.Doubt + ": booting the local disk"}, t.events
+	return Decision{ID: m.ID, Why: f.Doubt + ": booting the local disk"}, t.Events
 }
 
 // doubted tells the record, which learns nothing unless it is new.
-func (t *turn) doubted(f Found, inv *api.Inventory) {
+func (t *Turn) doubted(f Found, inv *api.Inventory) {
 	if !f.Known {
 		t.m.Inventory, t.m.MAC = carry(t.m.Inventory, *inv), inv.MAC
 	}
@@ -118,13 +118,13 @@ func refused(why string) api.Answer {
 // Refused is the answer to an agent that gets no plan, and the event at the
 // record that it came as. A record that is new learns what came.
 func Refused(m *Record, inv api.Inventory, why error, now time.Time) (api.Answer, []api.Event) {
-	t := begin(m, api.ActorAgent, now)
+	t := Begin(m, api.ActorAgent, now)
 	if m.State == "" {
 		t = touch(m, api.ActorAgent, now)
 		m.Inventory, m.MAC = carry(m.Inventory, inv), inv.MAC
 	}
 	t.notBooted(causeOf(why), why.Error())
-	return refused(why.Error()), t.events
+	return refused(why.Error()), t.Events
 }
 
 // carry is what a machine told last, with what identifies it from before where

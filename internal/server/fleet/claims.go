@@ -14,7 +14,7 @@ import (
 func foreign(candidates []Record, id string, s Shown) []string {
 	return slices.DeleteFunc(slices.Clone(s.MACs[1:]), func(mac string) bool {
 		return !slices.ContainsFunc(candidates, func(m Record) bool {
-			return m.ID != id && m.Joined != id && owns(&m, mac) > ownsNot
+			return m.ID != id && m.Joined != id && Owns(&m, mac) > OwnsNot
 		})
 	})
 }
@@ -29,10 +29,10 @@ func Disclaim(m *Record, foreign []string, now time.Time) []api.Event {
 	inv := *m.Inventory
 	inv.NICs = slices.DeleteFunc(slices.Clone(inv.NICs), claims)
 	m.Inventory = &inv
-	t := begin(m, api.ActorServer, now)
+	t := Begin(m, api.ActorServer, now)
 	why := "claims to have " + strings.Join(foreign, ", ") + ", which is known to be of another machine"
 	if m.NotBooted != why || now.Sub(m.NotBootedSeen) >= toldEvery {
 		t.notBooted(api.CauseOtherMachine, why)
 	}
-	return t.events
+	return t.Events
 }

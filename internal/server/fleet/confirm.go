@@ -36,8 +36,8 @@ func await(armed Armed, plan string, reboots bool, now time.Time) *Awaited {
 // confirms reports whether anything would say that the new system runs.
 func confirms(w *Awaited) bool { return w.Beacon != "" || w.Probe != "" }
 
-// awaiting reports whether nothing was heard of the new system yet.
-func awaiting(m *Record) bool {
+// Awaiting reports whether nothing was heard of the new system yet.
+func Awaiting(m *Record) bool {
 	return m.Awaited != nil && handedOff(m) && (m.State == api.MachineHandingOff || m.State == api.MachineUnconfirmed)
 }
 
@@ -61,29 +61,29 @@ func Beacon(m *Record, token, from string, now time.Time) (events []api.Event, o
 		m.Address = from
 	}
 	t.running("the new system reported in")
-	return t.events, true
+	return t.Events, true
 }
 
 // Probed notes that a probe reached the new system of a plan.
 func Probed(m *Record, plan string, now time.Time) []api.Event {
-	if !awaiting(m) || m.Awaited.Plan != plan {
+	if !Awaiting(m) || m.Awaited.Plan != plan {
 		return nil
 	}
-	t := begin(m, api.ActorServer, now)
+	t := Begin(m, api.ActorServer, now)
 	t.running("the new system answers the probe " + m.Awaited.Probe)
-	return t.events
+	return t.Events
 }
 
-func (t *turn) running(message string) {
-	e := done(StepConfirm, message)
+func (t *Turn) running(message string) {
+	e := Did(StepConfirm, message)
 	e.Plan = t.m.Awaited.Plan
 	t.m.Trouble = nil
 	t.m.Took.Started(t.m.State, t.now.Sub(t.m.Since))
-	t.enter(api.MachineRunning, e)
+	t.Enter(api.MachineRunning, e)
 }
 
 // overdue ends the wait for a sign of life. One that comes later still counts.
-func (t *turn) overdue(listening time.Time) {
+func (t *Turn) overdue(listening time.Time) {
 	m := t.m
 	w := m.Awaited
 	if m.State != api.MachineHandingOff || w == nil || t.now.Before(w.Until) {
@@ -104,5 +104,5 @@ func (t *turn) overdue(listening time.Time) {
 	default:
 		e.Message = fmt.Sprintf("no sign of life from the new system by %s", w.Until.UTC().Format(time.RFC3339))
 	}
-	t.enter(api.MachineUnconfirmed, e)
+	t.Enter(api.MachineUnconfirmed, e)
 }

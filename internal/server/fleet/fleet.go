@@ -91,9 +91,9 @@ func Seen(m *Record, s Sighting, now time.Time) []api.Event {
 		m.Inventory = &api.Inventory{MAC: s.MAC, UUID: s.UUID}
 	}
 	if s.Message == "" || again {
-		return t.events
+		return t.Events
 	}
-	e := done(s.Step, s.Message)
+	e := Did(s.Step, s.Message)
 	if e.Step == "" {
 		e.Step = StepDiscover
 	}
@@ -102,16 +102,16 @@ func Seen(m *Record, s Sighting, now time.Time) []api.Event {
 		e.State, e.Cause = api.StateFailed, s.Cause
 		if m.Armed != nil {
 			t.notBooted(s.Cause, s.Message)
-			return t.events
+			return t.Events
 		}
 	}
-	t.note(e)
-	return t.events
+	t.Note(e)
+	return t.Events
 }
 
 // asks notes that firmware showed the machine's address. If it was its own,
 // whatever agent was in it is gone, and will be silent from now on.
-func (t *turn) asks(mac string) {
+func (t *Turn) asks(mac string) {
 	m := t.m
 	m.FirmwareSeen = t.now
 	if m.Session != "" && !m.Asked.After(m.AgentSeen) {
@@ -138,11 +138,11 @@ type Decision struct {
 // boot to report what they are; nil: they boot their disk.
 func Boot(m *Record, who api.Inventory, discover *api.PlanImage, now time.Time) (Decision, []api.Event) {
 	t := touch(m, api.ActorMachine, now)
-	own := owns(m, who.MAC) > ownsNot
+	own := Owns(m, who.MAC) > OwnsNot
 	if m.Armed != nil {
 		if err := fits(m, &who); err != nil {
 			t.notBooted(causeOf(err), err.Error())
-			return Decision{ID: m.ID, Why: err.Error() + ": booting the local disk"}, t.events
+			return Decision{ID: m.ID, Why: err.Error() + ": booting the local disk"}, t.Events
 		}
 	}
 	t.asks(who.MAC)
@@ -155,38 +155,38 @@ func Boot(m *Record, who api.Inventory, discover *api.PlanImage, now time.Time) 
 		d := Decision{ID: m.ID, Image: &image, Why: "booting the agent for " + image.Name}
 		if alive(m, now) && m.State != api.MachineBooting {
 			// It has an agent, whose silence will show that it was restarted.
-			e := done(StepBoot, "its boot script was asked for while its agent is at work: if that goes on, somebody else has asked")
+			e := Did(StepBoot, "its boot script was asked for while its agent is at work: if that goes on, somebody else has asked")
 			if !m.Asked.Before(now) {
-				t.note(e)
+				t.Note(e)
 			}
-			return d, t.events
+			return d, t.Events
 		}
 		t.restarted(d.Why)
-		return d, t.events
+		return d, t.Events
 	case discover != nil && !Registered(m):
 		image := *discover
 		d := Decision{ID: m.ID, Image: &image, Why: "unknown here: booting the agent to see what this machine is"}
-		t.enter(api.MachineDiscovered, done(StepBoot, d.Why))
-		return d, t.events
+		t.Enter(api.MachineDiscovered, Did(StepBoot, d.Why))
+		return d, t.Events
 	}
 	d := Decision{ID: m.ID, Why: "not armed: booting the local disk"}
-	if awaiting(m) {
+	if Awaiting(m) {
 		d.Why = "already flashed: booting the local disk"
 	}
 	if alive(m, now) && m.Waiting {
-		return d, t.events
+		return d, t.Events
 	}
 	t.localDisk(d.Why, own)
-	return d, t.events
+	return d, t.Events
 }
 
 // restarted notes that an armed machine is on its way to an agent, whatever it
 // had before.
-func (t *turn) restarted(why string) {
+func (t *Turn) restarted(why string) {
 	m := t.m
 	t.cutShort()
 	m.Trouble, m.Progress = nil, nil
-	t.enter(api.MachineBooting, done(StepBoot, why))
+	t.Enter(api.MachineBooting, Did(StepBoot, why))
 }
 
 // countEvery is how often a network boot of a machine counts: real ones are
@@ -197,11 +197,11 @@ const countEvery = time.Minute
 // of its new system, and why it failed, is worth more than that: such a
 // machine stays in its state, and each boot without a sign of life counts.
 // own says that it asked by an address that is known to be its.
-func (t *turn) localDisk(why string, own bool) {
+func (t *Turn) localDisk(why string, own bool) {
 	m := t.m
-	e := done(StepBoot, why)
+	e := Did(StepBoot, why)
 	switch {
-	case awaiting(m):
+	case Awaiting(m):
 		w := *m.Awaited
 		if !own || t.now.Sub(w.Counted) < countEvery {
 			return
@@ -216,13 +216,13 @@ func (t *turn) localDisk(why string, own bool) {
 			t.fail(e)
 			return
 		}
-		t.note(e)
+		t.Note(e)
 	case m.State == api.MachineFailed:
-		t.note(e)
+		t.Note(e)
 	case Stranger(m):
-		t.enter(api.MachineDiscovered, e) // what it is to the operator has not changed
+		t.Enter(api.MachineDiscovered, e) // what it is to the operator has not changed
 	default:
-		t.enter(api.MachineLocalDisk, e)
+		t.Enter(api.MachineLocalDisk, e)
 	}
 }
 

@@ -1,4 +1,4 @@
-package fleet
+package fleet_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 const mac = "52:54:00:00:00:01"
@@ -45,28 +46,28 @@ func sealed(seq uint64, plan string) api.Event {
 // other than expected.
 type script struct {
 	t *testing.T
-	m Record
+	m fleet.Record
 }
 
-func newScript(t *testing.T) *script { return &script{t, Record{ID: mac, MAC: mac}} }
+func newScript(t *testing.T) *script { return &script{t, fleet.Record{ID: mac, MAC: mac}} }
 
 func (s *script) arm(sec int, id string) {
 	s.t.Helper()
-	if _, err := Arm(&s.m, Armed{Plan: plan(id)}, at(sec)); err != nil {
+	if _, err := fleet.Arm(&s.m, fleet.Armed{Plan: plan(id)}, at(sec)); err != nil {
 		s.t.Fatalf("Arm(%s) at %d s = %v; want nil", id, sec, err)
 	}
 }
 
 func (s *script) boot(sec int, flash bool) {
 	s.t.Helper()
-	if d, _ := Boot(&s.m, api.Inventory{MAC: mac}, nil, at(sec)); (d.Image != nil) != flash {
+	if d, _ := fleet.Boot(&s.m, api.Inventory{MAC: mac}, nil, at(sec)); (d.Image != nil) != flash {
 		s.t.Fatalf("Boot at %d s = %+v; want image: %v", sec, d, flash)
 	}
 }
 
 func (s *script) hello(sec int, session, action string) api.Answer {
 	s.t.Helper()
-	a, _ := Hello(&s.m, hello(session), "192.0.2.9", false, at(sec))
+	a, _ := fleet.Hello(&s.m, hello(session), "192.0.2.9", false, at(sec))
 	if a.Action != action || (a.Plan != nil) != (action == api.ActionFlash) {
 		s.t.Fatalf("Hello(%s) at %d s = %+v; want %s", session, sec, a, action)
 	}
@@ -77,13 +78,13 @@ func (s *script) report(sec int, ok bool, r api.Report) []api.Event {
 	s.t.Helper()
 	// As the store does: a refused report changes nothing.
 	m := s.m
-	events, err := Report(&m, r, "192.0.2.9", at(sec))
+	events, err := fleet.Report(&m, r, "192.0.2.9", at(sec))
 	if (err == nil) != ok {
 		s.t.Fatalf("Report(%s) at %d s = %v; want ok: %v", r.Session, sec, err, ok)
 	}
 	if err == nil {
 		s.m = m
-	} else if _, early := errors.AsType[*EarlyError](err); early != (r.Plan == "") {
+	} else if _, early := errors.AsType[*fleet.EarlyError](err); early != (r.Plan == "") {
 		s.t.Fatalf("Report(%s) at %d s = %T; want a *SessionError for one with a plan, else an *EarlyError", r.Session, sec, err)
 	}
 	return events
@@ -98,7 +99,7 @@ func (s *script) state(want string) {
 
 func TestWholeFlash(t *testing.T) {
 	s := newScript(t)
-	Seen(&s.m, Sighting{MAC: mac, Source: FromFirmware, Firmware: "BIOS", Message: "sent undionly.kpxe"}, at(0))
+	fleet.Seen(&s.m, fleet.Sighting{MAC: mac, Source: fleet.FromFirmware, Firmware: "BIOS", Message: "sent undionly.kpxe"}, at(0))
 	s.state(api.MachineDiscovered)
 	s.boot(1, false)
 	s.hello(2, "nobody", api.ActionLocalDisk)
@@ -111,16 +112,16 @@ func TestWholeFlash(t *testing.T) {
 	}
 	s.state(api.MachineFlashing)
 	s.hello(11, "s1", api.ActionFlash) // its answer was lost
-	s.report(12, true, report("s1", "p1", event(1, "network", api.StateDone), event(2, StepFlash, api.StateStart)))
-	p := event(3, StepFlash, api.StateProgress)
+	s.report(12, true, report("s1", "p1", event(1, "network", api.StateDone), event(2, fleet.StepFlash, api.StateStart)))
+	p := event(3, fleet.StepFlash, api.StateProgress)
 	p.Progress = &api.Progress{Phase: "write", Done: 5, Total: 10}
-	if kept := s.report(13, true, report("s1", "p1", event(2, StepFlash, api.StateStart), p)); len(kept) != 0 {
+	if kept := s.report(13, true, report("s1", "p1", event(2, fleet.StepFlash, api.StateStart), p)); len(kept) != 0 {
 		t.Errorf("Report kept %v; want neither the repeated event nor the progress", kept)
 	}
 	if s.m.Progress == nil || s.m.Progress.Done != 5 {
 		t.Errorf("progress = %+v; want 5 of 10", s.m.Progress)
 	}
-	last := report("s1", "p1", event(4, StepFlash, api.StateDone), sealed(5, "p1"))
+	last := report("s1", "p1", event(4, fleet.StepFlash, api.StateDone), sealed(5, "p1"))
 	s.report(20, true, last)
 	s.state(api.MachineHandingOff)
 	if s.m.Armed != nil || s.m.Receipt == nil {
@@ -144,13 +145,13 @@ func TestSecondAgentWaits(t *testing.T) {
 	if a := s.hello(11, "s2", api.ActionWait); a.Retry == 0 || !strings.Contains(a.Message, "another agent") {
 		t.Errorf("conflict answer = %+v; want a retry and a reason", a)
 	}
-	s.report(12, false, report("s2", "p1", event(1, StepFlash, api.StateStart)))
-	s.report(65, true, report("s1", "p1", event(1, StepFlash, api.StateStart)))
+	s.report(12, false, report("s2", "p1", event(1, fleet.StepFlash, api.StateStart)))
+	s.report(65, true, report("s1", "p1", event(1, fleet.StepFlash, api.StateStart)))
 	s.hello(124, "s2", api.ActionWait) // s1 spoke 59 s ago
 	s.hello(125, "s2", api.ActionFlash)
-	s.report(126, false, report("s1", "p1", event(2, StepFlash, api.StateDone)))
+	s.report(126, false, report("s1", "p1", event(2, fleet.StepFlash, api.StateDone)))
 	s.report(127, false, report("s1", "p1", sealed(3, "p1")))
-	s.report(128, true, report("s2", "p1", event(1, StepFlash, api.StateStart), sealed(2, "p1")))
+	s.report(128, true, report("s2", "p1", event(1, fleet.StepFlash, api.StateStart), sealed(2, "p1")))
 	s.state(api.MachineHandingOff)
 }
 
@@ -159,13 +160,13 @@ func TestPowerCutInMidFlash(t *testing.T) {
 	s.arm(0, "p1")
 	s.boot(1, true)
 	s.hello(10, "s1", api.ActionFlash)
-	s.report(11, true, report("s1", "p1", event(1, StepFlash, api.StateStart)))
+	s.report(11, true, report("s1", "p1", event(1, fleet.StepFlash, api.StateStart)))
 	s.boot(15, true) // firmware again: s1 is dead, or somebody lies
 	s.hello(20, "s2", api.ActionWait)
 	if a := s.hello(35, "s2", api.ActionFlash); a.Plan.ID != "p1" {
 		t.Errorf("plan after a power cut = %q; want the same, p1", a.Plan.ID)
 	}
-	s.report(36, true, report("s2", "p1", event(1, StepFlash, api.StateStart)))
+	s.report(36, true, report("s2", "p1", event(1, fleet.StepFlash, api.StateStart)))
 }
 
 // The agent's own DHCP, and the installed system's, must not be taken for a restart.
@@ -174,9 +175,9 @@ func TestLeaseOfAgentIsNoRestart(t *testing.T) {
 	s.arm(0, "p1")
 	s.boot(1, true)
 	s.hello(10, "s1", api.ActionFlash)
-	Seen(&s.m, Sighting{MAC: mac, Source: FromOther}, at(12))
+	fleet.Seen(&s.m, fleet.Sighting{MAC: mac, Source: fleet.FromOther}, at(12))
 	s.hello(13, "s2", api.ActionWait)
-	Seen(&s.m, Sighting{MAC: mac, Source: FromIPXE}, at(14))
+	fleet.Seen(&s.m, fleet.Sighting{MAC: mac, Source: fleet.FromIPXE}, at(14))
 	s.hello(33, "s2", api.ActionWait)
 	s.hello(34, "s2", api.ActionFlash)
 }
@@ -188,14 +189,14 @@ func TestSightingOnlyAsks(t *testing.T) {
 	s.arm(0, "p1")
 	s.boot(1, true)
 	s.hello(10, "s1", api.ActionFlash)
-	s.report(11, true, report("s1", "p1", event(1, StepFlash, api.StateStart)))
+	s.report(11, true, report("s1", "p1", event(1, fleet.StepFlash, api.StateStart)))
 	for sec := 12; sec < 200; sec += 9 {
-		Seen(&s.m, Sighting{MAC: mac, Source: FromFirmware, Message: "no boot file", Cause: api.CauseNoBootFile}, at(sec))
+		fleet.Seen(&s.m, fleet.Sighting{MAC: mac, Source: fleet.FromFirmware, Message: "no boot file", Cause: api.CauseNoBootFile}, at(sec))
 		s.boot(sec+1, true)
 		s.state(api.MachineFlashing)
 		s.hello(sec+2, "liar", api.ActionWait)
-		s.report(sec+3, false, report("liar", "p1", event(1, StepFlash, api.StateFailed)))
-		s.report(sec+3, false, report("liar", "", event(1, StepFlash, api.StateFailed)))
+		s.report(sec+3, false, report("liar", "p1", event(1, fleet.StepFlash, api.StateFailed)))
+		s.report(sec+3, false, report("liar", "", event(1, fleet.StepFlash, api.StateFailed)))
 		s.report(sec+4, true, report("s1", "p1"))
 	}
 	s.report(201, true, report("s1", "p1", sealed(2, "p1")))
@@ -208,7 +209,7 @@ func TestStrangersReport(t *testing.T) {
 	s.arm(0, "p1")
 	live := event(1, "handoff", api.StateDone)
 	live.Live = true
-	for _, e := range []api.Event{event(1, StepFlash, api.StateStart), event(1, StepFlash, api.StateFailed), live, sealed(1, "p1")} {
+	for _, e := range []api.Event{event(1, fleet.StepFlash, api.StateStart), event(1, fleet.StepFlash, api.StateFailed), live, sealed(1, "p1")} {
 		s.report(1, false, report("ghost", "", e))
 		s.report(1, false, report("ghost", "p1", e))
 		s.report(1, false, report("", "", e))
@@ -217,7 +218,7 @@ func TestStrangersReport(t *testing.T) {
 		t.Errorf("writing %v, state %q; want an armed machine as before", s.m.Writing, s.m.State)
 	}
 	s.hello(2, "s1", api.ActionFlash)
-	s.report(3, true, report("s1", "", event(1, StepFlash, api.StateStart), event(2, StepFlash, api.StateFailed)))
+	s.report(3, true, report("s1", "", event(1, fleet.StepFlash, api.StateStart), event(2, fleet.StepFlash, api.StateFailed)))
 	if s.m.Writing || s.m.State != api.MachineFlashing {
 		t.Errorf("writing %v, state %q after a report without the plan; want it noted alone", s.m.Writing, s.m.State)
 	}
@@ -228,14 +229,14 @@ func TestFailureKeepsTheArm(t *testing.T) {
 	s.arm(0, "p1")
 	s.boot(1, true)
 	s.hello(2, "s1", api.ActionFlash)
-	failed := event(1, StepFlash, api.StateFailed)
+	failed := event(1, fleet.StepFlash, api.StateFailed)
 	failed.Cause, failed.Message = "disk-too-small", "sda has 1 GB"
 	s.report(3, true, report("s1", "p1", failed))
 	s.state(api.MachineFlashing)
 	if causeNow(&s.m) != "disk-too-small" || s.m.Message != "sda has 1 GB" || s.m.Armed == nil {
 		t.Errorf("cause %q, message %q, armed %v", causeNow(&s.m), s.m.Message, s.m.Armed)
 	}
-	s.report(4, true, report("s1", "p1", event(2, StepFlash, api.StateStart))) // tries again
+	s.report(4, true, report("s1", "p1", event(2, fleet.StepFlash, api.StateStart))) // tries again
 	s.state(api.MachineFlashing)
 	s.boot(5, true)
 	s.report(6, false, report("s9", "p1", failed))
@@ -244,11 +245,11 @@ func TestFailureKeepsTheArm(t *testing.T) {
 // An armed machine that cannot even boot must show why, and try again.
 func TestBootTrouble(t *testing.T) {
 	s := newScript(t)
-	trouble := Sighting{MAC: mac, Source: FromFirmware, Message: "no boot file for EFI IA32", Cause: "arch"}
-	Seen(&s.m, trouble, at(0))
+	trouble := fleet.Sighting{MAC: mac, Source: fleet.FromFirmware, Message: "no boot file for EFI IA32", Cause: "arch"}
+	fleet.Seen(&s.m, trouble, at(0))
 	s.state(api.MachineDiscovered)
 	s.arm(1, "p1")
-	Seen(&s.m, trouble, at(2))
+	fleet.Seen(&s.m, trouble, at(2))
 	s.state(api.MachineArmed)
 	if s.m.NotBooted != trouble.Message {
 		t.Errorf("not booted because of %q; want %q", s.m.NotBooted, trouble.Message)
@@ -265,8 +266,8 @@ func TestCancel(t *testing.T) {
 	s := newScript(t)
 	cancel := func(sec int, ok bool) {
 		t.Helper()
-		_, err := Cancel(&s.m, "", false, at(sec))
-		if busy, typed := errors.AsType[*BusyError](err); typed == ok || typed && busy.Hint() == "" {
+		_, err := fleet.Cancel(&s.m, "", false, at(sec))
+		if busy, typed := errors.AsType[*fleet.BusyError](err); typed == ok || typed && busy.Hint() == "" {
 			t.Fatalf("Cancel at %d s = %v; want ok: %v", sec, err, ok)
 		}
 	}
@@ -279,16 +280,16 @@ func TestCancel(t *testing.T) {
 	s.arm(4, "p2")
 	s.hello(5, "s1", api.ActionFlash)
 	cancel(6, true)
-	s.report(7, false, report("s1", "p2", event(1, StepFlash, api.StateStart)))
+	s.report(7, false, report("s1", "p2", event(1, fleet.StepFlash, api.StateStart)))
 
 	s.arm(8, "p3")
 	s.hello(9, "s2", api.ActionFlash)
-	s.report(10, true, report("s2", "p3", event(1, StepFlash, api.StateStart)))
+	s.report(10, true, report("s2", "p3", event(1, fleet.StepFlash, api.StateStart)))
 	cancel(11, false)
-	if _, err := Arm(&s.m, Armed{Plan: plan("p4")}, at(12)); err == nil {
+	if _, err := fleet.Arm(&s.m, fleet.Armed{Plan: plan("p4")}, at(12)); err == nil {
 		t.Error("Arm in mid-write = nil; want a BusyError")
 	}
-	if second(Forget(&s.m, "", false, at(12))) == nil {
+	if second(fleet.Forget(&s.m, "", false, at(12))) == nil {
 		t.Error("Forget in mid-write = nil; want a BusyError")
 	}
 	cancel(71, true) // silent for a minute: the machine is gone
@@ -298,34 +299,34 @@ func TestCancel(t *testing.T) {
 // By force an operator is rid of a flash under way, and the agent hears of it.
 func TestCancelByForce(t *testing.T) {
 	for name, e := range map[string]api.Event{
-		"writing": {Seq: 2, Step: StepFlash, State: api.StateProgress, Progress: &api.Progress{Phase: "write", Done: 43, Total: 100}},
+		"writing": {Seq: 2, Step: fleet.StepFlash, State: api.StateProgress, Progress: &api.Progress{Phase: "write", Done: 43, Total: 100}},
 		"live":    {Seq: 2, Step: "handoff", State: api.StateDone, Live: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScript(t)
 			s.arm(0, "p1")
 			s.hello(1, "s1", api.ActionFlash)
-			s.report(2, true, report("s1", "p1", event(1, StepFlash, api.StateStart), e))
+			s.report(2, true, report("s1", "p1", event(1, fleet.StepFlash, api.StateStart), e))
 			held := s.m
 			refused := func(err error, wayOut string) {
 				t.Helper()
-				if busy, ok := errors.AsType[*BusyError](err); !ok || !strings.Contains(busy.Hint(), wayOut) {
+				if busy, ok := errors.AsType[*fleet.BusyError](err); !ok || !strings.Contains(busy.Hint(), wayOut) {
 					t.Errorf("without force = %v; want a refusal that names %s", err, wayOut)
 				}
 			}
-			_, err := Cancel(&s.m, "", false, at(3))
+			_, err := fleet.Cancel(&s.m, "", false, at(3))
 			refused(err, "gild cancel --force")
-			events, err := Cancel(&s.m, "", true, at(3))
+			events, err := fleet.Cancel(&s.m, "", true, at(3))
 			if err != nil || s.m.Armed != nil || s.m.Writing || s.m.Live || !strings.Contains(s.m.Message, "does not boot until it is flashed again") {
 				t.Fatalf("Cancel by force = %v, %v, left %+v; want it disarmed and told what that means", events, err, s.m)
 			}
 			s.report(4, false, report("s1", "p1", sealed(3, "p1")))
 			s.boot(5, false)
 			s.arm(6, "p2")
-			s.report(7, false, report("s1", "p1", event(4, StepFlash, api.StateStart)))
+			s.report(7, false, report("s1", "p1", event(4, fleet.StepFlash, api.StateStart)))
 
-			refused(second(Forget(&held, "", false, at(3))), "gild machine rm --force")
-			if events, err := Forget(&held, "", true, at(3)); err != nil || !strings.Contains(fmt.Sprint(events), "does not boot until it is flashed again") {
+			refused(second(fleet.Forget(&held, "", false, at(3))), "gild machine rm --force")
+			if events, err := fleet.Forget(&held, "", true, at(3)); err != nil || !strings.Contains(fmt.Sprint(events), "does not boot until it is flashed again") {
 				t.Errorf("Forget by force = %v, %v; want told what it does to the disk", events, err)
 			}
 		})
@@ -336,8 +337,8 @@ func TestCancelAfterFailure(t *testing.T) {
 	s := newScript(t)
 	s.arm(0, "p1")
 	s.hello(1, "s1", api.ActionFlash)
-	s.report(2, true, report("s1", "p1", event(1, StepFlash, api.StateStart), event(2, StepFlash, api.StateFailed)))
-	if _, err := Cancel(&s.m, "", false, at(3)); err != nil {
+	s.report(2, true, report("s1", "p1", event(1, fleet.StepFlash, api.StateStart), event(2, fleet.StepFlash, api.StateFailed)))
+	if _, err := fleet.Cancel(&s.m, "", false, at(3)); err != nil {
 		t.Fatalf("Cancel of a failed flash = %v; want nil", err)
 	}
 	if !strings.Contains(s.m.Message, "may not boot") {
@@ -351,7 +352,7 @@ func TestRearmReplacesThePlan(t *testing.T) {
 	s.arm(0, "p1")
 	s.hello(1, "s1", api.ActionFlash)
 	s.arm(2, "p2")
-	s.report(3, false, report("s1", "p1", event(1, StepFlash, api.StateStart)))
+	s.report(3, false, report("s1", "p1", event(1, fleet.StepFlash, api.StateStart)))
 	if a := s.hello(4, "s1", api.ActionFlash); a.Plan.ID != "p2" {
 		t.Errorf("plan = %q; want p2", a.Plan.ID)
 	}
@@ -367,7 +368,7 @@ func TestRearmReplacesThePlan(t *testing.T) {
 func TestExpiry(t *testing.T) {
 	s := newScript(t)
 	arm := func(id string, expires int) {
-		if _, err := Arm(&s.m, Armed{Plan: plan(id), Expires: at(expires)}, at(0)); err != nil {
+		if _, err := fleet.Arm(&s.m, fleet.Armed{Plan: plan(id), Expires: at(expires)}, at(0)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -379,7 +380,7 @@ func TestExpiry(t *testing.T) {
 
 	arm("p2", 100)
 	s.hello(20, "s2", api.ActionFlash)
-	s.report(21, true, report("s2", "p2", event(1, StepFlash, api.StateStart)))
+	s.report(21, true, report("s2", "p2", event(1, fleet.StepFlash, api.StateStart)))
 	s.boot(200, true) // writing had begun: the disk must be completed
 	s.hello(201, "s3", api.ActionFlash)
 }
@@ -389,11 +390,11 @@ func TestStaleAgent(t *testing.T) {
 	s.arm(0, "p1")
 	h := hello("s1")
 	h.Version = api.Version + 1
-	a, events := Hello(&s.m, h, "192.0.2.9", false, at(1))
+	a, events := fleet.Hello(&s.m, h, "192.0.2.9", false, at(1))
 	if a.Action != api.ActionWait || a.Plan != nil || len(events) != 1 || events[0].Cause != api.CauseVersion {
 		t.Errorf("Hello of a stale agent = %+v, %v", a, events)
 	}
-	if _, events := Hello(&s.m, h, "192.0.2.9", false, at(2)); len(events) != 0 {
+	if _, events := fleet.Hello(&s.m, h, "192.0.2.9", false, at(2)); len(events) != 0 {
 		t.Errorf("Hello of a stale agent again noted %v; want nothing", events)
 	}
 }
@@ -404,18 +405,18 @@ func TestStaleAgent(t *testing.T) {
 func TestPlainAgent(t *testing.T) {
 	s := newScript(t)
 	s.arm(0, "p1")
-	Issue(&s.m, "aticket", api.Inventory{MAC: s.m.MAC}, at(1))
+	fleet.Issue(&s.m, "aticket", api.Inventory{MAC: s.m.MAC}, at(1))
 	h := hello("s1")
 	h.Ticket, h.Plain = "aticket", true
-	a, events := Hello(&s.m, h, "192.0.2.9", false, at(2))
+	a, events := fleet.Hello(&s.m, h, "192.0.2.9", false, at(2))
 	if a.Action != api.ActionLocalDisk || a.Plan != nil || len(events) != 1 || events[0].Cause != api.CauseOutdated {
 		t.Errorf("Hello of an older agent = %+v, %v", a, events)
 	}
-	if _, events := Hello(&s.m, h, "192.0.2.9", false, at(3)); len(events) != 0 {
+	if _, events := fleet.Hello(&s.m, h, "192.0.2.9", false, at(3)); len(events) != 0 {
 		t.Errorf("its hello again noted %v; want nothing", events)
 	}
 	h.Session, h.Plain = "s2", false
-	if a, _ := Hello(&s.m, h, "192.0.2.9", false, at(4)); a.Plan == nil {
+	if a, _ := fleet.Hello(&s.m, h, "192.0.2.9", false, at(4)); a.Plan == nil {
 		t.Errorf("its successor is told %+v; want the plan", a)
 	}
 }
@@ -425,7 +426,7 @@ func TestPlainAgentStartedByHand(t *testing.T) {
 	s.arm(0, "p1")
 	h := hello("s1")
 	h.Plain = true
-	if a, _ := Hello(&s.m, h, "192.0.2.9", false, at(1)); a.Plan == nil {
+	if a, _ := fleet.Hello(&s.m, h, "192.0.2.9", false, at(1)); a.Plan == nil {
 		t.Errorf("Hello without a ticket = %+v; want the plan", a)
 	}
 }
@@ -433,8 +434,8 @@ func TestPlainAgentStartedByHand(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 // causeNow is what operators see as the cause of trouble; empty: there is none.
-func causeNow(m *Record) string {
-	if tr := troubleOf(m); tr != nil {
+func causeNow(m *fleet.Record) string {
+	if tr := fleet.TroubleOf(m); tr != nil {
 		return tr.Cause
 	}
 	return ""

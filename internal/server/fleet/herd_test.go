@@ -1,4 +1,4 @@
-package fleet
+package fleet_test
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/internal/tier"
 	"github.com/gild-dev/gild/test/reliability"
@@ -39,7 +40,7 @@ func (b *board) shows(agent bool) api.Inventory {
 	inv := api.Inventory{MAC: b.mac(), UUID: b.uuid, Serial: b.serial}
 	if agent {
 		inv.Kernel = "6.1"
-		for _, mac := range compact([]string{b.mac(), b.card, b.adapter}) {
+		for _, mac := range fleet.Compact([]string{b.mac(), b.card, b.adapter}) {
 			inv.NICs = append(inv.NICs, api.NIC{MAC: mac})
 		}
 		inv.Disks = []api.Disk{{Name: "sda", Serial: b.disk, Size: 1 << 30}}
@@ -62,7 +63,7 @@ type herd struct {
 	rng     *rand.Rand
 	now     time.Time
 	boards  []*board
-	records map[string]*Record
+	records map[string]*fleet.Record
 	known   map[string]bool // IDs that must not be lost
 	plans   map[string]api.Agreed
 	given   map[string]*board // plan -> whom its identity was given to; nil: the liar
@@ -76,7 +77,7 @@ var adapters = []string{"00:e0:4c:68:00:01", "00:e0:4c:68:00:02", "00:e0:4c:53:4
 
 func newHerd(seed uint64) *herd {
 	h := &herd{
-		rng: rand.New(rand.NewPCG(seed, 7)), now: at(0), records: map[string]*Record{}, known: map[string]bool{},
+		rng: rand.New(rand.NewPCG(seed, 7)), now: at(0), records: map[string]*fleet.Record{}, known: map[string]bool{},
 		plans: map[string]api.Agreed{}, given: map[string]*board{},
 	}
 	uuids := []string{"", "03000200-0400-0500-0006-000700080009", uuid1, uuid2}
@@ -111,11 +112,11 @@ func (h *herd) note(format string, args ...any) {
 }
 
 // find is the store's look for labels.
-func (h *herd) find(labels []string) []Record {
-	var out []Record
+func (h *herd) find(labels []string) []fleet.Record {
+	var out []fleet.Record
 	for _, id := range slices.Sorted(maps.Keys(h.records)) {
 		m := h.records[id]
-		if slices.Contains(labels, id) || slices.ContainsFunc(Labels(m), func(l string) bool { return slices.Contains(labels, l) }) {
+		if slices.Contains(labels, id) || slices.ContainsFunc(fleet.Labels(m), func(l string) bool { return slices.Contains(labels, l) }) {
 			out = append(out, *m)
 		}
 	}
@@ -123,9 +124,9 @@ func (h *herd) find(labels []string) []Record {
 }
 
 // record is the one with an ID, made when it is not there.
-func (h *herd) record(id string) *Record {
+func (h *herd) record(id string) *fleet.Record {
 	if h.records[id] == nil {
-		h.records[id] = &Record{ID: id}
+		h.records[id] = &fleet.Record{ID: id}
 		if _, err := wire.ParseMAC(id); err == nil {
 			h.records[id].MAC = id
 		}
@@ -135,54 +136,54 @@ func (h *herd) record(id string) *Record {
 }
 
 // follows does what the server does with what it has found.
-func (h *herd) follows(f Found) {
+func (h *herd) follows(f fleet.Found) {
 	for _, o := range f.Others {
-		Mistaken(h.record(o.ID), o, h.now)
+		fleet.Mistaken(h.record(o.ID), o, h.now)
 	}
 	if f.From != "" {
-		_, _ = Join(h.record(f.ID), h.record(f.From), h.now)
+		_, _ = fleet.Join(h.record(f.ID), h.record(f.From), h.now)
 	}
 }
 
-func (h *herd) script(who api.Inventory) (d Decision) {
-	s := ShownBy(&who)
-	f, err := Match(h.find(s.Labels()), s)
+func (h *herd) script(who api.Inventory) (d fleet.Decision) {
+	s := fleet.ShownBy(&who)
+	f, err := fleet.Match(h.find(s.Labels()), s)
 	h.follows(f)
 	if err != nil {
-		return Decision{Why: err.Error()}
+		return fleet.Decision{Why: err.Error()}
 	}
 	m := h.record(f.ID)
 	if f.Doubt != "" && f.Known {
-		d, _ = DoubtedBoot(m, who, f, h.now)
+		d, _ = fleet.DoubtedBoot(m, who, f, h.now)
 		return d
 	}
-	if d, _ = Boot(m, who, nil, h.now); d.Image != nil {
+	if d, _ = fleet.Boot(m, who, nil, h.now); d.Image != nil {
 		d.Ticket = fmt.Sprintf("t%d", h.rng.Uint64())
-		Issue(m, d.Ticket, who, h.now)
+		fleet.Issue(m, d.Ticket, who, h.now)
 	}
 	return d
 }
 
 func (h *herd) hello(session, ticket string, inv api.Inventory) (api.Answer, string) {
 	said := api.Hello{Version: api.Version, Session: session, Ticket: ticket, Inventory: inv}
-	labels := append(ShownBy(&inv).Labels(), TicketLabel(ticket))
-	f, err := MatchAgent(h.find(labels), &said, h.now)
+	labels := append(fleet.ShownBy(&inv).Labels(), fleet.TicketLabel(ticket))
+	f, err := fleet.MatchAgent(h.find(labels), &said, h.now)
 	h.follows(f)
 	var a api.Answer
-	if misfit, ok := errors.AsType[*TicketError](err); ok {
-		a, _ = Refused(h.record(f.ID), inv, misfit, h.now)
+	if misfit, ok := errors.AsType[*fleet.TicketError](err); ok {
+		a, _ = fleet.Refused(h.record(f.ID), inv, misfit, h.now)
 		return a, f.ID
 	}
 	if err != nil {
-		return refused(err.Error()), ""
+		return fleet.Refusal(err.Error()), ""
 	}
 	m := h.record(f.ID)
 	if f.Doubt != "" {
-		a, _ = Doubted(m, said, f, h.now)
+		a, _ = fleet.Doubted(m, said, f, h.now)
 		return a, f.ID
 	}
-	a, _ = Hello(m, said, "", false, h.now)
-	Disclaim(m, f.Foreign, h.now)
+	a, _ = fleet.Hello(m, said, "", false, h.now)
+	fleet.Disclaim(m, f.Foreign, h.now)
 	return a, f.ID
 }
 
@@ -252,14 +253,14 @@ func (h *herd) report(session, mac, plan string, events ...api.Event) error {
 		if m.Session == session {
 			r := h.records[m.ID]
 			was := *r
-			_, err := Report(&was, api.Report{Session: session, MAC: mac, Plan: plan, Events: events}, "", h.now)
+			_, err := fleet.Report(&was, api.Report{Session: session, MAC: mac, Plan: plan, Events: events}, "", h.now)
 			if err == nil {
 				*r = was
 			}
 			return err
 		}
 	}
-	return &EarlyError{mac}
+	return &fleet.EarlyError{mac}
 }
 
 // plug moves an adapter, from whatever board has it. A board whose agent speaks
@@ -285,7 +286,7 @@ func (h *herd) plug(b *board) {
 // boot lets a board's firmware ask; whatever ran in it is gone.
 func (h *herd) boot(b *board) {
 	b.session, b.ticket, b.plan, b.scripted = "", "", "", ""
-	h.seen(Sighting{MAC: b.mac(), UUID: oneOf(h.rng, []string{"", b.uuid}), Source: FromFirmware, Message: "DHCP"})
+	h.seen(fleet.Sighting{MAC: b.mac(), UUID: oneOf(h.rng, []string{"", b.uuid}), Source: fleet.FromFirmware, Message: "DHCP"})
 	d := h.script(b.shows(false))
 	h.note("board %d %s boots by %s: %s, %q, %s", b.n, b.uuid, b.mac(), d.ID, d.Ticket, d.Why)
 	if d.Image != nil {
@@ -294,12 +295,12 @@ func (h *herd) boot(b *board) {
 	}
 }
 
-func (h *herd) seen(s Sighting) {
-	shown := Shown{MACs: []string{s.MAC}, UUID: s.UUID}
-	f, err := Match(h.find(shown.Labels()), shown)
+func (h *herd) seen(s fleet.Sighting) {
+	shown := fleet.Shown{MACs: []string{s.MAC}, UUID: s.UUID}
+	f, err := fleet.Match(h.find(shown.Labels()), shown)
 	h.follows(f)
 	if err == nil {
-		Seen(h.record(f.ID), s, h.now)
+		fleet.Seen(h.record(f.ID), s, h.now)
 	}
 }
 
@@ -314,7 +315,7 @@ func (h *herd) whole() error {
 	}
 	for id, m := range h.records {
 		c := *m
-		if _, err := Cancel(&c, "", true, h.now); err != nil || c.Armed != nil {
+		if _, err := fleet.Cancel(&c, "", true, h.now); err != nil || c.Armed != nil {
 			return fmt.Errorf("%s cannot be cancelled by force: %w", id, err)
 		}
 		if m.Joined != "" && h.records[m.Joined] == nil {

@@ -1,4 +1,4 @@
-package fleet
+package fleet_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/evidence"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // agent lets the agent of a board say hello. Some were started by other means
@@ -42,9 +43,9 @@ func (h *herd) agent(b *board) error {
 
 // identity asks for the identity of a plan: who has it is the only one that
 // speaks for the machine.
-func (h *herd) identity(session string, m *Record, b *board) error {
+func (h *herd) identity(session string, m *fleet.Record, b *board) error {
 	plan := m.Armed.Plan.ID
-	if _, err := GiveIdentity(m, api.IdentityRequest{Session: session, MAC: m.MAC, Plan: plan}, h.now); err != nil {
+	if _, err := fleet.GiveIdentity(m, api.IdentityRequest{Session: session, MAC: m.MAC, Plan: plan}, h.now); err != nil {
 		return nil //nolint:nilerr // it was not given
 	}
 	if had, ok := h.given[plan]; ok && had != nil && had != b && had.plan == plan {
@@ -55,16 +56,16 @@ func (h *herd) identity(session string, m *Record, b *board) error {
 }
 
 // rightful holds a plan that was given against what is really so.
-func (h *herd) rightful(b *board, m *Record) error {
+func (h *herd) rightful(b *board, m *fleet.Record) error {
 	if why := unlike(h.plans[m.Armed.Plan.ID], b); why != "" {
 		return fmt.Errorf("board %d got the plan of %s, but its %s is not what was agreed to: %+v", b.n, m.ID, why, m.Armed.Plan.Agreed)
 	}
 	for _, id := range slices.Sorted(maps.Keys(h.records)) {
 		r := h.records[id]
-		if r == m || r.Joined != "" || !Registered(r) || r.Armed != nil {
+		if r == m || r.Joined != "" || !fleet.Registered(r) || r.Armed != nil {
 			continue
 		}
-		if evidence.UUIDs(Knows(r).UUID, b.uuid) == evidence.Agrees && evidence.UUIDs(Knows(m).UUID, b.uuid) != evidence.Agrees {
+		if evidence.UUIDs(fleet.Knows(r).UUID, b.uuid) == evidence.Agrees && evidence.UUIDs(fleet.Knows(m).UUID, b.uuid) != evidence.Agrees {
 			return fmt.Errorf("board %d is known by its UUID as %s, which is not armed, and got the plan of %s", b.n, id, m.ID)
 		}
 	}
@@ -81,7 +82,7 @@ func (h *herd) write(b *board) error {
 	if !itself {
 		return nil
 	}
-	if taken := h.report(b.session, b.mac(), b.plan, event(h.seq(b), StepFlash, api.StateStart)) == nil; !taken {
+	if taken := h.report(b.session, b.mac(), b.plan, event(h.seq(b), fleet.StepFlash, api.StateStart)) == nil; !taken {
 		b.plan = ""
 		return nil
 	}
@@ -139,7 +140,7 @@ func (h *herd) lie() error {
 	h.note("the liar speaks for %s: %+v", a.mac(), inv)
 	switch h.rng.IntN(5) {
 	case 0:
-		h.seen(Sighting{MAC: a.mac(), UUID: inv.UUID, Source: Source(h.rng.IntN(3)), Message: "no boot file", Cause: api.CauseNoBootFile})
+		h.seen(fleet.Sighting{MAC: a.mac(), UUID: inv.UUID, Source: fleet.Source(h.rng.IntN(3)), Message: "no boot file", Cause: api.CauseNoBootFile})
 	case 1:
 		h.script(inv)
 	case 2:
@@ -150,17 +151,17 @@ func (h *herd) lie() error {
 			}
 		}
 	case 3:
-		e := oneOf(h.rng, []api.Event{event(9, StepFlash, api.StateStart), event(9, StepFlash, api.StateFailed), sealed(9, a.plan)})
+		e := oneOf(h.rng, []api.Event{event(9, fleet.StepFlash, api.StateStart), event(9, fleet.StepFlash, api.StateFailed), sealed(9, a.plan)})
 		for _, plan := range []string{"", a.plan, b.plan} {
 			for _, m := range h.find([]string{a.mac()}) {
-				if _, err := Report(&m, api.Report{Session: "stranger", MAC: a.mac(), Plan: plan, Events: []api.Event{e}}, "", h.now); err == nil && !repeated(&m, api.Report{Session: "stranger", Plan: plan, Events: []api.Event{e}}) {
+				if _, err := fleet.Report(&m, api.Report{Session: "stranger", MAC: a.mac(), Plan: plan, Events: []api.Event{e}}, "", h.now); err == nil && !fleet.Repeated(&m, api.Report{Session: "stranger", Plan: plan, Events: []api.Event{e}}) {
 					return fmt.Errorf("a report of a stranger for %s was taken", m.ID)
 				}
 			}
 		}
 	case 4:
 		for _, m := range h.records {
-			if _, ok := Beacon(m, "made-up", "", h.now); ok {
+			if _, ok := fleet.Beacon(m, "made-up", "", h.now); ok {
 				return errors.New("a made-up beacon counts")
 			}
 		}

@@ -1,4 +1,4 @@
-package fleet
+package fleet_test
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/evidence"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 )
 
 func (h *herd) register(b *board) {
@@ -23,25 +25,25 @@ func (h *herd) register(b *board) {
 	if h.rng.IntN(6) == 0 {
 		spec.SharedMACs = []string{oneOf(h.rng, adapters)}
 	}
-	if CheckSpec(&spec) != nil {
+	if specs.Check(&spec) != nil {
 		return
 	}
-	id, err := Adopt(h.find(SpecLabels(spec)), spec)
+	id, err := specs.Adopt(h.find(specs.Labels(spec)), spec)
 	h.note("register %+v as %s: %v", spec, id, err)
 	if err == nil {
-		_, _ = SetSpec(h.record(id), spec, "", h.now)
+		_, _ = specs.Set(h.record(id), spec, "", h.now)
 	}
 }
 
 // arm arms what the operator sees: a record that has something to tell it by.
 func (h *herd) arm(b *board) {
-	var m *Record
+	var m *fleet.Record
 	for _, id := range slices.Sorted(maps.Keys(h.records)) {
 		if r := h.records[id]; r.Joined == "" && (m == nil || h.rng.IntN(3) == 0) {
 			m = r
 		}
 	}
-	if theirs := h.find(ShownBy(new(b.shows(false))).Labels()); len(theirs) > 0 && h.rng.IntN(3) > 0 {
+	if theirs := h.find(fleet.ShownBy(new(b.shows(false))).Labels()); len(theirs) > 0 && h.rng.IntN(3) > 0 {
 		if m = h.records[theirs[h.rng.IntN(len(theirs))].ID]; m.Joined != "" {
 			m = h.records[m.Joined]
 		}
@@ -56,8 +58,8 @@ func (h *herd) arm(b *board) {
 	}
 	p := plan(id)
 	p.Identity = "x"
-	p.Agreed = Agree(m, shown, shown == nil)
-	_, err := Arm(m, Armed{Plan: p}, h.now)
+	p.Agreed = fleet.Agree(m, shown, shown == nil)
+	_, err := fleet.Arm(m, fleet.Armed{Plan: p}, h.now)
 	h.note("arm %s with %s, agreed %+v: %v", m.ID, id, p.Agreed, err)
 	if err == nil {
 		h.plans[id] = p.Agreed
@@ -68,7 +70,7 @@ func (h *herd) cancel() {
 	for _, id := range slices.Sorted(maps.Keys(h.records)) {
 		if m := h.records[id]; m.Armed != nil && h.rng.IntN(2) == 0 {
 			h.note("cancel %s", id)
-			_, _ = Cancel(m, "", h.rng.IntN(2) == 0, h.now)
+			_, _ = fleet.Cancel(m, "", h.rng.IntN(2) == 0, h.now)
 			return
 		}
 	}

@@ -28,7 +28,7 @@ func joins(into, from *Record) bool {
 // empty: there is none.
 func seenAs(candidates []Record, into *Record, mac string) string {
 	for i := range candidates {
-		if c := &candidates[i]; c.ID != into.ID && owns(c, mac) > ownsNot && joins(into, c) {
+		if c := &candidates[i]; c.ID != into.ID && Owns(c, mac) > OwnsNot && joins(into, c) {
 			return c.ID
 		}
 	}
@@ -42,7 +42,7 @@ func Join(into, from *Record, now time.Time) ([]api.Event, error) {
 	if !joins(into, from) {
 		return nil, &ConflictError{Problem: "the records " + into.ID + " and " + from.ID + " are not of one machine any more"}
 	}
-	t := begin(into, api.ActorServer, now)
+	t := Begin(into, api.ActorServer, now)
 	if into.FirstSeen.IsZero() || !from.FirstSeen.IsZero() && from.FirstSeen.Before(into.FirstSeen) {
 		into.FirstSeen = from.FirstSeen
 	}
@@ -60,6 +60,6 @@ func Join(into, from *Record, now time.Time) ([]api.Event, error) {
 		into.Session, into.Seq, into.AgentSeen, into.Waiting = from.Session, from.Seq, from.AgentSeen, from.Waiting
 	}
 	from.Joined, from.Session, from.Waiting = into.ID, "", false
-	t.note(done(StepJoin, "joined with the machine seen as "+cmp.Or(from.MAC, from.ID)))
-	return t.events, nil
+	t.Note(Did(StepJoin, "joined with the machine seen as "+cmp.Or(from.MAC, from.ID)))
+	return t.Events, nil
 }

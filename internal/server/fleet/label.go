@@ -51,7 +51,7 @@ func (s Shown) text() string {
 
 // Labels returns every label to look up for a machine that shows s.
 func (s Shown) Labels() []string {
-	return compact(append(slices.Clone(s.MACs), UUIDLabel(s.UUID), SerialLabel(s.Serial)))
+	return Compact(append(slices.Clone(s.MACs), UUIDLabel(s.UUID), SerialLabel(s.Serial)))
 }
 
 // Labels returns every label by which a machine is to be found, what counts
@@ -72,11 +72,11 @@ func Labels(m *Record) []string {
 		labels = append(labels, UUIDLabel(m.Inventory.UUID), SerialLabel(m.Inventory.Serial))
 	}
 	labels = append(append(labels, MACs(m)...), m.SharedMACs...)
-	return compact(append(labels, m.Spec.SharedMACs...))
+	return Compact(append(labels, m.Spec.SharedMACs...))
 }
 
-// compact drops what is empty or there before.
-func compact(labels []string) []string {
+// Compact drops what is empty or there before.
+func Compact(labels []string) []string {
 	var out []string
 	for _, l := range labels {
 		if l != "" && !slices.Contains(out, l) {
@@ -97,7 +97,7 @@ func MACs(m *Record) []string {
 			}
 		}
 	}
-	return compact(macs)
+	return Compact(macs)
 }
 
 // NameLabel is the label of a name; case does not tell two machines apart.

@@ -1,4 +1,4 @@
-package fleet
+package fleet_test
 
 import (
 	"strings"
@@ -7,7 +7,10 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk"
+	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/history"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
+	"github.com/gild-dev/gild/internal/server/fleet/view"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -16,7 +19,7 @@ import (
 func flashed(t *testing.T, handoff string, c settings.Confirm, beacon string) *script {
 	t.Helper()
 	s := newScript(t)
-	if _, err := Arm(&s.m, Armed{Plan: plan("p1"), Confirm: c, Beacon: beacon}, at(0)); err != nil {
+	if _, err := fleet.Arm(&s.m, fleet.Armed{Plan: plan("p1"), Confirm: c, Beacon: beacon}, at(0)); err != nil {
 		t.Fatal(err)
 	}
 	s.boot(1, true)
@@ -30,7 +33,7 @@ func flashed(t *testing.T, handoff string, c settings.Confirm, beacon string) *s
 
 func (s *script) beacon(sec int, token string, want bool) {
 	s.t.Helper()
-	if _, ok := Beacon(&s.m, token, "192.0.2.9", at(sec)); ok != want {
+	if _, ok := fleet.Beacon(&s.m, token, "192.0.2.9", at(sec)); ok != want {
 		s.t.Fatalf("Beacon(%q) at %d s = %v; want %v", token, sec, ok, want)
 	}
 }
@@ -43,7 +46,7 @@ func TestBeacon(t *testing.T) {
 	s.beacon(22, "tok", true)
 	s.state(api.MachineRunning)
 	s.beacon(23, "tok", true) // its answer was lost
-	Sweep(&s.m, at(10_000), time.Time{})
+	fleet.Sweep(&s.m, at(10_000), time.Time{})
 	s.state(api.MachineRunning)
 	s.boot(10_001, false)
 	s.state(api.MachineLocalDisk)
@@ -53,9 +56,9 @@ func TestBeacon(t *testing.T) {
 
 func TestUnconfirmed(t *testing.T) {
 	s := flashed(t, "switch_root", settings.Confirm{Within: 60}, "tok")
-	Sweep(&s.m, at(79), time.Time{})
+	fleet.Sweep(&s.m, at(79), time.Time{})
 	s.state(api.MachineHandingOff)
-	Sweep(&s.m, at(80), time.Time{})
+	fleet.Sweep(&s.m, at(80), time.Time{})
 	s.state(api.MachineUnconfirmed)
 	s.beacon(500, "tok", true)
 	s.state(api.MachineRunning)
@@ -63,10 +66,10 @@ func TestUnconfirmed(t *testing.T) {
 
 func TestProbed(t *testing.T) {
 	s := flashed(t, "switch_root", settings.Confirm{Probe: "tcp:22"}, "")
-	if Probed(&s.m, "p0", at(21)); s.m.State != api.MachineHandingOff {
+	if fleet.Probed(&s.m, "p0", at(21)); s.m.State != api.MachineHandingOff {
 		t.Error("a probe of an earlier plan confirmed this one")
 	}
-	Probed(&s.m, "p1", at(22))
+	fleet.Probed(&s.m, "p1", at(22))
 	s.state(api.MachineRunning)
 }
 
@@ -113,11 +116,11 @@ func TestStuck(t *testing.T) {
 	s.hello(10, "s1", api.ActionFlash)
 	stuck := func(sec int, want bool) {
 		t.Helper()
-		events := Sweep(&s.m, at(sec), time.Time{})
+		events := fleet.Sweep(&s.m, at(sec), time.Time{})
 		if got := !s.m.Stuck.IsZero(); got != want {
 			t.Fatalf("stuck at %d s: %v (%v); want %v", sec, got, events, want)
 		}
-		if again := Sweep(&s.m, at(sec), time.Time{}); len(again) != 0 {
+		if again := fleet.Sweep(&s.m, at(sec), time.Time{}); len(again) != 0 {
 			t.Fatalf("the second Sweep at %d s noted %v; want nothing", sec, again)
 		}
 	}
@@ -142,15 +145,15 @@ func TestConflictIsShown(t *testing.T) {
 	if s.m.Conflict == "" || !strings.Contains(s.m.Conflict, "192.0.2.9") {
 		t.Errorf("conflict = %q; want who the second agent is", s.m.Conflict)
 	}
-	if _, events := Hello(&s.m, hello("s2"), "192.0.2.9", false, at(12)); len(events) != 0 {
+	if _, events := fleet.Hello(&s.m, hello("s2"), "192.0.2.9", false, at(12)); len(events) != 0 {
 		t.Errorf("the same conflict noted %v again", events)
 	}
-	Sweep(&s.m, at(41), time.Time{})
+	fleet.Sweep(&s.m, at(41), time.Time{})
 	if s.m.Conflict == "" {
 		t.Error("the conflict is gone while the second agent still asks")
 	}
 	s.report(41, true, report("s1", "p1"))
-	if Sweep(&s.m, at(42), time.Time{}); s.m.Conflict != "" {
+	if fleet.Sweep(&s.m, at(42), time.Time{}); s.m.Conflict != "" {
 		t.Errorf("conflict = %q after the second agent went; want none", s.m.Conflict)
 	}
 }
@@ -174,11 +177,11 @@ func TestSameHardwareTakesOver(t *testing.T) {
 	} {
 		s := newScript(t)
 		s.arm(0, "p1")
-		Hello(&s.m, with("s1", uuid1, "D1"), "", false, at(1))
+		fleet.Hello(&s.m, with("s1", uuid1, "D1"), "", false, at(1))
 		for sec, action := range map[int]string{2: tt.soon, 22: tt.later} {
 			m := s.m
-			Hello(&m, with("s2", tt.uuid, tt.disk), "", false, at(2))
-			if a, _ := Hello(&m, with("s2", tt.uuid, tt.disk), "", false, at(sec)); a.Action != action {
+			fleet.Hello(&m, with("s2", tt.uuid, tt.disk), "", false, at(2))
+			if a, _ := fleet.Hello(&m, with("s2", tt.uuid, tt.disk), "", false, at(sec)); a.Action != action {
 				t.Errorf("%s: Hello at %d s = %+v; want %s", tt.name, sec, a, action)
 			}
 		}
@@ -187,35 +190,35 @@ func TestSameHardwareTakesOver(t *testing.T) {
 
 func TestDiscovery(t *testing.T) {
 	image := api.PlanImage{Name: "debian", Digest: "sha256:aa"}
-	m := Record{ID: mac, MAC: mac}
-	if d, _ := Boot(&m, api.Inventory{MAC: mac}, &image, at(0)); d.Image == nil || m.State != api.MachineDiscovered {
+	m := fleet.Record{ID: mac, MAC: mac}
+	if d, _ := fleet.Boot(&m, api.Inventory{MAC: mac}, &image, at(0)); d.Image == nil || m.State != api.MachineDiscovered {
 		t.Fatalf("Boot of an unknown machine = %+v, state %q; want the agent", d, m.State)
 	}
-	a, _ := Hello(&m, hello("s1"), "192.0.2.9", true, at(1))
-	if a.Action != api.ActionWait || !m.Waiting || !Waits(&m, a) {
+	a, _ := fleet.Hello(&m, hello("s1"), "192.0.2.9", true, at(1))
+	if a.Action != api.ActionWait || !m.Waiting || !fleet.Waits(&m, a) {
 		t.Fatalf("Hello = %+v; want wait", a)
 	}
 	before := m
-	if _, events := Hello(&m, hello("s1"), "192.0.2.9", true, at(20)); len(events) != 0 || !m.AgentSeen.Equal(before.AgentSeen) || !m.LastSeen.Equal(before.LastSeen) {
+	if _, events := fleet.Hello(&m, hello("s1"), "192.0.2.9", true, at(20)); len(events) != 0 || !m.AgentSeen.Equal(before.AgentSeen) || !m.LastSeen.Equal(before.LastSeen) {
 		t.Error("a hello that says nothing new changed the record")
 	}
-	if events, err := Report(&m, report("s1", ""), "192.0.2.9", at(21)); err != nil || len(events) != 0 || !m.LastSeen.Equal(before.LastSeen) {
+	if events, err := fleet.Report(&m, report("s1", ""), "192.0.2.9", at(21)); err != nil || len(events) != 0 || !m.LastSeen.Equal(before.LastSeen) {
 		t.Error("a heartbeat of a waiting agent changed the record")
 	}
-	if a, _ := Hello(&m, hello("s2"), "192.0.2.8", true, at(22)); a.Action != api.ActionWait || m.Session != "s1" || m.Conflict == "" {
+	if a, _ := fleet.Hello(&m, hello("s2"), "192.0.2.8", true, at(22)); a.Action != api.ActionWait || m.Session != "s1" || m.Conflict == "" {
 		t.Errorf("a second agent: %+v, session %s; want it refused", a, m.Session)
 	}
-	if _, err := SetSpec(&m, api.Spec{Name: "b7", MACs: []string{mac}}, "", at(23)); err != nil || m.State != api.MachineRegistered {
+	if _, err := specs.Set(&m, api.Spec{Name: "b7", MACs: []string{mac}}, "", at(23)); err != nil || m.State != api.MachineRegistered {
 		t.Fatalf("SetSpec = %v, state %q", err, m.State)
 	}
-	if _, err := Arm(&m, Armed{Plan: plan("p1")}, at(24)); err != nil {
+	if _, err := fleet.Arm(&m, fleet.Armed{Plan: plan("p1")}, at(24)); err != nil {
 		t.Fatal(err)
 	}
-	if a, _ := Hello(&m, hello("s1"), "192.0.2.9", true, at(25)); a.Action != api.ActionFlash || m.State != api.MachineFlashing {
+	if a, _ := fleet.Hello(&m, hello("s1"), "192.0.2.9", true, at(25)); a.Action != api.ActionFlash || m.State != api.MachineFlashing {
 		t.Fatalf("Hello of an agent that waited = %+v; want the plan", a)
 	}
 	m.Armed, m.State = nil, api.MachineRegistered
-	if d, _ := Boot(&m, api.Inventory{MAC: mac}, &image, at(30)); d.Image != nil {
+	if d, _ := fleet.Boot(&m, api.Inventory{MAC: mac}, &image, at(30)); d.Image != nil {
 		t.Error("a registered machine booted the agent unarmed")
 	}
 }
@@ -230,19 +233,19 @@ func TestFlashes(t *testing.T) {
 		}
 		events = append(events, more...)
 	}
-	add(Arm(&s.m, Armed{Plan: plan("p1"), By: "operator:eva", IdentityName: "web"}, at(0)))
-	add(Cancel(&s.m, "", false, at(1)))
-	add(Arm(&s.m, Armed{Plan: plan("p2")}, at(2)))
-	_, more := Hello(&s.m, hello("s1"), "", false, at(3))
+	add(fleet.Arm(&s.m, fleet.Armed{Plan: plan("p1"), By: "operator:eva", IdentityName: "web"}, at(0)))
+	add(fleet.Cancel(&s.m, "", false, at(1)))
+	add(fleet.Arm(&s.m, fleet.Armed{Plan: plan("p2")}, at(2)))
+	_, more := fleet.Hello(&s.m, hello("s1"), "", false, at(3))
 	add(more, nil)
 	network := event(1, "network", api.StateDone)
-	begun := event(2, StepFlash, api.StateStart)
+	begun := event(2, fleet.StepFlash, api.StateStart)
 	begun.Time = at(4)
-	ended := event(3, StepFlash, api.StateDone)
+	ended := event(3, fleet.StepFlash, api.StateDone)
 	ended.Time = at(9)
 	last := sealed(4, "p2")
 	last.Receipt.Samples = make([]api.Sample, 100)
-	add(Report(&s.m, report("s1", "p2", network, begun, ended, last), "", at(10)))
+	add(fleet.Report(&s.m, report("s1", "p2", network, begun, ended, last), "", at(10)))
 	if len(s.m.Receipt.Samples) != 0 {
 		t.Error("the record holds the samples")
 	}
@@ -254,7 +257,7 @@ func TestFlashes(t *testing.T) {
 	if got.Outcome != api.MachineHandingOff || got.Receipt == nil || len(got.Samples) != history.KeptSamples || !got.Started.Equal(at(3)) {
 		t.Errorf("newest = %+v", got)
 	}
-	if len(got.Phases) != 3 || got.Phases[1] != (api.Phase{Step: StepFlash, Start: at(4), End: at(9), State: api.StateDone}) {
+	if len(got.Phases) != 3 || got.Phases[1] != (api.Phase{Step: fleet.StepFlash, Start: at(4), End: at(9), State: api.StateDone}) {
 		t.Errorf("phases = %+v", got.Phases)
 	}
 }
@@ -270,8 +273,8 @@ func TestThin(t *testing.T) {
 }
 
 func TestPreview(t *testing.T) {
-	p := Proposal{
-		Machine: Record{ID: mac, MAC: mac, LastSeen: at(0), AgentSeen: at(0), Inventory: &api.Inventory{Disks: []api.Disk{{
+	p := view.Proposal{
+		Machine: fleet.Record{ID: mac, MAC: mac, LastSeen: at(0), AgentSeen: at(0), Inventory: &api.Inventory{Disks: []api.Disk{{
 			Name: "sda", Size: 1 << 30, SectorSize: 512, Claims: []string{disk.ClaimLVM}, Holds: []string{"LVM2"},
 		}}}},
 		Image:   api.Image{Name: "debian", Digest: "sha256:aa", Size: 1 << 20},
@@ -283,13 +286,13 @@ func TestPreview(t *testing.T) {
 	}
 	p.Request.Wipe = true
 	v, err = p.Preview(at(1))
-	if err != nil || v.Refusal != "" || Agreed(v, v.Digest) != nil || len(v.Digest) > 64 {
+	if err != nil || v.Refusal != "" || view.Agreed(v, v.Digest) != nil || len(v.Digest) > 64 {
 		t.Errorf("Preview with wipe = %+v, %v; want none", v, err)
 	}
 	shown := v.Digest
 	p.Machine.Inventory.Disks[0].Serial = "other"
 	v, _ = p.Preview(at(2))
-	if err := Agreed(v, shown); err == nil || !strings.Contains(err.Error(), "disk") || strings.Contains(err.Error(), "the image") {
+	if err := view.Agreed(v, shown); err == nil || !strings.Contains(err.Error(), "disk") || strings.Contains(err.Error(), "the image") {
 		t.Errorf("Agreed after the disk changed = %v; want that it did", err)
 	}
 	p.Request.Disk = "colour=red"
@@ -306,23 +309,23 @@ func TestPreview(t *testing.T) {
 }
 
 func TestSetSpec(t *testing.T) {
-	m := Record{ID: mac, MAC: mac}
+	m := fleet.Record{ID: mac, MAC: mac}
 	spec := api.Spec{Name: "b7", MACs: []string{mac}, Values: map[string]string{"password": "CANARY"}}
-	events, err := SetSpec(&m, spec, "operator:eva", at(0))
+	events, err := specs.Set(&m, spec, "operator:eva", at(0))
 	if err != nil || len(events) != 1 || events[0].To != api.MachineRegistered || events[0].Actor != "operator:eva" {
 		t.Fatalf("SetSpec = %+v, %v", events, err)
 	}
-	if events, _ := SetSpec(&m, spec, "", at(1)); len(events) != 0 {
+	if events, _ := specs.Set(&m, spec, "", at(1)); len(events) != 0 {
 		t.Errorf("SetSpec again = %+v; want nothing", events)
 	}
 	spec.Values = map[string]string{"password": "CANARY2"}
-	events, _ = SetSpec(&m, spec, "", at(2))
+	events, _ = specs.Set(&m, spec, "", at(2))
 	if len(events) != 1 || strings.Contains(events[0].Message, "CANARY") || !strings.Contains(events[0].Message, "values.password") {
 		t.Errorf("SetSpec of a value = %+v; want its name alone", events)
 	}
-	m.Armed = &Armed{}
+	m.Armed = &fleet.Armed{}
 	spec.MACs = []string{other}
-	if _, err := SetSpec(&m, spec, "", at(3)); err == nil {
+	if _, err := specs.Set(&m, spec, "", at(3)); err == nil {
 		t.Error("SetSpec moved an armed machine to another address")
 	}
 }

@@ -98,7 +98,7 @@ func Match(candidates []Record, s Shown) (Found, error) {
 	for _, w := range all {
 		switch {
 		case best != nil && w.Record == best.Record:
-		case best != nil && best.kin == same && w.owns > ownsNot && joins(best.Record, w.Record):
+		case best != nil && best.kin == same && w.owns > OwnsNot && joins(best.Record, w.Record):
 			f.From = cmp.Or(f.From, w.ID)
 		case w.kin == likely && doubts(w, best):
 			f.Doubt = fmt.Sprintf("its UUID or serial are those of %s, but its address %s is not", Called(w.Record), s.MACs[0])
@@ -130,12 +130,12 @@ func weigh(candidates []Record, s Shown) []weighed {
 		if m.Joined != "" {
 			continue
 		}
-		w := weighed{Record: m, owns: owns(m, s.MACs[0])}
+		w := weighed{Record: m, owns: Owns(m, s.MACs[0])}
 		if w.owns < ownsByID && slices.ContainsFunc(candidates, func(o Record) bool { return o.Joined == m.ID && o.ID == s.MACs[0] }) {
 			w.owns = ownsByID
 		}
 		if shared {
-			w.owns = ownsNot
+			w.owns = OwnsNot
 		}
 		w.kin = kinship(w, s, shared, copied)
 		all = append(all, w)
@@ -146,11 +146,11 @@ func weigh(candidates []Record, s Shown) []weighed {
 // kinship weighs the evidence of one record. shared says that the address in
 // use identifies nothing, copied that neither does the UUID.
 func kinship(w weighed, s Shown, shared, copied bool) kin {
-	uuid, serial := strong(w.Record, s)
+	uuid, serial := Strong(w.Record, s)
 	switch agree := uuid == evidence.Agrees || uuid == evidence.Silent && serial == evidence.Agrees; {
 	case uuid == evidence.Contradicts || serial == evidence.Contradicts:
 		return contrary
-	case agree && w.owns > ownsNot:
+	case agree && w.owns > OwnsNot:
 		return same
 	case agree && copied:
 		return likely
@@ -158,15 +158,15 @@ func kinship(w weighed, s Shown, shared, copied bool) kin {
 		return same
 	case agree:
 		return likely
-	case w.owns > ownsNot:
+	case w.owns > OwnsNot:
 		return byCard
 	}
 	return stranger
 }
 
-// strong compares UUID and serial with what is known of a record: what the
+// Strong compares UUID and serial with what is known of a record: what the
 // operator said of it goes before what was seen.
-func strong(m *Record, s Shown) (uuid, serial evidence.Verdict) {
+func Strong(m *Record, s Shown) (uuid, serial evidence.Verdict) {
 	known := Knows(m)
 	return evidence.UUIDs(known.UUID, s.UUID), evidence.Serials(known.Serial, s.Serial)
 }
@@ -225,13 +225,15 @@ func copied(candidates []Record, s Shown) bool {
 
 // How much an address is a record's.
 const (
-	ownsNot    = iota
+	OwnsNot    = iota
 	ownsByUse  // the machine was last seen with it
 	ownsByID   // it was first seen with it
 	ownsBySpec // the operator said so
 )
 
-func owns(m *Record, mac string) int {
+// Owns says how much an address is the record's: [OwnsNot], or more the surer it
+// is.
+func Owns(m *Record, mac string) int {
 	switch {
 	case slices.Contains(m.Spec.MACs, mac):
 		return ownsBySpec
@@ -240,7 +242,7 @@ func owns(m *Record, mac string) int {
 	case m.MAC == mac:
 		return ownsByUse
 	}
-	return ownsNot
+	return OwnsNot
 }
 
 // shares reports whether an address of the record is known to be in several
@@ -305,9 +307,9 @@ func others(all []weighed, best *weighed, s Shown) []Other {
 		}
 		o := Other{ID: w.ID}
 		switch who := s.text(); {
-		case w.kin == contrary && (w.owns > ownsNot || slices.Contains(MACs(w.Record), s.MACs[0])):
+		case w.kin == contrary && (w.owns > OwnsNot || slices.Contains(MACs(w.Record), s.MACs[0])):
 			o.Why = fmt.Sprintf("a machine with %s came by the address %s, but this one has %s", who, s.MACs[0], Shown{UUID: Knows(w.Record).UUID, Serial: Knows(w.Record).Serial}.text())
-			if w.owns > ownsNot {
+			if w.owns > OwnsNot {
 				o.Shared = s.MACs[0]
 			}
 		case w.kin == likely && w.Armed != nil:
@@ -331,13 +333,13 @@ func newID(candidates []Record, s Shown) (string, error) {
 		return slices.ContainsFunc(candidates, func(m Record) bool { return m.ID == id })
 	}
 	mac := s.MACs[0]
-	owned := sharedBy(candidates, mac) || slices.ContainsFunc(candidates, func(m Record) bool { return owns(&m, mac) > ownsNot })
+	owned := sharedBy(candidates, mac) || slices.ContainsFunc(candidates, func(m Record) bool { return Owns(&m, mac) > OwnsNot })
 	uuid, serial := "", ""
 	if evidence.UUID(s.UUID) != "" {
 		uuid = strings.ToLower(strings.TrimSpace(s.UUID))
 	}
 	if evidence.Serial(s.Serial) != "" {
-		serial = serialID(s.Serial)
+		serial = SerialID(s.Serial)
 	}
 	switch {
 	case !owned && !taken(mac):
@@ -353,6 +355,7 @@ func newID(candidates []Record, s Shown) (string, error) {
 	}
 }
 
-func serialID(serial string) string {
+// SerialID is the ID of a machine that is known by its serial number alone.
+func SerialID(serial string) string {
 	return "serial-" + url.QueryEscape(strings.ToLower(strings.TrimSpace(serial)))
 }

@@ -1,4 +1,4 @@
-package fleet
+package fleet_test
 
 import (
 	"slices"
@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -17,21 +19,21 @@ const (
 
 func TestMatch(t *testing.T) {
 	// seen was met on the wire under its MAC; with NICs an agent told of it.
-	seen := func(id, uuid string, nics ...string) Record {
-		m := Record{ID: id, MAC: id, Inventory: &api.Inventory{MAC: id, UUID: uuid}}
+	seen := func(id, uuid string, nics ...string) fleet.Record {
+		m := fleet.Record{ID: id, MAC: id, Inventory: &api.Inventory{MAC: id, UUID: uuid}}
 		for _, n := range nics {
 			m.Inventory.NICs = append(m.Inventory.NICs, api.NIC{MAC: n})
 		}
 		return m
 	}
-	armed := func(m Record) Record { m.Armed = &Armed{}; return m }
-	named := func(m Record) Record { m.Spec.Name = "n"; return m }
-	byUUID := func(uuid string) Record { return Record{ID: uuid, Spec: api.Spec{UUID: uuid}} }
-	bySerial := Record{ID: "serial-x7", Spec: api.Spec{Serial: "X7"}}
-	list := func(m ...Record) []Record { return m }
+	armed := func(m fleet.Record) fleet.Record { m.Armed = &fleet.Armed{}; return m }
+	named := func(m fleet.Record) fleet.Record { m.Spec.Name = "n"; return m }
+	byUUID := func(uuid string) fleet.Record { return fleet.Record{ID: uuid, Spec: api.Spec{UUID: uuid}} }
+	bySerial := fleet.Record{ID: "serial-x7", Spec: api.Spec{Serial: "X7"}}
+	list := func(m ...fleet.Record) []fleet.Record { return m }
 	for _, tt := range []struct {
 		name       string
-		candidates []Record
+		candidates []fleet.Record
 		uuid       string
 		serial     string
 		want, from string
@@ -57,15 +59,15 @@ func TestMatch(t *testing.T) {
 		{name: "registered by UUID, the adapter is another's", candidates: list(named(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: uuid1},
 		{name: "registered by UUID, the adapter is armed", candidates: list(armed(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: uuid1},
 		{name: "armed by UUID, the adapter is armed", candidates: list(armed(seen(mac, "")), armed(byUUID(uuid1))), uuid: uuid1, want: uuid1},
-		{name: "both registered by what it shows", candidates: list(armed(Record{ID: "a", Spec: api.Spec{UUID: uuid1}}), armed(Record{ID: "b", Spec: api.Spec{Serial: "X7"}})), uuid: uuid1, serial: "X7", fails: true},
+		{name: "both registered by what it shows", candidates: list(armed(fleet.Record{ID: "a", Spec: api.Spec{UUID: uuid1}}), armed(fleet.Record{ID: "b", Spec: api.Spec{Serial: "X7"}})), uuid: uuid1, serial: "X7", fails: true},
 		{name: "copied UUID", candidates: list(named(seen(other, uuid1))), uuid: uuid1, want: mac},
-		{name: "serial fits, UUID does not", candidates: list(Record{ID: "x", Spec: api.Spec{Serial: "X7", UUID: uuid2}}), uuid: uuid1, serial: "X7", want: mac},
+		{name: "serial fits, UUID does not", candidates: list(fleet.Record{ID: "x", Spec: api.Spec{Serial: "X7", UUID: uuid2}}), uuid: uuid1, serial: "X7", want: mac},
 		{
 			name:       "two registrations fit",
 			candidates: list(byUUID(uuid1), bySerial), uuid: uuid1, serial: "X7", want: uuid1,
 		},
 	} {
-		f, err := Match(tt.candidates, Shown{MACs: []string{mac}, UUID: tt.uuid, Serial: tt.serial})
+		f, err := fleet.Match(tt.candidates, fleet.Shown{MACs: []string{mac}, UUID: tt.uuid, Serial: tt.serial})
 		if (err != nil) != tt.fails || err == nil && (f.ID != tt.want || f.From != tt.from || f.Known != (!tt.fresh && (tt.want != mac || len(tt.candidates) > 0 && tt.candidates[0].ID == mac))) {
 			t.Errorf("%s: Match = %+v, %v; want %q joined with %q, failure: %v", tt.name, f, err, tt.want, tt.from, tt.fails)
 		}
@@ -73,28 +75,28 @@ func TestMatch(t *testing.T) {
 }
 
 func TestJoin(t *testing.T) {
-	into := Record{ID: uuid1, State: api.MachineArmed, Spec: api.Spec{UUID: uuid1, Name: "b7"}, Armed: &Armed{Plan: plan("p1")}}
-	from := Record{ID: mac}
-	Seen(&from, Sighting{MAC: mac, UUID: uuid1, Source: FromFirmware, Firmware: "BIOS", Message: "x"}, at(5))
-	events, err := Join(&into, &from, at(6))
+	into := fleet.Record{ID: uuid1, State: api.MachineArmed, Spec: api.Spec{UUID: uuid1, Name: "b7"}, Armed: &fleet.Armed{Plan: plan("p1")}}
+	from := fleet.Record{ID: mac}
+	fleet.Seen(&from, fleet.Sighting{MAC: mac, UUID: uuid1, Source: fleet.FromFirmware, Firmware: "BIOS", Message: "x"}, at(5))
+	events, err := fleet.Join(&into, &from, at(6))
 	if err != nil || len(events) != 1 || into.MAC != mac || into.FirstSeen != at(5) || into.Firmware != "BIOS" || into.State != api.MachineArmed || from.Joined != uuid1 {
 		t.Errorf("Join = %+v, %v; machine %+v", events, err, into)
 	}
-	from.Armed = &Armed{}
-	if _, err := Join(&into, &from, at(7)); err == nil {
+	from.Armed = &fleet.Armed{}
+	if _, err := fleet.Join(&into, &from, at(7)); err == nil {
 		t.Error("Join of an armed machine = nil; want a refusal")
 	}
 }
 
 func TestAdopt(t *testing.T) {
-	seen := func(id string) Record {
-		return Record{ID: id, MAC: id, State: api.MachineDiscovered, Inventory: &api.Inventory{UUID: uuid1, Serial: "X7"}}
+	seen := func(id string) fleet.Record {
+		return fleet.Record{ID: id, MAC: id, State: api.MachineDiscovered, Inventory: &api.Inventory{UUID: uuid1, Serial: "X7"}}
 	}
 	taken := seen(other)
 	taken.Spec.Name = "b7"
 	for _, tt := range []struct {
 		name  string
-		found []Record
+		found []fleet.Record
 		spec  api.Spec
 		want  string
 		fails bool
@@ -102,13 +104,13 @@ func TestAdopt(t *testing.T) {
 		{"new", nil, api.Spec{MACs: []string{mac}}, mac, false},
 		{"new by UUID", nil, api.Spec{UUID: uuid1}, uuid1, false},
 		{"new by serial", nil, api.Spec{Serial: "A/7"}, "serial-a%2F7", false},
-		{"seen", []Record{seen(mac)}, api.Spec{MACs: []string{other, mac}}, mac, false},
-		{"seen, by serial", []Record{seen(mac)}, api.Spec{Serial: "x7"}, mac, false},
-		{"serial of two", []Record{seen(mac), seen(other)}, api.Spec{Serial: "x7"}, "serial-x7", false},
-		{"serial fits, UUID does not", []Record{seen(mac)}, api.Spec{Serial: "x7", UUID: uuid2}, uuid2, false},
-		{"name taken", []Record{taken}, api.Spec{Name: "B7", MACs: []string{mac}}, "", true},
+		{"seen", []fleet.Record{seen(mac)}, api.Spec{MACs: []string{other, mac}}, mac, false},
+		{"seen, by serial", []fleet.Record{seen(mac)}, api.Spec{Serial: "x7"}, mac, false},
+		{"serial of two", []fleet.Record{seen(mac), seen(other)}, api.Spec{Serial: "x7"}, "serial-x7", false},
+		{"serial fits, UUID does not", []fleet.Record{seen(mac)}, api.Spec{Serial: "x7", UUID: uuid2}, uuid2, false},
+		{"name taken", []fleet.Record{taken}, api.Spec{Name: "B7", MACs: []string{mac}}, "", true},
 	} {
-		got, err := Adopt(tt.found, tt.spec)
+		got, err := specs.Adopt(tt.found, tt.spec)
 		if got != tt.want || (err != nil) != tt.fails {
 			t.Errorf("%s: Adopt = %q, %v; want %q, failure: %v", tt.name, got, err, tt.want, tt.fails)
 		}
@@ -117,7 +119,7 @@ func TestAdopt(t *testing.T) {
 
 func TestCheckSpec(t *testing.T) {
 	ok := api.Spec{Name: "web-1.b7", MACs: []string{"5254.0000.0001", mac}, UUID: " " + uuid1, Labels: map[string]string{"site/rack": "b7"}}
-	if err := CheckSpec(&ok); err != nil || len(ok.MACs) != 1 || ok.UUID != uuid1 {
+	if err := specs.Check(&ok); err != nil || len(ok.MACs) != 1 || ok.UUID != uuid1 {
 		t.Errorf("CheckSpec = %+v, %v; want it in one form", ok, err)
 	}
 	for name, s := range map[string]api.Spec{
@@ -136,7 +138,7 @@ func TestCheckSpec(t *testing.T) {
 		"probe":            {MACs: []string{mac}, Flash: settings.Settings{Confirm: &settings.Confirm{Probe: "tcp:0"}}},
 		"within":           {MACs: []string{mac}, Flash: settings.Settings{Confirm: &settings.Confirm{Within: -1}}},
 	} {
-		if err := CheckSpec(&s); err == nil {
+		if err := specs.Check(&s); err == nil {
 			t.Errorf("CheckSpec of a bad %s = nil; want an error", name)
 		}
 	}
@@ -145,9 +147,9 @@ func TestCheckSpec(t *testing.T) {
 // Labels are keys of the store, which a log may name: none tells a secret.
 func TestLabelsHoldNoBeacon(t *testing.T) {
 	const token = "BIZFNRNXQP2AL4ZZFKPYXPB4CT"
-	m := Record{ID: "52:54:00:00:00:01", Awaited: &Awaited{Beacon: token}}
-	labels := Labels(&m)
-	if !slices.Contains(labels, BeaconLabel(token)) {
+	m := fleet.Record{ID: "52:54:00:00:00:01", Awaited: &fleet.Awaited{Beacon: token}}
+	labels := fleet.Labels(&m)
+	if !slices.Contains(labels, fleet.BeaconLabel(token)) {
 		t.Errorf("Labels = %q; want the beacon's among them", labels)
 	}
 	if text := strings.ToUpper(strings.Join(labels, " ")); strings.Contains(text, token) {

@@ -33,7 +33,9 @@ func howFar(p *api.Progress) string {
 	return ""
 }
 
-func busy(m *Record, what string) *BusyError {
+// Busy is the error of what must not be done to a machine that is written; what
+// is "cancel", "arm" or "delete".
+func Busy(m *Record, what string) *BusyError {
 	return &BusyError{MAC: Called(m), What: what, Done: m.Progress, Live: m.Live}
 }
 
@@ -87,13 +89,13 @@ func (e *InvalidError) Hint() string { return e.Help }
 // holds the old plan is told so at its next word. A machine that was armed is
 // one that the operator knows.
 func Arm(m *Record, armed Armed, now time.Time) ([]api.Event, error) {
-	t := begin(m, cmp.Or(armed.By, api.ActorOperator), now)
+	t := Begin(m, cmp.Or(armed.By, api.ActorOperator), now)
 	t.lapse()
 	if Writing(m, now) {
-		return nil, busy(m, "arm")
+		return nil, Busy(m, "arm")
 	}
 	if m.Armed != nil {
-		t.note(cancelled("replaced by another arm"))
+		t.Note(cancelled("replaced by another arm"))
 	}
 	if k := Knows(m); k.UUID == "" && k.Serial == "" && len(k.MACs) == 0 {
 		return nil, &ConflictError{
@@ -113,11 +115,11 @@ func Arm(m *Record, armed Armed, now time.Time) ([]api.Event, error) {
 	t.booted()
 	m.Writing, m.Live, m.Progress, m.Trouble = false, false, nil, nil
 	image := armed.Plan.Image
-	e := done(StepArm, "will be flashed with "+image.Name+" at its next network boot")
+	e := Did(StepArm, "will be flashed with "+image.Name+" at its next network boot")
 	e.Image, e.Identity = &image, armed.IdentityName
 	m.State = "" // armed anew is news, too
-	t.enter(api.MachineArmed, e)
-	return t.events, nil
+	t.Enter(api.MachineArmed, e)
+	return t.Events, nil
 }
 
 // before is how a machine is that is about to be armed.
@@ -148,7 +150,7 @@ func specOf(m *Record) api.Spec {
 }
 
 func cancelled(why string) api.Event {
-	e := done(StepArm, why)
+	e := Did(StepArm, why)
 	e.Cause = api.CauseCancelled
 	return e
 }
@@ -159,14 +161,14 @@ func cancelled(why string) api.Event {
 // agent, which is told at its next word and stops. Cancelling a machine that is
 // not armed changes nothing.
 func Cancel(m *Record, actor string, force bool, now time.Time) ([]api.Event, error) {
-	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
+	t := Begin(m, cmp.Or(actor, api.ActorOperator), now)
 	t.lapse()
 	if m.Armed == nil {
-		return t.events, nil
+		return t.Events, nil
 	}
 	live := Writing(m, now)
 	if live && !force {
-		return nil, busy(m, "cancel")
+		return nil, Busy(m, "cancel")
 	}
 	e := cancelled("cancelled: boots its local disk")
 	e.Plan = m.Armed.Plan.ID
@@ -181,18 +183,18 @@ func Cancel(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 		e.Message = "cancelled: goes on running as it was"
 	}
 	t.takeBack(e)
-	return t.events, nil
+	return t.Events, nil
 }
 
 // Forget permits to drop the machine's record, and tells what that ends. force
 // drops it also while it is armed and under a live agent, which is told at its next word and stops.
 func Forget(m *Record, actor string, force bool, now time.Time) ([]api.Event, error) {
-	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
+	t := Begin(m, cmp.Or(actor, api.ActorOperator), now)
 	live := Writing(m, now)
 	switch {
 	case force:
 	case live:
-		return nil, busy(m, "delete")
+		return nil, Busy(m, "delete")
 	case m.Armed != nil:
 		problem := "cannot delete " + Called(m) + ": it is armed with " + m.Armed.Plan.Image.Name
 		if m.Writing {
@@ -200,15 +202,15 @@ func Forget(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 		}
 		return nil, &ConflictError{Problem: problem, Help: "gild cancel " + Called(m) + " disarms it; gild machine rm --force " + Called(m) + " forgets both"}
 	}
-	e := done(StepRegister, "forgotten")
+	e := Did(StepRegister, "forgotten")
 	switch {
 	case live:
 		e.Message = "forgotten by force while its disk was being written" + howFar(m.Progress) + ": the disk does not boot until it is flashed again"
 	case m.Armed != nil:
 		e.Message = "forgotten, and with it that it was armed with " + m.Armed.Plan.Image.Name
 	}
-	t.note(e)
-	return t.events, nil
+	t.Note(e)
+	return t.Events, nil
 }
 
 // Called is what to call the machine before a person.

@@ -1,4 +1,4 @@
-package fleet
+package fleet_test
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -16,7 +18,7 @@ import (
 // servers look after it, whose clocks differ by a second.
 type world struct {
 	rng      *rand.Rand
-	m        Record
+	m        fleet.Record
 	now      time.Time
 	arms     map[string]bool // plan -> armed once
 	receipts map[string]int  // plan -> how many times the record took one
@@ -28,7 +30,7 @@ type world struct {
 func TestRandomSequences(t *testing.T) {
 	for seed := range uint64(3000) {
 		w := &world{
-			rng: rand.New(rand.NewPCG(seed, 1)), m: Record{ID: mac, MAC: mac}, now: at(0),
+			rng: rand.New(rand.NewPCG(seed, 1)), m: fleet.Record{ID: mac, MAC: mac}, now: at(0),
 			arms: map[string]bool{}, receipts: map[string]int{}, seq: map[string]uint64{},
 		}
 		for range 80 {
@@ -58,20 +60,20 @@ func (w *world) step() error {
 		force := w.rng.IntN(2) == 0
 		w.note("cancel, force %v", force)
 		// Whatever others do, the operator has the last word.
-		if events, err = Cancel(&w.m, "", force, now); !force {
+		if events, err = fleet.Cancel(&w.m, "", force, now); !force {
 			err = nil
 		} else if err == nil && w.m.Armed != nil {
 			err = errors.New("armed after a forced cancel")
 		}
 	case 2:
 		w.note("seen")
-		events = Seen(&w.m, Sighting{MAC: mac, Source: Source(w.rng.IntN(3)), Message: "seen", Cause: []string{"", "arch"}[w.rng.IntN(2)]}, now)
+		events = fleet.Seen(&w.m, fleet.Sighting{MAC: mac, Source: fleet.Source(w.rng.IntN(3)), Message: "seen", Cause: []string{"", "arch"}[w.rng.IntN(2)]}, now)
 	case 3:
 		events, err = w.boot(now, armed)
 	case 4:
 		w.note("sweep")
-		events = Sweep(&w.m, now, time.Time{})
-		if again := Sweep(&w.m, now, time.Time{}); len(again) != 0 {
+		events = fleet.Sweep(&w.m, now, time.Time{})
+		if again := fleet.Sweep(&w.m, now, time.Time{}); len(again) != 0 {
 			err = fmt.Errorf("the second server's sweep noted %v", again)
 		}
 	case 5:
@@ -79,9 +81,9 @@ func (w *world) step() error {
 	case 6:
 		w.note("probed, registered")
 		if w.m.Awaited != nil {
-			events = Probed(&w.m, w.m.Awaited.Plan, now)
+			events = fleet.Probed(&w.m, w.m.Awaited.Plan, now)
 		}
-		more, _ := SetSpec(&w.m, api.Spec{Name: fmt.Sprintf("n%d", w.rng.IntN(3)), MACs: []string{mac}}, "", now)
+		more, _ := specs.Set(&w.m, api.Spec{Name: fmt.Sprintf("n%d", w.rng.IntN(3)), MACs: []string{mac}}, "", now)
 		events = append(events, more...)
 	default:
 		events, err = w.agent(now, armed)
@@ -96,7 +98,7 @@ func (w *world) step() error {
 }
 
 // told checks that each change of state is an event that says so.
-func told(before, after Record, events []api.Event) error {
+func told(before, after fleet.Record, events []api.Event) error {
 	state := before.State
 	for _, e := range events {
 		if e.Actor == "" || e.Step == "" || e.Time.IsZero() {
@@ -117,7 +119,7 @@ func told(before, after Record, events []api.Event) error {
 
 func (w *world) arm(now time.Time) []api.Event {
 	id := fmt.Sprintf("p%d", len(w.arms))
-	a := Armed{Plan: plan(id), Confirm: settings.Confirm{Within: 60, Boots: w.rng.IntN(3)}}
+	a := fleet.Armed{Plan: plan(id), Confirm: settings.Confirm{Within: 60, Boots: w.rng.IntN(3)}}
 	if w.rng.IntN(2) == 0 {
 		a.Expires = now.Add(time.Duration(w.rng.IntN(100)) * time.Second)
 	}
@@ -125,7 +127,7 @@ func (w *world) arm(now time.Time) []api.Event {
 		a.Beacon = "token-" + id
 	}
 	w.note("arm %s", id)
-	events, err := Arm(&w.m, a, now)
+	events, err := fleet.Arm(&w.m, a, now)
 	if err == nil {
 		w.arms[id] = true
 		w.tokens = append(w.tokens, a.Beacon)
@@ -139,8 +141,8 @@ func (w *world) boot(now time.Time, armed bool) ([]api.Event, error) {
 	if w.rng.IntN(4) == 0 {
 		discover = &api.PlanImage{Name: "debian"}
 	}
-	known := Registered(&w.m)
-	d, events := Boot(&w.m, api.Inventory{MAC: mac}, discover, now)
+	known := fleet.Registered(&w.m)
+	d, events := fleet.Boot(&w.m, api.Inventory{MAC: mac}, discover, now)
 	if want := armed || discover != nil && !known; (d.Image != nil) != want {
 		return nil, fmt.Errorf("boot gave image %v; want one: %v", d.Image, want)
 	}
@@ -155,7 +157,7 @@ func (w *world) beacon(now time.Time) ([]api.Event, error) {
 	token := w.tokens[w.rng.IntN(len(w.tokens))]
 	w.note("beacon %s", token)
 	armed := w.m.Armed != nil
-	events, ok := Beacon(&w.m, token, "", now)
+	events, ok := fleet.Beacon(&w.m, token, "", now)
 	if ok && (armed || token == "" || w.m.Receipt == nil || token != "token-"+w.m.Receipt.Plan || w.m.State != api.MachineRunning) {
 		return nil, fmt.Errorf("beacon %q counts; armed %v, state %s", token, armed, w.m.State)
 	}
@@ -168,7 +170,7 @@ func (w *world) agent(now time.Time, armed bool) ([]api.Event, error) {
 	s := w.session()
 	if w.rng.IntN(3) == 0 {
 		w.note("hello %s", s)
-		a, events := Hello(&w.m, hello(s), "", w.rng.IntN(2) == 0, now)
+		a, events := fleet.Hello(&w.m, hello(s), "", w.rng.IntN(2) == 0, now)
 		if (a.Plan != nil) && !armed {
 			return nil, fmt.Errorf("a plan without an arm: %+v", a)
 		}
@@ -179,7 +181,7 @@ func (w *world) agent(now time.Time, armed bool) ([]api.Event, error) {
 	}
 	id := fmt.Sprintf("p%d", w.rng.IntN(len(w.arms)+1))
 	w.seq[s] += uint64(w.rng.IntN(2)) // sometimes the last one again
-	e := event(max(1, w.seq[s]), StepFlash, []string{api.StateStart, api.StateDone, api.StateFailed}[w.rng.IntN(3)])
+	e := event(max(1, w.seq[s]), fleet.StepFlash, []string{api.StateStart, api.StateDone, api.StateFailed}[w.rng.IntN(3)])
 	e.Actor = api.ActorAgent // as CheckReport makes it
 	if w.rng.IntN(3) == 0 {
 		e = sealed(e.Seq, id)
@@ -188,7 +190,7 @@ func (w *world) agent(now time.Time, armed bool) ([]api.Event, error) {
 	w.note("report %s %s %s receipt %v", s, id, e.State, e.Receipt != nil)
 	m := w.m
 	had, holder := m.Receipt, m.Session
-	events, err := Report(&m, report(s, id, e), "", now)
+	events, err := fleet.Report(&m, report(s, id, e), "", now)
 	if err != nil {
 		return nil, nil //nolint:nilerr // a refusal changes nothing
 	}
@@ -218,7 +220,7 @@ func (w *world) invariants() error {
 		return fmt.Errorf("state %q without an arm", m.State)
 	case m.Armed != nil && m.State != api.MachineArmed && m.State != api.MachineBooting && m.State != api.MachineFlashing:
 		return fmt.Errorf("state %q with an arm", m.State)
-	case m.Trouble != nil && m.Armed == nil && m.State != api.MachineFailed && !awaiting(&m):
+	case m.Trouble != nil && m.Armed == nil && m.State != api.MachineFailed && !fleet.Awaiting(&m):
 		return fmt.Errorf("state %q without an arm, and in trouble: %+v", m.State, m.Trouble)
 	case m.State == api.MachineFailed && m.Trouble == nil:
 		return fmt.Errorf("failed without a cause")

@@ -49,12 +49,12 @@ func Ration(m *Record, events []api.Event, now time.Time) []api.Event {
 }
 
 // rationed tells how much was dropped, once the machine tells less.
-func (t *turn) rationed() {
+func (t *Turn) rationed() {
 	r := &t.m.Rationed
 	if r.Dropped == 0 || t.now.Before(r.Full) {
 		return
 	}
-	t.note(done(StepDropped, fmt.Sprintf("tells no more than is kept: %d events of it were dropped", r.Dropped)))
+	t.Note(Did(StepDropped, fmt.Sprintf("tells no more than is kept: %d events of it were dropped", r.Dropped)))
 	*r = Bucket{}
 }
 

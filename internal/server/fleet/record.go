@@ -9,7 +9,7 @@ import (
 )
 
 // Record is one computer as it is stored: all that the rules need to go on.
-// What is shown of it is built by [View], never the record with parts left out.
+// What is shown of it is built by package view, never the record with parts left out.
 // The JSON is what the state holds: a field may be added, and one that goes is
 // still to be read from what older servers stored.
 type Record struct {

@@ -1,4 +1,4 @@
-package fleet
+package fleet_test
 
 import (
 	"encoding/json"
@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // What an older server stored is read whole. The file is a record of the first
@@ -18,7 +20,7 @@ func TestRecordOfAnOlderServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r Record
+	var r fleet.Record
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatalf("reading it: %v", err)
 	}

@@ -26,16 +26,16 @@ const (
 // server may. listening is since when this server could hear machines: what it
 // was not there to hear is nobody's silence. Zero is always.
 func Sweep(m *Record, now, listening time.Time) []api.Event {
-	t := begin(m, api.ActorServer, now)
+	t := Begin(m, api.ActorServer, now)
 	t.lapse()
 	t.overdue(listening)
 	t.silent(listening)
 	t.rationed()
 	if m.Conflict != "" && now.Sub(m.ConflictSeen) >= conflictFor {
-		t.note(done(StepHello, "is gone: "+m.Conflict))
+		t.Note(Did(StepHello, "is gone: "+m.Conflict))
 		m.noConflict()
 	}
-	return t.events
+	return t.Events
 }
 
 // Due reports whether Sweep would change the machine.
@@ -43,7 +43,7 @@ func Due(m Record, now, listening time.Time) bool { return len(Sweep(&m, now, li
 
 // silent marks a machine whose agent should speak and does not. That one which
 // waits for an arm is gone is no failure of anything.
-func (t *turn) silent(listening time.Time) {
+func (t *Turn) silent(listening time.Time) {
 	m := t.m
 	last, limit := m.AgentSeen, time.Duration(0)
 	switch agent := m.Session != "" && !m.FirmwareSeen.After(m.AgentSeen); {
@@ -61,10 +61,10 @@ func (t *turn) silent(listening time.Time) {
 	m.Stuck = last
 	since := last.UTC().Format(time.TimeOnly)
 	if m.Armed == nil {
-		t.note(done(StepStuck, "silent since "+since+" UTC while its agent waited"))
+		t.Note(Did(StepStuck, "silent since "+since+" UTC while its agent waited"))
 		return
 	}
-	t.note(api.Event{
+	t.Note(api.Event{
 		Step: StepStuck, State: api.StateFailed, Cause: api.CauseSilent,
 		Message: fmt.Sprintf("silent since %s UTC while %s", since, m.State),
 	})

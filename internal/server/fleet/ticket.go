@@ -91,7 +91,7 @@ func TicketFits(m *Record, h *api.Hello, now time.Time) error {
 		return &TicketError{"it was given " + now.Sub(t.Issued).Round(time.Minute).String() + " ago; restart the machine"}
 	}
 	then, shown := Shown{UUID: t.UUID, Serial: t.Serial}, Shown{UUID: h.Inventory.UUID, Serial: h.Inventory.Serial}
-	if uuid, serial := strong(m, shown); uuid == evidence.Contradicts || serial == evidence.Contradicts {
+	if uuid, serial := Strong(m, shown); uuid == evidence.Contradicts || serial == evidence.Contradicts {
 		known := Knows(m)
 		return &TicketError{fmt.Sprintf("this machine has %s, the agent is in one with %s at %s", Shown{UUID: known.UUID, Serial: known.Serial}.text(), shown.text(), h.Inventory.MAC)}
 	}

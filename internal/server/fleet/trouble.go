@@ -27,7 +27,7 @@ type Trouble struct {
 // failed takes the word of an agent that holds a plan that a step of it failed.
 // It tries again by itself, so the state stays; only what cannot go on without
 // a person ends the flash.
-func (t *turn) failed(e api.Event) {
+func (t *Turn) failed(e api.Event) {
 	m := t.m
 	if m.Live && e.Step == StepFlash && e.Retry == 0 {
 		t.fail(e) // its system has lost the disk that it runs from
@@ -48,22 +48,22 @@ func (t *turn) failed(e api.Event) {
 	}
 	m.Trouble = &now
 	if !m.Live && m.State == api.MachineBooting {
-		t.enter(api.MachineFlashing, e)
+		t.Enter(api.MachineFlashing, e)
 		return
 	}
 	m.Message = cmp.Or(e.Message, m.Message)
-	t.note(e)
+	t.Note(e)
 }
 
 // fail ends what cannot go on by itself.
-func (t *turn) fail(e api.Event) {
+func (t *Turn) fail(e api.Event) {
 	t.m.Trouble = &Trouble{Cause: e.Cause, Message: e.Message, Since: t.now}
-	t.enter(api.MachineFailed, e)
+	t.Enter(api.MachineFailed, e)
 }
 
 // goesOn takes any other word of that agent: the trouble is over when the step
 // is, or when it comes farther than it did.
-func (t *turn) goesOn(e api.Event) {
+func (t *Turn) goesOn(e api.Event) {
 	old := t.m.Trouble
 	switch {
 	case old == nil || t.m.State == api.MachineFailed:
@@ -76,15 +76,15 @@ func (t *turn) goesOn(e api.Event) {
 	}
 }
 
-// troubleOf is what a person should look at first; nil: nothing. A machine that
+// TroubleOf is what a person should look at first; nil: nothing. A machine that
 // is not to be flashed, and was not, has none, whatever its agent says while it
 // waits.
-func troubleOf(m *Record) *api.Trouble {
+func TroubleOf(m *Record) *api.Trouble {
 	own := m.Trouble
 	switch {
 	case m.State == api.MachineFailed && own != nil:
 		return own.shown(m)
-	case m.Armed == nil && !awaiting(m):
+	case m.Armed == nil && !Awaiting(m):
 		return nil
 	case m.Conflict != "":
 		return &api.Trouble{Cause: api.CauseConflict, Message: m.Conflict, Since: m.ConflictSince}

@@ -6,22 +6,23 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// turn is one rule at work on one machine: what happens in it goes into one
+// Turn is one rule at work on one machine: what happens in it goes into one
 // transaction. A change of state is always an event.
-type turn struct {
+type Turn struct {
 	m      *Record
 	now    time.Time
 	actor  string
-	events []api.Event
+	Events []api.Event // so far
 }
 
-func begin(m *Record, actor string, now time.Time) *turn {
-	return &turn{m: m, now: now, actor: actor}
+// Begin starts a rule on a machine, by whose actor it is told.
+func Begin(m *Record, actor string, now time.Time) *Turn {
+	return &Turn{m: m, now: now, actor: actor}
 }
 
-// note keeps an event. What it leaves open is filled in: the time, the actor
+// Note keeps an event. What it leaves open is filled in: the time, the actor
 // of the turn, the plan that the machine is armed with.
-func (t *turn) note(e api.Event) {
+func (t *Turn) Note(e api.Event) {
 	if e.Time.IsZero() {
 		e.Time = t.now
 	}
@@ -31,12 +32,12 @@ func (t *turn) note(e api.Event) {
 	if e.Plan == "" && t.m.Armed != nil {
 		e.Plan = t.m.Armed.Plan.ID
 	}
-	t.events = append(t.events, e)
+	t.Events = append(t.Events, e)
 }
 
-// enter brings the machine into a state, which e is the reason for. The
+// Enter brings the machine into a state, which e is the reason for. The
 // machine's own message becomes that of e.
-func (t *turn) enter(state string, e api.Event) {
+func (t *Turn) Enter(state string, e api.Event) {
 	if t.m.State != state {
 		t.m.State, t.m.Since = state, t.now
 		t.m.Stuck = time.Time{}
@@ -45,26 +46,26 @@ func (t *turn) enter(state string, e api.Event) {
 	if e.Message != "" {
 		t.m.Message = e.Message
 	}
-	t.note(e)
+	t.Note(e)
 }
 
-// done is an event of the server's own that tells of no failure.
-func done(step, message string) api.Event {
+// Did is an event of the server's own that tells of no failure.
+func Did(step, message string) api.Event {
 	return api.Event{Step: step, State: api.StateDone, Message: message}
 }
 
 // touch is what every contact with a machine begins with.
-func touch(m *Record, actor string, now time.Time) *turn {
-	t := begin(m, actor, now)
+func touch(m *Record, actor string, now time.Time) *Turn {
+	t := Begin(m, actor, now)
 	if m.FirstSeen.IsZero() {
 		m.FirstSeen = now
 	}
 	if m.State == "" {
-		t.enter(api.MachineDiscovered, done(StepDiscover, "seen for the first time"))
+		t.Enter(api.MachineDiscovered, Did(StepDiscover, "seen for the first time"))
 	}
 	m.LastSeen = now
 	if !m.Stuck.IsZero() {
-		t.note(done(StepStuck, "reporting again after "+now.Sub(m.Stuck).Round(time.Second).String()))
+		t.Note(Did(StepStuck, "reporting again after "+now.Sub(m.Stuck).Round(time.Second).String()))
 		m.Stuck = time.Time{}
 	}
 	t.lapse()
@@ -73,38 +74,38 @@ func touch(m *Record, actor string, now time.Time) *turn {
 
 // lapse takes back an arm that is past its time. An arm whose flash has begun
 // to write does not lapse: the disk must be completed.
-func (t *turn) lapse() {
+func (t *Turn) lapse() {
 	m := t.m
 	if m.Armed == nil || m.Armed.Expires.IsZero() || t.now.Before(m.Armed.Expires) || m.Writing {
 		return
 	}
 	plan := m.Armed.Plan
-	e := done(StepArm, "the permission to flash "+plan.Image.Name+" lapsed at "+m.Armed.Expires.UTC().Format(time.RFC3339))
+	e := Did(StepArm, "the permission to flash "+plan.Image.Name+" lapsed at "+m.Armed.Expires.UTC().Format(time.RFC3339))
 	e.Actor, e.Plan, e.Cause = api.ActorServer, plan.ID, api.CauseLapsed
 	t.takeBack(e)
 }
 
 // Lapse takes back an arm that is past its time.
 func Lapse(m *Record, now time.Time) []api.Event {
-	t := begin(m, api.ActorServer, now)
+	t := Begin(m, api.ActorServer, now)
 	t.lapse()
-	return t.events
+	return t.Events
 }
 
 // cutShort notes that a system runs no more whose disk was not complete yet.
 // The arm stands: the machine is flashed again.
-func (t *turn) cutShort() {
+func (t *Turn) cutShort() {
 	m := t.m
 	if !m.Live {
 		return
 	}
 	m.Live, m.Awaited = false, nil
-	t.note(done(StepBoot, "was restarted before its disk was complete: what its new system wrote is lost, and it is flashed again"))
+	t.Note(Did(StepBoot, "was restarted before its disk was complete: what its new system wrote is lost, and it is flashed again"))
 }
 
 // takeBack ends an arm that no flash came of. Until the machine boots by it, it
 // is what it was before.
-func (t *turn) takeBack(e api.Event) {
+func (t *Turn) takeBack(e api.Event) {
 	m := t.m
 	was := m.Armed.Before
 	if m.State != api.MachineArmed || was == nil {
@@ -116,12 +117,12 @@ func (t *turn) takeBack(e api.Event) {
 }
 
 // disarm uses up or takes back the arm.
-func (t *turn) disarm(state string, e api.Event) {
+func (t *Turn) disarm(state string, e api.Event) {
 	m := t.m
 	m.Armed = nil
 	m.Writing, m.Live = false, false
 	m.Progress = nil
 	m.Trouble = nil
 	t.booted()
-	t.enter(state, e)
+	t.Enter(state, e)
 }

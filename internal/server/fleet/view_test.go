@@ -1,4 +1,4 @@
-package fleet
+package fleet_test
 
 import (
 	"encoding/json"
@@ -7,27 +7,29 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/view"
 )
 
 // What opens an identity or confirms a system is shown to no operator, whatever
 // the machine does.
 func TestViewShowsNoSecret(t *testing.T) {
 	const secret = "CANARY4A7E"
-	awaited := &Awaited{Plan: "p1", Beacon: secret, Until: at(60)}
-	armed := &Armed{Plan: plan("p1"), Beacon: secret}
-	for _, m := range []Record{
+	awaited := &fleet.Awaited{Plan: "p1", Beacon: secret, Until: at(60)}
+	armed := &fleet.Armed{Plan: plan("p1"), Beacon: secret}
+	for _, m := range []fleet.Record{
 		{ID: mac, State: api.MachineArmed, Session: secret, Armed: armed},
 		{ID: mac, State: api.MachineFlashing, Session: secret, Armed: armed, Writing: true, AgentSeen: at(0)},
 		{ID: mac, State: api.MachineHandingOff, Session: secret, Armed: armed, Live: true, Awaited: awaited},
 		{ID: mac, State: api.MachineHandingOff, Session: secret, Awaited: awaited},
 		{ID: mac, State: api.MachineRunning, Session: secret, Awaited: awaited},
-		{ID: mac, State: api.MachineDiscovered, Session: secret, Waiting: true, Tickets: []Ticket{{Hash: secret, Session: secret}}},
+		{ID: mac, State: api.MachineDiscovered, Session: secret, Waiting: true, Tickets: []fleet.Ticket{{Hash: secret, Session: secret}}},
 	} {
-		p, err := json.Marshal(View(m, Operator, at(1), time.Time{}))
+		p, err := json.Marshal(view.Machine(m, view.Operator, at(1), time.Time{}))
 		if err != nil || strings.Contains(string(p), secret) {
 			t.Errorf("View of a machine that is %s = %s, %v; want no secret", m.State, p, err)
 		}
-		if v, _ := (Proposal{Machine: m}).Preview(at(1)); strings.Contains(jsonText(t, v), secret) {
+		if v, _ := (view.Proposal{Machine: m}).Preview(at(1)); strings.Contains(jsonText(t, v), secret) {
 			t.Errorf("Preview of a machine that is %s holds a secret", m.State)
 		}
 	}

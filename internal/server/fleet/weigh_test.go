@@ -1,4 +1,4 @@
-package fleet
+package fleet_test
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/evidence"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // What a label of a machine says against a record's, by how both are made.
@@ -38,7 +39,7 @@ func TestEveryEvidence(t *testing.T) {
 								for _, armed := range []bool{true, false} {
 									n++
 									m, shown := evidenceOf(u, s, address, disk, vouched, armed)
-									f, err := Match([]Record{m}, shown)
+									f, err := fleet.Match([]fleet.Record{m}, shown)
 									got := err == nil && f.ID == m.ID
 									if want := belongs(uuid, serial, address, disk, vouched); got != want {
 										t.Fatalf("UUID %v, serial %v, address %s, disk known %v, registered by them %v, armed %v: Match = %+v, %v; want that record: %v\nrecord %+v %+v\nshown %+v",
@@ -74,10 +75,10 @@ func belongs(uuid, serial evidence.Verdict, address string, disk, vouched bool) 
 	return own // and nothing strong on either side
 }
 
-func evidenceOf(uuid, serial [2]string, address string, disk, vouched, armed bool) (Record, Shown) {
+func evidenceOf(uuid, serial [2]string, address string, disk, vouched, armed bool) (fleet.Record, fleet.Shown) {
 	const own = "52:54:00:00:00:77"
-	shown := Shown{MACs: []string{mac}, UUID: uuidOf(uuid[0]), Serial: serialOf(serial[0])}
-	m := Record{ID: own, MAC: own, Inventory: &api.Inventory{MAC: own}}
+	shown := fleet.Shown{MACs: []string{mac}, UUID: uuidOf(uuid[0]), Serial: serialOf(serial[0])}
+	m := fleet.Record{ID: own, MAC: own, Inventory: &api.Inventory{MAC: own}}
 	if vouched {
 		m.Spec.UUID, m.Spec.Serial = uuidOf(uuid[1]), serialOf(serial[1])
 	} else {
@@ -100,22 +101,22 @@ func evidenceOf(uuid, serial [2]string, address string, disk, vouched, armed boo
 		shown.Disks = []string{"D1"}
 	}
 	if armed {
-		m.Armed = &Armed{Plan: plan("p1")}
+		m.Armed = &fleet.Armed{Plan: plan("p1")}
 	}
 	return m, shown
 }
 
 // What is known of several machines tells none of them from another.
 func TestCopiedUUID(t *testing.T) {
-	node := func(i int) Record {
+	node := func(i int) fleet.Record {
 		id := fmt.Sprintf("52:54:00:00:02:%02x", i)
-		return Record{ID: id, MAC: id, Inventory: &api.Inventory{MAC: id, UUID: uuid1, Serial: "X7"}}
+		return fleet.Record{ID: id, MAC: id, Inventory: &api.Inventory{MAC: id, UUID: uuid1, Serial: "X7"}}
 	}
-	registered := Record{ID: uuid1, Spec: api.Spec{UUID: uuid1}, Armed: &Armed{Plan: plan("p1")}}
-	all := []Record{node(1), node(2), registered}
+	registered := fleet.Record{ID: uuid1, Spec: api.Spec{UUID: uuid1}, Armed: &fleet.Armed{Plan: plan("p1")}}
+	all := []fleet.Record{node(1), node(2), registered}
 	for i := range 3 {
 		want := fmt.Sprintf("52:54:00:00:02:%02x", i+1)
-		if f, err := Match(all, Shown{MACs: []string{want}, UUID: uuid1, Serial: "X7"}); err != nil || f.ID != want || f.From != "" {
+		if f, err := fleet.Match(all, fleet.Shown{MACs: []string{want}, UUID: uuid1, Serial: "X7"}); err != nil || f.ID != want || f.From != "" {
 			t.Errorf("Match of node %d = %+v, %v; want its own record", i+1, f, err)
 		}
 	}
@@ -124,20 +125,20 @@ func TestCopiedUUID(t *testing.T) {
 // A machine that comes by another's card is neither: it gets the plan of none,
 // and what it shows does not become the other's.
 func TestBorrowedDock(t *testing.T) {
-	laptop := Record{ID: other, MAC: other, Spec: api.Spec{MACs: []string{other}}, Inventory: &api.Inventory{MAC: other, UUID: uuid1}}
-	docked := Record{ID: mac, MAC: mac, Spec: api.Spec{MACs: []string{mac}}}
-	for _, armed := range []*Record{&laptop, &docked} {
-		armed.Armed = &Armed{Plan: plan("p1")}
-		f, err := Match([]Record{laptop, docked}, Shown{MACs: []string{mac}, UUID: uuid1})
+	laptop := fleet.Record{ID: other, MAC: other, Spec: api.Spec{MACs: []string{other}}, Inventory: &api.Inventory{MAC: other, UUID: uuid1}}
+	docked := fleet.Record{ID: mac, MAC: mac, Spec: api.Spec{MACs: []string{mac}}}
+	for _, armed := range []*fleet.Record{&laptop, &docked} {
+		armed.Armed = &fleet.Armed{Plan: plan("p1")}
+		f, err := fleet.Match([]fleet.Record{laptop, docked}, fleet.Shown{MACs: []string{mac}, UUID: uuid1})
 		if err != nil || f.ID != mac || f.Doubt == "" || !f.Holds {
 			t.Fatalf("Match with %s armed = %+v, %v; want %s in doubt", armed.ID, f, err, mac)
 		}
 		m, h := docked, hello("s1")
 		h.Inventory.UUID = uuid1
-		if d, _ := DoubtedBoot(&m, h.Inventory, f, at(1)); d.Image != nil || m.NotBooted == "" {
+		if d, _ := fleet.DoubtedBoot(&m, h.Inventory, f, at(1)); d.Image != nil || m.NotBooted == "" {
 			t.Errorf("DoubtedBoot with %s armed = %+v, told %q; want the local disk, and why", armed.ID, d, m.NotBooted)
 		}
-		if a, _ := Doubted(&m, h, f, at(2)); a.Action != api.ActionWait || a.Message == "" || m.Session != "" {
+		if a, _ := fleet.Doubted(&m, h, f, at(2)); a.Action != api.ActionWait || a.Message == "" || m.Session != "" {
 			t.Errorf("Doubted with %s armed = %+v; want it to wait with the reason", armed.ID, a)
 		}
 		if m.Inventory != nil {

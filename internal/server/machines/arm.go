@@ -15,6 +15,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/clone"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
+	"github.com/gild-dev/gild/internal/server/fleet/view"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/server/state"
@@ -89,7 +91,7 @@ func (s Operators) order(ctx context.Context, spelling string, f api.FlashReques
 	events, err := s.Store.Events(ctx, o.id)
 	for _, e := range events {
 		if e.Receipt != nil {
-			o.known = append(o.known, fleet.Known(*e.Receipt)...)
+			o.known = append(o.known, view.Known(*e.Receipt)...)
 		}
 	}
 	slices.Sort(o.known)
@@ -99,8 +101,8 @@ func (s Operators) order(ctx context.Context, spelling string, f api.FlashReques
 
 // proposal fills in what the machine and its groups say. values are for the
 // templates of its identity.
-func (o order) proposal(m fleet.Record) (p fleet.Proposal, values map[string]string, err error) {
-	f, values, err := fleet.Resolve(m.Spec, o.groups, o.request)
+func (o order) proposal(m fleet.Record) (p view.Proposal, values map[string]string, err error) {
+	f, values, err := specs.Resolve(m.Spec, o.groups, o.request)
 	if err != nil {
 		return p, nil, &fleet.InvalidError{Problem: err.Error(), Help: "say it in the request, or mend the groups with gild apply"}
 	}
@@ -112,8 +114,8 @@ func (o order) proposal(m fleet.Record) (p fleet.Proposal, values map[string]str
 	if f.Image == "" {
 		return p, nil, &fleet.InvalidError{Problem: "no image is named", Help: imageHelp}
 	}
-	err = fleet.CheckSettings(f.Settings)
-	return fleet.Proposal{Machine: m, Image: o.image, Request: f, Known: o.known, Listening: o.listening}, values, err
+	err = specs.CheckSettings(f.Settings)
+	return view.Proposal{Machine: m, Image: o.image, Request: f, Known: o.known, Listening: o.listening}, values, err
 }
 
 func (s *Core) image(ctx context.Context, name string) (api.Image, error) {
@@ -200,11 +202,11 @@ func (s Operators) arm(m *fleet.Record, o order, armed fleet.Armed) ([]api.Event
 	if refused != nil {
 		return nil, refused
 	}
-	if err := fleet.Agreed(v, o.request.Shown); err != nil {
+	if err := view.Agreed(v, o.request.Shown); err != nil {
 		return nil, err
 	}
 	if v.Disk != nil && len(armed.Plan.Keep) > 0 {
-		if armed.Plan.Keep, err = fleet.ResolveKeep(*v.Disk, p.Image, armed.Plan.Keep); err != nil {
+		if armed.Plan.Keep, err = view.ResolveKeep(*v.Disk, p.Image, armed.Plan.Keep); err != nil {
 			return nil, &fleet.InvalidError{Problem: err.Error(), Help: "gild machine show lists the partitions"}
 		}
 	}
@@ -215,7 +217,7 @@ func (s Operators) arm(m *fleet.Record, o order, armed fleet.Armed) ([]api.Event
 	return fleet.Arm(m, armed, now)
 }
 
-func newArm(p fleet.Proposal, actor string) fleet.Armed {
+func newArm(p view.Proposal, actor string) fleet.Armed {
 	f := p.Request
 	return fleet.Armed{
 		By: cmp.Or(actor, api.ActorOperator), IdentityName: f.Identity, Confirm: *f.Confirm, Beacon: rand.Text(),
@@ -235,7 +237,7 @@ func newArm(p fleet.Proposal, actor string) fleet.Armed {
 func repository(image string) string { return "golden/" + strings.TrimPrefix(image, "sha256:") }
 
 // render makes the identity of the clone; false: it is to have none.
-func (s Operators) render(ctx context.Context, p fleet.Proposal, values map[string]string, token string) (out api.Identity, has bool, err error) {
+func (s Operators) render(ctx context.Context, p view.Proposal, values map[string]string, token string) (out api.Identity, has bool, err error) {
 	name := p.Request.Identity
 	if name == "" {
 		return out, false, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/history"
 	"github.com/gild-dev/gild/internal/server/fleet/selector"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/presence"
@@ -31,12 +32,8 @@ func (s Operators) named(ctx context.Context, spelling string) (fleet.Found, err
 			return fleet.Found{ID: cmp.Or(m.Joined, mac), Known: true}, err
 		}
 	}
-	var labels []string
-	for _, l := range []string{spelling, mac, fleet.NameLabel(spelling), fleet.UUIDLabel(spelling), fleet.SerialLabel(spelling)} {
-		if l != "" {
-			labels = append(labels, l)
-		}
-	}
+	labels := []string{spelling, mac, fleet.NameLabel(spelling), fleet.UUIDLabel(spelling), fleet.SerialLabel(spelling)}
+	labels = slices.DeleteFunc(labels, func(l string) bool { return l == "" })
 	found, err := s.Store.Find(ctx, labels)
 	if err != nil {
 		return fleet.Found{}, err
@@ -133,10 +130,10 @@ func recordOf(ctx context.Context, s Operators, spelling string) (fleet.Record, 
 // Register makes a machine known, seen or not. A record that was made when it
 // was seen becomes the one that is registered.
 func (s Operators) Register(ctx context.Context, actor string, spec api.Spec) (api.Machine, error) {
-	if err := fleet.CheckSpec(&spec); err != nil {
+	if err := specs.Check(&spec); err != nil {
 		return api.Machine{}, err
 	}
-	return s.setSpec(ctx, actor, spec, api.Spec{}, "", func(found []fleet.Record) (string, error) { return fleet.Adopt(found, spec) })
+	return s.setSpec(ctx, actor, spec, api.Spec{}, "", func(found []fleet.Record) (string, error) { return specs.Adopt(found, spec) })
 }
 
 // Edit replaces what the operator says of a machine, if that still is of the
@@ -147,8 +144,8 @@ func (s Operators) Edit(ctx context.Context, actor, spelling, revision string, s
 	if err != nil {
 		return api.Machine{}, err
 	}
-	spec = fleet.Introduced(&r, spec)
-	if err := fleet.CheckSpec(&spec); err != nil {
+	spec = specs.Introduced(&r, spec)
+	if err := specs.Check(&spec); err != nil {
 		return api.Machine{}, err
 	}
 	return s.setSpec(ctx, actor, spec, r.Spec, revision, func(found []fleet.Record) (string, error) {
@@ -156,7 +153,7 @@ func (s Operators) Edit(ctx context.Context, actor, spelling, revision string, s
 		if err != nil {
 			return "", err
 		}
-		return id, fleet.Taken(found, id, spec)
+		return id, specs.Taken(found, id, spec)
 	})
 }
 
@@ -180,7 +177,7 @@ func (s Operators) setSpec(ctx context.Context, actor string, spec, before api.S
 		if err != nil {
 			return api.Machine{}, err
 		}
-		found, err := s.Store.Find(ctx, fleet.SpecLabels(spec))
+		found, err := s.Store.Find(ctx, specs.Labels(spec))
 		if err != nil {
 			return api.Machine{}, err
 		}
@@ -202,10 +199,10 @@ func (s *Core) putSpec(ctx context.Context, actor, id string, spec api.Spec, rev
 		return s.Store.UpdateGuarded(ctx, guard, id, change)
 	}
 	return s.changeBy(ctx, guarded, id, func(m *fleet.Record) ([]api.Event, error) {
-		if err := fleet.Unread(m, revision); err != nil {
+		if err := specs.Unread(m, revision); err != nil {
 			return nil, err
 		}
-		return fleet.SetSpec(m, spec, actor, s.now())
+		return specs.Set(m, spec, actor, s.now())
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/view"
 	"github.com/gild-dev/gild/internal/server/outlook"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/state"
@@ -64,7 +65,7 @@ func (r *room) listen(now time.Time) {
 
 // view is what operators see of a record at a time.
 func (r *room) view(of fleet.Record, now time.Time) api.Machine {
-	return r.outlook.With(fleet.View(of, fleet.Operator, now, r.since()), now)
+	return r.outlook.With(view.Machine(of, view.Operator, now, r.since()), now)
 }
 
 func (r *room) since() time.Time {

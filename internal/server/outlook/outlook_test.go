@@ -9,6 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/progress"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/history"
+	"github.com/gild-dev/gild/internal/server/fleet/view"
 )
 
 var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
@@ -27,7 +28,7 @@ func TestTimeLeft(t *testing.T) {
 		}
 	}
 	show := func(m fleet.Record) string {
-		v := fleet.View(m, fleet.Operator, noon, noon)
+		v := view.Machine(m, view.Operator, noon, noon)
 		v = r.With(v, noon)
 		return fmt.Sprint(v.Estimate.Left, " ", v.Estimate.Until)
 	}
@@ -63,12 +64,12 @@ func TestTimeLeft(t *testing.T) {
 		t.Errorf("handing off for 15 s: %s", got)
 	}
 	a.State = api.MachineRunning
-	if v := r.With(fleet.View(a, fleet.Operator, noon, noon), noon); v.Estimate != nil {
+	if v := r.With(view.Machine(a, view.Operator, noon, noon), noon); v.Estimate != nil {
 		t.Errorf("running: %+v; want nothing", v.Estimate)
 	}
 	r.Reset()
 	noon = noon.Add(24 * time.Second) // more than a heartbeat
-	if v := r.With(fleet.View(b, fleet.Operator, noon, noon), noon); v.Estimate == nil || v.Estimate.Left != 0 || v.Estimate.Rate != 0 {
+	if v := r.With(view.Machine(b, view.Operator, noon, noon), noon); v.Estimate == nil || v.Estimate.Left != 0 || v.Estimate.Rate != 0 {
 		t.Errorf("one that is silent: %+v; want neither rate nor time", v.Estimate)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/differ"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
@@ -123,7 +124,7 @@ func (p *planner) place() {
 	seen := map[string][]fleet.Record{}        // by whatever they show
 	for i := range p.have.Machines {
 		m := &p.have.Machines[i]
-		labels := fleet.SpecLabels(m.Spec)
+		labels := specs.Labels(m.Spec)
 		for _, l := range labels {
 			registered[l] = append(registered[l], m)
 		}
@@ -142,7 +143,7 @@ func (p *planner) place() {
 		if p.ids[i] != "" {
 			continue
 		}
-		if ids := p.free(fleet.SpecLabels(s), registered); len(ids) > 1 {
+		if ids := p.free(specs.Labels(s), registered); len(ids) > 1 {
 			p.check.add(pathOf(i), fmt.Errorf("several machines are registered with what it says: %s", strings.Join(ids, ", ")))
 		} else if len(ids) == 1 {
 			p.put(i, ids[0])
@@ -151,12 +152,12 @@ func (p *planner) place() {
 	for i, s := range p.want.Machines {
 		if p.ids[i] == "" {
 			var found []fleet.Record
-			for _, l := range fleet.SpecLabels(s) {
+			for _, l := range specs.Labels(s) {
 				found = append(found, seen[l]...)
 			}
 			slices.SortFunc(found, func(a, b fleet.Record) int { return strings.Compare(a.ID, b.ID) })
 			found = slices.CompactFunc(found, func(a, b fleet.Record) bool { return a.ID == b.ID })
-			id, err := fleet.Adopt(found, s)
+			id, err := specs.Adopt(found, s)
 			p.check.add(pathOf(i), err)
 			p.put(i, id)
 		}
@@ -200,15 +201,15 @@ func (p *planner) machines() {
 	}
 	for id, m := range records {
 		if _, named := p.of[id]; !named && !gone[id] {
-			for _, l := range fleet.SpecLabels(m.Spec) {
+			for _, l := range specs.Labels(m.Spec) {
 				taken[l] = m
 			}
 		}
 	}
 	for i, s := range p.want.Machines {
-		for _, l := range fleet.SpecLabels(s) {
+		for _, l := range specs.Labels(s) {
 			if m := taken[l]; m != nil {
-				p.check.add(pathOf(i), fmt.Errorf("%s, which is not in the files", fleet.TakenBy(m, l)))
+				p.check.add(pathOf(i), fmt.Errorf("%s, which is not in the files", specs.TakenBy(m, l)))
 			}
 		}
 		p.machine(i, records[p.ids[i]])
@@ -221,7 +222,7 @@ func (p *planner) machine(i int, m *fleet.Record) {
 	p.out.Named.Machines = append(p.out.Named.Machines, id)
 	name := cmp.Or(s.Name, id)
 	var changes []api.FleetChange
-	if m == nil || len(fleet.SpecLabels(m.Spec)) == 0 {
+	if m == nil || len(specs.Labels(m.Spec)) == 0 {
 		changes = []api.FleetChange{{Kind: differ.Machine, Name: name, Do: doAdd}}
 	} else {
 		changes = differ.Specs(name, m.Spec, s)
@@ -233,7 +234,7 @@ func (p *planner) machine(i int, m *fleet.Record) {
 	if m != nil {
 		record = *m
 	}
-	_, err := fleet.SetSpec(&record, s, "", p.now)
+	_, err := specs.Set(&record, s, "", p.now)
 	p.check.add(pathOf(i), err)
 	p.out.Changes = append(p.out.Changes, changes...)
 	p.out.Machines = append(p.out.Machines, Placed{id, s})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -34,8 +35,8 @@ func carryOut(t *testing.T, have Stored, a Plan, now time.Time) Stored {
 			out.Machines = append(out.Machines, fleet.Record{ID: p.ID})
 			i = len(out.Machines) - 1
 		}
-		if _, err := fleet.SetSpec(&out.Machines[i], p.Spec, "", now); err != nil {
-			t.Fatalf("fleet.SetSpec(%s) = %v after it was checked", p.ID, err)
+		if _, err := specs.Set(&out.Machines[i], p.Spec, "", now); err != nil {
+			t.Fatalf("specs.Set(%s) = %v after it was checked", p.ID, err)
 		}
 	}
 	if out.Groups == nil {
@@ -269,7 +270,7 @@ func TestApplyRandom(t *testing.T) {
 			}
 			owner := map[string]string{}
 			for _, m := range have.Machines {
-				for _, l := range fleet.SpecLabels(m.Spec) {
+				for _, l := range specs.Labels(m.Spec) {
 					if other, twice := owner[l]; twice {
 						t.Fatalf("%s is of %s and of %s", l, m.ID, other)
 					}

@@ -10,8 +10,8 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/clone"
-	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/selector"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 )
 
 // FieldError is what is wrong with one part of a fleet.
@@ -45,8 +45,8 @@ func Check(f api.Fleet, stored map[string]api.Identity) error {
 	c.groups()
 	for _, name := range slices.Sorted(maps.Keys(f.Identities)) {
 		at := fmt.Sprintf("identities.%.63s", name)
-		c.add(at, fleet.CheckName(name))
-		if name == fleet.NoIdentity {
+		c.add(at, specs.CheckName(name))
+		if name == specs.NoIdentity {
 			c.add(at, errors.New(`"none" means no identity and cannot name one`))
 		}
 		c.add(at, clone.Check(f.Identities[name]))
@@ -82,12 +82,12 @@ func (c *checker) machines() {
 	first := map[string]int{} // name or label -> index of the machine that has it
 	for i := range c.fleet.Machines {
 		s, at := &c.fleet.Machines[i], fmt.Sprintf("machines[%d]", i)
-		if err := fleet.CheckSpec(s); err != nil {
+		if err := specs.Check(s); err != nil {
 			c.add(at, err)
 			continue
 		}
 		c.identity(at, s.Flash.Identity)
-		for _, l := range fleet.SpecLabels(*s) {
+		for _, l := range specs.Labels(*s) {
 			if j, ok := first[l]; ok && j != i {
 				c.add(at, fmt.Errorf("%s is that of machines[%d] already", l, j))
 				continue
@@ -101,7 +101,7 @@ func (c *checker) groups() {
 	first := map[string]int{}
 	for i, g := range c.fleet.Groups {
 		at := fmt.Sprintf("groups[%d]", i)
-		c.add(at, fleet.CheckName(g.Name))
+		c.add(at, specs.CheckName(g.Name))
 		if j, ok := first[g.Name]; ok {
 			c.add(at, fmt.Errorf("the name %.63q is that of groups[%d] already", g.Name, j))
 		} else {
@@ -109,15 +109,15 @@ func (c *checker) groups() {
 		}
 		_, err := selector.ForGroup(g.Selector)
 		c.add(at+".selector", err)
-		c.add(at+".flash", fleet.CheckSettings(g.Flash))
-		c.add(at+".values", fleet.CheckPairs("values", g.Values))
+		c.add(at+".flash", specs.CheckSettings(g.Flash))
+		c.add(at+".values", specs.CheckPairs("values", g.Values))
 		c.identity(at, g.Flash.Identity)
 	}
 }
 
 func (c *checker) identity(at, name string) {
 	_, said := c.fleet.Identities[name]
-	if _, stored := c.stored[name]; !said && !stored && name != "" && name != fleet.NoIdentity {
+	if _, stored := c.stored[name]; !said && !stored && name != "" && name != specs.NoIdentity {
 		c.add(at+".flash.identity", fmt.Errorf("there is no identity %.63q, neither here nor on the server", name))
 	}
 }

@@ -1,9 +1,13 @@
-package fleet
+// Package view builds what an operator is shown of a machine, of a flash that is
+// not armed yet.
+package view
 
 import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 )
 
 // Principal is who asks to see something. It decides what a view has.
@@ -12,11 +16,11 @@ type Principal int
 // Operator is whoever the operator API lets in: the one principal for now.
 const Operator Principal = iota
 
-// View builds what a principal sees of a machine at a time, with what time has
+// Machine builds what a principal sees of a machine at a time, with what time has
 // done to it since it was stored. It names each thing that is shown, so that a
 // field of a record is shown to nobody until somebody writes it here.
 // listening is as for [Sweep].
-func View(r Record, who Principal, now, listening time.Time) api.Machine {
+func Machine(r fleet.Record, who Principal, now, listening time.Time) api.Machine {
 	switch who {
 	case Operator:
 		return operatorView(r, now, listening)
@@ -24,10 +28,10 @@ func View(r Record, who Principal, now, listening time.Time) api.Machine {
 	return api.Machine{}
 }
 
-func operatorView(r Record, now, listening time.Time) api.Machine {
-	Sweep(&r, now, listening)
+func operatorView(r fleet.Record, now, listening time.Time) api.Machine {
+	fleet.Sweep(&r, now, listening)
 	v := api.Machine{
-		ID: r.ID, MAC: r.MAC, Spec: r.Spec, SpecRevision: SpecRevision(r.Spec),
+		ID: r.ID, MAC: r.MAC, Spec: r.Spec, SpecRevision: specs.Revision(r.Spec),
 		State: r.State, Since: r.Since,
 		FirstSeen: r.FirstSeen, LastSeen: r.LastSeen, AgentSeen: r.AgentSeen, FirmwareSeen: r.FirmwareSeen,
 		Firmware: r.Firmware, Address: r.Address, Inventory: r.Inventory,
@@ -35,12 +39,12 @@ func operatorView(r Record, now, listening time.Time) api.Machine {
 		Conflict: r.Conflict, ConflictSeen: r.ConflictSeen,
 		NotBooted: r.NotBooted, NotBootedSeen: r.NotBootedSeen, SharedMACs: r.SharedMACs,
 		Writing: r.Writing, Live: r.Live, Progress: progressView(&r, now), Receipt: r.Receipt, System: r.System,
-		Dropped: r.Rationed.Dropped, Trouble: troubleOf(&r), Message: r.Message,
+		Dropped: r.Rationed.Dropped, Trouble: fleet.TroubleOf(&r), Message: r.Message,
 	}
 	if r.Armed != nil {
 		v.Stuck = r.Stuck
 	} else if v.Waiting {
-		v.Message = waitsMessage // whatever its agent says between two questions
+		v.Message = fleet.WaitsMessage // whatever its agent says between two questions
 	}
 	return v
 }
@@ -50,7 +54,7 @@ const quietAfter = (api.HeartbeatEvery + 2) * time.Second
 
 // progressView is how far the flash is. What nobody has heard of lately, or is
 // between two tries, has no rate.
-func progressView(r *Record, now time.Time) *api.Progress {
+func progressView(r *fleet.Record, now time.Time) *api.Progress {
 	if r.Progress == nil {
 		return nil
 	}
@@ -66,7 +70,7 @@ func progressView(r *Record, now time.Time) *api.Progress {
 	return &p
 }
 
-func armedView(a *Armed) *api.Armed {
+func armedView(a *fleet.Armed) *api.Armed {
 	if a == nil {
 		return nil
 	}
@@ -74,8 +78,8 @@ func armedView(a *Armed) *api.Armed {
 }
 
 // awaitedView is what is still awaited of the new system; nil: nothing is.
-func awaitedView(r *Record) *api.Awaited {
-	if !awaiting(r) {
+func awaitedView(r *fleet.Record) *api.Awaited {
+	if !fleet.Awaiting(r) {
 		return nil
 	}
 	w := r.Awaited

@@ -1,4 +1,4 @@
-package fleet
+package view
 
 import (
 	"github.com/gild-dev/gild/internal/api"

@@ -1,4 +1,6 @@
-package fleet
+// Package specs holds the rules of what an operator says of a machine, itself or
+// by its groups.
+package specs
 
 import (
 	"cmp"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/evidence"
+	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/differ"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 	"github.com/gild-dev/gild/internal/settings"
@@ -28,10 +31,10 @@ const (
 	maxValue  = 4096
 )
 
-// CheckSpec checks what an operator says of a machine and brings it into the
+// Check checks what an operator says of a machine and brings it into the
 // form that the rules expect: addresses and UUID in one spelling, lists sorted
 // as given. Errors are *InvalidError.
-func CheckSpec(s *api.Spec) error {
+func Check(s *api.Spec) error {
 	if err := checkLabels(s); err != nil {
 		return err
 	}
@@ -55,28 +58,28 @@ func checkLabels(s *api.Spec) error {
 		for _, text := range *list {
 			mac, err := wire.ParseMAC(text)
 			if err != nil {
-				return &InvalidError{Problem: err.Error(), Help: "give the address as it stands on the machine's label"}
+				return &fleet.InvalidError{Problem: err.Error(), Help: "give the address as it stands on the machine's label"}
 			}
 			macs = append(macs, mac)
 		}
-		*list = compact(macs)
+		*list = fleet.Compact(macs)
 	}
 	if s.UUID = strings.ToLower(strings.TrimSpace(s.UUID)); s.UUID != "" {
 		if !evidence.IsUUID(s.UUID) {
-			return &InvalidError{Problem: fmt.Sprintf("%.40q is not a valid UUID", s.UUID), Help: "it looks like 4c4c4544-0051-3510-8052-b4c04f4a4c32"}
+			return &fleet.InvalidError{Problem: fmt.Sprintf("%.40q is not a valid UUID", s.UUID), Help: "it looks like 4c4c4544-0051-3510-8052-b4c04f4a4c32"}
 		}
-		if UUIDLabel(s.UUID) == "" {
-			return &InvalidError{Problem: "UUID " + s.UUID + " is one that many machines have", Help: "register the machine by its MAC address"}
+		if fleet.UUIDLabel(s.UUID) == "" {
+			return &fleet.InvalidError{Problem: "UUID " + s.UUID + " is one that many machines have", Help: "register the machine by its MAC address"}
 		}
 	}
 	if s.Serial = strings.TrimSpace(s.Serial); s.Serial != "" {
-		if wire.Clean(s.Serial) != s.Serial || SerialLabel(s.Serial) == "" {
-			return &InvalidError{Problem: fmt.Sprintf("serial %.40q names no machine", s.Serial), Help: "register the machine by its MAC address"}
+		if wire.Clean(s.Serial) != s.Serial || fleet.SerialLabel(s.Serial) == "" {
+			return &fleet.InvalidError{Problem: fmt.Sprintf("serial %.40q names no machine", s.Serial), Help: "register the machine by its MAC address"}
 		}
 	}
 	own := slices.ContainsFunc(s.MACs, func(mac string) bool { return !slices.Contains(s.SharedMACs, mac) })
 	if !own && s.UUID == "" && s.Serial == "" {
-		return &InvalidError{Problem: "nothing to recognise the machine by", Help: "give a MAC address, the SMBIOS UUID or the serial"}
+		return &fleet.InvalidError{Problem: "nothing to recognise the machine by", Help: "give a MAC address, the SMBIOS UUID or the serial"}
 	}
 	return nil
 }
@@ -86,7 +89,7 @@ func checkLabels(s *api.Spec) error {
 // a MAC address or UUID, which would name another machine.
 func CheckName(name string) error {
 	bad := func(why string) error {
-		return &InvalidError{Problem: fmt.Sprintf("name %.80q %s", name, why), Help: "use letters, digits, hyphens and dots, at most 63"}
+		return &fleet.InvalidError{Problem: fmt.Sprintf("name %.80q %s", name, why), Help: "use letters, digits, hyphens and dots, at most 63"}
 	}
 	if name == "" || len(name) > maxName {
 		return bad("has " + strconv.Itoa(len(name)) + " characters")
@@ -109,14 +112,14 @@ func CheckName(name string) error {
 // CheckPairs checks labels or values, by what they are called.
 func CheckPairs(what string, m map[string]string) error {
 	if len(m) > maxLabels {
-		return &InvalidError{Problem: fmt.Sprintf("%d %s", len(m), what), Help: fmt.Sprintf("at most %d are kept", maxLabels)}
+		return &fleet.InvalidError{Problem: fmt.Sprintf("%d %s", len(m), what), Help: fmt.Sprintf("at most %d are kept", maxLabels)}
 	}
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		switch {
 		case k == "" || len(k) > maxLabel || strings.ContainsAny(k, " ,=!()\t\"'") || wire.Clean(k) != k:
-			return &InvalidError{Problem: fmt.Sprintf("%s: %.80q is no key", what, k), Help: "use letters, digits, hyphens, dots and slashes"}
+			return &fleet.InvalidError{Problem: fmt.Sprintf("%s: %.80q is no key", what, k), Help: "use letters, digits, hyphens, dots and slashes"}
 		case len(m[k]) > maxValue || strings.ContainsFunc(m[k], func(r rune) bool { return r < ' ' || r == 0x7f }):
-			return &InvalidError{Problem: fmt.Sprintf("%s: the value of %s is too long or holds control characters", what, k), Help: "use one line of text"}
+			return &fleet.InvalidError{Problem: fmt.Sprintf("%s: the value of %s is too long or holds control characters", what, k), Help: "use one line of text"}
 		}
 	}
 	return nil
@@ -126,32 +129,32 @@ func CheckPairs(what string, m map[string]string) error {
 func CheckSettings(s settings.Settings) error {
 	err := settings.Check(&s)
 	if bad, ok := errors.AsType[*settings.InvalidError](err); ok {
-		return &InvalidError{Problem: bad.Problem, Help: bad.Help}
+		return &fleet.InvalidError{Problem: bad.Problem, Help: bad.Help}
 	}
 	return err
 }
 
-// SpecID is what a machine that was registered before it was seen is kept
-// under. The caller has checked s with [CheckSpec].
-func SpecID(s api.Spec) string {
+// ID is what a machine that was registered before it was seen is kept
+// under. The caller has checked s with [Check].
+func ID(s api.Spec) string {
 	switch {
 	case len(s.MACs) > 0:
 		return s.MACs[0]
 	case s.UUID != "":
 		return s.UUID
 	}
-	return serialID(s.Serial)
+	return fleet.SerialID(s.Serial)
 }
 
-// SpecLabels are the labels that no other machine may have.
-func SpecLabels(s api.Spec) []string {
+// Labels are the labels that no other machine may have.
+func Labels(s api.Spec) []string {
 	s.MACs = slices.DeleteFunc(slices.Clone(s.MACs), func(mac string) bool { return slices.Contains(s.SharedMACs, mac) })
 	s.SharedMACs = nil
-	return Labels(&Record{Spec: s})
+	return fleet.Labels(&fleet.Record{Spec: s})
 }
 
-// SpecRevision tells one spec of a machine from another.
-func SpecRevision(s api.Spec) string {
+// Revision tells one spec of a machine from another.
+func Revision(s api.Spec) string {
 	p, _ := json.Marshal(s) // strings and numbers: never fails
 	sum := sha256.Sum256(p)
 	return hex.EncodeToString(sum[:8])
@@ -159,8 +162,8 @@ func SpecRevision(s api.Spec) string {
 
 // Introduced is the spec of a machine that was only seen so far: one that says
 // nothing to recognise the machine by means the address that it was seen by.
-func Introduced(m *Record, spec api.Spec) api.Spec {
-	if !Registered(m) && m.MAC != "" && len(spec.MACs) == 0 && spec.UUID == "" && spec.Serial == "" {
+func Introduced(m *fleet.Record, spec api.Spec) api.Spec {
+	if !fleet.Registered(m) && m.MAC != "" && len(spec.MACs) == 0 && spec.UUID == "" && spec.Serial == "" {
 		spec.MACs = []string{m.MAC}
 	}
 	return spec
@@ -168,39 +171,39 @@ func Introduced(m *Record, spec api.Spec) api.Spec {
 
 // Unread refuses a change of a machine whose spec is not of the revision that
 // the operator has read; empty: whatever it is.
-func Unread(m *Record, revision string) error {
-	if revision == "" || revision == SpecRevision(m.Spec) {
+func Unread(m *fleet.Record, revision string) error {
+	if revision == "" || revision == Revision(m.Spec) {
 		return nil
 	}
-	return &ConflictError{
-		Problem: Called(m) + " was changed by somebody else since it was read, and is left as it is",
+	return &fleet.ConflictError{
+		Problem: fleet.Called(m) + " was changed by somebody else since it was read, and is left as it is",
 		Help:    "look at it again (gild machine show), and repeat what is still to be changed",
 	}
 }
 
-// SetSpec notes what the operator says of a machine: registers one that is
+// Set notes what the operator says of a machine: registers one that is
 // new, changes another. Saying the same again changes nothing. What an armed
 // machine is recognised by stays as it is: the arm would move to another. The
-// caller has checked spec with [CheckSpec].
-func SetSpec(m *Record, spec api.Spec, actor string, now time.Time) ([]api.Event, error) {
+// caller has checked spec with [Check].
+func Set(m *fleet.Record, spec api.Spec, actor string, now time.Time) ([]api.Event, error) {
 	if m.Joined != "" {
-		return nil, &ConflictError{Problem: m.ID + " is the same machine as " + m.Joined, Help: "change that one: gild machine edit " + m.Joined}
+		return nil, &fleet.ConflictError{Problem: m.ID + " is the same machine as " + m.Joined, Help: "change that one: gild machine edit " + m.Joined}
 	}
-	t := begin(m, cmp.Or(actor, api.ActorOperator), now)
+	t := fleet.Begin(m, cmp.Or(actor, api.ActorOperator), now)
 	changes := specChanges(m.Spec, spec)
-	known := Registered(m)
+	known := fleet.Registered(m)
 	if known && len(changes) == 0 && m.State != "" {
 		return nil, nil
 	}
 	moved := !slices.Equal(m.Spec.MACs, spec.MACs) || !slices.Equal(m.Spec.SharedMACs, spec.SharedMACs) || m.Spec.UUID != spec.UUID || m.Spec.Serial != spec.Serial
 	if m.Armed != nil && moved {
-		return nil, &ConflictError{
-			Problem: Called(m) + " is armed: what it is recognised by cannot change now",
-			Help:    "disarm it first: gild cancel " + Called(m),
+		return nil, &fleet.ConflictError{
+			Problem: fleet.Called(m) + " is armed: what it is recognised by cannot change now",
+			Help:    "disarm it first: gild cancel " + fleet.Called(m),
 		}
 	}
-	said := Shown{UUID: spec.UUID, Serial: spec.Serial}
-	if uuid, serial := strong(&Record{Inventory: m.Inventory}, said); uuid == evidence.Contradicts || serial == evidence.Contradicts {
+	said := fleet.Shown{UUID: spec.UUID, Serial: spec.Serial}
+	if uuid, serial := fleet.Strong(&fleet.Record{Inventory: m.Inventory}, said); uuid == evidence.Contradicts || serial == evidence.Contradicts {
 		m.Inventory = nil // what was seen is of another machine
 	}
 	if moved {
@@ -210,7 +213,7 @@ func SetSpec(m *Record, spec api.Spec, actor string, now time.Time) ([]api.Event
 	if m.MAC == "" && len(spec.MACs) > 0 {
 		m.MAC = spec.MACs[0]
 	}
-	e := done(StepRegister, "changed: "+strings.Join(changes, ", "))
+	e := fleet.Did(fleet.StepRegister, "changed: "+strings.Join(changes, ", "))
 	if !known {
 		e.Message = "registered"
 		if spec.Name != "" {
@@ -219,12 +222,12 @@ func SetSpec(m *Record, spec api.Spec, actor string, now time.Time) ([]api.Event
 	}
 	heard := m.Message
 	if m.State == "" || m.State == api.MachineDiscovered {
-		t.enter(api.MachineRegistered, e)
+		t.Enter(api.MachineRegistered, e)
 	} else {
-		t.note(e)
+		t.Note(e)
 	}
 	m.Message = heard // an operator's word is not the machine's
-	return t.events, nil
+	return t.Events, nil
 }
 
 // specChanges names what differs. Values may be secret: only their names are
@@ -243,15 +246,15 @@ func specChanges(old, s api.Spec) []string {
 
 // Taken refuses what another machine than id was registered with. found are
 // the records that any of [SpecLabels] belongs to.
-func Taken(found []Record, id string, spec api.Spec) error {
+func Taken(found []fleet.Record, id string, spec api.Spec) error {
 	for i := range found {
 		m := &found[i]
-		if m.ID == id || !Registered(m) {
+		if m.ID == id || !fleet.Registered(m) {
 			continue
 		}
-		for _, l := range SpecLabels(m.Spec) {
-			if slices.Contains(SpecLabels(spec), l) {
-				return &ConflictError{
+		for _, l := range Labels(m.Spec) {
+			if slices.Contains(Labels(spec), l) {
+				return &fleet.ConflictError{
 					Problem: TakenBy(m, l),
 					Help:    "change or remove that one first: gild machine edit, gild machine rm",
 				}
@@ -263,8 +266,8 @@ func Taken(found []Record, id string, spec api.Spec) error {
 
 // TakenBy says that a label is another machine's, which is called by something
 // else than that label.
-func TakenBy(m *Record, label string) string {
-	owner := Called(m)
+func TakenBy(m *fleet.Record, label string) string {
+	owner := fleet.Called(m)
 	if strings.HasPrefix(label, "name/") {
 		owner = cmp.Or(m.MAC, m.ID)
 	}
@@ -273,24 +276,24 @@ func TakenBy(m *Record, label string) string {
 
 // Adopt picks the record that a machine is registered under: the one that was
 // made when it was seen, or a new one.
-func Adopt(found []Record, spec api.Spec) (id string, err error) {
+func Adopt(found []fleet.Record, spec api.Spec) (id string, err error) {
 	if err := Taken(found, "", spec); err != nil {
 		return "", err
 	}
-	want := Shown{MACs: spec.MACs, UUID: spec.UUID, Serial: spec.Serial}
-	id = SpecID(spec)
+	want := fleet.Shown{MACs: spec.MACs, UUID: spec.UUID, Serial: spec.Serial}
+	id = ID(spec)
 	var seen []string
 	for i := range found {
 		m := &found[i]
-		uuid, serial := strong(m, want)
+		uuid, serial := fleet.Strong(m, want)
 		contradicted := uuid == evidence.Contradicts || serial == evidence.Contradicts
 		switch {
 		case m.ID == id && m.Joined != "":
-			return "", &ConflictError{Problem: id + " is the same machine as " + m.Joined, Help: "change that one: gild machine edit " + m.Joined}
+			return "", &fleet.ConflictError{Problem: id + " is the same machine as " + m.Joined, Help: "change that one: gild machine edit " + m.Joined}
 		case m.ID == id:
 			return id, nil
-		case m.Joined != "" || len(SpecLabels(m.Spec)) > 0: // registered as another
-		case slices.ContainsFunc(want.MACs, func(mac string) bool { return owns(m, mac) > ownsNot }) || len(want.MACs) == 0 && !contradicted:
+		case m.Joined != "" || len(Labels(m.Spec)) > 0: // registered as another
+		case slices.ContainsFunc(want.MACs, func(mac string) bool { return fleet.Owns(m, mac) > fleet.OwnsNot }) || len(want.MACs) == 0 && !contradicted:
 			seen = append(seen, m.ID)
 		}
 	}

@@ -1,4 +1,4 @@
-package fleet
+package view
 
 import (
 	"crypto/sha256"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/disk/diskrule"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // oldInventory is how old an inventory may be before it is worth a warning.
@@ -18,13 +19,13 @@ const oldInventory = 24 * time.Hour
 
 // Proposal is an arm before it is made: req has all defaults filled in.
 type Proposal struct {
-	Machine Record
+	Machine fleet.Record
 	Image   api.Image
 	Request api.FlashRequest
 	Known   []string // see api.Plan.Known
 	NewIDs  bool     // its identity asks for them: api.Identity
 	NoHost  bool     // its identity gives the clone no host name
-	// Listening is since when this server hears machines: see [View].
+	// Listening is since when this server hears machines: see [Machine].
 	Listening time.Time
 }
 
@@ -32,12 +33,12 @@ type Proposal struct {
 // refused is why the arm is not to be made; what only the agent would refuse,
 // who sees the machine as it then is, stands in Preview.Refusal alone.
 func (p Proposal) Preview(now time.Time) (v api.Preview, refused error) {
-	v = api.Preview{Machine: View(p.Machine, Operator, now, p.Listening), Image: p.Image, Request: p.Request}
+	v = api.Preview{Machine: Machine(p.Machine, Operator, now, p.Listening), Image: p.Image, Request: p.Request}
 	v.Request.Shown = ""
 	v.Warnings = p.warnings(now)
 	refused = p.disk(&v)
-	if refused == nil && Writing(&p.Machine, now) {
-		refused = busy(&p.Machine, "arm")
+	if refused == nil && fleet.Writing(&p.Machine, now) {
+		refused = fleet.Busy(&p.Machine, "arm")
 	}
 	if refused != nil {
 		v.Refusal = refused.Error()
@@ -58,7 +59,7 @@ func (p Proposal) warnings(now time.Time) []string {
 	case !seen.IsZero() && now.Sub(seen) > oldInventory:
 		out = append(out, fmt.Sprintf("what is known of its disks is %d days old", int(now.Sub(seen)/(24*time.Hour))))
 	}
-	if weak := Weak(m); weak != "" {
+	if weak := fleet.Weak(m); weak != "" {
 		out = append(out, weak)
 	}
 	if m.Armed != nil {
@@ -97,7 +98,7 @@ func (p Proposal) instant() []string {
 func (p Proposal) disk(v *api.Preview) error {
 	rule, err := diskrule.Parse(p.Request.Disk)
 	if err != nil {
-		return &InvalidError{Problem: err.Error(), Help: "a disk rule looks like serial=S4EW, transport=nvme,smallest or size>=100G"}
+		return &fleet.InvalidError{Problem: err.Error(), Help: "a disk rule looks like serial=S4EW, transport=nvme,smallest or size>=100G"}
 	}
 	if p.Machine.Inventory == nil || len(p.Machine.Inventory.Disks) == 0 {
 		return nil
@@ -112,9 +113,9 @@ func (p Proposal) disk(v *api.Preview) error {
 	v.Lost, v.Kept = lost, kept
 	switch {
 	case err != nil:
-		return &InvalidError{Problem: err.Error(), Help: "the partitions that are there stand in gild machine show"}
+		return &fleet.InvalidError{Problem: err.Error(), Help: "the partitions that are there stand in gild machine show"}
 	case claim != "" && !p.Request.Wipe:
-		return &InvalidError{Problem: "disk " + d.Name + " " + claim, Help: "to overwrite it all the same, say so (--wipe)"}
+		return &fleet.InvalidError{Problem: "disk " + d.Name + " " + claim, Help: "to overwrite it all the same, say so (--wipe)"}
 	case p.Image.Size > d.Size && d.Size > 0:
 		v.Refusal = fmt.Sprintf("disk %s has %d bytes, the image %d", d.Name, d.Size, p.Image.Size)
 	case d.ReadOnly:
@@ -128,9 +129,9 @@ var digestParts = []string{"what the machine is known by, or the image", "the se
 
 // digest stands for what a preview shows: one short hash for each of
 // digestParts.
-func digest(v api.Preview, m *Record) string {
+func digest(v api.Preview, m *fleet.Record) string {
 	v.Request.Expires, v.Request.Unseen = 0, false
-	known := Knows(m)
+	known := fleet.Knows(m)
 	var disk any
 	if v.Disk != nil {
 		// Where a disk is called sda today and sdb tomorrow, it is the same.
@@ -169,5 +170,5 @@ func Agreed(v api.Preview, shown string) error {
 	if len(v.Lost) > 0 {
 		problem += "; now lost: " + strings.Join(v.Lost, ", ")
 	}
-	return &ConflictError{Problem: problem, Help: "look again at what will be lost, and then arm"}
+	return &fleet.ConflictError{Problem: problem, Help: "look again at what will be lost, and then arm"}
 }

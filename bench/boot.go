@@ -19,6 +19,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // oldInit is the first program of the pipeline that gild is measured against.
@@ -112,8 +113,8 @@ func runBoots(ctx context.Context, o options, cache string, log *slog.Logger, ou
 
 // prepare makes image, network, server and both initramfs.
 func (b *booter) prepare(ctx context.Context, cache string, ways []bootWay) error {
-	builder := &lab.Builder{Cache: cache, Log: b.log}
-	image, err := builder.Golden(ctx, lab.XFSBIOS())
+	builder := &images.Builder{Cache: cache, Log: b.log}
+	image, err := builder.Golden(ctx, images.XFSBIOS())
 	if err != nil {
 		return err
 	}
@@ -148,11 +149,11 @@ func (b *booter) prepare(ctx context.Context, cache string, ways []bootWay) erro
 		return err
 	}
 	b.server = &lab.Server{Program: b.gild, Data: filepath.Join(b.dir, "data"), Net: b.net.lab, Args: []string{"--dhcp", "server"}}
-	if err := b.store(ctx, goldenImage, image, lab.XFSBIOS()); err != nil {
+	if err := b.store(ctx, goldenImage, image, images.XFSBIOS()); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(ways, func(w bootWay) bool { return w.image == filledImage }) {
-		spec := lab.XFSBIOS()
+		spec := images.XFSBIOS()
 		spec.Size += filledData
 		image, err := builder.Filled(ctx, spec, filledData)
 		if err != nil {
@@ -168,7 +169,7 @@ func (b *booter) prepare(ctx context.Context, cache string, ways []bootWay) erro
 	return b.server.Start(ctx)
 }
 
-func (b *booter) store(ctx context.Context, name, path string, spec lab.Spec) error {
+func (b *booter) store(ctx context.Context, name, path string, spec images.Spec) error {
 	b.log.Info("storing", "tool", "gild", "image", name)
 	_, err := b.server.Gild(ctx, "image", "add", name, path)
 	b.size = max(b.size, spec.Size)

@@ -12,12 +12,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// images is a directory that is served to every tool, with the second version of the work image in the stored
+// served is a directory that is served to every tool, with the second version of the work image in the stored
 // form of each, and the first as what a delta begins from.
-type images struct {
+type served struct {
 	dir    string // what the HTTP server has as its root
 	raw    [2]string
 	gild   string // data directory of gild
@@ -53,10 +53,10 @@ type imageBuilder struct {
 	log    *slog.Logger
 }
 
-func (b *imageBuilder) build(ctx context.Context) (*images, error) {
-	im := &images{stored: make(map[string]int64)}
+func (b *imageBuilder) build(ctx context.Context) (*served, error) {
+	im := &served{stored: make(map[string]int64)}
 	var err error
-	im.raw[0], im.raw[1], err = (&lab.Builder{Cache: b.cache, Log: b.log}).Work(ctx)
+	im.raw[0], im.raw[1], err = (&images.Builder{Cache: b.cache, Log: b.log}).Work(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -107,8 +107,8 @@ type form struct {
 	counts []string // what of it is stored bytes
 }
 
-func (b *imageBuilder) forms(im *images) []form {
-	offset, size := lab.WorkSpec().RootExtent()
+func (b *imageBuilder) forms(im *served) []form {
+	offset, size := images.WorkSpec().RootExtent()
 	raw := im.raw[1]
 	end := offset + size
 	return []form{
@@ -123,7 +123,7 @@ func (b *imageBuilder) forms(im *images) []form {
 		{"qemu-img", qcow2Name, `qemu-img convert -q -c -W -m 4 -O qcow2 -o compression_type=zstd "$2" "$1"`, []string{raw}, []string{qcow2Name}},
 		{"casync", caibxName, `casync make --store=` + caibxStore + ` "$1" "$2" > /dev/null`, []string{raw}, []string{caibxName, caibxStore}},
 		{"", headName, `head --bytes "$3" "$2" | zstd -q -3 -o "$1"`, []string{raw, fmt.Sprint(offset)}, nil},
-		{"", tailName, `tail --bytes "$3" "$2" | zstd -q -3 -o "$1"`, []string{raw, fmt.Sprint(lab.WorkSpec().Size - end)}, nil},
+		{"", tailName, `tail --bytes "$3" "$2" | zstd -q -3 -o "$1"`, []string{raw, fmt.Sprint(images.WorkSpec().Size - end)}, nil},
 		{
 			"partclone", pclName,
 			`loop=$(losetup --find --show --read-only --offset "$3" --sizelimit "$4" "$2"); trap 'losetup --detach "$loop"' EXIT
@@ -184,7 +184,7 @@ func sizeOf(dir string, names []string) (total int64, err error) {
 }
 
 // addGild stores the image as gild does, and returns the size of its disk blob and chunk table.
-func (b *imageBuilder) addGild(ctx context.Context, im *images) (int64, error) {
+func (b *imageBuilder) addGild(ctx context.Context, im *served) (int64, error) {
 	_, err := os.Stat(im.export)
 	if !b.keep || err != nil {
 		b.log.Info("storing the work image", "tool", "gild")
@@ -202,7 +202,7 @@ func (b *imageBuilder) addGild(ctx context.Context, im *images) (int64, error) {
 }
 
 // measureLevel stores the image once more at another level of compression, and forgets it.
-func (b *imageBuilder) measureLevel(ctx context.Context, im *images, level string) (_ int64, err error) {
+func (b *imageBuilder) measureLevel(ctx context.Context, im *served, level string) (_ int64, err error) {
 	b.log.Info("storing the work image", "tool", "gild", "level", level)
 	data := im.gild + "-level"
 	defer func() { err = errors.Join(err, os.RemoveAll(data)) }()

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/host"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 func main() {
@@ -129,7 +131,7 @@ func pickNamed[T any](list string, known []T, name func(T) string) ([]T, error) 
 
 // bench is a place where tools are measured.
 type bench struct {
-	images   *images
+	images   *served
 	net      *network
 	target   *target
 	place    place
@@ -145,7 +147,7 @@ func mainErr(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	if os.Geteuid() != 0 {
 		return errors.New("needs root, for loop devices and network namespaces")
 	}
-	cache, err := lab.CacheDir()
+	cache, err := host.Cache()
 	if err != nil {
 		return err
 	}
@@ -161,7 +163,7 @@ func mainErr(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 }
 
 // save puts rows into the results and writes the page anew. stored is nil when no image was stored.
-func (o options) save(ctx context.Context, rows []result, stored *images) error {
+func (o options) save(ctx context.Context, rows []result, stored *served) error {
 	before, err := readResults(o.results)
 	if err != nil {
 		return err
@@ -205,7 +207,7 @@ func runWrites(ctx context.Context, o options, cache string, log *slog.Logger, o
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
-	if b.target, err = newTarget(ctx, cache, lab.WorkSpec().Size); err != nil {
+	if b.target, err = newTarget(ctx, cache, images.WorkSpec().Size); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.target.Close()) }()

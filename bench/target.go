@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // target is the disk that tools write to: a loop device over a file all of whose blocks were allocated and
@@ -22,8 +22,8 @@ import (
 type target struct {
 	size  int64
 	file  *os.File // the backing file
-	whole *lab.Loop
-	root  *lab.Loop // only the root partition
+	whole *images.Loop
+	root  *images.Loop // only the root partition
 	dir   string
 }
 
@@ -53,11 +53,11 @@ func (t *target) attach(ctx context.Context) (err error) {
 	if err := unix.Fallocate(int(t.file.Fd()), 0, 0, t.size); err != nil {
 		return fmt.Errorf("allocate %d bytes for the target: %w", t.size, err)
 	}
-	if t.whole, err = lab.AttachLoop(t.file.Name(), 0, 0); err != nil {
+	if t.whole, err = images.AttachLoop(t.file.Name(), 0, 0); err != nil {
 		return err
 	}
-	offset, size := lab.WorkSpec().RootExtent()
-	if t.root, err = lab.AttachLoop(t.file.Name(), offset, size); err != nil {
+	offset, size := images.WorkSpec().RootExtent()
+	if t.root, err = images.AttachLoop(t.file.Name(), offset, size); err != nil {
 		return err
 	}
 	if err := errors.Join(t.whole.DirectIO(), t.root.DirectIO()); err != nil {
@@ -69,7 +69,7 @@ func (t *target) attach(ctx context.Context) (err error) {
 // Close gives the disk back.
 func (t *target) Close() error {
 	var err error
-	for _, loop := range []*lab.Loop{t.root, t.whole} {
+	for _, loop := range []*images.Loop{t.root, t.whole} {
 		if loop != nil {
 			err = errors.Join(err, loop.Close())
 		}
@@ -113,7 +113,7 @@ func (t *target) fill(ctx context.Context, work workName, first string) error {
 // server that serves many.
 func (t *target) settle() error {
 	err := t.flush()
-	for _, loop := range []*lab.Loop{t.whole, t.root} {
+	for _, loop := range []*images.Loop{t.whole, t.root} {
 		err = errors.Join(err, loop.DropCache())
 	}
 	return errors.Join(err, unix.Fadvise(int(t.file.Fd()), 0, 0, unix.FADV_DONTNEED))

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // A tool writes the served disk to a device. Its stages run one after another, each a pipeline of programs.
@@ -120,6 +120,6 @@ func dd(to string, operands ...string) program {
 
 // tailStart is where the root partition ends, bytes.
 func tailStart() string {
-	offset, size := lab.WorkSpec().RootExtent()
+	offset, size := images.WorkSpec().RootExtent()
 	return strconv.FormatInt(offset+size, 10)
 }

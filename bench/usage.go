@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // usage knows which blocks of an image hold something: all but those that its ext4 says are free.
@@ -23,8 +23,8 @@ type usage struct {
 
 // readUsage asks dumpe2fs: a judge that is neither gild nor a peer.
 func readUsage(ctx context.Context, image string) (*usage, error) {
-	offset, size := lab.WorkSpec().RootExtent()
-	loop, err := lab.AttachLoop(image, offset, size)
+	offset, size := images.WorkSpec().RootExtent()
+	loop, err := images.AttachLoop(image, offset, size)
 	if err != nil {
 		return nil, err
 	}

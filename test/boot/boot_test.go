@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 const (
@@ -37,7 +38,7 @@ func netBoot(room *lab.Room, disks ...vm.Disk) vm.Config {
 // the server would have given to them.
 func directBoot(t *testing.T, room *lab.Room, disks ...vm.Disk) vm.Config {
 	t.Helper()
-	kernel, _, err := lab.Kernel(t.Context())
+	kernel, _, err := images.Kernel(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

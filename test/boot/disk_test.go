@@ -6,15 +6,17 @@ import (
 
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/host"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // A machine with two disks and a permission that names none of them is refused; the operator's better rule
 // then flashes one, and the other stays as it is.
 func TestBIOSMBRExt4TwoDisks(t *testing.T) {
 	t.Parallel()
-	spec := lab.Ext4MBR().Lean()
+	spec := images.Ext4MBR().Lean()
 	room := lab.RoomFor(t, spec)
-	lab.Need(t, "sfdisk", "e2fsck")
+	host.Need(t, "sfdisk", "e2fsck")
 	room.Serve("--dhcp", "server")
 	arm(room)
 	other := vm.Disk{Path: room.Disk("other", diskSize), Serial: "KEEP-ME"}

@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // outage is longer than any one attempt of the agent lasts by itself.
@@ -21,7 +22,7 @@ const slowPace = "32mbit"
 
 func TestServerKilledThenLinkCut(t *testing.T) {
 	t.Parallel()
-	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
+	room := lab.RoomFor(t, images.XFSBIOS().Lean())
 	table := image(t, room).Table
 	needed := dataFrames(table)
 	room.Serve("--dhcp", "server")
@@ -62,7 +63,7 @@ func TestServerKilledThenLinkCut(t *testing.T) {
 
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
-	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
+	room := lab.RoomFor(t, images.XFSBIOS().Lean())
 	needed := dataFrames(image(t, room).Table)
 	room.Serve("--dhcp", "server")
 	arm(room, "--read-back", "off")
@@ -91,7 +92,7 @@ func TestPowerCut(t *testing.T) {
 // What is damaged in the store, or on its way, never becomes a success, and heals as soon as the right bytes come.
 func TestCorruptedChunk(t *testing.T) {
 	t.Parallel()
-	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
+	room := lab.RoomFor(t, images.XFSBIOS().Lean())
 	im := image(t, room)
 	blob := filepath.Join(room.Server.Data, "images", "blobs", "sha256", im.Disk.Digest.Hex())
 	at := lastData(im.Table)

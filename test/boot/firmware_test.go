@@ -9,6 +9,8 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/host"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // A machine with old hardware is to run its system before its disk is complete. The first chunks do not come, for the
@@ -16,9 +18,9 @@ import (
 // another, and what it tells is heard.
 func TestBIOSGPTXFSSATAInstantGivesUp(t *testing.T) {
 	t.Parallel()
-	spec := lab.XFSBIOS().Lean()
+	spec := images.XFSBIOS().Lean()
 	room := lab.RoomFor(t, spec)
-	lab.Need(t, "sgdisk", "sfdisk", "xfs_repair")
+	host.Need(t, "sgdisk", "sfdisk", "xfs_repair")
 	room.Serve("--dhcp", "server")
 	arm(room, "--handoff", "instant")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Bus: vm.SATA, Serial: "GOLD-1"}
@@ -71,9 +73,9 @@ func TestBIOSGPTXFSSATAInstantGivesUp(t *testing.T) {
 
 func TestUEFIGPTExt4(t *testing.T) {
 	t.Parallel()
-	spec := lab.Ext4UEFI().Lean()
+	spec := images.Ext4UEFI().Lean()
 	room := lab.RoomFor(t, spec)
-	lab.Need(t, "sgdisk", "sfdisk", "e2fsck")
+	host.Need(t, "sgdisk", "sfdisk", "e2fsck")
 	room.Serve("--dhcp", "server")
 	arm(room, "--read-back", "sample")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-3"}

@@ -8,6 +8,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // board is a machine without a network card: what its firmware says of it, and its disk.
@@ -31,10 +32,10 @@ func boards(room *lab.Room) (one, two board) {
 }
 
 // tinyRoom is a room with an image that is flashed in seconds, and says whether it is whole.
-func tinyRoom(t *testing.T) (*lab.Room, lab.TinySpec) {
+func tinyRoom(t *testing.T) (*lab.Room, images.TinySpec) {
 	t.Helper()
 	room := lab.NewRoom(t)
-	spec := lab.TinySpec{Name: "MEANT", Lead: 1 << 20, Fill: 24 << 20, Seed: 1}
+	spec := images.TinySpec{Name: "MEANT", Lead: 1 << 20, Fill: 24 << 20, Seed: 1}
 	room.AddTiny(spec)
 	return room, spec
 }
@@ -56,7 +57,7 @@ func (b board) flashed(t *testing.T, room *lab.Room, g *lab.Guest) lab.Machine {
 }
 
 // isWhole lets the disk say itself that it is the image.
-func (b board) isWhole(room *lab.Room, spec lab.TinySpec) {
+func (b board) isWhole(room *lab.Room, spec images.TinySpec) {
 	room.PowerOn(vm.Config{Disks: []vm.Disk{b.disk}}).Expect(spec.Whole())
 }
 

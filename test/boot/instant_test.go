@@ -12,6 +12,8 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/host"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // longOutage is an outage that people notice.
@@ -124,10 +126,10 @@ const signalled = "{ dd if=/dev/zero bs=1M iflag=fullblock count=64 of=signalled
 // anew. Nothing is missing, nothing is wrong, and the disk boots alone.
 func TestInstantBusy(t *testing.T) {
 	t.Parallel()
-	spec := lab.XFSBIOS().Lean()
+	spec := images.XFSBIOS().Lean()
 	room := lab.NewRoom(t)
-	lab.Need(t, "sgdisk", "sfdisk", "xfs_repair")
-	stocked, err := lab.Stocked(t.Context(), spec)
+	host.Need(t, "sgdisk", "sfdisk", "xfs_repair")
+	stocked, err := images.Stocked(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +142,7 @@ func TestInstantBusy(t *testing.T) {
 	enteredEarly(t, room, g, machine)
 
 	mustSay(t, g, map[string]string{"grep -c '\\[none\\]' /sys/block/nbd0/queue/scheduler": "1"})
-	g.Run("({ " + signalled + " && DEBIAN_FRONTEND=noninteractive apt-get install -y " + lab.Stock + "/*.deb && " + busy +
+	g.Run("({ " + signalled + " && DEBIAN_FRONTEND=noninteractive apt-get install -y " + images.Stock + "/*.deb && " + busy +
 		" && cp -a /usr/share/zoneinfo copy && wait && sync && touch written; } </dev/null >/root/log 2>&1 &)")
 	if err := room.Server.Kill(); err != nil {
 		t.Fatal(err)
@@ -189,7 +191,7 @@ func keptItsWork(t *testing.T, g *lab.Guest) {
 func unchanged(t *testing.T, path string, partition int) {
 	t.Helper()
 	offset, size := extent(t, path, partition)
-	loop, err := lab.AttachLoop(path, offset, size)
+	loop, err := images.AttachLoop(path, offset, size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,9 +208,9 @@ func unchanged(t *testing.T, path string, partition int) {
 // reboot that was asked for too early waits, and loses nothing.
 func TestInstantPowerCut(t *testing.T) {
 	t.Parallel()
-	spec := lab.Ext4UEFI().Lean()
+	spec := images.Ext4UEFI().Lean()
 	room := lab.RoomFor(t, spec)
-	lab.Need(t, "sgdisk", "sfdisk", "e2fsck")
+	host.Need(t, "sgdisk", "sfdisk", "e2fsck")
 	room.Serve("--dhcp", "server")
 	arm(room, "--handoff", "instant", "--hold-reboot")
 	plan := room.Machine(mac).Armed.Plan.ID
@@ -259,9 +261,9 @@ const readOnly = " ro console=ttyS0,115200 " + vm.Steady + " systemd.mask=system
 // Under a system that writes nothing the disk becomes the image, byte for byte.
 func TestInstantReadOnly(t *testing.T) {
 	t.Parallel()
-	spec := lab.Ext4MBR().Lean()
+	spec := images.Ext4MBR().Lean()
 	room := lab.RoomFor(t, spec)
-	golden, err := lab.Golden(t.Context(), spec)
+	golden, err := images.Golden(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}

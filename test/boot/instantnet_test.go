@@ -5,6 +5,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // nameServer is what leases of these tests tell of.
@@ -12,7 +13,7 @@ const nameServer = "10.77.0.53"
 
 // network is how a system with certain software has its network, and says so.
 type network struct {
-	by      lab.NetworkSoftware
+	by      images.NetworkSoftware
 	restart string
 	up      string            // waits for it
 	says    map[string]string // what the system says of its network
@@ -20,25 +21,25 @@ type network struct {
 
 func TestLongInstantIfUpDown(t *testing.T) {
 	keepsItsNetwork(t, network{
-		by: lab.IfUpDown, restart: "systemctl restart networking", // which is up by an event of udev at first
+		by: images.IfUpDown, restart: "systemctl restart networking", // which is up by an event of udev at first
 		up: "for i in $(seq 100); do ls /run/dhclient.*.pid >/dev/null 2>&1 && echo active && break; sleep 0.5; done",
 		says: map[string]string{
-			"ifquery --state " + lab.Card:                               lab.Card + "=" + lab.Card,
-			"ls /run/dhclient.*.pid | wc -l":                            "1",
-			"grep ^nameserver /etc/resolv.conf":                         "nameserver " + nameServer,
-			"ip -4 -o address show " + lab.Card + " | grep -c 10.77.0.": "1",
+			"ifquery --state " + images.Card:                               images.Card + "=" + images.Card,
+			"ls /run/dhclient.*.pid | wc -l":                               "1",
+			"grep ^nameserver /etc/resolv.conf":                            "nameserver " + nameServer,
+			"ip -4 -o address show " + images.Card + " | grep -c 10.77.0.": "1",
 		},
 	})
 }
 
 func TestLongInstantNetworkManager(t *testing.T) {
 	keepsItsNetwork(t, network{
-		by: lab.NetworkManager, restart: "systemctl restart NetworkManager", up: "nm-online -q -t 60 && echo active",
+		by: images.NetworkManager, restart: "systemctl restart NetworkManager", up: "nm-online -q -t 60 && echo active",
 		says: map[string]string{
-			"nmcli -g GENERAL.STATE device show " + lab.Card:            "100 (connected)",
-			"nmcli -g GENERAL.CONNECTION device show " + lab.Card:       "Wired connection 1",
-			"nmcli -g IP4.DNS device show " + lab.Card:                  nameServer,
-			"ip -4 -o address show " + lab.Card + " | grep -c 10.77.0.": "1",
+			"nmcli -g GENERAL.STATE device show " + images.Card:            "100 (connected)",
+			"nmcli -g GENERAL.CONNECTION device show " + images.Card:       "Wired connection 1",
+			"nmcli -g IP4.DNS device show " + images.Card:                  nameServer,
+			"ip -4 -o address show " + images.Card + " | grep -c 10.77.0.": "1",
 		},
 	})
 }
@@ -49,7 +50,7 @@ func keepsItsNetwork(t *testing.T, n network) {
 	t.Helper()
 	t.Parallel()
 	room := lab.NewRoom(t)
-	built, err := lab.Networked(t.Context(), lab.XFSBIOS().Lean(), n.by)
+	built, err := images.Networked(t.Context(), images.XFSBIOS().Lean(), n.by)
 	if err != nil {
 		t.Fatal(err)
 	}

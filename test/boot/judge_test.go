@@ -14,6 +14,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // flashedSystem is what a golden system must look like from inside after it was entered.
@@ -28,7 +29,7 @@ func addresses(g *lab.Guest) string {
 }
 
 // judge asks the running system. The commands are those of the system itself, not of gild.
-func (f flashedSystem) judge(t *testing.T, g *lab.Guest, spec lab.Spec) {
+func (f flashedSystem) judge(t *testing.T, g *lab.Guest, spec images.Spec) {
 	t.Helper()
 	cmdline := g.Run("cat /proc/cmdline")
 	for _, want := range []string{"root=UUID=" + spec.RootUUID, "ro", "console=tty0", "console=ttyS0,115200"} {
@@ -79,9 +80,9 @@ func mustSay(t *testing.T, g *lab.Guest, wanted map[string]string) {
 }
 
 // judgeDisk lets the tools of the field judge a disk that is at rest.
-func judgeDisk(t *testing.T, path string, spec lab.Spec, partition int) {
+func judgeDisk(t *testing.T, path string, spec images.Spec, partition int) {
 	t.Helper()
-	if spec.Scheme == lab.GPT {
+	if spec.Scheme == images.GPT {
 		if out := tool(t, "sgdisk", "-v", path); !strings.Contains(out, "No problems found") {
 			t.Errorf("sgdisk -v: %s", out)
 		}
@@ -91,12 +92,12 @@ func judgeDisk(t *testing.T, path string, spec lab.Spec, partition int) {
 	if end := offset + size; end < diskSize-2<<20 {
 		t.Errorf("partition %d ends at byte %d; want the end of the disk, %d", partition, end, int64(diskSize))
 	}
-	loop, err := lab.AttachLoop(path, offset, size)
+	loop, err := images.AttachLoop(path, offset, size)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer loop.Close()
-	if spec.RootFS == lab.XFS {
+	if spec.RootFS == images.XFS {
 		tool(t, "xfs_repair", "-n", loop.Path)
 	} else {
 		tool(t, "e2fsck", "-f", "-n", loop.Path)

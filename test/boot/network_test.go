@@ -11,26 +11,28 @@ import (
 	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/host"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // Beside a DHCP server that knows nothing of network boot, gild adds the boot files only, and is reached by
 // the name that the network's own DNS has for it. The machine goes the second way into its system: the running
 // kernel starts the one that is on the disk, with the disk's own initramfs and command line.
-func TestProxyDHCPServerByNameKexec(t *testing.T) { entersByKexec(t, lab.XFSBIOS().Lean()) }
+func TestProxyDHCPServerByNameKexec(t *testing.T) { entersByKexec(t, images.XFSBIOS().Lean()) }
 
 // The same with all of Debian's modules, which are three times the bytes of the lean image.
-func TestLongWholeDebian(t *testing.T) { entersByKexec(t, lab.XFSBIOS()) }
+func TestLongWholeDebian(t *testing.T) { entersByKexec(t, images.XFSBIOS()) }
 
-func entersByKexec(t *testing.T, spec lab.Spec) {
+func entersByKexec(t *testing.T, spec images.Spec) {
 	t.Helper()
 	t.Parallel()
 	room := lab.NewRoom(t)
-	golden, err := lab.Golden(t.Context(), spec)
+	golden, err := images.Golden(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	room.Gild("image", "add", lab.Image, golden, "--cmdline", "root=UUID="+spec.RootUUID+" ro console=tty0 console=ttyS0,115200 "+vm.Steady)
-	lab.Need(t, "dnsmasq")
+	host.Need(t, "dnsmasq")
 	dnsmasq(t, room, "gild.lab")
 	room.Serve("--dhcp", "auto", "--advertise", "gild.lab")
 	arm(room, "--handoff", "kexec", "--read-back", "off")
@@ -73,7 +75,7 @@ func dnsmasq(t *testing.T, room *lab.Room, name string) {
 // A rescue shell is on the console of a machine that the server gives the agent to, and nothing is written.
 func TestRescueShell(t *testing.T) {
 	t.Parallel()
-	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
+	room := lab.RoomFor(t, images.XFSBIOS().Lean())
 	room.Serve("--dhcp", "server", "--rescue-shell")
 	arm(room)
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-8"}

@@ -12,6 +12,8 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/host"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // fleetFile is the one machine of a room as its operator keeps it. Its system
@@ -38,8 +40,8 @@ identities:
 // says that it runs.
 func TestRoom(t *testing.T) {
 	t.Parallel()
-	room := lab.RoomFor(t, lab.XFSBIOS().Lean())
-	lab.Need(t, "pvcreate", "sgdisk", "sfdisk")
+	room := lab.RoomFor(t, images.XFSBIOS().Lean())
+	host.Need(t, "pvcreate", "sgdisk", "sfdisk")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-9"}
 	usedForLVM(t, disk.Path)
 	room.Serve("--dhcp", "server", "--discover", lab.Image)
@@ -131,7 +133,7 @@ func states(t *testing.T, m lab.Machine, want ...string) {
 // usedForLVM makes the whole disk a physical volume, by LVM's own tool.
 func usedForLVM(t *testing.T, path string) {
 	t.Helper()
-	loop, err := lab.AttachLoop(path, 0, diskSize)
+	loop, err := images.AttachLoop(path, 0, diskSize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,13 +148,13 @@ func usedForLVM(t *testing.T, path string) {
 // into it.
 func TestKept(t *testing.T) {
 	t.Parallel()
-	spec := lab.Ext4UEFI().Lean()
+	spec := images.Ext4UEFI().Lean()
 	room := lab.RoomFor(t, spec)
-	lab.Need(t, "sgdisk", "sfdisk", "mkfs.ext4", "debugfs")
+	host.Need(t, "sgdisk", "sfdisk", "mkfs.ext4", "debugfs")
 	disk := vm.Disk{Path: room.Disk("disk", diskSize), Serial: "GOLD-10"}
 	tool(t, "sgdisk", "--new=7:2600M:+256M", "--change-name=7:data", disk.Path)
 	start, size := partition(t, disk.Path, "data")
-	loop, err := lab.AttachLoop(disk.Path, start, size)
+	loop, err := images.AttachLoop(disk.Path, start, size)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,8 @@ import (
 
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/host"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 const (
@@ -122,18 +124,18 @@ func (d *demo) prepare(ctx context.Context) (err error) {
 	if d.program, err = filepath.Abs(d.program); err != nil {
 		return err
 	}
-	cache, err := lab.CacheDir()
+	cache, err := host.Cache()
 	if err != nil {
 		return err
 	}
 	if d.dir, err = os.MkdirTemp("", "gild-demo-"); err != nil {
 		return err
 	}
-	builder := &lab.Builder{Cache: cache}
+	builder := &images.Builder{Cache: cache}
 	if d.image == "" {
 		say("a golden Debian (debootstrap, systemd, GRUB, XFS root, 2 GiB; made once, kept in %s)", cache)
 		start := time.Now()
-		if d.image, err = builder.Golden(ctx, lab.XFSBIOS().Lean()); err != nil {
+		if d.image, err = builder.Golden(ctx, images.XFSBIOS().Lean()); err != nil {
 			return err
 		}
 		fmt.Printf("%s (%.0f s)\n", d.image, time.Since(start).Seconds())

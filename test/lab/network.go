@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gild-dev/gild/internal/child"
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 // Bridge is the name of every lab network's switch, and so of the interface that a server listens on.
@@ -50,7 +51,7 @@ type Network struct {
 // NetworkFor makes a network that ends with the test. It skips the test where that is not possible.
 func NetworkFor(t testing.TB) *Network {
 	t.Helper()
-	Need(t, "ip")
+	host.Need(t, "ip")
 	n, err := NewNetwork(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +116,7 @@ func (n *Network) waitCarrier(ctx context.Context, name string) error {
 func (n *Network) addNamespace(ctx context.Context) (string, error) {
 	for i := range 1000 {
 		name := fmt.Sprintf("%s%d-%d", namespacePrefix, os.Getpid(), i)
-		if isThere(filepath.Join(namespaceDir, name)) {
+		if host.IsThere(filepath.Join(namespaceDir, name)) {
 			continue
 		}
 		err := ip(ctx, "netns", "add", name)

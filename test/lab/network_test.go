@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 func TestNetwork(t *testing.T) {
@@ -62,7 +64,7 @@ func TestNetwork(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Error(err)
 	}
-	if isThere(path) {
+	if host.IsThere(path) {
 		t.Errorf("%s is there after Close", path)
 	}
 }

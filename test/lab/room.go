@@ -1,3 +1,6 @@
+// Package lab makes the surroundings of whole-boot tests, in networks that exist only for one test.
+//
+// Everything is gone when it is closed. Tests of several packages may use the lab at the same time.
 package lab
 
 import (
@@ -12,6 +15,8 @@ import (
 
 	"github.com/gild-dev/gild/internal/tier"
 	"github.com/gild-dev/gild/internal/vm"
+	"github.com/gild-dev/gild/test/lab/host"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // Image is the name under which a room's server has its golden image.
@@ -32,11 +37,11 @@ type Room struct {
 }
 
 // RoomFor makes a room whose server has the image of this layout and is not started yet.
-func RoomFor(t *testing.T, spec Spec) *Room {
+func RoomFor(t *testing.T, spec images.Spec) *Room {
 	t.Helper()
 	tier.Slow(t, "whole boots take minutes")
-	Need(t, "ip", "qemu-system-x86_64")
-	image, err := Golden(t.Context(), spec)
+	host.Need(t, "ip", "qemu-system-x86_64")
+	image, err := images.Golden(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,16 +55,16 @@ func RoomFor(t *testing.T, spec Spec) *Room {
 func NewRoom(t *testing.T) *Room {
 	t.Helper()
 	tier.Slow(t, "whole boots take minutes")
-	Need(t, "ip", "qemu-system-x86_64")
+	host.Need(t, "ip", "qemu-system-x86_64")
 	program, err := gildBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := CacheDir()
+	cache, err := host.Cache()
 	if err != nil {
 		t.Fatal(err)
 	}
-	choice, err := (&Builder{Cache: cache}).Accel(t.Context())
+	choice, err := (&images.Builder{Cache: cache}).Accel(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,26 +123,26 @@ func gildBinary() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for ; !isThere(filepath.Join(dir, "go.mod")); dir = filepath.Dir(dir) {
+	for ; !host.IsThere(filepath.Join(dir, "go.mod")); dir = filepath.Dir(dir) {
 		if dir == filepath.Dir(dir) {
 			return "", errors.New("not inside the module: name the binary with GILD")
 		}
 	}
 	program := filepath.Join(dir, "bin", "gild")
-	if !isThere(program) {
+	if !host.IsThere(program) {
 		return "", errors.New("bin/gild is not there: run make first")
 	}
 	return program, nil
 }
 
 // AddTiny gives the server a tiny image, under the name [Image].
-func (r *Room) AddTiny(spec TinySpec) {
+func (r *Room) AddTiny(spec images.TinySpec) {
 	r.t.Helper()
-	cache, err := CacheDir()
+	cache, err := host.Cache()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	tiny, err := (&Builder{Cache: cache}).Tiny(r.t.Context(), spec)
+	tiny, err := (&images.Builder{Cache: cache}).Tiny(r.t.Context(), spec)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -26,6 +26,8 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/host"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 // The defaults take a few minutes on an emulated machine.
@@ -46,22 +48,22 @@ const (
 
 // The systems on the disk before and after. A flash over old content of another layout shares no chunk with it;
 // one over an earlier version keeps what lies before the noise.
-func oldSystem() lab.TinySpec {
-	return lab.TinySpec{Name: "OLD", Lead: 3*megabyte + 512*7, Fill: 20 * megabyte, Seed: 2}
+func oldSystem() images.TinySpec {
+	return images.TinySpec{Name: "OLD", Lead: 3*megabyte + 512*7, Fill: 20 * megabyte, Seed: 2}
 }
 
-func goldenSystem() lab.TinySpec {
-	return lab.TinySpec{Name: "GOLDEN", Lead: megabyte, Fill: 24 * megabyte, Seed: 1}
+func goldenSystem() images.TinySpec {
+	return images.TinySpec{Name: "GOLDEN", Lead: megabyte, Fill: 24 * megabyte, Seed: 1}
 }
 
-func earlierSystem() lab.TinySpec {
-	return lab.TinySpec{Name: "EARLY", Lead: megabyte, Fill: 24 * megabyte, Seed: 3}
+func earlierSystem() images.TinySpec {
+	return images.TinySpec{Name: "EARLY", Lead: megabyte, Fill: 24 * megabyte, Seed: 3}
 }
 
 // rig is a room whose server has the golden image, and a machine that starts the agent.
 type rig struct {
 	*lab.Room
-	golden lab.Tiny
+	golden images.Tiny
 	tap    string
 	initrd string
 }
@@ -69,7 +71,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{Room: lab.NewRoom(t)}
-	lab.Need(t, "sgdisk", "sfdisk")
+	host.Need(t, "sgdisk", "sfdisk")
 	r.golden = tiny(t, goldenSystem())
 	r.initrd = filepath.Join(r.Dir, "initrd")
 	r.Gild("image", "add", "--root", "2", "--kernel", r.golden.Kernel, "--modules", r.golden.Modules,
@@ -80,13 +82,13 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func tiny(t *testing.T, spec lab.TinySpec) lab.Tiny {
+func tiny(t *testing.T, spec images.TinySpec) images.Tiny {
 	t.Helper()
-	cache, err := lab.CacheDir()
+	cache, err := host.Cache()
 	if err != nil {
 		t.Fatal(err)
 	}
-	built, err := (&lab.Builder{Cache: cache}).Tiny(t.Context(), spec)
+	built, err := (&images.Builder{Cache: cache}).Tiny(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +132,7 @@ func (r *rig) handedOff(t *testing.T) *api.Receipt {
 }
 
 // oldDisk makes the machine's disk with a system on it that boots.
-func (r *rig) oldDisk(t *testing.T, spec lab.TinySpec) string {
+func (r *rig) oldDisk(t *testing.T, spec images.TinySpec) string {
 	t.Helper()
 	path := r.Disk("disk-"+spec.Name, diskSize)
 	image, err := os.ReadFile(tiny(t, spec).Disk)

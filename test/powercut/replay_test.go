@@ -15,6 +15,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/vm"
 	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/images"
 	"github.com/gild-dev/gild/test/powercut/writelog"
 	"github.com/gild-dev/gild/test/reliability"
 )
@@ -25,7 +26,7 @@ func TestReplay(t *testing.T) {
 	t.Parallel() // beside one that waits
 	for _, tt := range []struct {
 		name string
-		old  lab.TinySpec
+		old  images.TinySpec
 	}{
 		{"full", oldSystem()},
 		{"delta", earlierSystem()},
@@ -35,7 +36,7 @@ func TestReplay(t *testing.T) {
 }
 
 // replay records one flash and cuts it.
-func replay(t *testing.T, name string, old lab.TinySpec) {
+func replay(t *testing.T, name string, old images.TinySpec) {
 	began := time.Now()
 	r := newRig(t)
 	path := r.oldDisk(t, old)
@@ -209,7 +210,7 @@ func abs(n int) int { return max(n, -n) }
 // firmwareJudge boots disks.
 type firmwareJudge struct {
 	*rig
-	old   lab.TinySpec
+	old   images.TinySpec
 	seen  map[string]bool // whole disks need be booted once with each firmware
 	count int
 	said  map[string]int

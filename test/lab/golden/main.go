@@ -14,7 +14,8 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/gild-dev/gild/test/lab"
+	"github.com/gild-dev/gild/test/lab/host"
+	"github.com/gild-dev/gild/test/lab/images"
 )
 
 func main() {
@@ -28,7 +29,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	var names []string
-	for _, spec := range lab.Specs() {
+	for _, spec := range images.Specs() {
 		names = append(names, spec.Name)
 	}
 	flags := flag.NewFlagSet("golden", flag.ContinueOnError)
@@ -38,12 +39,12 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	cache, err := lab.CacheDir()
+	cache, err := host.Cache()
 	if err != nil {
 		return err
 	}
-	builder := lab.Builder{Cache: cache, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
-	for _, spec := range lab.Specs() {
+	builder := images.Builder{Cache: cache, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	for _, spec := range images.Specs() {
 		if spec.Name != *name {
 			continue
 		}

@@ -1,4 +1,4 @@
-package lab
+package images
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 // networkedRecipe is to networked images what recipe is to golden ones.
@@ -35,7 +37,7 @@ func (n NetworkSoftware) packages() []string {
 // Networked returns a golden image, in [CacheDir], whose network is set up by DHCP with other software than
 // systemd-networkd. See [Builder.Golden] for what to do with it.
 func Networked(ctx context.Context, spec Spec, by NetworkSoftware) (string, error) {
-	cache, err := CacheDir()
+	cache, err := host.Cache()
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,4 @@
-package lab
+package images
 
 import (
 	"bytes"
@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 func TestLoop(t *testing.T) {
-	Need(t)
+	host.Need(t)
 	path := filepath.Join(t.TempDir(), "disk")
 	if err := os.WriteFile(path, make([]byte, 4<<20), 0o644); err != nil {
 		t.Fatal(err)

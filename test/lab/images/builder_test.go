@@ -1,4 +1,4 @@
-package lab
+package images
 
 import (
 	"bytes"
@@ -13,10 +13,11 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/vm"
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 func TestKeepBuildsOnce(t *testing.T) {
-	Need(t, "debootstrap", "sfdisk", "mformat")
+	host.Need(t, "debootstrap", "sfdisk", "mformat")
 	cache := t.TempDir()
 	var builds atomic.Int32
 	build := func(_ context.Context, dst, _ string) error {
@@ -40,7 +41,7 @@ func TestKeepBuildsOnce(t *testing.T) {
 }
 
 func TestKeepLeavesNothingHalf(t *testing.T) {
-	Need(t, "debootstrap", "sfdisk", "mformat")
+	host.Need(t, "debootstrap", "sfdisk", "mformat")
 	b := Builder{Cache: t.TempDir()}
 	broken := errors.New("no space")
 	_, err := b.keep(t.Context(), "thing", func(_ context.Context, dst, _ string) error {

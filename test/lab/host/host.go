@@ -1,9 +1,5 @@
-// Package lab makes real surroundings for whole-boot tests: golden images of
-// real Debian, in networks that exist only for one test.
-//
-// Images are built once a host, by root, and kept outside the tree ([CacheDir]); everything else is gone
-// when it is closed. Tests of several packages may use the lab at the same time.
-package lab
+// Package host is the machine that whole-boot tests run on: what it can do, where it keeps what was built once.
+package host
 
 import (
 	"fmt"
@@ -20,13 +16,13 @@ import (
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
 	tier.Root(t, "needs root: for loop devices, chroot and network namespaces")
-	if err := lookAll(programs); err != nil {
+	if err := LookAll(programs); err != nil {
 		t.Skip(err)
 	}
 }
 
-// lookAll reports every absent program at once, so that one installation mends all.
-func lookAll(programs []string) error {
+// LookAll reports every absent program at once, so that one installation mends all.
+func LookAll(programs []string) error {
 	var absent []string
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
@@ -39,9 +35,9 @@ func lookAll(programs []string) error {
 	return nil
 }
 
-// CacheDir is where built images are kept: $GILD_CACHE, else $XDG_CACHE_HOME/gild, else /var/cache/gild for
+// Cache is where built images are kept: $GILD_CACHE, else $XDG_CACHE_HOME/gild, else /var/cache/gild for
 // root and .cache/gild in the home directory for others.
-func CacheDir() (string, error) {
+func Cache() (string, error) {
 	if dir := os.Getenv("GILD_CACHE"); dir != "" {
 		return filepath.Abs(dir)
 	}
@@ -56,4 +52,10 @@ func CacheDir() (string, error) {
 		return "", fmt.Errorf("find a cache directory: %w: set GILD_CACHE", err)
 	}
 	return filepath.Join(dir, "gild"), nil
+}
+
+// IsThere reports whether something is at a path.
+func IsThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

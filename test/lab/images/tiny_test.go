@@ -1,4 +1,4 @@
-package lab
+package images
 
 import (
 	"context"
@@ -9,13 +9,14 @@ import (
 
 	"github.com/gild-dev/gild/internal/tier"
 	"github.com/gild-dev/gild/internal/vm"
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 // The premise of what is tested with tiny images: whole they say so with either firmware, and damaged they say that.
 func TestTiny(t *testing.T) {
 	tier.Slow(t, "boots virtual machines")
-	Need(t, "qemu-system-x86_64")
-	cache, err := CacheDir()
+	host.Need(t, "qemu-system-x86_64")
+	cache, err := host.Cache()
 	if err != nil {
 		t.Fatal(err)
 	}

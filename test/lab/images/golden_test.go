@@ -1,4 +1,4 @@
-package lab
+package images
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/tier"
 	"github.com/gild-dev/gild/internal/vm"
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 // TestLongGoldenBoots boots each image alone, as what a flashed machine is later compared with.
@@ -112,16 +113,16 @@ func TestAccel(t *testing.T) {
 // them are there.
 func builder(t *testing.T) *Builder {
 	t.Helper()
-	cache, err := CacheDir()
+	cache, err := host.Cache()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := lookAll([]string{"qemu-system-x86_64"}); err != nil {
+	if err := host.LookAll([]string{"qemu-system-x86_64"}); err != nil {
 		t.Skip(err)
 	}
 	b := &Builder{Cache: cache}
 	for _, spec := range Specs() {
-		if !isThere(filepath.Join(cache, spec.file())) {
+		if !host.IsThere(filepath.Join(cache, spec.file())) {
 			if err := canBuild(); err != nil {
 				t.Skip(err)
 			}

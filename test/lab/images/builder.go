@@ -1,4 +1,8 @@
-package lab
+// Package images builds golden images of real Debian for whole-boot tests.
+//
+// Each is built once a host, by root, and kept outside the tree ([host.Cache]). Tests of several packages may
+// build at the same time.
+package images
 
 import (
 	"context"
@@ -11,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 // Builder makes golden images and keeps them.
@@ -22,7 +28,7 @@ type Builder struct {
 
 // Golden returns the path of a golden image with this layout, in [CacheDir], building it when it is not there.
 func Golden(ctx context.Context, spec Spec) (string, error) {
-	cache, err := CacheDir()
+	cache, err := host.Cache()
 	if err != nil {
 		return "", err
 	}
@@ -54,7 +60,7 @@ func (b *Builder) Golden(ctx context.Context, spec Spec) (string, error) {
 
 // Kernel returns the kernel and the initramfs of the golden images, in [CacheDir].
 func Kernel(ctx context.Context) (kernel, initrd string, err error) {
-	cache, err := CacheDir()
+	cache, err := host.Cache()
 	if err != nil {
 		return "", "", err
 	}
@@ -85,7 +91,7 @@ func (b *Builder) Kernel(ctx context.Context) (kernel, initrd string, err error)
 // directory work, when it is absent. Two processes that want the same file build it once; a build that fails or is killed leaves nothing under its name.
 func (b *Builder) keep(ctx context.Context, name string, build func(ctx context.Context, dst, work string) error) (string, error) {
 	path := filepath.Join(b.Cache, name)
-	if isThere(path) {
+	if host.IsThere(path) {
 		return path, nil
 	}
 	if err := os.MkdirAll(b.Cache, 0o755); err != nil {
@@ -96,7 +102,7 @@ func (b *Builder) keep(ctx context.Context, name string, build func(ctx context.
 		return "", err
 	}
 	defer lock.Close()
-	if isThere(path) {
+	if host.IsThere(path) {
 		return path, nil // another process built it meanwhile
 	}
 	if err := canBuild(); err != nil {
@@ -134,12 +140,7 @@ func canBuild() error {
 	if os.Geteuid() != 0 {
 		return errors.New("building needs root, for debootstrap and loop devices: run it once with sudo, or name a finished image")
 	}
-	return lookAll([]string{"debootstrap", "sfdisk", "mformat", "mmd", "mcopy", "chroot", "tar", "zstd"})
-}
-
-func isThere(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+	return host.LookAll([]string{"debootstrap", "sfdisk", "mformat", "mmd", "mcopy", "chroot", "tar", "zstd"})
 }
 
 // lockFile takes an exclusive lock that the kernel drops when this process ends. The file stays: removing

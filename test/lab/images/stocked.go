@@ -1,10 +1,12 @@
-package lab
+package images
 
 import (
 	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
+
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 // stockedRecipe is to stocked images what recipe is to golden ones.
@@ -16,7 +18,7 @@ const Stock = "/srv/packages"
 // Stocked returns a golden image, in [CacheDir], that has the files of fio and of all that it depends on in
 // [Stock]: its apt can install them without any archive. See [Builder.Golden] for what to do with it.
 func Stocked(ctx context.Context, spec Spec) (string, error) {
-	cache, err := CacheDir()
+	cache, err := host.Cache()
 	if err != nil {
 		return "", err
 	}

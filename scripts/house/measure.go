@@ -18,7 +18,7 @@ import (
 // rule is one thing that is measured.
 type rule string
 
-// The rules, as known.txt names them.
+// The rules, as a complaint names them.
 const (
 	ruleMethods rule = "methods" // of one type
 	ruleFiles   rule = "files"   // of one package, without its tests
@@ -30,7 +30,7 @@ const (
 
 var rules = []rule{ruleMethods, ruleFiles, ruleLines, ruleFile, ruleArrow, ruleComment}
 
-// limits are the largest figures that need no line in known.txt.
+// limits are the largest figures.
 var limits = map[rule]struct {
 	most int
 	unit string

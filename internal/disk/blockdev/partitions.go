@@ -76,12 +76,12 @@ func (d *Device) setPartitions(want []partition.Partition) error {
 		add[p.Number] = e
 	}
 	for number := range have {
-		if err := d.blkpg(unix.BLKPG_DEL_PARTITION, number, extent{}); err != nil {
+		if err := blkpg(d.file, unix.BLKPG_DEL_PARTITION, number, extent{}); err != nil {
 			return fmt.Errorf("removing partition %d from the kernel: %w", number, err)
 		}
 	}
 	for _, number := range slices.Sorted(maps.Keys(add)) {
-		if err := d.blkpg(unix.BLKPG_ADD_PARTITION, number, add[number]); err != nil {
+		if err := blkpg(d.file, unix.BLKPG_ADD_PARTITION, number, add[number]); err != nil {
 			return fmt.Errorf("adding partition %d to the kernel: %w", number, err)
 		}
 	}
@@ -113,8 +113,8 @@ func kernelPartitions(dir string) (map[int]extent, error) {
 }
 
 // blkpg is one BLKPG request (linux/blkpg.h).
-func (d *Device) blkpg(op int32, number int, e extent) error {
+func blkpg(disk *os.File, op int32, number int, e extent) error {
 	p := &unix.BlkpgPartition{Start: e.start, Length: e.size, Pno: int32(number)}
 	arg := unix.BlkpgIoctlArg{Op: op, Datalen: int32(unsafe.Sizeof(*p)), Data: (*byte)(unsafe.Pointer(p))}
-	return ioctl(d.file, unix.BLKPG, unsafe.Pointer(&arg))
+	return ioctl(disk, unix.BLKPG, unsafe.Pointer(&arg))
 }

@@ -19,12 +19,12 @@ type zeroMethod struct {
 
 // zeroMethods are the ways in the order of preference. Discard is not among them: it promises
 // nothing about what is read afterwards.
-func (d *Device) zeroMethods() []zeroMethod {
-	write := zeroMethod{"write", (*Device).writeZeros}
-	if d.id.block {
-		return []zeroMethod{{"blkzeroout", (*Device).zeroOut}, write}
+func zeroMethods(block bool) []zeroMethod {
+	write := zeroMethod{"write", writeZeros}
+	if block {
+		return []zeroMethod{{"blkzeroout", zeroOut}, write}
 	}
-	return []zeroMethod{{"punch-hole", (*Device).punch}, {"zero-range", (*Device).zeroRange}, write}
+	return []zeroMethod{{"punch-hole", punch}, {"zero-range", zeroRange}, write}
 }
 
 // ZeroRange makes n bytes from off on read as zeros, by the fastest way that the target offers:
@@ -44,7 +44,7 @@ func (d *Device) ZeroRange(off, n int64) error {
 		tail = 0
 	}
 	middle := n - head - tail
-	if err := d.writeZeros(off, head); err != nil {
+	if err := writeZeros(d, off, head); err != nil {
 		return err
 	}
 	for done := int64(0); done < middle; {
@@ -54,13 +54,13 @@ func (d *Device) ZeroRange(off, n int64) error {
 		}
 		done += step
 	}
-	return d.writeZeros(off+n-tail, tail)
+	return writeZeros(d, off+n-tail, tail)
 }
 
 // zeroAligned tries the methods in turn and remembers those that the target refuses. Any error
 // leads to the next: if the disk is failing, the write that comes last says so.
 func (d *Device) zeroAligned(off, n int64) error {
-	methods := d.zeroMethods()
+	methods := zeroMethods(d.id.block)
 	d.mu.Lock()
 	skip := d.zeroSkip
 	d.mu.Unlock()
@@ -93,18 +93,18 @@ func (d *Device) ZeroMethod() string {
 	return d.zeroHow
 }
 
-func (d *Device) zeroOut(off, n int64) error { return d.ops.zeroOut(d.file, off, n) }
+func zeroOut(d *Device, off, n int64) error { return d.ops.zeroOut(d.file, off, n) }
 
 // punch keeps a file that stands for a disk sparse.
-func (d *Device) punch(off, n int64) error {
+func punch(d *Device, off, n int64) error {
 	return d.ops.fallocate(d.file, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
 }
 
-func (d *Device) zeroRange(off, n int64) error {
+func zeroRange(d *Device, off, n int64) error {
 	return d.ops.fallocate(d.file, unix.FALLOC_FL_ZERO_RANGE|unix.FALLOC_FL_KEEP_SIZE, off, n)
 }
 
-func (d *Device) writeZeros(off, n int64) error {
+func writeZeros(d *Device, off, n int64) error {
 	const step = 1 << 20
 	if n == 0 {
 		return nil

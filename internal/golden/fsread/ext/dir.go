@@ -13,25 +13,24 @@ func (v *Volume) List(n *volume.Node) ([]volume.Entry, uint64, error) {
 	if ino.flags&flagInline != 0 {
 		// No "." and ".." here: the first four bytes are the parent. The rest of i_block and the attribute are two
 		// separate runs of entries.
-		l.parent = uint64(le.U32(ino.block[:], 0))
+		l.Parent = uint64(le.U32(ino.block[:], 0))
 		if err := l.block(ino.block[4:]); err != nil {
 			return nil, 0, err
 		}
 		err := l.block(ino.more)
-		return l.entries, l.parent, err
+		return l.Entries, l.Parent, err
 	}
 	c, err := v.Content(n)
 	if err != nil {
 		return nil, 0, err
 	}
 	err = volume.EachBlock(c, v.block, v.dev.Size, func(b []byte) error { return l.block(b) })
-	return l.entries, l.parent, err
+	return l.Entries, l.Parent, err
 }
 
 type lister struct {
-	v       *Volume
-	entries []volume.Entry
-	parent  uint64
+	v *Volume
+	volume.Listing
 }
 
 // block takes the entries of one block (ext4_dir_entry_2).
@@ -51,29 +50,11 @@ func (l *lister) block(b []byte) error {
 			return volume.Corrupt("directory entry of %d bytes with a name of %d", length, nameLen)
 		}
 		if id != 0 {
-			if err := l.add(id, b[at+8:at+8+nameLen]); err != nil {
+			if err := l.AddName(id, b[at+8:at+8+nameLen]); err != nil {
 				return err
 			}
 		}
 		at += length
 	}
-	return nil
-}
-
-func (l *lister) add(id uint64, name []byte) error {
-	switch string(name) {
-	case ".":
-		return nil
-	case "..":
-		l.parent = id
-		return nil
-	}
-	if !volume.ValidName(name) {
-		return volume.Corrupt("directory entry %q", name)
-	}
-	if len(l.entries) >= volume.MaxDirEntries {
-		return volume.Corrupt("more than %d directory entries", volume.MaxDirEntries)
-	}
-	l.entries = append(l.entries, volume.Entry{Name: string(name), ID: id})
 	return nil
 }

@@ -19,11 +19,10 @@ const (
 
 // lister collects a directory. A long name stands in front of the entry it belongs to, last piece first.
 type lister struct {
-	v       *Volume
-	entries []volume.Entry
-	parent  uint64
-	label   string
-	done    bool
+	volume.Listing
+	v     *Volume
+	label string
+	done  bool
 
 	long     [20][13]uint16
 	pieces   int // of the long name in front
@@ -35,7 +34,7 @@ type lister struct {
 func (v *Volume) List(n *volume.Node) ([]volume.Entry, uint64, error) {
 	l := &lister{v: v}
 	err := l.read(n)
-	return l.entries, l.parent, err
+	return l.Entries, l.Parent, err
 }
 
 func (l *lister) read(n *volume.Node) error {
@@ -85,17 +84,11 @@ func (l *lister) entry(e []byte) error {
 	}
 	if string(e[:11]) == "..         " {
 		if first != l.v.bpb.rootAt { // the root is 0 by the specification, and its cluster by some writers
-			l.parent = uint64(first)
+			l.Parent = uint64(first)
 		}
 		return nil
 	}
 	name := l.name(e)
-	if !volume.ValidName([]byte(name)) {
-		return volume.Corrupt("directory entry %q", name)
-	}
-	if len(l.entries) >= volume.MaxDirEntries {
-		return volume.Corrupt("more than %d directory entries", volume.MaxDirEntries)
-	}
 	n := &volume.Node{
 		ID: uint64(first), Mode: 0o644, Size: int64(le.U32(e, 28)),
 		Time: timeOf(le.U16(e, 24), le.U16(e, 22)), Raw: file{first: first},
@@ -106,8 +99,7 @@ func (l *lister) entry(e []byte) error {
 	if attr&attrDir != 0 {
 		n.Mode, n.Size = fs.ModeDir|0o755, 0
 	}
-	l.entries = append(l.entries, volume.Entry{Name: name, ID: n.ID, Node: n})
-	return nil
+	return l.Add(volume.Entry{Name: name, ID: n.ID, Node: n})
 }
 
 // piece takes 13 UTF-16 units of a long name. A piece out of order drops what was collected.

@@ -109,24 +109,3 @@ func (c *Content) readRuns(p []byte, off int64) (int, error) {
 // MapBudget bounds the blocks that the map of one file may be read from. No file system holds more than it has blocks,
 // and 65536 of them map hundreds of gigabytes.
 func MapBudget(blocks int64) int { return int(min(blocks, 1<<16)) }
-
-// EachBlock gives the blocks of a directory one after the other, holes left out. What is read in all is bounded by
-// the device, whatever the extents say.
-func EachBlock(c *Content, block, device int64, use func([]byte) error) error {
-	budget := min(device, MaxDirBytes)
-	b := make([]byte, block)
-	for _, r := range c.Runs {
-		for at := int64(0); at+block <= r.Length && r.Off+at < c.Size; at += block {
-			if budget -= block; budget < 0 {
-				return Corrupt("directory of %d bytes", c.Size)
-			}
-			if _, err := ReadFull(c.R, b, r.Pos+at); err != nil {
-				return err
-			}
-			if err := use(b); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}

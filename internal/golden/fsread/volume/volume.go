@@ -15,7 +15,7 @@ import (
 // MiB, which a hostile image may cost but not more.
 const (
 	MaxDirBytes   = 256 << 20
-	MaxDirEntries = 1 << 18
+	maxDirEntries = 1 << 18
 	MaxSymlink    = 4096 // PATH_MAX: no kernel follows a longer one
 )
 
@@ -49,19 +49,6 @@ type Entry struct {
 	Name string
 	ID   uint64
 	Node *Node // FAT keeps the inode in the entry; nil elsewhere
-}
-
-// ValidName refuses names that no Linux file system can hold and that would confuse whoever joins paths.
-func ValidName(name []byte) bool {
-	if len(name) == 0 || len(name) > 3*255 { // 255 UTF-16 units of FAT, as UTF-8
-		return false
-	}
-	for _, b := range name {
-		if b == 0 || b == '/' {
-			return false
-		}
-	}
-	return string(name) != "." && string(name) != ".."
 }
 
 // UnixMode translates st_mode, which ext and XFS store alike.

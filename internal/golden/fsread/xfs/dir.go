@@ -10,9 +10,8 @@ import (
 const leafOffset = 1 << 35
 
 type lister struct {
-	v       *Volume
-	entries []volume.Entry
-	parent  uint64
+	v *Volume
+	volume.Listing
 }
 
 // List reads a directory.
@@ -21,7 +20,7 @@ func (v *Volume) List(n *volume.Node) ([]volume.Entry, uint64, error) {
 	ino := n.Raw.(*inode)
 	if ino.format == formLocal {
 		err := l.short(ino.fork, n.Size)
-		return l.entries, l.parent, err
+		return l.Entries, l.Parent, err
 	}
 	runs, err := v.runs(ino)
 	if err != nil {
@@ -33,7 +32,7 @@ func (v *Volume) List(n *volume.Node) ([]volume.Entry, uint64, error) {
 	} else {
 		err = l.scattered(c)
 	}
-	return l.entries, l.parent, err
+	return l.Entries, l.Parent, err
 }
 
 // scattered reads directory blocks of several file system blocks, which need not be next to each other.
@@ -82,7 +81,7 @@ func (l *lister) short(b []byte, size int64) error {
 	if at > len(b) {
 		return volume.Corrupt("directory of %d bytes in its inode", size)
 	}
-	l.parent = inode(2)
+	l.Parent = inode(2)
 	for range count {
 		if at+3 > len(b) {
 			return volume.Corrupt("directory ends early")
@@ -93,7 +92,7 @@ func (l *lister) short(b []byte, size int64) error {
 		if id+width > len(b) {
 			return volume.Corrupt("directory ends early")
 		}
-		if err := l.add(inode(id), b[name:name+nameLen]); err != nil {
+		if err := l.AddName(inode(id), b[name:name+nameLen]); err != nil {
 			return err
 		}
 		at = id + width
@@ -150,23 +149,5 @@ func (l *lister) entry(b []byte) (int, error) {
 	if length > len(b) {
 		return 0, volume.Corrupt("directory entry of %d bytes", length)
 	}
-	return length, l.add(be.U64(b, 0), b[9:9+nameLen])
-}
-
-func (l *lister) add(id uint64, name []byte) error {
-	switch string(name) {
-	case ".":
-		return nil
-	case "..":
-		l.parent = id
-		return nil
-	}
-	if !volume.ValidName(name) {
-		return volume.Corrupt("directory entry %q", name)
-	}
-	if len(l.entries) >= volume.MaxDirEntries {
-		return volume.Corrupt("more than %d directory entries", volume.MaxDirEntries)
-	}
-	l.entries = append(l.entries, volume.Entry{Name: string(name), ID: id})
-	return nil
+	return length, l.AddName(be.U64(b, 0), b[9:9+nameLen])
 }

@@ -16,12 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/agentclient"
 	"github.com/gild-dev/gild/internal/api/cluster"
-	"github.com/gild-dev/gild/internal/initramfs"
 	"github.com/gild-dev/gild/internal/server/bootca"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/machines"
@@ -205,38 +202,5 @@ func TestDamagedCA(t *testing.T) {
 	_, err := (&Server{DataDir: t.TempDir()}).openAgentDoor(t.Context(), m, slog.New(slog.DiscardHandler))
 	if setup, ok := errors.AsType[*setup.Error](err); !ok || !strings.Contains(setup.Hint(), "gild state restore") {
 		t.Errorf("openAgentDoor = %v; want what to do", err)
-	}
-}
-
-// The initramfs holds the CA, and another CA makes another initramfs.
-func TestInitramfsHoldsTheCA(t *testing.T) {
-	st := storeWith(t, "a")
-	giveKernel(t, st, "a", "amd64")
-	im, err := st.Image("a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys := map[string]bool{}
-	for _, ca := range []string{"", "CA one\n", "CA two\n"} {
-		b := InitramfsBuilder{Store: st, Agent: agents("amd64"), CA: []byte(ca)}
-		parts, err := b.parts(im)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var want []initramfs.File
-		if ca != "" {
-			want = []initramfs.File{{Name: api.FileCA, Data: []byte(ca)}}
-		}
-		if diff := cmp.Diff(want, parts.Extra); diff != "" {
-			t.Errorf("with the CA %q (-want +got):\n%s", ca, diff)
-		}
-		key, err := b.key(im)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys[string(key)] = true
-	}
-	if len(keys) != 3 {
-		t.Errorf("%d names for the initramfs of three CAs", len(keys))
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/server/bootspec"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/service"
@@ -24,10 +25,10 @@ type Config struct {
 	Network      Network
 	BootAddr     string // host and port of boot HTTP
 	OperatorAddr string
-	OperatorTLS  *tls.Config // nil: plain HTTP
-	Discover     string      // name of an image that unknown machines boot the agent of, to report what they are; empty: they boot their disk
-	ArmExpires   int         // seconds that an arm stands which does not say it; 0: a day, api.NeverExpires: for ever
-	Busybox      *Busybox    // puts a rescue shell into every initramfs; nil: none
+	OperatorTLS  *tls.Config       // nil: plain HTTP
+	Discover     string            // name of an image that unknown machines boot the agent of, to report what they are; empty: they boot their disk
+	ArmExpires   int               // seconds that an arm stands which does not say it; 0: a day, api.NeverExpires: for ever
+	Busybox      *bootspec.Busybox // puts a rescue shell into every initramfs; nil: none
 	Version      string
 	Memory       int64 // that the process may use, bytes; 0: any amount
 	Ready        func(Addrs)
@@ -40,10 +41,7 @@ type Config struct {
 // the boot network, the operator API on loopback.
 func New(c Config) *Server {
 	log := cmp.Or(c.Log, slog.New(slog.DiscardHandler))
-	files := &bootFiles{
-		builder: InitramfsBuilder{Store: c.Store, Busybox: c.Busybox},
-		dir:     filepath.Join(c.DataDir, "initramfs"),
-	}
+	files := c.bootFiles()
 	return &Server{
 		DataDir:      c.DataDir,
 		Etcd:         c.Etcd,
@@ -55,18 +53,17 @@ func New(c Config) *Server {
 		Boot: httpd.Boot{
 			BaseURL: c.Network.BaseURL,
 			Images:  storedImages{c.Store, log},
-			Booter:  files,
+			Specs:   files,
 			Scripts: scripts(),
 			NBP:     c.Network.OpenNBP,
-			Rescue:  c.Busybox != nil,
 		},
 		Pins:        c.Store,
 		RemoveImage: c.Store.Remove,
-		Bootable:    files.check,
+		Bootable:    files.Bootable,
 		Discover:    c.Discover,
 		ArmExpires:  c.ArmExpires,
 		Protocols: append(c.Network.Protocols(),
-			service.Opener[*machines.Core]{Name: "initramfs", Open: files.open(log)},
+			service.Opener[*machines.Core]{Name: "initramfs", Open: building(files, log)},
 			service.Opener[*machines.Core]{Name: "images", Open: machines.OpenPins(log)}),
 		Version: c.Version,
 		Memory:  c.Memory,
@@ -81,24 +78,25 @@ func New(c Config) *Server {
 // could not be booted, without a server running.
 func Stored(c Config) (images httpd.Images, bootable func(golden.Digest) error) {
 	log := cmp.Or(c.Log, slog.New(slog.DiscardHandler))
-	files := &bootFiles{builder: InitramfsBuilder{Store: c.Store, Busybox: c.Busybox}, dir: filepath.Join(c.DataDir, "initramfs")}
-	return storedImages{c.Store, log}, files.check
+	return storedImages{c.Store, log}, c.bootFiles().Bootable
 }
 
-// open makes building ahead one of the server's services: it ends with the
-// server, and a failure is told but stops nothing, because each machine that
-// asks is told it too. A missing agent, which nothing can mend while the
-// server runs, is an error.
-func (b *bootFiles) open(log *slog.Logger) func(context.Context, *machines.Core) (service.Service, func() error, error) {
+// bootFiles are what machines boot, from what is stored.
+func (c Config) bootFiles() *bootspec.Files {
+	return &bootspec.Files{Store: c.Store, Busybox: c.Busybox, Dir: filepath.Join(c.DataDir, "initramfs")}
+}
+
+// building makes building ahead one of the server's services: it ends with the
+// server. A missing agent, which nothing can mend while the server runs, is an
+// error.
+func building(files *bootspec.Files, log *slog.Logger) func(context.Context, *machines.Core) (service.Service, func() error, error) {
 	return func(_ context.Context, m *machines.Core) (service.Service, func() error, error) {
-		b.builder.CA = m.CA
-		if err := b.checkAll(); err != nil {
+		files.CA = m.CA
+		if err := files.Check(); err != nil {
 			return nil, nil, err
 		}
 		run := func(ctx context.Context) error {
-			if err := b.prepare(ctx); err != nil && ctx.Err() == nil {
-				log.Warn("building initramfs files ahead", "err", err)
-			}
+			files.Run(ctx, log)
 			<-ctx.Done()
 			return nil
 		}

@@ -31,7 +31,7 @@ func newServer(t *testing.T, dir string) Server {
 	return Server{
 		DataDir: dir, BootAddr: "127.0.0.1:0", OperatorAddr: "127.0.0.1:0",
 		Boot: httpd.Boot{
-			Images: image, Booter: image,
+			Images: image, Specs: image,
 			Scripts: httpd.Scripts{
 				Chain:     func(url string) ([]byte, error) { return []byte(url), nil },
 				LocalDisk: func(why string) []byte { return []byte("local: " + why) },

@@ -147,7 +147,6 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	boot.Machines = core.Agents()
 	boot.BaseURL = core.BaseURL
 	boot.CA = core.CA
-	boot.Stamp = golden.DigestOf(append([]byte(s.Version), core.CA...)).Hex()[:16]
 	boot.Log = cmp.Or(boot.Log, log)
 	boot.Servers = func(ctx context.Context) []string { return sniff.Bases(others.list(ctx)) }
 	operator, atHome, token, err := s.operator(ctx, core, l.operator, log)

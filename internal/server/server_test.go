@@ -20,6 +20,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/bootspec"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/service"
@@ -46,15 +47,14 @@ func (s oneImage) Blob(context.Context, golden.Digest) (io.ReadSeekCloser, error
 	return memFile{bytes.NewReader([]byte("blob"))}, nil
 }
 
-func (s oneImage) Kernel(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
-	return s.Blob(ctx, d)
+func (s oneImage) Spec(_ context.Context, q bootspec.Question) (bootspec.Spec, error) {
+	return bootspec.Spec{Source: q.Image, Cmdline: "gild.server=" + strings.Join(q.Servers, ",") + " gild.ticket=" + q.Ticket + " ro"}, nil
 }
 
-func (s oneImage) Initramfs(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
-	return s.Blob(ctx, d)
+func (s oneImage) Open(ctx context.Context, _ golden.Digest, _ string) (bootspec.File, error) {
+	blob, err := s.Blob(ctx, "")
+	return bootspec.File{ReadSeekCloser: blob, Tag: "tag"}, err
 }
-
-func (s oneImage) Cmdline(context.Context, golden.Digest) (string, error) { return "ro", nil }
 
 func TestFlashThroughTheServer(t *testing.T) {
 	dir := t.TempDir()

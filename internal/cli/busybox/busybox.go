@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/cli/exit"
-	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/bootspec"
 )
 
 // busyboxPaths are where distributions put their static busybox.
@@ -21,7 +21,7 @@ var busyboxPaths = []string{"/bin/busybox", "/usr/bin/busybox", "/usr/lib/initra
 
 // Find takes the distribution's static busybox and asks it for its
 // applets.
-func Find() (*server.Busybox, error) {
+func Find() (*bootspec.Busybox, error) {
 	for _, path := range busyboxPaths {
 		p, err := os.ReadFile(path)
 		// A dynamic one names its loader, which the initramfs does not have.
@@ -34,7 +34,7 @@ func Find() (*server.Busybox, error) {
 		if err != nil {
 			return nil, fmt.Errorf("asking %s for its applets: %w", path, err)
 		}
-		b := &server.Busybox{Program: p}
+		b := &bootspec.Busybox{Program: p}
 		for s := bufio.NewScanner(bytes.NewReader(list)); s.Scan(); {
 			if name := strings.TrimSpace(s.Text()); name != "" && name != "busybox" {
 				b.Applets = append(b.Applets, name)

@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/bootspec"
 	"github.com/gild-dev/gild/internal/units"
 	"github.com/gild-dev/gild/internal/wholefile"
 )
@@ -61,16 +62,16 @@ func (a commands) runInitramfs(ref, out, ca string, rescue bool) error {
 	if err != nil {
 		return err
 	}
-	builder := server.InitramfsBuilder{Store: st}
-	if builder.CA, err = bootCA(ca, a.Data); err != nil {
+	files := &bootspec.Files{Store: st}
+	if files.CA, err = bootCA(ca, a.Data); err != nil {
 		return err
 	}
 	if rescue {
-		if builder.Busybox, err = busybox.Find(); err != nil {
+		if files.Busybox, err = busybox.Find(); err != nil {
 			return err
 		}
 	}
-	err = wholefile.Write(out, 0o644, func(f *os.File) error { return builder.Build(f, im) })
+	err = wholefile.Write(out, 0o644, func(f *os.File) error { return files.WriteInitramfs(f, im.Digest) })
 	if err != nil {
 		return err
 	}
@@ -79,9 +80,9 @@ func (a commands) runInitramfs(ref, out, ca string, rescue bool) error {
 		return err
 	}
 	if a.JSON {
-		return a.PrintJSON(builtInitramfs{out, info.Size(), len(builder.CA) > 0})
+		return a.PrintJSON(builtInitramfs{out, info.Size(), len(files.CA) > 0})
 	}
-	if len(builder.CA) == 0 {
+	if len(files.CA) == 0 {
 		fmt.Fprintln(a.Stderr, "no CA: this agent speaks plain HTTP and gets no identity; start gild serve once, or give --ca")
 	}
 	fmt.Fprintf(a.Stdout, "%s: %s\n", out, units.Bytes(info.Size()))

@@ -18,6 +18,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/bootspec"
 	"github.com/gild-dev/gild/internal/server/memory"
 	"github.com/gild-dev/gild/internal/server/segment"
 	"github.com/gild-dev/gild/internal/version"
@@ -87,7 +88,7 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 	if err != nil {
 		return err
 	}
-	var shell *server.Busybox
+	var shell *bootspec.Busybox
 	if o.Rescue {
 		if shell, err = busybox.Find(); err != nil {
 			return err

@@ -81,7 +81,7 @@ func TestWriteFromServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := (&httpd.Boot{Images: stored{store: st}, Booter: struct{ httpd.Booter }{}}).Handler()
+	handler := (&httpd.Boot{Images: stored{store: st}, Specs: struct{ httpd.Specs }{}}).Handler()
 	var fetched atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler.ServeHTTP(&countingWriter{w, &fetched}, r)

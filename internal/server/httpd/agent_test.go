@@ -188,7 +188,7 @@ func TestAgentsThatWaitAreNotLogged(t *testing.T) {
 		var log lockedbuf.Buffer
 		images := newImages(t, nil)
 		b := Boot{
-			Images: images, Booter: images, Machines: answering{action: action}, BaseURL: "http://192.0.2.1", Scripts: plainScripts(),
+			Images: images, Specs: images, Machines: answering{action: action}, BaseURL: "http://192.0.2.1", Scripts: plainScripts(),
 			Log: slog.New(slog.NewTextHandler(&log, nil)),
 		}
 		srv := httptest.NewServer(b.Handler())

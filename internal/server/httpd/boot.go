@@ -15,6 +15,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/bootspec"
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/door/reply"
 	"github.com/gild-dev/gild/internal/server/fleet"
@@ -37,18 +38,15 @@ type Boot struct {
 	BaseURL  string
 	Machines Machines
 	Images   Images
-	Booter   Booter
+	Specs    Specs
 	Scripts  Scripts
 	// NBP opens a network boot program by its name; nil: there are none.
 	NBP func(name string) (io.ReadSeekCloser, error)
 	// Servers returns the base URLs that an agent may use, BaseURL first;
 	// nil: only BaseURL.
 	Servers func(context.Context) []string
-	CA      []byte // certificate, PEM, of who signs for the servers; empty: nobody
-	Stamp   string // tells caches this server's initramfs files from others; may be empty
-	// Rescue asks agents for a rescue shell.
-	Rescue bool
-	Log    *slog.Logger // nil: discard
+	CA      []byte       // certificate, PEM, of who signs for the servers; empty: nobody
+	Log     *slog.Logger // nil: discard
 
 	words *words
 }
@@ -62,8 +60,7 @@ func (b *Boot) Handler() http.Handler {
 	mux.HandleFunc("GET "+PathFirstScript, s.firstScript)
 	mux.HandleFunc("GET "+PathScript, s.script)
 	mux.HandleFunc("GET "+PathNBP+"{file}", s.nbp)
-	mux.HandleFunc("GET /boot/{digest}/kernel", s.bootFile("kernel", "", s.Booter.Kernel))
-	mux.HandleFunc("GET /boot/{digest}/initramfs", s.bootFile("initramfs", s.Stamp, s.Booter.Initramfs))
+	mux.HandleFunc("GET /boot/{source}/{file}", s.bootFile)
 	if len(s.CA) > 0 {
 		mux.HandleFunc("GET "+PathCA, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/pem-certificate-chain") // RFC 8555, 9.1
@@ -146,12 +143,12 @@ func (b *Boot) script(w http.ResponseWriter, r *http.Request) {
 	writeScript(w, p)
 }
 
-// servers are the base URLs for the agent, separated by commas.
-func (b *Boot) servers(ctx context.Context) string {
+// servers are the base URLs for the agent.
+func (b *Boot) servers(ctx context.Context) []string {
 	if b.Servers == nil {
-		return b.BaseURL
+		return []string{b.BaseURL}
 	}
-	return strings.Join(b.Servers(ctx), ",")
+	return b.Servers(ctx)
 }
 
 func (b *Boot) bootScript(ctx context.Context, d fleet.Decision) ([]byte, error) {
@@ -159,20 +156,11 @@ func (b *Boot) bootScript(ctx context.Context, d fleet.Decision) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	own, err := b.Booter.Cmdline(ctx, digest)
+	spec, err := b.Specs.Spec(ctx, bootspec.Question{Image: digest, Servers: b.servers(ctx), Ticket: d.Ticket})
 	if err != nil {
 		return nil, err
 	}
-	cmdline, err := KernelCmdline(own, b.servers(ctx), d.Ticket, b.Rescue)
-	if err != nil {
-		return nil, err
-	}
-	base := b.BaseURL + "/boot/" + string(digest)
-	initramfs := base + "/initramfs"
-	if b.Stamp != "" {
-		initramfs += "?v=" + b.Stamp
-	}
-	return b.Scripts.Boot(base+"/kernel", initramfs, cmdline, d.Why, b.BaseURL+PathFirstScript)
+	return b.Scripts.Boot(b.BaseURL+spec.Kernel(), b.BaseURL+spec.Initramfs(), spec.Cmdline, d.Why, b.BaseURL+PathFirstScript)
 }
 
 // asker reads what the first script made iPXE say of its machine.
@@ -209,25 +197,24 @@ func (b *Boot) note(ctx context.Context, log *slog.Logger, s fleet.Sighting) {
 	}
 }
 
-// bootFile serves one kind of file of an image, as Stamp says.
-func (b *Boot) bootFile(kind, stamp string, open func(context.Context, golden.Digest) (io.ReadSeekCloser, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		digest, err := golden.ParseDigest(r.PathValue("digest"))
-		if err != nil {
-			http.NotFound(w, r)
-			return
-		}
-		f, err := open(r.Context(), digest)
-		if err != nil {
-			reply.Fail(w, r, b.Log, err)
-			return
-		}
-		if r.Method == http.MethodGet && r.Header.Get("Range") == "" {
-			b.Log.Info("sending "+kind, "image", digest.Short(), "client", r.RemoteAddr)
-		}
-		w.Header().Set("Content-Type", "application/octet-stream")
-		reply.File(w, r, f, digest.Hex()+"-"+kind+stamp)
+// bootFile serves a file of a spec.
+func (b *Boot) bootFile(w http.ResponseWriter, r *http.Request) {
+	source, err := golden.ParseDigest(r.PathValue("source"))
+	if err != nil {
+		http.NotFound(w, r)
+		return
 	}
+	name := r.PathValue("file")
+	f, err := b.Specs.Open(r.Context(), source, name)
+	if err != nil {
+		reply.Fail(w, r, b.Log, err)
+		return
+	}
+	if r.Method == http.MethodGet && r.Header.Get("Range") == "" {
+		b.Log.Info("sending "+name, "source", source.Short(), "client", r.RemoteAddr)
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	reply.File(w, r, f, f.Tag)
 }
 
 func (b *Boot) nbp(w http.ResponseWriter, r *http.Request) {

@@ -28,6 +28,7 @@ func TestBootRoutes(t *testing.T) {
 		{"HEAD", "/machine.ipxe?mac=" + mac, 200, ""},
 		{"GET", "/boot/" + digest + "/kernel", 200, "kernel"},
 		{"HEAD", "/boot/" + digest + "/initramfs", 200, ""},
+		{"GET", "/boot/" + digest + "/shadow", 404, ""},
 		{"GET", "/boot/sha256:00/kernel", 404, ""},
 		{"GET", "/boot/sha256:" + strings.Repeat("0", 64) + "/kernel", 404, ""},
 		{"GET", "/boot/..%2f..%2fetc%2fpasswd/kernel", 404, ""},
@@ -66,8 +67,8 @@ func TestArmedScript(t *testing.T) {
 	m.ticket = "tkt"
 	_, body := doortest.Request(t, "GET", serve(t, m, images)+"/machine.ipxe?mac="+mac+"&serial=%1b[31m&platform=efi", "")
 	want := "http://192.0.2.1/boot/" + digest + "/kernel\n" +
-		"http://192.0.2.1/boot/" + digest + "/initramfs\n" +
-		"gild.server=http://192.0.2.1 gild.ticket=tkt root=UUID=1 ro quiet\n" +
+		"http://192.0.2.1/boot/" + digest + "/initramfs?v=\n" +
+		"http://192.0.2.1 tkt\n" +
 		"http://192.0.2.1/boot.ipxe"
 	if body != want {
 		t.Errorf("script of an armed machine =\n%s\nwant\n%s", body, want)
@@ -125,29 +126,5 @@ func TestRanges(t *testing.T) {
 	}
 	if resp, _ := doortest.Request(t, "GET", url, "", "X-Long", strings.Repeat("a", 2<<20)); resp.StatusCode != 431 {
 		t.Errorf("a header of 2 MiB = %d; want 431", resp.StatusCode)
-	}
-}
-
-func TestKernelCmdline(t *testing.T) {
-	for _, tt := range []struct {
-		image  string
-		rescue bool
-		want   string
-	}{
-		{"", false, "gild.server=http://s"},
-		{" root=UUID=1  ro ", false, "gild.server=http://s root=UUID=1 ro"},
-		{"gild.server=http://evil gild.rescue quiet", false, "gild.server=http://s quiet"},
-		{"rdinit=/bin/sh initrd=x BOOT_IMAGE=/v init=/sbin/init", false, "gild.server=http://s init=/sbin/init"},
-		{"console=ttyS0,115200n8", true, "gild.server=http://s gild.rescue console=ttyS0,115200n8"},
-		{"a=1\nboot", false, "gild.server=http://s a=1 boot"},
-	} {
-		if got, err := KernelCmdline(tt.image, "http://s", "", tt.rescue); got != tt.want || err != nil {
-			t.Errorf("KernelCmdline(%q) = %q, %v; want %q", tt.image, got, err, tt.want)
-		}
-	}
-	for _, bad := range []string{"a=${net0/mac}", "a && b", "a;b", "a|b", "#c", "ü", "a\x00b", strings.Repeat("a ", 1100)} {
-		if got, err := KernelCmdline(bad, "http://s", "", false); err == nil {
-			t.Errorf("KernelCmdline(%.40q) = %.40q, nil; want an error", bad, got)
-		}
 	}
 }

@@ -7,12 +7,14 @@ import (
 	"io"
 	"io/fs"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/bootspec"
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
@@ -137,19 +139,18 @@ func (s *memImages) Blob(_ context.Context, d golden.Digest) (io.ReadSeekCloser,
 	return nil, fmt.Errorf("blob %s: %w", d, fs.ErrNotExist)
 }
 
-func (s *memImages) Kernel(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
-	if _, err := s.Blob(ctx, d); err != nil {
-		return nil, err
+func (s *memImages) Spec(_ context.Context, q bootspec.Question) (bootspec.Spec, error) {
+	return bootspec.Spec{Source: q.Image, Cmdline: strings.Join(q.Servers, ",") + " " + q.Ticket}, nil
+}
+
+func (s *memImages) Open(ctx context.Context, from golden.Digest, file string) (bootspec.File, error) {
+	if _, err := s.Blob(ctx, from); err != nil {
+		return bootspec.File{}, err
 	}
-	return memFile{bytes.NewReader([]byte("kernel"))}, nil
-}
-
-func (s *memImages) Initramfs(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
-	return s.Kernel(ctx, d)
-}
-
-func (s *memImages) Cmdline(context.Context, golden.Digest) (string, error) {
-	return "root=UUID=1 ro quiet gild.server=evil rdinit=/bin/sh", nil
+	if file != bootspec.Kernel && file != bootspec.Initramfs {
+		return bootspec.File{}, fs.ErrNotExist
+	}
+	return bootspec.File{ReadSeekCloser: memFile{bytes.NewReader([]byte(file))}, Tag: file}, nil
 }
 
 // newImages stores one image, "debian", whose disk blob holds disk.
@@ -187,7 +188,7 @@ func plainScripts() Scripts {
 func serve(t *testing.T, machines Machines, images *memImages) string {
 	t.Helper()
 	b := Boot{
-		BaseURL: "http://192.0.2.1", Machines: machines, Images: images, Booter: images, Scripts: plainScripts(),
+		BaseURL: "http://192.0.2.1", Machines: machines, Images: images, Specs: images, Scripts: plainScripts(),
 		NBP: func(name string) (io.ReadSeekCloser, error) {
 			if name != "snponly.efi" {
 				return nil, fs.ErrNotExist

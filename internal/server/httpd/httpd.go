@@ -1,8 +1,8 @@
 // Package httpd answers HTTP: the boot network's by [Boot], the operators' by
 // [Operator].
 //
-// It decides nothing and stores nothing: machines, images and boot files are
-// behind the interfaces here, scripts behind functions.
+// It decides nothing and stores nothing: machines, images and what machines boot
+// are behind the interfaces here, scripts behind functions.
 package httpd
 
 import (
@@ -12,6 +12,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/bootspec"
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
@@ -48,14 +49,13 @@ type Images interface {
 	Blob(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error)
 }
 
-// Booter makes what a machine boots to receive an image. An image that cannot
-// be booted or is not stored MUST be an error that is fs.ErrNotExist. The
-// caller closes what it is given; the bytes for one image never change.
-type Booter interface {
-	Kernel(ctx context.Context, image golden.Digest) (io.ReadSeekCloser, error)
-	Initramfs(ctx context.Context, image golden.Digest) (io.ReadSeekCloser, error)
-	// Cmdline returns the image's own kernel command line.
-	Cmdline(ctx context.Context, image golden.Digest) (string, error)
+// Specs tells what machines boot. An image that cannot be booted, a file that
+// is not there MUST be an error that is fs.ErrNotExist.
+type Specs interface {
+	Spec(ctx context.Context, q bootspec.Question) (bootspec.Spec, error)
+	// Open opens a file of a spec, by the source of the spec. The caller closes
+	// it.
+	Open(ctx context.Context, from golden.Digest, file string) (bootspec.File, error)
 }
 
 // Scripts writes what iPXE is told. All three escape what they are given.

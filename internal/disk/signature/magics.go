@@ -14,6 +14,12 @@ var magics = []magic{
 	{"isw_raid_member", -1024, "Intel Raid ISM Cfg Sig. "},
 	{"lsi_mega_raid_member", -512, "$XIDE$"},
 	{"nvidia_raid_member", -1024, "NVIDIA  "},
+	{"jmicron_raid_member", -512, "JM"},
+	// The second mark of each is of an array that is broken.
+	{"hpt37x_raid_member", 0x1220, "\xf0\x16\x78\x5a"},
+	{"hpt37x_raid_member", 0x1220, "\xfd\x16\x78\x5a"},
+	{"hpt45x_raid_member", -11 * 512, "\xf3\x16\x78\x5a"},
+	{"hpt45x_raid_member", -11 * 512, "\xfd\x16\x78\x5a"},
 	{"bcache", 4096 + 24, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"},
 	{"bcachefs", 4096 + 24, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x80"},
 	{"bcachefs", 4096 + 24, "\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef"},
@@ -31,6 +37,8 @@ var magics = []magic{
 	{"stratis", 512 + 4, "!Stra0tis\x86\xff\x02^\x41rh"},
 	{"stratis", 9*512 + 4, "!Stra0tis\x86\xff\x02^\x41rh"},
 	{"oracleasm", 32, "ORCLDISK"},
+
+	{"swsuspend", 0, "\xed\xc3\x02\xe9\x98\x56\xe5\x0c"}, // TuxOnIce
 
 	// File systems.
 	{"xfs", 0, "XFSB"},
@@ -82,6 +90,8 @@ var magics = []magic{
 	{"erofs", 1 << 10, "\xe2\xe1\xf5\xe0"},
 
 	// Partition tables of other systems.
+	{"aix", 0, "\xc9\xc2\xd4\xc1"},
+	{"ultrix", 16<<10 - 72, "\x57\x29\x03\x00\x01\x00\x00\x00"},
 	{"bsd", 512, "\x57\x45\x56\x82"},
 	{"bsd", 64, "\x57\x45\x56\x82"},
 	{"sgi", 0, "\x0b\xe5\xa9\x41"},

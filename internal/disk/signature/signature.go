@@ -45,7 +45,7 @@ func Find(r io.ReaderAt, size int64) ([]Signature, error) {
 	for _, m := range magics {
 		s.magic(m)
 	}
-	for _, probe := range []func(){s.ext, s.fat, s.md, s.lvm, s.luks, s.swap, s.zfs, s.minix, s.hfs, s.ufs, s.nilfs, s.drbd, s.table} {
+	for _, probe := range []func(){s.ext, s.fat, s.md, s.lvm, s.luks, s.swap, s.zfs, s.minix, s.hfs, s.ufs, s.nilfs, s.drbd, s.firmware, s.table} {
 		probe()
 	}
 	if s.err != nil {
@@ -290,7 +290,7 @@ func (s *search) nilfs() {
 func (s *search) drbd() {
 	if b := s.at(-4096, 64); b != nil && s.size > 4096 {
 		switch binary.BigEndian.Uint32(b[60:]) {
-		case 0x83740267, 0x83740268, 0x8374026b, 0x8374026d:
+		case 0x83740267, 0x83740268, 0x8374026b, 0x8374026c, 0x8374026d:
 			s.add("drbd", -4096)
 		}
 	}

@@ -293,5 +293,10 @@ func judge(t *testing.T, name, image string) {
 
 // alike takes the kinds of one format for the same.
 func alike(a, b string) bool {
-	return a == b || strings.HasPrefix(a, "ext") && len(a) == 4 && strings.HasPrefix(b, "ext") && len(b) == 4
+	for _, format := range []string{"ext", "squashfs"} { // and a version
+		if strings.HasPrefix(a, format) && strings.HasPrefix(b, format) {
+			return len(a) <= len(format)+1 && len(b) <= len(format)+1
+		}
+	}
+	return a == b
 }

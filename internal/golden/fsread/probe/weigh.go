@@ -10,7 +10,9 @@ import (
 // containers are the kinds that libblkid takes for the truth whatever else it sees, for what lies in them shines through;
 // the outer ones first.
 var containers = []string{
-	"linux_raid_member", "ddf_raid_member", "isw_raid_member", "lsi_mega_raid_member", "nvidia_raid_member", "drbd", "LVM2_member",
+	"linux_raid_member", "ddf_raid_member", "isw_raid_member", "lsi_mega_raid_member", "nvidia_raid_member", "via_raid_member",
+	"silicon_medley_raid_member", "promise_fasttrack_raid_member", "hpt37x_raid_member", "hpt45x_raid_member",
+	"adaptec_raid_member", "jmicron_raid_member", "drbd", "LVM2_member",
 	"LVM1_member", "DM_snapshot_cow", "DM_verity_hash", "DM_integrity", "crypto_LUKS", "VMFS_volume_member", "vdo", "stratis", "BitLocker",
 }
 

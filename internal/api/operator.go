@@ -21,6 +21,9 @@ const (
 	PathEventStream   = "/api/v1/events"                     // GET, server-sent events
 	PathEventLog      = "/api/v1/log"                        // GET ?limit=&audit= -> Log: the newest events of all machines
 	PathImages        = "/api/v1/images"                     // GET -> Images; DELETE ?name= -> RemovedImages
+	PathImage         = "/api/v1/images/{image}"             // GET -> Image; PUT manifest -> StoredImage
+	PathAliases       = "/api/v1/images/{image}/aliases"     // POST Alias -> StoredImage
+	PathBlob          = "/api/v1/blobs/{digest}"             // GET -> Blob; PUT ?size=&offset= bytes -> Blob
 	PathFleet         = "/api/v1/fleet"                      // GET -> Applied; PUT Fleet ?dryRun= -> FleetDiff
 	PathServers       = "/api/v1/servers"                    // GET -> Servers of this cluster
 	PathState         = "/api/v1/state"                      // GET -> StateUsage: how full the database is
@@ -206,33 +209,6 @@ type Phase struct {
 	// Tries is how often it was tried, from the first failure on; 0: it did not
 	// fail. The time between the tries is part of it.
 	Tries int `json:"tries,omitempty"`
-}
-
-// Image is one stored image as a list shows it.
-type Image struct {
-	Name       string      `json:"name"`
-	Digest     string      `json:"digest"`
-	Size       int64       `json:"size"`   // raw bytes
-	Stored     int64       `json:"stored"` // bytes
-	Data       int64       `json:"data"`   // raw bytes that are not zero
-	Release    string      `json:"release,omitempty"`
-	Arch       string      `json:"arch,omitempty"`
-	Cmdline    string      `json:"cmdline,omitempty"`
-	Firmware   []string    `json:"firmware,omitempty"`   // what can boot it by itself: "bios", "uefi"
-	Scheme     string      `json:"scheme,omitempty"`     // "gpt", "mbr" or "none"
-	SectorSize int         `json:"sectorSize,omitempty"` // bytes
-	TableID    string      `json:"tableID,omitempty"`    // GPT disk GUID or MBR signature: Disk.TableID of a disk with this image
-	Partitions []Partition `json:"partitions,omitempty"`
-	Root       int         `json:"root,omitempty"` // number of the root partition
-	// Instant is "ready", or why its system cannot be entered before its disk
-	// is complete; empty: not known.
-	Instant string `json:"instant,omitempty"`
-	// Handoff is what a flash takes where nothing else says how to enter the
-	// system; empty: auto.
-	Handoff string `json:"handoff,omitempty"`
-	// Damage says why no more than name and digest is known; `gild image
-	// verify` looks closer.
-	Damage string `json:"damage,omitempty"`
 }
 
 // Layout is what the image makes of a disk.

@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/dashboard"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/machines"
+	"github.com/gild-dev/gild/internal/server/uploads"
 )
 
 // operator makes the handler of the operator's listener, and that of the socket
@@ -19,6 +20,9 @@ import (
 func (s *Server) operator(ctx context.Context, m *machines.Core, listener net.Listener, log *slog.Logger) (h, atHome http.Handler, made string, err error) {
 	o := httpd.Operator{
 		Control: m.Operators(), Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Metrics: m.Metrics.Handler(), Log: log,
+	}
+	if s.ImageStore != nil {
+		o.Uploads = &uploads.Uploads{Store: s.ImageStore, Describe: s.Boot.Images.Describe, Note: m.Store.Note}
 	}
 	pages := &dashboard.Dashboard{Room: m.Operators(), Images: s.Boot.Images, Version: s.Version, Log: log}
 	kept := access.Stored{State: m.Store}

@@ -58,6 +58,7 @@ func New(c Config) *Server {
 			NBP:     c.Network.OpenNBP,
 		},
 		Pins:        c.Store,
+		ImageStore:  c.Store,
 		RemoveImage: c.Store.Remove,
 		Bootable:    files.Bootable,
 		Discover:    c.Discover,

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/door"
@@ -56,6 +57,8 @@ type Server struct {
 	Boot httpd.Boot
 	// Pins keeps the images that machines are armed with; nil: nothing does.
 	Pins machines.Pins
+	// ImageStore takes in the images that operators send; nil: none does.
+	ImageStore *store.Store
 	// RemoveImage takes the name of a stored image away; what is pinned stays.
 	RemoveImage func(ctx context.Context, name string) error
 	// Bootable says why no machine could be booted to receive an image; nil:

@@ -146,25 +146,6 @@ func (c *Client) Log(ctx context.Context, limit int, audit bool) ([]api.LogEntry
 	return out.Entries, err
 }
 
-// Images lists the stored images.
-func (c *Client) Images(ctx context.Context) ([]api.Image, error) {
-	var out api.Images
-	err := c.call(ctx, http.MethodGet, api.PathImages, nil, &out)
-	return out.Images, err
-}
-
-// RemoveImages removes all images or none; force: also those that something
-// names. A *ProblemError of 409 says what does.
-func (c *Client) RemoveImages(ctx context.Context, names []string, force bool) ([]api.RemovedImage, error) {
-	var out api.RemovedImages
-	query := url.Values{"name": names}
-	if force {
-		query.Set("force", "true")
-	}
-	err := c.call(ctx, http.MethodDelete, api.PathImages+"?"+query.Encode(), nil, &out)
-	return out.Removed, err
-}
-
 // StateUsage tells how full the database of the state is.
 func (c *Client) StateUsage(ctx context.Context) (api.StateUsage, error) {
 	var out api.StateUsage
@@ -257,7 +238,7 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader, he
 	if c.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.Token)
 	}
-	if body != nil {
+	if body != nil && req.Header.Get("Content-Type") == "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	hc := c.HTTP

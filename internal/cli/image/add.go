@@ -3,7 +3,6 @@ package image
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -37,6 +36,10 @@ stores the source byte for byte.
 If it is not certain how the image's own boot loader would start it, a doubt is
 reported with the alternatives and the flag that decides. --strict rejects such
 an image.
+
+With --server (or GILD_SERVER) the image is packed here, below $TMPDIR, and sent to
+that server. An upload that was cut goes on when the command is run again: what
+the server has, it has for a day.
 
 --level fast, default and best trade time for size. best runs the zstd program
 if it is installed, and takes minutes per gigabyte.`
@@ -105,20 +108,21 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 	if err != nil {
 		return err
 	}
-	st, err := a.OpenStore()
+	into, err := newDestination(ctx, a, name)
 	if err != nil {
 		return err
 	}
+	defer into.close()
 	disk, err := ingest.Open(ctx, a.App, from)
 	if err != nil {
 		return err
 	}
 	defer disk.Close()
-	before, err := st.Resolve(name)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	result, err := ingest.Pack(ctx, a.App, disk, pack.Job{Store: into.store, Name: name, Given: given, Hash: hash, Level: level, KeepFree: o.keepFree, Strict: o.strict})
+	if err != nil {
 		return err
 	}
-	result, err := ingest.Pack(ctx, a.App, disk, pack.Job{Store: st, Name: name, Given: given, Hash: hash, Level: level, KeepFree: o.keepFree, Strict: o.strict})
+	before, err := into.deliver(ctx, name)
 	if err != nil {
 		return err
 	}

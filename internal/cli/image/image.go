@@ -3,8 +3,8 @@ package image
 
 import (
 	"cmp"
+	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,7 +14,6 @@ import (
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden"
-	"github.com/gild-dev/gild/internal/server"
 	"github.com/gild-dev/gild/internal/units"
 )
 
@@ -30,7 +29,7 @@ func Command(with *app.App) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.addCmd(), a.checkCmd(), a.lsCmd(), a.showCmd(), a.verifyCmd(), a.rmCmd(), a.exportCmd())
+	cmd.AddCommand(a.addCmd(), a.checkCmd(), a.lsCmd(), a.showCmd(), a.verifyCmd(), a.renameCmd(), a.rmCmd(), a.exportCmd())
 	return cmd
 }
 
@@ -39,34 +38,20 @@ func (a commands) lsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "list the stored images",
+		Long:  "List the images of the data directory, or with --server (or GILD_SERVER) those of that server.",
 		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return a.runLs(o) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runLs(cmd.Context(), o) },
 	}
 	flags.List(cmd, &o)
 	return cmd
 }
 
-func (a commands) runLs(o term.ListOptions) error {
-	st, err := a.OpenStore()
+func (a commands) runLs(ctx context.Context, o term.ListOptions) error {
+	images, damaged, err := catalog(a).list(ctx)
 	if err != nil {
 		return err
 	}
-	named, err := st.List()
-	if err != nil {
-		return err
-	}
-	var images []api.Image
-	var damaged []error
-	for _, n := range named {
-		im, err := st.Image(n.Name)
-		if err != nil {
-			damaged = append(damaged, fmt.Errorf("image %s: %w", n.Name, err))
-			continue
-		}
-		images = append(images, server.Summary(n.Name, im))
-	}
-	err = term.PrintList(&a.Console, imageList(images), o)
-	return errors.Join(append(damaged, err)...)
+	return errors.Join(append(damaged, term.PrintList(&a.Console, imageList(images), o))...)
 }
 
 func imageList(images []api.Image) term.List[api.Image] {

@@ -11,9 +11,6 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/exit"
-	"github.com/gild-dev/gild/internal/golden/store"
-	"github.com/gild-dev/gild/internal/server/local"
-	"github.com/gild-dev/gild/internal/server/state/etcd"
 	"github.com/gild-dev/gild/internal/units"
 )
 
@@ -28,7 +25,8 @@ func (a commands) rmCmd() *cobra.Command {
 		Long: `Remove images from the store: all that are named, or none. Blobs that another
 image holds as well stay.
 
-The server that runs on the data directory refuses to remove an image that
+The server that runs on the data directory, or the one of --server (GILD_SERVER),
+refuses to remove an image that
 something names: a machine that is armed with it, a machine or a group whose
 default it is, --discover. With --force the image goes all the same. What is armed
 with it is still flashed: its blobs go when no machine is armed with them any more.
@@ -46,59 +44,36 @@ On a terminal it asks first.`,
 }
 
 func (a commands) runRm(ctx context.Context, names []string, o rmOptions) error {
-	st, err := a.OpenStore()
+	c := catalog(a)
+	images, _, err := c.list(ctx) // one that is damaged goes as well
 	if err != nil {
 		return err
 	}
-	if err := mustBeStored(st, names); err != nil {
+	op, err := c.remover(o.force)
+	if err != nil {
 		return err
 	}
-	op, err := a.Local()
-	alone := errors.Is(err, local.ErrNoServer)
-	switch {
-	case err != nil && !alone:
-		return err
-	case alone && etcd.Exists(a.Data) && !o.force:
-		return exit.Refused(exit.Hint(
-			fmt.Errorf("no server runs on %s, so nobody says which machines and groups name an image", a.Data),
-			"start `gild serve` first, or remove it all the same with --force"))
+	if !c.remote() {
+		if err := c.mustHave(names); err != nil {
+			return err
+		}
 	}
-	if err := a.agreeToRemove(ctx, st, names, o); err != nil {
+	if err := a.agreeToRemove(ctx, images, names, o); err != nil {
 		return err
 	}
-	var gone []api.RemovedImage
-	if alone {
-		gone, err = removeAlone(ctx, st, names)
-	} else {
-		gone, err = op.RemoveImages(ctx, names, o.force)
-		err = a.Reached(err)
-	}
+	gone, err := c.remove(ctx, op, names, o.force)
 	return errors.Join(a.printRemoved(gone), err)
 }
 
-// mustBeStored refuses when one of the names is wrong.
-func mustBeStored(st *store.Store, names []string) error {
-	all, err := st.List()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if !slices.ContainsFunc(all, func(n store.Named) bool { return n.Name == name }) {
-			return fmt.Errorf("%.120q: %w (see `gild image ls`)", name, store.ErrNotFound)
-		}
-	}
-	return nil
-}
-
 // agreeToRemove asks a person. More than one image needs their number.
-func (a commands) agreeToRemove(ctx context.Context, st *store.Store, names []string, o rmOptions) error {
+func (a commands) agreeToRemove(ctx context.Context, images []api.Image, names []string, o rmOptions) error {
 	if o.yes || !a.Interactive() {
 		return nil
 	}
 	for _, name := range names {
 		size := "damaged"
-		if im, err := st.Image(name); err == nil {
-			size = units.Bytes(im.Table.DiskSize)
+		if i := slices.IndexFunc(images, func(i api.Image) bool { return i.Name == name }); i >= 0 {
+			size = units.Bytes(images[i].Size)
 		}
 		fmt.Fprintf(a.Stderr, "%s  %s\n", name, size)
 	}
@@ -106,17 +81,6 @@ func (a commands) agreeToRemove(ctx context.Context, st *store.Store, names []st
 		return exit.Refused(errors.New("not confirmed; nothing was removed"))
 	}
 	return nil
-}
-
-// removeAlone removes images that no server knows.
-func removeAlone(ctx context.Context, st *store.Store, names []string) (gone []api.RemovedImage, err error) {
-	for _, name := range names {
-		if err := st.Remove(ctx, name); err != nil {
-			return gone, err
-		}
-		gone = append(gone, api.RemovedImage{Name: name, Uses: []api.ImageUse{}})
-	}
-	return gone, nil
 }
 
 func (a commands) printRemoved(gone []api.RemovedImage) error {

@@ -11,8 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/exit"
 )
 
-// The server that runs on the data directory is asked who names an image,
-// whatever --server says.
+// The server that runs on the data directory is asked who names an image.
 func TestRmAsksTheServer(t *testing.T) {
 	f := clitest.NewFake(t)
 	f.Uses = map[string][]api.ImageUse{"web": {{Kind: api.UseGroup, Name: "racks"}}}
@@ -21,7 +20,7 @@ func TestRmAsksTheServer(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	f.ServeLocally(t, data)
-	got := gild.Run(t, data, nil, "--server", "http://127.0.0.1:1", "image", "rm", "web")
+	got := gild.Run(t, data, nil, "image", "rm", "web")
 	if got.Code != exit.CodeRefused || !strings.Contains(got.Stderr, "group racks names it") {
 		t.Errorf("%+v; want it refused", got)
 	}

@@ -24,6 +24,7 @@ type Draft struct {
 	file  *os.File
 	hash  hash.Hash
 	size  int64
+	known golden.Digest // of one that was hashed before; empty: hash says it
 }
 
 // Draft begins a blob. The caller closes it, after a Commit too.
@@ -60,7 +61,12 @@ func (d *Draft) Descriptor(mediaType string) golden.Descriptor {
 // Close frees the draft; what was not committed is gone.
 func (d *Draft) Close() error { return d.file.Close() }
 
-func (d *Draft) digest() golden.Digest { return golden.DigestFromSum(d.hash.Sum(nil)) }
+func (d *Draft) digest() golden.Digest {
+	if d.known != "" {
+		return d.known
+	}
+	return golden.DigestFromSum(d.hash.Sum(nil))
+}
 
 // path is where the blob is found once it has its name.
 func (d *Draft) path() string { return filepath.Join(d.store.blobDir(), d.digest().Hex()) }

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -261,6 +262,12 @@ func (s *Store) ReadBlob(d golden.Digest, limit int64) ([]byte, error) {
 // the store, or none of them does. A name that was another image's moves; the
 // other image goes when nothing else names it. The drafts are used up.
 func (s *Store) Commit(ctx context.Context, name string, manifest []byte, drafts ...*Draft) (golden.Digest, error) {
+	return s.commit(ctx, name, manifest, drafts, nil)
+}
+
+// commit is Commit of an image that has blobs as well that are stored already:
+// one of them that is not is an [ErrMissing].
+func (s *Store) commit(ctx context.Context, name string, manifest []byte, drafts []*Draft, stored []golden.Descriptor) (golden.Digest, error) {
 	if err := CheckName(name); err != nil {
 		return "", err
 	}
@@ -285,6 +292,12 @@ func (s *Store) Commit(ctx context.Context, name string, manifest []byte, drafts
 		return "", err
 	}
 	defer unlock()
+	// Nothing that is stored goes while the lock is held.
+	for _, part := range stored {
+		if info, err := os.Stat(filepath.Join(s.blobDir(), part.Digest.Hex())); err != nil || info.Size() != part.Size {
+			return "", fmt.Errorf("%s: %w", part.MediaType, ErrMissing)
+		}
+	}
 	index, err := s.readIndex()
 	if err != nil {
 		return "", err

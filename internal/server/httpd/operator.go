@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/door/reply"
 	"github.com/gild-dev/gild/internal/server/fleet"
@@ -62,7 +63,8 @@ const PathMetrics = "/metrics"
 type Operator struct {
 	Control Control
 	Images  Images
-	Version string // of gild, for the OpenAPI document
+	Uploads Uploads // nil: none are taken
+	Version string  // of gild, for the OpenAPI document
 	// Pages answers the paths that are not the API's, behind the same guards;
 	// nil: not found.
 	Pages http.Handler
@@ -134,6 +136,9 @@ func (o *Operator) Unguarded() http.Handler {
 	register := operations{h, cmp.Or(o.Log, slog.New(slog.DiscardHandler))}
 	o.machines(register)
 	o.stream(register)
+	if o.Uploads != nil {
+		o.uploads(register)
+	}
 	if o.Metrics != nil {
 		mux.Handle("GET "+PathMetrics, o.Metrics)
 	}
@@ -278,6 +283,9 @@ func (r operations) problem(ctx context.Context, err error) error {
 			details[i] = &huma.ErrorDetail{Location: "body." + f.Path, Message: f.Err.Error()}
 		}
 		return huma.Error422UnprocessableEntity("the fleet cannot be as the files say", details...)
+	}
+	if errors.Is(err, store.ErrRoom) {
+		return huma.NewError(http.StatusInsufficientStorage, detail+"; gild image rm removes images")
 	}
 	reply.LogFailure(ctx, r.log, err, "who", api.ActorOperator)
 	if reply.Temporary(err) {

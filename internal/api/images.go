@@ -1,0 +1,48 @@
+package api
+
+// Image is one stored image as a list shows it.
+type Image struct {
+	Name       string      `json:"name"`
+	Digest     string      `json:"digest"`
+	Size       int64       `json:"size"`   // raw bytes
+	Stored     int64       `json:"stored"` // bytes
+	Data       int64       `json:"data"`   // raw bytes that are not zero
+	Release    string      `json:"release,omitempty"`
+	Arch       string      `json:"arch,omitempty"`
+	Cmdline    string      `json:"cmdline,omitempty"`
+	Firmware   []string    `json:"firmware,omitempty"`   // what can boot it by itself: "bios", "uefi"
+	Scheme     string      `json:"scheme,omitempty"`     // "gpt", "mbr" or "none"
+	SectorSize int         `json:"sectorSize,omitempty"` // bytes
+	TableID    string      `json:"tableID,omitempty"`    // GPT disk GUID or MBR signature: Disk.TableID of a disk with this image
+	Partitions []Partition `json:"partitions,omitempty"`
+	Root       int         `json:"root,omitempty"` // number of the root partition
+	// Instant is "ready", or why its system cannot be entered before its disk
+	// is complete; empty: not known.
+	Instant string `json:"instant,omitempty"`
+	// Handoff is what a flash takes where nothing else says how to enter the
+	// system; empty: auto.
+	Handoff string `json:"handoff,omitempty"`
+	// Damage says why no more than name and digest is known; `gild image
+	// verify` looks closer.
+	Damage string `json:"damage,omitempty"`
+}
+
+// StoredImage is an image that has just got its name.
+type StoredImage struct {
+	Image
+	// Replaced is the digest of the image that had the name before; empty: none
+	// had, or the same.
+	Replaced string `json:"replaced,omitempty"`
+}
+
+// Alias is one name more for a stored image.
+type Alias struct {
+	Name string `json:"name" maxLength:"100" doc:"lower case letters and digits, with single . _ or - between them"`
+}
+
+// Blob is a part of an image on its way to a server.
+type Blob struct {
+	Digest   string `json:"digest"`
+	Received int64  `json:"received"` // bytes
+	Whole    bool   `json:"whole"`    // all of it is there, and is what the digest says
+}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -28,6 +29,8 @@ import (
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/flash"
 	"github.com/gild-dev/gild/internal/cli/image"
+	"github.com/gild-dev/gild/internal/cli/login"
+	"github.com/gild-dev/gild/internal/cli/logins"
 	"github.com/gild-dev/gild/internal/cli/machine"
 	"github.com/gild-dev/gild/internal/cli/serve"
 	"github.com/gild-dev/gild/internal/cli/state"
@@ -82,6 +85,8 @@ func fill(s app.Surroundings) *app.App {
 			Token: app.Token{DefaultFile: s.Getenv("GILD_TOKEN_FILE"), Default: s.Getenv("GILD_TOKEN")},
 		},
 		Data:         defaultData(s.Getenv),
+		DataNamed:    s.Getenv("GILD_DATA") != "",
+		Logins:       logins.Path(s.Getenv),
 		EtcdPassword: s.Getenv(etcd.PasswordVariable),
 		Confine:      s.Confine,
 		Ready:        s.Ready,
@@ -129,7 +134,7 @@ func root(a *app.App) *cobra.Command {
 	})
 	persistent := root.PersistentFlags()
 	persistent.StringVar(&a.Data, "data", a.Data, "data `directory` (GILD_DATA)")
-	persistent.StringVar(&a.URL, "server", a.URL, "operator API of a running server, a `URL` (GILD_SERVER; default: the socket in --data, else http://"+app.DefaultOperator+")")
+	persistent.StringVar(&a.URL, "server", a.URL, "operator API of a running server, a `URL` (GILD_SERVER; default: that of gild login, else the socket in --data, else http://"+app.DefaultOperator+")")
 	persistent.StringVar(&a.Token.File, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
 	persistent.StringVar(&a.CA, "ca", "", "`file` with CA certificates to verify the server with")
 	persistent.BoolVar(&a.JSON, "json", false, "print JSON, as -o json does")
@@ -140,14 +145,14 @@ func root(a *app.App) *cobra.Command {
 		image.Command(a), image.InitramfsCommand(a), write.Command(a),
 		serve.Command(a, settings), serve.ServersCommand(a), doctor.Command(a, settings), state.Command(a), token.Command(a),
 		machine.Command(a), apply.Command(a), flash.Command(a), flash.CancelCommand(a), watch.Command(a), events.Command(a),
-		manCommand(), versionCommand(a),
+		login.Command(a), login.LogoutCommand(a), login.ContextCommand(a), manCommand(), versionCommand(a),
 	)
 	root.AddCommand(topics()...)
 	for _, c := range allCommands(root) {
 		complete.Flags(a, c)
 		c.Aliases = append(c.Aliases, aliases[c.Name()]...)
 		c.SuggestionsMinimumDistance = 2
-		c.PreRunE = onlyLists(a, c)
+		c.PreRunE = prepare(a, c)
 		switch {
 		case c.HasSubCommands():
 			c.Args = noSuchCommand
@@ -171,14 +176,50 @@ var aliases = map[string][]string{
 	"ls": {"list"}, "rm": {"delete", "remove"}, "image": {"images"}, "machine": {"machines"}, "token": {"tokens"},
 }
 
-// onlyLists refuses a form that only lists have.
-func onlyLists(a *app.App, c *cobra.Command) func(*cobra.Command, []string) error {
+// prepare refuses a form that only lists have, and finds the server that the user
+// works with.
+func prepare(a *app.App, c *cobra.Command) func(*cobra.Command, []string) error {
 	return func(*cobra.Command, []string) error {
 		if a.Output.OfLists() && !flags.Lists(c) {
 			return exit.Usage(fmt.Errorf("-o %s is for lists; `%s` prints none", a.Output, c.CommandPath()))
 		}
+		if asks(c) {
+			return current(a, a.DataNamed || c.Flags().Changed("data"))
+		}
 		return nil
 	}
+}
+
+// askers are the commands that talk to a server, by the first word.
+var askers = []string{"machine", "apply", "flash", "cancel", "watch", "events", "image", "servers"}
+
+// asks reports whether a command talks to a server.
+func asks(c *cobra.Command) bool {
+	for c.HasParent() && c.Parent().HasParent() {
+		c = c.Parent()
+	}
+	return slices.Contains(askers, c.Name())
+}
+
+// current is the server that the user works with: the one that is named, by flag
+// or environment, else the one of the login, unless a data directory is named.
+func current(a *app.App, dataNamed bool) error {
+	if a.URL == "" && dataNamed {
+		return nil
+	}
+	all, err := logins.Load(a.Logins)
+	if err != nil {
+		return exit.Input(err)
+	}
+	s, ok := all.At(a.URL)
+	if !ok {
+		return nil
+	}
+	a.URL, a.Pinned = s.URL, s.CA
+	if given, err := a.Token.Read(); given == "" && err == nil {
+		a.Token.Default = s.Token
+	}
+	return nil
 }
 
 // asUsage says in gild's own words what an argument check finds, and marks it

@@ -18,6 +18,8 @@ type App struct {
 	term.Console
 	Server
 	Data         string // directory of images and state
+	DataNamed    bool   // by the environment
+	Logins       string // file of the servers that the user has logged in to; empty: there can be none
 	EtcdPassword string // of --etcd-user, where no file has it
 	Confine      func(owned ...string) error
 	Ready        func() error

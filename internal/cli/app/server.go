@@ -25,6 +25,8 @@ type Server struct {
 	URL   string // empty: by the socket in the data directory, else at DefaultOperator
 	Token Token
 	CA    string // file of certificates
+	// Pinned are the certificates that a login has, PEM; CA goes before them.
+	Pinned string
 }
 
 // Token is where the admin token may be. The first that is given counts.
@@ -54,7 +56,7 @@ func (a *App) Operator() (*operatorclient.Client, error) {
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return nil, exit.Usage(exit.Hint(fmt.Errorf("--server %.100q is not a valid URL", a.URL), "use http://127.0.0.1:8081 or https://HOST:PORT"))
 	}
-	token, err := a.Token.read()
+	token, err := a.Token.Read()
 	if err != nil {
 		return nil, err
 	}
@@ -93,15 +95,16 @@ func loopback(host string) bool {
 // one is not gild, and must not be handed the token.
 func (a *App) operatorHTTP() (*http.Client, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	pem := []byte(a.Pinned)
 	if a.CA != "" {
-		pem, err := ReadSmall(a.CA, maxCAFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading --ca: %w", err)
+		var err error
+		if pem, err = a.CAFile(); err != nil {
+			return nil, err
 		}
+	}
+	if len(pem) > 0 {
 		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, exit.Input(fmt.Errorf("--ca %s contains no PEM certificate", a.CA))
-		}
+		roots.AppendCertsFromPEM(pem)
 		t.TLSClientConfig = &tls.Config{RootCAs: roots}
 	}
 	return &http.Client{
@@ -110,15 +113,27 @@ func (a *App) operatorHTTP() (*http.Client, error) {
 	}, nil
 }
 
-// read finds the admin token; empty: none is given.
-func (t Token) read() (string, error) {
+// CAFile reads the file of certificates.
+func (s *Server) CAFile() ([]byte, error) {
+	pem, err := ReadSmall(s.CA, maxCAFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading --ca: %w", err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		return nil, exit.Input(fmt.Errorf("--ca %s contains no PEM certificate", s.CA))
+	}
+	return pem, nil
+}
+
+// Read finds the admin token; empty: none is given.
+func (t Token) Read() (string, error) {
 	switch {
 	case t.File != "":
 		return readToken(t.File)
 	case t.DefaultFile != "":
 		return readToken(t.DefaultFile)
 	case t.Default != "":
-		return checkToken("GILD_TOKEN", t.Default)
+		return CheckToken("GILD_TOKEN", t.Default)
 	}
 	return "", nil
 }
@@ -128,12 +143,12 @@ func readToken(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the admin token: %w", err)
 	}
-	return checkToken(path, string(p))
+	return CheckToken(path, string(p))
 }
 
-// checkToken keeps what cannot be a token from being sent, and from being
+// CheckToken keeps what cannot be a token from being sent, and from being
 // quoted in an error.
-func checkToken(from, token string) (string, error) {
+func CheckToken(from, token string) (string, error) {
 	token = strings.TrimSpace(token)
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", exit.Input(fmt.Errorf("%s contains no valid token: expected one line of letters and digits", from))

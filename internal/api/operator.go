@@ -146,6 +146,7 @@ type Armed struct {
 	By           string           `json:"by,omitempty"` // actor
 	IdentityName string           `json:"identityName,omitempty"`
 	Confirm      settings.Confirm `json:"confirm"`
+	Boots        *Boots           `json:"boots,omitempty"` // as it was chosen when the machine was armed
 }
 
 // FlashRequest arms a machine. What is empty is taken from the machine's spec
@@ -175,6 +176,9 @@ type Preview struct {
 	Lost     []string     `json:"lost,omitempty"`     // what is on it, line by line, and goes
 	Kept     []string     `json:"kept,omitempty"`     // what stays
 	Warnings []string     `json:"warnings,omitempty"` // what to know: "never seen", "inventory is 3 days old", ...
+	// Boots is what runs the agent, and how the machine then leaves it; nil: not
+	// known.
+	Boots *Boots `json:"boots,omitempty"`
 	// Refusal says why the arm or the agent would refuse; empty: they would
 	// not, as far as the last inventory tells.
 	Refusal string `json:"refusal,omitempty"`

@@ -29,6 +29,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/flash"
 	"github.com/gild-dev/gild/internal/cli/image"
+	"github.com/gild-dev/gild/internal/cli/kernel"
 	"github.com/gild-dev/gild/internal/cli/login"
 	"github.com/gild-dev/gild/internal/cli/logins"
 	"github.com/gild-dev/gild/internal/cli/machine"
@@ -142,7 +143,7 @@ func root(a *app.App) *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(term.Outputs, cobra.ShellCompDirectiveNoFileComp))
 	settings := func(path string, flags *pflag.FlagSet) (string, error) { return readConfig(a.Data, path, flags) }
 	root.AddCommand(
-		image.Command(a), image.InitramfsCommand(a), write.Command(a),
+		image.Command(a), image.InitramfsCommand(a), kernel.Command(a), write.Command(a),
 		serve.Command(a, settings), serve.ServersCommand(a), doctor.Command(a, settings), state.Command(a), token.Command(a),
 		machine.Command(a), apply.Command(a), flash.Command(a), flash.CancelCommand(a), watch.Command(a), events.Command(a),
 		login.Command(a), login.LogoutCommand(a), login.ContextCommand(a), manCommand(), versionCommand(a),

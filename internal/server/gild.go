@@ -27,6 +27,7 @@ type Config struct {
 	OperatorAddr string
 	OperatorTLS  *tls.Config       // nil: plain HTTP
 	Discover     string            // name of an image that unknown machines boot the agent of, to report what they are; empty: they boot their disk
+	BootKernel   string            // name of the boot kernel; empty: the newest that fits a machine
 	ArmExpires   int               // seconds that an arm stands which does not say it; 0: a day, api.NeverExpires: for ever
 	Busybox      *bootspec.Busybox // puts a rescue shell into every initramfs; nil: none
 	Version      string
@@ -60,7 +61,7 @@ func New(c Config) *Server {
 		Pins:        c.Store,
 		ImageStore:  c.Store,
 		RemoveImage: c.Store.Remove,
-		Bootable:    files.Bootable,
+		Boots:       boots(files),
 		Discover:    c.Discover,
 		ArmExpires:  c.ArmExpires,
 		Protocols: append(c.Network.Protocols(),
@@ -84,7 +85,7 @@ func Stored(c Config) (images httpd.Images, bootable func(golden.Digest) error) 
 
 // bootFiles are what machines boot, from what is stored.
 func (c Config) bootFiles() *bootspec.Files {
-	return &bootspec.Files{Store: c.Store, Busybox: c.Busybox, Dir: filepath.Join(c.DataDir, "initramfs")}
+	return &bootspec.Files{Store: c.Store, Busybox: c.Busybox, BootKernel: c.BootKernel, Dir: filepath.Join(c.DataDir, "initramfs")}
 }
 
 // building makes building ahead one of the server's services: it ends with the

@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/door"
+	"github.com/gild-dev/gild/internal/server/fleet/view"
 	"github.com/gild-dev/gild/internal/server/httpd"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/memory"
@@ -61,9 +61,8 @@ type Server struct {
 	ImageStore *store.Store
 	// RemoveImage takes the name of a stored image away; what is pinned stays.
 	RemoveImage func(ctx context.Context, name string) error
-	// Bootable says why no machine could be booted to receive an image; nil:
-	// all can be.
-	Bootable func(image golden.Digest) error
+	// Boots tells what machines boot: see machines.Core.
+	Boots func(p view.Proposal) (*api.Boots, error)
 	// Discover names the image whose kernel unknown machines boot to report
 	// what they are; empty: they boot their disk.
 	Discover string
@@ -120,7 +119,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Images:      s.Boot.Images,
 		Pins:        s.Pins,
 		RemoveImage: s.RemoveImage,
-		Bootable:    s.Bootable,
+		Boots:       s.Boots,
 		BaseURL:     cmp.Or(s.Boot.BaseURL, "http://"+l.boot.Addr().String()),
 		Discover:    s.Discover,
 		Expires:     s.ArmExpires,

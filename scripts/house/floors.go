@@ -33,7 +33,7 @@ var floors = [][]string{
 var wiring = []string{"internal/cli", "internal/server", "internal/agent", "internal/flash"}
 
 // nouns are the rooms of the command line's nouns: none of them imports another.
-var nouns = []string{"serve", "doctor", "state", "token", "image", "write", "machine", "flash", "watch", "events", "apply", "login"}
+var nouns = []string{"serve", "doctor", "state", "token", "image", "kernel", "write", "machine", "flash", "watch", "events", "apply", "login"}
 
 // nounOf gives the noun whose room a package is; empty: of none.
 func nounOf(dir string) string {

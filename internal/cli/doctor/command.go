@@ -94,9 +94,10 @@ func (a commands) patient(o flags.Serve) (*Patient, error) {
 		return nil, exit.Usage(err)
 	}
 	p := &Patient{
-		Address: address, Discover: o.Discover, Cert: o.Cert, Key: o.Key,
+		Address: address, Discover: o.Discover, Kernel: o.Kernel, Cert: o.Cert, Key: o.Key,
 		DataDir: a.Data, Interface: o.Interface, Mode: mode, Auto: o.DHCP == "auto", Port: o.Port, Operator: o.Operator, Advertise: o.Advertise, IPXEDirs: o.IPXEDirs,
 		Images:   func() ([]api.Image, error) { return nil, nil },
+		Kernels:  func() (map[string]string, error) { return nil, nil },
 		Bootable: func(string) error { return nil },
 		State:    a.stateUsage,
 		Answers:  a.answers,
@@ -133,8 +134,19 @@ func (a commands) patient(o flags.Serve) (*Patient, error) {
 		images, _ := server.Stored(server.Config{DataDir: a.Data, Store: st})
 		return images.List(context.Background())
 	}
+	p.Kernels = func() (map[string]string, error) {
+		if err := open(); err != nil {
+			return nil, err
+		}
+		all, err := st.Kernels().List()
+		named := map[string]string{}
+		for _, k := range all {
+			named[k.Name] = k.Config.Arch
+		}
+		return named, err
+	}
 	p.Bootable = func(digest string) error {
-		_, bootable := server.Stored(server.Config{DataDir: a.Data, Store: st})
+		_, bootable := server.Stored(server.Config{DataDir: a.Data, Store: st, BootKernel: o.Kernel})
 		return bootable(golden.Digest(digest))
 	}
 	return p, nil

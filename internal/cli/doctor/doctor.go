@@ -40,8 +40,11 @@ type Patient struct {
 	IPXEDirs  []string
 	Settings  string // file that was read; empty: none
 	Discover  string // image that unknown machines boot; empty: none
+	Kernel    string // boot kernel that --boot-kernel names; empty: the newest
 	Cert, Key string // files of the operator API; empty: plain HTTP
 	Images    func() ([]api.Image, error)
+	// Kernels are the boot kernels by name, each with its architecture.
+	Kernels func() (map[string]string, error)
 	// Bootable says why an image cannot be booted, by its digest.
 	Bootable func(digest string) error
 	// State tells how full the state of the running server is; an error when
@@ -72,6 +75,7 @@ var checks = []check{
 	{"state", stateUsage},
 	{"images", images},
 	{"discovery", discovery},
+	{"boot kernel", bootKernel},
 	{"iPXE", ipxeFiles},
 	{"interface", networkInterface},
 	{"address", address},

@@ -23,6 +23,7 @@ func healthy(t *testing.T) *Patient {
 	return &Patient{
 		DataDir: t.TempDir(), Mode: dhcpd.Full, Port: 18080, Operator: "127.0.0.1:0",
 		Images:   func() ([]api.Image, error) { return []api.Image{{Name: "debian", Digest: "sha256:00"}}, nil },
+		Kernels:  func() (map[string]string, error) { return nil, nil },
 		Bootable: func(string) error { return nil },
 		State:    func(context.Context) (api.StateUsage, error) { return api.StateUsage{}, errors.New("nobody") },
 		Answers:  func(context.Context, string) (time.Time, error) { return time.Time{}, errors.New("nobody") },

@@ -40,6 +40,24 @@ func discovery(_ context.Context, p *Patient) []Finding {
 	return one(OK, "unknown machines boot the agent with the kernel of "+p.Discover, "")
 }
 
+// bootKernel looks for the kernel that runs the agent for images without one.
+// That there is none is told of the images that need it.
+func bootKernel(_ context.Context, p *Patient) []Finding {
+	stored, err := p.Kernels()
+	_, here := stored[p.Kernel]
+	switch {
+	case err != nil:
+		return one(Problem, "a stored boot kernel cannot be read: "+err.Error(), "gild kernel rm, then add it again")
+	case p.Kernel != "" && !here:
+		return one(Warning, fmt.Sprintf("--boot-kernel names %.120q, which is not stored: the newest that fits a machine is used", p.Kernel), "gild kernel add, or name another one")
+	case p.Kernel != "":
+		return one(OK, p.Kernel+", for "+stored[p.Kernel]+" machines", "")
+	case len(stored) > 0:
+		return one(OK, fmt.Sprintf("%d stored, the newest that fits a machine is used", len(stored)), "")
+	}
+	return nil
+}
+
 // renewBefore is how long before its end a certificate is to be renewed.
 const renewBefore = 21 * 24 * time.Hour
 

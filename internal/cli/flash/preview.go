@@ -73,6 +73,10 @@ func fateLines(p *api.Preview) []string {
 	if p.Image.Name != "" {
 		add("image", imageText(&p.Image))
 	}
+	if b := p.Boots; b != nil {
+		add("agent", b.Agent())
+		add("handoff", b.Then())
+	}
 	add("lost", p.Lost...)
 	add("kept", p.Kept...)
 	if len(p.Lost) == 0 && p.Disk != nil {

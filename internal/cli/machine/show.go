@@ -125,6 +125,9 @@ func (a commands) printMachine(m *api.Machine) {
 	if r := m.Armed; r != nil {
 		line("armed", "%s on %s, by %s at %s%s", r.Plan.Image.Name, cmp.Or(r.Plan.Disk, "its only disk"),
 			term.OrDash(r.By), r.Since.Local().Format(term.Moment), until(r.Expires))
+		if b := r.Boots; b != nil {
+			line("boots", "the agent %s; then %s", b.Agent(), b.Then())
+		}
 	}
 	if w := m.Awaited; w != nil {
 		line("awaited", "report of the new system by %s (%s), %d of %d network boots without it",

@@ -104,6 +104,12 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 				term.Printable(err.Error()), term.Printable(o.Discover))
 		}
 	}
+	if o.Kernel != "" {
+		if _, err := st.Kernels().Get(o.Kernel); err != nil {
+			fmt.Fprintf(a.Stderr, "warning: the newest boot kernel is used, because --boot-kernel names one that is not here: %s\n         add it with `gild kernel add %s FILE.deb`\n",
+				term.Printable(err.Error()), term.Printable(o.Kernel))
+		}
+	}
 	certificate, err := o.certificate()
 	if err != nil {
 		return err
@@ -123,6 +129,7 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 		OperatorTLS:  certificate,
 		Busybox:      shell,
 		Discover:     o.Discover,
+		BootKernel:   o.Kernel,
 		ArmExpires:   int(o.ArmsLast),
 		Version:      version.String(),
 		Memory:       limit,

@@ -96,7 +96,7 @@ func (l *look) packing(tree fs.FS, boot *golden.Boot, kernel []byte) string {
 		// It may be anybody's, whatever release it has in common with others.
 		tree, release = l.given.Modules, ""
 	}
-	config, err := kernelConfig(tree, boot, kernel)
+	config, err := KernelConfig(tree, path.Dir(boot.Kernel), boot.KernelRelease, kernel)
 	if err != nil {
 		l.note("", "whether the kernel has its configuration in itself cannot be told (%v): its initramfs is packed with gzip", err)
 		release = "" // which would say what is usual
@@ -108,14 +108,14 @@ func (l *look) packing(tree fs.FS, boot *golden.Boot, kernel []byte) string {
 	return string(how)
 }
 
-// kernelConfig finds the configuration that a kernel was built with: in the
-// kernel, or where distributions keep it. tree may be nil. An error says that
-// the kernel may have one that cannot be read.
-func kernelConfig(tree fs.FS, boot *golden.Boot, kernel []byte) ([]byte, error) {
-	release := boot.KernelRelease
+// KernelConfig finds the configuration that a kernel was built with: in the
+// kernel, or where distributions keep it, dir being that of the kernel. tree
+// may be nil, release empty: only the kernel is looked into then. An error says
+// that the kernel may have one that cannot be read.
+func KernelConfig(tree fs.FS, dir, release string, kernel []byte) ([]byte, error) {
 	if tree != nil && release != "" {
 		for _, name := range []string{
-			path.Join(path.Dir(boot.Kernel), "config-"+release), "boot/config-" + release,
+			path.Join(dir, "config-"+release), "boot/config-" + release,
 			"lib/modules/" + release + "/config", "usr/lib/modules/" + release + "/config",
 			"lib/modules/" + release + "/build/.config", "usr/lib/modules/" + release + "/build/.config",
 			"lib/kernel/config-" + release, "usr/lib/kernel/config-" + release,

@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/bootkernel"
 	"github.com/gild-dev/gild/internal/wholefile"
 )
 
@@ -57,6 +58,21 @@ func (l *layout) writeIndex(index *ocispec.Index) (replaced bool, err error) {
 	}
 	now, readErr := os.ReadFile(l.path(ocispec.ImageIndexFile))
 	return readErr == nil && bytes.Equal(now, p), err
+}
+
+// entry is an artifact that is to be part of the index.
+type entry struct {
+	name   string
+	kernel bool                // it is a boot kernel, and no image
+	stored []golden.Descriptor // blobs that it has, and that are stored already
+}
+
+// in is the name and the type of the artifact in the index.
+func (e entry) in() (ref, artifactType string) {
+	if e.kernel {
+		return kernelPrefix + e.name, bootkernel.ArtifactType
+	}
+	return e.name, golden.ArtifactType
 }
 
 // collect removes what no image of the index needs: blobs of removed images,

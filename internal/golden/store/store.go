@@ -262,13 +262,13 @@ func (s *Store) ReadBlob(d golden.Digest, limit int64) ([]byte, error) {
 // the store, or none of them does. A name that was another image's moves; the
 // other image goes when nothing else names it. The drafts are used up.
 func (s *Store) Commit(ctx context.Context, name string, manifest []byte, drafts ...*Draft) (golden.Digest, error) {
-	return s.commit(ctx, name, manifest, drafts, nil)
+	return s.commit(ctx, entry{name: name}, manifest, drafts)
 }
 
-// commit is Commit of an image that has blobs as well that are stored already:
-// one of them that is not is an [ErrMissing].
-func (s *Store) commit(ctx context.Context, name string, manifest []byte, drafts []*Draft, stored []golden.Descriptor) (golden.Digest, error) {
-	if err := CheckName(name); err != nil {
+// commit makes an artifact and its drafts part of the store. A blob that is to
+// be stored already and is not is an [ErrMissing].
+func (s *Store) commit(ctx context.Context, e entry, manifest []byte, drafts []*Draft) (golden.Digest, error) {
+	if err := CheckName(e.name); err != nil {
 		return "", err
 	}
 	m, err := s.Draft()
@@ -293,7 +293,7 @@ func (s *Store) commit(ctx context.Context, name string, manifest []byte, drafts
 	}
 	defer unlock()
 	// Nothing that is stored goes while the lock is held.
-	for _, part := range stored {
+	for _, part := range e.stored {
 		if info, err := os.Stat(filepath.Join(s.blobDir(), part.Digest.Hex())); err != nil || info.Size() != part.Size {
 			return "", fmt.Errorf("%s: %w", part.MediaType, ErrMissing)
 		}
@@ -302,13 +302,14 @@ func (s *Store) commit(ctx context.Context, name string, manifest []byte, drafts
 	if err != nil {
 		return "", err
 	}
-	index.Manifests = slices.DeleteFunc(index.Manifests, named(name))
+	ref, artifactType := e.in()
+	index.Manifests = slices.DeleteFunc(index.Manifests, named(ref))
 	index.Manifests = append(index.Manifests, ocispec.Descriptor{
 		MediaType:    golden.MediaTypeManifest,
-		ArtifactType: golden.ArtifactType,
+		ArtifactType: artifactType,
 		Digest:       ociDigest(m.digest()),
 		Size:         int64(len(manifest)),
-		Annotations:  map[string]string{ocispec.AnnotationRefName: name},
+		Annotations:  map[string]string{ocispec.AnnotationRefName: ref},
 	})
 	if err := s.publish(index, drafts); err != nil {
 		return "", s.explain(err)
@@ -356,6 +357,12 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 	if _, err := os.Stat(s.dir); errors.Is(err, fs.ErrNotExist) {
 		return notFoundError(name)
 	}
+	return remove(ctx, s, name, notFoundError(name))
+}
+
+// remove takes an entry out of the index; none is what it returns where there
+// is no such entry.
+func remove(ctx context.Context, s *Store, ref string, none error) error {
 	unlock, err := s.lock(ctx)
 	if err != nil {
 		return err
@@ -366,9 +373,9 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 		return err
 	}
 	before := len(index.Manifests)
-	index.Manifests = slices.DeleteFunc(index.Manifests, named(name))
+	index.Manifests = slices.DeleteFunc(index.Manifests, named(ref))
 	if len(index.Manifests) == before {
-		return notFoundError(name)
+		return none
 	}
 	if _, err := s.writeIndex(index); err != nil {
 		return s.explain(err)

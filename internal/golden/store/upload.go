@@ -229,7 +229,7 @@ func (u Uploads) Commit(ctx context.Context, name string, manifest []byte) (imag
 		return "", "", err
 	}
 	received := len(drafts)
-	image, err = u.store.commit(ctx, name, manifest, drafts, stored)
+	image, err = u.store.commit(ctx, entry{name: name, stored: stored}, manifest, drafts)
 	if err != nil {
 		return "", "", err
 	}

@@ -89,7 +89,7 @@ func TestInitramfsHoldsTheCA(t *testing.T) {
 	stamps := map[string]bool{}
 	for _, ca := range []string{"", "CA one\n", "CA two\n"} {
 		f := &Files{Store: st, Agent: bootspectest.Agents("amd64"), CA: []byte(ca)}
-		src, err := f.forImage(im.Digest)
+		src, err := f.bySource(im.Digest)
 		if err != nil {
 			t.Fatal(err)
 		}

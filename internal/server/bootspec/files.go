@@ -19,9 +19,12 @@ import (
 // Files makes what machines boot from what is stored. An initramfs is built
 // once and kept.
 type Files struct {
-	Store   *store.Store
-	Dir     string   // where an initramfs is kept
-	Busybox *Busybox // for the rescue shell; nil: none
+	Store *store.Store
+	Dir   string // where an initramfs is kept
+	// BootKernel names the boot kernel for the machines that it fits; empty, or
+	// none that is stored: the newest that fits.
+	BootKernel string
+	Busybox    *Busybox // for the rescue shell; nil: none
 	// CA is the certificate, in PEM, of who signs for the servers that the agent
 	// may speak to; empty: it speaks to any, in plain HTTP.
 	CA []byte
@@ -34,7 +37,10 @@ type Files struct {
 // Open opens a file of a spec by the source of the spec. What is not there is
 // an error that is fs.ErrNotExist. The caller closes the file.
 func (f *Files) Open(_ context.Context, from golden.Digest, file string) (File, error) {
-	src, err := f.forImage(from)
+	src, err := f.bySource(from)
+	if errors.Is(err, errNoKernel) {
+		err = errors.Join(err, fs.ErrNotExist)
+	}
 	if err != nil {
 		return File{}, err
 	}
@@ -129,18 +135,11 @@ func (f *Files) prepare(ctx context.Context) error {
 		return err
 	}
 	needed := map[string]bool{}
-	var failed []error
-	for _, d := range images {
+	sources, err := f.sources(images)
+	failed := []error{err}
+	for _, src := range sources {
 		if ctx.Err() != nil {
 			return ctx.Err()
-		}
-		src, err := f.forImage(d)
-		if errors.Is(err, errNoKernel) {
-			continue // it boots no machine, which is no failure here
-		}
-		if err != nil {
-			failed = append(failed, err)
-			continue
 		}
 		if _, err := f.parts(src); err != nil {
 			continue // there is no agent for it: Check has said so
@@ -154,6 +153,33 @@ func (f *Files) prepare(ctx context.Context) error {
 		built.Close()
 	}
 	return errors.Join(append(failed, f.prune(needed))...)
+}
+
+// arches are the architectures that there is an agent for.
+var arches = []string{"amd64", "arm64"}
+
+// sources are all that a machine may boot from: what the images have, then the
+// boot kernels that are chosen. An error tells of those that are left out.
+func (f *Files) sources(images []golden.Digest) (all []source, err error) {
+	for _, d := range images {
+		im, broken := f.Store.Image(string(d))
+		var src source
+		if broken == nil {
+			src, broken = own(im)
+		}
+		switch {
+		case broken == nil:
+			all = append(all, src)
+		case !errors.Is(broken, errNoKernel):
+			err = errors.Join(err, broken)
+		}
+	}
+	for _, arch := range arches {
+		if src, broken := f.bootKernel(arch); broken == nil {
+			all = append(all, src)
+		}
+	}
+	return all, err
 }
 
 func (f *Files) prune(needed map[string]bool) error {

@@ -20,7 +20,11 @@ type Busybox struct {
 // WriteInitramfs writes the initramfs that a machine boots to receive an image.
 // The same parts give the same bytes.
 func (f *Files) WriteInitramfs(w io.Writer, image golden.Digest) error {
-	src, err := f.forImage(image)
+	im, err := f.Store.Image(string(image))
+	var src source
+	if err == nil {
+		src, err = f.choose(im, Question{Image: image})
+	}
 	if err == nil {
 		err = f.write(w, src)
 	}

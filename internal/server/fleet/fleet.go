@@ -128,6 +128,9 @@ type Decision struct {
 	ID    string         // of the machine's record
 	Image *api.PlanImage // boot this image's kernel and the agent; nil: the local disk
 	Why   string         // for the console of the machine
+	// Arch is that of the machine, as its agent or iPXE has told, and Handoff what
+	// its plan asks for: by both what it boots is chosen.
+	Arch, Handoff string
 	// Ticket is for the agent to present; the caller makes it: see [Issue].
 	Ticket string
 }
@@ -152,7 +155,10 @@ func Boot(m *Record, who api.Inventory, discover *api.PlanImage, now time.Time) 
 	switch {
 	case m.Armed != nil:
 		image := m.Armed.Plan.Image
-		d := Decision{ID: m.ID, Image: &image, Why: "booting the agent for " + image.Name}
+		d := Decision{
+			ID: m.ID, Image: &image, Why: "booting the agent for " + image.Name,
+			Arch: m.Inventory.Arch, Handoff: m.Armed.Plan.Handoff,
+		}
 		if alive(m, now) && m.State != api.MachineBooting {
 			// It has an agent, whose silence will show that it was restarted.
 			e := Did(StepBoot, "its boot script was asked for while its agent is at work: if that goes on, somebody else has asked")
@@ -165,7 +171,7 @@ func Boot(m *Record, who api.Inventory, discover *api.PlanImage, now time.Time) 
 		return d, t.Events
 	case discover != nil && !Registered(m):
 		image := *discover
-		d := Decision{ID: m.ID, Image: &image, Why: "unknown here: booting the agent to see what this machine is"}
+		d := Decision{ID: m.ID, Image: &image, Arch: m.Inventory.Arch, Why: "unknown here: booting the agent to see what this machine is"}
 		t.Enter(api.MachineDiscovered, Did(StepBoot, d.Why))
 		return d, t.Events
 	}

@@ -105,6 +105,8 @@ type Armed struct {
 	By           string           `json:"by,omitempty"` // actor
 	IdentityName string           `json:"identityName,omitempty"`
 	Confirm      settings.Confirm `json:"confirm"`
+	// Boots is what the machine was to boot when it was armed; nil: not known.
+	Boots *api.Boots `json:"boots,omitempty"`
 	// Beacon is the secret part of the address that the new system calls;
 	// empty: the identity sets up no beacon.
 	Beacon string `json:"beacon,omitempty"`

@@ -156,7 +156,9 @@ func (b *Boot) bootScript(ctx context.Context, d fleet.Decision) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	spec, err := b.Specs.Spec(ctx, bootspec.Question{Image: digest, Servers: b.servers(ctx), Ticket: d.Ticket})
+	spec, err := b.Specs.Spec(ctx, bootspec.Question{
+		Image: digest, Arch: d.Arch, Handoff: d.Handoff, Servers: b.servers(ctx), Ticket: d.Ticket,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -49,12 +49,12 @@ type Images interface {
 	Blob(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error)
 }
 
-// Specs tells what machines boot. An image that cannot be booted, a file that
-// is not there MUST be an error that is fs.ErrNotExist.
+// Specs tells what machines boot.
 type Specs interface {
+	// Spec is what one machine boots, or why it cannot be booted.
 	Spec(ctx context.Context, q bootspec.Question) (bootspec.Spec, error)
-	// Open opens a file of a spec, by the source of the spec. The caller closes
-	// it.
+	// Open opens a file of a spec, by the source of the spec. What is not there
+	// MUST be an error that is fs.ErrNotExist. The caller closes the file.
 	Open(ctx context.Context, from golden.Digest, file string) (bootspec.File, error)
 }
 

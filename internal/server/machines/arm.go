@@ -139,7 +139,9 @@ func (s Operators) Preview(ctx context.Context, spelling string, f api.FlashRequ
 	identity, has, err := s.render(ctx, p, values, "")
 	p.NewIDs, p.NoHost = identity.NewIDs, has && identity.Hostname == ""
 	v, _ := p.Preview(s.now())
-	if err = cmp.Or(err, s.bootable(golden.Digest(o.image.Digest))); err != nil && v.Refusal == "" {
+	boots, refused := s.boots(p)
+	v.Boots = boots
+	if err = cmp.Or(err, refused); err != nil && v.Refusal == "" {
 		v.Refusal = err.Error()
 	}
 	return v, nil
@@ -159,10 +161,11 @@ func (s Operators) Flash(ctx context.Context, actor, spelling string, f api.Flas
 	if err := s.pin(ctx, digest); err != nil {
 		return api.Machine{}, err
 	}
-	if err := s.bootable(digest); err != nil {
+	p, values, err := o.proposal(m)
+	if err != nil {
 		return api.Machine{}, err
 	}
-	p, values, err := o.proposal(m)
+	boots, err := s.boots(p)
 	if err != nil {
 		return api.Machine{}, err
 	}
@@ -170,6 +173,7 @@ func (s Operators) Flash(ctx context.Context, actor, spelling string, f api.Flas
 		return api.Machine{}, refused
 	}
 	armed := newArm(p, actor)
+	armed.Boots = boots
 	identity, has, err := s.render(ctx, p, values, armed.Beacon)
 	if err != nil {
 		return api.Machine{}, err
@@ -304,17 +308,10 @@ func (s Upkeep) sweepIdentities(ctx context.Context, before map[string]bool) (ma
 	return orphans, nil
 }
 
-// bootable refuses what a machine would only be told at its next boot.
-func (s *Core) bootable(image golden.Digest) error {
-	if s.Bootable == nil {
-		return nil
+// boots is what the machine is to boot; nil: that is not asked.
+func (s *Core) boots(p view.Proposal) (*api.Boots, error) {
+	if s.Boots == nil {
+		return nil, nil
 	}
-	err := s.Bootable(image)
-	if hinted, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); ok {
-		return &fleet.InvalidError{Problem: fmt.Sprintf("no machine can be flashed with image %s: %v", image.Short(), err), Help: hinted.Hint()}
-	}
-	return err
+	return s.Boots(p)
 }

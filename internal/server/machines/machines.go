@@ -16,6 +16,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/fleet"
+	"github.com/gild-dev/gild/internal/server/fleet/view"
 	"github.com/gild-dev/gild/internal/server/metrics"
 	"github.com/gild-dev/gild/internal/server/sniff"
 	"github.com/gild-dev/gild/internal/server/state"
@@ -40,9 +41,9 @@ type Core struct {
 	Pins   Pins // nil: the images do not go
 	// RemoveImage takes the name of a stored image away; what is pinned stays.
 	RemoveImage func(ctx context.Context, name string) error
-	// Bootable says why no machine could be booted to receive an image; nil:
-	// all can be.
-	Bootable func(image golden.Digest) error
+	// Boots tells what a machine boots for a flash, or why it could not be
+	// booted; nil: that is not asked.
+	Boots func(p view.Proposal) (*api.Boots, error)
 	// BaseURL is how machines reach this server: what a new system calls to
 	// say that it runs.
 	BaseURL string

@@ -10,9 +10,13 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/bootkernel"
+	"github.com/gild-dev/gild/internal/golden/bootkernel/gather"
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/initramfs"
 	"github.com/gild-dev/gild/internal/initramfs/agentbin"
+	"github.com/gild-dev/gild/internal/initramfs/pick"
 )
 
 // disk is a raw disk in memory.
@@ -70,6 +74,23 @@ func GiveBoot(tb testing.TB, st *store.Store, name string, boot golden.Boot) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// AddKernel stores a boot kernel.
+func AddKernel(tb testing.TB, st *store.Store, name string, config bootkernel.Config) *bootkernel.BootKernel {
+	tb.Helper()
+	text := func(s string) func(io.Writer) error {
+		return func(w io.Writer) error { _, err := io.WriteString(w, s); return err }
+	}
+	modules := func(w io.Writer) error {
+		_, err := initramfs.WriteModules(w, &pick.Selection{Release: config.Release}, initramfs.ModulesBudget)
+		return err
+	}
+	k, err := gather.Store(tb.Context(), st, name, &gather.Parts{Config: config, Kernel: text("boot kernel " + name), Modules: modules})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return k
 }
 
 func draft(tb testing.TB, st *store.Store, p []byte) *store.Draft {

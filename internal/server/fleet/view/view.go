@@ -74,7 +74,7 @@ func armedView(a *fleet.Armed) *api.Armed {
 	if a == nil {
 		return nil
 	}
-	return &api.Armed{Plan: a.Plan, Since: a.Since, Expires: a.Expires, By: a.By, IdentityName: a.IdentityName, Confirm: a.Confirm}
+	return &api.Armed{Plan: a.Plan, Since: a.Since, Expires: a.Expires, By: a.By, IdentityName: a.IdentityName, Confirm: a.Confirm, Boots: a.Boots}
 }
 
 // awaitedView is what is still awaited of the new system; nil: nothing is.

@@ -68,6 +68,7 @@ test: ## every promise is tested, by whole boots in virtual machines where it ta
 	@scripts/as-root $(GO) test -vet=off -p 2 -parallel 2 -timeout 70m -v -artifacts -outputdir $(ARTIFACTS) $(SKIP) ./test/...
 
 test-all: ## the same with the rows that take long and prove little more: once before a larger change is done
+	@scripts/deps slow
 	@$(MAKE) --no-print-directory test SKIP=
 
 race: agent ## the race detector on what runs side by side in a machine; needs a C compiler

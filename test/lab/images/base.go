@@ -22,9 +22,9 @@ func packages() []string {
 	}
 }
 
-// base returns a tar archive of a configured Debian tree that has no disk yet: all that takes minutes and
+// Base returns a tar archive of a configured Debian tree that has no disk yet: all that takes minutes and
 // is the same in every image.
-func (b *Builder) base(ctx context.Context) (string, error) {
+func (b *Builder) Base(ctx context.Context) (string, error) {
 	return b.keep(ctx, fmt.Sprintf("base-%s-v%d.tar.zst", suite, recipe), func(ctx context.Context, dst, work string) error {
 		return isolate(func() error { return b.buildBase(ctx, filepath.Join(work, "root"), dst) })
 	})

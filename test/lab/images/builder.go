@@ -42,7 +42,7 @@ func (b *Builder) Golden(ctx context.Context, spec Spec) (string, error) {
 		return "", fmt.Errorf("golden image %s: %w", spec.Name, err)
 	}
 	path, err := b.keep(ctx, spec.file(), func(ctx context.Context, dst, work string) error {
-		tree := b.base
+		tree := b.Base
 		if spec.lean {
 			tree = b.lean
 		}
@@ -71,7 +71,7 @@ func Kernel(ctx context.Context) (kernel, initrd string, err error) {
 func (b *Builder) Kernel(ctx context.Context) (kernel, initrd string, err error) {
 	extract := func(name string) (string, error) {
 		return b.keep(ctx, fmt.Sprintf("%s-%s-v%d", name, suite, recipe), func(ctx context.Context, dst, work string) error {
-			base, err := b.base(ctx)
+			base, err := b.Base(ctx)
 			if err != nil {
 				return err
 			}

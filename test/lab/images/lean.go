@@ -45,7 +45,7 @@ func leftOut() []string {
 // lean returns a tar archive of the tree that lean images have.
 func (b *Builder) lean(ctx context.Context) (string, error) {
 	return b.keep(ctx, fmt.Sprintf("lean-%s-v%d.%d.tar.zst", suite, recipe, leanRecipe), func(ctx context.Context, dst, work string) error {
-		base, err := b.base(ctx)
+		base, err := b.Base(ctx)
 		if err != nil {
 			return err
 		}

@@ -97,7 +97,7 @@ func (b *Builder) Tiny(ctx context.Context, spec TinySpec) (Tiny, error) {
 // tinyParts returns a directory with what all tiny images share: kernel, modules, GRUB.
 func (b *Builder) tinyParts(ctx context.Context) (string, error) {
 	return b.keep(ctx, fmt.Sprintf("tiny-parts-%s-v%d", suite, tinyRecipe), func(ctx context.Context, dst, work string) error {
-		base, err := b.base(ctx)
+		base, err := b.Base(ctx)
 		if err != nil {
 			return err
 		}

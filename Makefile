@@ -26,7 +26,7 @@ ARTIFACTS  = $(CURDIR)/bin/artifacts
 SKIP       = -skip '^TestLong'
 
 .DEFAULT_GOAL := build
-.PHONY: help build program agent install package demo man test test-all race check house bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
+.PHONY: help build program agent install package demo man docs test test-all race check house bench bench-quick bench-boot bench-micro lint fuzz mutate reliability clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ package: build ## deb, rpm, archives, OCI image and bill of materials in bin/rel
 
 man: ## write the man pages to bin/man
 	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(GO) run ./cmd/gild man bin/man
+
+docs: ## the documents as pages with a search, to read offline: bin/site/index.html
+	@rm -rf bin/site
+	@$(GO) run ./scripts/site -o bin/site
+	@echo "bin/site/index.html"
 
 demo: ## flash one empty virtual machine over the network, three together, and one that does not wait for its disk
 	@scripts/deps demo

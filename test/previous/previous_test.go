@@ -12,7 +12,7 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// before is the oldest commit whose data and agents this version takes: docs/operations.md, "Upgrades".
+// before is the oldest commit whose data and agents this version takes: docs/operations.md, "Upgrading".
 const before = "68324fa"
 
 // root of the repository.

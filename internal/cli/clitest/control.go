@@ -178,6 +178,7 @@ func (c control) Follow(ctx context.Context, last string, send func(id string, c
 	c.f.Mu.Lock()
 	defer c.f.Mu.Unlock()
 	cuts := c.f.cuts
+	c.f.streams++
 	var pending []api.Change
 	if after == 0 || after > len(c.f.Stream) {
 		pending = append(pending, api.Change{Kind: api.ChangeReset})

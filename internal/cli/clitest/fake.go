@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -34,6 +33,7 @@ type Fake struct {
 	Race     string        // name of a machine that others change first
 	more     chan struct{} // closed when the stream grows or is to be cut
 	cuts     int
+	streams  int // that have begun
 }
 
 // NewFake starts a server that knows the machines.
@@ -149,12 +149,6 @@ func (f *Fake) WaitFor(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("waited too long for %s", what)
 }
 
-// Streams counts the event streams that were asked for.
-func (f *Fake) Streams() (n int) {
-	for _, a := range f.Asked {
-		if strings.Contains(a, api.PathEventStream) {
-			n++
-		}
-	}
-	return n
-}
+// Streams counts the event streams that have begun: each of them ends at the next
+// Cut.
+func (f *Fake) Streams() int { return f.streams }

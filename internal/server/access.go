@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/dashboard"
@@ -22,6 +23,9 @@ func (s *Server) operator(ctx context.Context, m *machines.Core, listener net.Li
 		Control: m.Operators(), Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Metrics: m.Metrics.Handler(), Log: log,
 	}
 	if s.ImageStore != nil {
+		if _, err := s.ImageStore.Uploads().Sweep(time.Now()); err != nil {
+			log.Warn("old uploads of images stay", "err", err)
+		}
 		o.Uploads = &uploads.Uploads{Store: s.ImageStore, Describe: s.Boot.Images.Describe, Note: m.Store.Note}
 	}
 	pages := &dashboard.Dashboard{Room: m.Operators(), Images: s.Boot.Images, Version: s.Version, Log: log}

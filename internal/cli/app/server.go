@@ -60,11 +60,8 @@ func (a *App) Operator() (*operatorclient.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if token != "" && base.Scheme == "http" && !loopback(base.Hostname()) {
-		return nil, exit.Usage(exit.Hint(
-			fmt.Errorf("the admin token would be sent in the clear to %s", a.URL),
-			"use https (gild serve --operator-cert), or a tunnel: ssh -L 8081:127.0.0.1:8081 SERVER",
-		))
+	if token != "" && base.Scheme == "http" && !Loopback(base.Hostname()) {
+		return nil, InTheClear(a.URL)
 	}
 	hc, err := a.operatorHTTP()
 	if err != nil {
@@ -85,8 +82,16 @@ func (a *App) Local() (*operatorclient.Client, error) {
 	return &operatorclient.Client{BaseURL: local.Operator, HTTP: at.HTTP()}, nil
 }
 
-// loopback reports whether a host is this one for certain.
-func loopback(host string) bool {
+// InTheClear is the refusal to send the admin token where others can read it.
+func InTheClear(url string) error {
+	return exit.Usage(exit.Hint(
+		fmt.Errorf("the admin token would be sent in the clear to %s", url),
+		"use https (gild serve --operator-cert), or a tunnel: ssh -L 8081:127.0.0.1:8081 SERVER",
+	))
+}
+
+// Loopback reports whether a host is this one for certain.
+func Loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
@@ -188,7 +193,7 @@ func (a *App) Reached(err error) error {
 // distrusted says why the certificate of a server is not trusted, and what
 // would make it so.
 func distrusted(at string, why *tls.CertificateVerificationError) error {
-	hint := "give the certificate of who signed it with --ca FILE; one that signed itself is its own"
+	hint := "log in with gild login, which shows it, or give the certificate of who signed it with --ca FILE; one that signed itself is its own"
 	switch named := (x509.HostnameError{}); {
 	case errors.As(why, &named) && len(named.Certificate.DNSNames)+len(named.Certificate.IPAddresses) > 0:
 		names := named.Certificate.DNSNames

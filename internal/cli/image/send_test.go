@@ -57,7 +57,7 @@ type lossy struct {
 func (l *lossy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if strings.HasPrefix(r.URL.Path, "/api/v1/blobs/") && r.Method == http.MethodPut && l.random.IntN(3) > 0 {
+	if strings.HasPrefix(r.URL.Path, "/api/v1/blobs/") && r.Method == http.MethodPut && (l.cuts == 0 || l.random.IntN(3) > 0) {
 		l.cuts++
 		part := io.LimitReader(r.Body, l.random.Int64N(20_000))
 		r.Body = io.NopCloser(io.MultiReader(part, cutOff{}))
@@ -111,7 +111,7 @@ func TestImagesOfAServer(t *testing.T) {
 	}
 	on(exit.CodeOK, "image", "add", "web", file)
 	if link.cuts == 0 {
-		t.Log("nothing was cut this time")
+		t.Error("nothing was cut")
 	}
 	im, err := st.Image("web")
 	if err != nil {

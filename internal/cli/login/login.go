@@ -92,6 +92,14 @@ func (c command) login(ctx context.Context, at string, o options) error {
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" || base.Path != "" {
 		return exit.Usage(exit.Hint(fmt.Errorf("%.100q is not the URL of a server", at), "give https://HOST:PORT"))
 	}
+	switch inTheClear := base.Scheme == "http"; {
+	case inTheClear && !app.Loopback(base.Hostname()):
+		return app.InTheClear(at)
+	case inTheClear && o.fingerprint != "":
+		return exit.Usage(fmt.Errorf("%s has no certificate: --fingerprint is for https", at))
+	case c.CA != "" && o.fingerprint != "":
+		return exit.Usage(errors.New("--ca and --fingerprint are two ways to know a server: give one"))
+	}
 	c.URL = at
 	new := logins.Login{Name: o.name, URL: at}
 	if new.Name == "" {
@@ -128,7 +136,7 @@ func (c command) login(ctx context.Context, at string, o options) error {
 	if err := all.With(new).Save(c.Logins); err != nil {
 		return err
 	}
-	return c.told(new, "logged in to %s\n")
+	return c.told(new, true, "logged in to %s\n")
 }
 
 // maxToken bounds what is read as a token, in bytes.
@@ -170,7 +178,7 @@ func (c command) logout(name string) error {
 	if err := all.Without(name).Save(c.Logins); err != nil {
 		return err
 	}
-	return c.told(gone, "%s is forgotten\n")
+	return c.told(gone, false, "%s is forgotten\n")
 }
 
 func (c command) use(name string) error {
@@ -185,7 +193,7 @@ func (c command) use(name string) error {
 	if err := all.With(s).Save(c.Logins); err != nil {
 		return err
 	}
-	return c.told(s, "working with %s now\n")
+	return c.told(s, true, "working with %s now\n")
 }
 
 // known is a login without its secrets.
@@ -196,9 +204,9 @@ type known struct {
 	Pinned  bool   `json:"pinned"` // verified with a certificate of its own
 }
 
-func (c command) told(s logins.Login, text string) error {
+func (c command) told(s logins.Login, current bool, text string) error {
 	if c.JSON {
-		return c.PrintJSON(known{s.Name, s.URL, text == "logged in to %s\n", s.CA != ""})
+		return c.PrintJSON(known{s.Name, s.URL, current, s.CA != ""})
 	}
 	fmt.Fprintf(c.Stdout, text, term.Printable(s.Name))
 	return nil

@@ -67,7 +67,8 @@ func TestLogin(t *testing.T) {
 	l.run(exit.CodeDenied, "wrong-token", "login", url, "--fingerprint", fingerprint)
 	l.run(exit.CodeInput, "", "login", url, "--fingerprint", fingerprint)
 	l.run(exit.CodeUsage, f.Token, "login", "gild.example")
-	l.run(exit.CodeUsage, f.Token, "login", "http://gild.example:8081") // in the clear
+	l.run(exit.CodeUsage, "", "login", "http://gild.example:8081") // in the clear: before the token is asked for
+	l.run(exit.CodeUsage, f.Token, "login", f.URL, "--fingerprint", fingerprint)
 	l.run(exit.CodeNoServer, f.Token, "login", "https://127.0.0.1:1")
 	if _, err := os.Stat(file); err == nil {
 		t.Error("a login that failed is kept")
@@ -77,6 +78,9 @@ func TestLogin(t *testing.T) {
 	info, err := os.Stat(file)
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("the file of logins: %v, %v; want it for the user alone", info, err)
+	}
+	if said := l.run(exit.CodeOK, "", "context", "use", "rack1", "--json"); !strings.Contains(said, `"current": true`) {
+		t.Errorf("context use: %s", said)
 	}
 	if said := l.run(exit.CodeOK, "", "machine", "ls", "-q"); said != "52:54:00:00:00:01\n" {
 		t.Errorf("machine ls: %q", said)

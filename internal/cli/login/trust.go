@@ -22,11 +22,11 @@ import (
 const dialWithin = 15 * time.Second
 
 // trusted finds what a server is verified with, in PEM form; empty: what the
-// system trusts is enough. A certificate that nobody here vouches for is shown to
-// a person, or held against the fingerprint that was given.
+// system trusts is enough. Where a fingerprint was given, the certificate has to have
+// it, whoever vouches for it; one that nobody here vouches for is shown to a person.
 func (c command) trusted(ctx context.Context, base *url.URL, fingerprint string) (ca string, err error) {
-	leaf, err := c.certificate(ctx, base)
-	if err != nil || leaf == nil {
+	leaf, known, err := c.certificate(ctx, base)
+	if err != nil || known && fingerprint == "" {
 		return "", err
 	}
 	sum := sha256.Sum256(leaf.Raw)
@@ -51,15 +51,14 @@ func (c command) trusted(ctx context.Context, base *url.URL, fingerprint string)
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})), nil
 }
 
-// certificate is that of a server that the system does not trust; nil: it does.
-func (c command) certificate(ctx context.Context, base *url.URL) (*x509.Certificate, error) {
+// certificate is that of a server; known says that the system trusts it.
+func (c command) certificate(ctx context.Context, base *url.URL) (leaf *x509.Certificate, known bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
 	host := base.Host
 	if base.Port() == "" {
 		host = net.JoinHostPort(base.Hostname(), "443")
 	}
-	var leaf *x509.Certificate
 	look := func(config *tls.Config) error {
 		conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", host)
 		if err != nil {
@@ -69,16 +68,16 @@ func (c command) certificate(ctx context.Context, base *url.URL) (*x509.Certific
 		leaf = conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
 		return nil
 	}
-	err := look(&tls.Config{MinVersion: tls.VersionTLS12})
+	err = look(&tls.Config{MinVersion: tls.VersionTLS12})
 	if err == nil {
-		return nil, nil
+		return leaf, true, nil
 	}
 	if _, unverified := errors.AsType[*tls.CertificateVerificationError](err); !unverified {
-		return nil, c.Reached(&url.Error{Op: "Get", URL: c.URL, Err: err})
+		return nil, false, c.Reached(&url.Error{Op: "Get", URL: c.URL, Err: err})
 	}
 	// To be shown, and compared by a person: nothing is sent over it.
 	err = look(&tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}) //nolint:gosec // see above
-	return leaf, err
+	return leaf, false, err
 }
 
 // plain is a fingerprint as it may be copied: with colons, spaces or capitals.

@@ -91,7 +91,8 @@ func (k Kernels) read(name string, d golden.Digest) (*bootkernel.BootKernel, err
 
 // Commit gives a boot kernel its name, as Store.Commit does for an image.
 func (k Kernels) Commit(ctx context.Context, name string, manifest []byte, drafts ...*Draft) (golden.Digest, error) {
-	return k.s.commit(ctx, entry{name: name, kernel: true}, manifest, drafts)
+	made, _, err := k.s.commit(ctx, entry{name: name, kernel: true}, manifest, drafts)
+	return made, err
 }
 
 // Remove takes the name of a boot kernel away, and its blobs when nothing else

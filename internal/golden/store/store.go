@@ -262,47 +262,52 @@ func (s *Store) ReadBlob(d golden.Digest, limit int64) ([]byte, error) {
 // the store, or none of them does. A name that was another image's moves; the
 // other image goes when nothing else names it. The drafts are used up.
 func (s *Store) Commit(ctx context.Context, name string, manifest []byte, drafts ...*Draft) (golden.Digest, error) {
-	return s.commit(ctx, entry{name: name}, manifest, drafts)
+	made, _, err := s.commit(ctx, entry{name: name}, manifest, drafts)
+	return made, err
 }
 
 // commit makes an artifact and its drafts part of the store. A blob that is to
-// be stored already and is not is an [ErrMissing].
-func (s *Store) commit(ctx context.Context, e entry, manifest []byte, drafts []*Draft) (golden.Digest, error) {
-	if err := CheckName(e.name); err != nil {
-		return "", err
+// be stored already and is not is an [ErrMissing]. before is what had the name;
+// empty: nothing had.
+func (s *Store) commit(ctx context.Context, e entry, manifest []byte, drafts []*Draft) (made, before golden.Digest, err error) {
+	if err = CheckName(e.name); err != nil {
+		return "", "", err
 	}
 	m, err := s.Draft()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer m.Close()
 	if _, err := m.Write(manifest); err != nil {
-		return "", fmt.Errorf("writing manifest: %w", err)
+		return "", "", fmt.Errorf("writing manifest: %w", err)
 	}
 	drafts = append(slices.Clone(drafts), m)
 	// Before the lock: gigabytes take their time to reach the disk, and other
 	// writers need not wait for that.
 	for _, d := range drafts {
 		if err := d.sync(); err != nil {
-			return "", s.explain(err)
+			return "", "", s.explain(err)
 		}
 	}
 	unlock, err := s.lock(ctx)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer unlock()
 	// Nothing that is stored goes while the lock is held.
 	for _, part := range e.stored {
 		if info, err := os.Stat(filepath.Join(s.blobDir(), part.Digest.Hex())); err != nil || info.Size() != part.Size {
-			return "", fmt.Errorf("%s: %w", part.MediaType, ErrMissing)
+			return "", "", fmt.Errorf("%s: %w", part.MediaType, ErrMissing)
 		}
 	}
 	index, err := s.readIndex()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	ref, artifactType := e.in()
+	if at := slices.IndexFunc(index.Manifests, named(ref)); at >= 0 {
+		before = golden.Digest(index.Manifests[at].Digest)
+	}
 	index.Manifests = slices.DeleteFunc(index.Manifests, named(ref))
 	index.Manifests = append(index.Manifests, ocispec.Descriptor{
 		MediaType:    golden.MediaTypeManifest,
@@ -312,12 +317,12 @@ func (s *Store) commit(ctx context.Context, e entry, manifest []byte, drafts []*
 		Annotations:  map[string]string{ocispec.AnnotationRefName: ref},
 	})
 	if err := s.publish(index, drafts); err != nil {
-		return "", s.explain(err)
+		return "", "", s.explain(err)
 	}
 	// The image is stored. What could not be removed now is tried again by
 	// whoever writes next.
 	_ = s.collect(index)
-	return m.digest(), nil
+	return m.digest(), before, nil
 }
 
 // publish gives the drafts their names, then replaces the index. When that

@@ -138,8 +138,10 @@ func (u Uploads) open(d golden.Digest) (*os.File, error) {
 	if err := os.MkdirAll(u.store.path(uploadDir), 0o755); err != nil {
 		return nil, fmt.Errorf("receiving blob %s: %w", d.Short(), u.store.explain(err))
 	}
-	if err := u.sweep(time.Now()); err != nil {
+	if kept, err := u.Sweep(time.Now()); err != nil {
 		return nil, err
+	} else if kept >= maxUploads {
+		return nil, fmt.Errorf("%d blobs are being uploaded already: %w", kept, ErrRoom)
 	}
 	f, err := os.OpenFile(u.path(d), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
 	if err != nil {
@@ -159,14 +161,15 @@ func (u Uploads) open(d golden.Digest) (*os.File, error) {
 	return f, nil
 }
 
-// sweep removes what nobody goes on with, and refuses where there is too
-// much that somebody may.
-func (u Uploads) sweep(now time.Time) error {
+// Sweep removes the blobs that nobody goes on with, and counts the others.
+func (u Uploads) Sweep(now time.Time) (kept int, err error) {
 	entries, err := os.ReadDir(u.store.path(uploadDir))
-	if err != nil {
-		return fmt.Errorf("looking for old uploads: %w", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
 	}
-	kept := 0
+	if err != nil {
+		return 0, fmt.Errorf("looking for old uploads: %w", err)
+	}
 	for _, e := range entries {
 		info, err := e.Info()
 		if err == nil && now.Sub(info.ModTime()) > uploadKept {
@@ -175,13 +178,10 @@ func (u Uploads) sweep(now time.Time) error {
 			kept++
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing an old upload: %w", err)
+			return kept, fmt.Errorf("removing an old upload: %w", err)
 		}
 	}
-	if kept >= maxUploads {
-		return fmt.Errorf("%d blobs are being uploaded already: %w", kept, ErrRoom)
-	}
-	return nil
+	return kept, nil
 }
 
 // roomFor refuses what would fill the file system.
@@ -225,15 +225,11 @@ func (u Uploads) Commit(ctx context.Context, name string, manifest []byte) (imag
 	if err := u.holdsTogether(m, manifest); err != nil {
 		return "", "", err
 	}
-	if before, err = u.store.Resolve(name); err != nil && !errors.Is(err, ErrNotFound) {
-		return "", "", err
-	}
-	received := len(drafts)
-	image, err = u.store.commit(ctx, entry{name: name, stored: stored}, manifest, drafts)
+	image, before, err = u.store.commit(ctx, entry{name: name, stored: stored}, manifest, drafts)
 	if err != nil {
 		return "", "", err
 	}
-	for _, d := range drafts[:received] {
+	for _, d := range drafts {
 		_ = os.Remove(u.path(d.digest()) + wholeSuffix) // the next sweep's, else
 	}
 	return image, before, nil

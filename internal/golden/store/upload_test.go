@@ -189,13 +189,13 @@ func TestOldUploadsGo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Uploads().sweep(time.Now().Add(uploadKept - time.Hour)); err != nil {
+	if _, err := s.Uploads().Sweep(time.Now().Add(uploadKept - time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := os.ReadDir(s.path(uploadDir)); len(left) != len(u.parts) {
 		t.Errorf("%d are kept; want %d", len(left), len(u.parts))
 	}
-	if err := s.Uploads().sweep(time.Now().Add(uploadKept + time.Hour)); err != nil {
+	if _, err := s.Uploads().Sweep(time.Now().Add(uploadKept + time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := os.ReadDir(s.path(uploadDir)); len(left) != 0 {

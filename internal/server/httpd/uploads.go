@@ -97,21 +97,31 @@ func (o *Operator) pieces(r operations) {
 	})
 }
 
-// silence is how long a sender of a blob may say nothing.
-const silence = 60 * time.Second
+// A sender of a blob may be as slow as piece bytes in pieceTime (4 kB/s); one that is
+// cut goes on where it was.
+const (
+	piece     = 256 << 10
+	pieceTime = 60 * time.Second
+)
 
-// patient reads a body for as long as some of it comes.
+// patient reads a body for as long as enough of it comes.
 type patient struct {
-	r   io.Reader
-	ctl *http.ResponseController
+	r    io.Reader
+	ctl  *http.ResponseController
+	left int // bytes until the next deadline
 }
 
 func (p *patient) Read(b []byte) (int, error) {
 	// A test recorder has no deadlines; every real connection has. The answer
 	// comes after the last byte, and after a look at all of them.
-	_ = p.ctl.SetReadDeadline(time.Now().Add(silence))
-	_ = p.ctl.SetWriteDeadline(time.Now().Add(checked))
-	return p.r.Read(b)
+	if p.left <= 0 {
+		_ = p.ctl.SetReadDeadline(time.Now().Add(pieceTime))
+		_ = p.ctl.SetWriteDeadline(time.Now().Add(checked))
+		p.left = piece
+	}
+	n, err := p.r.Read(b)
+	p.left -= n
+	return n, err
 }
 
 // checked is how long a blob that has arrived may take to be read again.

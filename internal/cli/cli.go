@@ -135,7 +135,8 @@ func root(a *app.App) *cobra.Command {
 	})
 	persistent := root.PersistentFlags()
 	persistent.StringVar(&a.Data, "data", a.Data, "data `directory` (GILD_DATA)")
-	persistent.StringVar(&a.URL, "server", a.URL, "operator API of a running server, a `URL` (GILD_SERVER; default: that of gild login, else the socket in --data, else http://"+app.DefaultOperator+")")
+	persistent.StringVar(&a.URL, "server", a.URL, "operator API of a running server, a `URL` (GILD_SERVER; "+
+		"default: that of gild login, else the socket in --data, else http://"+app.DefaultOperator+")")
 	persistent.StringVar(&a.Token.File, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
 	persistent.StringVar(&a.CA, "ca", "", "`file` with CA certificates to verify the server with")
 	persistent.BoolVar(&a.JSON, "json", false, "print JSON, as -o json does")
@@ -217,7 +218,7 @@ func current(a *app.App, dataNamed bool) error {
 		return nil
 	}
 	a.URL, a.Pinned = s.URL, s.CA
-	if given, err := a.Token.Read(); given == "" && err == nil {
+	if !a.Token.Given() {
 		a.Token.Default = s.Token
 	}
 	return nil

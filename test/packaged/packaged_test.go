@@ -16,11 +16,8 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// root of the repository, and the program that make build has made.
-const (
-	root    = "../.."
-	program = root + "/bin/gild"
-)
+// root of the repository.
+const root = "../.."
 
 // envMachine makes this binary the machine that is flashed.
 const envMachine = "GILD_PACKAGED_MACHINE"
@@ -52,14 +49,16 @@ func play(ctx context.Context) error {
 // TestLongLifeOfAPackage: installed, started, a machine flashed, upgraded in the middle of that, removed, purged.
 func TestLongLifeOfAPackage(t *testing.T) {
 	host.Need(t, "systemd-nspawn", "zstd", "tar")
-	if _, err := os.Stat(program); err != nil {
-		t.Skip("make build first: ", err)
-	}
+	host.Program(t) // of which the package is made
 	tree := debian(t)
 	for name, version := range map[string]string{"old": "0.8.9", "new": "0.9.1"} {
 		install(t, deb(t, version), filepath.Join(tree, "root", name+".deb"), 0o644)
 	}
-	run(t, "cp", "--sparse=always", golden(t), filepath.Join(tree, "root/disk"))
+	golden, err := images.Golden(t.Context(), images.Ext4MBR().Lean())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, "cp", "--sparse=always", golden, filepath.Join(tree, "root/disk"))
 	run(t, "truncate", "--size", "4G", filepath.Join(tree, "root/machine.raw"))
 	self, err := os.Executable()
 	if err != nil {
@@ -103,20 +102,6 @@ func line(told, what string) string {
 	_, after, _ := strings.Cut(told, "== "+what+": ")
 	text, _, _ := strings.Cut(after, "\n")
 	return text
-}
-
-// golden is a system with a kernel.
-func golden(t *testing.T) string {
-	t.Helper()
-	cache, err := host.Cache()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := (&images.Builder{Cache: cache}).Golden(t.Context(), images.Ext4MBR().Lean())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // debian unpacks a system of its own.

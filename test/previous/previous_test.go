@@ -61,13 +61,7 @@ const fleet = `groups:
 // version before.
 func TestLongPreviousVersion(t *testing.T) {
 	host.Need(t, "git", "unshare", "ip")
-	program, err := filepath.Abs(root + "/bin/gild")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(program); err != nil {
-		t.Skip("make build first: ", err)
-	}
+	program := host.Program(t)
 	if err := exec.Command("git", "-C", root, "cat-file", "-e", before+"^{commit}").Run(); err != nil {
 		t.Skipf("this clone does not go back to %s: git fetch --unshallow", before)
 	}
@@ -84,7 +78,12 @@ func TestLongPreviousVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := run(t, dir, "unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", script, filepath.Join(tree, "bin/gild"), program, filepath.Join(tree, "bin/player"), golden(t))
+	golden, err := images.Golden(t.Context(), images.Ext4MBR().Lean())
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := run(t, dir, "unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
+		"bash", script, filepath.Join(tree, "bin/gild"), program, filepath.Join(tree, "bin/player"), golden)
 	for _, want := range []string{
 		"machines: web-1 web-2 ",
 		"still armed: armed, armed",
@@ -100,20 +99,6 @@ func TestLongPreviousVersion(t *testing.T) {
 		}
 	}
 	t.Log(told)
-}
-
-// golden is a system with a kernel.
-func golden(t *testing.T) string {
-	t.Helper()
-	cache, err := host.Cache()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := (&images.Builder{Cache: cache}).Golden(t.Context(), images.Ext4MBR().Lean())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 func run(t *testing.T, dir, name string, args ...string) string {

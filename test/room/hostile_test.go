@@ -328,8 +328,8 @@ func hellos() (all [][]byte) {
 	return append(all, bytes.Repeat([]byte("["), 1000), bytes.Repeat([]byte(" "), api.MaxHello+1000), []byte("{"))
 }
 
-// host is a hostile host at work.
-type host struct {
+// attacker is a hostile host at work.
+type attacker struct {
 	load load
 	cmd  *exec.Cmd
 	out  bytes.Buffer
@@ -338,7 +338,7 @@ type host struct {
 // unleash starts a process for each load, at the end of a cable. Hosts of a real
 // network have processors of their own; here they get what the server leaves,
 // before the machines do.
-func unleash(t *testing.T, wire *segment, loads []load) (all []*host) {
+func unleash(t *testing.T, wire *segment, loads []load) (all []*attacker) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -349,7 +349,7 @@ func unleash(t *testing.T, wire *segment, loads []load) (all []*host) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := &host{load: l, cmd: exec.Command("nice", "-n", "10", self)}
+		h := &attacker{load: l, cmd: exec.Command("nice", "-n", "10", self)}
 		h.cmd.Env = append(os.Environ(), envHostile+"="+string(role))
 		h.cmd.Stdout, h.cmd.Stderr = &h.out, os.Stderr
 		wire.start(t, h.cmd, l.From...)
@@ -360,7 +360,7 @@ func unleash(t *testing.T, wire *segment, loads []load) (all []*host) {
 
 // end waits for a host, which ends by itself: everything that it asked was
 // answered, and nothing that it holds was held for ever.
-func (h *host) end(t *testing.T) (sent int) {
+func (h *attacker) end(t *testing.T) (sent int) {
 	t.Helper()
 	err := h.cmd.Wait()
 	var d dealt

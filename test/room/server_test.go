@@ -19,6 +19,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/server/local"
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 // server is a `gild serve` as a process of its own.
@@ -42,24 +43,17 @@ const (
 )
 
 // newServer makes one that is not started.
-func newServer(t *testing.T, iface, host string, more ...string) *server {
+func newServer(t *testing.T, iface, at string, more ...string) *server {
 	t.Helper()
-	program, err := filepath.Abs("../../bin/gild")
-	if err == nil {
-		_, err = os.Stat(program)
-	}
-	if err != nil {
-		t.Fatalf("the program under test is not built: make build (%v)", err)
-	}
-	said, err := os.Create(filepath.Join(t.ArtifactDir(), "server-"+host+".log"))
+	said, err := os.Create(filepath.Join(t.ArtifactDir(), "server-"+at+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{program: program, data: filepath.Join(t.TempDir(), "data"), iface: iface, host: host, more: more, said: said}
+	s := &server{program: host.Program(t), data: filepath.Join(t.TempDir(), "data"), iface: iface, host: at, more: more, said: said}
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
-			t.Logf("what the server at %s complained of:\n%s", host, complaints(said.Name()))
+			t.Logf("what the server at %s complained of:\n%s", at, complaints(said.Name()))
 		}
 		said.Close()
 	})

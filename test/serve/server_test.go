@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/server/netlab"
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 // server is one that runs on br0 of a lab.
@@ -36,19 +36,6 @@ type server struct {
 	read  int           // lines that says has looked at
 }
 
-// program is what make leaves.
-func program(t *testing.T) string {
-	t.Helper()
-	path, err := filepath.Abs("../../bin/gild")
-	if err == nil {
-		_, err = os.Stat(path)
-	}
-	if err != nil {
-		t.Fatalf("the program under test is not built: make build (%v)", err)
-	}
-	return path
-}
-
 // start runs a server and returns when it is ready.
 func start(t *testing.T, l netlab.Lab, args ...string) *server {
 	t.Helper()
@@ -58,7 +45,7 @@ func start(t *testing.T, l netlab.Lab, args ...string) *server {
 // startAt is start with a data directory.
 func startAt(t *testing.T, l netlab.Lab, data string, args ...string) *server {
 	t.Helper()
-	return startBy(t, l, []string{program(t)}, data, args...)
+	return startBy(t, l, []string{host.Program(t)}, data, args...)
 }
 
 // startBy is startAt with the program as the last word of a command that

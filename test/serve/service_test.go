@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/server/netlab"
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 // The service runs as a user of its own: it says to the service manager when it serves, and what root's commands leave in
@@ -23,7 +24,7 @@ func TestService(t *testing.T) {
 		t.Fatal(err)
 	}
 	gild := filepath.Join(dir, "gild")
-	if out, err := exec.CommandContext(t.Context(), "cp", program(t), gild).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "cp", host.Program(t), gild).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	data := filepath.Join(dir, "data")

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/gild-dev/gild/test/lab/host"
 )
 
 // unit is the project's unit with the program under test in place of the installed one.
@@ -20,7 +22,7 @@ func unit(t *testing.T) string {
 		t.Fatalf("the unit has no %q", installed)
 	}
 	path := filepath.Join(t.TempDir(), "gild.service")
-	if err := os.WriteFile(path, bytes.Replace(p, []byte(installed), []byte("ExecStart="+program(t)+" "), 1), 0o644); err != nil {
+	if err := os.WriteFile(path, bytes.Replace(p, []byte(installed), []byte("ExecStart="+host.Program(t)+" "), 1), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return path

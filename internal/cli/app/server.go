@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/server/local"
+	"github.com/gild-dev/gild/internal/server/state/etcd"
 )
 
 // DefaultOperator is where the operator API of a server listens.
@@ -82,6 +83,23 @@ func (a *App) Local() (*operatorclient.Client, error) {
 	return &operatorclient.Client{BaseURL: local.Operator, HTTP: at.HTTP()}, nil
 }
 
+// Keeper is the server that keeps the state of the data directory, and so knows
+// what its machines and groups need. nil: there is no state, or it is forced and
+// nobody can be asked. what completes the refusal where a state lies and no server
+// runs: "so nobody says ...".
+func (a *App) Keeper(what string, force bool) (*operatorclient.Client, error) {
+	op, err := a.Local()
+	switch {
+	case !errors.Is(err, local.ErrNoServer):
+		return op, err
+	case force || !etcd.Exists(a.Data):
+		return nil, nil
+	}
+	return nil, exit.Refused(exit.Hint(
+		fmt.Errorf("no server runs on %s, so nobody says %s", a.Data, what),
+		"start `gild serve` first, or remove it all the same with --force"))
+}
+
 // InTheClear is the refusal to send the admin token where others can read it.
 func InTheClear(url string) error {
 	return exit.Usage(exit.Hint(
@@ -129,6 +147,10 @@ func (s *Server) CAFile() ([]byte, error) {
 	}
 	return pem, nil
 }
+
+// Given reports whether there is one to be read, which is done once: a file may
+// be a pipe.
+func (t Token) Given() bool { return t.File != "" || t.DefaultFile != "" || t.Default != "" }
 
 // Read finds the admin token; empty: none is given.
 func (t Token) Read() (string, error) {
@@ -193,7 +215,8 @@ func (a *App) Reached(err error) error {
 // distrusted says why the certificate of a server is not trusted, and what
 // would make it so.
 func distrusted(at string, why *tls.CertificateVerificationError) error {
-	hint := "log in with gild login, which shows it, or give the certificate of who signed it with --ca FILE; one that signed itself is its own"
+	hint := "log in with gild login, which shows it, or give the certificate of who signed it with --ca FILE; " +
+		"one that signed itself is its own"
 	switch named := (x509.HostnameError{}); {
 	case errors.As(why, &named) && len(named.Certificate.DNSNames)+len(named.Certificate.IPAddresses) > 0:
 		names := named.Certificate.DNSNames

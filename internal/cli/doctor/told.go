@@ -49,7 +49,8 @@ func bootKernel(_ context.Context, p *Patient) []Finding {
 	case err != nil:
 		return one(Problem, "a stored boot kernel cannot be read: "+err.Error(), "gild kernel rm, then add it again")
 	case p.Kernel != "" && !here:
-		return one(Warning, fmt.Sprintf("--boot-kernel names %.120q, which is not stored: the newest that fits a machine is used", p.Kernel), "gild kernel add, or name another one")
+		return one(Warning, fmt.Sprintf("--boot-kernel names %.120q, which is not stored: the newest that fits a machine is used", p.Kernel),
+			"gild kernel add, or name another one")
 	case p.Kernel != "":
 		return one(OK, p.Kernel+", for "+stored[p.Kernel]+" machines", "")
 	case len(stored) > 0:

@@ -48,7 +48,8 @@ func (s *Serve) Register(f *pflag.FlagSet) {
 	f.StringVar(&s.Cert, "operator-cert", "", "`file` with the TLS certificate chain of the operator API, PEM")
 	f.StringVar(&s.Key, "operator-key", "", "`file` with its private key, PEM")
 	f.StringVar(&s.Discover, "discover", "", "boot unknown machines into the agent of this `image`, which reports their hardware and waits (default: they boot from their disk)")
-	f.StringVar(&s.Kernel, "boot-kernel", "", "`name` of the boot kernel, which runs the agent for images whose own kernel cannot (default: the newest stored one that fits the machine)")
+	f.StringVar(&s.Kernel, "boot-kernel", "", "`name` of the boot kernel, which runs the agent for images whose own kernel cannot "+
+		"(default: the newest stored one that fits the machine)")
 	f.Var(&s.ArmsLast, "arm-expires", "how long a machine stays armed unless gild flash --expires says otherwise, or never (default 24h)")
 	f.BoolVar(&s.Rescue, "rescue-shell", false, "give agents busybox and a shell on the console")
 	f.BoolVarP(&s.Verbose, "verbose", "v", false, "log every packet and transfer")

@@ -118,7 +118,9 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 		return err
 	}
 	defer disk.Close()
-	result, err := ingest.Pack(ctx, a.App, disk, pack.Job{Store: into.store, Name: name, Given: given, Hash: hash, Level: level, KeepFree: o.keepFree, Strict: o.strict})
+	result, err := ingest.Pack(ctx, a.App, disk, pack.Job{
+		Store: into.store, Name: name, Given: given, Hash: hash, Level: level, KeepFree: o.keepFree, Strict: o.strict,
+	})
 	if err != nil {
 		return err
 	}
@@ -165,7 +167,7 @@ func (a commands) printFindings(r *pack.Result) {
 		fmt.Fprintf(a.Stdout, "command line: %s\n", term.Printable(b.Cmdline))
 	}
 	if m := r.Modules; m != nil {
-		fmt.Fprintf(a.Stdout, "%d modules (%s), %d firmware files; %d more are built in\n", m.Modules, units.Bytes(m.ModuleBytes), m.Firmware, m.Builtin)
+		fmt.Fprintln(a.Stdout, m)
 	}
 	fmt.Fprintf(a.Stdout, "handoff: %s (%s)\n", way, reason)
 	if b := r.Config.Boot; b != nil {

@@ -47,7 +47,11 @@ func (a commands) lsCmd() *cobra.Command {
 }
 
 func (a commands) runLs(ctx context.Context, o term.ListOptions) error {
-	images, damaged, err := catalog(a).list(ctx)
+	c, err := open(a.App)
+	if err != nil {
+		return err
+	}
+	images, damaged, err := c.list(ctx)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/golden/store"
@@ -44,29 +43,28 @@ func (a commands) runRename(ctx context.Context, was, name string, force bool) e
 	if err := store.CheckName(name); err != nil {
 		return exit.Usage(err)
 	}
-	c := catalog(a)
-	images, damaged, err := c.list(ctx)
+	c, err := open(a.App)
 	if err != nil {
 		return err
 	}
-	has := func(name string) bool {
-		return slices.ContainsFunc(images, func(i api.Image) bool { return i.Name == name })
-	}
+	names, err := c.names(ctx)
 	switch {
-	case has(name):
+	case err != nil:
+		return err
+	case slices.Contains(names, name):
 		return exit.Refused(exit.Hint(fmt.Errorf("image %s is stored already", name), "remove it first: gild image rm "+name))
-	case !has(was) && len(damaged) == 0:
-		return exit.NotFound(fmt.Errorf("%.120q: %w (see `gild image ls`)", was, store.ErrNotFound))
+	case !slices.Contains(names, was):
+		return fmt.Errorf("%.120q: %w (see `gild image ls`)", was, store.ErrNotFound)
 	}
-	op, err := c.remover(force)
+	keeper, err := c.keeper(force)
 	if err != nil {
 		return err
 	}
-	if err := c.alias(ctx, op, name, was); err != nil {
+	if err := c.alias(ctx, keeper, name, was); err != nil {
 		return err
 	}
-	if _, err := c.remove(ctx, op, []string{was}, force); err != nil {
-		_, undo := c.remove(ctx, op, []string{name}, true)
+	if _, err := c.remove(ctx, keeper, []string{was}, force); err != nil {
+		_, undo := c.remove(ctx, keeper, []string{name}, true)
 		if undo != nil {
 			return fmt.Errorf("%w (it has both names now: %w)", err, undo)
 		}

@@ -26,10 +26,10 @@ func (a commands) rmCmd() *cobra.Command {
 image holds as well stay.
 
 The server that runs on the data directory, or the one of --server (GILD_SERVER),
-refuses to remove an image that
-something names: a machine that is armed with it, a machine or a group whose
-default it is, --discover. With --force the image goes all the same. What is armed
-with it is still flashed: its blobs go when no machine is armed with them any more.
+refuses to remove an image that something names: a machine that is armed with it, a
+machine or a group whose default it is, --discover. With --force the image goes all
+the same. What is armed with it is still flashed: its blobs go when no machine is
+armed with them any more.
 
 On a terminal it asks first.`,
 		Args: cobra.MinimumNArgs(1),
@@ -44,31 +44,32 @@ On a terminal it asks first.`,
 }
 
 func (a commands) runRm(ctx context.Context, names []string, o rmOptions) error {
-	c := catalog(a)
-	images, _, err := c.list(ctx) // one that is damaged goes as well
+	c, err := open(a.App)
 	if err != nil {
 		return err
 	}
-	op, err := c.remover(o.force)
+	if err := c.mustHave(ctx, names...); err != nil {
+		return err
+	}
+	keeper, err := c.keeper(o.force)
 	if err != nil {
 		return err
 	}
-	if !c.remote() {
-		if err := c.mustHave(names); err != nil {
-			return err
-		}
-	}
-	if err := a.agreeToRemove(ctx, images, names, o); err != nil {
+	if err := a.agreeToRemove(ctx, c, names, o); err != nil {
 		return err
 	}
-	gone, err := c.remove(ctx, op, names, o.force)
+	gone, err := c.remove(ctx, keeper, names, o.force)
 	return errors.Join(a.printRemoved(gone), err)
 }
 
 // agreeToRemove asks a person. More than one image needs their number.
-func (a commands) agreeToRemove(ctx context.Context, images []api.Image, names []string, o rmOptions) error {
+func (a commands) agreeToRemove(ctx context.Context, c catalog, names []string, o rmOptions) error {
 	if o.yes || !a.Interactive() {
 		return nil
+	}
+	images, _, err := c.list(ctx) // one that is damaged goes as well
+	if err != nil {
+		return err
 	}
 	for _, name := range names {
 		size := "damaged"

@@ -31,7 +31,7 @@ type destination struct {
 // newDestination finds where an image goes that is to have the name.
 func newDestination(ctx context.Context, a commands, name string) (d *destination, err error) {
 	d = &destination{commands: a}
-	if !catalog(a).remote() {
+	if !remote(a.App) {
 		if d.store, err = a.OpenStore(); err != nil {
 			return nil, err
 		}

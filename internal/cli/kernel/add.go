@@ -78,7 +78,7 @@ func (a commands) runAdd(ctx context.Context, name string, from []string, o addO
 	}
 	fmt.Fprintf(a.Stdout, "%s is %s: kernel %s (%s), %s\n", name, k.Digest.Short(), term.Printable(s.Release), s.Arch, units.Bytes(s.Size))
 	if r := parts.Report; r != nil {
-		fmt.Fprintf(a.Stdout, "%d modules (%s), %d firmware files; %d more are built in\n", r.Modules, units.Bytes(r.ModuleBytes), r.Firmware, r.Builtin)
+		fmt.Fprintln(a.Stdout, r)
 		for _, b := range r.Broken {
 			fmt.Fprintf(a.Stderr, "note: %s\n", term.Printable(b))
 		}
@@ -99,7 +99,8 @@ func gathered(ctx context.Context, st *store.Store, from []string, release, scra
 	info, err := os.Stat(one)
 	switch {
 	case err != nil:
-		return nil, exit.Hint(fmt.Errorf("%.120q is no stored image, no directory and no package: %w", one, err), "give host, an image, a directory or the file of a kernel package")
+		return nil, exit.Hint(fmt.Errorf("%.120q is no stored image, no directory and no package: %w", one, err),
+			"give host, an image, a directory or the file of a kernel package")
 	case info.IsDir() && len(from) > 1:
 		return nil, exit.Usage(errors.New("only packages can be several"))
 	case info.IsDir():
@@ -118,7 +119,8 @@ func host() (*gather.Parts, error) {
 	}
 	parts, err := gather.Tree(os.DirFS("/"), unix.ByteSliceToString(u.Release[:]))
 	if err != nil {
-		return nil, exit.Input(exit.Hint(fmt.Errorf("the kernel of this machine: %w", err), "in a container there is none: name the file of a kernel package"))
+		return nil, exit.Input(exit.Hint(fmt.Errorf("the kernel of this machine: %w", err),
+			"in a container there is none: name the file of a kernel package"))
 	}
 	return parts, nil
 }

@@ -98,7 +98,7 @@ func list(items []shown) term.List[shown] {
 		{Header: "ARCH", Text: func(k *shown) string { return k.Arch }},
 		{Header: "KERNEL", Text: func(k *shown) string { return term.Printable(k.Release) }},
 		{Header: "SIZE", Text: func(k *shown) string { return units.Bytes(k.Size) }},
-		{Header: "DEFAULT", Text: func(k *shown) string { return map[bool]string{true: "yes", false: "-"}[k.Default] }},
+		{Header: "DEFAULT", Text: func(k *shown) string { return term.Yes(k.Default) }},
 		{Header: "FROM", Wide: true, Text: func(k *shown) string { return term.OrDash(term.Printable(k.From)) }},
 	}}
 }

@@ -14,8 +14,6 @@ import (
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/golden/bootkernel"
 	"github.com/gild-dev/gild/internal/golden/store"
-	"github.com/gild-dev/gild/internal/server/local"
-	"github.com/gild-dev/gild/internal/server/state/etcd"
 )
 
 // rmOptions are the flags of gild kernel rm.
@@ -83,16 +81,8 @@ func (a commands) runRm(ctx context.Context, names []string, o rmOptions) error 
 
 // armedWith refuses to remove what armed machines are to boot.
 func (a commands) armedWith(ctx context.Context, gone []*bootkernel.BootKernel) error {
-	op, err := a.Local()
-	if errors.Is(err, local.ErrNoServer) {
-		if !etcd.Exists(a.Data) {
-			return nil
-		}
-		return exit.Refused(exit.Hint(
-			fmt.Errorf("no server runs on %s, so nobody says which armed machines need a kernel", a.Data),
-			"start `gild serve` first, or remove it all the same with --force"))
-	}
-	if err != nil {
+	op, err := a.Keeper("which armed machines need a kernel", false)
+	if err != nil || op == nil {
 		return err
 	}
 	machines, err := op.Machines(ctx, "")

@@ -163,6 +163,11 @@ func (c command) token() (string, error) {
 	return app.CheckToken("standard input", line)
 }
 
+func notLoggedIn(name string) error {
+	return exit.NotFound(exit.Hint(fmt.Errorf("not logged in to %.100q", name),
+		"gild context ls lists the servers that you have logged in to"))
+}
+
 func (c command) logout(name string) error {
 	all, err := logins.Load(c.Logins)
 	if err != nil {
@@ -173,7 +178,7 @@ func (c command) logout(name string) error {
 	}
 	gone, ok := all.Named(name)
 	if !ok {
-		return exit.NotFound(exit.Hint(fmt.Errorf("not logged in to %.100q", name), "gild context ls lists the servers that you have logged in to"))
+		return notLoggedIn(name)
 	}
 	if err := all.Without(name).Save(c.Logins); err != nil {
 		return err
@@ -188,7 +193,7 @@ func (c command) use(name string) error {
 	}
 	s, ok := all.Named(name)
 	if !ok {
-		return exit.NotFound(exit.Hint(fmt.Errorf("not logged in to %.100q", name), "gild context ls lists the servers that you have logged in to"))
+		return notLoggedIn(name)
 	}
 	if err := all.With(s).Save(c.Logins); err != nil {
 		return err
@@ -221,16 +226,10 @@ func (c command) list(o term.ListOptions) error {
 	for _, s := range all.Servers {
 		list = append(list, known{s.Name, s.URL, s.Name == all.Current, s.CA != ""})
 	}
-	yes := func(b bool) string {
-		if b {
-			return "yes"
-		}
-		return "-"
-	}
 	return term.PrintList(&c.Console, term.List[known]{Items: list, Columns: []term.Column[known]{
 		{Header: "NAME", Text: func(k *known) string { return term.Printable(k.Name) }},
 		{Header: "SERVER", Text: func(k *known) string { return term.Printable(k.URL) }},
-		{Header: "CURRENT", Text: func(k *known) string { return yes(k.Current) }},
-		{Header: "PINNED", Text: func(k *known) string { return yes(k.Pinned) }},
+		{Header: "CURRENT", Text: func(k *known) string { return term.Yes(k.Current) }},
+		{Header: "PINNED", Text: func(k *known) string { return term.Yes(k.Pinned) }},
 	}}, o)
 }

@@ -26,6 +26,14 @@ func OrDash(s string) string {
 	return s
 }
 
+// Yes gives yes, or a dash.
+func Yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "-"
+}
+
 // Clock writes a duration as minutes and seconds, or hours before them.
 func Clock(d time.Duration) string {
 	s := int(d.Round(time.Second).Seconds())

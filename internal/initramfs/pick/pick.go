@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/initramfs/kmod"
+	"github.com/gild-dev/gild/internal/units"
 )
 
 // maxTotal bounds all files together, in bytes: they end in the memory of the machine.
@@ -47,6 +48,12 @@ type Report struct {
 	FirmwareLeft  []string `json:"firmwareDropped,omitempty"` // in the image, left out to keep the archive small
 	Foreign       []string `json:"foreign,omitempty"`         // taken from outside of the kernel's own modules, by their aliases
 	Undone        []string `json:"undone,omitempty"`          // chosen modules whose install line in modprobe.d does more than load
+}
+
+// String says how much was chosen, in a line.
+func (r *Report) String() string {
+	return fmt.Sprintf("%d modules (%s), %d firmware files; %d more are built in",
+		r.Modules, units.Bytes(r.ModuleBytes), r.Firmware, r.Builtin)
 }
 
 // Select chooses modules of one kernel release from root, the file system of an installed Linux, and

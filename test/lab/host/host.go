@@ -35,6 +35,19 @@ func LookAll(programs []string) error {
 	return nil
 }
 
+// Program is what make build leaves, for the tests of a folder in test.
+func Program(t testing.TB) string {
+	t.Helper()
+	path, err := filepath.Abs("../../bin/gild")
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		t.Fatalf("the program under test is not built: make build (%v)", err)
+	}
+	return path
+}
+
 // Cache is where built images are kept: $GILD_CACHE, else $XDG_CACHE_HOME/gild, else /var/cache/gild for
 // root and .cache/gild in the home directory for others.
 func Cache() (string, error) {

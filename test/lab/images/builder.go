@@ -26,7 +26,7 @@ type Builder struct {
 	Log    *slog.Logger // nil discards
 }
 
-// Golden returns the path of a golden image with this layout, in [CacheDir], building it when it is not there.
+// Golden returns the path of a golden image with this layout, in [host.Cache], building it when it is not there.
 func Golden(ctx context.Context, spec Spec) (string, error) {
 	cache, err := host.Cache()
 	if err != nil {
@@ -58,7 +58,7 @@ func (b *Builder) Golden(ctx context.Context, spec Spec) (string, error) {
 	return path, nil
 }
 
-// Kernel returns the kernel and the initramfs of the golden images, in [CacheDir].
+// Kernel returns the kernel and the initramfs of the golden images, in [host.Cache].
 func Kernel(ctx context.Context) (kernel, initrd string, err error) {
 	cache, err := host.Cache()
 	if err != nil {

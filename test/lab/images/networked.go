@@ -34,7 +34,7 @@ func (n NetworkSoftware) packages() []string {
 	return []string{string(n), "libpam-systemd"} // of which polkit wants logind
 }
 
-// Networked returns a golden image, in [CacheDir], whose network is set up by DHCP with other software than
+// Networked returns a golden image, in [host.Cache], whose network is set up by DHCP with other software than
 // systemd-networkd. See [Builder.Golden] for what to do with it.
 func Networked(ctx context.Context, spec Spec, by NetworkSoftware) (string, error) {
 	cache, err := host.Cache()

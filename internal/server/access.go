@@ -3,14 +3,13 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/dashboard"
-	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/door/operators"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/uploads"
 )
@@ -18,38 +17,36 @@ import (
 // operator makes the handler of the operator's listener, and that of the socket
 // in the data directory, which asks nobody. made is the admin token when this is
 // the first start.
-func (s *Server) operator(ctx context.Context, m *machines.Core, listener net.Listener, log *slog.Logger) (h, atHome http.Handler, made string, err error) {
-	o := httpd.Operator{
-		Control: m.Operators(), Images: s.Boot.Images, Version: s.Version, Pages: s.Pages, Metrics: m.Metrics.Handler(), Log: log,
+func (s Server) operator(ctx context.Context, p parts, m *machines.Core, listener net.Listener) (h, atHome http.Handler, made string, err error) {
+	o := operators.Door{
+		Control: m.Operators(), Images: p.images, Version: s.Version, Metrics: m.Metrics.Handler(), Log: s.Log,
 	}
-	if s.ImageStore != nil {
-		if _, err := s.ImageStore.Uploads().Sweep(time.Now()); err != nil {
-			log.Warn("old uploads of images stay", "err", err)
+	if p.uploads != nil {
+		if _, err := p.uploads.Uploads().Sweep(time.Now()); err != nil {
+			s.Log.Warn("old uploads of images stay", "err", err)
 		}
-		o.Uploads = &uploads.Uploads{Store: s.ImageStore, Describe: s.Boot.Images.Describe, Note: m.Store.Note}
+		o.Uploads = &uploads.Uploads{Store: p.uploads, Describe: p.images.Describe, Note: m.Store.Note}
 	}
-	pages := &dashboard.Dashboard{Room: m.Operators(), Images: s.Boot.Images, Version: s.Version, Log: log}
+	pages := &dashboard.Dashboard{Room: m.Operators(), Images: p.images, Version: s.Version, Log: s.Log}
 	kept := access.Stored{State: m.Store}
 	if made, err = access.EnsureToken(ctx, kept); err != nil {
 		return nil, nil, "", err
 	}
 	o.Loopback = access.IsLoopback(listener.Addr())
 	if !o.Loopback && s.OperatorTLS == nil {
-		log.Warn("the operator API is plain HTTP on an address that others reach: the admin token can be read on the way; give --operator-cert and --operator-key",
+		s.Log.Warn("the operator API is plain HTTP on an address that others reach: the admin token can be read on the way; give --operator-cert and --operator-key",
 			"address", listener.Addr())
 	}
-	if !o.Loopback || s.AskAll {
+	if !o.Loopback || !p.open {
 		pages.Guarded = true
-		o.Guard = &access.Guard{Store: kept, LoginPage: pages.LoginPage, Log: log}
+		o.Guard = &access.Guard{Store: kept, LoginPage: pages.LoginPage, Log: s.Log}
 	}
-	if o.Pages == nil {
-		o.Pages = pages.Handler()
-	}
+	o.Pages = pages.Handler()
 	return o.Handler(), o.Unguarded(), made, nil
 }
 
 // secured puts TLS on the operator's listener when there is a certificate.
-func (s *Server) secured(l net.Listener) net.Listener {
+func (s Server) secured(l net.Listener) net.Listener {
 	if s.OperatorTLS == nil {
 		return l
 	}

@@ -73,7 +73,7 @@ func TestOperatorOffLoopback(t *testing.T) {
 // comes from there. The socket in the data directory asks nobody.
 func TestLoopbackAsks(t *testing.T) {
 	s := newServer(t, t.TempDir())
-	s.AskAll = true
+	s.open = false
 	r := start(t, s)
 	for name, tt := range map[string]struct {
 		op  operatorclient.Client
@@ -81,7 +81,7 @@ func TestLoopbackAsks(t *testing.T) {
 	}{
 		"nobody": {operatorclient.Client{BaseURL: "http://" + r.Operator}, false},
 		"token":  {operatorclient.Client{BaseURL: "http://" + r.Operator, Token: r.NewToken}, true},
-		"socket": {operatorclient.Client{BaseURL: local.Operator, HTTP: local.Client{Dir: s.DataDir}.HTTP()}, true},
+		"socket": {operatorclient.Client{BaseURL: local.Operator, HTTP: local.Client{Dir: s.State.DataDir}.HTTP()}, true},
 	} {
 		_, err := tt.op.Machines(t.Context(), "")
 		if said, refused := errors.AsType[*operatorclient.ProblemError](err); tt.let != (err == nil) || !tt.let && (!refused || said.Status != http.StatusUnauthorized) {

@@ -21,6 +21,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
+	"github.com/gild-dev/gild/internal/server/sightings"
 	"github.com/gild-dev/gild/internal/server/sniff"
 )
 
@@ -33,7 +34,7 @@ func FileCA(dataDir string) string { return filepath.Join(dataDir, "ca.pem") }
 // HTTP.
 type agentDoor struct {
 	tls    *tls.Config
-	sights *sightings
+	sights *sightings.Queue
 	cards  *machines.Cards
 	log    *slog.Logger
 	// told bounds how often a machine's record hears of the same trouble.
@@ -41,7 +42,7 @@ type agentDoor struct {
 }
 
 // openAgentDoor loads the boot CA for the machines and makes the door with it.
-func (s *Server) openAgentDoor(ctx context.Context, m *machines.Core, log *slog.Logger) (*agentDoor, error) {
+func openAgentDoor(ctx context.Context, dataDir string, m *machines.Core, log *slog.Logger) (*agentDoor, error) {
 	ca, err := bootca.Load(ctx, m.Store)
 	if damaged, ok := errors.AsType[*bootca.DamagedError](err); ok {
 		return nil, &setup.Error{
@@ -57,14 +58,14 @@ func (s *Server) openAgentDoor(ctx context.Context, m *machines.Core, log *slog.
 		return nil, fmt.Errorf("the base URL of the boot network: %w", err)
 	}
 	d := &agentDoor{
-		sights: newSightings(m, log), cards: &m.Cards, log: log,
+		sights: sightings.New(m, log), cards: &m.Cards, log: log,
 		told: budget.Limiter{Rate: rate.Every(time.Minute), Burst: 1, Keys: 4096},
 	}
 	if d.tls, err = ca.Server(base.Hostname()); err != nil {
 		return nil, err
 	}
 	m.CA = ca.PEM()
-	if err := os.WriteFile(FileCA(s.DataDir), m.CA, 0o644); err != nil {
+	if err := os.WriteFile(FileCA(dataDir), m.CA, 0o644); err != nil {
 		return nil, fmt.Errorf("writing down the boot CA's certificate: %w", err)
 	}
 	return d, nil
@@ -78,7 +79,7 @@ func (d *agentDoor) listener(l net.Listener) net.Listener {
 // service serves what came by the listener.
 func (d *agentDoor) service(serve *httpService) service.Service {
 	sniff.Secure(serve.server)
-	return service.Func(func(ctx context.Context) error { return withSightings(ctx, d.sights, serve.Run) })
+	return service.Func(func(ctx context.Context) error { return d.sights.Beside(ctx, serve.Run) })
 }
 
 // refused takes a handshake that failed. An agent that does not trust this
@@ -96,7 +97,7 @@ func (d *agentDoor) refused(client net.Addr, err error) {
 	}
 	d.log.Warn("an agent does not trust this server", "client", from, "err", err,
 		"hint", "its initramfs is of another server, or from before the state was lost: restart the machine")
-	d.sights.note(func() (fleet.Sighting, bool) {
+	d.sights.Note(func() (fleet.Sighting, bool) {
 		mac := d.cards.Whose(from)
 		return fleet.Sighting{
 			MAC: mac, Step: fleet.StepHello, Cause: api.CauseUntrusted,

@@ -106,7 +106,7 @@ func TestPlainWithoutATicket(t *testing.T) {
 func TestUntrustedIsNoted(t *testing.T) {
 	s := newServer(t, t.TempDir())
 	var m *machines.Core
-	s.Protocols = append(s.Protocols, service.Opener[*machines.Core]{Name: "peek", Open: func(_ context.Context, all *machines.Core) (service.Service, func() error, error) {
+	s.protocols = append(s.protocols, service.Opener[*machines.Core]{Name: "peek", Open: func(_ context.Context, all *machines.Core) (service.Service, func() error, error) {
 		m = all
 		return service.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
 	}})
@@ -199,7 +199,7 @@ func TestDamagedCA(t *testing.T) {
 	if err := docs.Put(t.Context(), m.Store.Space, "secret", "boot-ca", map[string]string{"certificate": "x"}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := (&Server{DataDir: t.TempDir()}).openAgentDoor(t.Context(), m, slog.New(slog.DiscardHandler))
+	_, err := openAgentDoor(t.Context(), t.TempDir(), m, slog.New(slog.DiscardHandler))
 	if setup, ok := errors.AsType[*setup.Error](err); !ok || !strings.Contains(setup.Hint(), "gild state restore") {
 		t.Errorf("openAgentDoor = %v; want what to do", err)
 	}

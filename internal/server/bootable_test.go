@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -12,13 +11,14 @@ import (
 	"github.com/gild-dev/gild/internal/server/bootspec/bootspectest"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/machines/machinestest"
+	"github.com/gild-dev/gild/internal/server/stored"
 )
 
 func TestArmingRefusesWhatNoMachineCanBoot(t *testing.T) {
 	s := newMachines(t)
 	st := bootspectest.Store(t, map[string]string{"plain": "", "foreign": "arm64", "good": "amd64"})
 	files := &bootspec.Files{Store: st, Agent: bootspectest.Agents("amd64")}
-	s.Images, s.Pins, s.Boots = storedImages{st, slog.New(slog.DiscardHandler)}, st, boots(files)
+	s.Images, s.Pins, s.Boots = stored.Images{Store: st}, st, boots(files)
 	for name, says := range map[string]string{"plain": "no kernel", "foreign": "agent for arm64", "good": ""} {
 		f := machinestest.Flash(name)
 		if shown, err := s.Operators().Preview(t.Context(), mac, f); err != nil || (says == "") != (shown.Refusal == "") || !strings.Contains(shown.Refusal, says) {
@@ -39,7 +39,7 @@ func TestArmingOnABootKernel(t *testing.T) {
 	st := bootspectest.Store(t, map[string]string{"plain": ""})
 	bootspectest.AddKernel(t, st, "k", bootkernel.Config{Arch: "amd64", Release: "6.12"})
 	files := &bootspec.Files{Store: st, Agent: bootspectest.Agents("amd64")}
-	s.Images, s.Pins, s.Boots = storedImages{st, slog.New(slog.DiscardHandler)}, st, boots(files)
+	s.Images, s.Pins, s.Boots = stored.Images{Store: st}, st, boots(files)
 	f := machinestest.Flash("plain")
 	shown, err := s.Operators().Preview(t.Context(), mac, f)
 	want := api.Boots{Kernel: "k", Release: "6.12", Arch: "amd64", Handoff: "reboot", Why: "no kernel found in the image"}

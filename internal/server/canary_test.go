@@ -34,7 +34,7 @@ func TestCanary(t *testing.T) {
 	srv := newServer(t, t.TempDir())
 	srv.Log = slog.New(slog.NewJSONHandler(&lockedWriter{w: &logged}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var core *machines.Core
-	srv.Protocols = []service.Opener[*machines.Core]{{Name: "peek", Open: func(_ context.Context, m *machines.Core) (service.Service, func() error, error) {
+	srv.protocols = []service.Opener[*machines.Core]{{Name: "peek", Open: func(_ context.Context, m *machines.Core) (service.Service, func() error, error) {
 		core = m
 		return service.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
 	}}}

@@ -33,7 +33,7 @@ func TestTwoServers(t *testing.T) {
 	cluster := foreignEtcd(t)
 	begin := func() *running {
 		s := newServer(t, t.TempDir())
-		s.Etcd, s.Prefix = cluster, "rooms/one"
+		s.State.Etcd, s.State.Prefix = cluster, "rooms/one"
 		return start(t, s)
 	}
 	a, b := begin(), begin()

@@ -30,7 +30,7 @@ func TestNewTokenWhileServing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := newServer(t, dir)
-			s.OperatorAddr, s.Etcd = "0.0.0.0:0", cluster(t)
+			s.OperatorAddr, s.State.Etcd = "0.0.0.0:0", cluster(t)
 			r := start(t, s)
 			_, port, _ := strings.Cut(r.Operator, "]:")
 			base := "http://127.0.0.1:" + port
@@ -57,7 +57,7 @@ func TestNewTokenWhileServing(t *testing.T) {
 			var token string
 			var err error
 			for range 100 { // the socket opens a moment after the listeners
-				other := Server{DataDir: dir}
+				other := State{DataDir: dir}
 				if token, err = (&local.Client{Dir: dir}).NewToken(t.Context()); err == nil {
 					token, err = other.NewToken(t.Context())
 					break
@@ -79,7 +79,7 @@ func TestNewTokenWhileServing(t *testing.T) {
 
 			// A backup comes the same way.
 			var kept bytes.Buffer
-			if err := (&Server{DataDir: dir}).Backup(t.Context(), &kept); err != nil {
+			if err := (State{DataDir: dir}).Backup(t.Context(), &kept); err != nil {
 				t.Errorf("Backup while serving = %v", err)
 			}
 			if _, problems, err := backup.Check(&kept); err != nil || len(problems) > 0 {
@@ -96,7 +96,7 @@ func TestNewTokenStopped(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
-	second, err := (&Server{DataDir: dir}).NewToken(t.Context())
+	second, err := (State{DataDir: dir}).NewToken(t.Context())
 	if err != nil || second == r.NewToken {
 		t.Errorf("NewToken = %q, %v; want another than %q", second, err, r.NewToken)
 	}
@@ -114,7 +114,7 @@ func TestNewTokenForNobody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			s := Server{DataDir: dir, Etcd: cluster(t), Prefix: "/another/"}
+			s := State{DataDir: dir, Etcd: cluster(t), Prefix: "/another/"}
 			token, err := s.NewToken(t.Context())
 			hint, ok := errors.AsType[interface {
 				error

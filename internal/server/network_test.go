@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gild-dev/gild/internal/server/bootnet"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/service"
@@ -14,10 +15,10 @@ import (
 
 // An error names its protocol once.
 func TestProtocolErrorsAreNamedOnce(t *testing.T) {
-	n := Network{Interface: "none", Address: netip.MustParsePrefix("192.0.2.77/24"), Mode: dhcpd.Full}
+	n := bootnet.Network{Interface: "none", Address: netip.MustParsePrefix("192.0.2.77/24"), Mode: dhcpd.Full}
 	for _, o := range n.Protocols() {
 		s := newServer(t, t.TempDir())
-		s.Protocols = []service.Opener[*machines.Core]{o}
+		s.protocols = []service.Opener[*machines.Core]{o}
 		err := s.Run(t.Context())
 		if err == nil || !strings.HasPrefix(err.Error(), o.Name+": ") || strings.Count(err.Error(), o.Name+": ") != 1 {
 			t.Errorf("%s: Run = %v; want %q once, at the start", o.Name, err, o.Name)
@@ -31,7 +32,7 @@ func TestFailedStartLogsNothingOfEtcd(t *testing.T) {
 	var log bytes.Buffer
 	s := newServer(t, t.TempDir())
 	s.Log = slog.New(slog.NewTextHandler(&log, nil))
-	s.Protocols = Network{Interface: "none", Mode: dhcpd.Full}.Protocols()
+	s.protocols = bootnet.Network{Interface: "none", Mode: dhcpd.Full}.Protocols()
 	if err := s.Run(t.Context()); err == nil {
 		t.Fatal("Run = nil; want an error")
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/store"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/machines/machinestest"
+	"github.com/gild-dev/gild/internal/server/stored"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -69,7 +69,7 @@ func TestArmingPinsTheImage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newMachines(t)
 			images := storeWith(t, "debian", "other")
-			shown := storedImages{images, slog.New(slog.DiscardHandler)}
+			shown := stored.Images{Store: images}
 			s.Images, s.Pins = shown, images
 			m, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60})
 			if err != nil {
@@ -101,7 +101,7 @@ func TestArmingPinsTheImage(t *testing.T) {
 func TestArmingByDigestNamesARepository(t *testing.T) {
 	s := newMachines(t)
 	images := storeWith(t, "debian")
-	s.Images, s.Pins = storedImages{images, slog.New(slog.DiscardHandler)}, images
+	s.Images, s.Pins = stored.Images{Store: images}, images
 	d, err := images.Resolve("debian")
 	if err != nil {
 		t.Fatal(err)

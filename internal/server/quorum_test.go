@@ -33,7 +33,7 @@ func TestLostQuorum(t *testing.T) {
 	tier.Slow(t, "starts an etcd of three members")
 	members := etcdtest.Start(t, 3)
 	s := newServer(t, t.TempDir())
-	s.Etcd = &etcd.Cluster{Endpoints: etcdtest.Endpoints(members)}
+	s.State.Etcd = &etcd.Cluster{Endpoints: etcdtest.Endpoints(members)}
 	var log lockedbuf.Buffer
 	s.Log = slog.New(slog.NewTextHandler(&log, nil))
 	r := start(t, s)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/golden"
-	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/door/firmware"
 	"github.com/gild-dev/gild/internal/server/machines/machinestest"
 	"github.com/gild-dev/gild/internal/server/sniff"
 )
@@ -26,24 +26,35 @@ type running struct {
 	stop     func() error
 }
 
-func newServer(t *testing.T, dir string) Server {
+// served is a server with parts of the test's own.
+type served struct {
+	Server
+	parts
+}
+
+// Run is that of the server.
+func (s served) Run(ctx context.Context) error { return s.run(ctx, s.parts) }
+
+// newServer has one image, and scripts that are easy to read. Whoever comes by
+// loopback needs no token.
+func newServer(t *testing.T, dir string) served {
 	image := oneImage{machinestest.OneImage{Digest: golden.DigestOf([]byte("manifest"))}}
-	return Server{
-		DataDir: dir, BootAddr: "127.0.0.1:0", OperatorAddr: "127.0.0.1:0",
-		Boot: httpd.Boot{
-			Images: image, Specs: image,
-			Scripts: httpd.Scripts{
+	return served{
+		Server{State: State{DataDir: dir}, BootAddr: "127.0.0.1:0", OperatorAddr: "127.0.0.1:0"},
+		parts{open: true, images: image, firmware: firmware.Door{
+			Specs: image,
+			Scripts: firmware.Scripts{
 				Chain:     func(url string) ([]byte, error) { return []byte(url), nil },
 				LocalDisk: func(why string) []byte { return []byte("local: " + why) },
 				Boot: func(kernel, _, cmdline, _, _ string) ([]byte, error) {
 					return []byte("boot: " + cmdline), nil
 				},
 			},
-		},
+		}},
 	}
 }
 
-func start(t *testing.T, s Server) *running {
+func start(t *testing.T, s served) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan Addrs, 1), make(chan error, 1)
@@ -67,9 +78,9 @@ func start(t *testing.T, s Server) *running {
 }
 
 // caOf is the certificate that goes into the initramfs of a server that runs.
-func caOf(t *testing.T, s Server) []byte {
+func caOf(t *testing.T, s served) []byte {
 	t.Helper()
-	ca, err := os.ReadFile(FileCA(s.DataDir))
+	ca, err := os.ReadFile(FileCA(s.State.DataDir))
 	if err != nil {
 		t.Fatal(err)
 	}

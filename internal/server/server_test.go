@@ -241,16 +241,16 @@ func TestSetupErrors(t *testing.T) {
 	defer db.Close()
 	for _, tt := range []struct {
 		name string
-		set  func(*Server)
+		set  func(*served)
 		says string
 	}{
-		{"port taken", func(s *Server) { s.BootAddr = taken.Addr().String() }, fmt.Sprintf("(pid %d)", os.Getpid())},
-		{"no such address", func(s *Server) { s.BootAddr = "192.0.2.77:0" }, "cannot assign"},
-		{"no port", func(s *Server) { s.BootAddr = "127.0.0.1" }, "boot HTTP"},
-		{"any address", func(s *Server) { s.BootAddr = "0.0.0.0:0" }, "machines can be sent to"},
-		{"locked", func(s *Server) { s.DataDir = locked }, "locked by another gild serve"},
-		{"protocol", func(s *Server) {
-			s.Protocols = []service.Opener[*machines.Core]{{Name: "dhcp", Open: func(context.Context, *machines.Core) (service.Service, func() error, error) {
+		{"port taken", func(s *served) { s.BootAddr = taken.Addr().String() }, fmt.Sprintf("(pid %d)", os.Getpid())},
+		{"no such address", func(s *served) { s.BootAddr = "192.0.2.77:0" }, "cannot assign"},
+		{"no port", func(s *served) { s.BootAddr = "127.0.0.1" }, "boot HTTP"},
+		{"any address", func(s *served) { s.BootAddr = "0.0.0.0:0" }, "machines can be sent to"},
+		{"locked", func(s *served) { s.State.DataDir = locked }, "locked by another gild serve"},
+		{"protocol", func(s *served) {
+			s.protocols = []service.Opener[*machines.Core]{{Name: "dhcp", Open: func(context.Context, *machines.Core) (service.Service, func() error, error) {
 				return nil, nil, setup.ListenError("dhcp", "udp", "192.0.2.1:67", os.ErrPermission)
 			}}}
 		}, "dhcp"},
@@ -301,7 +301,7 @@ func TestFailingServiceStopsAll(t *testing.T) {
 		}}
 	}
 	s := newServer(t, t.TempDir())
-	s.Protocols = []service.Opener[*machines.Core]{opener("tftp", nil), opener("dhcp", broken)}
+	s.protocols = []service.Opener[*machines.Core]{opener("tftp", nil), opener("dhcp", broken)}
 	if err := s.Run(t.Context()); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "dhcp: ") || closed != 2 {
 		t.Errorf("Run = %v with %d closed; want dhcp's error, both closed", err, closed)
 	}

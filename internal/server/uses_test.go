@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/machines/machinestest"
+	"github.com/gild-dev/gild/internal/server/stored"
 	"github.com/gild-dev/gild/internal/settings"
 )
 
@@ -20,7 +21,7 @@ import (
 func TestNamingAnImageThatIsNotStored(t *testing.T) {
 	s := newMachines(t)
 	images := storeWith(t, "web")
-	s.Images = storedImages{images, slog.New(slog.DiscardHandler)}
+	s.Images = stored.Images{Store: images}
 	op := s.Operators()
 	spec := func(image string) api.Spec {
 		return api.Spec{Name: "db-1", MACs: []string{mac}, Flash: settings.Settings{Image: image}}
@@ -61,7 +62,7 @@ func TestRemovalOfAnImageThatIsNamed(t *testing.T) {
 	s := newMachines(t)
 	s.Alarms = alarm.New(slog.New(slog.DiscardHandler))
 	images := storeWith(t, "armed", "own", "grouped", "discover", "free", "free-too")
-	s.Images, s.Pins, s.RemoveImage = storedImages{images, slog.New(slog.DiscardHandler)}, images, images.Remove
+	s.Images, s.Pins, s.RemoveImage = stored.Images{Store: images}, images, images.Remove
 	s.Discover = "discover"
 	op := s.Operators()
 	if _, err := op.Flash(t.Context(), "", mac, machinestest.Flash("armed")); err != nil {

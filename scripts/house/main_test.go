@@ -56,7 +56,7 @@ func TestOver(t *testing.T) {
 		"across":            {files: map[string]string{"internal/agent/a.go": imports("internal/server/fleet")}, want: []finding{{ruleArrow, "internal/agent->internal/server/fleet", 1}}},
 		"to the root":       {files: map[string]string{"internal/server/fleet/a.go": imports("internal/server")}, want: []finding{{ruleArrow, "internal/server/fleet->internal/server", 1}}},
 		"to a root's value": {files: map[string]string{"internal/golden/pack/a.go": imports("internal/golden")}},
-		"within a wing":     {files: map[string]string{"internal/server/httpd/a.go": imports("internal/server/fleet")}},
+		"within a wing":     {files: map[string]string{"internal/server/door/a.go": imports("internal/server/fleet")}},
 		"noun to noun":      {files: map[string]string{"internal/cli/watch/a.go": imports("internal/cli/flash")}, want: []finding{{ruleArrow, "internal/cli/watch->internal/cli/flash", 1}}},
 		"noun to helper":    {files: map[string]string{"internal/cli/watch/a.go": imports("internal/cli/term")}},
 		"a new wing":        {files: map[string]string{"internal/cli/a.go": imports("internal/cellar")}, want: []finding{{ruleArrow, "internal/cli->internal/cellar", 1}}},

@@ -21,7 +21,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/agent"
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/door/firmware"
 )
 
 // machine is one computer of the room, as it is told to its process.
@@ -244,7 +244,7 @@ func (m machine) firmware(ctx context.Context, screen io.Writer, patience bool) 
 // trust. Any server of the room has it.
 func (m machine) initramfs(ctx context.Context) (ca string, err error) {
 	for i := range 60 * len(m.Servers) {
-		if ca, err = get(ctx, m.Servers[i%len(m.Servers)]+httpd.PathCA); err == nil {
+		if ca, err = get(ctx, m.Servers[i%len(m.Servers)]+firmware.PathCA); err == nil {
 			return ca, nil
 		}
 		time.Sleep(time.Second)

@@ -10,17 +10,17 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/access"
+	"github.com/gild-dev/gild/internal/server/door/operators"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/selector"
 	"github.com/gild-dev/gild/internal/server/fleet/specs"
 	"github.com/gild-dev/gild/internal/server/fleet/uses"
-	"github.com/gild-dev/gild/internal/server/httpd"
 )
 
 // control answers what the handlers of the operator API ask.
 type control struct{ f *Fake }
 
-var _ httpd.Control = control{}
+var _ operators.Control = control{}
 
 // shown is what an operator sees of a machine.
 func shown(m api.Machine) api.Machine {
@@ -236,7 +236,7 @@ func (c control) RemoveImages(_ context.Context, _ string, names []string, force
 }
 
 // images are two stored images.
-type images struct{ httpd.Images }
+type images struct{ operators.Images }
 
 func (images) List(context.Context) ([]api.Image, error) {
 	return []api.Image{{Name: "web"}, {Name: "db"}}, nil

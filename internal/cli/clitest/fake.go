@@ -11,7 +11,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/access"
-	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/door/operators"
 	"github.com/gild-dev/gild/internal/server/local"
 )
 
@@ -43,8 +43,8 @@ func NewFake(t *testing.T, machines ...api.Machine) *Fake {
 		Machines: machines, Previews: map[string]api.Preview{}, Changed: map[string]bool{},
 		more: make(chan struct{}), Flashed: map[string]api.FlashRequest{},
 	}
-	open := &httpd.Operator{Control: control{f}, Images: images{}}
-	guarded := &httpd.Operator{Control: control{f}, Images: images{}, Guard: &access.Guard{Store: keptAccess{f}}}
+	open := &operators.Door{Control: control{f}, Images: images{}}
+	guarded := &operators.Door{Control: control{f}, Images: images{}, Guard: &access.Guard{Store: keptAccess{f}}}
 	free, closed := open.Handler(), guarded.Handler()
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.Mu.Lock()
@@ -72,7 +72,7 @@ func (f *Fake) ServeLocally(t *testing.T, data string) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	operator := &httpd.Operator{Control: control{f}, Images: images{}}
+	operator := &operators.Door{Control: control{f}, Images: images{}}
 	go func() {
 		defer close(done)
 		_ = (&local.Control{Operator: operator.Unguarded()}).ServeOn(ctx, l)

@@ -19,8 +19,9 @@ import (
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
-	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/bootspec"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
+	"github.com/gild-dev/gild/internal/server/stored"
 )
 
 // commands are run with what every command works with.
@@ -131,8 +132,7 @@ func (a commands) patient(o flags.Serve) (*Patient, error) {
 		if err := open(); err != nil {
 			return nil, err
 		}
-		images, _ := server.Stored(server.Config{DataDir: a.Data, Store: st})
-		return images.List(context.Background())
+		return stored.Images{Store: st}.List(context.Background())
 	}
 	p.Kernels = func() (map[string]string, error) {
 		if err := open(); err != nil {
@@ -146,8 +146,7 @@ func (a commands) patient(o flags.Serve) (*Patient, error) {
 		return named, err
 	}
 	p.Bootable = func(digest string) error {
-		_, bootable := server.Stored(server.Config{DataDir: a.Data, Store: st, BootKernel: o.Kernel})
-		return bootable(golden.Digest(digest))
+		return (&bootspec.Files{Store: st, BootKernel: o.Kernel}).Bootable(golden.Digest(digest))
 	}
 	return p, nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/golden/store"
-	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/stored"
 )
 
 // catalog is the images that are meant: those of the server that is named, or of
@@ -54,7 +54,7 @@ func (c catalog) list(ctx context.Context) (images []api.Image, damaged []error,
 			damaged = append(damaged, fmt.Errorf("image %s: %w", n.Name, err))
 			continue
 		}
-		images = append(images, server.Summary(n.Name, im))
+		images = append(images, stored.Summary(n.Name, im))
 	}
 	return images, damaged, err
 }

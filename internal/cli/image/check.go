@@ -22,7 +22,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/pack"
 	"github.com/gild-dev/gild/internal/golden/source"
 	"github.com/gild-dev/gild/internal/golden/store"
-	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/bootspec"
 	"github.com/gild-dev/gild/internal/units"
 )
 
@@ -181,8 +181,7 @@ func (c candidate) boots(say sayer) {
 		say("kernel", finding.Problem, "none was found, and the agent runs on the image's", "gild image add --kernel host, or --kernel FILE with --modules DIR")
 		return
 	}
-	_, bootable := server.Stored(server.Config{Store: c.store})
-	if err := bootable(c.image.Digest); err != nil {
+	if err := (&bootspec.Files{Store: c.store}).Bootable(c.image.Digest); err != nil {
 		say("network boot", finding.Problem, err.Error(), exit.HintOf(err))
 		return
 	}

@@ -18,16 +18,16 @@ import (
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/golden/store"
-	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/door/operators"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/uses"
-	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/stored"
 	"github.com/gild-dev/gild/internal/server/uploads"
 )
 
 // removing removes images as a server does; of Named something is.
 type removing struct {
-	httpd.Control
+	operators.Control
 	store *store.Store
 	named string
 }
@@ -76,8 +76,8 @@ func imageServer(t *testing.T) (*store.Store, *lossy, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	images, _ := server.Stored(server.Config{Store: st})
-	o := httpd.Operator{
+	images := stored.Images{Store: st}
+	o := operators.Door{
 		Control: removing{store: st, named: "kept"}, Images: images,
 		Uploads: &uploads.Uploads{Store: st, Describe: images.Describe, Note: func(context.Context, api.Event) error { return nil }},
 	}

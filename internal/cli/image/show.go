@@ -11,7 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden"
-	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/stored"
 	"github.com/gild-dev/gild/internal/units"
 )
 
@@ -50,7 +50,7 @@ func (a commands) runShow(ref string) error {
 		for _, l := range im.Manifest.Layers {
 			parts[l.MediaType] = l.Size
 		}
-		return a.PrintJSON(shownImage{server.Summary(ref, im), im.Table.DataSize(), im.Config, parts, way, reason})
+		return a.PrintJSON(shownImage{stored.Summary(ref, im), im.Table.DataSize(), im.Config, parts, way, reason})
 	}
 	a.printImage(ref, im)
 	fmt.Fprintf(a.Stdout, "handoff      %s (%s)\n", way, reason)
@@ -79,7 +79,7 @@ func (a commands) printImage(name string, im *golden.Image) {
 	line("digest", "%s", im.Digest)
 	line("raw", "%s (%d bytes, sectors of %d)", units.Bytes(c.Disk.Size), c.Disk.Size, c.Disk.SectorSize)
 	line("data", "%s in %d chunks of %s", units.Bytes(im.Table.DataSize()), dataChunks(im.Table), units.Bytes(im.Table.ChunkSize))
-	line("stored", "%s", units.Bytes(server.Summary(name, im).Stored))
+	line("stored", "%s", units.Bytes(stored.Summary(name, im).Stored))
 	line("table", "%s %s", c.Disk.Scheme, c.Disk.ID)
 	for _, p := range c.Disk.Partitions {
 		line(fmt.Sprintf("  %d", p.Number), "%10s at %-10s %-20s %s %s", units.Bytes(p.Size), units.Bytes(p.Start), p.TypeName, term.OrDash(p.FileSystem), p.FSUUID)

@@ -12,15 +12,15 @@ import (
 
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/flags"
-	"github.com/gild-dev/gild/internal/server"
+	"github.com/gild-dev/gild/internal/server/bootnet"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
 	"github.com/gild-dev/gild/internal/server/ipxe"
 	"github.com/gild-dev/gild/internal/server/setup"
 )
 
 // network decides how the boot network is answered; why says so to a person.
-func (o options) network(ctx context.Context, log *slog.Logger) (n server.Network, why string, err error) {
-	n = server.Network{Interface: o.Interface, Auto: o.DHCP == "auto", Stay: o.Address != "", Domain: o.Domain, Lease: o.Lease, Log: log}
+func (o options) network(ctx context.Context, log *slog.Logger) (n bootnet.Network, why string, err error) {
+	n = bootnet.Network{Interface: o.Interface, Auto: o.DHCP == "auto", Stay: o.Address != "", Domain: o.Domain, Lease: o.Lease, Log: log}
 	want, err := o.OwnAddress()
 	if err != nil {
 		return n, "", exit.Usage(err)
@@ -55,7 +55,7 @@ func (o options) network(ctx context.Context, log *slog.Logger) (n server.Networ
 func (o options) mode(ctx context.Context) (dhcpd.Mode, string, error) {
 	switch o.DHCP {
 	case "auto":
-		return server.ChooseMode(ctx, o.Interface)
+		return bootnet.ChooseMode(ctx, o.Interface)
 	case "server":
 		return dhcpd.Full, "DHCP: leasing addresses on " + o.Interface, nil
 	case "proxy":
@@ -67,8 +67,8 @@ func (o options) mode(ctx context.Context) (dhcpd.Mode, string, error) {
 }
 
 // leased reads the flags that say what is leased, and what never is.
-func (o options) leased(n *server.Network) error {
-	n.First, n.Last = server.DefaultRange(n.Address)
+func (o options) leased(n *bootnet.Network) error {
+	n.First, n.Last = bootnet.DefaultRange(n.Address)
 	if o.Range != "" {
 		r, err := dhcpd.ParseRange(o.Range)
 		if err != nil || !strings.Contains(o.Range, "-") {

@@ -118,10 +118,8 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 	if err != nil {
 		return err
 	}
-	return server.New(server.Config{
-		DataDir:      a.Data,
-		Etcd:         cluster,
-		Prefix:       o.Etcd.Prefix,
+	return server.Server{
+		State:        server.State{DataDir: a.Data, Etcd: cluster, Prefix: o.Etcd.Prefix},
 		Store:        st,
 		Network:      network,
 		BootAddr:     net.JoinHostPort(network.Address.Addr().String(), strconv.Itoa(o.Port)),
@@ -153,7 +151,7 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 			}
 			fmt.Fprintln(a.Stderr, "ready: `gild flash MAC --image NAME` arms a machine, `gild machine ls` lists machines")
 		},
-	}).Run(ctx)
+	}.Run(ctx)
 }
 
 // logger writes what happens to standard error, for people or, with --json,

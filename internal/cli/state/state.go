@@ -97,8 +97,7 @@ func (a commands) backup(ctx context.Context, o *etcd.Options, w io.Writer) erro
 	if err != nil {
 		return err
 	}
-	s := server.Server{DataDir: a.Data, Etcd: cluster, Prefix: o.Prefix}
-	return s.Backup(ctx, w)
+	return server.State{DataDir: a.Data, Etcd: cluster, Prefix: o.Prefix}.Backup(ctx, w)
 }
 
 func (a commands) restoreCmd() *cobra.Command {

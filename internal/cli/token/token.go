@@ -31,8 +31,7 @@ func Command(a *app.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s := server.Server{DataDir: a.Data, Etcd: c, Prefix: cluster.Prefix}
-			token, err := s.NewToken(cmd.Context())
+			token, err := server.State{DataDir: a.Data, Etcd: c, Prefix: cluster.Prefix}.NewToken(cmd.Context())
 			if err != nil {
 				return err
 			}

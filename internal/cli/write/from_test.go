@@ -2,10 +2,8 @@ package write_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,24 +18,11 @@ import (
 	"github.com/gild-dev/gild/internal/child"
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
-	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/golden/store"
-	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/door"
+	"github.com/gild-dev/gild/internal/server/door/registry"
+	"github.com/gild-dev/gild/internal/server/stored"
 )
-
-// stored shows a store to httpd as far as pulling needs it.
-type stored struct {
-	httpd.Images
-	store *store.Store
-}
-
-func (s stored) Resolve(_ context.Context, name string) (golden.Digest, error) {
-	return s.store.Resolve(name)
-}
-
-func (s stored) Blob(_ context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
-	return s.store.OpenBlob(d)
-}
 
 // storeDisk adds a disk as image "a" and returns the data directory and the disk's bytes.
 func storeDisk(t *testing.T) (data string, disk []byte) {
@@ -81,7 +66,7 @@ func TestWriteFromServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := (&httpd.Boot{Images: stored{store: st}, Specs: struct{ httpd.Specs }{}}).Handler()
+	handler := door.Handler(&registry.Door{Images: stored.Images{Store: st}})
 	var fetched atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler.ServeHTTP(&countingWriter{w, &fetched}, r)

@@ -19,7 +19,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/access"
 	"github.com/gild-dev/gild/internal/server/door/doortest"
-	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/door/operators"
 )
 
 // memAccess keeps an access.Access in memory.
@@ -70,7 +70,7 @@ func guarded(t *testing.T) *room {
 		Log: log,
 	}
 	pages := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "page") })
-	o := httpd.Operator{Images: noImages{}, Pages: pages, Guard: guard, Log: log}
+	o := operators.Door{Images: noImages{}, Pages: pages, Guard: guard, Log: log}
 	srv := httptest.NewServer(o.Handler())
 	t.Cleanup(srv.Close)
 	r.url = srv.URL
@@ -100,7 +100,7 @@ func documented(t *testing.T, h http.Handler) []string {
 }
 
 // noImages is a store without images.
-type noImages struct{ httpd.Images }
+type noImages struct{ operators.Images }
 
 func (noImages) List(context.Context) ([]api.Image, error) { return nil, nil }
 
@@ -354,7 +354,7 @@ func TestCookieOfHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := &access.Guard{Store: store, LoginPage: func(w http.ResponseWriter, status int, _, _ string) { w.WriteHeader(status) }}
-	o := httpd.Operator{Images: noImages{}, Guard: g}
+	o := operators.Door{Images: noImages{}, Guard: g}
 	srv := httptest.NewTLSServer(o.Handler())
 	defer srv.Close()
 	hc := srv.Client()

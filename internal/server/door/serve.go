@@ -1,4 +1,3 @@
-// Package door opens an HTTP handler to clients within limits.
 package door
 
 import (

@@ -1,4 +1,4 @@
-package httpd
+package agents
 
 import (
 	"context"
@@ -14,23 +14,32 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/lockedbuf"
 	"github.com/gild-dev/gild/internal/server/budget"
+	"github.com/gild-dev/gild/internal/server/door"
 	"github.com/gild-dev/gild/internal/server/door/doortest"
 	"github.com/gild-dev/gild/internal/server/door/reply"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
+// serve opens the door on a real connection.
+func serve(t *testing.T, machines Machines) string {
+	t.Helper()
+	srv := httptest.NewServer(door.Handler(&Door{Machines: machines}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
 func hello(extra string) string {
-	return fmt.Sprintf(`{"version":%d,"session":"s1","inventory":{"mac":%q,"firmware":"bios","kernel":"6.1","arch":"amd64"%s}}`, api.Version, mac, extra)
+	return fmt.Sprintf(`{"version":%d,"session":"s1","inventory":{"mac":%q,"firmware":"bios","kernel":"6.1","arch":"amd64"%s}}`, api.Version, doortest.MAC, extra)
 }
 
 func events(list string) string {
-	return fmt.Sprintf(`{"session":"s1","mac":%q,"events":[%s]}`, mac, list)
+	return fmt.Sprintf(`{"session":"s1","mac":%q,"events":[%s]}`, doortest.MAC, list)
 }
 
 func TestAgentAPI(t *testing.T) {
-	m := &memMachines{m: fleet.Record{MAC: mac}}
-	base := serve(t, m, newImages(t, nil))
+	m := doortest.NewMachines()
+	base := serve(t, m)
 	post := func(path, body string) (int, string) {
 		resp, answer := doortest.Request(t, "POST", base+path, body, "Content-Type", "application/json")
 		return resp.StatusCode, answer
@@ -43,17 +52,17 @@ func TestAgentAPI(t *testing.T) {
 	if status, body := post(api.PathEvents, events(`{"seq":1,"time":"1970-01-01T00:00:00Z","step":"network","state":"done"}`)); status != 204 {
 		t.Errorf("events = %d %s; want 204", status, body)
 	}
-	if _, err := fleet.Arm(&m.m, fleet.Armed{Plan: api.Plan{ID: "p"}}, time.Now()); err != nil {
+	if _, err := fleet.Arm(&m.Record, fleet.Armed{Plan: api.Plan{ID: "p"}}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	status, body = post(api.PathEvents, fmt.Sprintf(`{"session":"s1","mac":%q,"plan":"old","events":[]}`, mac))
+	status, body = post(api.PathEvents, fmt.Sprintf(`{"session":"s1","mac":%q,"plan":"old","events":[]}`, doortest.MAC))
 	if status != 409 || !strings.Contains(body, "cancelled or replaced") {
 		t.Errorf("report of a lost plan = %d %s; want 409 and why", status, body)
 	}
 }
 
 func TestAgentBadInput(t *testing.T) {
-	base := serve(t, &memMachines{m: fleet.Record{MAC: mac}}, newImages(t, nil))
+	base := serve(t, doortest.NewMachines())
 	event := func(fields string) string {
 		return events(`{"seq":1,"time":"2026-01-01T00:00:00Z","step":"flash","state":"done"` + fields + `}`)
 	}
@@ -72,9 +81,9 @@ func TestAgentBadInput(t *testing.T) {
 		{"large", api.PathHello, hello(`,"cpu":"` + strings.Repeat("a", api.MaxBody) + `"`), 413},
 		{"not UTF-8", api.PathHello, hello(`,"cpu":"` + "\xff" + `"`), 400},
 		{"no MAC", api.PathHello, `{"session":"s1"}`, 400},
-		{"no session", api.PathHello, `{"inventory":{"mac":"` + mac + `"}}`, 400},
+		{"no session", api.PathHello, `{"inventory":{"mac":"` + doortest.MAC + `"}}`, 400},
 		{"session with a newline", api.PathHello, strings.Replace(hello(""), "s1", `s\n`, 1), 400},
-		{"multicast MAC", api.PathHello, strings.Replace(hello(""), mac, "01:00:5e:00:00:01", 1), 400},
+		{"multicast MAC", api.PathHello, strings.Replace(hello(""), doortest.MAC, "01:00:5e:00:00:01", 1), 400},
 		{"seq 0", api.PathEvents, events(`{"seq":0,"time":"2026-01-01T00:00:00Z","step":"a","state":"done"}`), 400},
 		{"no order", api.PathEvents, events(`{"seq":2,"state":"done"},{"seq":1,"state":"done"}`), 400},
 		{"unknown state", api.PathEvents, events(`{"seq":1,"state":"dancing"}`), 400},
@@ -106,13 +115,13 @@ func TestAgentBadInput(t *testing.T) {
 
 // A machine's own words must not drive the operator's terminal.
 func TestInventoryIsCleaned(t *testing.T) {
-	m := &memMachines{m: fleet.Record{MAC: mac}}
+	m := doortest.NewMachines()
 	body := hello(`,"serial":"a\u001b[31m\r\n\u202eb","vendor":"` + strings.Repeat("v", 5000) + `","nics":[{"mac":"52-54-00-00-00-02"},{"mac":"00:00:00:00:00:00"}]`)
-	resp, answer := doortest.Request(t, "POST", serve(t, m, newImages(t, nil))+api.PathHello, body, "Content-Type", "application/json")
+	resp, answer := doortest.Request(t, "POST", serve(t, m)+api.PathHello, body, "Content-Type", "application/json")
 	if resp.StatusCode != 200 {
 		t.Fatalf("hello = %d %s", resp.StatusCode, answer)
 	}
-	inv := m.m.Inventory
+	inv := m.Record.Inventory
 	if inv.Serial != "a?[31m???b" || len(inv.Vendor) != budget.Label || inv.NICs[0].MAC != "52:54:00:00:00:02" || inv.NICs[1].MAC != "" {
 		t.Errorf("kept serial %q, vendor of %d bytes, NICs %v", inv.Serial, len(inv.Vendor), inv.NICs)
 	}
@@ -186,12 +195,8 @@ func (a answering) Hello(context.Context, api.Hello, string) (api.Answer, error)
 func TestAgentsThatWaitAreNotLogged(t *testing.T) {
 	for action, logged := range map[string]bool{api.ActionWait: false, api.ActionLocalDisk: true, api.ActionFlash: true} {
 		var log lockedbuf.Buffer
-		images := newImages(t, nil)
-		b := Boot{
-			Images: images, Specs: images, Machines: answering{action: action}, BaseURL: "http://192.0.2.1", Scripts: plainScripts(),
-			Log: slog.New(slog.NewTextHandler(&log, nil)),
-		}
-		srv := httptest.NewServer(b.Handler())
+		d := &Door{Machines: answering{action: action}, Log: slog.New(slog.NewTextHandler(&log, nil))}
+		srv := httptest.NewServer(door.Handler(d))
 		if resp, answer := doortest.Request(t, "POST", srv.URL+api.PathHello, hello(""), "Content-Type", "application/json"); resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %s", action, resp.StatusCode, answer)
 		}

@@ -1,4 +1,5 @@
-package server
+// Package bootnet answers the network that machines boot from by its protocols.
+package bootnet
 
 import (
 	"context"
@@ -19,13 +20,14 @@ import (
 
 	"github.com/gild-dev/gild/internal/server/budget"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
-	"github.com/gild-dev/gild/internal/server/httpd"
+	"github.com/gild-dev/gild/internal/server/door/firmware"
 	"github.com/gild-dev/gild/internal/server/ipxe"
 	"github.com/gild-dev/gild/internal/server/link"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/segment"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/setup"
+	"github.com/gild-dev/gild/internal/server/sightings"
 	"github.com/gild-dev/gild/internal/server/tftpd"
 )
 
@@ -127,20 +129,20 @@ func (n Network) dhcp() dhcpd.Config {
 		Mode: n.Mode, Interface: n.Interface, ServerIP: n.Address.Addr(), Subnet: n.Address.Masked(),
 		First: n.First, Last: n.Last, Exclude: n.Exclude, Servers: n.Servers, Networks: n.Networks, Scopes: scopes,
 		LeaseTime: n.Lease, Router: n.Router, DNS: n.DNS, Domain: n.Domain,
-		Script:   n.BaseURL + httpd.PathFirstScript,
-		HTTPBase: strings.TrimSuffix(n.BaseURL+httpd.PathNBP, "/"),
+		Script:   n.BaseURL + firmware.PathFirstScript,
+		HTTPBase: strings.TrimSuffix(n.BaseURL+firmware.PathNBP, "/"),
 		NBP:      func(a iana.Arch) (string, error) { return n.NBPs.NBP(ipxe.Arch(a)) },
 	}
 }
 
 func (n *bootNetwork) openDHCP(ctx context.Context, m *machines.Core) (service.Service, func() error, error) {
-	sights := newSightings(m, n.Log)
+	sights := sightings.New(m, n.Log)
 	s := &segment.Segment{
 		Config: n.dhcp(), Auto: n.Auto, Alarms: m.Alarms, Log: n.Log,
 		Peers: m.PeerAddrs,
 		Events: func(e dhcpd.Event) {
 			m.Metrics.DHCP(e)
-			sights.dhcp(e)
+			sights.DHCP(e)
 		},
 	}
 	if !n.Stay {
@@ -171,7 +173,7 @@ func (n *bootNetwork) openDHCP(ctx context.Context, m *machines.Core) (service.S
 		if follow != nil {
 			beside.Go(func() { follow(ctx) })
 		}
-		return withSightings(ctx, sights, func(ctx context.Context) error { return s.Run(ctx, sockets) })
+		return sights.Beside(ctx, func(ctx context.Context) error { return s.Run(ctx, sockets) })
 	}
 	return service.Func(run), sockets.Close, nil
 }
@@ -190,13 +192,13 @@ func (n *bootNetwork) openTFTP(ctx context.Context, m *machines.Core) (service.S
 	for _, name := range n.NBPs.Names() {
 		paths[name], _ = n.NBPs.Path(name)
 	}
-	sights := newSightings(m, n.Log)
+	sights := sightings.New(m, n.Log)
 	// A transfer has a socket and a file.
 	places := min(tftpd.DefaultMaxTransfers, max(tftpd.DefaultMaxPerClient, budget.OpenFiles()/8))
 	s := &tftpd.Server{Open: tftpd.Table(paths), Serves: n.serves, MaxTransfers: places, Log: n.Log, Events: func(e tftpd.Event) {
 		m.Metrics.TFTP(e)
 		if e.Outcome == tftpd.Refused {
-			sights.refused(e, n.who)
+			sights.Refused(e, n.who)
 		}
 	}}
 	conn, err := tftpd.Listen(ctx, net.JoinHostPort(n.Address.Addr().String(), "69"))
@@ -204,7 +206,7 @@ func (n *bootNetwork) openTFTP(ctx context.Context, m *machines.Core) (service.S
 		return nil, nil, err
 	}
 	run := func(ctx context.Context) error {
-		return withSightings(ctx, sights, func(ctx context.Context) error { return s.Serve(ctx, conn) })
+		return sights.Beside(ctx, func(ctx context.Context) error { return s.Serve(ctx, conn) })
 	}
 	return service.Func(run), conn.Close, nil
 }
@@ -223,18 +225,4 @@ func (n Network) OpenNBP(name string) (io.ReadSeekCloser, error) {
 		return nil, fmt.Errorf("boot program %.40q: %w", name, os.ErrNotExist)
 	}
 	return os.Open(path)
-}
-
-// scripts writes iPXE scripts for httpd.
-func scripts() httpd.Scripts {
-	return httpd.Scripts{
-		Chain:     func(url string) ([]byte, error) { return ipxe.Chain{URL: url}.Script() },
-		LocalDisk: func(why string) []byte { return ipxe.LocalDisk{Message: why}.Script() },
-		Boot: func(kernel, initrd, cmdline, why, again string) ([]byte, error) {
-			return ipxe.Boot{
-				Kernel: kernel, Initrds: []ipxe.Initrd{{Name: "initramfs", URL: initrd}},
-				Cmdline: cmdline, Message: why, Again: again,
-			}.Script()
-		},
-	}
 }

@@ -2,52 +2,18 @@ package server
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
 	"net/url"
 	"os"
 	"sync"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/alarm"
 	"github.com/gild-dev/gild/internal/server/service"
 	"github.com/gild-dev/gild/internal/server/state"
-	"github.com/gild-dev/gild/internal/server/state/etcd"
 	"github.com/gild-dev/gild/internal/server/state/presence"
 )
-
-// database is the etcd that a server keeps its state in.
-type database struct {
-	client  *clientv3.Client
-	stopped func(context.Context) error // waits until it has stopped by itself
-	close   func() error
-}
-
-// openState starts the etcd of the data directory, or connects to the
-// operator's cluster.
-func (s *Server) openState(ctx context.Context, log *slog.Logger) (*database, error) {
-	if s.Etcd == nil {
-		e, err := etcd.Start(ctx, s.DataDir, log)
-		if err != nil {
-			return nil, err
-		}
-		return &database{e.Client(), e.Stopped, e.Close}, nil
-	}
-	client, err := s.Etcd.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &database{client, notOurs, client.Close}, nil
-}
-
-// notOurs waits for a cluster whose end is not this server's: that comes back.
-func notOurs(ctx context.Context) error {
-	<-ctx.Done()
-	return ctx.Err()
-}
 
 // peers knows the servers of the cluster, with no more than a glance at etcd
 // every few seconds: every hello and every boot script names them.

@@ -1,4 +1,5 @@
-package server
+// Package sightings notes in the records of machines what protocols see of them.
+package sightings
 
 import (
 	"context"
@@ -18,40 +19,42 @@ import (
 	"github.com/gild-dev/gild/internal/server/tftpd"
 )
 
-// sightings carries what DHCP and TFTP see to the machines' records. They must
-// not wait for the disk: what does not fit is dropped, the machine will ask again.
-type sightings struct {
+// Queue carries what a protocol sees to the machines' records. It must not wait
+// for the disk: what does not fit is dropped, the machine will ask again.
+type Queue struct {
 	machines *machines.Core
 	log      *slog.Logger
 	queue    chan func() (fleet.Sighting, bool)
 }
 
-func newSightings(m *machines.Core, log *slog.Logger) *sightings {
-	return &sightings{machines: m, log: log, queue: make(chan func() (fleet.Sighting, bool), 1024)}
+// New makes an empty queue.
+func New(m *machines.Core, log *slog.Logger) *Queue {
+	return &Queue{machines: m, log: log, queue: make(chan func() (fleet.Sighting, bool), 1024)}
 }
 
-// dhcp takes an event of dhcpd.
-func (s *sightings) dhcp(e dhcpd.Event) {
+// DHCP takes an event of dhcpd.
+func (s *Queue) DHCP(e dhcpd.Event) {
 	if seen, worth := sighting(e); worth && e.Client != dhcpd.Agent { // which says itself what there is to say
-		s.note(func() (fleet.Sighting, bool) { return seen, true })
+		s.Note(func() (fleet.Sighting, bool) { return seen, true })
 	}
 }
 
-func (s *sightings) note(seen func() (fleet.Sighting, bool)) {
+// Note has a sighting noted, which is looked up later; false: there is none.
+func (s *Queue) Note(seen func() (fleet.Sighting, bool)) {
 	select {
 	case s.queue <- seen:
 	default:
 	}
 }
 
-// refused takes an event of tftpd: a machine that asked for a file in vain. Its
+// Refused takes an event of tftpd: a machine that asked for a file in vain. Its
 // record says so, and it fails nothing: any host can ask for any name.
-func (s *sightings) refused(e tftpd.Event, who func(netip.Addr) net.HardwareAddr) {
+func (s *Queue) Refused(e tftpd.Event, who func(netip.Addr) net.HardwareAddr) {
 	// Newer iPXE looks for a script of this name at each start, and needs none.
 	if who == nil || strings.HasSuffix(e.File, "autoexec.ipxe") {
 		return
 	}
-	s.note(func() (fleet.Sighting, bool) {
+	s.Note(func() (fleet.Sighting, bool) {
 		mac := who(e.Client.Addr())
 		why := "not a request that is answered"
 		switch {
@@ -86,8 +89,8 @@ func sighting(e dhcpd.Event) (fleet.Sighting, bool) {
 	return s, s.MAC != "" && (s.Message != "" || s.Source != fleet.FromOther)
 }
 
-// withSightings runs a service and, beside it, the queue of what it saw.
-func withSightings(ctx context.Context, s *sightings, run func(context.Context) error) error {
+// Beside runs a service and, beside it, the queue of what it saw.
+func (s *Queue) Beside(ctx context.Context, run func(context.Context) error) error {
 	done := make(chan struct{})
 	stop, cancel := context.WithCancel(ctx)
 	go func() {

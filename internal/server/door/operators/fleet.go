@@ -1,4 +1,4 @@
-package httpd
+package operators
 
 import (
 	"context"
@@ -19,14 +19,14 @@ type fleetInput struct {
 }
 
 // fleet registers what is done to all that files say.
-func (o *Operator) fleet(r operations) {
+func (d *Door) fleet(r operations) {
 	handle(r, http.MethodGet, api.PathFleet, "get-fleet", "What was applied, without secrets", func(ctx context.Context, _ *struct{}) (api.Applied, error) {
-		return o.Control.Applied(ctx)
+		return d.Control.Applied(ctx)
 	})
 	op := operation(http.MethodPut, api.PathFleet, "apply-fleet", "Make the fleet what files say, or tell what that would change")
 	op.MaxBodyBytes, op.BodyReadTimeout = api.MaxFleet, fleetTimeout
 	huma.Register(r.api, op, func(ctx context.Context, in *fleetInput) (*body[api.FleetDiff], error) {
-		diff, err := o.Control.Apply(ctx, actor(ctx), in.Body, in.DryRun)
+		diff, err := d.Control.Apply(ctx, actor(ctx), in.Body, in.DryRun)
 		if err != nil {
 			return nil, r.problem(ctx, err)
 		}

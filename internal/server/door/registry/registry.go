@@ -1,6 +1,9 @@
-package httpd
+// Package registry gives stored images to whoever pulls from an OCI registry.
+package registry
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -13,17 +16,28 @@ import (
 	"github.com/gild-dev/gild/internal/server/door/reply"
 )
 
-// registry answers the pull half of the OCI distribution specification v1.1
+// Images is the store as it is pulled from. What is not stored MUST be an error
+// that is fs.ErrNotExist.
+type Images interface {
+	// Resolve returns the digest of the manifest that the name stands for now.
+	Resolve(ctx context.Context, name string) (golden.Digest, error)
+	// Blob opens any stored content, manifests too. The caller closes it.
+	Blob(ctx context.Context, d golden.Digest) (io.ReadSeekCloser, error)
+}
+
+// Door answers the pull half of the OCI distribution specification v1.1
 // ("Pulling", end-1 to end-3 and end-8a): each stored image is the repository
 // golden/NAME with the one tag "latest".
-type registry struct {
-	images Images
-	log    *slog.Logger
+type Door struct {
+	Images Images       // must be set
+	Log    *slog.Logger // nil: discard
 }
 
 const latest = "latest"
 
-func (g registry) routes(mux *http.ServeMux) {
+// Route implements [door.Door].
+func (d *Door) Route(mux *http.ServeMux) {
+	d = &Door{Images: d.Images, Log: cmp.Or(d.Log, slog.New(slog.DiscardHandler))}
 	handle := func(pattern string, h http.HandlerFunc) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			// Not in the OCI specification, but what old Docker clients look for.
@@ -31,17 +45,17 @@ func (g registry) routes(mux *http.ServeMux) {
 			h(w, r)
 		})
 	}
-	handle("GET /v2", g.base)
-	handle("GET /v2/{$}", g.base)
-	handle("GET /v2/golden/{name}/manifests/{reference}", g.manifest)
-	handle("GET /v2/golden/{name}/blobs/{digest}", g.blob)
-	handle("GET /v2/golden/{name}/tags/list", g.tags)
-	handle("/v2/", g.other)
+	handle("GET /v2", d.base)
+	handle("GET /v2/{$}", d.base)
+	handle("GET /v2/golden/{name}/manifests/{reference}", d.manifest)
+	handle("GET /v2/golden/{name}/blobs/{digest}", d.blob)
+	handle("GET /v2/golden/{name}/tags/list", d.tags)
+	handle("/v2/", d.other)
 }
 
-func (g registry) base(w http.ResponseWriter, _ *http.Request) { reply.JSON(w, struct{}{}) }
+func (d *Door) base(w http.ResponseWriter, _ *http.Request) { reply.JSON(w, struct{}{}) }
 
-func (g registry) manifest(w http.ResponseWriter, r *http.Request) {
+func (d *Door) manifest(w http.ResponseWriter, r *http.Request) {
 	name, ref := r.PathValue("name"), r.PathValue("reference")
 	digest, err := golden.ParseDigest(ref)
 	if err != nil {
@@ -49,20 +63,20 @@ func (g registry) manifest(w http.ResponseWriter, r *http.Request) {
 			registryError(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "an image has one tag, latest")
 			return
 		}
-		if digest, err = g.images.Resolve(r.Context(), name); err != nil {
-			g.fail(w, r, err, "NAME_UNKNOWN", "no image of this name is stored")
+		if digest, err = d.Images.Resolve(r.Context(), name); err != nil {
+			d.fail(w, r, err, "NAME_UNKNOWN", "no image of this name is stored")
 			return
 		}
 	}
-	f, err := g.images.Blob(r.Context(), digest)
+	f, err := d.Images.Blob(r.Context(), digest)
 	if err != nil {
-		g.fail(w, r, err, "MANIFEST_UNKNOWN", "no such manifest is stored")
+		d.fail(w, r, err, "MANIFEST_UNKNOWN", "no such manifest is stored")
 		return
 	}
 	defer f.Close()
 	p, err := io.ReadAll(io.LimitReader(f, golden.MaxManifestSize+1))
 	if err != nil {
-		g.fail(w, r, err, "MANIFEST_UNKNOWN", "")
+		d.fail(w, r, err, "MANIFEST_UNKNOWN", "")
 		return
 	}
 	// A blob that is no manifest must not be had from here: a client would
@@ -79,15 +93,15 @@ func (g registry) manifest(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(p)
 }
 
-func (g registry) blob(w http.ResponseWriter, r *http.Request) {
+func (d *Door) blob(w http.ResponseWriter, r *http.Request) {
 	digest, err := golden.ParseDigest(r.PathValue("digest"))
 	if err != nil {
 		registryError(w, http.StatusBadRequest, "DIGEST_INVALID", err.Error())
 		return
 	}
-	f, err := g.images.Blob(r.Context(), digest)
+	f, err := d.Images.Blob(r.Context(), digest)
 	if err != nil {
-		g.fail(w, r, err, "BLOB_UNKNOWN", "no such blob is stored")
+		d.fail(w, r, err, "BLOB_UNKNOWN", "no such blob is stored")
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
@@ -95,10 +109,10 @@ func (g registry) blob(w http.ResponseWriter, r *http.Request) {
 	reply.File(w, r, f, string(digest))
 }
 
-func (g registry) tags(w http.ResponseWriter, r *http.Request) {
+func (d *Door) tags(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	if _, err := g.images.Resolve(r.Context(), name); err != nil {
-		g.fail(w, r, err, "NAME_UNKNOWN", "no image of this name is stored")
+	if _, err := d.Images.Resolve(r.Context(), name); err != nil {
+		d.fail(w, r, err, "NAME_UNKNOWN", "no image of this name is stored")
 		return
 	}
 	list := struct {
@@ -113,7 +127,7 @@ func (g registry) tags(w http.ResponseWriter, r *http.Request) {
 }
 
 // other answers everything under /v2/ that is not pulling.
-func (g registry) other(w http.ResponseWriter, r *http.Request) {
+func (d *Door) other(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		registryError(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "images are added with gild image add")
@@ -122,13 +136,13 @@ func (g registry) other(w http.ResponseWriter, r *http.Request) {
 	registryError(w, http.StatusNotFound, "NAME_UNKNOWN", "images are under golden/")
 }
 
-func (g registry) fail(w http.ResponseWriter, r *http.Request, err error, code, message string) {
+func (d *Door) fail(w http.ResponseWriter, r *http.Request, err error, code, message string) {
 	if errors.Is(err, fs.ErrNotExist) {
 		registryError(w, http.StatusNotFound, code, message)
 		return
 	}
 	if r.Context().Err() == nil {
-		g.log.Error("pull failed", "path", r.URL.Path, "client", r.RemoteAddr, "err", err)
+		d.Log.Error("pull failed", "path", r.URL.Path, "client", r.RemoteAddr, "err", err)
 	}
 	w.Header().Set("Retry-After", "5")
 	registryError(w, http.StatusServiceUnavailable, "UNAVAILABLE", "the server's log says why; try again")

@@ -1,19 +1,26 @@
-package httpd
+package firmware
 
 import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/door"
 	"github.com/gild-dev/gild/internal/server/door/doortest"
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 func TestBootRoutes(t *testing.T) {
-	images := newImages(t, []byte("disk"))
-	digest := string(images.names["debian"])
-	base := serve(t, &memMachines{m: fleet.Record{MAC: mac}}, images)
+	images := doortest.NewImages(t, []byte("disk"))
+	digest := string(images.Names["debian"])
+	base := serve(t, doortest.NewMachines(), images)
 	for _, tt := range []struct {
 		method, path string
 		status       int
@@ -25,7 +32,7 @@ func TestBootRoutes(t *testing.T) {
 		{"GET", "/machine.ipxe?mac=52-54-00-00-00-01", 200, "local: not armed: booting the local disk"},
 		{"GET", "/machine.ipxe?mac=ff-ff-ff-ff-ff-ff", 200, "local: this machine gave no usable MAC address"},
 		{"GET", "/machine.ipxe", 200, "local: this machine gave no usable MAC address"},
-		{"HEAD", "/machine.ipxe?mac=" + mac, 200, ""},
+		{"HEAD", "/machine.ipxe?mac=" + doortest.MAC, 200, ""},
 		{"GET", "/boot/" + digest + "/kernel", 200, "kernel"},
 		{"HEAD", "/boot/" + digest + "/initramfs", 200, ""},
 		{"GET", "/boot/" + digest + "/shadow", 404, ""},
@@ -43,7 +50,6 @@ func TestBootRoutes(t *testing.T) {
 		{"GET", "/ipxe/..%2fsecret", 404, ""},
 		{"GET", "/ipxe", 404, ""},
 		{"GET", "/healthz", 200, "ok\n"},
-		{"GET", api.PathHello, 405, ""},
 		{"GET", api.PathMachines, 404, ""}, // the operator API is elsewhere
 	} {
 		resp, body := doortest.Request(t, tt.method, base+tt.path, "")
@@ -57,15 +63,15 @@ func TestBootRoutes(t *testing.T) {
 }
 
 func TestArmedScript(t *testing.T) {
-	images := newImages(t, []byte("disk"))
-	digest := string(images.names["debian"])
-	m := &memMachines{m: fleet.Record{MAC: mac}}
-	plan := api.Plan{ID: "p1", Image: api.PlanImage{Name: "debian", Digest: digest}, Agreed: api.Agreed{MACs: []string{mac}}}
-	if _, err := fleet.Arm(&m.m, fleet.Armed{Plan: plan}, time.Now()); err != nil {
+	images := doortest.NewImages(t, []byte("disk"))
+	digest := string(images.Names["debian"])
+	m := doortest.NewMachines()
+	plan := api.Plan{ID: "p1", Image: api.PlanImage{Name: "debian", Digest: digest}, Agreed: api.Agreed{MACs: []string{doortest.MAC}}}
+	if _, err := fleet.Arm(&m.Record, fleet.Armed{Plan: plan}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	m.ticket = "tkt"
-	_, body := doortest.Request(t, "GET", serve(t, m, images)+"/machine.ipxe?mac="+mac+"&serial=%1b[31m&platform=efi", "")
+	m.Ticket = "tkt"
+	_, body := doortest.Request(t, "GET", serve(t, m, images)+"/machine.ipxe?mac="+doortest.MAC+"&serial=%1b[31m&platform=efi", "")
 	want := "http://192.0.2.1/boot/" + digest + "/kernel\n" +
 		"http://192.0.2.1/boot/" + digest + "/initramfs?v=\n" +
 		"http://192.0.2.1 tkt\n" +
@@ -73,58 +79,52 @@ func TestArmedScript(t *testing.T) {
 	if body != want {
 		t.Errorf("script of an armed machine =\n%s\nwant\n%s", body, want)
 	}
-	if inv := m.m.Inventory; inv == nil || inv.Serial != "?[31m" || inv.Firmware != "uefi" {
+	if inv := m.Record.Inventory; inv == nil || inv.Serial != "?[31m" || inv.Firmware != "uefi" {
 		t.Errorf("inventory from the query = %+v; want a clean serial and uefi", inv)
 	}
+}
+
+// broken fails as a lost etcd does.
+type broken struct{ Machines }
+
+func (broken) Boot(context.Context, api.Inventory, string) (fleet.Decision, error) {
+	return fleet.Decision{}, io.ErrClosedPipe
 }
 
 // A machine whose fate is not known must ask again, not boot what it may be
 // about to lose.
 func TestScriptWithoutState(t *testing.T) {
-	base := serve(t, brokenMachines{}, newImages(t, nil))
-	resp, _ := doortest.Request(t, "GET", base+"/machine.ipxe?mac="+mac, "")
+	base := serve(t, broken{}, doortest.NewImages(t, nil))
+	resp, _ := doortest.Request(t, "GET", base+"/machine.ipxe?mac="+doortest.MAC, "")
 	if resp.StatusCode != 503 {
 		t.Errorf("script without state = %d; want 503", resp.StatusCode)
 	}
 }
 
-func TestRanges(t *testing.T) {
-	images := newImages(t, []byte("0123456789"))
-	var digest string
-	for d, p := range images.blobs {
-		if string(p) == "0123456789" {
-			digest = string(d)
-		}
+// plainScripts are readable instead of bootable.
+func plainScripts() Scripts {
+	return Scripts{
+		Chain:     func(url string) ([]byte, error) { return []byte("chain " + url), nil },
+		LocalDisk: func(why string) []byte { return []byte("local: " + why) },
+		Boot: func(kernel, initrd, cmdline, _, again string) ([]byte, error) {
+			return fmt.Appendf(nil, "%s\n%s\n%s\n%s", kernel, initrd, cmdline, again), nil
+		},
 	}
-	url := serve(t, &memMachines{}, images) + "/v2/golden/debian/blobs/" + digest
-	for _, tt := range []struct {
-		value  string
-		status int
-		body   string
-	}{
-		{"bytes=2-4", 206, "234"},
-		{"bytes=8-", 206, "89"},
-		{"bytes=8-100", 206, "89"},
-		{"bytes=-3", 206, "789"},
-		{"bytes=0-", 206, "0123456789"},
-		{"bytes=10-", 416, ""},
-		{"bytes=-", 416, ""},
-		{"bytes=5-2", 416, ""},
-		{"bytes=99999999999999999999-", 416, ""},
-		{"bytes=0-1,3-4", 416, ""},
-		{"bytes=" + strings.Repeat("0-,", 1000) + "0-", 416, ""},
-		{"lines=1-2", 416, ""},
-	} {
-		resp, body := doortest.Request(t, "GET", url, "", "Range", tt.value)
-		if resp.StatusCode != tt.status || tt.body != "" && body != tt.body {
-			t.Errorf("Range %.40s = %d %q; want %d %q", tt.value, resp.StatusCode, body, tt.status, tt.body)
-		}
+}
+
+// serve opens the door on a real connection.
+func serve(t *testing.T, machines Machines, images *doortest.Images) string {
+	t.Helper()
+	d := &Door{
+		BaseURL: "http://192.0.2.1", Machines: machines, Specs: images, Scripts: plainScripts(),
+		NBP: func(name string) (io.ReadSeekCloser, error) {
+			if name != "snponly.efi" {
+				return nil, fs.ErrNotExist
+			}
+			return doortest.File{Reader: bytes.NewReader([]byte("nbp"))}, nil
+		},
 	}
-	resp, body := doortest.Request(t, "GET", url, "", "Range", "bytes=2-4", "If-Range", `"another"`)
-	if resp.StatusCode != 200 || body != "0123456789" {
-		t.Errorf("Range of changed content = %d %q; want the whole", resp.StatusCode, body)
-	}
-	if resp, _ := doortest.Request(t, "GET", url, "", "X-Long", strings.Repeat("a", 2<<20)); resp.StatusCode != 431 {
-		t.Errorf("a header of 2 MiB = %d; want 431", resp.StatusCode)
-	}
+	srv := httptest.NewServer(door.Handler(d))
+	t.Cleanup(srv.Close)
+	return srv.URL
 }

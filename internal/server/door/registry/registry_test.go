@@ -1,9 +1,10 @@
-package httpd
+package registry
 
 import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,15 +12,15 @@ import (
 	"testing"
 
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/server/door"
 	"github.com/gild-dev/gild/internal/server/door/doortest"
-	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 func TestRegistry(t *testing.T) {
-	images := newImages(t, []byte("disk"))
-	digest := images.names["debian"]
+	images := doortest.NewImages(t, []byte("disk"))
+	digest := images.Names["debian"]
 	config := golden.DigestOf([]byte(`{}`))
-	base := serve(t, &memMachines{m: fleet.Record{MAC: mac}}, images)
+	base := serve(t, images)
 	for _, tt := range []struct {
 		method, path string
 		status       int
@@ -75,8 +76,8 @@ func TestSkopeoPulls(t *testing.T) {
 	}
 	disk := make([]byte, 3<<20)
 	_, _ = rand.Read(disk)
-	images := newImages(t, disk)
-	base := serve(t, &memMachines{}, images)
+	images := doortest.NewImages(t, disk)
+	base := serve(t, images)
 	dir := filepath.Join(t.TempDir(), "oci")
 	cmd := exec.CommandContext(t.Context(), skopeo, "--insecure-policy", "copy", "--src-tls-verify=false",
 		"docker://"+strings.TrimPrefix(base, "http://")+"/golden/debian", "oci:"+dir)
@@ -87,7 +88,56 @@ func TestSkopeoPulls(t *testing.T) {
 	if err != nil || !bytes.Equal(got, disk) {
 		t.Errorf("the disk that skopeo pulled is not the one that is stored (%v)", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "blobs", "sha256", images.names["debian"].Hex())); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, "blobs", "sha256", images.Names["debian"].Hex())); err != nil {
 		t.Errorf("skopeo's manifest has another digest: %v", err)
 	}
+}
+
+func TestRanges(t *testing.T) {
+	images := doortest.NewImages(t, []byte("0123456789"))
+	var digest string
+	for d, p := range images.Blobs {
+		if string(p) == "0123456789" {
+			digest = string(d)
+		}
+	}
+	url := serve(t, images) + "/v2/golden/debian/blobs/" + digest
+	for _, tt := range []struct {
+		value  string
+		status int
+		body   string
+	}{
+		{"bytes=2-4", 206, "234"},
+		{"bytes=8-", 206, "89"},
+		{"bytes=8-100", 206, "89"},
+		{"bytes=-3", 206, "789"},
+		{"bytes=0-", 206, "0123456789"},
+		{"bytes=10-", 416, ""},
+		{"bytes=-", 416, ""},
+		{"bytes=5-2", 416, ""},
+		{"bytes=99999999999999999999-", 416, ""},
+		{"bytes=0-1,3-4", 416, ""},
+		{"bytes=" + strings.Repeat("0-,", 1000) + "0-", 416, ""},
+		{"lines=1-2", 416, ""},
+	} {
+		resp, body := doortest.Request(t, "GET", url, "", "Range", tt.value)
+		if resp.StatusCode != tt.status || tt.body != "" && body != tt.body {
+			t.Errorf("Range %.40s = %d %q; want %d %q", tt.value, resp.StatusCode, body, tt.status, tt.body)
+		}
+	}
+	resp, body := doortest.Request(t, "GET", url, "", "Range", "bytes=2-4", "If-Range", `"another"`)
+	if resp.StatusCode != 200 || body != "0123456789" {
+		t.Errorf("Range of changed content = %d %q; want the whole", resp.StatusCode, body)
+	}
+	if resp, _ := doortest.Request(t, "GET", url, "", "X-Long", strings.Repeat("a", 2<<20)); resp.StatusCode != 431 {
+		t.Errorf("a header of 2 MiB = %d; want 431", resp.StatusCode)
+	}
+}
+
+// serve opens the door on a real connection.
+func serve(t *testing.T, images Images) string {
+	t.Helper()
+	srv := httptest.NewServer(door.Handler(&Door{Images: images}))
+	t.Cleanup(srv.Close)
+	return srv.URL
 }

@@ -1,4 +1,4 @@
-package server
+package stored
 
 import (
 	"bytes"
@@ -11,11 +11,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/bootspec/bootspectest"
 )
 
 // One damaged image must not hide the others, of which a rack may be waiting.
 func TestListShowsADamagedImage(t *testing.T) {
-	st := storeWith(t, "bad", "good")
+	st := bootspectest.Store(t, map[string]string{"bad": "arm64", "good": "amd64"})
 	bad, err := st.Image("bad")
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +29,7 @@ func TestListShowsADamagedImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	got, err := storedImages{st, slog.New(slog.NewTextHandler(&log, nil))}.List(t.Context())
+	got, err := Images{st, slog.New(slog.NewTextHandler(&log, nil))}.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

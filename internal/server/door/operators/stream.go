@@ -1,4 +1,4 @@
-package httpd
+package operators
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type streamInput struct {
 }
 
 // stream registers the event stream: server-sent events (HTML, section 9.2).
-func (o *Operator) stream(r operations) {
+func (d *Door) stream(r operations) {
 	op := operation(http.MethodGet, api.PathEventStream, "follow", "Changes as they happen, as server-sent events")
 	schema := r.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[api.Change](), true, "Change")
 	op.Responses = map[string]*huma.Response{"200": {
@@ -33,13 +33,13 @@ func (o *Operator) stream(r operations) {
 	huma.Register(r.api, op, func(_ context.Context, in *streamInput) (*huma.StreamResponse, error) {
 		return &huma.StreamResponse{Body: func(hc huma.Context) {
 			req, w := humago.Unwrap(hc)
-			o.follow(req, w, in.After)
+			d.follow(req, w, in.After)
 		}}, nil
 	})
 }
 
 // follow writes the stream until the reader goes or the server stops.
-func (o *Operator) follow(r *http.Request, w http.ResponseWriter, after string) {
+func (d *Door) follow(r *http.Request, w http.ResponseWriter, after string) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -66,7 +66,7 @@ func (o *Operator) follow(r *http.Request, w http.ResponseWriter, after string) 
 		}
 	})
 	// The reader comes back by itself, with the id it saw last.
-	_ = o.Control.Follow(ctx, after, out.change)
+	_ = d.Control.Follow(ctx, after, out.change)
 	cancel()
 	beats.Wait()
 }

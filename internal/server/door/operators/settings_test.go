@@ -1,4 +1,4 @@
-package httpd
+package operators
 
 import (
 	"log/slog"
@@ -16,7 +16,7 @@ import (
 // for machines and groups, as the table of settings has it.
 func TestSettingsAreDescribed(t *testing.T) {
 	h := humago.New(http.NewServeMux(), huma.DefaultConfig("", ""))
-	new(Operator).machines(operations{h, slog.New(slog.DiscardHandler)})
+	new(Door).machines(operations{h, slog.New(slog.DiscardHandler)})
 	schemas := h.OpenAPI().Components.Schemas.Map()
 	for _, name := range []string{"FlashRequest", "Settings"} {
 		schema := schemas[name]

@@ -1,4 +1,4 @@
-package httpd
+package operators
 
 import (
 	"context"
@@ -51,9 +51,9 @@ type (
 
 // uploads registers how an image comes to the server: its blobs, in as many
 // pieces as it takes, then its manifest, which gives it the name.
-func (o *Operator) uploads(r operations) {
+func (d *Door) uploads(r operations) {
 	handle(r, http.MethodGet, api.PathImage, "get-image", "One stored image", func(ctx context.Context, in *imageInput) (api.Image, error) {
-		image, err := o.Images.Describe(ctx, in.Name)
+		image, err := d.Images.Describe(ctx, in.Name)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = &fleet.UnknownError{What: "image", Name: in.Name, Help: "gild image ls shows the stored ones"}
 		}
@@ -62,20 +62,20 @@ func (o *Operator) uploads(r operations) {
 	add := operation(http.MethodPut, api.PathImage, "add-image", "Give an image whose blobs were sent its name")
 	add.MaxBodyBytes = golden.MaxManifestSize
 	huma.Register(r.api, add, func(ctx context.Context, in *addInput) (*body[api.StoredImage], error) {
-		stored, err := o.Uploads.Add(ctx, actor(ctx), in.Name, in.RawBody)
+		stored, err := d.Uploads.Add(ctx, actor(ctx), in.Name, in.RawBody)
 		return &body[api.StoredImage]{stored}, r.problem(ctx, err)
 	})
 	handle(r, http.MethodPost, api.PathAliases, "alias-image", "Give a stored image one name more", func(ctx context.Context, in *aliasInput) (api.StoredImage, error) {
-		return o.Uploads.Alias(ctx, actor(ctx), in.Body.Name, in.Name)
+		return d.Uploads.Alias(ctx, actor(ctx), in.Body.Name, in.Name)
 	})
 	handle(r, http.MethodGet, api.PathBlob, "get-blob", "How much of a blob has arrived", func(ctx context.Context, in *blobInput) (api.Blob, error) {
-		return o.Uploads.Received(ctx, in.Digest)
+		return d.Uploads.Received(ctx, in.Digest)
 	})
-	o.pieces(r)
+	d.pieces(r)
 }
 
 // pieces registers the one request whose body is as long as it takes.
-func (o *Operator) pieces(r operations) {
+func (d *Door) pieces(r operations) {
 	op := operation(http.MethodPut, api.PathBlob, "send-blob", "Send bytes of a blob; those that arrive stay, for a day")
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
@@ -87,7 +87,7 @@ func (o *Operator) pieces(r operations) {
 	huma.Register(r.api, op, func(ctx context.Context, in *pieceInput) (*huma.StreamResponse, error) {
 		return &huma.StreamResponse{Body: func(hc huma.Context) {
 			req, w := humago.Unwrap(hc)
-			blob, err := o.Uploads.Receive(ctx, in.Digest, in.Size, in.Offset, &patient{r: req.Body, ctl: http.NewResponseController(w)})
+			blob, err := d.Uploads.Receive(ctx, in.Digest, in.Size, in.Offset, &patient{r: req.Body, ctl: http.NewResponseController(w)})
 			if refused, ok := errors.AsType[huma.StatusError](r.problem(ctx, err)); ok {
 				_ = huma.WriteErr(r.api, hc, refused.GetStatus(), refused.Error())
 				return

@@ -1,6 +1,8 @@
-package server
+// Package stored shows the images of a store as a server's clients see them.
+package stored
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -11,28 +13,28 @@ import (
 	"github.com/gild-dev/gild/internal/golden/store"
 )
 
-// storedImages shows the store to httpd. The store is read afresh each time,
-// so an image that was just added is there without a restart.
-type storedImages struct {
-	store *store.Store
-	log   *slog.Logger
+// Images are those of a store. It is read afresh each time, so an image that was
+// just added is there without a restart.
+type Images struct {
+	Store *store.Store
+	Log   *slog.Logger // nil: discard
 }
 
 // List returns the images by name, of a damaged one what is known: the others
 // are as good as before.
-func (s storedImages) List(context.Context) ([]api.Image, error) {
-	named, err := s.store.List()
+func (s Images) List(context.Context) ([]api.Image, error) {
+	named, err := s.Store.List()
 	if err != nil {
 		return nil, err
 	}
 	images := make([]api.Image, 0, len(named))
 	for _, n := range named {
-		im, err := s.store.Image(n.Name)
+		im, err := s.Store.Image(n.Name)
 		switch {
 		case errors.Is(err, store.ErrNotFound): // removed since it was listed
 			continue
 		case err != nil:
-			s.log.Error("a stored image is damaged", "image", n.Name, "digest", n.Digest, "err", err)
+			cmp.Or(s.Log, slog.New(slog.DiscardHandler)).Error("a stored image is damaged", "image", n.Name, "digest", n.Digest, "err", err)
 			images = append(images, api.Image{Name: n.Name, Digest: string(n.Digest), Damage: err.Error()})
 			continue
 		}
@@ -42,13 +44,13 @@ func (s storedImages) List(context.Context) ([]api.Image, error) {
 }
 
 // Resolve returns the identity behind a name.
-func (s storedImages) Resolve(_ context.Context, name string) (golden.Digest, error) {
-	return s.store.Resolve(name)
+func (s Images) Resolve(_ context.Context, name string) (golden.Digest, error) {
+	return s.Store.Resolve(name)
 }
 
 // Describe returns what a list shows of one image.
-func (s storedImages) Describe(_ context.Context, name string) (api.Image, error) {
-	im, err := s.store.Image(name)
+func (s Images) Describe(_ context.Context, name string) (api.Image, error) {
+	im, err := s.Store.Image(name)
 	if err != nil {
 		return api.Image{}, err
 	}
@@ -56,8 +58,8 @@ func (s storedImages) Describe(_ context.Context, name string) (api.Image, error
 }
 
 // Blob opens what an image is made of.
-func (s storedImages) Blob(_ context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
-	return s.store.OpenNamed(d)
+func (s Images) Blob(_ context.Context, d golden.Digest) (io.ReadSeekCloser, error) {
+	return s.Store.OpenNamed(d)
 }
 
 // Summary is what a list shows of a stored image.

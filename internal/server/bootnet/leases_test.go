@@ -1,4 +1,4 @@
-package server
+package bootnet
 
 import (
 	"fmt"
@@ -13,6 +13,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/addresses"
 	"github.com/gild-dev/gild/internal/server/state/etcd"
+	"github.com/gild-dev/gild/internal/server/state/etcdtest"
 	"github.com/gild-dev/gild/internal/tier"
 )
 
@@ -29,7 +30,7 @@ func TestLeaseStores(t *testing.T) {
 	})
 	t.Run("shared", func(t *testing.T) {
 		tier.Slow(t, "starts an etcd")
-		client, err := foreignEtcd(t).Connect(t.Context())
+		client, err := (&etcd.Cluster{Endpoints: etcdtest.Endpoints(etcdtest.Start(t, 1))}).Connect(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,8 @@
-package httpd
+// Package operators answers operators: their API, with the pages beside it.
+//
+// It decides nothing and stores nothing: machines and images are behind the
+// interfaces here.
+package operators
 
 import (
 	"cmp"
@@ -58,9 +62,17 @@ type Control interface {
 // PathMetrics is what a monitoring system reads, for operators only.
 const PathMetrics = "/metrics"
 
-// Operator is the operator API. Without a Guard it is safe only on a loopback
+// Images is the store as operators see it. What is not stored MUST be an error
+// that is fs.ErrNotExist.
+type Images interface {
+	List(ctx context.Context) ([]api.Image, error)
+	// Describe returns what List shows of one image, by name or digest.
+	Describe(ctx context.Context, name string) (api.Image, error)
+}
+
+// Door lets operators in. Without a Guard it is safe only on a loopback
 // listener, from which it keeps web pages out.
-type Operator struct {
+type Door struct {
 	Control Control
 	Images  Images
 	Uploads Uploads // nil: none are taken
@@ -112,12 +124,12 @@ type (
 
 // Handler returns the handler of the operator API, with the document that
 // describes it at /openapi.json.
-func (o *Operator) Handler() http.Handler {
-	h := o.Unguarded()
-	if o.Guard != nil {
-		h = o.Guard.Wrap(h)
+func (d *Door) Handler() http.Handler {
+	h := d.Unguarded()
+	if d.Guard != nil {
+		h = d.Guard.Wrap(h)
 	}
-	if o.Guard == nil || o.Loopback {
+	if d.Guard == nil || d.Loopback {
 		h = loopbackOnly(h)
 	}
 	return ownOrigin(h)
@@ -125,25 +137,25 @@ func (o *Operator) Handler() http.Handler {
 
 // Unguarded is the handler for a listener that lets in nobody who may not do
 // all of it.
-func (o *Operator) Unguarded() http.Handler {
+func (d *Door) Unguarded() http.Handler {
 	mux := http.NewServeMux()
-	config := huma.DefaultConfig("gild operator API", cmp.Or(o.Version, "dev"))
+	config := huma.DefaultConfig("gild operator API", cmp.Or(d.Version, "dev"))
 	// The page for reading the document loads scripts from elsewhere, and
 	// links to schemas are noise in a terminal.
 	config.DocsPath, config.CreateHooks = "", nil
 	config.Transformers = []huma.Transformer{spellOut}
 	h := humago.New(mux, config)
-	register := operations{h, cmp.Or(o.Log, slog.New(slog.DiscardHandler))}
-	o.machines(register)
-	o.stream(register)
-	if o.Uploads != nil {
-		o.uploads(register)
+	register := operations{h, cmp.Or(d.Log, slog.New(slog.DiscardHandler))}
+	d.machines(register)
+	d.stream(register)
+	if d.Uploads != nil {
+		d.uploads(register)
 	}
-	if o.Metrics != nil {
-		mux.Handle("GET "+PathMetrics, o.Metrics)
+	if d.Metrics != nil {
+		mux.Handle("GET "+PathMetrics, d.Metrics)
 	}
-	if o.Pages != nil {
-		mux.Handle("/", o.Pages)
+	if d.Pages != nil {
+		mux.Handle("/", d.Pages)
 	}
 	// What an operator wants of a machine goes before what its agents want.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -151,69 +163,69 @@ func (o *Operator) Unguarded() http.Handler {
 	})
 }
 
-func (o *Operator) machines(r operations) {
-	o.records(r)
-	o.flashes(r)
-	o.fleet(r)
+func (d *Door) machines(r operations) {
+	d.records(r)
+	d.flashes(r)
+	d.fleet(r)
 	handle(r, http.MethodGet, api.PathEventLog, "list-log", "The newest events of all machines", func(ctx context.Context, in *logInput) (api.Log, error) {
-		entries, err := o.Control.Log(ctx, in.Limit, in.Audit)
+		entries, err := d.Control.Log(ctx, in.Limit, in.Audit)
 		return api.Log{Entries: orEmpty(entries)}, err
 	})
 	handle(r, http.MethodGet, api.PathImages, "list-images", "All stored images", func(ctx context.Context, _ *struct{}) (api.Images, error) {
-		images, err := o.Images.List(ctx)
+		images, err := d.Images.List(ctx)
 		return api.Images{Images: orEmpty(images)}, err
 	})
 	handle(r, http.MethodDelete, api.PathImages, "remove-images", "Remove images", func(ctx context.Context, in *removeInput) (api.RemovedImages, error) {
-		removed, err := o.Control.RemoveImages(ctx, actor(ctx), in.Names, in.Force)
+		removed, err := d.Control.RemoveImages(ctx, actor(ctx), in.Names, in.Force)
 		return api.RemovedImages{Removed: orEmpty(removed)}, err
 	})
 	handle(r, http.MethodGet, api.PathServers, "list-servers", "The servers of this cluster", func(ctx context.Context, _ *struct{}) (api.Servers, error) {
-		servers, err := o.Control.Servers(ctx)
+		servers, err := d.Control.Servers(ctx)
 		return api.Servers{Servers: orEmpty(servers)}, err
 	})
 	handle(r, http.MethodGet, api.PathState, "get-state-usage", "How full the database of the state is", func(ctx context.Context, _ *struct{}) (api.StateUsage, error) {
-		return o.Control.StateUsage(ctx)
+		return d.Control.StateUsage(ctx)
 	})
 }
 
 // records registers what is done to what is known of machines.
-func (o *Operator) records(r operations) {
+func (d *Door) records(r operations) {
 	handle(r, http.MethodGet, api.PathMachines, "list-machines", "The machines that are known", func(ctx context.Context, in *listInput) (api.Machines, error) {
-		list, err := o.Control.Machines(ctx, in.Selector)
+		list, err := d.Control.Machines(ctx, in.Selector)
 		return api.Machines{Machines: orEmpty(list)}, err
 	})
 	handle(r, http.MethodPost, api.PathMachines, "register-machine", "Make a machine known", func(ctx context.Context, in *newInput) (api.Machine, error) {
-		return o.Control.Register(ctx, actor(ctx), in.Body)
+		return d.Control.Register(ctx, actor(ctx), in.Body)
 	})
 	handle(r, http.MethodGet, api.PathMachine, "get-machine", "One machine", func(ctx context.Context, in *byName) (api.Machine, error) {
-		return o.Control.Machine(ctx, in.Name)
+		return d.Control.Machine(ctx, in.Name)
 	})
 	handle(r, http.MethodPut, api.PathMachine, "edit-machine", "Replace what is said of a machine", func(ctx context.Context, in *specInput) (api.Machine, error) {
-		return o.Control.Edit(ctx, actor(ctx), in.Name, in.Revision, in.Body)
+		return d.Control.Edit(ctx, actor(ctx), in.Name, in.Revision, in.Body)
 	})
 	huma.Register(r.api, operation(http.MethodDelete, api.PathMachine, "delete-machine", "Forget a machine"),
 		func(ctx context.Context, in *forceInput) (*struct{}, error) {
-			return nil, r.problem(ctx, o.Control.Delete(ctx, actor(ctx), in.Name, in.Force))
+			return nil, r.problem(ctx, d.Control.Delete(ctx, actor(ctx), in.Name, in.Force))
 		})
 	handle(r, http.MethodGet, api.PathMachineEvents, "list-events", "The past of one machine", func(ctx context.Context, in *byName) (api.Events, error) {
-		events, err := o.Control.Events(ctx, in.Name)
+		events, err := d.Control.Events(ctx, in.Name)
 		return api.Events{Events: orEmpty(events)}, err
 	})
 }
 
 // flashes registers what leads to a flash, and what came of it.
-func (o *Operator) flashes(r operations) {
+func (d *Door) flashes(r operations) {
 	handle(r, http.MethodPost, api.PathPreview, "preview-flash", "What an arm would do; arms nothing", func(ctx context.Context, in *flashInput) (api.Preview, error) {
-		return o.Control.Preview(ctx, in.Name, in.Body)
+		return d.Control.Preview(ctx, in.Name, in.Body)
 	})
 	handle(r, http.MethodPost, api.PathFlash, "flash-machine", "Arm a machine for one flash", func(ctx context.Context, in *flashInput) (api.Machine, error) {
-		return o.Control.Flash(ctx, actor(ctx), in.Name, in.Body)
+		return d.Control.Flash(ctx, actor(ctx), in.Name, in.Body)
 	})
 	handle(r, http.MethodPost, api.PathCancel, "cancel-machine", "Take an arm back", func(ctx context.Context, in *forceInput) (api.Machine, error) {
-		return o.Control.Cancel(ctx, actor(ctx), in.Name, in.Force)
+		return d.Control.Cancel(ctx, actor(ctx), in.Name, in.Force)
 	})
 	handle(r, http.MethodGet, api.PathFlashes, "list-flashes", "The flashes of one machine, the newest first", func(ctx context.Context, in *byName) (api.Flashes, error) {
-		flashes, err := o.Control.Flashes(ctx, in.Name)
+		flashes, err := d.Control.Flashes(ctx, in.Name)
 		return api.Flashes{Flashes: orEmpty(flashes)}, err
 	})
 }

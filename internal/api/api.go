@@ -117,7 +117,7 @@ type Answer struct {
 	// Name is what operators call the machine; empty: nothing yet.
 	Name string `json:"name,omitempty"`
 	// Servers are base URLs of every server of this cluster, the one that
-	// answers first: an agent goes on with another when its own is gone.
+	// answers first: an agent continues with another when its own is gone.
 	Servers []string `json:"servers,omitempty"`
 }
 

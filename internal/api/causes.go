@@ -89,7 +89,7 @@ func diskAdvice(cause string) string {
 	case CauseDiskAmbiguous:
 		return "See the disks that it has: `gild machine show {}`. Then `gild cancel {}`, and arm it with a rule that means one of them, such as --disk serial=S4EW0123 or --disk smallest."
 	case CauseDiskClaimed:
-		return "Make sure that nobody needs what is on this disk. Then `gild cancel {}`, and arm it with --wipe, or with --disk and a rule for another disk."
+		return "Make sure that the data on this disk is not needed. Then `gild cancel {}`, and arm it with --wipe, or with --disk and a rule for another disk."
 	case CauseKeepRefused:
 		return "Run `gild cancel {}`, and arm it with --keep only for partitions that are there and lie behind the image's end, or with a smaller image."
 	case CauseDiskBusy:
@@ -101,9 +101,9 @@ func diskAdvice(cause string) string {
 	case CauseDiskUnfit:
 		return "Run `gild cancel {}`, and arm it with another disk (--disk), or with an image that is made for this kind of disk."
 	case CauseDiskError:
-		return "The disk is failing. Look at its cabling, or replace it. The machine stays armed: its next network boot goes on. If the disk was replaced, cancel and arm it again: a new disk is another than was agreed to."
+		return "The disk is failing. Look at its cabling, or replace it. The machine stays armed: it resumes at its next network boot. If the disk was replaced, cancel and arm it again: a new disk is not the one that was agreed to."
 	case CauseDiskSilent:
-		return "Look at the disk's cabling and controller, then switch the machine off and on: a restart alone may not wake the disk. The machine stays armed and its next network boot goes on."
+		return "Look at the disk's cabling and controller, then switch the machine off and on: a restart alone may not wake the disk. The machine stays armed and it resumes at its next network boot."
 	case CauseMount:
 		return "The disk holds the image, but its file system does not mount. Check it where the image was made (fsck, xfs_repair), and add it again: `gild image add`."
 	case CauseNoDriver:
@@ -118,7 +118,7 @@ func stepAdvice(cause string) string {
 	case CauseDigestMismatch:
 		return "Check the image on the server: `gild image verify`. If it is sound, something on the way changes its bytes: look at proxies, and at the network card and memory of both ends. None of them was written."
 	case CauseUnreachable, CauseTimedOut:
-		return "It goes on by itself when the server answers. Look whether the server runs (`gild doctor` there), at cable and switch port, and at firewalls between them."
+		return "It continues by itself when the server answers. Check the server (`gild doctor` there), the cable and switch port, and the firewalls between them."
 	case CauseRefused:
 		return "The server's log says why. It is tried again; `gild cancel {}` ends it."
 	case CauseUntrusted:
@@ -165,7 +165,7 @@ func serverAdvice(cause string) string {
 	case CauseSession:
 		return "If the machine was restarted in the middle of its flash, all is well. If not, somebody on the boot network spoke for it: what its identity holds that is secret is to be changed, and the boot network looked at."
 	case CauseSilent:
-		return "Look at the machine's screen, its power and its network link. If it was restarted, its next network boot goes on."
+		return "Look at the machine's screen, its power and its network link. If it was restarted, it resumes at its next network boot."
 	case CauseBootFailed:
 		return "Look at the machine's screen while it starts. Its disk holds the image as it was read back: what fails is the system on it, its boot order, or the call that would confirm it."
 	case CauseNoSign:

@@ -36,11 +36,11 @@ const (
 	MachineArmed       = "armed"              // will be flashed at its next network boot
 	MachineBooting     = "booting"            // was given kernel and initramfs
 	MachineFlashing    = "flashing"           // the agent has its plan
-	MachineHandingOff  = "handing off"        // sealed, receipt here, nothing heard of the new system yet
+	MachineHandingOff  = "handing off"        // sealed, receipt here, the new system has not reported in yet
 	MachineRunning     = "running"            // the new system has said so, or a probe has
 	MachineUnconfirmed = "unconfirmed"        // the new system did not report in in time
 	MachineLocalDisk   = "booting local disk" // asked, and was sent to its disk
-	MachineFailed      = "failed"             // cannot go on by itself: Machine.Trouble says why
+	MachineFailed      = "failed"             // cannot continue by itself: Machine.Trouble says why
 )
 
 // MachineStates lists them all.
@@ -109,7 +109,7 @@ type Machine struct {
 	Dropped int `json:"dropped,omitempty"`
 	// Trouble is what keeps it from going on as it should; nil: nothing does.
 	Trouble *Trouble `json:"trouble,omitempty"`
-	Message string   `json:"message,omitempty"` // the last thing heard of it
+	Message string   `json:"message,omitempty"` // the last message about it
 }
 
 // Spec is what an operator says of a machine. All of it is optional but one
@@ -156,7 +156,7 @@ type FlashRequest struct {
 	Wipe    bool `json:"wipe,omitempty" doc:"overwrite a disk that holds LVM, RAID, ZFS, LUKS, Ceph or partitions that gild did not put there"`
 	NoGrow  bool `json:"noGrow,omitempty" doc:"leave the last partition as the image has it"`
 	Unseen  bool `json:"unseen,omitempty" doc:"arm the machine although it was never seen: it may be a typing error"`
-	Expires int  `json:"expires,omitempty" doc:"seconds until the permission lapses; 0 is as the server is set, a day unless told otherwise; -1 is never" minimum:"-1" maximum:"315360000"`
+	Expires int  `json:"expires,omitempty" doc:"seconds until the arm expires; 0: the server's default, a day unless set otherwise; -1: never" minimum:"-1" maximum:"315360000"`
 	// Shown is the Digest of the Preview that the operator agreed to; when
 	// what would be lost has changed since, the arm is refused. Empty: the
 	// operator agreed to whatever it is.
@@ -323,7 +323,7 @@ func (u StateUsage) Percent() int {
 // StateNearlyFull is the percentage from which people are told.
 const StateNearlyFull = 75
 
-// Alarm is something that is wrong with a server and that it goes on with.
+// Alarm is something that is wrong with a server and that it continues with.
 type Alarm struct {
 	Kind  string    `json:"kind"` // stable: see the Alarm constants
 	Text  string    `json:"text"` // what, and what to do about it
@@ -342,7 +342,7 @@ const (
 )
 
 // Names of the messages on the event stream. Each carries a Change; the
-// message's id is given back as Last-Event-ID to go on after a cut.
+// message's id is given back as Last-Event-ID to continue after a cut.
 const (
 	ChangeMachine = "machine" // Change.Machine is how it is now
 	ChangeEvent   = "event"   // Change.Event happened

@@ -14,7 +14,7 @@ import (
 )
 
 // typed are the command lines of gild in a document: what follows "$ " in a block of code, its continued lines joined,
-// cut where the shell goes on to something else.
+// cut where the shell continues to something else.
 func typed(document string) []string {
 	var lines []string
 	inBlock := false

@@ -66,7 +66,7 @@ func (e *Contradiction) Error() string {
 
 // Hint says what the operator can do.
 func (e *Contradiction) Hint() string {
-	return "cancel it, look at what is shown now, and arm the machine that is meant"
+	return "cancel it, look at what is shown now, and arm the intended machine"
 }
 
 // OtherMachine holds what a machine shows against what was agreed to. Only

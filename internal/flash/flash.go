@@ -71,7 +71,7 @@ type Job struct {
 	// written: see Live. When all else is done, Move is called to bring the
 	// system from there onto the disk itself. It lets nothing be written any
 	// more, calls settle, which writes what was held back but for LBA 0, and
-	// lets the system go on with the disk. The disk is sealed after that. The
+	// lets the system continue with the disk. The disk is sealed after that. The
 	// source of a live flight is asked for ever, whatever it answers.
 	Move func(ctx context.Context, settle func() error) error
 	// Spare reports whether the machine has cores to spare, for a live flight

@@ -160,7 +160,7 @@ func (f *Flight) steps(ctx context.Context) error {
 // called by many, while Run runs.
 func (f *Flight) Demand(ctx context.Context, i int) error {
 	if i < 0 || i >= f.table.Len() {
-		return fmt.Errorf("chunk %d is none of the image's %d", i, f.table.Len())
+		return fmt.Errorf("chunk %d is out of range: the image has %d", i, f.table.Len())
 	}
 	return f.chunks.Work.Demand(ctx, i)
 }

@@ -153,7 +153,7 @@ func (s *storedImage) frame(i int) []byte {
 	return s.blob[c.Offset : c.Offset+c.Length]
 }
 
-// Wrong bytes are asked for again. A source that goes on giving them is
+// Wrong bytes are asked for again. A source that keeps giving them is
 // refused and nothing is sealed.
 func TestHostileSourceSealsNothing(t *testing.T) {
 	start := time.Now()

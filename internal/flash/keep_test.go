@@ -218,7 +218,7 @@ func (s *keepScene) watch(d *modelDisk, j *judge) {
 	}
 }
 
-// cut gives what the medium may be after a power cut now, and goes on.
+// cut gives what the medium may be after a power cut now, and continues.
 func (s *keepScene) cut(d *modelDisk) []byte {
 	medium := bytes.Clone(d.medium)
 	share := d.rnd.Float64()

@@ -65,7 +65,7 @@ func (s *simulation) serves() {
 	}
 }
 
-// resumes goes on with something that was begun.
+// resumes continues with something that was begun.
 func (s *simulation) resumes() {
 	if len(s.parked) == 0 {
 		return

@@ -53,7 +53,7 @@ type simulation struct {
 	f      *Flight
 	config live.Config
 	disk   *simDisk
-	parked []func() bool // begun work that goes on later; false: not yet
+	parked []func() bool // begun work that continues later; false: not yet
 	depth  int
 	busy   []blockdev.Extent // writes of the system under way, with their bytes
 	reads  []*reading

@@ -165,7 +165,7 @@ const (
 	// nothing may make it, as a share.
 	tolerated = 0.04
 	// Where looking does not pay, one chunk of some is still looked at, in case
-	// that the image goes on there: one of skipEvery, or fewer where reading is
+	// that the image continues there: one of skipEvery, or fewer where reading is
 	// slow, so that it costs at most skipShare of a full flash.
 	skipEvery = 32
 	skipShare = 0.02
@@ -193,7 +193,7 @@ func (s *survey) saw(right bool) {
 	case s.pays():
 		s.hits += (1 - s.hits) / recent
 	default:
-		s.hits = max(s.hits, 0.5) // the image goes on here
+		s.hits = max(s.hits, 0.5) // the image continues here
 	}
 }
 

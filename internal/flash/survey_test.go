@@ -22,7 +22,7 @@ func measured(fetch, read float64) *survey {
 	return s
 }
 
-// A survey goes on as long as the share of right chunks is worth the reading:
+// A survey continues as long as the share of right chunks is worth the reading:
 // what it costs over a full flash is bounded, whatever the rates.
 func TestSurveyPays(t *testing.T) {
 	const chunks = 10_000

@@ -124,7 +124,7 @@ func (f *Facts) left(w *Work, c cost) time.Duration {
 	if f.Phase == "write" {
 		rest := float64(w.Data - w.settled())
 		seconds = max(rest*c.write*cmp.Or(f.Ease, 1), float64(w.Zeros-w.Zeroed)*c.zero)
-		// Where it is read back while the rest arrives, that goes on.
+		// Where it is read back while the rest arrives, that continues.
 		if w.Proved > 0 && w.settled() > 0 {
 			followed := min(float64(w.Proved)/float64(w.settled()), 1)
 			data = max(float64(w.Prove)-float64(w.Proved)-rest*followed, 0)

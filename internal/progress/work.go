@@ -50,7 +50,7 @@ const Enough = 10
 // settled is the data that is on the disk.
 func (w *Work) settled() int64 { return min(w.Written+w.Kept, w.Data) }
 
-// Quiet is the work of a flash that nobody has heard of lately: how far it is,
+// Quiet is the work of a flash that has been silent for a while: how far it is,
 // and no rate of now.
 func (w Work) Quiet() Work {
 	w.WriteRate, w.WireRate, w.Watched, w.Brake = 0, 0, 0, ""

@@ -47,7 +47,7 @@ func armed(t *testing.T, r *running) (ticket string) {
 
 // The agent of an older initramfs is sent back to the boot script, which gives
 // it its successor, and the operator is told. One that no script has started
-// goes on as before.
+// continues as before.
 func TestPlainAgents(t *testing.T) {
 	r := start(t, newServer(t, t.TempDir()))
 	ticket := armed(t, r)

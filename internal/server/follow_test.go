@@ -18,7 +18,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 )
 
-// The stream begins with everything, goes on after a restart, and loses and
+// The stream begins with everything, continues after a restart, and loses and
 // repeats nothing.
 func TestEventStream(t *testing.T) {
 	dir := t.TempDir()
@@ -64,7 +64,7 @@ func TestEventStream(t *testing.T) {
 	}
 }
 
-// A connection may end between two changes of one transaction: whoever goes on
+// A connection may end between two changes of one transaction: whoever continues
 // from the last id hears the rest of it, and nothing again.
 func TestEventStreamIsCutAnywhere(t *testing.T) {
 	r := start(t, newServer(t, t.TempDir()))

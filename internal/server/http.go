@@ -18,7 +18,7 @@ import (
 )
 
 // stopWithin bounds how long requests under way may take when the server
-// stops. Agents go on at the next range: nothing is lost by cutting them.
+// stops. Agents continue at the next range: nothing is lost by cutting them.
 const stopWithin = 3 * time.Second
 
 // doors opens the listeners to those whom each is for. made is the admin token

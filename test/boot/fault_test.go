@@ -55,7 +55,7 @@ func TestServerKilledThenLinkCut(t *testing.T) {
 
 	receipt := handedOff(t, room)
 	g.EnteredWithoutRestart()
-	// A broken transfer goes on at the byte it got to: two chunks for each break is already generous.
+	// A broken transfer continues at the byte it got to: two chunks for each break is already generous.
 	if extra, limit := receipt.Wire-needed, 2*2*table.ChunkSize; extra > limit {
 		t.Errorf("%d bytes fetched for %d needed, %d too many; want at most %d", receipt.Wire, needed, extra, limit)
 	}

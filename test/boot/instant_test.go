@@ -19,7 +19,7 @@ import (
 // longOutage is an outage that people notice.
 const longOutage = time.Minute
 
-// paces are how fast a disk goes on arriving once so much of it is there: ever
+// paces are how fast a disk keeps arriving once so much of it is there: ever
 // slower, so that its system is up before it is complete, however slow the host.
 var paces = []struct {
 	arrived float64 // of the image's data, at most
@@ -204,7 +204,7 @@ func unchanged(t *testing.T, path string, partition int) {
 }
 
 // A power cut in the middle leaves a disk that does not boot, and the next
-// start goes on with what is there. What the system wrote meanwhile is lost. A
+// start continues with what is there. What the system wrote meanwhile is lost. A
 // reboot that was asked for too early waits, and loses nothing.
 func TestInstantPowerCut(t *testing.T) {
 	t.Parallel()

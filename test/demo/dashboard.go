@@ -40,7 +40,7 @@ func (d *demo) openDashboard(ctx context.Context) (string, error) {
 	return "http://" + listener.Addr().String() + "/?l=" + url.QueryEscape(rack), nil
 }
 
-// takePicture says in a line what became of the picture: the demo goes on
+// takePicture says in a line what became of the picture: the demo continues
 // without one.
 func (d *demo) takePicture(ctx context.Context, page string) string {
 	chromium, err := findChromium()

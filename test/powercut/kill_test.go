@@ -32,7 +32,7 @@ const (
 // parts are what the agent's console begins a line with in the parts of a flash, and last when it leaves.
 var parts = [...]string{"scan ", "write ", "read back ", "sealed in", "leaving by"}
 
-// TestKill: a machine that is armed once and killed at any time during its flash goes on at the next power-on and
+// TestKill: a machine that is armed once and killed at any time during its flash continues at the next power-on and
 // ends well by itself, however often that happens. When a flash ends before its kill, the disk is judged and the
 // machine armed for the next.
 //

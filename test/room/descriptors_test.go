@@ -9,9 +9,9 @@ import (
 )
 
 // TestDescriptors drives a server out of the files that it may have open, by
-// connections and transfers that say nothing. It sheds what it holds, goes on
+// connections and transfers that say nothing. It sheds what it holds, continues
 // answering, and afterwards has as few open as before. With so few that what it
-// is given at least is more, it cannot open another one, and goes on too.
+// is given at least is more, it cannot open another one, and continues too.
 func TestDescriptors(t *testing.T) {
 	for _, one := range []struct {
 		files int

@@ -73,7 +73,7 @@ func (f *follower) count(states ...string) int {
 	return n
 }
 
-// past copies what was heard of a machine.
+// past copies what was reported of a machine.
 func (f *follower) past(id string) []api.Event {
 	f.mu.Lock()
 	defer f.mu.Unlock()

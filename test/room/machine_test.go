@@ -211,7 +211,7 @@ var (
 )
 
 // firmware asks for the machine's script as iPXE does, again and again while
-// nobody answers. With patience it goes on until the script boots the agent
+// nobody answers. With patience it continues until the script boots the agent
 // and returns the words that its kernel is told; without, one answer is enough,
 // and it must be the local disk.
 func (m machine) firmware(ctx context.Context, screen io.Writer, patience bool) (line map[string]string, err error) {

@@ -147,7 +147,7 @@ func lastWord(t *testing.T, operator *operatorclient.Client, l *liar) string {
 			t.Errorf("identity for %s: %v, %v; want that it is not given", session, given, err)
 		}
 	}
-	refused("second") // while the first goes on speaking
+	refused("second") // while the first keeps speaking
 	if _, err := operator.Cancel(ctx, hostage.Name, false); err == nil {
 		t.Error("cancelled without force although its agent says that it writes")
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // A server whose memory is used up by those who ask and do not end says so,
-// goes on answering, and is as before when they are gone.
+// keeps answering, and is as before when they are gone.
 func TestMemoryIsShort(t *testing.T) {
 	l := netlab.New(t)
 	t.Setenv("GOMEMLIMIT", "48MiB")

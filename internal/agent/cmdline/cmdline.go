@@ -100,7 +100,7 @@ func (l Line) Settings() (s Settings, warnings []string) {
 			s.Ticket = w.Value
 			if !isTicket(s.Ticket) {
 				s.Ticket = ""
-				warnings = append(warnings, "gild.ticket on the kernel command line is none that a server gave: was the boot script edited?")
+				warnings = append(warnings, "gild.ticket on the kernel command line is not a valid ticket: was the boot script edited?")
 			}
 		case "rescue":
 			s.Rescue = truth(w)

@@ -253,7 +253,7 @@ func (w *writer) cloudInit() error {
 		return nil
 	}
 	if !w.exists("/usr/bin/cloud-init") {
-		w.note("the image has no cloud-init: its seed is written and nobody reads it")
+		w.note("the image has no cloud-init: its seed is written, but nothing will read it")
 	}
 	meta := c.MetaData
 	if meta == "" {

@@ -95,7 +95,7 @@ func (e *Entry) possible(ctx context.Context) error {
 		return err
 	}
 	if id.NewIDs {
-		return errors.New("new IDs are given to a disk that nobody uses")
+		return errors.New("new IDs can only be given to a disk that is not in use")
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func (h *hearsay) hears(t *testing.T, step string) []string {
 
 // A keeper that dies, hangs or gives up at any moment of the hand-over is told
 // apart from one that serves, in bounded time; and whatever it does, the reports
-// go on: a server that hears of no receipt has the machine flashed again.
+// continue: a server that hears of no receipt has the machine flashed again.
 func TestKeeperThatDoesNotKeep(t *testing.T) {
 	long := strings.Repeat("long ", 40_000) // more than a pipe holds
 	for _, tt := range []struct {

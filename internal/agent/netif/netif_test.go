@@ -334,7 +334,7 @@ func TestInsideTendRoutes(t *testing.T) {
 	}
 }
 
-// Tend begins by telling what the link has, and goes on until it is to end.
+// Tend begins by telling what the link has, and continues until it is to end.
 func TestInsideTendLooks(t *testing.T) {
 	skipOutside(t)
 	dnsmasq(t, peer(t, "card0"), "1h")

@@ -93,7 +93,7 @@ func TestJudgesTheDiskItself(t *testing.T) {
 	}
 }
 
-// A flash of the same plan that was cut off goes on: LBA 0 is zero, and what
+// A flash of the same plan that was cut off continues: LBA 0 is zero, and what
 // is left of the tables is the old one, or the image's own.
 func TestJudgesABegunFlash(t *testing.T) {
 	const id = "11111111-2222-4333-8444-555555555555"

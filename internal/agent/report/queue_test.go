@@ -113,7 +113,7 @@ func TestBatchFitsAReport(t *testing.T) {
 }
 
 // An agent with nothing to tell says that it is there, under the plan that it
-// holds, and goes on saying so while nobody hears it.
+// holds, and keeps saying so while nobody hears it.
 func TestHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), (3*api.HeartbeatEvery+1)*time.Second)

@@ -80,7 +80,7 @@ func (s *servers) all() []*url.URL {
 	return append(slices.Clone(s.list[s.at:]), s.list[:s.at]...)
 }
 
-// failed goes on to the next server, unless another call has already gone
+// failed continues to the next server, unless another call has already gone
 // away from the one that answered u badly: eight calls that fail together must
 // not go round the circle.
 func (s *servers) failed(u *url.URL) {

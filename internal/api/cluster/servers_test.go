@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A client that is made of what another one knows goes on where that one is.
+// A client that is made of what another one knows resumes where that one is.
 func TestServersAreHandedOver(t *testing.T) {
 	c, err := Open("http://a:1,http://b:1")
 	if err != nil {
@@ -22,7 +22,7 @@ func TestServersAreHandedOver(t *testing.T) {
 	}
 }
 
-// Calls that fail together go on by one server, not by one each.
+// Calls that fail together continue by one server, not by one each.
 func TestFailTogether(t *testing.T) {
 	c, err := Open("http://a:1,http://b:1,http://c:1")
 	if err != nil {

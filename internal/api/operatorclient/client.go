@@ -273,7 +273,7 @@ const maxSilence = 45 * time.Second
 const maxMessage = 4 << 20
 
 // Follow calls each with every change, beginning with a reset and all
-// machines, until ctx ends or each fails. It goes on where it was after the
+// machines, until ctx ends or each fails. It resumes where it was after the
 // server restarted. A server that cannot be reached at first is an error.
 func (c *Client) Follow(ctx context.Context, each func(api.Change) error) error {
 	last, wait := "", backoff.Backoff{First: firstWait, Longest: lastWait}

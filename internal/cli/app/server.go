@@ -86,7 +86,7 @@ func (a *App) Local() (*operatorclient.Client, error) {
 // Keeper is the server that keeps the state of the data directory, and so knows
 // what its machines and groups need. nil: there is no state, or it is forced and
 // nobody can be asked. what completes the refusal where a state lies and no server
-// runs: "so nobody says ...".
+// runs: "so it is not known ...".
 func (a *App) Keeper(what string, force bool) (*operatorclient.Client, error) {
 	op, err := a.Local()
 	switch {
@@ -96,7 +96,7 @@ func (a *App) Keeper(what string, force bool) (*operatorclient.Client, error) {
 		return nil, nil
 	}
 	return nil, exit.Refused(exit.Hint(
-		fmt.Errorf("no server runs on %s, so nobody says %s", a.Data, what),
+		fmt.Errorf("no server runs on %s, so it is not known %s", a.Data, what),
 		"start `gild serve` first, or remove it all the same with --force"))
 }
 

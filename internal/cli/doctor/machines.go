@@ -36,7 +36,7 @@ var symptoms = []symptom{
 	},
 	{
 		"the firmware has asked for an address since it was armed, and for no boot script",
-		"gild machine show tells what it asked for last, its screen what it waits for: another DHCP server may answer first, " +
+		"gild machine show shows what it requested last, its screen what it waits for: another DHCP server may answer first, " +
 			"and UDP ports 69 and 4011 must be open here",
 		func(m *api.Machine, now time.Time) bool {
 			return m.State == api.MachineArmed && m.FirmwareSeen.After(m.Armed.Since) && now.Sub(m.FirmwareSeen) > startsWithin

@@ -63,7 +63,7 @@ report, and are kept after 'gild machine rm'.`,
 	return cmd
 }
 
-// logLength is how much of the past is asked for to go on without a gap.
+// logLength is how much of the past is asked for to continue without a gap.
 const logLength = 1000
 
 func (a commands) run(ctx context.Context, o options) error {

@@ -55,13 +55,13 @@ func Doing(m *api.Machine) string {
 	return text + ": " + done
 }
 
-// InTrouble reports whether a machine does not go on as it should although its
+// InTrouble reports whether a machine does not continue as it should although its
 // state says nothing of it.
 func InTrouble(m *api.Machine) bool {
 	return m.Trouble != nil && m.State != api.MachineFailed && m.State != api.MachineUnconfirmed
 }
 
-// Last is the last thing that was heard of a machine: what is wrong with it,
+// Last is the last thing reported of a machine: what is wrong with it,
 // if anything.
 func Last(m *api.Machine) string {
 	text := m.Message

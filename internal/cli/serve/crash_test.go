@@ -242,7 +242,7 @@ func (w *worker) pick() *machine {
 	return m
 }
 
-// check compares every machine with what it must be, and goes on from what it
+// check compares every machine with what it must be, and continues from what it
 // is.
 func (w *worker) check(t *testing.T) {
 	t.Helper()

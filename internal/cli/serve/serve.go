@@ -146,7 +146,7 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 			}
 			if a.Ready != nil {
 				if err := a.Ready(); err != nil {
-					log.Warn("the service manager could not be told that the server serves", "err", err)
+					log.Warn("cannot notify the service manager", "err", err)
 				}
 			}
 			fmt.Fprintln(a.Stderr, "ready: `gild flash MAC --image NAME` arms a machine, `gild machine ls` lists machines")

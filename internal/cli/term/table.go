@@ -121,7 +121,7 @@ func wrapped(text string, width int) []string {
 			head := runewidth.Truncate(rest, width, "")
 			// A blank right behind the last word that fits is a place too.
 			cut := strings.LastIndexByte(rest[:min(len(head)+1, len(rest))], ' ')
-			if cut <= 2 { // the indentation of a line that goes on
+			if cut <= 2 { // the indentation of a line that continues
 				cut = cmp.Or(len(head), len(rest))
 			}
 			out = append(out, strings.TrimRight(rest[:cut], " "))

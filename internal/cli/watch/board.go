@@ -89,7 +89,7 @@ func cause(m *api.Machine) string {
 // quietAfter is how long an agent at work is silent at most.
 const quietAfter = (api.HeartbeatEvery + 2) * time.Second
 
-// hush takes rates and times away of what nobody has heard of lately: the stream tells
+// hush takes rates and times away of what has been silent for a while: the stream tells
 // of it only when the server gives it up.
 func (r *board) hush(now time.Time) {
 	for _, w := range r.machines {

@@ -283,7 +283,7 @@ func (d *Device) aligned(p []byte, off int64) bool {
 }
 
 // Share gives up the exclusive claim, so that a holder such as device-mapper can take the disk, and
-// the lock that keeps udev away. The device goes on working for whoever else writes with care.
+// the lock that keeps udev away. The device keeps working for whoever else writes with care.
 func (d *Device) Share() error {
 	f, err := d.openSame(os.O_RDWR | unix.O_CLOEXEC)
 	if err != nil {

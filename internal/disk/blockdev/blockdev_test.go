@@ -70,7 +70,7 @@ func TestOpenIsExclusive(t *testing.T) {
 	})
 }
 
-// A disk that is shared can be claimed by another, and goes on working; one that
+// A disk that is shared can be claimed by another, and keeps working; one that
 // is unlocked cannot.
 func TestShare(t *testing.T) {
 	path := loop(t, diskFile(t, pattern(mib)))

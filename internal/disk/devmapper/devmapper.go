@@ -106,7 +106,7 @@ func (c *Control) Suspend(name string) error {
 	return c.simple(unix.DM_DEV_SUSPEND, unix.DM_SUSPEND_FLAG, name, "stopping")
 }
 
-// Resume lets a device go on, with the table that was loaded if there is one.
+// Resume lets a device continue, with the table that was loaded if there is one.
 func (c *Control) Resume(name string) error {
 	return c.simple(unix.DM_DEV_SUSPEND, 0, name, "starting")
 }

@@ -33,7 +33,7 @@ func backupGPT(sector int) int64 {
 
 // Keep finds the partitions that keep names on the disk, lowest number first,
 // and makes sure that they can stay: all of them behind the image's last byte,
-// and before the place of the backup GPT. Names must go on meaning the same
+// and before the place of the backup GPT. Names must keep meaning the same
 // when the flash is begun again after a cut, when the table on the disk may
 // be the new one already: so neither a number nor a label that the image uses
 // itself will do. The error is a *KeepError.

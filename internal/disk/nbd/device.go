@@ -96,7 +96,7 @@ func Attach(path string, size int64, sector int) (_ *Device, err error) {
 }
 
 // keepTags takes the scheduler from a device. A signal to whoever writes may
-// interrupt the sending of a request, which goes on later: with a scheduler,
+// interrupt the sending of a request, which continues later: with a scheduler,
 // under another tag than its header had, and the answer to that ends the device
 // (mended in Linux 6.14: "nbd: fix partial sending"). Without one a request
 // keeps its tag. It was one scheduler too many anyway: the disk below

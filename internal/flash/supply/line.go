@@ -180,7 +180,7 @@ func (r *Frames) sentBy(from string) {
 	}
 }
 
-// advance goes on to the next chunk.
+// advance continues to the next chunk.
 func (r *Frames) advance() {
 	done := r.line.table.Chunk(r.span[0])
 	r.span = r.span[1:]

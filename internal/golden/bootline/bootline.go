@@ -28,7 +28,7 @@ const Own = 200
 const Chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" +
 	"-._~:/?%=+,@!*'()[]\"<>^"
 
-// Words are those of an image's command line that go on to the kernel, in their order: without what would tell the agent
+// Words are those of an image's command line that are passed on to the kernel, in their order: without what would tell the agent
 // something (gild.*), what takes its place as the first program (rdinit=) and what names files of another boot loader.
 func Words(image string) []string {
 	var words []string

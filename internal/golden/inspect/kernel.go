@@ -44,7 +44,7 @@ func (l *look) kernel(tree fs.FS, entry *bootcfg.Entry, boot *golden.Boot) ([]by
 	}
 	switch {
 	case err != nil && l.given.Kernel != nil:
-		l.refuse("--kernel", "what release it is cannot be told: %w", err)
+		l.refuse("--kernel", "cannot determine its release: %w", err)
 		return nil, nil
 	case err != nil:
 		l.note("--kernel", "the kernel does not tell its release: %v", err)
@@ -98,7 +98,7 @@ func (l *look) packing(tree fs.FS, boot *golden.Boot, kernel []byte) string {
 	}
 	config, err := KernelConfig(tree, path.Dir(boot.Kernel), boot.KernelRelease, kernel)
 	if err != nil {
-		l.note("", "whether the kernel has its configuration in itself cannot be told (%v): its initramfs is packed with gzip", err)
+		l.note("", "cannot determine whether the kernel contains its configuration (%v): its initramfs is packed with gzip", err)
 		release = "" // which would say what is usual
 	}
 	how, err := initramfs.CompressionFor(config, release)

@@ -26,7 +26,7 @@ var ErrDamaged = errors.New("damaged lz4 data")
 
 // Reader decompresses a sequence of LZ4 frames, skippable ones included. Its
 // EOF means that every frame was whole and every checksum right, and that the
-// source ends there or goes on with something else, which is not read.
+// source ends there or continues with something else, which is not read.
 type Reader struct {
 	r *bufio.Reader
 

@@ -45,7 +45,7 @@ func (t *tailed) ReadChunk(p []byte) (int, bool, error) {
 		return t.zeros(p)
 	}
 	if err == nil && t.ended {
-		err = errors.New("the disk goes on behind its last chunk")
+		err = errors.New("the disk continues after its last chunk")
 	}
 	if err != nil || n <= 0 || n > len(p) {
 		return n, zero, err
@@ -110,7 +110,7 @@ func (t *tailed) missing(disk io.ReaderAt) ([]inspect.Note, error) {
 		case p.End() <= t.raw:
 			continue
 		case !ok || length > t.raw-p.Start:
-			return nil, fmt.Errorf("the image ends at byte %d, in front of or within %s, which goes on to byte %d: it was cut, get it again (if nothing but zeros is missing: truncate -s %d IMAGE)", t.raw, p.name, p.End(), t.end)
+			return nil, fmt.Errorf("the image ends at byte %d, in front of or within %s, which ends at byte %d: it was cut, get it again (if nothing but zeros is missing: truncate -s %d IMAGE)", t.raw, p.name, p.End(), t.end)
 		}
 		short = true
 	}

@@ -80,7 +80,7 @@ func TestMissingPartIsDamage(t *testing.T) {
 	}
 }
 
-// What one damaged image needs cannot be known; the others go on.
+// What one damaged image needs cannot be known; the others continue.
 func TestDamagedImageDoesNotStopTheOthers(t *testing.T) {
 	s := open(t)
 	bad := mustPut(t, s, "bad", 1)

@@ -33,7 +33,7 @@ const (
 
 // Reasons why bytes of a blob are not taken. What was taken before stays.
 var (
-	// ErrOffset: they do not go on where the blob ends so far.
+	// ErrOffset: they do not resume where the blob ends so far.
 	ErrOffset = errors.New("the bytes do not continue what has arrived")
 	// ErrBusy: another request adds to the blob at the moment.
 	ErrBusy = errors.New("another upload of the same blob is under way")
@@ -161,7 +161,7 @@ func (u Uploads) open(d golden.Digest) (*os.File, error) {
 	return f, nil
 }
 
-// Sweep removes the blobs that nobody goes on with, and counts the others.
+// Sweep removes the blobs that nobody continues with, and counts the others.
 func (u Uploads) Sweep(now time.Time) (kept int, err error) {
 	entries, err := os.ReadDir(u.store.path(uploadDir))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -181,7 +181,7 @@ func TestUploadOfOneBlobTwice(t *testing.T) {
 	first.Wait()
 }
 
-// What nobody goes on with is gone after a day.
+// What nobody continues with is gone after a day.
 func TestOldUploadsGo(t *testing.T) {
 	u, s := newUpload(t, 7), newStore(t)
 	for _, part := range u.parts {

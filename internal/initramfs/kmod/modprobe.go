@@ -38,7 +38,7 @@ type Install struct {
 }
 
 // LoadConfig reads modprobe.d out of root, the file system of an installed Linux. What cannot be read, or is of no known
-// form, is passed over and told: modprobe warns and goes on as well.
+// form, is passed over and told: modprobe warns and continues as well.
 func LoadConfig(root fs.FS) (c *Config, odd []error) {
 	c = &Config{}
 	files := map[string]string{} // by name

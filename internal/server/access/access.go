@@ -22,7 +22,7 @@ type Session struct {
 }
 
 // Store keeps one Access for all servers of a cluster, so that a browser
-// can go on with another server when its own is gone.
+// can continue with another server when its own is gone.
 type Store interface {
 	// LoadAccess returns the zero value when there is none yet.
 	LoadAccess(ctx context.Context) (Access, error)

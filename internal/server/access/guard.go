@@ -105,7 +105,7 @@ func (g *Guard) shown(r *http.Request) (right func(*Access) bool, ok bool) {
 // whichever server of a cluster ended that.
 const lookEvery = 5 * time.Second
 
-// lookAgain ends a request that goes on when what it has shown is right no
+// lookAgain ends a request that continues when what it has shown is right no
 // more. The caller calls stop.
 func (g *Guard) lookAgain(ctx context.Context, right func(*Access) bool, end context.CancelFunc) (stop func()) {
 	var again *time.Timer

@@ -178,7 +178,7 @@ func (n *bootNetwork) openDHCP(ctx context.Context, m *machines.Core) (service.S
 	return service.Func(run), sockets.Close, nil
 }
 
-// at says why the server cannot go on with its settings at another address.
+// at says why the server cannot continue with its settings at another address.
 func (n Network) at(address netip.Prefix) error {
 	n.Address = address
 	if !n.OwnRange {

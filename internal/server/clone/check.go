@@ -117,7 +117,7 @@ func (c *checker) network(id api.Identity) {
 		c.text(at+".name", l.Name, linkName)
 		c.text(at+".gateway", l.Gateway, address)
 		if l.MAC != "" && l.Name != "" {
-			c.fail("%s: mac and name: one of them says which link is meant", at)
+			c.fail("%s: mac and name: give one of them to select the link", at)
 		}
 		key := strings.ToLower(l.MAC) + l.Name
 		if j, twice := seen[key]; twice && !strings.Contains(key, "{{") {

@@ -26,7 +26,7 @@ var looks = []look{
 	{"trouble", "in trouble", "It has not given up."},
 	{"stuck", "stuck", "The agent should speak and is silent."},
 	{"flashing", "flashing", "The agent is writing the image."},
-	{"handing-off", "handing off", "The disk is sealed; the new system has not been heard of yet."},
+	{"handing-off", "handing off", "The disk is sealed; the new system has not reported in yet."},
 	{"booting", "booting", "It was given kernel and initramfs; the agent has not spoken yet."},
 	{"armed", "armed", "It will be flashed at its next network boot."},
 	{"unconfirmed", "unconfirmed", "The disk was flashed, but the new system did not report in in time."},

@@ -40,7 +40,7 @@ var ErrTaken = errors.New("not free")
 
 // ErrCrowded says that half of the range is leased to newcomers of whom nobody knows that they are there: it has to be
 // seen which of them are before there is one more.
-var ErrCrowded = errors.New("half of the range is leased to newcomers that have not been heard of since: it will be free when they are gone; register the machine, or widen the range")
+var ErrCrowded = errors.New("half of the range is leased to new clients that have been silent since: their addresses become free when they are gone; register the machine, or widen the range")
 
 type slotState uint8
 

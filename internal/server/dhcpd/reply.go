@@ -106,7 +106,7 @@ func (r *Responder) unfit(req *dhcpv4.DHCPv4) string {
 	case req.HopCount > maxHops:
 		return "relayed too often"
 	case relay.IsLoopback() || relay.IsMulticast() || relay == limited:
-		return fmt.Sprintf("relay address %v is none", relay)
+		return fmt.Sprintf("relay address %v cannot be that of a relay", relay)
 	}
 	return ""
 }
@@ -175,7 +175,7 @@ func (r *Responder) lease(req *dhcpv4.DHCPv4, ev *Event) *dhcpv4.DHCPv4 {
 			r.Leases.Release(client, ev.Addr)
 		}
 	default:
-		ev.Why = "message type is none that clients send"
+		ev.Why = "message type is not one that clients send"
 	}
 	return nil
 }

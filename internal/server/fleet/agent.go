@@ -104,7 +104,7 @@ func Hello(m *Record, h api.Hello, from string, discover bool, now time.Time) (a
 	return api.Answer{Action: api.ActionLocalDisk, Message: "this machine is not armed"}, t.Events
 }
 
-// WaitsMessage is the last thing heard of a machine whose agent waits.
+// WaitsMessage is the last message of a machine whose agent waits.
 const WaitsMessage = "hardware reported; waiting to be armed"
 
 // outdated sends an agent away that a boot script has started and that speaks
@@ -301,7 +301,7 @@ func (t *Turn) take(e api.Event, plan bool) error {
 		t.keep(e)
 		return nil
 	case e.Live:
-		// From here on the new system can be heard of, long before its disk
+		// From here on the new system can report in, long before its disk
 		// is complete.
 		m.Live, m.Writing, m.System = true, true, nil
 		m.Awaited = await(*m.Armed, e.Plan, false, t.now)

@@ -158,7 +158,7 @@ func Weak(m *Record) string {
 	case a.UUID != "":
 		return ""
 	case a.Serial != "":
-		return "it is told from others by its serial alone: no UUID that identifies is known"
+		return "it is identified by its serial alone: no usable UUID is known"
 	}
-	return "it is told from others by its network address alone: whatever machine has that card or adapter is flashed; register its UUID or serial, or let it boot once"
+	return "it is identified by its network address alone: whatever machine has that card or adapter is flashed; register its UUID or serial, or let it boot once"
 }

@@ -36,7 +36,7 @@ func await(armed Armed, plan string, reboots bool, now time.Time) *Awaited {
 // confirms reports whether anything would say that the new system runs.
 func confirms(w *Awaited) bool { return w.Beacon != "" || w.Probe != "" }
 
-// Awaiting reports whether nothing was heard of the new system yet.
+// Awaiting reports whether the new system has not reported in yet.
 func Awaiting(m *Record) bool {
 	return m.Awaited != nil && handedOff(m) && (m.State == api.MachineHandingOff || m.State == api.MachineUnconfirmed)
 }

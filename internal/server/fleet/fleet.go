@@ -35,7 +35,7 @@ const (
 	StepRegister = "register" // what the operator says of it was changed
 	StepApply    = "apply"    // groups or identities were changed
 	StepJoin     = "join"     // two records turned out to be one machine
-	StepConfirm  = "confirm"  // the new system was heard of, or was not
+	StepConfirm  = "confirm"  // the new system reported in, or did not
 	StepStuck    = "stuck"    // an agent that should speak is silent, or speaks again
 	StepDropped  = "dropped"  // a machine told more than is kept
 )
@@ -64,7 +64,7 @@ type Sighting struct {
 	Firmware string // "BIOS", "UEFI x64", ...; may be empty
 	Step     string // the event's step; empty is StepDiscover
 	Message  string // for people: what was seen or given
-	Cause    string // stable code when it could not go on
+	Cause    string // stable code when it could not continue
 }
 
 // Records reports whether the sighting makes an unknown machine known. Any
@@ -77,7 +77,7 @@ func (s Sighting) Records() bool { return s.Source != FromOther }
 // record: the caller asks [Sighting.Records] first.
 //
 // Anybody can send one for any machine: it only asks. It takes nothing from an
-// agent that goes on speaking, and moves no state.
+// agent that keeps speaking, and moves no state.
 func Seen(m *Record, s Sighting, now time.Time) []api.Event {
 	again := m.Message == s.Message && now.Sub(m.LastSeen) < toldEvery
 	t := touch(m, api.ActorMachine, now)
@@ -161,7 +161,7 @@ func Boot(m *Record, who api.Inventory, discover *api.PlanImage, now time.Time) 
 		}
 		if alive(m, now) && m.State != api.MachineBooting {
 			// It has an agent, whose silence will show that it was restarted.
-			e := Did(StepBoot, "its boot script was asked for while its agent is at work: if that goes on, somebody else has asked")
+			e := Did(StepBoot, "its boot script was requested while its agent is at work: if this continues, another machine is asking")
 			if !m.Asked.Before(now) {
 				t.Note(e)
 			}

@@ -183,7 +183,7 @@ func TestLeaseOfAgentIsNoRestart(t *testing.T) {
 }
 
 // Whoever can send a packet can say that a machine was restarted. If its agent
-// goes on speaking, it was not.
+// keeps speaking, it was not.
 func TestSightingOnlyAsks(t *testing.T) {
 	s := newScript(t)
 	s.arm(0, "p1")

@@ -11,7 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/settings"
 )
 
-// A system that is entered while its disk is written is heard of before the
+// A system that is entered while its disk is written reports in before the
 // receipt, and is shown as running until and after it.
 func TestLive(t *testing.T) {
 	m, plan := &fleet.Record{ID: mac, MAC: mac}, "plan-1"

@@ -180,7 +180,7 @@ func Cancel(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 	case m.Writing:
 		e.Message = "cancelled after the flash had begun: the disk may not boot until it is flashed again"
 	case m.State == api.MachineArmed && m.Armed.Before != nil && m.Armed.Before.State == api.MachineRunning:
-		e.Message = "cancelled: goes on running as it was"
+		e.Message = "cancelled: its system keeps running"
 	}
 	t.takeBack(e)
 	return t.Events, nil

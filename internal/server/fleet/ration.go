@@ -42,7 +42,7 @@ func Ration(m *Record, events []api.Event, now time.Time) []api.Event {
 	if began {
 		kept = append(kept, api.Event{
 			Time: now, Step: StepDropped, State: api.StateFailed, Actor: api.ActorServer,
-			Message: "tells more than is kept: events of it are dropped from now on",
+			Message: "sends more events than are kept: they are dropped from now on",
 		})
 	}
 	return kept
@@ -54,7 +54,7 @@ func (t *Turn) rationed() {
 	if r.Dropped == 0 || t.now.Before(r.Full) {
 		return
 	}
-	t.Note(Did(StepDropped, fmt.Sprintf("tells no more than is kept: %d events of it were dropped", r.Dropped)))
+	t.Note(Did(StepDropped, fmt.Sprintf("its events are kept again: %d were dropped", r.Dropped)))
 	*r = Bucket{}
 }
 

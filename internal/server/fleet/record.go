@@ -8,7 +8,7 @@ import (
 	"github.com/gild-dev/gild/internal/settings"
 )
 
-// Record is one computer as it is stored: all that the rules need to go on.
+// Record is one computer as it is stored: all that the rules need to continue.
 // What is shown of it is built by package view, never the record with parts left out.
 // The JSON is what the state holds: a field may be added, and one that goes is
 // still to be read from what older servers stored.
@@ -85,7 +85,7 @@ type Record struct {
 	// Trouble is what went wrong and has not come right; nil: nothing. What is
 	// shown takes more into account: see troubleOf.
 	Trouble *Trouble `json:"trouble,omitempty"`
-	Message string   `json:"message,omitempty"` // the last thing heard of it
+	Message string   `json:"message,omitempty"` // the last message about it
 	// OldCause is where older servers stored why a machine had failed: see
 	// Upgrade.
 	OldCause string `json:"cause,omitempty"`

@@ -25,7 +25,7 @@ type Trouble struct {
 }
 
 // failed takes the word of an agent that holds a plan that a step of it failed.
-// It tries again by itself, so the state stays; only what cannot go on without
+// It tries again by itself, so the state stays; only what cannot continue without
 // a person ends the flash.
 func (t *Turn) failed(e api.Event) {
 	m := t.m
@@ -55,7 +55,7 @@ func (t *Turn) failed(e api.Event) {
 	t.Note(e)
 }
 
-// fail ends what cannot go on by itself.
+// fail ends what cannot continue by itself.
 func (t *Turn) fail(e api.Event) {
 	t.m.Trouble = &Trouble{Cause: e.Cause, Message: e.Message, Since: t.now}
 	t.Enter(api.MachineFailed, e)
@@ -115,7 +115,7 @@ func (m *Record) Upgrade() {
 	m.Trouble = &Trouble{Cause: cmp.Or(cause, api.CauseFlash), Since: m.Since}
 	switch {
 	case cause == api.CauseBootFailed, cause == api.CauseRestored, m.Live:
-		return // it cannot go on by itself
+		return // it cannot continue by itself
 	case m.Armed != nil:
 		m.State, m.Trouble.Tries, m.Trouble.Resting = api.MachineFlashing, 1, true
 	case m.Awaited != nil && m.Receipt != nil && m.Awaited.Plan == m.Receipt.Plan:

@@ -72,7 +72,7 @@ func touch(m *Record, actor string, now time.Time) *Turn {
 	return t
 }
 
-// lapse takes back an arm that is past its time. An arm whose flash has begun
+// lapse revokes an arm that is past its time. An arm whose flash has begun
 // to write does not lapse: the disk must be completed.
 func (t *Turn) lapse() {
 	m := t.m
@@ -85,7 +85,7 @@ func (t *Turn) lapse() {
 	t.takeBack(e)
 }
 
-// Lapse takes back an arm that is past its time.
+// Lapse revokes an arm that is past its time.
 func Lapse(m *Record, now time.Time) []api.Event {
 	t := Begin(m, api.ActorServer, now)
 	t.lapse()
@@ -116,7 +116,7 @@ func (t *Turn) takeBack(e api.Event) {
 	m.Since, m.Awaited, m.Trouble = was.Since, was.Awaited, was.Trouble
 }
 
-// disarm uses up or takes back the arm.
+// disarm uses up or revokes the arm.
 func (t *Turn) disarm(state string, e api.Event) {
 	m := t.m
 	m.Armed = nil

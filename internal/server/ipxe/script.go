@@ -189,7 +189,7 @@ func (s *script) say(message string) {
 // retry wraps a try, whose commands jump to "failed", in a loop with a wait of 2, 4, 8, 16 and then
 // always 30 seconds. iPXE cannot compare numbers, so the steps are spelled out, largest first so
 // that one pass takes one step. A setting of the machine survives "chain --replace", hence the wait
-// goes on growing over scripts; it is never reset, since success leaves iPXE.
+// keeps growing over scripts; it is never reset, since success leaves iPXE.
 func (s *script) retry(try func(), again string) {
 	s.add("isset ${gild-wait} || set gild-wait 2")
 	s.add(":retry")

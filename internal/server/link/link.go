@@ -95,7 +95,7 @@ const lookEvery = 5 * time.Second
 // why the kernel does not tell of changes; they are found all the same, later.
 func Follow(ctx context.Context, name string, changed func(State)) error {
 	links, addrs := make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 64)
-	lost := func(error) {} // the channel is closed then, and the clock goes on
+	lost := func(error) {} // the channel is closed then, and the clock continues
 	err := netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: lost})
 	if err == nil {
 		err = netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: lost})

@@ -28,7 +28,7 @@ func withRoom(t *testing.T, s *Core) {
 }
 
 // A machine that is restarted in mid-flash: its PXE ROM is seen by DHCP, iPXE
-// asks for its script, and a new agent says hello. It goes on as soon as the old
+// asks for its script, and a new agent says hello. It continues as soon as the old
 // agent was silent for two heartbeats.
 func TestRestartInMidFlash(t *testing.T) {
 	s := newMachines(t)

@@ -36,7 +36,7 @@ type strangers struct {
 }
 
 // stranger is one record: its size in bytes, its events with it, and when the
-// machine was last heard of.
+// machine last reported.
 type stranger struct {
 	bytes int64
 	seen  time.Time
@@ -78,13 +78,13 @@ func (s *strangers) admit(now time.Time) (ok bool, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.by) >= budget.SeenRecords || s.bytes >= budget.SeenBytes || s.tight.Load() {
-		return false, "there is no more room for machines that nobody has registered"
+		return false, "no more room for unregistered machines"
 	}
 	if s.pace == nil {
 		s.pace = rate.NewLimiter(budget.SeenRate, budget.SeenBurst)
 	}
 	if !s.pace.AllowN(now, 1) {
-		return false, "too many machines that nobody has registered came at once"
+		return false, "too many unregistered machines appeared at once"
 	}
 	return true, ""
 }

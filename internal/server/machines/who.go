@@ -74,7 +74,7 @@ func (s Agents) tell(ctx context.Context, o fleet.Other) {
 		return fleet.Mistaken(m, o, s.now()), nil
 	})
 	if err != nil && ctx.Err() == nil {
-		s.log().Warn("a machine is not told what came in its place", "machine", o.ID, "why", o.Why, "err", err)
+		s.log().Warn("cannot record which machine was taken for this one", "machine", o.ID, "why", o.Why, "err", err)
 	}
 }
 

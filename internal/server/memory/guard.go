@@ -78,7 +78,7 @@ func (g *Guard) tell(tight bool) {
 		return
 	}
 	g.Alarms.Raise(api.AlarmMemory, fmt.Sprintf(
-		"memory is short, the limit is %d MiB: connections that wait are closed, machines that nobody registered are not written down", g.Limit>>20))
+		"memory is short, the limit is %d MiB: idle connections are closed, unregistered machines are not recorded", g.Limit>>20))
 }
 
 // inUse is what the last collection left, and the stacks, in bytes.

@@ -67,7 +67,7 @@ func New(version string, machines func(context.Context) ([]api.Machine, error)) 
 		took: histogram("gild_http_request_seconds", "Time from request to the end of the answer.",
 			[]float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 100}, "listener", "route"),
 		underway:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gild_http_requests_underway", Help: "HTTP requests being answered now."}, []string{"listener"}),
-		strangers: counters("gild_strangers_total", "Machines that nobody has registered: written down, turned away for want of room, forgotten.", "outcome"),
+		strangers: counters("gild_strangers_total", "Unregistered machines: recorded, refused for lack of room, forgotten.", "outcome"),
 		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "gild_boots_unrecorded_total", Help: "Machines that are not armed and booted their disks although their record could not be changed.",
 		}),

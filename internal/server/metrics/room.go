@@ -12,7 +12,7 @@ var (
 	descMachines = prometheus.NewDesc("gild_machines", "Machines by state.", []string{"state"}, nil)
 	descStuck    = prometheus.NewDesc("gild_machines_stuck", "Machines whose agent should speak and is silent.", nil, nil)
 	descConflict = prometheus.NewDesc("gild_machines_in_conflict", "Machines whose place a second agent claims.", nil, nil)
-	descTrouble  = prometheus.NewDesc("gild_machines_in_trouble", "Machines that do not go on as they should, by stable cause; those whose agents try again among them.", []string{"cause"}, nil)
+	descTrouble  = prometheus.NewDesc("gild_machines_in_trouble", "Machines in trouble, by stable cause; those whose agents still retry are included.", []string{"cause"}, nil)
 	descWaiting  = prometheus.NewDesc("gild_machines_waiting", "Discovered machines whose agent waits for an arm.", nil, nil)
 	descRate     = prometheus.NewDesc("gild_flash_data_bytes_per_second", "Bytes of data a second of all flashes under way, written or read back; zeros do not count.", nil, nil)
 	descWire     = prometheus.NewDesc("gild_flash_wire_bytes_per_second", "Bytes a second that all flashes under way fetch, compressed.", nil, nil)

@@ -1,6 +1,6 @@
 // Package ndp tells boot programs that IPv6 has nothing for them.
 //
-// iPXE configures IPv6 beside IPv4 and goes on when both have ended. Where no router answers, that is 16 seconds after
+// iPXE configures IPv6 beside IPv4 and continues when both have ended. Where no router answers, that is 16 seconds after
 // its first router solicitation, however soon IPv4 gave it a lease. [Server] answers with a router advertisement that
 // offers nothing: no router, no prefix, no DHCPv6 (RFC 4861, section 4.2). Only a machine whose boot program has just
 // asked for an IPv4 lease gets one, and nobody else sees it.

@@ -24,7 +24,7 @@ type Room struct {
 	flying map[string]*progress.Work          // by machine
 	ease   map[string]float64                 // of flying
 	eased  time.Time
-	// samples are the throughput of each flash as it is heard of.
+	// samples are the throughput of each flash as it is reported.
 	samples map[string]history.Samples
 }
 

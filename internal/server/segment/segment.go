@@ -36,7 +36,7 @@ type Segment struct {
 	Pool *dhcpd.Pool // nil: it never leases
 	// Peers are servers of the same cluster, which may lease too; nil: there are none.
 	Peers func(context.Context) []netip.Addr
-	// Move says why the server cannot go on at another address of the interface; nil: it is to stay at its own.
+	// Move says why the server cannot continue at another address of the interface; nil: it is to stay at its own.
 	Move   func(netip.Prefix) error
 	Events func(dhcpd.Event) // nil: none; called from several goroutines, must not block
 	Alarms Alarms
@@ -126,7 +126,7 @@ func poke(c chan<- struct{}) {
 	}
 }
 
-// Run answers until ctx ends, and closes the sockets. It returns [ErrMoved] when it cannot go on at its address and can
+// Run answers until ctx ends, and closes the sockets. It returns [ErrMoved] when it cannot continue at its address and can
 // at another one.
 func (s *Segment) Run(ctx context.Context, first *Sockets) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -331,7 +331,7 @@ func (f *follower) due(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// leave ends the segment when the server can go on at another address, and else says what is wrong.
+// leave ends the segment when the server can continue at another address, and else says what is wrong.
 func (f *follower) leave() error {
 	f.move = time.Time{}
 	st := f.now.Load()

@@ -167,7 +167,7 @@ func loadAt(ctx context.Context, s *Store, revision int64, ids ...string) ([]rec
 }
 
 // List returns all machines, sorted by ID, and the revision at which they
-// were so, from which [Store.Watch] goes on.
+// were so, from which [Store.Watch] continues.
 func (s *Store) List(ctx context.Context) ([]fleet.Record, int64, error) {
 	resp, err := s.Txn(ctx, nil,
 		clientv3.OpGet(s.Under("machine"), clientv3.WithPrefix()),

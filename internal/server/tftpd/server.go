@@ -8,7 +8,7 @@
 //     [Probed], not a failure. It may come from the same port, before its ERROR has arrived.
 //   - Boot ROMs cannot put IP fragments together although some ask for large blocks: blocks are
 //     kept within one Ethernet frame.
-//   - Block numbers are 16 bits wide; for files over 65,535 blocks they go on with 0.
+//   - Block numbers are 16 bits wide; for files over 65,535 blocks they continue with 0.
 //   - Some firmware pads requests with NULs, and spells names in its own ways: see spellings.
 package tftpd
 

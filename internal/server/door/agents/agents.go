@@ -176,7 +176,7 @@ func (d *Door) beacon(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		reply.Fail(w, r, d.Log, err)
 	case !known:
-		d.Log.Warn("a beacon that nobody waits for", "client", r.RemoteAddr)
+		d.Log.Warn("beacon rejected: no machine is waiting for this token", "client", r.RemoteAddr)
 		http.NotFound(w, r)
 	default:
 		w.WriteHeader(http.StatusNoContent)

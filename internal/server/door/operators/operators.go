@@ -55,7 +55,7 @@ type Control interface {
 	// Follow calls send with every change after the one with the given id, in
 	// order, until ctx ends or send fails; none, or an id that is too long ago,
 	// begins with a reset and all machines. A change without an id is not yet
-	// a place to go on from.
+	// a place to continue from.
 	Follow(ctx context.Context, after string, send func(id string, c api.Change) error) error
 }
 

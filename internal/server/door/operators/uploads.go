@@ -98,7 +98,7 @@ func (d *Door) pieces(r operations) {
 }
 
 // A sender of a blob may be as slow as piece bytes in pieceTime (4 kB/s); one that is
-// cut goes on where it was.
+// cut resumes where it was.
 const (
 	piece     = 256 << 10
 	pieceTime = 60 * time.Second

@@ -11,7 +11,7 @@ import (
 const sampleEvery = time.Second
 
 // Samples are the throughput of the flash that a machine was last armed for, as
-// it is heard of. The zero value has none.
+// it is reported. The zero value has none.
 type Samples struct {
 	plan string
 	list []api.Sample

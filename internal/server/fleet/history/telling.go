@@ -33,7 +33,7 @@ func (f *telling) add(e api.Event, at time.Time) {
 	case e.Cause == api.CauseBootFailed:
 		f.end(api.CauseBootFailed, e)
 	case e.To == api.MachineHandingOff:
-		// Its last phase goes on until the new system is heard of.
+		// Its last phase continues until the new system reports in.
 		f.Outcome, f.Ended, f.Cause, f.Message = e.To, e.Time, e.Cause, e.Message
 	case e.To == api.MachineRunning, e.To == api.MachineUnconfirmed, e.To == api.MachineFailed:
 		f.end(e.To, e)

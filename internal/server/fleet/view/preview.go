@@ -85,7 +85,7 @@ func (p Proposal) instant() []string {
 	case p.Request.Handoff != api.HandoffInstant:
 		return nil
 	case why == api.InstantReady && p.NewIDs:
-		why = "new IDs are given to a disk that nobody uses"
+		why = "new IDs can only be given to a disk that is not in use"
 	case why == api.InstantReady:
 		return []string{"its system runs before its disk is complete: if the machine loses power or restarts until then, what the system wrote is lost, and it is flashed again"}
 	case why == "":

@@ -52,7 +52,7 @@ func operatorView(r fleet.Record, now, listening time.Time) api.Machine {
 // quietAfter is how long an agent at work is silent at most.
 const quietAfter = (api.HeartbeatEvery + 2) * time.Second
 
-// progressView is how far the flash is. What nobody has heard of lately, or is
+// progressView is how far the flash is. What has been silent for a while, or is
 // between two tries, has no rate.
 func progressView(r *fleet.Record, now time.Time) *api.Progress {
 	if r.Progress == nil {

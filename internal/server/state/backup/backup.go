@@ -62,7 +62,7 @@ func passing(key string) bool {
 }
 
 // Write writes everything below the prefix as it is at one moment, while
-// others go on changing it.
+// others keep changing it.
 func Write(ctx context.Context, s keys.Space, w io.Writer) (keys int, err error) {
 	sum := sha256.New()
 	out := json.NewEncoder(io.MultiWriter(w, sum))

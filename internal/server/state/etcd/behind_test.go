@@ -144,7 +144,7 @@ func TestUpkeepKeepsWhatAFollowerNeeds(t *testing.T) {
 	}
 }
 
-// One that was cut off goes on where it was.
+// One that was cut off resumes where it was.
 func TestUpkeepKeepsWhatOneThatComesBackNeeds(t *testing.T) {
 	s := startTended(t)
 	rev := s.revision()

@@ -193,7 +193,7 @@ func config(dir string, core zapcore.Core, last *ending, quota int64) *embed.Con
 // Client returns the client of this etcd. It is closed by Close.
 func (e *Embedded) Client() *clientv3.Client { return e.client }
 
-// Stopped waits until etcd cannot go on, and says why, or until ctx ends.
+// Stopped waits until etcd cannot continue, and says why, or until ctx ends.
 func (e *Embedded) Stopped(ctx context.Context) error {
 	select {
 	case <-e.ending.done:
@@ -233,6 +233,6 @@ func (e *Embedded) Close() error {
 	return e.lock.Close()
 }
 
-// brokenWithin is how long an etcd that cannot go on may take to close: what
+// brokenWithin is how long an etcd that cannot continue may take to close: what
 // it waits for may be a goroutine that has ended.
 const brokenWithin = 3 * time.Second

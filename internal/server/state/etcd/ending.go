@@ -15,7 +15,7 @@ import (
 // only that goroutine ends, and who runs etcd is told.
 type ending struct {
 	once sync.Once
-	done chan struct{} // closed when etcd cannot go on
+	done chan struct{} // closed when etcd cannot continue
 	err  error         // why, once done is closed
 }
 

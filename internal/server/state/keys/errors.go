@@ -36,7 +36,7 @@ func (e *FullError) Unwrap() error { return e.Err }
 // Hint says what the operator can do.
 func (e *FullError) Hint() string {
 	return "gild makes room in its own etcd within seconds, and needs space on the file system of its data directory for that: gild doctor says how full both are. " +
-		"Records that nobody needs go with gild machine rm -l state=discovered. In the cluster of --etcd: etcdctl compact, etcdctl defrag, etcdctl alarm disarm, and --auto-compaction-retention"
+		"Remove records that are not needed with gild machine rm -l state=discovered. In the cluster of --etcd: etcdctl compact, etcdctl defrag, etcdctl alarm disarm, and --auto-compaction-retention"
 }
 
 // Temporary says that asking again may help: others can make room.

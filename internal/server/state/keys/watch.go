@@ -9,7 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// ErrCompacted means that the past from which a watch was to go on is no
+// ErrCompacted means that the past from which a watch was to continue is no
 // longer kept: list the machines anew and watch from there.
 var ErrCompacted = errors.New("too long ago")
 

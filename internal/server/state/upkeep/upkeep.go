@@ -57,7 +57,7 @@ func New(etcd *embed.Etcd, client *clientv3.Client, dir string, quota int64, log
 	return k
 }
 
-// Run looks until ctx ends, or until etcd cannot go on, and says why.
+// Run looks until ctx ends, or until etcd cannot continue, and says why.
 func (k *Keeper) Run(ctx context.Context) error {
 	look, glance := time.NewTicker(lookEvery), time.NewTicker(glanceEvery)
 	defer look.Stop()

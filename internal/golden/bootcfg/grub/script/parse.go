@@ -62,7 +62,7 @@ type Parser struct {
 	left  *int // see NewParser
 }
 
-// syntaxError unwinds the parser; GRUB then goes on with the next line.
+// syntaxError unwinds the parser; GRUB then continues with the next line.
 type syntaxError struct{}
 
 // NewParser makes a parser of s. It takes what it works from left, in bytes, and refuses the rest of the script where

@@ -63,6 +63,11 @@ func TestOver(t *testing.T) {
 		"two ideas":         {files: map[string]string{"internal/cli/a.go": "// Package a is one idea and\n// another.\npackage a\n"}, want: []finding{{ruleComment, "internal/cli", 2}}},
 		"two sentences":     {files: map[string]string{"internal/cli/a.go": "// Package a is v1.2 of it. It is more.\npackage a\n"}, want: []finding{{ruleComment, "internal/cli", 2}}},
 		"two paragraphs":    {files: map[string]string{"internal/cli/a.go": "// Package a is handy.\n//\n// This and that. More.\npackage a\n"}},
+		"wide": {
+			files: map[string]string{"internal/cli/a_test.go": "package a\n\n\t// " + strings.Repeat("x", 77) + "\n//go:embed " + strings.Repeat("x", 90) +
+				"\nvar x = " + strings.Repeat("1+", 70) + "1\nvar y = `" + strings.Repeat("z", 200) + "`\n// " + strings.Repeat("é", 78) + "\n"},
+			want: []finding{{ruleProse, "internal/cli/a_test.go", 1}, {ruleCode, "internal/cli/a_test.go", 1}},
+		},
 		"no comment":        {files: map[string]string{"internal/cli/a.go": "package a\n"}, want: []finding{{ruleComment, "internal/cli", 2}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,9 +26,11 @@ const (
 	ruleFile    rule = "file"    // lines of one file
 	ruleArrow   rule = "arrow"   // imports against the direction
 	ruleComment rule = "comment" // ideas in the first paragraph of a package comment
+	ruleProse   rule = "prose"   // comment lines of one file that are too wide
+	ruleCode    rule = "code"    // lines of code of one file that are too wide
 )
 
-var rules = []rule{ruleMethods, ruleFiles, ruleLines, ruleFile, ruleArrow, ruleComment}
+var rules = []rule{ruleMethods, ruleFiles, ruleLines, ruleFile, ruleArrow, ruleComment, ruleProse, ruleCode}
 
 // limits are the largest figures.
 var limits = map[rule]struct {
@@ -41,6 +43,8 @@ var limits = map[rule]struct {
 	ruleFile:    {400, "lines a file"},
 	ruleArrow:   {0, "imports up or across"},
 	ruleComment: {1, "ideas a package comment"},
+	ruleProse:   {0, fmt.Sprintf("comment lines over %d", commentWidth)},
+	ruleCode:    {0, fmt.Sprintf("lines of code over %d", codeWidth)},
 }
 
 // finding is one figure: of a type, a package, a file or an arrow.
@@ -80,7 +84,7 @@ func read(root fs.FS) (*tree, error) {
 			return err
 		case d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && name != "."):
 			return fs.SkipDir
-		case d.IsDir() || path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go"):
+		case d.IsDir() || path.Ext(name) != ".go":
 			return nil
 		}
 		return t.file(root, name)
@@ -111,11 +115,17 @@ func (t *tree) add(r rule, place string, figure int) {
 	t.figures = append(t.figures, finding{r, place, figure})
 }
 
-// file measures one file into its package.
+// file measures one file into its package. A test's widths count alone.
 func (t *tree) file(root fs.FS, name string) error {
 	text, err := fs.ReadFile(root, name)
 	if err != nil {
 		return err
+	}
+	prose, code := wide(text)
+	t.add(ruleProse, name, prose)
+	t.add(ruleCode, name, code)
+	if strings.HasSuffix(name, "_test.go") {
+		return nil
 	}
 	f, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {

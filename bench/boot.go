@@ -63,12 +63,14 @@ const (
 	bootAddress = "10.77.0.9/24"
 	bootLogin   = "golden login:"
 	bootWait    = 15 * time.Minute
-	// bootMemory holds the whole raw image, which the old pipeline needs and gild does not, MiB.
+	// bootMemory holds the whole raw image, which the old pipeline needs and gild
+	// does not, MiB.
 	bootMemory = 4096
 )
 
-// booter measures whole boots of one emulated machine. Kernel, modules, memory and disk are the same for every
-// way: only the first program of the initramfs differs.
+// booter measures whole boots of one emulated machine. Kernel, modules, memory
+// and disk are the same for every way: only the first program of the initramfs
+// differs.
 type booter struct {
 	gild    string
 	log     *slog.Logger
@@ -176,8 +178,9 @@ func (b *booter) store(ctx context.Context, name, path string, spec images.Spec)
 	return err
 }
 
-// buildInitrds makes gild's initramfs, and one with the same modules and busybox in which another first program
-// takes the place of gild's: the kernel unpacks archives one over the other.
+// buildInitrds makes gild's initramfs, and one with the same modules and
+// busybox in which another first program takes the place of gild's: the kernel
+// unpacks archives one over the other.
 func (b *booter) buildInitrds(ctx context.Context) error {
 	ours, old := filepath.Join(b.dir, "gild.initrd"), filepath.Join(b.dir, "old.initrd")
 	b.initrds = map[bool]string{true: ours, false: old}
@@ -204,7 +207,8 @@ func (b *booter) buildInitrds(ctx context.Context) error {
 	return os.WriteFile(old, more.Bytes(), 0o644)
 }
 
-// boot runs one machine from power-on to the golden login. Its disk is new each time.
+// boot runs one machine from power-on to the golden login. Its disk is new each
+// time.
 func (b *booter) boot(ctx context.Context, way bootWay) (s sample, err error) {
 	ctx, cancel := context.WithTimeout(ctx, bootWait)
 	defer cancel()
@@ -281,7 +285,8 @@ func (b *booter) boot(ctx context.Context, way bootWay) (s sample, err error) {
 	return s, nil
 }
 
-// receipt is the agent's; of a disk that is completed after the handoff it is yet to come.
+// receipt is the agent's; of a disk that is completed after the handoff it is
+// yet to come.
 func (b *booter) receipt(ctx context.Context, mac string, live bool) (*api.Receipt, error) {
 	has := func(m lab.Machine) bool { return m.Receipt != nil }
 	if live {

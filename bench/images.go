@@ -15,13 +15,16 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// served is a directory that is served to every tool, with the second version of the work image in the stored
-// form of each, and the first as what a delta begins from.
+// served is a directory that is served to every tool, with the second version
+// of the work image in the stored form of each, and the first as what a delta
+// begins from.
 type served struct {
-	dir    string // what the HTTP server has as its root
-	raw    [2]string
-	gild   string // data directory of gild
-	export string // the raw disk that gild's stored form stands for: free blocks may be zeros in it
+	dir  string // what the HTTP server has as its root
+	raw  [2]string
+	gild string // data directory of gild
+	// the raw disk that gild's stored form stands for: free blocks may be zeros in
+	// it
+	export string
 	sparse string // while a stored form is made of it: the raw disk, all that is free a hole
 	used   *usage
 	stored map[string]int64 // bytes, by tool
@@ -113,8 +116,9 @@ func (b *imageBuilder) forms(im *served) []form {
 	end := offset + size
 	return []form{
 		{"zstd", zstName, `zstd -q -3 -T0 "$2" -o "$1"`, []string{raw}, []string{zstName}},
-		// bmaptool leaves alone what is a hole in the image, so its image has holes where nothing is in use, and
-		// nowhere else: a hole in place of zeros that the file system counts on would spoil a disk that was used.
+		// bmaptool leaves alone what is a hole in the image, so its image has holes
+		// where nothing is in use, and nowhere else: a hole in place of zeros that the
+		// file system counts on would spoil a disk that was used.
 		{
 			"bmaptool", bmapName, `bmaptool create "$2" > "$1" && zstd -q -3 -T0 "$2" -o ` + usedName + ` && rm "$2"`,
 			[]string{im.sparse},
@@ -134,7 +138,8 @@ func (b *imageBuilder) forms(im *served) []form {
 	}
 }
 
-// make makes a stored form unless it is there. One that fails or is interrupted leaves nothing of its name.
+// make makes a stored form unless it is there. One that fails or is interrupted
+// leaves nothing of its name.
 func (b *imageBuilder) make(ctx context.Context, dir string, f form) (err error) {
 	if _, err := os.Stat(filepath.Join(dir, f.name)); err == nil {
 		return nil
@@ -183,7 +188,8 @@ func sizeOf(dir string, names []string) (total int64, err error) {
 	return total, err
 }
 
-// addGild stores the image as gild does, and returns the size of its disk blob and chunk table.
+// addGild stores the image as gild does, and returns the size of its disk blob
+// and chunk table.
 func (b *imageBuilder) addGild(ctx context.Context, im *served) (int64, error) {
 	_, err := os.Stat(im.export)
 	if !b.keep || err != nil {
@@ -201,7 +207,8 @@ func (b *imageBuilder) addGild(ctx context.Context, im *served) (int64, error) {
 	return b.storedSize(ctx, im.gild)
 }
 
-// measureLevel stores the image once more at another level of compression, and forgets it.
+// measureLevel stores the image once more at another level of compression, and
+// forgets it.
 func (b *imageBuilder) measureLevel(ctx context.Context, im *served, level string) (_ int64, err error) {
 	b.log.Info("storing the work image", "tool", "gild", "level", level)
 	data := im.gild + "-level"
@@ -225,7 +232,8 @@ func (b *imageBuilder) storedSize(ctx context.Context, data string) (int64, erro
 	return shown.Stored, err
 }
 
-// output runs a program and returns what it prints; its complaints are in the error.
+// output runs a program and returns what it prints; its complaints are in the
+// error.
 func output(ctx context.Context, name string, args ...string) ([]byte, error) {
 	out, err := exec.CommandContext(ctx, name, args...).Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {

@@ -33,7 +33,8 @@ type network struct {
 const (
 	peersPort = 8090
 	gildPort  = 8080
-	// serverPort is the bridge's port of the first further host; the queue on it shapes what the server sends.
+	// serverPort is the bridge's port of the first further host; the queue on it
+	// shapes what the server sends.
 	serverPort = "host1"
 	clientPort = "eth0"
 )
@@ -49,7 +50,8 @@ func newNetwork(ctx context.Context, dir string) (*network, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	for _, end := range []struct{ namespace, port string }{{l.Namespace, serverPort}, {n.client, clientPort}} {
-		// A burst of two milliseconds: enough for a timer that is late, too little to be faster than the line.
+		// A burst of two milliseconds: enough for a timer that is late, too little to
+		// be faster than the line.
 		_, err := output(ctx, "ip", "netns", "exec", end.namespace,
 			"tc", "qdisc", "replace", "dev", end.port, "root", "tbf", "rate", "1gbit", "burst", "256kb", "latency", "20ms")
 		if err != nil {
@@ -89,8 +91,9 @@ func (n *network) namespace(link linkName) string {
 	return n.lab.Namespace
 }
 
-// received is how many bytes the client's side of a link has taken in, headers included. On loopback that
-// side takes in what it sends, too: requests and acknowledgements, below one in a hundred.
+// received is how many bytes the client's side of a link has taken in, headers
+// included. On loopback that side takes in what it sends, too: requests and
+// acknowledgements, below one in a hundred.
 func (n *network) received(ctx context.Context, link linkName) (int64, error) {
 	port := "lo"
 	if link == gigabit {

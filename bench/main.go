@@ -1,9 +1,10 @@
-// Command bench measures gild against the tools that people write disk images with, on the same image, over the
-// same link, to the same disk.
+// Command bench measures gild against the tools that people write disk images
+// with, on the same image, over the same link, to the same disk.
 //
 //	go run ./bench -gild bin/gild [-quick] [-work full,delta] [-link loopback,1gbit] [-tool gild,...] [-rounds 5]
 //
-// It needs root: for loop devices and network namespaces. docs/performance.md says what is measured and how.
+// It needs root: for loop devices and network namespaces. docs/performance.md
+// says what is measured and how.
 package main
 
 import (
@@ -116,7 +117,8 @@ func pick[T ~string](list string, known []T) ([]T, error) {
 	return chosen, nil
 }
 
-// pickNamed reads a list of names of known things; an empty list is all of them.
+// pickNamed reads a list of names of known things; an empty list is all of
+// them.
 func pickNamed[T any](list string, known []T, name func(T) string) ([]T, error) {
 	if list == "" {
 		return known, nil
@@ -162,7 +164,8 @@ func mainErr(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	return runWrites(ctx, o, cache, log, stdout)
 }
 
-// save puts rows into the results and writes the page anew. stored is nil when no image was stored.
+// save puts rows into the results and writes the page anew. stored is nil when
+// no image was stored.
 func (o options) save(ctx context.Context, rows []result, stored *served) error {
 	before, err := readResults(o.results)
 	if err != nil {
@@ -190,8 +193,9 @@ func (o options) save(ctx context.Context, rows []result, stored *served) error 
 	return errors.Join(now.write(beside), writeReport(o.doc, rows, now))
 }
 
-// runWrites measures tools that write to a disk of this machine. What is measured is saved work by work and link by
-// link: the whole takes long, and something may go wrong.
+// runWrites measures tools that write to a disk of this machine. What is
+// measured is saved work by work and link by link: the whole takes long, and
+// something may go wrong.
 func runWrites(ctx context.Context, o options, cache string, log *slog.Logger, out io.Writer) (err error) {
 	b := &bench{patience: 10 * time.Minute, out: out}
 	builder := imageBuilder{cache: cache, gild: o.gild, keep: o.keep, levels: o.levels, log: log}
@@ -226,7 +230,8 @@ func runWrites(ctx context.Context, o options, cache string, log *slog.Logger, o
 	return nil
 }
 
-// rounds runs every tool once a round, each round beginning with another one, and sums up.
+// rounds runs every tool once a round, each round beginning with another one,
+// and sums up.
 func (b *bench) rounds(ctx context.Context, o options, work workName, link linkName) ([]result, error) {
 	samples := make(map[string][]sample)
 	for round := range o.rounds {
@@ -268,7 +273,8 @@ func (b *bench) judged(ctx context.Context, t tool, work workName, link linkName
 	if s.verdict, err = b.target.compare(ctx, b.images.raw[1], b.images.used); err != nil {
 		return sample{}, err
 	}
-	// gild's stored image may leave free blocks out: then zeros are what it promises.
+	// gild's stored image may leave free blocks out: then zeros are what it
+	// promises.
 	if t.phases != nil && !s.bytes {
 		exported, err := b.target.compare(ctx, b.images.export, b.images.used)
 		if err != nil {

@@ -14,7 +14,13 @@ func TestParseOptions(t *testing.T) {
 		t.Errorf("parseOptions(-quick) = %+v", o)
 	}
 	for _, args := range [][]string{
-		{"-work", "everything"}, {"-link", "loopback,10gbit"}, {"-tool", ""}, {"-tool", "rsync"}, {"-rounds", "0"}, {"-work", "boot,full"}, {"more"},
+		{"-work", "everything"},
+		{"-link", "loopback,10gbit"},
+		{"-tool", ""},
+		{"-tool", "rsync"},
+		{"-rounds", "0"},
+		{"-work", "boot,full"},
+		{"more"},
 	} {
 		if _, err := parseOptions(args, io.Discard); (err == nil) != (args[0] == "-tool" && args[1] == "") {
 			t.Errorf("parseOptions(%q) = %v", args, err)

@@ -17,10 +17,12 @@ import (
 
 // sample is what one run of a tool took.
 type sample struct {
-	wall   float64 // seconds, the final flush included
-	cpu    float64 // seconds, user and system, of all its processes
-	memory int64   // bytes: the sum of its processes' largest resident sets, and of what it keeps in a memory file
-	wire   int64   // bytes that came over the link
+	wall float64 // seconds, the final flush included
+	cpu  float64 // seconds, user and system, of all its processes
+	// bytes: the sum of its processes' largest resident sets, and of what it keeps
+	// in a memory file
+	memory int64
+	wire   int64 // bytes that came over the link
 	phases map[string]float64
 	verdict
 }
@@ -74,7 +76,8 @@ func (b *bench) run(ctx context.Context, t tool, work workName, link linkName) (
 	return s, nil
 }
 
-// consumption is what a pipeline used. A program's own children count in its time and its memory.
+// consumption is what a pipeline used. A program's own children count in its
+// time and its memory.
 type consumption struct {
 	cpu    float64
 	memory int64

@@ -8,15 +8,17 @@ import (
 	"time"
 )
 
-// memoryWatch follows the largest resident set of each process of a pipeline, children included. The kernel's
-// own account at a process's end (ru_maxrss) is of no use: it begins with the size of the process that started it.
+// memoryWatch follows the largest resident set of each process of a pipeline,
+// children included. The kernel's own account at a process's end (ru_maxrss) is
+// of no use: it begins with the size of the process that started it.
 type memoryWatch struct {
 	peak map[int]int64 // bytes, by process id; of the watching goroutine until done
 	stop chan struct{}
 	done chan struct{}
 }
 
-// lookEvery is short beside any run, and a look costs some tens of microseconds.
+// lookEvery is short beside any run, and a look costs some tens of
+// microseconds.
 const lookEvery = 50 * time.Millisecond
 
 func watchMemory(pids []int) *memoryWatch {
@@ -69,7 +71,8 @@ func (w *memoryWatch) end() (sum int64) {
 	return sum
 }
 
-// highWater reads VmHWM of /proc/PID/status (proc(5)), bytes. A process that is ending has none.
+// highWater reads VmHWM of /proc/PID/status (proc(5)), bytes. A process that is
+// ending has none.
 func highWater(status string) (int64, bool) {
 	_, rest, ok := strings.Cut(status, "\nVmHWM:")
 	if !ok {

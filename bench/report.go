@@ -138,7 +138,8 @@ func goals(rows []result, s setting) []goal {
 	return all
 }
 
-// lineTime is how long bytes take on a line of 1 Gbit/s that carries nothing else, not even headers, seconds.
+// lineTime is how long bytes take on a line of 1 Gbit/s that carries nothing
+// else, not even headers, seconds.
 func lineTime(bytes float64) float64 { return bytes * 8 / 1e9 }
 
 func goalTable(b *strings.Builder, rows []result, s setting) {
@@ -159,7 +160,8 @@ func storedTable(b *strings.Builder, s setting) {
 	b.WriteString("\n### Stored bytes\n\n| form | MB | of partclone + zstd |\n|---|---:|---:|\n")
 	names := slices.SortedFunc(maps.Keys(s.Stored), func(x, y string) int { return int(s.Stored[x] - s.Stored[y]) })
 	for _, name := range names {
-		fmt.Fprintf(b, "| %s | %.1f | %.2f |\n", name, float64(s.Stored[name])/1e6, float64(s.Stored[name])/float64(max(1, s.Stored["partclone"])))
+		fmt.Fprintf(b, "| %s | %.1f | %.2f |\n", name, float64(s.Stored[name])/1e6,
+			float64(s.Stored[name])/float64(max(1, s.Stored["partclone"])))
 	}
 }
 
@@ -221,7 +223,8 @@ func bootTable(b *strings.Builder, rows []result) {
 		return
 	}
 	b.WriteString("\n### boot (medians)\n\n")
-	b.WriteString("| way | runs | network up to handoff, s | min..max | network up after, s | golden login after, s | disk complete after, s | agent's memory, MB |\n")
+	b.WriteString("| way | runs | network up to handoff, s | min..max | network up after, s | golden login after, s | disk complete " +
+		"after, s | agent's memory, MB |\n")
 	b.WriteString("|---|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, r := range rows {
 		memory, complete := "-", "-"

@@ -13,7 +13,8 @@ import (
 	"slices"
 )
 
-// result is one row of results.json: the medians of a tool's runs at one work over one link.
+// result is one row of results.json: the medians of a tool's runs at one work
+// over one link.
 type result struct {
 	Work   workName `json:"work"`
 	Link   linkName `json:"link"`
@@ -23,8 +24,9 @@ type result struct {
 	CPU    float64  `json:"cpu_s"`
 	Memory float64  `json:"rss_mb"`  // 10^6 bytes
 	Wire   float64  `json:"wire_mb"` // 10^6 bytes
-	// Equal says that after every run the target held all that the image's file system uses and all that lies
-	// outside of it. EqualBytes says that every byte of the disk was the stored image's.
+	// Equal says that after every run the target held all that the image's file
+	// system uses and all that lies outside of it. EqualBytes says that every byte
+	// of the disk was the stored image's.
 	Equal      bool               `json:"equal"`
 	EqualBytes bool               `json:"equal_bytes"`
 	WallMin    float64            `json:"wall_min_s"`
@@ -65,7 +67,8 @@ func summarize(work workName, link linkName, tool string, samples []sample) resu
 	return r
 }
 
-// median is the middle of the values, or the mean of the two in the middle; 0 of none.
+// median is the middle of the values, or the mean of the two in the middle; 0
+// of none.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -100,7 +103,8 @@ func readResults(path string) ([]result, error) {
 	return rows, nil
 }
 
-// merge puts new rows in the place of the old ones of the same work, link and tool.
+// merge puts new rows in the place of the old ones of the same work, link and
+// tool.
 func merge(old, rows []result) []result {
 	merged := slices.DeleteFunc(slices.Clone(old), func(r result) bool {
 		return slices.ContainsFunc(rows, func(n result) bool { return n.Work == r.Work && n.Link == r.Link && n.Tool == r.Tool })

@@ -33,7 +33,8 @@ func describe(ctx context.Context, gild string) setting {
 		s.Gild = strings.TrimSpace(string(out))
 	}
 	packages := []string{"curl", "zstd", "coreutils", "bmap-tools", "qemu-utils", "casync", "partclone"}
-	if out, err := output(ctx, "dpkg-query", append([]string{"--show", "--showformat", "${Package} ${Version}\n"}, packages...)...); err == nil {
+	if out, err := output(ctx, "dpkg-query", append([]string{"--show", "--showformat", "${Package} ${Version}\n"},
+		packages...)...); err == nil {
 		s.Peers = strings.Split(strings.TrimSpace(string(out)), "\n")
 	}
 	return s

@@ -16,9 +16,10 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// target is the disk that tools write to: a loop device over a file all of whose blocks were allocated and
-// written before. The loop device reads and writes the file past the page cache, so that a flush is one of the
-// disk below and nothing that a tool wrote waits in memory when its time is taken.
+// target is the disk that tools write to: a loop device over a file all of
+// whose blocks were allocated and written before. The loop device reads and
+// writes the file past the page cache, so that a flush is one of the disk below
+// and nothing that a tool wrote waits in memory when its time is taken.
 type target struct {
 	size  int64
 	file  *os.File // the backing file
@@ -27,7 +28,8 @@ type target struct {
 	dir   string
 }
 
-// copyBlock is how much is read, compared or written at a time; copiers is how many do that at once.
+// copyBlock is how much is read, compared or written at a time; copiers is how
+// many do that at once.
 const (
 	copyBlock = 4 << 20
 	copiers   = 4
@@ -80,7 +82,8 @@ func (t *target) Close() error {
 	return errors.Join(err, os.RemoveAll(t.dir))
 }
 
-// fill gives the disk the content that a kind of work begins with: noise, or the image at first.
+// fill gives the disk the content that a kind of work begins with: noise, or
+// the image at first.
 func (t *target) fill(ctx context.Context, work workName, first string) error {
 	noise := make([]byte, copyBlock)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise) // never fails
@@ -109,8 +112,8 @@ func (t *target) fill(ctx context.Context, work workName, first string) error {
 	return t.settle()
 }
 
-// settle flushes the disk and drops what the kernel keeps of it in memory. The stored forms stay there, as on a
-// server that serves many.
+// settle flushes the disk and drops what the kernel keeps of it in memory. The
+// stored forms stay there, as on a server that serves many.
 func (t *target) settle() error {
 	err := t.flush()
 	for _, loop := range []*images.Loop{t.whole, t.root} {
@@ -119,14 +122,17 @@ func (t *target) settle() error {
 	return errors.Join(err, unix.Fadvise(int(t.file.Fd()), 0, 0, unix.FADV_DONTNEED))
 }
 
-// flush returns when all that was written is on the disk: through the devices, then the file.
+// flush returns when all that was written is on the disk: through the devices,
+// then the file.
 func (t *target) flush() error {
 	return errors.Join(t.whole.Sync(), t.root.Sync(), t.file.Sync())
 }
 
 // verdict says how the target compares with an image.
 type verdict struct {
-	inUse bool // all that the image's file system uses, and all that lies outside of it, is there
+	// all that the image's file system uses, and all that lies outside of it, is
+	// there
+	inUse bool
 	bytes bool // every byte of the disk is the image's
 }
 
@@ -165,7 +171,8 @@ func (t *target) compare(ctx context.Context, image string, used *usage) (verdic
 	return v, nil
 }
 
-// each calls do for every block of the disk, several at once, with an aligned buffer of the block's size.
+// each calls do for every block of the disk, several at once, with an aligned
+// buffer of the block's size.
 func (t *target) each(ctx context.Context, mode int, do func(disk *os.File, buf []byte, offset int64) error) error {
 	disk, err := os.OpenFile(t.whole.Path, mode|unix.O_DIRECT, 0)
 	if err != nil {

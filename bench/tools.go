@@ -8,7 +8,8 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// A tool writes the served disk to a device. Its stages run one after another, each a pipeline of programs.
+// A tool writes the served disk to a device. Its stages run one after another,
+// each a pipeline of programs.
 type tool struct {
 	name  string
 	works []workName
@@ -16,7 +17,8 @@ type tool struct {
 	slow   bool
 	stages func(p place) [][]program
 	ram    string // a file that the tool keeps in memory while it runs, if any
-	// phases reads the tool's own account of its time from what its first program printed.
+	// phases reads the tool's own account of its time from what its first program
+	// printed.
 	phases func(stdout []byte) (map[string]float64, error)
 }
 
@@ -48,7 +50,8 @@ type place struct {
 	work   workName
 }
 
-// tools are gild and its peers, each as its own documentation has it used for this job.
+// tools are gild and its peers, each as its own documentation has it used for
+// this job.
 func tools() []tool {
 	both := []workName{full, delta}
 	return []tool{
@@ -64,8 +67,9 @@ func tools() []tool {
 			return [][]program{{{"bmaptool", "--quiet", "copy", "--bmap", p.base + "/" + bmapName, p.base + "/" + usedName, p.target}}}
 		}},
 		{name: "qemu-img", works: []workName{full}, ram: qcow2Name, stages: func(p place) [][]program {
-			// Eight requests at a time, in any order: what qemu-img offers for speed. Reading over HTTP by itself,
-			// version 7.2 hung with them and took minutes without.
+			// Eight requests at a time, in any order: what qemu-img offers for speed.
+			// Reading over HTTP by itself, version 7.2 hung with them and took minutes
+			// without.
 			file := filepath.Join(p.ram, qcow2Name)
 			return [][]program{
 				download(p, qcow2Name, file),
@@ -78,7 +82,10 @@ func tools() []tool {
 			if p.work == delta {
 				seed = "yes"
 			}
-			return [][]program{{{"casync", "extract", "--seed-output=" + seed, "--store=" + p.base + "/" + caibxStore, p.base + "/" + caibxName, p.target}}}
+			return [][]program{{{
+				"casync", "extract", "--seed-output=" + seed, "--store=" + p.base + "/" + caibxStore, p.base + "/" + caibxName,
+				p.target,
+			}}}
 		}},
 		{name: "partclone", works: []workName{full}, stages: func(p place) [][]program {
 			return [][]program{

@@ -14,7 +14,8 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// usage knows which blocks of an image hold something: all but those that its ext4 says are free.
+// usage knows which blocks of an image hold something: all but those that its
+// ext4 says are free.
 type usage struct {
 	start int64 // of the file system, bytes
 	block int64 // bytes
@@ -41,7 +42,8 @@ func readUsage(ctx context.Context, image string) (*usage, error) {
 	return u, nil
 }
 
-// parseDumpe2fs reads dumpe2fs(8)'s report: "Block count:", "Block size:" and, per group, "Free blocks: 5-9, 12".
+// parseDumpe2fs reads dumpe2fs(8)'s report: "Block count:", "Block size:" and,
+// per group, "Free blocks: 5-9, 12".
 func parseDumpe2fs(report []byte) (*usage, error) {
 	u := &usage{}
 	lines := bufio.NewScanner(bytes.NewReader(report))
@@ -104,13 +106,15 @@ func (u *usage) markFree(runs string) error {
 	return nil
 }
 
-// isFree reports that the byte at offset of the disk belongs to no file and to no structure.
+// isFree reports that the byte at offset of the disk belongs to no file and to
+// no structure.
 func (u *usage) isFree(offset int64) bool {
 	block := (offset - u.start) / u.block
 	return offset >= u.start && block < int64(len(u.free)) && u.free[block]
 }
 
-// equal reports that two pieces of a disk from offset, a multiple of the block size, differ in free blocks only.
+// equal reports that two pieces of a disk from offset, a multiple of the block
+// size, differ in free blocks only.
 func (u *usage) equal(a, b []byte, offset int64) bool {
 	for at := int64(0); at < int64(len(a)); at += u.block {
 		end := min(at+u.block, int64(len(a)))
@@ -131,7 +135,8 @@ func (u *usage) bytesInUse() (n int64) {
 	return n
 }
 
-// copyUsed copies a disk image; what is free becomes a hole, what is in use is written also where it is zeros.
+// copyUsed copies a disk image; what is free becomes a hole, what is in use is
+// written also where it is zeros.
 func (u *usage) copyUsed(ctx context.Context, from, to string) (err error) {
 	src, err := os.Open(from)
 	if err != nil {
@@ -169,7 +174,8 @@ func (u *usage) copyUsed(ctx context.Context, from, to string) (err error) {
 	return errors.Join(dst.Truncate(info.Size()), dst.Sync())
 }
 
-// changedBytes counts the bytes of all blocks of 4 KiB that differ between two images of one size.
+// changedBytes counts the bytes of all blocks of 4 KiB that differ between two
+// images of one size.
 func changedBytes(ctx context.Context, first, second string) (changed int64, err error) {
 	const block = 4 << 10
 	a, err := os.Open(first)

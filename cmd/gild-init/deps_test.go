@@ -51,7 +51,8 @@ var forbidden = map[string]string{
 // architectures are those that the Makefile builds for.
 var architectures = []string{"amd64", "arm64"}
 
-// buildTags are those of the Makefile: with others other packages would be linked.
+// buildTags are those of the Makefile: with others other packages would be
+// linked.
 func buildTags(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("../../Makefile")
@@ -159,7 +160,8 @@ func TestClosure(t *testing.T) {
 		entry, ok := list[name]
 		switch {
 		case !ok:
-			t.Errorf("gild-init links %s, which %s does not list: is it worth it? go test ./cmd/gild-init -update adds it; give it a reason", name, allowedFile)
+			t.Errorf("gild-init links %s, which %s does not list: is it worth it? go test ./cmd/gild-init -update adds it; give it a reason", name,
+				allowedFile)
 		case entry.arch != only(archs):
 			t.Errorf("gild-init links %s for %v; %s has %q", name, archs, allowedFile, entry.arch)
 		case entry.reason == "":
@@ -172,7 +174,8 @@ func TestClosure(t *testing.T) {
 		}
 	}
 	if without != founders {
-		t.Errorf("%d packages of %s have no reason; want the %d of its beginning: a new one needs a reason, and what has gone lowers the number", without, allowedFile, founders)
+		t.Errorf("%d packages of %s have no reason; want the %d of its beginning: a new one needs a reason, and what has gone lowers the number",
+			without, allowedFile, founders)
 	}
 }
 

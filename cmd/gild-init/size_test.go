@@ -38,7 +38,8 @@ func TestSize(t *testing.T) {
 		packed := len(enc.EncodeAll(program, nil))
 		t.Logf("gild-init for %s: %d bytes, %d compressed", arch, len(program), packed)
 		if len(program) > maxSize || packed > maxCompressed {
-			t.Errorf("gild-init for %s has %d bytes, %d compressed; want at most %d, %d: what was imported?", arch, len(program), packed, maxSize, maxCompressed)
+			t.Errorf("gild-init for %s has %d bytes, %d compressed; want at most %d, %d: what was imported?", arch, len(program), packed, maxSize,
+				maxCompressed)
 		}
 	}
 }

@@ -2,8 +2,8 @@
 //
 // The boot is a table of steps (steps.go), walked by a runner (package boot)
 // that reports everything that happens. A step that fails is reported and tried
-// again after growing waits: PID 1 must not exit, as the kernel would panic, and
-// must not panic itself.
+// again after growing waits: PID 1 must not exit, as the kernel would panic,
+// and must not panic itself.
 package agent
 
 import (

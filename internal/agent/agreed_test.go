@@ -52,10 +52,23 @@ var agreements = []struct {
 		m.NICs = append(m.NICs, api.NIC{Name: "eth1", MAC: otherMAC})
 	}, "", nil},
 
-	{"another UUID", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.UUID = ordertest.OtherUUID }, api.CauseOtherMachine, []string{"UUID", ordertest.UUID, ordertest.OtherUUID}},
-	{"another UUID and no serial", func(g *api.Agreed, m *api.Inventory, _ *api.Disk) { g.UUID, m.Serial = ordertest.OtherUUID, "" }, api.CauseOtherMachine, []string{ordertest.UUID, ordertest.OtherUUID}},
-	{"another serial", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.Serial = "F4K3N13" }, api.CauseOtherMachine, []string{"serial", "F4K3N12", "F4K3N13"}},
-	{"neither UUID nor serial now", func(_ *api.Agreed, m *api.Inventory, _ *api.Disk) { m.UUID, m.Serial = "", "" }, api.CauseOtherMachine, []string{ordertest.UUID, "not known"}},
+	{
+		"another UUID", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.UUID = ordertest.OtherUUID }, api.CauseOtherMachine,
+		[]string{"UUID", ordertest.UUID, ordertest.OtherUUID},
+	},
+	{
+		"another UUID and no serial", func(g *api.Agreed, m *api.Inventory, _ *api.Disk) { g.UUID, m.Serial = ordertest.OtherUUID, "" },
+		api.CauseOtherMachine,
+		[]string{ordertest.UUID, ordertest.OtherUUID},
+	},
+	{
+		"another serial", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.Serial = "F4K3N13" }, api.CauseOtherMachine,
+		[]string{"serial", "F4K3N12", "F4K3N13"},
+	},
+	{
+		"neither UUID nor serial now", func(_ *api.Agreed, m *api.Inventory, _ *api.Disk) { m.UUID, m.Serial = "", "" }, api.CauseOtherMachine,
+		[]string{ordertest.UUID, "not known"},
+	},
 	{"another address and nothing else", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) {
 		g.UUID, g.Serial, g.MACs = "", "", []string{otherMAC}
 	}, api.CauseOtherMachine, []string{ordertest.MAC, otherMAC}},
@@ -67,12 +80,21 @@ var agreements = []struct {
 		g.Disk.Serial, g.Disk.WWN, d.Serial, d.WWN = "", "", "", ""
 	}, "", nil},
 
-	{"another disk", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.Disk.Serial = "S4EW0124" }, api.CauseOtherDisk, []string{"sda", "serial", "S4EW0123", "S4EW0124"}},
+	{
+		"another disk", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.Disk.Serial = "S4EW0124" }, api.CauseOtherDisk,
+		[]string{"sda", "serial", "S4EW0123", "S4EW0124"},
+	},
 	{"another disk by WWN", func(g *api.Agreed, _ *api.Inventory, d *api.Disk) {
 		g.Disk.Serial, g.Disk.WWN, d.Serial = "", "0x5002538d40c9a3f2", ""
 	}, api.CauseOtherDisk, []string{"WWN", "0x5002538d40c9a3f1", "0x5002538d40c9a3f2"}},
-	{"a disk that has lost its numbers", func(_ *api.Agreed, _ *api.Inventory, d *api.Disk) { d.Serial, d.WWN = "", "" }, api.CauseOtherDisk, []string{"S4EW0123", "not known"}},
-	{"another size", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.Disk.Size *= 2 }, api.CauseOtherDisk, []string{"size", "8388608", "16777216"}},
+	{
+		"a disk that has lost its numbers", func(_ *api.Agreed, _ *api.Inventory, d *api.Disk) { d.Serial, d.WWN = "", "" }, api.CauseOtherDisk,
+		[]string{"S4EW0123", "not known"},
+	},
+	{
+		"another size", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { g.Disk.Size *= 2 }, api.CauseOtherDisk,
+		[]string{"size", "8388608", "16777216"},
+	},
 	{"another place and no number", func(g *api.Agreed, _ *api.Inventory, d *api.Disk) {
 		g.Disk.Serial, g.Disk.WWN, d.Serial, d.WWN, g.Disk.Path = "", "", "", "", "pci-0000:00:17.0-ata-2"
 	}, api.CauseOtherDisk, []string{"place", "ata-1", "ata-2"}},
@@ -86,7 +108,10 @@ var agreements = []struct {
 	{"unseen, and its firmware's UUID", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) {
 		*g = api.Agreed{Unseen: true, UUID: ordertest.OtherUUID}
 	}, api.CauseOtherMachine, []string{ordertest.UUID, ordertest.OtherUUID}},
-	{"what an older server says: nothing", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { *g = api.Agreed{} }, api.CausePlan, []string{"older server", "arm the machine again"}},
+	{
+		"what an older server says: nothing", func(g *api.Agreed, _ *api.Inventory, _ *api.Disk) { *g = api.Agreed{} }, api.CausePlan,
+		[]string{"older server", "arm the machine again"},
+	},
 }
 
 // The agent writes to what the operator agreed to, and to nothing else,

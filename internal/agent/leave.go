@@ -18,7 +18,8 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// flash writes the image, or lets the system write it that is entered meanwhile.
+// flash writes the image, or lets the system write it that is entered
+// meanwhile.
 func (a *Agent) flash(ctx context.Context) (string, error) {
 	if a.job.Sealed() {
 		return a.job.Flash(ctx)

@@ -64,8 +64,8 @@ func (a *Agent) found(base string) {
 	}
 }
 
-// startReports begins to deliver the queue's events, until the end of ctx, which
-// must outlast all steps.
+// startReports begins to deliver the queue's events, until the end of ctx,
+// which must outlast all steps.
 func (a *Agent) startReports(ctx context.Context) {
 	a.reports = a.tasks.Serve(ctx, "report", a.session.Deliver)
 }

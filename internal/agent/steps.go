@@ -35,8 +35,8 @@ func (a *Agent) steps() []boot.Step {
 	}
 }
 
-// loadDrivers loads the drivers of the devices that are there, and of those that
-// are plugged in later.
+// loadDrivers loads the drivers of the devices that are there, and of those
+// that are plugged in later.
 func (a *Agent) loadDrivers(ctx context.Context) (string, error) {
 	modules, err := coldplug.New("/lib/modules/" + machine.Kernel())
 	if err != nil {

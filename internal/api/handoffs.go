@@ -18,9 +18,9 @@ type Handoff struct {
 	What string // in words that follow "enter the new system: "
 }
 
-// Handoffs are all of them, in the order in which they are listed. The agent has
-// a way for each but auto, which tries several, and instant, which is decided
-// before the disk is complete.
+// Handoffs are all of them, in the order in which they are listed. The agent
+// has a way for each but auto, which tries several, and instant, which is
+// decided before the disk is complete.
 var Handoffs = []Handoff{
 	{HandoffAuto, "by the first way that works: switch_root, kexec, reboot"},
 	{HandoffSwitchRoot, "on the running kernel, without a restart; by a reboot where that cannot be"},

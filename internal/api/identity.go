@@ -32,9 +32,9 @@ type Identity struct {
 	// NewIDs gives the file systems and the disk UUIDs of their own; fstab and
 	// boot configuration follow.
 	NewIDs bool `json:"newIDs,omitempty"`
-	// Beacon sets up one call to the server at the first start. In the fleet
-	// "unit" or "cloud-init" (phone_home) or "off"; empty is "unit" where the system
-	// has systemd.
+	// Beacon sets up one call to the server at the first start. In the fleet "unit"
+	// or "cloud-init" (phone_home) or "off"; empty is "unit" where the system has
+	// systemd.
 	Beacon string `json:"beacon,omitempty"`
 	// BeaconURL is filled in by the server for the agent.
 	BeaconURL string `json:"beaconURL,omitempty"`

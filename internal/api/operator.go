@@ -194,10 +194,12 @@ type Flash struct {
 	Armed    time.Time `json:"armed"`
 	Started  time.Time `json:"started,omitzero"`
 	Ended    time.Time `json:"ended,omitzero"` // zero: under way
-	Outcome  string    `json:"outcome"`        // "under way", "running", "unconfirmed", "boot-failed", "failed", "cancelled", "lapsed", "handing off"
-	Cause    string    `json:"cause,omitempty"`
-	Message  string    `json:"message,omitempty"`
-	Receipt  *Receipt  `json:"receipt,omitempty"`
+	// "under way", "running", "unconfirmed", "boot-failed", "failed", "cancelled",
+	// "lapsed", "handing off"
+	Outcome string   `json:"outcome"`
+	Cause   string   `json:"cause,omitempty"`
+	Message string   `json:"message,omitempty"`
+	Receipt *Receipt `json:"receipt,omitempty"`
 	// Phases are the boot steps with their times, in order.
 	Phases []Phase `json:"phases,omitempty"`
 	// Samples are the throughput over time, at most 240.

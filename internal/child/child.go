@@ -1,8 +1,10 @@
-// Package child starts processes that do not outlive the one that started them, however that ends.
+// Package child starts processes that do not outlive the one that started them,
+// however that ends.
 //
-// The kernel kills a child as soon as its parent is killed, panics or ends (PR_SET_PDEATHSIG of prctl(2)), a shell that
-// waits for that kills its process group, and [Process.Kill] does both. What is no process, such as a network namespace,
-// goes by [AtEnd].
+// The kernel kills a child as soon as its parent is killed, panics or ends
+// (PR_SET_PDEATHSIG of prctl(2)), a shell that waits for that kills its process
+// group, and [Process.Kill] does both. What is no process, such as a network
+// namespace, goes by [AtEnd].
 package child
 
 import (
@@ -26,11 +28,12 @@ type Process struct {
 	wait  func() error
 }
 
-// Start starts a command. The given functions are called first, on the child's own operating-system thread: what they
-// change of it, such as its namespaces, the child has too, and no other goroutine.
+// Start starts a command. The given functions are called first, on the child's
+// own operating-system thread: what they change of it, such as its namespaces,
+// the child has too, and no other goroutine.
 //
-// A thread's end counts as the parent's for prctl(2), so this one is kept until the child has ended. The child leads a
-// process group, which ends with it.
+// A thread's end counts as the parent's for prctl(2), so this one is kept until
+// the child has ended. The child leads a process group, which ends with it.
 func Start(cmd *exec.Cmd, first ...func() error) (*Process, error) {
 	if err := prepare(cmd); err != nil {
 		return nil, err
@@ -53,7 +56,8 @@ func Start(cmd *exec.Cmd, first ...func() error) (*Process, error) {
 		p.Pid = cmd.Process.Pid
 		tell("starts", p.Pid)
 		started <- nil
-		// Who reads its output, or waits for it, does so still: it is not collected here.
+		// Who reads its output, or waits for it, does so still: it is not collected
+		// here.
 		for unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 		}
 		_ = killGroup(p.Pid) // mostly there is nobody else
@@ -77,8 +81,8 @@ func For(t testing.TB, cmd *exec.Cmd, first ...func() error) *Process {
 	return p
 }
 
-// Run starts a command from the calling thread, whose namespaces it has, and waits for its end. The end of its context
-// kills its process group.
+// Run starts a command from the calling thread, whose namespaces it has, and
+// waits for its end. The end of its context kills its process group.
 func Run(cmd *exec.Cmd) error {
 	if err := prepare(cmd); err != nil {
 		return err
@@ -97,14 +101,16 @@ func prepare(cmd *exec.Cmd) error {
 	}
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	cmd.SysProcAttr.Setpgid = true
-	// What this process inherited, as the lock of flock(1), would be held by its children as well.
+	// What this process inherited, as the lock of flock(1), would be held by its
+	// children as well.
 	if err := unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
 		return fmt.Errorf("keep open files from a child: %w", err)
 	}
 	return nil
 }
 
-// Done is closed when the process has ended; what it wrote may still be on its way.
+// Done is closed when the process has ended; what it wrote may still be on its
+// way.
 func (p *Process) Done() <-chan struct{} { return p.ended }
 
 // Wait is [exec.Cmd.Wait], and may be called more than once.
@@ -123,7 +129,8 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	return nil
 }
 
-// Kill kills the process and all of its group, and returns when the process is gone. It may be called more than once.
+// Kill kills the process and all of its group, and returns when the process is
+// gone. It may be called more than once.
 func (p *Process) Kill() {
 	select {
 	case <-p.ended:
@@ -134,8 +141,9 @@ func (p *Process) Kill() {
 	_ = p.Wait() // how it ended is known
 }
 
-// groups is a shell that is told which process groups there are, and kills them once this process is gone. The kernel
-// forgets whom it is to kill when a program changes its capabilities, as dnsmasq does.
+// groups is a shell that is told which process groups there are, and kills them
+// once this process is gone. The kernel forgets whom it is to kill when a
+// program changes its capabilities, as dnsmasq does.
 var groups = sync.OnceValue(func() io.Writer {
 	const script = `
 		groups=
@@ -177,10 +185,11 @@ func tell(how string, group int) {
 
 func killGroup(leader int) error { return syscall.Kill(-leader, syscall.SIGKILL) }
 
-// AtEnd has a program run when end is called, or else as soon as this process is gone. The error is the program's. end
-// may be called more than once.
+// AtEnd has a program run when end is called, or else as soon as this process
+// is gone. The error is the program's. end may be called more than once.
 func AtEnd(name string, args ...string) (end func() error, err error) {
-	// It waits for the end of its standard input, which the kernel closes with this process.
+	// It waits for the end of its standard input, which the kernel closes with this
+	// process.
 	cmd := exec.Command("sh", append([]string{"-c", `cat && exec "$@"`, "at-end", name}, args...)...) //nolint:noctx // it outlives every context
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -25,7 +25,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// parent starts a child of each kind that holds this process's standard output open, and ends as it is told to.
+// parent starts a child of each kind that holds this process's standard output
+// open, and ends as it is told to.
 func parent(how string) int {
 	fail := func(err error) int { fmt.Fprintln(os.Stderr, err); return 1 }
 	cmd := exec.Command("sh", "-c", "echo child; exec sleep 3600")
@@ -33,7 +34,8 @@ func parent(how string) int {
 	if _, err := Start(cmd); err != nil {
 		return fail(err)
 	}
-	// The kernel does not kill it, as it does not a program that changes its capabilities.
+	// The kernel does not kill it, as it does not a program that changes its
+	// capabilities.
 	forgotten := exec.Command("setpriv", "--pdeathsig", "clear", "sh", "-c", "echo child; exec sleep 3600")
 	forgotten.Stdout = os.Stdout
 	if _, err := Start(forgotten); err != nil {
@@ -54,7 +56,8 @@ func parent(how string) int {
 	return 0
 }
 
-// Whatever becomes of a process, the children that it started go, and what is to be done in the end is done.
+// Whatever becomes of a process, the children that it started go, and what is
+// to be done in the end is done.
 func TestParentGoes(t *testing.T) {
 	for _, how := range []string{"killed", "panic", "exit"} {
 		t.Run(how, func(t *testing.T) {
@@ -93,7 +96,8 @@ func TestParentGoes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The last process that has it open has gone. A child that stayed would have this wait for an hour.
+			// The last process that has it open has gone. A child that stayed would have
+			// this wait for an hour.
 			if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
 				t.Errorf("the children say %q, %v", rest, err)
 			}
@@ -105,7 +109,8 @@ func TestParentGoes(t *testing.T) {
 	}
 }
 
-// onPassingThread runs f on a thread that ends with this goroutine, as the process's first one would not.
+// onPassingThread runs f on a thread that ends with this goroutine, as the
+// process's first one would not.
 func onPassingThread(f func()) {
 	runtime.LockOSThread() // and never unlocked
 	if syscall.Gettid() != os.Getpid() {
@@ -155,7 +160,8 @@ func TestThreadGoes(t *testing.T) {
 	}
 }
 
-// Children get no files that their parent inherited, which may be locks of others.
+// Children get no files that their parent inherited, which may be locks of
+// others.
 func TestInheritedFiles(t *testing.T) {
 	dup, err := syscall.Dup(2) // without close-on-exec, as inherited ones are
 	if err != nil {

@@ -137,7 +137,8 @@ func root(a *app.App) *cobra.Command {
 	persistent.StringVar(&a.Data, "data", a.Data, "data `directory` (GILD_DATA)")
 	persistent.StringVar(&a.URL, "server", a.URL, "operator API of a running server, a `URL` (GILD_SERVER; "+
 		"default: that of gild login, else the socket in --data, else http://"+app.DefaultOperator+")")
-	persistent.StringVar(&a.Token.File, "token-file", "", "`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
+	persistent.StringVar(&a.Token.File, "token-file", "",
+		"`file` with the admin token of a server elsewhere (GILD_TOKEN_FILE, or GILD_TOKEN itself)")
 	persistent.StringVar(&a.CA, "ca", "", "`file` with CA certificates to verify the server with")
 	persistent.BoolVar(&a.JSON, "json", false, "print JSON, as -o json does")
 	persistent.VarP(a.OutputFlag(), "output", "o", "`form` of what is printed: json or yaml; of lists also wide or name")
@@ -178,8 +179,8 @@ var aliases = map[string][]string{
 	"ls": {"list"}, "rm": {"delete", "remove"}, "image": {"images"}, "machine": {"machines"}, "token": {"tokens"},
 }
 
-// prepare refuses a form that only lists have, and finds the server that the user
-// works with.
+// prepare refuses a form that only lists have, and finds the server that the
+// user works with.
 func prepare(a *app.App, c *cobra.Command) func(*cobra.Command, []string) error {
 	return func(*cobra.Command, []string) error {
 		if a.Output.OfLists() && !flags.Lists(c) {
@@ -203,8 +204,9 @@ func asks(c *cobra.Command) bool {
 	return slices.Contains(askers, c.Name())
 }
 
-// current is the server that the user works with: the one that is named, by flag
-// or environment, else the one of the login, unless a data directory is named.
+// current is the server that the user works with: the one that is named, by
+// flag or environment, else the one of the login, unless a data directory is
+// named.
 func current(a *app.App, dataNamed bool) error {
 	if a.URL == "" && dataNamed {
 		return nil

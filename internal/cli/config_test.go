@@ -64,11 +64,13 @@ func TestConfig(t *testing.T) {
 	if _, err := settings(t, ""); err != nil {
 		t.Errorf("no file = %v; want none needed", err)
 	}
-	got, err := settings(t, "interface: no\ndomain: a.b\nlease: 2h\nport: 80\ndns: [10.0.0.1, 10.0.0.2]\nrescue-shell: true\n", "--domain", "mine", "--dns", "10.9.9.9")
+	got, err := settings(t, "interface: no\ndomain: a.b\nlease: 2h\nport: 80\ndns: [10.0.0.1, 10.0.0.2]\nrescue-shell: true\n", "--domain",
+		"mine", "--dns", "10.9.9.9")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.iface != "no" || got.domain != "mine" || got.lease.Hours() != 2 || got.port != 80 || !got.rescue || cmp.Diff([]string{"10.9.9.9"}, got.dns) != "" {
+	if got.iface != "no" || got.domain != "mine" || got.lease.Hours() != 2 || got.port != 80 || !got.rescue ||
+		cmp.Diff([]string{"10.9.9.9"}, got.dns) != "" {
 		t.Errorf("settings = %+v; want those of the file under those of the command line", got)
 	}
 	for _, tt := range []struct{ text, want string }{
@@ -77,7 +79,10 @@ func TestConfig(t *testing.T) {
 		{"port: 1\nport: 2", "gild.yaml:2:1: port: stands there twice, first in line 1"},
 		{"dns: {a: b}", "gild.yaml:1:6: dns: want a list, not keys and values"},
 		{"domain: [x]", "gild.yaml:1:9: domain: want one value, not a list"},
-		{"port: 1\n---\nport: 2", "gild.yaml:1:1: settings are one document, this is one of 2\ngild.yaml:3:1: settings are one document, this is one of 2"},
+		{
+			"port: 1\n---\nport: 2",
+			"gild.yaml:1:1: settings are one document, this is one of 2\ngild.yaml:3:1: settings are one document, this is one of 2",
+		},
 	} {
 		if _, err := settings(t, tt.text, "--domain", "mine"); err == nil || err.Error() != tt.want {
 			t.Errorf("%q:\n got %v\nwant %s", tt.text, err, tt.want)

@@ -13,8 +13,9 @@ import (
 	"github.com/gild-dev/gild/internal/cli/app"
 )
 
-// typed are the command lines of gild in a document: what follows "$ " in a block of code, its continued lines joined,
-// cut where the shell continues to something else.
+// typed are the command lines of gild in a document: what follows "$ " in a
+// block of code, its continued lines joined, cut where the shell continues to
+// something else.
 func typed(document string) []string {
 	var lines []string
 	inBlock := false
@@ -74,7 +75,8 @@ func parse(line string) error {
 	})(cmd, cmd.Flags().Args())
 }
 
-// mentioned are the commands in the running text of a document, such as `gild image rm NAME`.
+// mentioned are the commands in the running text of a document, such as `gild
+// image rm NAME`.
 func mentioned(document string) (lines []string) {
 	inBlock := false
 	for paragraph := range strings.SplitSeq(document, "\n\n") {
@@ -97,7 +99,8 @@ var word = regexp.MustCompile(`^[a-z]+$`)
 
 var inline = regexp.MustCompile("`(?:sudo )?(gild [^`]+)`")
 
-// exists holds the words of a command and its flags against those that there are; what they are given is left open.
+// exists holds the words of a command and its flags against those that there
+// are; what they are given is left open.
 func exists(line string) error {
 	root := root(&app.App{})
 	root.InitDefaultHelpCmd()

@@ -151,8 +151,10 @@ func findBlob(layout, mediaType string) (string, error) {
 func TestExitCodesAreDocumented(t *testing.T) {
 	help := gild.Run(t, t.TempDir(), nil, "help").Stdout
 	codes := map[int]string{
-		exit.CodeOK: "success", exit.CodeFailed: "failure", exit.CodeUsage: "usage error", exit.CodeInput: "invalid input", exit.CodeNotFound: "no such",
-		exit.CodeRefused: "refused", exit.CodeNoServer: "server unreachable", exit.CodeDenied: "not authorised", exit.CodeInterrupted: "interrupted",
+		exit.CodeOK: "success", exit.CodeFailed: "failure", exit.CodeUsage: "usage error", exit.CodeInput: "invalid input",
+		exit.CodeNotFound: "no such",
+		exit.CodeRefused:  "refused", exit.CodeNoServer: "server unreachable", exit.CodeDenied: "not authorised",
+		exit.CodeInterrupted: "interrupted",
 	}
 	help = strings.Join(strings.Fields(help), " ")
 	for _, code := range slices.Sorted(maps.Keys(codes)) {
@@ -220,21 +222,41 @@ func TestInterruptLeavesNothing(t *testing.T) {
 // Whatever a machine or a server says, it takes over no terminal.
 func TestForeignTextIsPrintable(t *testing.T) {
 	m := api.Machine{
-		ID: clitest.Canary, MAC: clitest.Canary, State: clitest.Canary, Message: clitest.Canary, Trouble: &api.Trouble{Cause: clitest.Canary, Message: clitest.Canary, Tries: 2}, Conflict: clitest.Canary, Firmware: clitest.Canary, Address: clitest.Canary, Since: clitest.Noon,
-		Spec:  api.Spec{Labels: map[string]string{clitest.Canary: clitest.Canary}, Values: map[string]string{clitest.Canary: clitest.Canary}, Serial: clitest.Canary, Flash: settings.Settings{Image: clitest.Canary, Agent: settings.Agent{Keep: []string{clitest.Canary}}}},
-		Armed: &api.Armed{By: clitest.Canary, Plan: api.Plan{Image: api.PlanImage{Name: clitest.Canary}, Agent: settings.Agent{Disk: clitest.Canary}}}, Awaited: &api.Awaited{Probe: clitest.Canary},
+		ID: clitest.Canary, MAC: clitest.Canary, State: clitest.Canary, Message: clitest.Canary,
+		Trouble: &api.Trouble{Cause: clitest.Canary, Message: clitest.Canary, Tries: 2}, Conflict: clitest.Canary, Firmware: clitest.Canary,
+		Address: clitest.Canary, Since: clitest.Noon,
+		Spec: api.Spec{
+			Labels: map[string]string{clitest.Canary: clitest.Canary}, Values: map[string]string{clitest.Canary: clitest.Canary},
+			Serial: clitest.Canary, Flash: settings.Settings{Image: clitest.Canary, Agent: settings.Agent{Keep: []string{clitest.Canary}}},
+		},
+		Armed: &api.Armed{By: clitest.Canary, Plan: api.Plan{
+			Image: api.PlanImage{Name: clitest.Canary},
+			Agent: settings.Agent{Disk: clitest.Canary},
+		}}, Awaited: &api.Awaited{Probe: clitest.Canary},
 		Progress: &api.Progress{Phase: clitest.Canary, Done: 5, Total: 4}, Estimate: &progress.Estimate{Phase: clitest.Canary, DataTotal: 4},
 		Inventory: &api.Inventory{
 			Vendor: clitest.Canary, Serial: clitest.Canary, CPU: clitest.Canary, Memory: 1,
-			Disks: []api.Disk{{Name: clitest.Canary, Model: clitest.Canary, Serial: clitest.Canary, Transport: clitest.Canary, Holds: []string{clitest.Canary}, Partitions: []api.Partition{{FileSystem: clitest.Canary, Label: clitest.Canary}}}},
-			NICs:  []api.NIC{{Name: clitest.Canary, MAC: clitest.Canary, Driver: clitest.Canary}},
+			Disks: []api.Disk{{
+				Name: clitest.Canary, Model: clitest.Canary, Serial: clitest.Canary, Transport: clitest.Canary,
+				Holds: []string{clitest.Canary}, Partitions: []api.Partition{{FileSystem: clitest.Canary, Label: clitest.Canary}},
+			}},
+			NICs: []api.NIC{{Name: clitest.Canary, MAC: clitest.Canary, Driver: clitest.Canary}},
 		},
 	}
 	named := m
 	named.ID, named.Spec.Name = "x", clitest.Canary
-	e := api.Event{Step: clitest.Canary, State: clitest.Canary, Message: clitest.Canary, Cause: clitest.Canary, Actor: clitest.Canary, To: clitest.Canary}
-	fl := api.Flash{Image: m.Armed.Plan.Image, By: clitest.Canary, Outcome: clitest.Canary, Cause: clitest.Canary, Message: clitest.Canary, Receipt: &api.Receipt{Disk: m.Inventory.Disks[0], Handoff: clitest.Canary}, Phases: []api.Phase{{Step: clitest.Canary}}}
-	p := api.Preview{Machine: named, Image: api.Image{Name: clitest.Canary, Digest: clitest.Canary}, Disk: &m.Inventory.Disks[0], Lost: []string{clitest.Canary}, Kept: []string{clitest.Canary}, Warnings: []string{clitest.Canary}, Refusal: clitest.Canary}
+	e := api.Event{
+		Step: clitest.Canary, State: clitest.Canary, Message: clitest.Canary, Cause: clitest.Canary, Actor: clitest.Canary,
+		To: clitest.Canary,
+	}
+	fl := api.Flash{
+		Image: m.Armed.Plan.Image, By: clitest.Canary, Outcome: clitest.Canary, Cause: clitest.Canary, Message: clitest.Canary,
+		Receipt: &api.Receipt{Disk: m.Inventory.Disks[0], Handoff: clitest.Canary}, Phases: []api.Phase{{Step: clitest.Canary}},
+	}
+	p := api.Preview{
+		Machine: named, Image: api.Image{Name: clitest.Canary, Digest: clitest.Canary}, Disk: &m.Inventory.Disks[0],
+		Lost: []string{clitest.Canary}, Kept: []string{clitest.Canary}, Warnings: []string{clitest.Canary}, Refusal: clitest.Canary,
+	}
 	f := clitest.NewFake(t, m, named)
 	f.Flashes, f.Log, f.Previews["x"] = []api.Flash{fl}, []api.LogEntry{{Machine: "x", Name: clitest.Canary, Event: e}}, p
 	for _, args := range [][]string{

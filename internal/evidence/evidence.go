@@ -61,7 +61,8 @@ func (e *Contradiction) Error() string {
 	if e.Cause == api.CauseOtherDisk {
 		thing = "disk"
 	}
-	return fmt.Sprintf("this is not the %s that was agreed to: its %s is %s, agreed was %s", thing, e.What, cmp.Or(e.Found, "not known"), e.Agreed)
+	return fmt.Sprintf("this is not the %s that was agreed to: its %s is %s, agreed was %s", thing, e.What, cmp.Or(e.Found, "not known"),
+		e.Agreed)
 }
 
 // Hint says what the operator can do.

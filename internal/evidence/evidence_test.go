@@ -111,7 +111,8 @@ func TestContradictionTellsBoth(t *testing.T) {
 func TestWorthless(t *testing.T) {
 	for _, s := range []string{
 		"", "To be filled by O.E.M.", "TO BE FILLED BY O.E.M", "Default string", "None", "0", "0000000", "123456789", "1234567890", "0123456789",
-		"9876543210", " xxxxxxx ", "FFFFFFFF", "........", "System Serial Number", "Not Specified", "N/A", "ABABABAB", "1111", "0123456789ABCDEF", "Chassis_Serial_Number",
+		"9876543210", " xxxxxxx ", "FFFFFFFF", "........", "System Serial Number", "Not Specified", "N/A", "ABABABAB", "1111", "0123456789ABCDEF",
+		"Chassis_Serial_Number",
 	} {
 		if got := Serial(s); got != "" {
 			t.Errorf("Serial(%q) = %q; want none", s, got)

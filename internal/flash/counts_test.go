@@ -21,11 +21,14 @@ func TestWorkIsCounted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			im := newTestImage(t, raw, "none")
 			var last progress.Work
-			result, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: newModelDisk(tt.old), Verify: tt.verify, Progress: func(p Progress) {
-				if last = p.Work; !last.Valid() {
-					t.Errorf("%v: %+v", p.Phase, last)
-				}
-			}})
+			result, err := Run(t.Context(), Job{
+				Image: im.Image, Source: im.by(im), Disk: newModelDisk(tt.old), Verify: tt.verify,
+				Progress: func(p Progress) {
+					if last = p.Work; !last.Valid() {
+						t.Errorf("%v: %+v", p.Phase, last)
+					}
+				},
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

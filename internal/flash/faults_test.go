@@ -46,7 +46,10 @@ func (f *faultAt) run(t *testing.T, im *testImage, used *usedDisk, patience time
 		start, done := time.Now(), make(chan struct{})
 		go func() {
 			defer close(done)
-			_, err = Run(t.Context(), Job{Image: im.Image, Source: im.by(scheduledSource{im, d.schedule}), Disk: d, Workers: 2, DiskPatience: patience})
+			_, err = Run(t.Context(), Job{
+				Image: im.Image, Source: im.by(scheduledSource{im, d.schedule}), Disk: d, Workers: 2,
+				DiskPatience: patience,
+			})
 			took = time.Since(start)
 			f.late = -d.begun()
 		}()

@@ -141,8 +141,8 @@ var ErrUnfit = errors.New("the disk was not touched")
 // Run writes the image. When it returns nil the disk is sealed: it holds the
 // image, every byte that Verify covers was read back from the medium, and it
 // boots. When it returns an error other than ErrUnfit or a StuckError the disk
-// does not boot, or with Job.Keep was not yet touched, and running the same job again continues where this one
-// stopped.
+// does not boot, or with Job.Keep was not yet touched, and running the same job
+// again continues where this one stopped.
 func Run(ctx context.Context, job Job) (Result, error) {
 	f, err := New(job)
 	if err != nil {

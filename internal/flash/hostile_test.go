@@ -200,8 +200,9 @@ func TestHostileSourceSealsNothing(t *testing.T) {
 		Group: reliability.HostileSource,
 		What:  "whole flashes from a source that forges what it sends, one to five times",
 		Count: int64(n), Unit: "flashes", Seed: *seed, Took: time.Since(start),
-		Result:  fmt.Sprintf("%d asked again and got the image, %d refused and left a disk that does not boot", mended, refused),
-		Command: fmt.Sprintf("go test ./internal/flash -run '^TestHostileSourceSealsNothing$' -timeout 0 -forgeries %d -seed %d", *forgeries, *seed),
+		Result: fmt.Sprintf("%d asked again and got the image, %d refused and left a disk that does not boot", mended, refused),
+		Command: fmt.Sprintf("go test ./internal/flash -run '^TestHostileSourceSealsNothing$' -timeout 0 -forgeries %d -seed %d", *forgeries,
+			*seed),
 	})
 }
 
@@ -231,6 +232,7 @@ func TestTruncatedBlobIsNoSuccess(t *testing.T) {
 	reliability.Record(t, reliability.Row{
 		Group: reliability.HostileSource, What: "the blob of the disk ends early, at random bytes and at each of the last eight",
 		Count: int64(n), Unit: "flashes", Seed: *seed, Took: time.Since(start), Result: "no success, nothing sealed",
-		Command: fmt.Sprintf("go test ./internal/flash -run '^TestTruncatedBlobIsNoSuccess$' -timeout 0 -forgeries %d -seed %d", *forgeries, *seed),
+		Command: fmt.Sprintf("go test ./internal/flash -run '^TestTruncatedBlobIsNoSuccess$' -timeout 0 -forgeries %d -seed %d", *forgeries,
+			*seed),
 	})
 }

@@ -87,7 +87,8 @@ func randomDisk(seed byte, n int) []byte {
 }
 
 // putGPT writes a GPT with one partition onto the disk; putEntries one with
-// others (UEFI 2.10, chapter 5): protective MBR, primary and, at the end, backup.
+// others (UEFI 2.10, chapter 5): protective MBR, primary and, at the end,
+// backup.
 func putGPT(disk []byte, sector int) {
 	first := 2 + (128*128+sector-1)/sector
 	putEntries(disk, sector, gptEntry{1, "unique partition", first * sector, len(disk)/sector*sector - (first-1)*sector})

@@ -30,7 +30,8 @@ func checkKeep(job Job) error {
 		case job.Image.Config.Disk.Scheme != "gpt":
 			return fmt.Errorf("keeping partition %d: the image has no GPT to describe it; %w", e.Number, ErrUnfit)
 		case e.Start < end || e.Size <= 0 || e.Start > job.Disk.Size()-e.Size:
-			return fmt.Errorf("keeping partition %d: its bytes %d to %d are not behind the image, which ends at %d; %w", e.Number, e.Start, e.End(), end, ErrUnfit)
+			return fmt.Errorf("keeping partition %d: its bytes %d to %d are not behind the image, which ends at %d; %w", e.Number, e.Start, e.End(),
+				end, ErrUnfit)
 		}
 	}
 	return nil

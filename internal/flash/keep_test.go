@@ -89,7 +89,8 @@ func (s *keepScene) expected(t testing.TB, sector int) []byte {
 	return want
 }
 
-// keptOn finds the entries on a disk by their GUIDs, as one does who begins again.
+// keptOn finds the entries on a disk by their GUIDs, as one does who begins
+// again.
 func keptOn(t testing.TB, disk []byte, sector int, keep []gptEntry) []partition.Entry {
 	t.Helper()
 	entries, err := findKept(disk, sector, keep)

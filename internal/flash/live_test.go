@@ -154,7 +154,8 @@ func TestLiveFlight(t *testing.T) {
 			if _, err := l.WriteAt(make([]byte, sector), mib); !errors.Is(err, live.ErrMoved) {
 				t.Errorf("WriteAt() after the move = %v; want %v", err, live.ErrMoved)
 			}
-			if text, err := exec.CommandContext(t.Context(), "sgdisk", "-v", path).CombinedOutput(); err == nil && !bytes.Contains(text, []byte("No problems found")) {
+			if text, err := exec.CommandContext(t.Context(), "sgdisk", "-v", path).CombinedOutput(); err == nil &&
+				!bytes.Contains(text, []byte("No problems found")) {
 				t.Errorf("sgdisk -v: %s", text)
 			}
 		})
@@ -277,7 +278,10 @@ func TestLiveSourceIsAwaited(t *testing.T) {
 func TestLiveMoveMustSettle(t *testing.T) {
 	im := newGPTImage(t, 4*mib)
 	d := fileDisk(t, filepath.Join(t.TempDir(), "disk"), make([]byte, 4*mib))
-	_, err := Run(t.Context(), Job{Image: im.Image, Source: im.by(im), Disk: d, Move: func(context.Context, func() error) error { return nil }})
+	_, err := Run(t.Context(), Job{
+		Image: im.Image, Source: im.by(im), Disk: d,
+		Move: func(context.Context, func() error) error { return nil },
+	})
 	if err == nil {
 		t.Error("Run() = nil; want an error")
 	}

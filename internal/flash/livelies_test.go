@@ -163,7 +163,8 @@ func TestLiveOnALyingDisk(t *testing.T) {
 	}
 	reliability.Record(t, reliability.Row{
 		Group: reliability.Instant,
-		What:  "whole flashes under a system that reads and writes; of what the engine writes one to three pieces are lost, at once or when flushed, or go astray",
+		What: "whole flashes under a system that reads and writes; of what the engine writes one to three pieces are lost, at once or " +
+			"when flushed, or go astray",
 		Count: int64(*liveLies), Unit: "disks", Took: time.Since(start),
 		Result:  fmt.Sprintf("no lie was read or sealed: %d disks mended, %d refused and left so that they do not boot", mended, refused),
 		Command: fmt.Sprintf("go test ./internal/flash -run '^TestLiveOnALyingDisk$' -timeout 0 -livelies %d", *liveLies),

@@ -42,7 +42,10 @@ func TestLiveMendsForWhoWaits(t *testing.T) {
 			want := flashed(t, make([]byte, size), im)
 			source := withheld{im, im.Table.Chunk(dataChunk(im, size-3*mib)), make(chan struct{})}
 			d := &lossyDisk{forgetfulDisk: forgetfulDisk{now: make([]byte, size), about: func(int64, int64) bool { return false }}, at: at}
-			f, err := New(Job{Image: im.Image, Source: im.by(source), Disk: d, Move: func(_ context.Context, settle func() error) error { return settle() }})
+			f, err := New(Job{
+				Image: im.Image, Source: im.by(source), Disk: d,
+				Move: func(_ context.Context, settle func() error) error { return settle() },
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +126,10 @@ func TestLiveBadFrameHoldsUpNoOther(t *testing.T) {
 		bad := dataChunk(im, 6*mib)
 		source := spoilt{im, im.Table.Chunk(bad), make(chan struct{})}
 		d := &forgetfulDisk{now: make([]byte, size), about: func(int64, int64) bool { return false }}
-		f, err := New(Job{Image: im.Image, Source: im.by(source), Disk: d, Workers: 1, Move: func(_ context.Context, settle func() error) error { return settle() }})
+		f, err := New(Job{
+			Image: im.Image, Source: im.by(source), Disk: d, Workers: 1,
+			Move: func(_ context.Context, settle func() error) error { return settle() },
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -89,7 +89,10 @@ func TestLyingDiskIsFoundOrRepaired(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(n, 2))
 		s := all[n%uint64(len(all))]
 		used := s.usedAs(t, oldKinds[rnd.IntN(len(oldKinds))])
-		l := &liar{rnd: rnd, kind: rnd.IntN(lieKinds), late: rnd.IntN(2) == 0, nth: s.someWrite(rnd), times: 1 + rnd.IntN(2), start: s.partlyFlashed(rnd, used)}
+		l := &liar{
+			rnd: rnd, kind: rnd.IntN(lieKinds), late: rnd.IntN(2) == 0, nth: s.someWrite(rnd), times: 1 + rnd.IntN(2),
+			start: s.partlyFlashed(rnd, used),
+		}
 		d, result, err := l.flash(t, s)
 		if l.told == 0 {
 			continue

@@ -17,8 +17,9 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 )
 
-// ErrMedium is wrapped by the errors that Run returns when bytes read back other
-// than they were written, and did so again when they were written once more.
+// ErrMedium is wrapped by the errors that Run returns when bytes read back
+// other than they were written, and did so again when they were written once
+// more.
 var ErrMedium = errors.New("disk returned wrong data")
 
 // readers is how many chunks are read from the disk at a time: disks and

@@ -18,7 +18,8 @@ func (p *peers) Open(_ context.Context, span []int, skip int64) (supply.Answer, 
 	return supply.Answer{Body: body, From: from}, nil
 }
 
-// A flash from peers is told by whom it was lied to, and ends well by the others.
+// A flash from peers is told by whom it was lied to, and ends well by the
+// others.
 func TestFlashFromPeers(t *testing.T) {
 	im := newTestImage(t, randomDisk(2, 6*mib), "none")
 	d := newModelDisk(make([]byte, 6*mib))

@@ -111,7 +111,10 @@ func TestRandomPowerCuts(t *testing.T) {
 		}
 	})
 	t.Logf("seed %d: %+v, %d cuts in %v", *seed, total, total.cuts(), time.Since(start).Round(time.Second))
-	for what, n := range map[string]int64{"untouched": total.untouched, "gated": total.gated, "sealed": total.sealed, "torn": 20 * total.torn} {
+	for what, n := range map[string]int64{
+		"untouched": total.untouched, "gated": total.gated, "sealed": total.sealed,
+		"torn": 20 * total.torn,
+	} {
 		if n < total.cuts()/20 && *cuts >= 10_000 {
 			t.Errorf("%d of %d cuts left the disk %s: too few to show anything", n, total.cuts(), what)
 		}

@@ -54,7 +54,10 @@ func TestResumeAfterPowerCutKeepsWhatIsRight(t *testing.T) {
 				left = d.cutPower(rnd)
 			}
 		}
-		_, err := runScheduled(t, d.schedule, Job{Image: im.Image, Source: im.by(scheduledSource{im, d.schedule}), Disk: d, Workers: 1 + rnd.IntN(8)})
+		_, err := runScheduled(t, d.schedule, Job{
+			Image: im.Image, Source: im.by(scheduledSource{im, d.schedule}), Disk: d,
+			Workers: 1 + rnd.IntN(8),
+		})
 		if left == nil {
 			if err != nil {
 				t.Fatal(err)
@@ -81,8 +84,9 @@ func TestResumeAfterPowerCutKeepsWhatIsRight(t *testing.T) {
 	reliability.Record(t, reliability.Row{
 		Group: reliability.Resume, What: "power cut at a random step of a flash, then a restart",
 		Count: int64(*breaks), Unit: "restarts", Seed: *seed, Took: time.Since(start),
-		Result:  fmt.Sprintf("%d chunks were right on the disks; %d restarts fetched more than two of them again", kept, again),
-		Command: fmt.Sprintf("go test ./internal/flash -run '^TestResumeAfterPowerCutKeepsWhatIsRight$' -timeout 0 -breaks %d -seed %d", *breaks, *seed),
+		Result: fmt.Sprintf("%d chunks were right on the disks; %d restarts fetched more than two of them again", kept, again),
+		Command: fmt.Sprintf("go test ./internal/flash -run '^TestResumeAfterPowerCutKeepsWhatIsRight$' -timeout 0 -breaks %d -seed %d", *breaks,
+			*seed),
 	})
 }
 

@@ -60,8 +60,8 @@ func TestZerosThatAreNoneAreFound(t *testing.T) {
 	}
 }
 
-// Zeros that are on the disk already, sent elsewhere: nothing shows at their own
-// place. What they hit is a chunk that the survey finds right if it looks
+// Zeros that are on the disk already, sent elsewhere: nothing shows at their
+// own place. What they hit is a chunk that the survey finds right if it looks
 // before, and wrong if it looks after.
 func TestZerosGoneAstrayAreFoundByTheSurvey(t *testing.T) {
 	raw := randomDisk(2, 16*mib)

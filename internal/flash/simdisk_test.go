@@ -100,7 +100,10 @@ type simImage struct {
 
 func newSimImage(t testing.TB, seed uint64) simImage {
 	rnd := rand.New(rand.NewPCG(seed, 7))
-	im := simImage{make([]byte, simChunks*simChunk-simSector*rnd.IntN(simChunkSectors)), &golden.Table{ChunkSize: simChunk, Hash: golden.BLAKE3}}
+	im := simImage{
+		make([]byte, simChunks*simChunk-simSector*rnd.IntN(simChunkSectors)),
+		&golden.Table{ChunkSize: simChunk, Hash: golden.BLAKE3},
+	}
 	var at int64
 	for i := 0; i*simChunk < len(im.raw); i++ {
 		chunk := im.raw[i*simChunk : min((i+1)*simChunk, len(im.raw))]
@@ -110,7 +113,10 @@ func newSimImage(t testing.TB, seed uint64) simImage {
 				chunk[k] = byte(rnd.Uint32())
 			}
 		}
-		if err := im.table.Append(int64(len(chunk)), golden.Chunk{Hash: im.table.Hash.Sum(chunk), Offset: at, Length: 100, Zero: zero}); err != nil {
+		if err := im.table.Append(int64(len(chunk)), golden.Chunk{
+			Hash: im.table.Hash.Sum(chunk), Offset: at, Length: 100,
+			Zero: zero,
+		}); err != nil {
 			t.Fatal(err)
 		}
 		at += 100

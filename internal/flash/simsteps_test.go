@@ -44,8 +44,8 @@ func (s *simulation) step() {
 }
 
 // serves is one thing that happens for those who wait, whatever else does not
-// come on: the bringing of what is demanded, zeros, proofs and mending, and work
-// that was begun.
+// come on: the bringing of what is demanded, zeros, proofs and mending, and
+// work that was begun.
 func (s *simulation) serves() {
 	switch s.rnd.IntN(7) {
 	case 0:

@@ -197,7 +197,8 @@ func (s *simulation) finish() error {
 	return s.seals()
 }
 
-// seals moves the system onto the disk and seals that, which lies about LBA 0 up to twice.
+// seals moves the system onto the disk and seals that, which lies about LBA 0
+// up to twice.
 func (s *simulation) seals() error {
 	closed := func() bool { return bytes.Equal(s.disk.medium[:simSector], make([]byte, simSector)) }
 	var moved error
@@ -276,7 +277,8 @@ func (s *simulation) run(t testing.TB) (err error) {
 // with one that held the image from the start.
 func TestLiveSimulated(t *testing.T) { simulateLive(t, *simulations) }
 
-// TestLongLiveSimulated is the same with as many as docs/reliability.md tells of.
+// TestLongLiveSimulated is the same with as many as docs/reliability.md tells
+// of.
 func TestLongLiveSimulated(t *testing.T) {
 	tier.Slow(t, "a million disks")
 	simulateLive(t, 1_000_000)
@@ -316,7 +318,8 @@ func simulateLive(t *testing.T, seeds int) {
 		What: "random reads and writes of a system while its disk is fetched, zeroed, read back and, at the end, moved to; " +
 			"fetches that come late and in any order, a disk that lies, cuts of the power",
 		Count: int64(seeds), Unit: "disks", Seed: 1, Took: time.Since(start),
-		Result: fmt.Sprintf("each read gave what the image or the system had put there (%d reads, %d writes), each disk moved to was the one seen, "+
+		Result: fmt.Sprintf("each read gave what the image or the system had put there (%d reads, %d writes), each disk moved to was "+
+			"the one seen, "+
 			"those who had to wait were served before anything else had to arrive (%d times), each of %d cuts left LBA 0 zero; "+
 			"%d disks lied twice in one place and were given up", total.reads, total.writes, total.waits, total.cuts, total.broken),
 		Command: fmt.Sprintf("go test ./internal/flash -run '^TestLiveSimulated$' -timeout 0 -simulations %d", seeds),

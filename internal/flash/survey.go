@@ -230,7 +230,8 @@ func (r *rate) add(bytes int64, took time.Duration) {
 	r.nanos.Add(int64(took))
 }
 
-// perSecond returns bytes a second of one goroutine, 0 while too little has passed.
+// perSecond returns bytes a second of one goroutine, 0 while too little has
+// passed.
 func (r *rate) perSecond() float64 {
 	bytes, nanos := r.bytes.Load(), r.nanos.Load()
 	if bytes < rateBytes || nanos == 0 {

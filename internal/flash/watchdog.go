@@ -19,7 +19,8 @@ type StuckError struct {
 }
 
 func (e *StuckError) Error() string {
-	return fmt.Sprintf("the disk has not answered for %v, %s %d bytes at byte %d: look at the kernel's log and the disk's cabling, and cycle the power",
+	return fmt.Sprintf("the disk has not answered for %v, %s %d bytes at byte %d: look at the kernel's log and the disk's cabling, "+
+		"and cycle the power",
 		e.For.Round(time.Second), e.Op, e.Length, e.Offset)
 }
 

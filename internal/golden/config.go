@@ -181,7 +181,8 @@ func (c *Config) Handoff() (way, reason string) {
 	case b.Init == "":
 		return "kexec", "the root has no first program to switch to; the image's own initrd may know one"
 	case len(b.InitrdWork()) > 0 && b.Kernel == "":
-		return "reboot", "the image's own initrd has work to do (" + strings.Join(b.InitrdWork(), ", ") + "), and the image has no kernel of its own"
+		return "reboot", "the image's own initrd has work to do (" + strings.Join(b.InitrdWork(), ", ") +
+			"), and the image has no kernel of its own"
 	case len(b.InitrdWork()) > 0:
 		return "kexec", "the image's own initrd has work to do: " + strings.Join(b.InitrdWork(), ", ")
 	case b.Kernel == "":

@@ -25,7 +25,10 @@ func TestHandoff(t *testing.T) {
 		{"kernel from elsewhere", "switch_root", "reboot otherwise", boot(func(b *Boot) { b.Kernel = "" })},
 		{"no init", "kexec", "no first program", boot(func(b *Boot) { b.Init = "" })},
 		{"a root that an initrd makes", "kexec", "mount /usr", boot(func(b *Boot) { b.RootWork = []string{"mount /usr"} })},
-		{"a root that an initrd makes, kernel from elsewhere", "reboot", "ostree=/x", boot(func(b *Boot) { b.Kernel, b.Cmdline = "", "ostree=/x" })},
+		{
+			"a root that an initrd makes, kernel from elsewhere", "reboot", "ostree=/x",
+			boot(func(b *Boot) { b.Kernel, b.Cmdline = "", "ostree=/x" }),
+		},
 		{"no init, kernel from elsewhere", "reboot", "neither", boot(func(b *Boot) { b.Init, b.Kernel = "", "" })},
 	} {
 		way, reason := (&Config{Boot: tt.boot}).Handoff()

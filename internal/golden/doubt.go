@@ -6,7 +6,8 @@ import (
 )
 
 // Doubt is a question about an image that its bytes do not answer. It is told
-// when the image is stored and whenever it is shown; --strict makes it an error.
+// when the image is stored and whenever it is shown; --strict makes it an
+// error.
 type Doubt struct {
 	// About names what is in doubt, such as "the default entry" or "partition 2".
 	About string `json:"about"`

@@ -125,13 +125,15 @@ func TestImageRefusesPartsThatDisagree(t *testing.T) {
 	}
 	m.Layers[1] = descriptor(MediaTypeChunks, other.chunk)
 	mixed := must(m.Marshal())
-	if _, err := NewImage(DigestOf(mixed), mixed, s.config, bytes.NewReader(other.chunk)); err == nil || !strings.Contains(err.Error(), "different disks") {
+	if _, err := NewImage(DigestOf(mixed), mixed, s.config, bytes.NewReader(other.chunk)); err == nil ||
+		!strings.Contains(err.Error(), "different disks") {
 		t.Errorf("NewImage(config of one image, table of another) = %v; want an error", err)
 	}
 	m.Layers[1] = descriptor(MediaTypeChunks, s.chunk)
 	m.Layers[0].Size++
 	longer := must(m.Marshal())
-	if _, err := NewImage(DigestOf(longer), longer, s.config, bytes.NewReader(s.chunk)); err == nil || !strings.Contains(err.Error(), "disk blob") {
+	if _, err := NewImage(DigestOf(longer), longer, s.config, bytes.NewReader(s.chunk)); err == nil ||
+		!strings.Contains(err.Error(), "disk blob") {
 		t.Errorf("NewImage(blob longer than its frames) = %v; want an error", err)
 	}
 }
@@ -343,7 +345,10 @@ func TestParseDigest(t *testing.T) {
 	if _, err := ParseDigest(good); err != nil {
 		t.Errorf("ParseDigest(%s) = %v", good, err)
 	}
-	for _, bad := range []string{"", "sha256:", good[:len(good)-1], good + "0", strings.ToUpper(good), "sha512:" + good[7:], strings.Replace(good, good[10:11], "/", 1)} {
+	for _, bad := range []string{
+		"", "sha256:", good[:len(good)-1], good + "0", strings.ToUpper(good), "sha512:" + good[7:],
+		strings.Replace(good, good[10:11], "/", 1),
+	} {
 		if _, err := ParseDigest(bad); err == nil {
 			t.Errorf("ParseDigest(%q) = nil; want an error", bad)
 		}

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A word counts where an initrd makes another root of it, and not where it switches that off or means something else.
+// A word counts where an initrd makes another root of it, and not where it
+// switches that off or means something else.
 func TestInitrdWork(t *testing.T) {
 	t.Parallel()
 	for _, word := range strings.Fields(`overlayroot=tmpfs overlayroot=device:dev=/dev/sdb systemd.volatile=overlay systemd.volatile=yes mount.usr=UUID=1 ostree=/ostree/boot.1/a/b/0

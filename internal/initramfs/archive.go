@@ -1,9 +1,10 @@
 // Package initramfs writes the archive that a machine boots: the agent as /init
 // with the kernel modules chosen for it.
 //
-// Two archives matter. [WriteModules] makes the module archive, stored with an image when the image is
-// added. [Build] joins it with the agent of the day into the initramfs. Both are newc cpio, sorted, all
-// owned by root and dated zero: the same input gives the same bytes.
+// Two archives matter. [WriteModules] makes the module archive, stored with an
+// image when the image is added. [Build] joins it with the agent of the day
+// into the initramfs. Both are newc cpio, sorted, all owned by root and dated
+// zero: the same input gives the same bytes.
 package initramfs
 
 import (
@@ -21,15 +22,16 @@ import (
 	"github.com/gild-dev/gild/internal/initramfs/pick"
 )
 
-// maxArchive bounds an archive, decompressed, in bytes. It lies in the machine's memory.
+// maxArchive bounds an archive, decompressed, in bytes. It lies in the
+// machine's memory.
 const maxArchive = 768 << 20
 
-// entries collects what goes into one archive, by name. Folders above each entry come by themselves:
-// the kernel makes none.
+// entries collects what goes into one archive, by name. Folders above each
+// entry come by themselves: the kernel makes none.
 type entries map[string]cpio.Record
 
-// add puts a record in. A name twice is an error unless both are folders: which of two files a machine
-// gets must not depend on an order.
+// add puts a record in. A name twice is an error unless both are folders: which
+// of two files a machine gets must not depend on an order.
 func (e entries) add(r cpio.Record) error {
 	if !fs.ValidPath(r.Name) || r.Name == "." || len(r.Name) > 1024 || strings.ContainsRune(r.Name, 0) || r.Name == cpio.Trailer {
 		return fmt.Errorf("%.100q is not a name for a file of an archive", r.Name)
@@ -54,7 +56,8 @@ func (e entries) add(r cpio.Record) error {
 
 func isDir(r cpio.Record) bool { return r.Mode&cpio.S_IFMT == cpio.S_IFDIR }
 
-// write writes all entries sorted by name, which puts a folder before what is in it, and the trailer.
+// write writes all entries sorted by name, which puts a folder before what is
+// in it, and the trailer.
 func (e entries) write(w io.Writer) error {
 	records := make([]cpio.Record, 0, len(e))
 	for _, r := range e {
@@ -72,10 +75,12 @@ func (e entries) write(w io.Writer) error {
 	return cpio.WriteTrailer(out)
 }
 
-// WriteModules writes the module archive of a selection: newc in one zstd frame. Its compressed size
-// stays within budget bytes as far as leaving out firmware can bring it there, the largest files first;
-// what is left out is in the report, which is the selection's with that added. Modules alone beyond the
-// budget are an error, found when all is written: the caller discards what w got.
+// WriteModules writes the module archive of a selection: newc in one zstd
+// frame. Its compressed size stays within budget bytes as far as leaving out
+// firmware can bring it there, the largest files first; what is left out is in
+// the report, which is the selection's with that added. Modules alone beyond
+// the budget are an error, found when all is written: the caller discards what
+// w got.
 func WriteModules(w io.Writer, sel *pick.Selection, budget int64) (pick.Report, error) {
 	report := sel.Report
 	firmware, err := fit(sel, budget, &report)
@@ -93,15 +98,17 @@ func WriteModules(w io.Writer, sel *pick.Selection, budget int64) (pick.Report, 
 		return report, fmt.Errorf("write module archive: %w", err)
 	}
 	if int64(size) > budget {
-		return report, fmt.Errorf("write module archive: modules of kernel %s: %w: %d bytes, %d are allowed", sel.Release, errBudget, size, budget)
+		return report, fmt.Errorf("write module archive: modules of kernel %s: %w: %d bytes, %d are allowed", sel.Release, errBudget, size,
+			budget)
 	}
 	return report, nil
 }
 
 var errBudget = errors.New("too large even without firmware")
 
-// fit returns the firmware for which there is room. Small files go first: that serves the most devices.
-// Sizes are those of each file compressed alone, a little more than it takes in the archive.
+// fit returns the firmware for which there is room. Small files go first: that
+// serves the most devices. Sizes are those of each file compressed alone, a
+// little more than it takes in the archive.
 func fit(sel *pick.Selection, budget int64, report *pick.Report) ([]pick.File, error) {
 	if len(sel.Firmware) == 0 {
 		return nil, nil // nothing to leave out: spare the seconds of the measurement

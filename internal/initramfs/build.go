@@ -15,13 +15,16 @@ import (
 	"github.com/gild-dev/gild/internal/initramfs/kmod"
 )
 
-// MaxSize is what the generic initramfs may take, in bytes. A rescue shell comes on top of it.
+// MaxSize is what the generic initramfs may take, in bytes. A rescue shell
+// comes on top of it.
 const MaxSize = 25_000_000
 
-// AgentBudget is the part of MaxSize that the agent may take, compressed, in bytes.
+// AgentBudget is the part of MaxSize that the agent may take, compressed, in
+// bytes.
 const AgentBudget = 4 << 20
 
-// ModulesBudget is the part of MaxSize that a module archive may take, in bytes.
+// ModulesBudget is the part of MaxSize that a module archive may take, in
+// bytes.
 const ModulesBudget = MaxSize - AgentBudget
 
 // Parts is what an initramfs is made of. Only Agent is needed.
@@ -42,8 +45,8 @@ type File struct {
 	Perm uint32 // permission bits; 0 means 0644
 }
 
-// Build writes an initramfs: one newc archive with one trailer, packed into one frame. The same parts
-// give the same bytes.
+// Build writes an initramfs: one newc archive with one trailer, packed into one
+// frame. The same parts give the same bytes.
 func Build(w io.Writer, parts Parts) error {
 	e, err := collect(parts)
 	if err != nil {
@@ -112,8 +115,9 @@ func collect(parts Parts) (entries, error) {
 	return e, nil
 }
 
-// addModules adds the records of a module archive. It may have come from a registry, so nothing but
-// folders and plain files below lib/ is let in, and only as plain 0644 files: it cannot replace /init.
+// addModules adds the records of a module archive. It may have come from a
+// registry, so nothing but folders and plain files below lib/ is let in, and
+// only as plain 0644 files: it cannot replace /init.
 func (e entries) addModules(r io.Reader) error {
 	d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window))
 	if err != nil {
@@ -149,8 +153,9 @@ func (e entries) addRecords(data []byte) error {
 	})
 }
 
-// checkNewc walks the headers of a newc archive up to its trailer and checks that every name and file
-// lies inside of it: the reader of records allocates what a header says before it looks.
+// checkNewc walks the headers of a newc archive up to its trailer and checks
+// that every name and file lies inside of it: the reader of records allocates
+// what a header says before it looks.
 func checkNewc(data []byte) error {
 	const header, fileSize, nameSize = 110, 54, 94 // bytes; offsets of two fields of 8 hex digits
 	for rest := data; ; {

@@ -15,20 +15,22 @@ import (
 // Compression is a way to pack an initramfs.
 type Compression string
 
-// The compressions of an initramfs. Almost every kernel knows gzip; zstd came with 5.9; and what is not packed at all
-// every kernel reads.
+// The compressions of an initramfs. Almost every kernel knows gzip; zstd came
+// with 5.9; and what is not packed at all every kernel reads.
 const (
 	Zstd Compression = "zstd"
 	Gzip Compression = "gzip"
 	None Compression = "none"
 )
 
-// window is how far zstd looks back, in bytes, and what the kernel must set aside to decompress.
+// window is how far zstd looks back, in bytes, and what the kernel must set
+// aside to decompress.
 const window = 8 << 20
 
-// CompressionFor returns what a kernel can unpack. Its configuration knows: zstd or gzip, else nothing packed. Without one
-// (nil) the release tells what is usual, and a release that is not known, or is empty, leaves gzip. An error says that the
-// kernel takes no initramfs at all.
+// CompressionFor returns what a kernel can unpack. Its configuration knows:
+// zstd or gzip, else nothing packed. Without one (nil) the release tells what
+// is usual, and a release that is not known, or is empty, leaves gzip. An error
+// says that the kernel takes no initramfs at all.
 func CompressionFor(config []byte, release string) (Compression, error) {
 	if config == nil {
 		if atLeast(release, 5, 9) {
@@ -58,8 +60,8 @@ func atLeast(release string, major, minor int) bool {
 	return a > major || a == major && b >= minor
 }
 
-// compress gives write a writer whose bytes reach w packed: one zstd frame with a checksum, or one gzip
-// member without name or time.
+// compress gives write a writer whose bytes reach w packed: one zstd frame with
+// a checksum, or one gzip member without name or time.
 func compress(w io.Writer, how Compression, write func(io.Writer) error) error {
 	var packer io.WriteCloser
 	var err error
@@ -78,7 +80,8 @@ func compress(w io.Writer, how Compression, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	// The records' many small writes would each become a block of their own for gzip's matcher.
+	// The records' many small writes would each become a block of their own for
+	// gzip's matcher.
 	buffered := bufio.NewWriterSize(packer, 1<<20)
 	if err := write(buffered); err != nil {
 		return err

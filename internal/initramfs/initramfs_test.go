@@ -111,7 +111,8 @@ func TestBuildHolds(t *testing.T) {
 	}
 	const dir, plain, link, char = cpio.S_IFDIR | 0o755, cpio.S_IFREG, cpio.S_IFLNK | 0o777, cpio.S_IFCHR
 	want := map[string]uint64{
-		"bin": dir, "dev": dir, "etc": dir, "etc/gild": dir, "etc/modules-load.d": dir, "etc/modules-load.d/gild.conf": plain | 0o644, "lib": dir, "lib/firmware": dir, "lib/firmware/x": dir,
+		"bin": dir, "dev": dir, "etc": dir, "etc/gild": dir, "etc/modules-load.d": dir, "etc/modules-load.d/gild.conf": plain | 0o644, "lib": dir,
+		"lib/firmware": dir, "lib/firmware/x": dir,
 		"lib/modules": dir, "lib/modules/6.1": dir, "lib/modules/6.1/kernel": dir, "lib/modules/6.1/kernel/net": dir,
 		"newroot": dir, "proc": dir, "run": dir, "sys": dir, "tmp": dir,
 		"init": plain | 0o755, "bin/busybox": plain | 0o755, "bin/sh": link, "bin/ls": link,
@@ -127,7 +128,8 @@ func TestBuildHolds(t *testing.T) {
 	}
 }
 
-// TestBuildReproducible builds twice and compares, and shows that one byte of one part is seen.
+// TestBuildReproducible builds twice and compares, and shows that one byte of
+// one part is seen.
 func TestBuildReproducible(t *testing.T) {
 	first, second := build(t, whole(t)), build(t, whole(t))
 	if !bytes.Equal(first, second) {
@@ -255,7 +257,8 @@ func TestForeignTools(t *testing.T) {
 		listings := map[string]string{"lsinitramfs": run(nil, "lsinitramfs", image)}
 		if how == Zstd {
 			run(nil, "zstd", "-t", image)
-			if frames := run(nil, "zstd", "-lv", image); frames != "" && (!strings.Contains(frames, "XXH64") || !strings.Contains(frames, "Frames: 1")) {
+			if frames := run(nil, "zstd", "-lv", image); frames != "" &&
+				(!strings.Contains(frames, "XXH64") || !strings.Contains(frames, "Frames: 1")) {
 				t.Errorf("zstd -lv = %s; want one frame with a checksum", frames)
 			}
 			raw, _ := unpack(t, build(t, whole(t)))
@@ -271,7 +274,8 @@ func TestForeignTools(t *testing.T) {
 	}
 }
 
-// TestGenericSize holds the promise on size with a distribution's kernel and the agents that make built.
+// TestGenericSize holds the promise on size with a distribution's kernel and
+// the agents that make built.
 func TestGenericSize(t *testing.T) {
 	root, release := kmodtest.Kernel(t)
 	tier.Slow(t, "compresses 80 MB at the highest level")

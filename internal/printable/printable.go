@@ -1,4 +1,5 @@
-// Package printable makes foreign text fit to be shown: on a terminal, in a log, on a page.
+// Package printable makes foreign text fit to be shown: on a terminal, in a
+// log, on a page.
 package printable
 
 import (
@@ -6,11 +7,13 @@ import (
 	"unicode"
 )
 
-// Is reports whether a character may be shown: a letter, mark, number, punctuation, symbol or the ASCII blank. What drives
-// a terminal, turns the direction of writing, breaks a line or is no character may not.
+// Is reports whether a character may be shown: a letter, mark, number,
+// punctuation, symbol or the ASCII blank. What drives a terminal, turns the
+// direction of writing, breaks a line or is no character may not.
 func Is(r rune) bool { return r != unicode.ReplacementChar && unicode.IsPrint(r) }
 
-// Mark puts a question mark in the place of each character that may not be shown, and of each byte that is no UTF-8.
+// Mark puts a question mark in the place of each character that may not be
+// shown, and of each byte that is no UTF-8.
 func Mark(s string) string { return replace(s, '?') }
 
 // Drop leaves them out: for names, which are compared with what a person types.

@@ -155,9 +155,9 @@ func secondsOf(d time.Duration) int {
 // cost is what a byte of each work takes, in seconds.
 type cost struct{ write, zero, read, readZeros float64 }
 
-// costs are measured as far as there was something to measure. Before
-// anything was read back, it is taken to be read as fast as others were, else as
-// it is written.
+// costs are measured as far as there was something to measure. Before anything
+// was read back, it is taken to be read as fast as others were, else as it is
+// written.
 func costs(w *Work, usual Usual) cost {
 	per := func(rates ...float64) float64 {
 		if rate := cmp.Or(rates...); rate > 0 {

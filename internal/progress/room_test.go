@@ -109,7 +109,8 @@ func TestRoomOfManyMachines(t *testing.T) {
 	}
 }
 
-// One machine whose disk is the brake: nothing is read back while it is written.
+// One machine whose disk is the brake: nothing is read back while it is
+// written.
 func TestSlowDiskAlone(t *testing.T) {
 	noise := rand.New(rand.NewPCG(1, 2))
 	s := &simulated{disk: 9 * mib, read: 8 * mib, shrink: 0.3, finish: time.Second, start: 44 * time.Second, phase: "write"}
@@ -121,8 +122,8 @@ func TestSlowDiskAlone(t *testing.T) {
 	}
 }
 
-// simulate runs the room until all of it runs, and notes every two seconds what is
-// shown of each machine.
+// simulate runs the room until all of it runs, and notes every two seconds what
+// is shown of each machine.
 func simulate(t *testing.T, room []*simulated, usual Usual, link float64, noise *rand.Rand) {
 	t.Helper()
 	start := time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC)
@@ -201,5 +202,6 @@ func judge(t *testing.T, seed uint64, room []*simulated) {
 	if known < 20*len(room) {
 		t.Errorf("seed %d: a time was shown %d times: too seldom to judge", seed, known)
 	}
-	t.Logf("seed %d: worst %.0f %% of what remained, over the grain of %d s; last done after %v", seed, 100*worst, grain, room[len(room)-1].running().Round(time.Second))
+	t.Logf("seed %d: worst %.0f %% of what remained, over the grain of %d s; last done after %v", seed, 100*worst, grain,
+		room[len(room)-1].running().Round(time.Second))
 }

@@ -10,8 +10,8 @@ import (
 // Unknown stands for a time that cannot be told yet.
 const Unknown = "~"
 
-// LeftText is the time left as people read it: "~3 min", and no finer than it is
-// known.
+// LeftText is the time left as people read it: "~3 min", and no finer than it
+// is known.
 func (e *Estimate) LeftText() string {
 	switch s := e.Left; {
 	case s <= 0:

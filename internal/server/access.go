@@ -15,9 +15,11 @@ import (
 )
 
 // operator makes the handler of the operator's listener, and that of the socket
-// in the data directory, which asks nobody. made is the admin token when this is
-// the first start.
-func (s Server) operator(ctx context.Context, p parts, m *machines.Core, listener net.Listener) (h, atHome http.Handler, made string, err error) {
+// in the data directory, which asks nobody. made is the admin token when this
+// is the first start.
+func (s Server) operator(ctx context.Context, p parts, m *machines.Core, listener net.Listener) (h, atHome http.Handler, made string,
+	err error,
+) {
 	o := operators.Door{
 		Control: m.Operators(), Images: p.images, Version: s.Version, Metrics: m.Metrics.Handler(), Log: s.Log,
 	}
@@ -34,7 +36,8 @@ func (s Server) operator(ctx context.Context, p parts, m *machines.Core, listene
 	}
 	o.Loopback = access.IsLoopback(listener.Addr())
 	if !o.Loopback && s.OperatorTLS == nil {
-		s.Log.Warn("the operator API is plain HTTP on an address that others reach: the admin token can be read on the way; give --operator-cert and --operator-key",
+		s.Log.Warn("the operator API is plain HTTP on an address that others reach: the admin token can be read on the way; give "+
+			"--operator-cert and --operator-key",
 			"address", listener.Addr())
 	}
 	if !o.Loopback || !p.open {

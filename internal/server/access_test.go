@@ -84,7 +84,8 @@ func TestLoopbackAsks(t *testing.T) {
 		"socket": {operatorclient.Client{BaseURL: local.Operator, HTTP: local.Client{Dir: s.State.DataDir}.HTTP()}, true},
 	} {
 		_, err := tt.op.Machines(t.Context(), "")
-		if said, refused := errors.AsType[*operatorclient.ProblemError](err); tt.let != (err == nil) || !tt.let && (!refused || said.Status != http.StatusUnauthorized) {
+		if said, refused := errors.AsType[*operatorclient.ProblemError](err); tt.let != (err == nil) ||
+			!tt.let && (!refused || said.Status != http.StatusUnauthorized) {
 			t.Errorf("%s: Machines = %v; want let in %v", name, err, tt.let)
 		}
 	}

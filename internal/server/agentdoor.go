@@ -17,6 +17,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/server/bootca"
 	"github.com/gild-dev/gild/internal/server/budget"
+	"github.com/gild-dev/gild/internal/server/cards"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/service"
@@ -35,7 +36,7 @@ func FileCA(dataDir string) string { return filepath.Join(dataDir, "ca.pem") }
 type agentDoor struct {
 	tls    *tls.Config
 	sights *sightings.Queue
-	cards  *machines.Cards
+	cards  *cards.Cards
 	log    *slog.Logger
 	// told bounds how often a machine's record hears of the same trouble.
 	told budget.Limiter

@@ -96,7 +96,8 @@ func TestPlainWithoutATicket(t *testing.T) {
 		}
 	}
 	_, err = plain.Identity(t.Context(), api.IdentityRequest{Session: "s1", MAC: mac, Plan: a.Plan.ID})
-	if status, ok := errors.AsType[*cluster.StatusError](err); !ok || status.Status != http.StatusUpgradeRequired || !strings.Contains(status.Detail, "restart the machine") {
+	if status, ok := errors.AsType[*cluster.StatusError](err); !ok || status.Status != http.StatusUpgradeRequired ||
+		!strings.Contains(status.Detail, "restart the machine") {
 		t.Errorf("Identity = %v; want 426 and what to do", err)
 	}
 }
@@ -106,10 +107,13 @@ func TestPlainWithoutATicket(t *testing.T) {
 func TestUntrustedIsNoted(t *testing.T) {
 	s := newServer(t, t.TempDir())
 	var m *machines.Core
-	s.protocols = append(s.protocols, service.Opener[*machines.Core]{Name: "peek", Open: func(_ context.Context, all *machines.Core) (service.Service, func() error, error) {
-		m = all
-		return service.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
-	}})
+	s.protocols = append(s.protocols, service.Opener[*machines.Core]{
+		Name: "peek",
+		Open: func(_ context.Context, all *machines.Core) (service.Service, func() error, error) {
+			m = all
+			return service.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
+		},
+	})
 	r := start(t, s)
 	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)
 	hw, err := net.ParseMAC(mac)

@@ -91,8 +91,12 @@ func TestApply(t *testing.T) {
 	if d := cmp.Diff([]string{"body.machines[8]", "body.machines[9]", "body.groups[0].selector"}, at); d != "" {
 		t.Errorf("Apply = %v; want what is wrong by place, -want +got:\n%s", err, d)
 	}
-	_, err = r.operator.Apply(t.Context(), api.Fleet{Images: map[string]string{"debian": "sha256:" + strings.Repeat("0", 64), "gone": "sha256:" + strings.Repeat("0", 64)}}, true)
-	if err == nil || !strings.Contains(err.Error(), "images.debian: sha256:") || !strings.Contains(err.Error(), `images.gone: unknown image "gone"`) {
+	_, err = r.operator.Apply(t.Context(), api.Fleet{Images: map[string]string{
+		"debian": "sha256:" + strings.Repeat("0", 64),
+		"gone":   "sha256:" + strings.Repeat("0", 64),
+	}}, true)
+	if err == nil || !strings.Contains(err.Error(), "images.debian: sha256:") ||
+		!strings.Contains(err.Error(), `images.gone: unknown image "gone"`) {
 		t.Errorf("Apply of another digest = %v; want it refused", err)
 	}
 

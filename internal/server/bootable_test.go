@@ -21,7 +21,8 @@ func TestArmingRefusesWhatNoMachineCanBoot(t *testing.T) {
 	s.Images, s.Pins, s.Boots = stored.Images{Store: st}, st, boots(files)
 	for name, says := range map[string]string{"plain": "no kernel", "foreign": "agent for arm64", "good": ""} {
 		f := machinestest.Flash(name)
-		if shown, err := s.Operators().Preview(t.Context(), mac, f); err != nil || (says == "") != (shown.Refusal == "") || !strings.Contains(shown.Refusal, says) {
+		if shown, err := s.Operators().Preview(t.Context(), mac, f); err != nil || (says == "") != (shown.Refusal == "") ||
+			!strings.Contains(shown.Refusal, says) {
 			t.Errorf("Preview(%s) = %q, %v; want what the arm says: %q", name, shown.Refusal, err, says)
 		}
 		_, err := s.Operators().Flash(t.Context(), "", mac, f)

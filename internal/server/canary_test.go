@@ -34,17 +34,23 @@ func TestCanary(t *testing.T) {
 	srv := newServer(t, t.TempDir())
 	srv.Log = slog.New(slog.NewJSONHandler(&lockedWriter{w: &logged}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var core *machines.Core
-	srv.protocols = []service.Opener[*machines.Core]{{Name: "peek", Open: func(_ context.Context, m *machines.Core) (service.Service, func() error, error) {
-		core = m
-		return service.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
-	}}}
+	srv.protocols = []service.Opener[*machines.Core]{{
+		Name: "peek",
+		Open: func(_ context.Context, m *machines.Core) (service.Service, func() error, error) {
+			core = m
+			return service.Func(func(ctx context.Context) error { <-ctx.Done(); return nil }), nil, nil
+		},
+	}}
 	r := start(t, srv)
 	ctx := t.Context()
 	tpl := api.Identity{Hostname: "{{ .Name }}", Files: []api.File{{Path: "/etc/secret", Content: canary + " {{ .Values.password }}"}}}
 	if err := docs.Put(ctx, core.Store.Space, machines.KindIdentity, "web", tpl); err != nil {
 		t.Fatal(err)
 	}
-	spec := api.Spec{Name: "b7", MACs: []string{mac}, Flash: settings.Settings{Image: "debian", Identity: "web"}, Values: map[string]string{"password": "p"}}
+	spec := api.Spec{
+		Name: "b7", MACs: []string{mac}, Flash: settings.Settings{Image: "debian", Identity: "web"},
+		Values: map[string]string{"password": "p"},
+	}
 	if _, err := r.operator.Register(ctx, spec); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +88,8 @@ func TestCanary(t *testing.T) {
 		t.Errorf("identity for another session = %d; want 409", status)
 	}
 	status, id := ask("s1")
-	if status != 200 || id.Files[0].Content != canary+" p" || id.Digest() != plan.Identity || !strings.HasPrefix(id.BeaconURL, sniff.Base(r.BaseURL)) {
+	if status != 200 || id.Files[0].Content != canary+" p" || id.Digest() != plan.Identity ||
+		!strings.HasPrefix(id.BeaconURL, sniff.Base(r.BaseURL)) {
 		t.Fatalf("identity = %d %+v; want it whole, with the digest of the plan", status, id)
 	}
 	token := id.BeaconURL[strings.LastIndexByte(id.BeaconURL, '/')+1:]
@@ -179,14 +186,18 @@ func TestRoomOverHTTP(t *testing.T) {
 			t.Errorf("%s = %v; want status %d", what, err, status)
 		}
 	}
-	m, err := o.Register(ctx, api.Spec{Name: "b7", MACs: []string{"5254.0000.0001"}, Labels: map[string]string{"rack": "b7"}, Flash: settings.Settings{Image: "debian"}})
+	m, err := o.Register(ctx, api.Spec{
+		Name: "b7", MACs: []string{"5254.0000.0001"}, Labels: map[string]string{"rack": "b7"},
+		Flash: settings.Settings{Image: "debian"},
+	})
 	if err != nil || m.State != api.MachineRegistered || m.MAC != mac {
 		t.Fatalf("Register = %+v, %v", m, err)
 	}
 	refused("Register twice", second(o.Register(ctx, api.Spec{Name: "b8", MACs: []string{mac}})), 409)
 	refused("Register a bad name", second(o.Register(ctx, api.Spec{Name: "b 8", MACs: []string{"52:54:00:00:00:08"}})), 422)
 	refused("Edit an unknown machine", second(o.Edit(ctx, "nobody", m.Spec)), 404)
-	refused("a bad disk rule", second(o.Flash(ctx, "b7", api.FlashRequest{Settings: settings.Settings{Agent: settings.Agent{Disk: "colour=red"}}})), 422)
+	refused("a bad disk rule",
+		second(o.Flash(ctx, "b7", api.FlashRequest{Settings: settings.Settings{Agent: settings.Agent{Disk: "colour=red"}}})), 422)
 	refused("an unknown identity", second(o.Flash(ctx, "b7", api.FlashRequest{Settings: settings.Settings{Identity: "web"}})), 404)
 	refused("what was shown is another", second(o.Flash(ctx, "b7", api.FlashRequest{Shown: "a.b.c"})), 409)
 	m.Spec.Labels["rack"] = "b8"

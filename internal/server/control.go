@@ -39,7 +39,8 @@ func (s Server) control(ctx context.Context, store *state.Store, operator http.H
 			err = c.ServeOn(ctx, l)
 		}
 		if ctx.Err() == nil {
-			s.Log.Warn("cannot open the control socket: commands on this host need the admin token, and gild state backup and gild token new do not work while this server runs", "err", err)
+			s.Log.Warn("cannot open the control socket: commands on this host need the admin token, and gild state backup and gild token "+
+				"new do not work while this server runs", "err", err)
 		}
 		<-ctx.Done()
 		return ctx.Err()

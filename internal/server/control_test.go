@@ -133,7 +133,8 @@ func TestNewTokenForNobody(t *testing.T) {
 func login(t *testing.T, base, token string) *http.Cookie {
 	t.Helper()
 	hc := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+access.PathLogin, strings.NewReader(url.Values{"token": {token}}.Encode()))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+access.PathLogin,
+		strings.NewReader(url.Values{"token": {token}}.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,8 +64,8 @@ func TestEventStream(t *testing.T) {
 	}
 }
 
-// A connection may end between two changes of one transaction: whoever continues
-// from the last id hears the rest of it, and nothing again.
+// A connection may end between two changes of one transaction: whoever
+// continues from the last id hears the rest of it, and nothing again.
 func TestEventStreamIsCutAnywhere(t *testing.T) {
 	r := start(t, newServer(t, t.TempDir()))
 	get(t, r.BaseURL+"/machine.ipxe?mac="+mac)

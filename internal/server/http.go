@@ -23,7 +23,9 @@ const stopWithin = 3 * time.Second
 
 // doors opens the listeners to those whom each is for. made is the admin token
 // when this is the first start.
-func (s Server) doors(ctx context.Context, p parts, core *machines.Core, secure *agentDoor, l *listeners) (all []service.Named, made string, err error) {
+func (s Server) doors(ctx context.Context, p parts, core *machines.Core, secure *agentDoor, l *listeners) (all []service.Named, made string,
+	err error,
+) {
 	fromFirmware := p.firmware
 	fromFirmware.Machines, fromFirmware.BaseURL, fromFirmware.CA, fromFirmware.Log = core.Agents(), core.BaseURL, core.CA, s.Log
 	fromFirmware.Servers = func(ctx context.Context) []string { return sniff.Bases(core.Peers(ctx)) }
@@ -37,7 +39,10 @@ func (s Server) doors(ctx context.Context, p parts, core *machines.Core, secure 
 		{Name: "boot HTTP", Service: secure.service(s.bounded(core, "boot", gates[0], secure.listener(l.boot), boot, true))},
 		{Name: "operator API", Service: s.bounded(core, "operator", gates[1], s.secured(l.operator), operator, false)},
 		{Name: "local control", Service: s.control(ctx, core.Store, atHome)},
-		{Name: "memory", Service: &memory.Guard{Limit: s.Memory, Alarms: core.Alarms, Tight: []func(bool){core.Tighten, gates[0].Tighten, gates[1].Tighten}}},
+		{Name: "memory", Service: &memory.Guard{
+			Limit: s.Memory, Alarms: core.Alarms,
+			Tight: []func(bool){core.Tighten, gates[0].Tighten, gates[1].Tighten},
+		}},
 	}, made, nil
 }
 

@@ -71,7 +71,10 @@ func TestArmingPinsTheImage(t *testing.T) {
 			images := storeWith(t, "debian", "other")
 			shown := stored.Images{Store: images}
 			s.Images, s.Pins = shown, images
-			m, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60})
+			m, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{
+				Settings: settings.Settings{Image: "debian"}, Unseen: true,
+				Expires: 60,
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -93,7 +93,8 @@ func TestLostQuorum(t *testing.T) {
 				took := time.Since(begin)
 				retry := resp.Header.Get("Retry-After") != "" || what == "dashboard"
 				if resp.StatusCode != http.StatusServiceUnavailable || !retry || took > answerWithin {
-					t.Errorf("%s without a majority: %d, Retry-After %q after %v: %.200s; want 503 within %v", what, resp.StatusCode, resp.Header.Get("Retry-After"), took, p, answerWithin)
+					t.Errorf("%s without a majority: %d, Retry-After %q after %v: %.200s; want 503 within %v", what, resp.StatusCode,
+						resp.Header.Get("Retry-After"), took, p, answerWithin)
 				}
 				t.Logf("round %d: %s: %d after %v", round, what, resp.StatusCode, took.Round(time.Millisecond))
 			})

@@ -62,7 +62,10 @@ func start(t *testing.T, s served) *running {
 	go func() { done <- s.Run(ctx) }()
 	select {
 	case a := <-ready:
-		r := &running{Addrs: a, operator: &operatorclient.Client{BaseURL: "http://" + a.Operator}, agents: trusting(t, caOf(t, s)), ca: caOf(t, s)}
+		r := &running{
+			Addrs: a, operator: &operatorclient.Client{BaseURL: "http://" + a.Operator}, agents: trusting(t, caOf(t, s)),
+			ca: caOf(t, s),
+		}
 		r.stop = func() error { cancel(); err := <-done; done <- err; return err }
 		t.Cleanup(func() {
 			if err := r.stop(); err != nil {

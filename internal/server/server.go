@@ -96,7 +96,8 @@ func (s Server) run(ctx context.Context, p parts) (err error) {
 	if err != nil {
 		return err
 	}
-	services, closeAll, err := service.OpenAll(ctx, core, append([]service.Opener[*machines.Core]{{Name: "room", Open: machines.OpenRoom(s.Log)}}, p.protocols...))
+	services, closeAll, err := service.OpenAll(ctx, core,
+		append([]service.Opener[*machines.Core]{{Name: "room", Open: machines.OpenRoom(s.Log)}}, p.protocols...))
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,8 @@ func TestFlashThroughTheServer(t *testing.T) {
 			t.Fatalf("script = %q; want %q", got, want)
 		}
 	}
-	if _, err := r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}}); err == nil || !strings.Contains(err.Error(), "--unseen") {
+	if _, err := r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}}); err == nil ||
+		!strings.Contains(err.Error(), "--unseen") {
 		t.Errorf("Flash of a machine never seen = %v; want an error that says how", err)
 	}
 	script("local:")
@@ -90,7 +91,8 @@ func TestFlashThroughTheServer(t *testing.T) {
 	if ticket == "" {
 		t.Fatal("the boot script holds no ticket")
 	}
-	hello := fmt.Sprintf(`{"version":%d,"session":"s1","ticket":%q,"inventory":{"mac":"52:54:00:00:00:02","nics":[{"mac":%q}]}}`, api.Version, ticket, mac)
+	hello := fmt.Sprintf(`{"version":%d,"session":"s1","ticket":%q,"inventory":{"mac":"52:54:00:00:00:02","nics":[{"mac":%q}]}}`, api.Version,
+		ticket, mac)
 	if status := r.say(t, api.PathHello, hello); status != 200 {
 		t.Fatalf("hello through another NIC = %d; want 200", status)
 	}
@@ -150,11 +152,22 @@ func TestOperatorErrors(t *testing.T) {
 	}{
 		{"machine", second(r.operator.Machine(t.Context(), "52:54:00:00:00:99")), 404, "gild machine ls"},
 		{"MAC", second(r.operator.Machine(t.Context(), "nonsense")), 404, "gild machine ls"},
-		{"multicast", second(r.operator.Flash(t.Context(), "01:00:5e:00:00:01", unseen(api.FlashRequest{Settings: settings.Settings{Image: "debian"}}))), 422, "multicast"},
-		{"image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "windows"}})), 404, "gild image ls"},
+		{"multicast", second(r.operator.Flash(t.Context(), "01:00:5e:00:00:01",
+			unseen(api.FlashRequest{Settings: settings.Settings{Image: "debian"}}))), 422, "multicast"},
+		{
+			"image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "windows"}})), 404,
+			"gild image ls",
+		},
 		{"no image", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{})), 422, ""},
-		{"read-back", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian", Agent: settings.Agent{ReadBack: "never"}}})), 422, "readBack: expected value to be one of"},
-		{"expiry", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Expires: -2})), 422, ""},
+		{
+			"read-back", second(r.operator.Flash(t.Context(), mac,
+				api.FlashRequest{Settings: settings.Settings{Image: "debian", Agent: settings.Agent{ReadBack: "never"}}})), 422,
+			"readBack: expected value to be one of",
+		},
+		{
+			"expiry", second(r.operator.Flash(t.Context(), mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Expires: -2})), 422,
+			"",
+		},
 		{"delete", r.operator.Delete(t.Context(), "52:54:00:00:00:99", false), 404, "gild machine ls"},
 	} {
 		p, ok := errors.AsType[*operatorclient.ProblemError](tt.err)
@@ -162,7 +175,8 @@ func TestOperatorErrors(t *testing.T) {
 			t.Errorf("%s: %v; want status %d and %q", tt.name, tt.err, tt.status, tt.says)
 		}
 	}
-	if _, err := r.operator.Flash(t.Context(), "52:54:00:00:00:77", unseen(api.FlashRequest{Settings: settings.Settings{Image: "debian"}})); err != nil {
+	if _, err := r.operator.Flash(t.Context(), "52:54:00:00:00:77",
+		unseen(api.FlashRequest{Settings: settings.Settings{Image: "debian"}})); err != nil {
 		t.Errorf("Flash of an unseen machine on demand = %v; want nil", err)
 	}
 	if err := r.operator.Delete(t.Context(), mac, false); err != nil {
@@ -250,9 +264,12 @@ func TestSetupErrors(t *testing.T) {
 		{"any address", func(s *served) { s.BootAddr = "0.0.0.0:0" }, "machines can be sent to"},
 		{"locked", func(s *served) { s.State.DataDir = locked }, "locked by another gild serve"},
 		{"protocol", func(s *served) {
-			s.protocols = []service.Opener[*machines.Core]{{Name: "dhcp", Open: func(context.Context, *machines.Core) (service.Service, func() error, error) {
-				return nil, nil, setup.ListenError("dhcp", "udp", "192.0.2.1:67", os.ErrPermission)
-			}}}
+			s.protocols = []service.Opener[*machines.Core]{{
+				Name: "dhcp",
+				Open: func(context.Context, *machines.Core) (service.Service, func() error, error) {
+					return nil, nil, setup.ListenError("dhcp", "udp", "192.0.2.1:67", os.ErrPermission)
+				},
+			}}
 		}, "dhcp"},
 	} {
 		s := newServer(t, t.TempDir())

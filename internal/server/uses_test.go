@@ -90,10 +90,12 @@ func TestRemovalOfAnImageThatIsNamed(t *testing.T) {
 			t.Fatalf("something was removed by a removal of %s that was refused", name)
 		}
 	}
-	if _, err := op.RemoveImages(t.Context(), "", []string{"free", "no such"}, true); !errors.As(err, new(*fleet.UnknownError)) || !stored("free") {
+	if _, err := op.RemoveImages(t.Context(), "", []string{"free", "no such"}, true); !errors.As(err, new(*fleet.UnknownError)) ||
+		!stored("free") {
 		t.Errorf("removing what is not stored: %v, and the other is still there: %v", err, stored("free"))
 	}
-	if gone, err := op.RemoveImages(t.Context(), "", []string{"free-too", "free"}, false); err != nil || len(gone) != 2 || stored("free") || stored("free-too") {
+	if gone, err := op.RemoveImages(t.Context(), "", []string{"free-too", "free"}, false); err != nil || len(gone) != 2 || stored("free") ||
+		stored("free-too") {
 		t.Errorf("removing what nobody names: %v, %v", gone, err)
 	}
 	for name, want := range uses {

@@ -1,7 +1,8 @@
 // Package tier says which tests run when.
 //
-// The quick loop, go test -short, is the same for everybody: what needs root is not in it for root either, as that
-// would make a loop of seconds one of minutes. What takes many minutes and proves little that other tests do not is
+// The quick loop, go test -short, is the same for everybody: what needs root is
+// not in it for root either, as that would make a loop of seconds one of
+// minutes. What takes many minutes and proves little that other tests do not is
 // named TestLong... and runs in make test-all only.
 package tier
 

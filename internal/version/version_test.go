@@ -71,7 +71,8 @@ func TestMakefileSetsTheVersion(t *testing.T) {
 	}
 	file := filepath.Join(t.TempDir(), "gild-init")
 	// With -trimpath the flags are not part of the program themselves.
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", file, "../../cmd/gild-init")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", file,
+		"../../cmd/gild-init")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

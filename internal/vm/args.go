@@ -13,7 +13,8 @@ const (
 	serialFD  = 4
 )
 
-// args is the whole command line. It is a pure function of the configuration, so that a test can compare it.
+// args is the whole command line. It is a pure function of the configuration,
+// so that a test can compare it.
 func (c Config) args(fw firmwareFiles) ([]string, error) {
 	a := []string{"-nodefaults", "-no-user-config", "-display", "none"}
 	// graphics=off makes SeaBIOS, iPXE and GRUB speak on the serial port.
@@ -53,7 +54,8 @@ func (c Config) args(fw firmwareFiles) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	// strict: an empty disk must end the boot, not send the firmware on to devices nobody asked for.
+	// strict: an empty disk must end the boot, not send the firmware on to devices
+	// nobody asked for.
 	a = append(a, "-boot", "strict=on")
 	if slices.ContainsFunc(c.Disks, func(d Disk) bool { return d.Bus == SCSI }) {
 		a = append(a, "-device", "virtio-scsi-pci,id=scsi")
@@ -71,11 +73,14 @@ func (c Config) args(fw firmwareFiles) ([]string, error) {
 	return append(a, c.Extra...), nil
 }
 
-// slow is what emulation does slower than programs do without it. Vector instructions are calls into QEMU, one each:
-// what chooses its code by the processor, as BLAKE3 and Go's hashes do, takes half the time without them. A move of
-// bytes with a repeat prefix goes byte by byte, and the kernel prefers it where the processor calls it quick (erms,
-// fsrm). A fifth level of page tables (la57) is one more to walk. aes and pclmulqdq go with the vectors: the kernel's
-// modules for them use SSSE3 and SSE4.1 without having asked for it, as no real processor has the one without the other.
+// slow is what emulation does slower than programs do without it. Vector
+// instructions are calls into QEMU, one each: what chooses its code by the
+// processor, as BLAKE3 and Go's hashes do, takes half the time without them. A
+// move of bytes with a repeat prefix goes byte by byte, and the kernel prefers
+// it where the processor calls it quick (erms, fsrm). A fifth level of page
+// tables (la57) is one more to walk. aes and pclmulqdq go with the vectors: the
+// kernel's modules for them use SSSE3 and SSE4.1 without having asked for it,
+// as no real processor has the one without the other.
 const slow = "avx2=off,avx=off,sse4.2=off,sse4.1=off,ssse3=off,aes=off,pclmulqdq=off,erms=off,fsrm=off,la57=off"
 
 // emulated is the processor without acceleration.
@@ -86,7 +91,8 @@ func (c Config) emulated() string {
 	return "max," + slow
 }
 
-// bootOrder maps device names to boot indexes, which QEMU counts from any number upwards.
+// bootOrder maps device names to boot indexes, which QEMU counts from any
+// number upwards.
 func (c Config) bootOrder() (map[string]int, error) {
 	known := make(map[string]bool)
 	var disks []string
@@ -124,7 +130,8 @@ func (d Disk) args(i int, order map[string]int) ([]string, error) {
 	if format == "" {
 		format = "raw"
 	}
-	// What a guest has flushed is in the file, which outlives the machine; the host's own disk may be as late as it is.
+	// What a guest has flushed is in the file, which outlives the machine; the
+	// host's own disk may be as late as it is.
 	drive := fmt.Sprintf("if=none,id=%s-file,format=%s,cache=unsafe,discard=unmap,file=%s", id, format, escape(d.Path))
 	switch {
 	case d.Snapshot && d.WriteLog != "":
@@ -134,7 +141,8 @@ func (d Disk) args(i int, order map[string]int) ([]string, error) {
 	case d.WriteLog != "":
 		drive = fmt.Sprintf("if=none,id=%s-file,discard=unmap,driver=blklogwrites,log-sector-size=%d", id, orDefault(d.SectorSize, 512)) +
 			fmt.Sprintf(",file.driver=%s,file.discard=unmap,file.file.driver=file,file.file.filename=%s", format, escape(d.Path)) +
-			// The log outlives the machine, not the host: syncing it would only slow the guest down.
+			// The log outlives the machine, not the host: syncing it would only slow the
+			// guest down.
 			fmt.Sprintf(",log.driver=file,log.cache.no-flush=on,log.filename=%s", escape(d.WriteLog))
 	}
 

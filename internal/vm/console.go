@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// transcriptLimit bounds the text kept of one console, bytes: a guest that prints in a loop must not take
-// the host's memory. The oldest half goes first.
+// transcriptLimit bounds the text kept of one console, bytes: a guest that
+// prints in a loop must not take the host's memory. The oldest half goes first.
 const transcriptLimit = 8 << 20
 
 // failureLines is how much of the console a failed Expect shows.
@@ -20,7 +20,8 @@ const failureLines = 30
 
 var errConsoleEnded = errors.New("the machine ended")
 
-// Console is a machine's first serial port. Searches see plain text: escape sequences are gone.
+// Console is a machine's first serial port. Searches see plain text: escape
+// sequences are gone.
 type Console struct {
 	conn io.ReadWriteCloser
 	logs []io.Writer // receive plain text
@@ -81,11 +82,13 @@ func (c *Console) add(text []byte) {
 	c.news = make(chan struct{})
 }
 
-// Expect waits until the console has shown one of the texts since the last match, and returns that text
-// and what came before it. Of several, the one that starts first in the output wins. The deadline is
-// ctx's; the error on a miss ends with the console's last lines.
+// Expect waits until the console has shown one of the texts since the last
+// match, and returns that text and what came before it. Of several, the one
+// that starts first in the output wins. The deadline is ctx's; the error on a
+// miss ends with the console's last lines.
 //
-// Name the ways to fail among the texts ("Kernel panic"), so that a test need not wait for its deadline.
+// Name the ways to fail among the texts ("Kernel panic"), so that a test need
+// not wait for its deadline.
 func (c *Console) Expect(ctx context.Context, texts ...string) (found, before string, err error) {
 	for {
 		c.mu.Lock()

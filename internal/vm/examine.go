@@ -8,23 +8,28 @@ import (
 	"time"
 )
 
-// sysRqs are what a Linux kernel is asked for, in this order (Documentation/admin-guide/sysrq.rst): where each
-// processor is, what waits for the disk, the memory, every task.
+// sysRqs are what a Linux kernel is asked for, in this order
+// (Documentation/admin-guide/sysrq.rst): where each processor is, what waits
+// for the disk, the memory, every task.
 const sysRqs = "lwmt"
 
 const (
 	// answerWait is how long a guest may take to begin its answer.
 	answerWait = 10 * time.Second
-	// answerLength bounds one answer: a long list of tasks over a serial port, emulated.
+	// answerLength bounds one answer: a long list of tasks over a serial port,
+	// emulated.
 	answerLength = time.Minute
-	// answerQuiet is how long a console that has begun to answer is silent when the answer is whole.
+	// answerQuiet is how long a console that has begun to answer is silent when the
+	// answer is whole.
 	answerQuiet = 2 * time.Second
 )
 
-// Examine writes down what keeps a machine that says nothing: what QEMU knows of it, the registers of its processors
-// twice, a second apart, so that a loop can be told from a halt, and what its kernel says of itself when it is asked by
-// a break on the serial port, which takes kernel.sysrq = 1 (sysctl.d(5)). A kernel that does not hear that
-// either gets a non-maskable interrupt, and its registers are written down once more. The machine is no use afterwards.
+// Examine writes down what keeps a machine that says nothing: what QEMU knows
+// of it, the registers of its processors twice, a second apart, so that a loop
+// can be told from a halt, and what its kernel says of itself when it is asked
+// by a break on the serial port, which takes kernel.sysrq = 1 (sysctl.d(5)). A
+// kernel that does not hear that either gets a non-maskable interrupt, and its
+// registers are written down once more. The machine is no use afterwards.
 func (m *Machine) Examine(ctx context.Context, to io.Writer) { m.examine(ctx, to, answerWait) }
 
 func (m *Machine) examine(ctx context.Context, to io.Writer, patience time.Duration) {
@@ -79,8 +84,8 @@ func (m *Machine) sysRq(ctx context.Context, key rune, patience time.Duration) (
 	return said, nil
 }
 
-// untilQuiet returns what a console says behind from once it has said something, for which it has patience, and is quiet
-// again.
+// untilQuiet returns what a console says behind from once it has said
+// something, for which it has patience, and is quiet again.
 func (c *Console) untilQuiet(ctx context.Context, from int, patience time.Duration) string {
 	late := time.After(answerLength)
 	for {

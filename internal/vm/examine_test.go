@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// A machine without a kernel answers nothing: its registers are what there is to see.
+// A machine without a kernel answers nothing: its registers are what there is
+// to see.
 func TestExamineWhatIsSilent(t *testing.T) {
 	ctx, m := boot(t, Config{Disks: []Disk{{Path: bootDisk(t)}}, CPUs: 1})
 	if _, _, err := m.Console.Expect(ctx, bootMessage); err != nil {
@@ -28,7 +29,8 @@ func TestExamineWhatIsSilent(t *testing.T) {
 	}
 }
 
-// A kernel's answer is what comes behind the key that was sent, to where the console is silent again.
+// A kernel's answer is what comes behind the key that was sent, to where the
+// console is silent again.
 func TestSysRq(t *testing.T) {
 	console, guest := guestConsole(t, nil)
 	monitor, err := newMonitor(t.Context(), fakeQEMU(t, greeting, `{"execute":"qmp_capabilities","id":1}`, `>{"return": {}, "id": 1}`,

@@ -14,8 +14,9 @@ type firmwareFiles struct {
 	vars string // this machine's own copy
 }
 
-// ovmf lists where distributions keep OVMF without Secure Boot keys: code, then its variable template.
-// The two must come from one build, because the variable store's size is part of the code.
+// ovmf lists where distributions keep OVMF without Secure Boot keys: code, then
+// its variable template. The two must come from one build, because the variable
+// store's size is part of the code.
 func ovmf() []firmwareFiles {
 	return []firmwareFiles{
 		{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},                   // Debian, Ubuntu
@@ -28,8 +29,8 @@ func ovmf() []firmwareFiles {
 	}
 }
 
-// prepare picks the firmware and gives the machine a variable store: vars when named (kept from boot to
-// boot), else one in dir.
+// prepare picks the firmware and gives the machine a variable store: vars when
+// named (kept from boot to boot), else one in dir.
 func (f Firmware) prepare(candidates []firmwareFiles, vars, dir string) (firmwareFiles, error) {
 	switch f {
 	case "", BIOS:

@@ -18,10 +18,12 @@ import (
 	"github.com/gild-dev/gild/internal/child"
 )
 
-// greetingWait bounds QEMU's own start, which takes well under a second on an idle host.
+// greetingWait bounds QEMU's own start, which takes well under a second on an
+// idle host.
 const greetingWait = 60 * time.Second
 
-// quitWait is how long Close lets QEMU flush its disk files before it is killed.
+// quitWait is how long Close lets QEMU flush its disk files before it is
+// killed.
 const quitWait = 10 * time.Second
 
 // Machine is one running QEMU.
@@ -40,8 +42,8 @@ type Machine struct {
 	mu      sync.Mutex // guards killed
 }
 
-// Start runs a machine and returns when QEMU answers, before the guest has done anything of note. The
-// end of ctx cuts its power. The caller must Close it.
+// Start runs a machine and returns when QEMU answers, before the guest has done
+// anything of note. The end of ctx cuts its power. The caller must Close it.
 func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	m, err := start(ctx, cfg)
 	if err != nil {
@@ -80,7 +82,8 @@ func start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 		if d.WriteLog == "" {
 			continue
 		}
-		// QEMU opens it, and does not empty it: an old log's head would count entries that are not there.
+		// QEMU opens it, and does not empty it: an old log's head would count entries
+		// that are not there.
 		if err := os.WriteFile(d.WriteLog, nil, 0o644); err != nil {
 			return nil, err
 		}
@@ -121,7 +124,8 @@ func start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 
 	greeting, cancel := context.WithTimeout(ctx, greetingWait)
 	defer cancel()
-	// QEMU holds copies of its ends now; while ours stay open its death would not end our reads.
+	// QEMU holds copies of its ends now; while ours stay open its death would not
+	// end our reads.
 	monitorThere.Close()
 	serialThere.Close()
 	if m.Monitor, err = newMonitor(greeting, monitorHere); err != nil {
@@ -132,7 +136,8 @@ func start(ctx context.Context, cfg Config) (_ *Machine, err error) {
 	return m, nil
 }
 
-// enterNamespace moves the calling thread into a network namespace made by "ip netns add".
+// enterNamespace moves the calling thread into a network namespace made by "ip
+// netns add".
 func enterNamespace(name string) error {
 	if name == "" {
 		return nil
@@ -148,8 +153,9 @@ func enterNamespace(name string) error {
 	return nil
 }
 
-// findTaps looks for the taps in the calling thread's network namespace. QEMU would make a missing one itself,
-// with nothing at its other end: a machine that then hears no DHCP server says nothing of the reason.
+// findTaps looks for the taps in the calling thread's network namespace. QEMU
+// would make a missing one itself, with nothing at its other end: a machine
+// that then hears no DHCP server says nothing of the reason.
 func (c Config) findTaps() error {
 	for _, n := range c.NICs {
 		if n.Tap == "" {
@@ -162,7 +168,8 @@ func (c Config) findTaps() error {
 	return nil
 }
 
-// Wait returns when QEMU has ended: nil after a guest's power-off, Quit or Kill, else why it failed.
+// Wait returns when QEMU has ended: nil after a guest's power-off, Quit or
+// Kill, else why it failed.
 func (m *Machine) Wait(ctx context.Context) error {
 	select {
 	case <-m.process.Done():
@@ -177,7 +184,8 @@ func (m *Machine) Wait(ctx context.Context) error {
 	return nil
 }
 
-// explain adds what QEMU said, which names the wrong option or the missing file.
+// explain adds what QEMU said, which names the wrong option or the missing
+// file.
 func (m *Machine) explain(err error) error {
 	if said := strings.TrimSpace(m.stderr.String()); said != "" {
 		return fmt.Errorf("%w: qemu said: %s", err, said)
@@ -188,7 +196,8 @@ func (m *Machine) explain(err error) error {
 // Pid returns QEMU's process id, for measurements.
 func (m *Machine) Pid() int { return m.process.Pid }
 
-// Kill cuts the power: QEMU ends at once, and nothing is flushed. It returns when the process is gone.
+// Kill cuts the power: QEMU ends at once, and nothing is flushed. It returns
+// when the process is gone.
 func (m *Machine) Kill() {
 	if m.process == nil {
 		return
@@ -203,8 +212,8 @@ func (m *Machine) Kill() {
 	m.process.Kill()
 }
 
-// Close ends the machine if it still runs, flushing its disk files, and frees all it held. It may be
-// called more than once.
+// Close ends the machine if it still runs, flushing its disk files, and frees
+// all it held. It may be called more than once.
 func (m *Machine) Close() error {
 	var err error
 	m.closing.Do(func() {
@@ -273,8 +282,8 @@ func (t *tail) String() string {
 	return string(t.text)
 }
 
-// Starts counts what a restart could not hide: the resets that the hypervisor saw and the kernels that spoke on the
-// console.
+// Starts counts what a restart could not hide: the resets that the hypervisor
+// saw and the kernels that spoke on the console.
 func (m *Machine) Starts() (resets, kernels int) {
 	return m.Monitor.Count("RESET"), strings.Count(m.Console.Transcript(), "Linux version ")
 }

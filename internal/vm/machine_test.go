@@ -19,11 +19,14 @@ import (
 
 const bootMessage = "gild boot sector"
 
-// bootDisk makes a disk whose boot sector prints bootMessage on the first serial port and halts.
+// bootDisk makes a disk whose boot sector prints bootMessage on the first
+// serial port and halts.
 func bootDisk(t *testing.T) string {
 	t.Helper()
 	code := []byte{
-		0xfa,       // cli: SeaBIOS prints what it still holds on the same port, from its timer interrupt
+		// cli: SeaBIOS prints what it still holds on the same port, from its timer
+		// interrupt
+		0xfa,
 		0xfc,       // cld
 		0x31, 0xc0, // xor ax, ax
 		0x8e, 0xd8, // mov ds, ax
@@ -48,7 +51,8 @@ func bootDisk(t *testing.T) string {
 	return path
 }
 
-// boot starts a machine that the test's end closes, and gives the test's deadline for waiting on it.
+// boot starts a machine that the test's end closes, and gives the test's
+// deadline for waiting on it.
 func boot(t *testing.T, cfg Config) (context.Context, *Machine) {
 	t.Helper()
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
@@ -108,7 +112,8 @@ func TestReset(t *testing.T) {
 		if _, _, err := m.Console.Expect(ctx, bootMessage); err != nil {
 			t.Fatal(err)
 		}
-		// At least: SeaBIOS may answer one reset by another, to get its memory back as at power-on.
+		// At least: SeaBIOS may answer one reset by another, to get its memory back as
+		// at power-on.
 		if n := m.Monitor.Count("RESET"); n < i || (n > 0) != (i > 0) {
 			t.Errorf("Count(RESET) = %d after %d resets", n, i)
 		}

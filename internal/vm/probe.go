@@ -14,17 +14,21 @@ import (
 	"github.com/gild-dev/gild/internal/wholefile"
 )
 
-// probeWait is how long a kernel may take to its panic under KVM. It needs about two seconds; one that hangs
-// never gets there.
+// probeWait is how long a kernel may take to its panic under KVM. It needs
+// about two seconds; one that hangs never gets there.
 const probeWait = 20 * time.Second
 
-// Prober decides whether guests run under KVM. A device node proves nothing: on some hosts, mostly virtual
-// ones, /dev/kvm opens and a boot sector runs, but an ordinary kernel hangs. So it boots one.
+// Prober decides whether guests run under KVM. A device node proves nothing: on
+// some hosts, mostly virtual ones, /dev/kvm opens and a boot sector runs, but
+// an ordinary kernel hangs. So it boots one.
 //
-// The zero value never chooses KVM. A Prober may be used from several goroutines.
+// The zero value never chooses KVM. A Prober may be used from several
+// goroutines.
 type Prober struct {
-	Kernel   string // a Linux kernel for x86-64; "" means that KVM cannot be proved
-	CacheDir string // keeps the answer until the host restarts; "" means only this Prober remembers it
+	Kernel string // a Linux kernel for x86-64; "" means that KVM cannot be proved
+	// keeps the answer until the host restarts; "" means only this Prober remembers
+	// it
+	CacheDir string
 	Binary   string // as in Config
 
 	mu     sync.Mutex
@@ -38,8 +42,9 @@ type Choice struct {
 	Boot   string `json:"boot"`   // the host's boot id, for which it holds
 }
 
-// Choose returns the accelerator to run guests with. It takes seconds once for each start of the host, and
-// fails only when ctx ends: whatever else goes wrong is a reason for emulation.
+// Choose returns the accelerator to run guests with. It takes seconds once for
+// each start of the host, and fails only when ctx ends: whatever else goes
+// wrong is a reason for emulation.
 func (p *Prober) Choose(ctx context.Context) (Choice, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,7 +91,8 @@ func (p *Prober) probe(ctx context.Context) Choice {
 	}
 	defer m.Close()
 	defer m.Kill() // no flush to wait for; runs before Close
-	// The panic for want of a root file system comes after all drivers have started on all CPUs.
+	// The panic for want of a root file system comes after all drivers have started
+	// on all CPUs.
 	for _, sign := range []string{"Linux version", "Kernel panic"} {
 		if _, _, err := m.Console.Expect(ctx, sign); err != nil {
 			return emulate("a kernel does not run under KVM here", err)
@@ -97,7 +103,8 @@ func (p *Prober) probe(ctx context.Context) Choice {
 
 func (p *Prober) file() string { return filepath.Join(p.CacheDir, "kvm-probe.json") }
 
-// recall reads an earlier answer. One made for want of a kernel does not hold for a Prober that has one.
+// recall reads an earlier answer. One made for want of a kernel does not hold
+// for a Prober that has one.
 func (p *Prober) recall(boot string) (Choice, bool) {
 	if p.CacheDir == "" || p.Kernel == "" || boot == "" {
 		return Choice{}, false
@@ -113,7 +120,8 @@ func (p *Prober) recall(boot string) (Choice, bool) {
 	return c, true
 }
 
-// remember keeps an answer for other processes. Failing to do so costs them seconds, nothing else.
+// remember keeps an answer for other processes. Failing to do so costs them
+// seconds, nothing else.
 func (p *Prober) remember(c Choice) {
 	if p.CacheDir == "" || p.Kernel == "" || c.Boot == "" {
 		return

@@ -45,7 +45,8 @@ func TestProberRemembers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			// A program that does not exist makes every real probe end in emulation, at once.
+			// A program that does not exist makes every real probe end in emulation, at
+			// once.
 			p := &Prober{Kernel: "vmlinuz", CacheDir: filepath.Join(t.TempDir(), "cache"), Binary: "qemu-nonexistent"}
 			if tt.stored != "" {
 				if err := os.MkdirAll(p.CacheDir, 0o755); err != nil {

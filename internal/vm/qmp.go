@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Event is something that QEMU reported by itself, like RESET or SHUTDOWN (QEMU QMP reference).
+// Event is something that QEMU reported by itself, like RESET or SHUTDOWN (QEMU
+// QMP reference).
 type Event struct {
 	Name string
 	Data json.RawMessage
@@ -31,7 +32,8 @@ func (e *CommandError) Error() string {
 
 var errMonitorClosed = errors.New("the monitor connection is closed")
 
-// Monitor speaks QMP, QEMU's JSON control protocol. Its methods may be called from several goroutines.
+// Monitor speaks QMP, QEMU's JSON control protocol. Its methods may be called
+// from several goroutines.
 type Monitor struct {
 	conn    io.ReadWriteCloser
 	writing sync.Mutex // held while one command is on its way out
@@ -57,7 +59,8 @@ type message struct {
 	Data  json.RawMessage `json:"data"`
 }
 
-// newMonitor takes the connection over, waits for QEMU's greeting and leaves negotiation mode.
+// newMonitor takes the connection over, waits for QEMU's greeting and leaves
+// negotiation mode.
 func newMonitor(ctx context.Context, conn io.ReadWriteCloser) (*Monitor, error) {
 	m := &Monitor{conn: conn, waiting: make(map[int]chan<- message), news: make(chan struct{})}
 	decoder := json.NewDecoder(conn)
@@ -113,8 +116,9 @@ func (m *Monitor) read(decoder *json.Decoder) {
 	}
 }
 
-// Execute runs one QMP command. Its arguments are marshalled from args and its answer unmarshalled into
-// result; either may be nil. A refusal is a [*CommandError].
+// Execute runs one QMP command. Its arguments are marshalled from args and its
+// answer unmarshalled into result; either may be nil. A refusal is a
+// [*CommandError].
 func (m *Monitor) Execute(ctx context.Context, command string, args, result any) error {
 	answer := make(chan message, 1)
 	m.mu.Lock()
@@ -173,8 +177,9 @@ func (m *Monitor) Events() []Event {
 	return slices.Clone(m.events)
 }
 
-// Count returns how many events of this name QEMU has sent. Count("RESET") == 0 proves that the guest has
-// not restarted. Any other number only says that it has: firmware adds resets of its own.
+// Count returns how many events of this name QEMU has sent. Count("RESET") == 0
+// proves that the guest has not restarted. Any other number only says that it
+// has: firmware adds resets of its own.
 func (m *Monitor) Count(name string) int {
 	n := 0
 	for _, e := range m.Events() {
@@ -216,8 +221,8 @@ func (m *Monitor) Status(ctx context.Context) (string, error) {
 	return answer.Status, err
 }
 
-// Human runs a command of the monitor that people type at, for what QMP does not tell ("info registers -a"), and returns
-// what it prints.
+// Human runs a command of the monitor that people type at, for what QMP does
+// not tell ("info registers -a"), and returns what it prints.
 func (m *Monitor) Human(ctx context.Context, command string) (said string, err error) {
 	err = m.Execute(ctx, "human-monitor-command", map[string]any{"command-line": command}, &said)
 	return said, err

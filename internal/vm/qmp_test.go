@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// fakeQEMU plays QEMU's side of a conversation: lines that begin with ">" are sent, others must be received.
+// fakeQEMU plays QEMU's side of a conversation: lines that begin with ">" are
+// sent, others must be received.
 func fakeQEMU(t *testing.T, script ...string) net.Conn {
 	t.Helper()
 	here, qemu := net.Pipe()

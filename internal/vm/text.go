@@ -2,9 +2,10 @@ package vm
 
 import "bytes"
 
-// plainText removes from a console stream what is not text: terminal escape sequences (ECMA-48) and
-// control characters other than tab and newline. Firmware and systemd colour single words, which would
-// otherwise hide "login:" from a search. The state lives between calls, as sequences span reads.
+// plainText removes from a console stream what is not text: terminal escape
+// sequences (ECMA-48) and control characters other than tab and newline.
+// Firmware and systemd colour single words, which would otherwise hide "login:"
+// from a search. The state lives between calls, as sequences span reads.
 type plainText struct{ state textState }
 
 type textState uint8
@@ -45,7 +46,8 @@ func (t *plainText) filter(p []byte) []byte {
 			case 0x1b:
 				t.state = stringESC
 			case '\n':
-				// No terminal string spans lines: the guest died inside one. Do not swallow the rest.
+				// No terminal string spans lines: the guest died inside one. Do not swallow the
+				// rest.
 				t.state = inText
 				out.WriteByte(b)
 			}

@@ -1,4 +1,5 @@
-// Package wholefile writes files that appear with all of their content or not at all.
+// Package wholefile writes files that appear with all of their content or not
+// at all.
 package wholefile
 
 import (

@@ -32,8 +32,12 @@ var floors = [][]string{
 // other roots hold the values that their wing is about, and are below it.
 var wiring = []string{"internal/cli", "internal/server", "internal/agent", "internal/flash"}
 
-// nouns are the rooms of the command line's nouns: none of them imports another.
-var nouns = []string{"serve", "doctor", "state", "token", "image", "kernel", "write", "machine", "flash", "watch", "events", "apply", "login"}
+// nouns are the rooms of the command line's nouns: none of them imports
+// another.
+var nouns = []string{
+	"serve", "doctor", "state", "token", "image", "kernel", "write", "machine", "flash", "watch", "events", "apply",
+	"login",
+}
 
 // nounOf gives the noun whose room a package is; empty: of none.
 func nounOf(dir string) string {

@@ -1,6 +1,6 @@
 // House measures the tree: the size of types, packages, files, the direction of
-// imports, the ideas in package comments, the width of lines; it fails where one
-// is over its limit.
+// imports, the ideas in package comments, the width of lines; it fails where
+// one is over its limit.
 package main
 
 import (

@@ -18,7 +18,8 @@ const (
 var directive = regexp.MustCompile(`^//(nolint|[a-z]+:)`)
 
 // wide counts the comment lines and the lines of code that are too wide. A raw
-// string is as wide as it is, a struct tag among them.
+// string is as wide as it is, a struct tag among them; so is an example in a
+// comment.
 func wide(text []byte) (comments, code int) {
 	raw := map[int]bool{}
 	fset := token.NewFileSet()
@@ -34,10 +35,15 @@ func wide(text []byte) (comments, code int) {
 			for i := range strings.Count(lit, "\n") + 1 {
 				raw[fset.Position(pos).Line+i] = true
 			}
-		case tok == token.COMMENT && utf8.RuneCountInString(lit) > commentWidth && strings.HasPrefix(lit, "//") && !directive.MatchString(lit):
+		case tok == token.COMMENT && tooWide(lit):
 			comments++
 		}
 	}
+}
+
+func tooWide(comment string) bool {
+	verbatim := strings.HasPrefix(comment, "//\t") || strings.HasPrefix(comment, "/*") || directive.MatchString(comment)
+	return utf8.RuneCountInString(comment) > commentWidth && !verbatim
 }
 
 func wideLines(text string, raw map[int]bool) (n int) {

@@ -1,4 +1,5 @@
-// Site renders the documents as pages to read offline; a link that leads nowhere is an error.
+// Site renders the documents as pages to read offline; a link that leads
+// nowhere is an error.
 package main
 
 import (

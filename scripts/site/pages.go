@@ -36,7 +36,8 @@ type link struct {
 	node ast.Node
 }
 
-// markdown is what the documents are written in: GitHub's, as far as they use it.
+// markdown is what the documents are written in: GitHub's, as far as they use
+// it.
 func markdown() goldmark.Markdown {
 	return goldmark.New(
 		goldmark.WithExtensions(extension.Table, extension.Strikethrough, extension.Linkify),
@@ -119,7 +120,8 @@ func plain(n ast.Node, source []byte) string {
 	return b.String()
 }
 
-// slugs gives headings the anchors that GitHub gives them: lower case, spaces as hyphens, no punctuation.
+// slugs gives headings the anchors that GitHub gives them: lower case, spaces
+// as hyphens, no punctuation.
 type slugs struct{ given []string }
 
 func (s *slugs) Generate(value []byte, _ ast.NodeKind) []byte {
@@ -167,7 +169,8 @@ func check(tree fs.FS, pages []*page) error {
 	return errors.Join(wrong...)
 }
 
-// local is the file and the heading of this tree that a link means; ok is false for one that leads elsewhere.
+// local is the file and the heading of this tree that a link means; ok is false
+// for one that leads elsewhere.
 func (p *page) local(to string) (file, anchor string, ok bool) {
 	if strings.Contains(to, "://") || strings.HasPrefix(to, "mailto:") {
 		return "", "", false

@@ -106,8 +106,8 @@ func (p *page) copyFiles(tree fs.FS, out string) error {
 	return nil
 }
 
-// finish writes what all pages share. The index is a script and no JSON file: a page that is opened from a disk may
-// read no other file.
+// finish writes what all pages share. The index is a script and no JSON file: a
+// page that is opened from a disk may read no other file.
 func finish(out string, index []found) error {
 	p, err := json.Marshal(index)
 	if err != nil {

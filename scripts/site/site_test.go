@@ -18,7 +18,8 @@ func TestLinks(t *testing.T) {
 func tree(readme string) fstest.MapFS {
 	return fstest.MapFS{
 		"README.md": {Data: []byte(readme)}, "CHANGELOG.md": {Data: []byte("# Changes\n")}, "CONTRIBUTING.md": {Data: []byte("# Work\n")},
-		"docs/a.md":  {Data: []byte("# A page\n\n## What's `it`, then?\n\ntext\n\n## Twice\n\n## Twice\n\n[front](../README.md#top) ![p](p.png)\n")},
+		"docs/a.md": {Data: []byte("# A page\n\n## What's `it`, then?\n\ntext\n\n## Twice\n\n## Twice\n\n" +
+			"[front](../README.md#top) ![p](p.png)\n")},
 		"docs/p.png": {Data: []byte("picture")},
 	}
 }

@@ -1,5 +1,6 @@
-// Package boot is whole boots in virtual machines: a real server, real firmware, a real Debian. Each test
-// is one machine's story and makes all it needs; console and server logs are kept by go test -artifacts.
+// Package boot is whole boots in virtual machines: a real server, real
+// firmware, a real Debian. Each test is one machine's story and makes all it
+// needs; console and server logs are kept by go test -artifacts.
 package boot
 
 import (
@@ -20,7 +21,8 @@ const (
 	flashing = 10 * time.Minute
 )
 
-// arm gives the permission for one flash, as an operator who knows the address does.
+// arm gives the permission for one flash, as an operator who knows the address
+// does.
 func arm(room *lab.Room, more ...string) {
 	room.Gild(append([]string{"flash", mac, "--image", lab.Image, "--unseen", "--yes"}, more...)...)
 }
@@ -34,8 +36,8 @@ func netBoot(room *lab.Room, disks ...vm.Disk) vm.Config {
 	}
 }
 
-// directBoot is a machine whose kernel starts without firmware and boot loader, for what does not test those: with what
-// the server would have given to them.
+// directBoot is a machine whose kernel starts without firmware and boot loader,
+// for what does not test those: with what the server would have given to them.
 func directBoot(t *testing.T, room *lab.Room, disks ...vm.Disk) vm.Config {
 	t.Helper()
 	kernel, _, err := images.Kernel(t.Context())
@@ -56,7 +58,8 @@ func isState(state string) func(lab.Machine) bool {
 	return func(m lab.Machine) bool { return m.State == state }
 }
 
-// fetched reports whether a flash is in the middle of its writing and has this many bytes of the image.
+// fetched reports whether a flash is in the middle of its writing and has this
+// many bytes of the image.
 func fetched(size int64) func(lab.Machine) bool {
 	return func(m lab.Machine) bool {
 		return m.Progress != nil && m.Progress.Phase == "write" && m.Progress.Wire > size
@@ -88,7 +91,8 @@ func failure(m lab.Machine, cause string) *api.Event {
 	return nil
 }
 
-// handedOff waits for the receipt of a switch_root and checks what every receipt must say.
+// handedOff waits for the receipt of a switch_root and checks what every
+// receipt must say.
 func handedOff(t *testing.T, room *lab.Room) *api.Receipt {
 	t.Helper()
 	return handedOffBy(t, room, "switch_root")

@@ -10,8 +10,8 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// A machine with two disks and a permission that names none of them is refused; the operator's better rule
-// then flashes one, and the other stays as it is.
+// A machine with two disks and a permission that names none of them is refused;
+// the operator's better rule then flashes one, and the other stays as it is.
 func TestBIOSMBRExt4TwoDisks(t *testing.T) {
 	t.Parallel()
 	spec := images.Ext4MBR().Lean()

@@ -17,7 +17,8 @@ import (
 // outage is longer than any one attempt of the agent lasts by itself.
 const outage = 20 * time.Second
 
-// slowPace makes a flash last half a minute, so that faults fall into it on a quick host, too.
+// slowPace makes a flash last half a minute, so that faults fall into it on a
+// quick host, too.
 const slowPace = "32mbit"
 
 func TestServerKilledThenLinkCut(t *testing.T) {
@@ -55,7 +56,8 @@ func TestServerKilledThenLinkCut(t *testing.T) {
 
 	receipt := handedOff(t, room)
 	g.EnteredWithoutRestart()
-	// A broken transfer continues at the byte it got to: two chunks for each break is already generous.
+	// A broken transfer continues at the byte it got to: two chunks for each break
+	// is already generous.
 	if extra, limit := receipt.Wire-needed, 2*2*table.ChunkSize; extra > limit {
 		t.Errorf("%d bytes fetched for %d needed, %d too many; want at most %d", receipt.Wire, needed, extra, limit)
 	}
@@ -89,7 +91,8 @@ func TestPowerCut(t *testing.T) {
 	g.EnteredWithoutRestart()
 }
 
-// What is damaged in the store, or on its way, never becomes a success, and heals as soon as the right bytes come.
+// What is damaged in the store, or on its way, never becomes a success, and
+// heals as soon as the right bytes come.
 func TestCorruptedChunk(t *testing.T) {
 	t.Parallel()
 	room := lab.RoomFor(t, images.XFSBIOS().Lean())
@@ -140,8 +143,8 @@ func dataFrames(table *golden.Table) (size int64) {
 	return size
 }
 
-// lastData is an offset inside the last frame that holds data and is not kept back for the seal, which the
-// last MiB of the disk is.
+// lastData is an offset inside the last frame that holds data and is not kept
+// back for the seal, which the last MiB of the disk is.
 func lastData(table *golden.Table) (offset int64) {
 	for i, c := range table.All() {
 		if !c.Zero && i < table.Len()-2 {

@@ -13,9 +13,10 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// A machine with old hardware is to run its system before its disk is complete. The first chunks do not come, for the
-// server is away: the disk is written first, as without --handoff instant, by the agent that was about to leave it to
-// another, and what it tells is heard.
+// A machine with old hardware is to run its system before its disk is complete.
+// The first chunks do not come, for the server is away: the disk is written
+// first, as without --handoff instant, by the agent that was about to leave it
+// to another, and what it tells is heard.
 func TestBIOSGPTXFSSATAInstantGivesUp(t *testing.T) {
 	t.Parallel()
 	spec := images.XFSBIOS().Lean()
@@ -57,8 +58,9 @@ func TestBIOSGPTXFSSATAInstantGivesUp(t *testing.T) {
 		t.Errorf("receipt names disk %q, read back %q; want %q, full", receipt.Disk.Serial, receipt.ReadBack, disk.Serial)
 	}
 
-	// The network card stays first in the boot order for ever in most racks: the server sends the machine to
-	// its disk, whose own loader starts the system as it does without a network (the tests below).
+	// The network card stays first in the boot order for ever in most racks: the
+	// server sends the machine to its disk, whose own loader starts the system as
+	// it does without a network (the tests below).
 	machine.BootOrder = []string{"nic0", "disk0"}
 	g = room.PowerOn(machine)
 	g.Expect("Linux version ")

@@ -15,8 +15,8 @@ import (
 // greeting is what the boot sector of handMade says on the serial line.
 const greeting = "no Linux in here"
 
-// handMade is a disk without Linux: a boot sector of its own, an MBR with one partition, and in that what gild has no
-// reader for.
+// handMade is a disk without Linux: a boot sector of its own, an MBR with one
+// partition, and in that what gild has no reader for.
 func handMade(size int) []byte {
 	disk := make([]byte, size)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -47,8 +47,8 @@ func handMade(size int) []byte {
 	return disk
 }
 
-// A disk without Linux is written over the network as any other: on the server's boot kernel, byte for byte, and then
-// the firmware starts it.
+// A disk without Linux is written over the network as any other: on the
+// server's boot kernel, byte for byte, and then the firmware starts it.
 func TestDiskWithoutLinux(t *testing.T) {
 	t.Parallel()
 	room := lab.NewRoom(t)

@@ -11,13 +11,15 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// board is a machine without a network card: what its firmware says of it, and its disk.
+// board is a machine without a network card: what its firmware says of it, and
+// its disk.
 type board struct {
 	uuid, serial string
 	disk         vm.Disk
 }
 
-// with is the board with the cards and the boot of a machine. It ends where it would restart.
+// with is the board with the cards and the boot of a machine. It ends where it
+// would restart.
 func (b board) with(machine vm.Config) vm.Config {
 	machine.NoReboot = true
 	machine.Disks = []vm.Disk{b.disk}
@@ -31,7 +33,8 @@ func boards(room *lab.Room) (one, two board) {
 		board{"0a1f6c52-7d07-4c0e-9d9a-00000000000b", "F4K3B", vm.Disk{Path: room.Disk("two", diskSize), Serial: "GOLD-12"}}
 }
 
-// tinyRoom is a room with an image that is flashed in seconds, and says whether it is whole.
+// tinyRoom is a room with an image that is flashed in seconds, and says whether
+// it is whole.
 func tinyRoom(t *testing.T) (*lab.Room, images.TinySpec) {
 	t.Helper()
 	room := lab.NewRoom(t)
@@ -40,12 +43,14 @@ func tinyRoom(t *testing.T) (*lab.Room, images.TinySpec) {
 	return room, spec
 }
 
-// armTiny arms a machine that is known by one of its labels for a tiny image, whose way in is a restart.
+// armTiny arms a machine that is known by one of its labels for a tiny image,
+// whose way in is a restart.
 func armTiny(room *lab.Room, label string, more ...string) {
 	room.Gild(append([]string{"flash", label, "--image", lab.Image, "--handoff", "reboot", "--no-grow", "--yes"}, more...)...)
 }
 
-// flashed waits for the receipt of a board's flash, and for the end of the machine that it is in.
+// flashed waits for the receipt of a board's flash, and for the end of the
+// machine that it is in.
 func (b board) flashed(t *testing.T, room *lab.Room, g *lab.Guest) lab.Machine {
 	t.Helper()
 	m := room.WaitFor(b.uuid, "flash", flashing, func(m lab.Machine) bool { return m.Receipt != nil })
@@ -61,9 +66,11 @@ func (b board) isWhole(room *lab.Room, spec images.TinySpec) {
 	room.PowerOn(vm.Config{Disks: []vm.Disk{b.disk}}).Expect(spec.Whole())
 }
 
-// One adapter is moved between two machines, of which one is armed. The other one boots by it, is known as itself, and
-// is not written to; the armed one's page says what came in its place. Nor is the armed one written to while it has
-// another disk than the operator was shown. Then all is as it was agreed to.
+// One adapter is moved between two machines, of which one is armed. The other
+// one boots by it, is known as itself, and is not written to; the armed one's
+// page says what came in its place. Nor is the armed one written to while it
+// has another disk than the operator was shown. Then all is as it was agreed
+// to.
 func TestAdapterMoves(t *testing.T) {
 	t.Parallel()
 	room, spec := tinyRoom(t)
@@ -112,8 +119,9 @@ func TestAdapterMoves(t *testing.T) {
 	meant.isWhole(room, spec)
 }
 
-// Firmware passes a laptop's own address through its dock, and the kernel does not: the agent speaks by an address that
-// nobody knows. It belongs to the machine whose boot script it came by.
+// Firmware passes a laptop's own address through its dock, and the kernel does
+// not: the agent speaks by an address that nobody knows. It belongs to the
+// machine whose boot script it came by.
 func TestDockPassesAddressThrough(t *testing.T) {
 	t.Parallel()
 	room, spec := tinyRoom(t)
@@ -144,8 +152,9 @@ func TestDockPassesAddressThrough(t *testing.T) {
 	laptop.isWhole(room, spec)
 }
 
-// Two boards have one address, and so one lease. The second one starts while the first is written: it is known as
-// itself and waits, and the first one's flash ends well beside it.
+// Two boards have one address, and so one lease. The second one starts while
+// the first is written: it is known as itself and waits, and the first one's
+// flash ends well beside it.
 func TestTwoBoardsWithOneAddress(t *testing.T) {
 	t.Parallel()
 	room, spec := tinyRoom(t)
@@ -184,11 +193,13 @@ func TestTwoBoardsWithOneAddress(t *testing.T) {
 	first.isWhole(room, spec)
 }
 
-// script is what iPXE is given to boot in a board at the address of the room's machine.
+// script is what iPXE is given to boot in a board at the address of the room's
+// machine.
 func script(t *testing.T, room *lab.Room, b board) string {
 	t.Helper()
 	query := "mac=" + strings.ReplaceAll(mac, ":", "-") + "&uuid=" + b.uuid + "&serial=" + b.serial
-	out, err := room.Net.Command(t.Context(), "busybox", "wget", "-qO-", "http://"+room.Net.Addr.Addr().String()+":8080/machine.ipxe?"+query).Output()
+	out, err := room.Net.Command(t.Context(), "busybox", "wget", "-qO-",
+		"http://"+room.Net.Addr.Addr().String()+":8080/machine.ipxe?"+query).Output()
 	if err != nil {
 		t.Fatalf("the boot script: %v", err)
 	}

@@ -20,7 +20,8 @@ import (
 const longOutage = time.Minute
 
 // paces are how fast a disk keeps arriving once so much of it is there: ever
-// slower, so that its system is up before it is complete, however slow the host.
+// slower, so that its system is up before it is complete, however slow the
+// host.
 var paces = []struct {
 	arrived float64 // of the image's data, at most
 	rate    string  // as tc(8) writes it
@@ -92,7 +93,8 @@ func completed(t *testing.T, room *lab.Room) *api.Receipt {
 	if m.Receipt.Handoff != "instant" {
 		t.Fatalf("handoff by %s (%q); want instant", m.Receipt.Handoff, m.Receipt.Reasons)
 	}
-	t.Logf("phases, seconds: %v; %d MB of memory; %d chunks demanded, %.1f s waited", m.Receipt.PhaseTimes, m.Receipt.Memory>>20, m.Receipt.Demanded, m.Receipt.Waited)
+	t.Logf("phases, seconds: %v; %d MB of memory; %d chunks demanded, %.1f s waited", m.Receipt.PhaseTimes, m.Receipt.Memory>>20,
+		m.Receipt.Demanded, m.Receipt.Waited)
 	if limit := int64(64 << 20); m.Receipt.Memory > limit {
 		t.Errorf("%d bytes of memory; want at most %d", m.Receipt.Memory, limit)
 	}
@@ -106,18 +108,20 @@ func ownDisk(t *testing.T, g *lab.Guest) {
 		"ls /sys/block/dm-*/slaves | grep -v -e : -e ^$ | sort -u": "vda",
 		"cat /sys/block/nbd0/size":                                 "0",
 		// Its kernel, 6.1, does not let udev rename a link that is up.
-		"udevadm info -q property /sys/class/net/en* | grep -c ^ID_NET_NAME=en":                                                                     "1",
-		"for i in $(seq 50); do grep -qs gild-keepe[r] /proc/[0-9]*/cmdline || break; sleep 0.2; done; grep -ls gild-keepe[r] /proc/[0-9]*/cmdline": "",
+		"udevadm info -q property /sys/class/net/en* | grep -c ^ID_NET_NAME=en": "1",
+		"for i in $(seq 50); do grep -qs gild-keepe[r] /proc/[0-9]*/cmdline || break; sleep 0.2; done; grep -ls gild-keepe[r] " +
+			"/proc/[0-9]*/cmdline": "",
 		"mount | grep -c keeper":                    "0",
 		"systemctl --failed --no-legend --no-pager": "",
 	})
 }
 
-// busy has fio write a file in pieces of all sizes and in no order, past the page cache; each holds its own sum.
+// busy has fio write a file in pieces of all sizes and in no order, past the
+// page cache; each holds its own sum.
 const busy = "cd /root && fio --name=busy --size=64m --rw=randwrite --bsrange=512-128k --direct=1 --verify=crc32c --verify_fatal=1"
 
-// signalled has dd write past the page cache while signals rain on it: each may interrupt the sending of a request to
-// the driver.
+// signalled has dd write past the page cache while signals rain on it: each may
+// interrupt the sending of a request to the driver.
 const signalled = "{ dd if=/dev/zero bs=1M iflag=fullblock count=64 of=signalled oflag=direct 2>/dev/null & } && dd=$! && " +
 	"{ { until [ -s signalled ]; do sleep 0.1; done; for i in $(seq 200); do kill -USR1 $dd; sleep 0.02; done; } & }"
 
@@ -150,7 +154,8 @@ func TestInstantBusy(t *testing.T) {
 	back := time.Now().Add(longOutage)
 	time.Sleep(time.Until(back) / 2)
 	mustNotBoot(t, disk.Path)
-	g.Run("({ link=$(ls /sys/class/net | grep -v lo); ip link set $link down; sleep 3; ip addr flush dev $link; ip link set $link up; systemctl restart systemd-networkd; } >/dev/null 2>&1 &)")
+	g.Run("({ link=$(ls /sys/class/net | grep -v lo); ip link set $link down; sleep 3; ip addr flush dev $link; ip link set $link " +
+		"up; systemctl restart systemd-networkd; } >/dev/null 2>&1 &)")
 	time.Sleep(time.Until(back))
 	pace(t, room, machine, fullPace)
 	if err := room.Server.Start(t.Context()); err != nil {
@@ -176,7 +181,8 @@ func TestInstantBusy(t *testing.T) {
 	}
 }
 
-// keptItsWork has fio and diff compare, from the disk, what a busy system wrote.
+// keptItsWork has fio and diff compare, from the disk, what a busy system
+// wrote.
 func keptItsWork(t *testing.T, g *lab.Guest) {
 	t.Helper()
 	got := g.Run("echo 3 >/proc/sys/vm/drop_caches; " + busy + " --verify_only >verified 2>&1 && diff -r /usr/share/zoneinfo copy && " +
@@ -186,8 +192,8 @@ func keptItsWork(t *testing.T, g *lab.Guest) {
 	}
 }
 
-// unchanged compares every file of every package on a disk at rest with the sums that came with it. The image itself
-// lacks what lab left out of it.
+// unchanged compares every file of every package on a disk at rest with the
+// sums that came with it. The image itself lacks what lab left out of it.
 func unchanged(t *testing.T, path string, partition int) {
 	t.Helper()
 	offset, size := extent(t, path, partition)
@@ -204,8 +210,8 @@ func unchanged(t *testing.T, path string, partition int) {
 }
 
 // A power cut in the middle leaves a disk that does not boot, and the next
-// start continues with what is there. What the system wrote meanwhile is lost. A
-// reboot that was asked for too early waits, and loses nothing.
+// start continues with what is there. What the system wrote meanwhile is lost.
+// A reboot that was asked for too early waits, and loses nothing.
 func TestInstantPowerCut(t *testing.T) {
 	t.Parallel()
 	spec := images.Ext4UEFI().Lean()
@@ -256,7 +262,8 @@ func TestInstantPowerCut(t *testing.T) {
 
 // readOnly starts systemd with a root that nothing writes to, and a shell on
 // the console.
-const readOnly = " ro console=ttyS0,115200 " + vm.Steady + " systemd.mask=systemd-remount-fs.service systemd.unit=sysinit.target systemd.debug_shell=ttyS0 fsck.mode=skip"
+const readOnly = " ro console=ttyS0,115200 " + vm.Steady +
+	" systemd.mask=systemd-remount-fs.service systemd.unit=sysinit.target systemd.debug_shell=ttyS0 fsck.mode=skip"
 
 // Under a system that writes nothing the disk becomes the image, byte for byte.
 func TestInstantReadOnly(t *testing.T) {

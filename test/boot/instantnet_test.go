@@ -44,8 +44,10 @@ func TestLongInstantNetworkManager(t *testing.T) {
 	})
 }
 
-// keepsItsNetwork has the link in use when the new system comes to set it up. Whatever software does that ends where it
-// ends in a system from the disk, then starts the network anew, and more and more of the disk arrives all the while.
+// keepsItsNetwork has the link in use when the new system comes to set it up.
+// Whatever software does that ends where it ends in a system from the disk,
+// then starts the network anew, and more and more of the disk arrives all the
+// while.
 func keepsItsNetwork(t *testing.T, n network) {
 	t.Helper()
 	t.Parallel()

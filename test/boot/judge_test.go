@@ -17,18 +17,21 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// flashedSystem is what a golden system must look like from inside after it was entered.
+// flashedSystem is what a golden system must look like from inside after it was
+// entered.
 type flashedSystem struct {
 	root   string // device of "/"
 	fsType string
 }
 
-// addresses returns those of the golden system, once it has any: its login does not wait for its network.
+// addresses returns those of the golden system, once it has any: its login does
+// not wait for its network.
 func addresses(g *lab.Guest) string {
 	return g.Run("for i in $(seq 100); do ip -4 -brief address show scope global | grep . && break; sleep 0.5; done")
 }
 
-// judge asks the running system. The commands are those of the system itself, not of gild.
+// judge asks the running system. The commands are those of the system itself,
+// not of gild.
 func (f flashedSystem) judge(t *testing.T, g *lab.Guest, spec images.Spec) {
 	t.Helper()
 	cmdline := g.Run("cat /proc/cmdline")
@@ -119,7 +122,8 @@ func extent(t *testing.T, path string, partition int) (offset, size int64) {
 	return p.Start * 512, p.Size * 512
 }
 
-// tool runs a program that must succeed. One that is not there skips nothing: the verdict is the test.
+// tool runs a program that must succeed. One that is not there skips nothing:
+// the verdict is the test.
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
@@ -136,7 +140,8 @@ func bootsAlone(room *lab.Room, firmware vm.Firmware, disk vm.Disk) *lab.Guest {
 	return g
 }
 
-// mustNotBoot fails the test unless the disk's first sector, without which no firmware starts anything, is zero.
+// mustNotBoot fails the test unless the disk's first sector, without which no
+// firmware starts anything, is zero.
 func mustNotBoot(t *testing.T, path string) {
 	t.Helper()
 	if !isZero(t, path, 512) {
@@ -144,7 +149,8 @@ func mustNotBoot(t *testing.T, path string) {
 	}
 }
 
-// isZero reports whether the first size bytes of a file are zero. Holes, most of an empty disk, are not read.
+// isZero reports whether the first size bytes of a file are zero. Holes, most
+// of an empty disk, are not read.
 func isZero(t *testing.T, path string, size int64) bool {
 	t.Helper()
 	f, err := os.Open(path)

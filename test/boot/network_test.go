@@ -15,12 +15,14 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// Beside a DHCP server that knows nothing of network boot, gild adds the boot files only, and is reached by
-// the name that the network's own DNS has for it. The machine goes the second way into its system: the running
-// kernel starts the one that is on the disk, with the disk's own initramfs and command line.
+// Beside a DHCP server that knows nothing of network boot, gild adds the boot
+// files only, and is reached by the name that the network's own DNS has for it.
+// The machine goes the second way into its system: the running kernel starts
+// the one that is on the disk, with the disk's own initramfs and command line.
 func TestProxyDHCPServerByNameKexec(t *testing.T) { entersByKexec(t, images.XFSBIOS().Lean()) }
 
-// The same with all of Debian's modules, which are three times the bytes of the lean image.
+// The same with all of Debian's modules, which are three times the bytes of the
+// lean image.
 func TestLongWholeDebian(t *testing.T) { entersByKexec(t, images.XFSBIOS()) }
 
 func entersByKexec(t *testing.T, spec images.Spec) {
@@ -57,7 +59,8 @@ func entersByKexec(t *testing.T, spec images.Spec) {
 	}
 }
 
-// dnsmasq runs a plain DHCP and DNS server on a computer of its own in the room's network.
+// dnsmasq runs a plain DHCP and DNS server on a computer of its own in the
+// room's network.
 func dnsmasq(t *testing.T, room *lab.Room, name string) {
 	t.Helper()
 	host, err := room.Net.Host(t.Context(), "10.77.0.2/24")
@@ -72,7 +75,8 @@ func dnsmasq(t *testing.T, room *lab.Room, name string) {
 	child.For(t, cmd)
 }
 
-// A rescue shell is on the console of a machine that the server gives the agent to, and nothing is written.
+// A rescue shell is on the console of a machine that the server gives the agent
+// to, and nothing is written.
 func TestRescueShell(t *testing.T) {
 	t.Parallel()
 	room := lab.RoomFor(t, images.XFSBIOS().Lean())

@@ -88,10 +88,12 @@ func TestRoom(t *testing.T) {
 	if out := tool(t, "sgdisk", "-v", disk.Path); !strings.Contains(out, "No problems found") {
 		t.Errorf("sgdisk -v: %s", out)
 	}
-	if id := tool(t, "sfdisk", "--disk-id", disk.Path); strings.EqualFold(strings.TrimSpace(id), image(t, room).Config.Disk.ID) || !strings.EqualFold(strings.TrimSpace(id), m.Receipt.Disk.TableID) {
+	if id := tool(t, "sfdisk", "--disk-id", disk.Path); strings.EqualFold(strings.TrimSpace(id), image(t, room).Config.Disk.ID) ||
+		!strings.EqualFold(strings.TrimSpace(id), m.Receipt.Disk.TableID) {
 		t.Errorf("disk GUID %s; want one of its own, as the receipt has it: %s", id, m.Receipt.Disk.TableID)
 	}
-	states(t, m, api.MachineDiscovered, api.MachineRegistered, api.MachineArmed, api.MachineFlashing, api.MachineHandingOff, api.MachineRunning)
+	states(t, m, api.MachineDiscovered, api.MachineRegistered, api.MachineArmed, api.MachineFlashing, api.MachineHandingOff,
+		api.MachineRunning)
 	if log := room.ServerLog(); strings.Contains(log, "s3cret") {
 		t.Error("a secret of the identity is in the server's log")
 	}

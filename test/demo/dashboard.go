@@ -82,7 +82,8 @@ func shoot(ctx context.Context, chromium, profile, page, file string, all int) (
 	defer stopBrowser()
 	ctx, stopTab := chromedp.NewContext(ctx)
 	defer stopTab()
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(900, 270, chromedp.EmulateScale(2)), chromedp.Navigate(page), chromedp.WaitVisible(chromedp.CSS("#grid"))); err != nil {
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(900, 270, chromedp.EmulateScale(2)), chromedp.Navigate(page),
+		chromedp.WaitVisible(chromedp.CSS("#grid"))); err != nil {
 		return 0, err
 	}
 	second := time.NewTicker(time.Second)

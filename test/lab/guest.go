@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// bootWait is for an emulated machine on a busy host; one that hangs says nothing.
+	// bootWait is for an emulated machine on a busy host; one that hangs says
+	// nothing.
 	bootWait = 10 * time.Minute
 	// commandWait is for one command, and for a shutdown.
 	commandWait = 2 * time.Minute
@@ -26,8 +27,8 @@ const (
 	goldenName = "golden"
 )
 
-// Guest is one machine of a room, from power-on to power-off. What it does not do in time, or a kernel
-// panic, ends the test.
+// Guest is one machine of a room, from power-on to power-off. What it does not
+// do in time, or a kernel panic, ends the test.
 type Guest struct {
 	*vm.Machine
 	// Hostname is what its prompts say: golden, unless its identity gave it
@@ -39,7 +40,8 @@ type Guest struct {
 func (g *Guest) loginPrompt() string { return g.Hostname + " login:" }
 func (g *Guest) shellPrompt() string { return "root@" + g.Hostname + ":~# " }
 
-// PowerOn starts a machine. Accelerator and network come from the room; memory is 512 MiB unless named.
+// PowerOn starts a machine. Accelerator and network come from the room; memory
+// is 512 MiB unless named.
 func (r *Room) PowerOn(cfg vm.Config) *Guest {
 	r.t.Helper()
 	log := filepath.Join(r.Logs, fmt.Sprintf("console-%d.log", len(r.consoles)+1))
@@ -54,7 +56,8 @@ func (r *Room) PowerOn(cfg vm.Config) *Guest {
 	}
 	stamps := newStamps(times)
 	cfg.Serial = stamps
-	// Not to the end of the test's context: a test that has failed wants to know what its machines do.
+	// Not to the end of the test's context: a test that has failed wants to know
+	// what its machines do.
 	m, err := vm.Start(context.WithoutCancel(r.t.Context()), cfg)
 	if err != nil {
 		r.t.Fatal(err)
@@ -72,7 +75,8 @@ func (r *Room) PowerOn(cfg vm.Config) *Guest {
 	return g
 }
 
-// examine writes down what a machine does that still runs when its test has failed.
+// examine writes down what a machine does that still runs when its test has
+// failed.
 func (g *Guest) examine(path string) {
 	ctx, cancel := context.WithTimeout(context.Background(), examineWait)
 	defer cancel()
@@ -108,8 +112,8 @@ func (g *Guest) expect(limit time.Duration, text string) (before string) {
 	return before
 }
 
-// state is what the hypervisor says of a machine that says nothing itself: it stops one, as an example, when the
-// host's disk is full.
+// state is what the hypervisor says of a machine that says nothing itself: it
+// stops one, as an example, when the host's disk is full.
 func (g *Guest) state() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -168,7 +172,8 @@ func (g *Guest) send(line string) {
 	}
 }
 
-// EnteredWithoutRestart fails the test if the machine was reset or more than one kernel started in it.
+// EnteredWithoutRestart fails the test if the machine was reset or more than
+// one kernel started in it.
 func (g *Guest) EnteredWithoutRestart() {
 	g.t.Helper()
 	resets, kernels := g.Starts()

@@ -69,8 +69,9 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
-// A server that opens its sockets before any machine is there must hear the first broadcast of one that is
-// plugged in later, and must keep its hardware address.
+// A server that opens its sockets before any machine is there must hear the
+// first broadcast of one that is plugged in later, and must keep its hardware
+// address.
 func TestNetworkCarriesBroadcastsFromTheStart(t *testing.T) {
 	for range 3 {
 		n := NetworkFor(t)

@@ -1,6 +1,8 @@
-// Package lab makes the surroundings of whole-boot tests, in networks that exist only for one test.
+// Package lab makes the surroundings of whole-boot tests, in networks that
+// exist only for one test.
 //
-// Everything is gone when it is closed. Tests of several packages may use the lab at the same time.
+// Everything is gone when it is closed. Tests of several packages may use the
+// lab at the same time.
 package lab
 
 import (
@@ -22,13 +24,15 @@ import (
 // Image is the name under which a room's server has its golden image.
 const Image = "golden"
 
-// Room is what one machine needs to be flashed in a test: a network, a server in it that has an image, and
-// power. All of it ends with the test.
+// Room is what one machine needs to be flashed in a test: a network, a server
+// in it that has an image, and power. All of it ends with the test.
 type Room struct {
 	Net    *Network
 	Server *Server
 	Dir    string // for disks; gone with the test
-	Logs   string // consoles, what the server said, what came of a failure; kept with go test -artifacts
+	// consoles, what the server said, what came of a failure; kept with go test
+	// -artifacts
+	Logs string
 
 	Accel vm.Accel
 
@@ -36,7 +40,8 @@ type Room struct {
 	consoles []string // a log of each power-on
 }
 
-// RoomFor makes a room whose server has the image of this layout and is not started yet.
+// RoomFor makes a room whose server has the image of this layout and is not
+// started yet.
 func RoomFor(t *testing.T, spec images.Spec) *Room {
 	t.Helper()
 	tier.Slow(t, "whole boots take minutes")
@@ -50,8 +55,8 @@ func RoomFor(t *testing.T, spec images.Spec) *Room {
 	return r
 }
 
-// NewRoom makes a room whose server has no image and is not started yet. The binary under test is $GILD, else
-// bin/gild as make leaves it.
+// NewRoom makes a room whose server has no image and is not started yet. The
+// binary under test is $GILD, else bin/gild as make leaves it.
 func NewRoom(t *testing.T) *Room {
 	t.Helper()
 	tier.Slow(t, "whole boots take minutes")
@@ -89,7 +94,8 @@ func NewRoom(t *testing.T) *Room {
 	return r
 }
 
-// tellMachines logs what the server knows of the machines of a test that has failed, and keeps all of their events.
+// tellMachines logs what the server knows of the machines of a test that has
+// failed, and keeps all of their events.
 func (r *Room) tellMachines() {
 	ctx, cancel := context.WithTimeout(context.Background(), commandWait)
 	defer cancel()
@@ -106,8 +112,9 @@ func (r *Room) tellMachines() {
 	}
 }
 
-// tellLastWords logs how events, the server's log and the consoles of a test that has failed end, those last: where only
-// a part of a long output is kept, it is the end, and they say why a machine hangs.
+// tellLastWords logs how events, the server's log and the consoles of a test
+// that has failed end, those last: where only a part of a long output is kept,
+// it is the end, and they say why a machine hangs.
 func (r *Room) tellLastWords() {
 	for _, log := range append([]string{filepath.Join(r.Logs, "events.log"), filepath.Join(r.Logs, "server.log")}, r.consoles...) {
 		r.t.Logf("%s ends with:\n%s", filepath.Base(log), fileTail(log, 30))
@@ -179,7 +186,8 @@ func (r *Room) Machine(mac string) Machine {
 	return m
 }
 
-// WaitFor waits until the server sees a machine as wanted, which the text names for the failure.
+// WaitFor waits until the server sees a machine as wanted, which the text names
+// for the failure.
 func (r *Room) WaitFor(mac, what string, limit time.Duration, wanted func(Machine) bool) Machine {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), limit)

@@ -19,7 +19,8 @@ import (
 const (
 	readyWait = 2 * time.Minute // etcd and a DHCP probe on a busy host
 	stopWait  = 20 * time.Second
-	// Each look is a process: more often, and it takes the emulated machine its time.
+	// Each look is a process: more often, and it takes the emulated machine its
+	// time.
 	pollEvery = 500 * time.Millisecond
 )
 
@@ -34,7 +35,8 @@ type Server struct {
 	process *child.Process // nil: not started
 }
 
-// Start runs the server and returns when it is ready. It can be started again after Stop or Kill.
+// Start runs the server and returns when it is ready. It can be started again
+// after Stop or Kill.
 func (s *Server) Start(ctx context.Context) error {
 	args := append([]string{"--data", s.Data, "serve", "--interface", Bridge}, s.Args...)
 	ready := &watcher{text: "ready:", seen: make(chan struct{}), to: s.Log}

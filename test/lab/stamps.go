@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// stamps writes a console with the time of each line: seconds since power-on, and seconds of processor that QEMU has
-// taken by then, which tell a machine that works from one that waits and do not depend on what else the host does.
+// stamps writes a console with the time of each line: seconds since power-on,
+// and seconds of processor that QEMU has taken by then, which tell a machine
+// that works from one that waits and do not depend on what else the host does.
 type stamps struct {
 	to    io.Writer
 	since time.Time
@@ -40,8 +41,9 @@ func (s *stamps) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// processorSeconds is what all threads of a process have taken of the host's processors, in user mode and in the
-// kernel (proc(5), stat); 0 where there is no such process.
+// processorSeconds is what all threads of a process have taken of the host's
+// processors, in user mode and in the kernel (proc(5), stat); 0 where there is
+// no such process.
 func processorSeconds(pid int) float64 {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -57,5 +59,6 @@ func processorSeconds(pid int) float64 {
 	return (user + system) / ticksPerSecond
 }
 
-// ticksPerSecond is the unit of proc(5)'s times on Linux for every architecture of ours: sysconf(_SC_CLK_TCK).
+// ticksPerSecond is the unit of proc(5)'s times on Linux for every architecture
+// of ours: sysconf(_SC_CLK_TCK).
 const ticksPerSecond = 100

@@ -1,4 +1,5 @@
-// Package packaged installs the deb in a Debian system with systemd, flashes a machine there, upgrades under it, removes it.
+// Package packaged installs the deb in a Debian system with systemd, flashes a
+// machine there, upgrades under it, removes it.
 package packaged
 
 import (
@@ -46,7 +47,8 @@ func play(ctx context.Context) error {
 	})
 }
 
-// TestLongLifeOfAPackage: installed, started, a machine flashed, upgraded in the middle of that, removed, purged.
+// TestLongLifeOfAPackage: installed, started, a machine flashed, upgraded in
+// the middle of that, removed, purged.
 func TestLongLifeOfAPackage(t *testing.T) {
 	host.Need(t, "systemd-nspawn", "zstd", "tar")
 	host.Program(t) // of which the package is made

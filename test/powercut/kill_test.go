@@ -23,21 +23,26 @@ import (
 const (
 	// flashBegins is what the agent says right before it writes.
 	flashBegins = "writing the image"
-	// linger is how long a kill waits at most in the part of the flash that it is meant for.
+	// linger is how long a kill waits at most in the part of the flash that it is
+	// meant for.
 	linger = 3 * time.Second
-	// inFlight is what a kill may cost of bytes on their way to the disk: two chunks for each of 8 connections.
+	// inFlight is what a kill may cost of bytes on their way to the disk: two
+	// chunks for each of 8 connections.
 	inFlight = 8 * 2 * megabyte
 )
 
-// parts are what the agent's console begins a line with in the parts of a flash, and last when it leaves.
+// parts are what the agent's console begins a line with in the parts of a
+// flash, and last when it leaves.
 var parts = [...]string{"scan ", "write ", "read back ", "sealed in", "leaving by"}
 
-// TestKill: a machine that is armed once and killed at any time during its flash continues at the next power-on and
-// ends well by itself, however often that happens. When a flash ends before its kill, the disk is judged and the
+// TestKill: a machine that is armed once and killed at any time during its
+// flash continues at the next power-on and ends well by itself, however often
+// that happens. When a flash ends before its kill, the disk is judged and the
 // machine armed for the next.
 //
-// Most of the time goes by in waiting: the server takes the restarted machine for a second one with the same
-// address until the first has been silent for a while.
+// Most of the time goes by in waiting: the server takes the restarted machine
+// for a second one with the same address until the first has been silent for a
+// while.
 func TestKill(t *testing.T) {
 	t.Parallel() // waits for the server to give up a silent machine
 	began := time.Now()
@@ -53,7 +58,8 @@ func TestKill(t *testing.T) {
 	if !t.Failed() {
 		k.bootsAlone(t)
 	}
-	t.Logf("%d kills in %d flashes, %d power-ons; disks after a kill or a loss: %s; %d thrown back, %d bytes of chunks lost by that; %d bytes fetched again",
+	t.Logf("%d kills in %d flashes, %d power-ons; disks after a kill or a loss: %s; %d thrown back, %d bytes of chunks lost by that; "+
+		"%d bytes fetched again",
 		k.kills, k.rounds, k.powerOns, tally(k.left), k.thrown, k.lost, k.again)
 	reliability.Record(t, reliability.Row{
 		Group: reliability.Guest,
@@ -140,7 +146,8 @@ func (k *killer) cycle(t *testing.T, kill bool) {
 	}
 }
 
-// reach waits for a random part of the flash, or a later one where that has nothing to do.
+// reach waits for a random part of the flash, or a later one where that has
+// nothing to do.
 func (k *killer) reach(t *testing.T, g *lab.Guest) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), flashing)
@@ -165,8 +172,8 @@ func (k *killer) judge(t *testing.T, before []byte) {
 	}
 }
 
-// throwBack makes of a kill a power cut: of the sectors that differ between what the last flush carried and
-// what the disk holds, some are lost.
+// throwBack makes of a kill a power cut: of the sectors that differ between
+// what the last flush carried and what the disk holds, some are lost.
 func (k *killer) throwBack(t *testing.T, before []byte) {
 	t.Helper()
 	f, err := os.Open(k.log)
@@ -181,7 +188,8 @@ func (k *killer) throwBack(t *testing.T, before []byte) {
 	if info.Size() == 0 {
 		return // killed before the first write
 	}
-	// A killed QEMU may leave an entry without a header. Then nothing is known of this cut, and it stays a kill.
+	// A killed QEMU may leave an entry without a header. Then nothing is known of
+	// this cut, and it stays a kill.
 	log, err := writelog.Read(f, info.Size())
 	if err != nil {
 		t.Logf("not thrown back: %v", err)

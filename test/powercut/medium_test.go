@@ -12,8 +12,8 @@ import (
 // sectorSize is the least that a disk keeps or loses.
 const sectorSize = 512
 
-// medium is a disk with a volatile cache to which a log is replayed: base is what a power cut leaves for certain,
-// pending what the cache still has.
+// medium is a disk with a volatile cache to which a log is replayed: base is
+// what a power cut leaves for certain, pending what the cache still has.
 type medium struct {
 	base    []byte
 	entries []writelog.Entry
@@ -68,8 +68,9 @@ func (m *medium) advance(n int) {
 	}
 }
 
-// cut makes base what a power cut may leave now, and returns how to undo that. Each write that no flush has
-// carried is kept, lost, or torn into sectors of which each is kept or lost.
+// cut makes base what a power cut may leave now, and returns how to undo that.
+// Each write that no flush has carried is kept, lost, or torn into sectors of
+// which each is kept or lost.
 func (m *medium) cut(rng *rand.Rand) (undo func()) {
 	kept := make([]patch, 0, m.at-m.carried)
 	favour := rng.Float64() // from disks that lose nearly all to disks that keep nearly all
@@ -90,7 +91,8 @@ func (m *medium) cut(rng *rand.Rand) (undo func()) {
 	return m.apply(kept)
 }
 
-// whole makes base what it is when the cache loses nothing, and returns how to undo that.
+// whole makes base what it is when the cache loses nothing, and returns how to
+// undo that.
 func (m *medium) whole() (undo func()) {
 	var all []patch
 	for i := m.carried; i < m.at; i++ {
@@ -164,7 +166,8 @@ func TestMedium(t *testing.T) {
 	}
 	m.advance(1)
 	look()
-	if want := map[string]bool{"\x00\x00\x00\x00": true, "\x01\x00\x00\x00": true}; len(seen) != len(want) || !seen["\x00\x00\x00\x00"] || !seen["\x01\x00\x00\x00"] {
+	if want := map[string]bool{"\x00\x00\x00\x00": true, "\x01\x00\x00\x00": true}; len(seen) != len(want) || !seen["\x00\x00\x00\x00"] ||
+		!seen["\x01\x00\x00\x00"] {
 		t.Errorf("before the flush a cut leaves %v; want %v", seen, want)
 	}
 	clear(seen)

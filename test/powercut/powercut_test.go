@@ -1,10 +1,13 @@
-// Package powercut cuts the power of a real guest while it flashes: the whole agent, on a real kernel, over a real
-// network, onto a disk whose every write and flush QEMU logs.
+// Package powercut cuts the power of a real guest while it flashes: the whole
+// agent, on a real kernel, over a real network, onto a disk whose every write
+// and flush QEMU logs.
 //
-// One test replays such a log up to many points, losing any of what no flush had carried yet, and lets real
-// firmware try what is left. The other kills the machine again and again in the middle of one flash. Killing
-// QEMU alone is no power cut, as the host's page cache survives it: every second time the disk is therefore
-// thrown back to a random part of the writes that no flush had carried.
+// One test replays such a log up to many points, losing any of what no flush
+// had carried yet, and lets real firmware try what is left. The other kills the
+// machine again and again in the middle of one flash. Killing QEMU alone is no
+// power cut, as the host's page cache survives it: every second time the disk
+// is therefore thrown back to a random part of the writes that no flush had
+// carried.
 package powercut
 
 import (
@@ -46,8 +49,9 @@ const (
 	megabyte = 1 << 20
 )
 
-// The systems on the disk before and after. A flash over old content of another layout shares no chunk with it;
-// one over an earlier version keeps what lies before the noise.
+// The systems on the disk before and after. A flash over old content of another
+// layout shares no chunk with it; one over an earlier version keeps what lies
+// before the noise.
 func oldSystem() images.TinySpec {
 	return images.TinySpec{Name: "OLD", Lead: 3*megabyte + 512*7, Fill: 20 * megabyte, Seed: 2}
 }
@@ -60,7 +64,8 @@ func earlierSystem() images.TinySpec {
 	return images.TinySpec{Name: "EARLY", Lead: megabyte, Fill: 24 * megabyte, Seed: 3}
 }
 
-// rig is a room whose server has the golden image, and a machine that starts the agent.
+// rig is a room whose server has the golden image, and a machine that starts
+// the agent.
 type rig struct {
 	*lab.Room
 	golden images.Tiny
@@ -95,12 +100,14 @@ func tiny(t *testing.T, spec images.TinySpec) images.Tiny {
 	return built
 }
 
-// arm gives the permission for one flash. The way out is a reboot, which ends the machine.
+// arm gives the permission for one flash. The way out is a reboot, which ends
+// the machine.
 func (r *rig) arm() {
 	r.Gild("flash", mac, "--image", lab.Image, "--unseen", "--wipe", "--yes", "--handoff", "reboot", "--no-grow")
 }
 
-// direct is a machine that starts the agent without firmware and boot loader, which are half a minute.
+// direct is a machine that starts the agent without firmware and boot loader,
+// which are half a minute.
 func (r *rig) direct(disk vm.Disk) vm.Config {
 	return vm.Config{
 		Kernel: r.golden.Kernel, Initrd: r.initrd,
@@ -151,8 +158,8 @@ func (r *rig) oldDisk(t *testing.T, spec images.TinySpec) string {
 	return path
 }
 
-// isImage judges a sealed disk by what is not gild's: byte for byte against the golden image, where no table
-// lies, and the tables by sgdisk and sfdisk.
+// isImage judges a sealed disk by what is not gild's: byte for byte against the
+// golden image, where no table lies, and the tables by sgdisk and sfdisk.
 func (r *rig) isImage(t *testing.T, path string) {
 	t.Helper()
 	want, err := os.ReadFile(r.golden.Disk)
@@ -218,7 +225,8 @@ func tool(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// writeSparse writes data without its zeros to a file that has none of its own where data has.
+// writeSparse writes data without its zeros to a file that has none of its own
+// where data has.
 func writeSparse(f *os.File, data []byte) error {
 	const block = 64 << 10
 	zeros := make([]byte, block)

@@ -20,8 +20,9 @@ import (
 	"github.com/gild-dev/gild/test/reliability"
 )
 
-// TestReplay: whenever the power is cut during a flash, what is left is the old system as it was, a disk that
-// nothing boots, or the new system as it is in the image.
+// TestReplay: whenever the power is cut during a flash, what is left is the old
+// system as it was, a disk that nothing boots, or the new system as it is in
+// the image.
 func TestReplay(t *testing.T) {
 	t.Parallel() // beside one that waits
 	for _, tt := range []struct {
@@ -80,12 +81,14 @@ func replay(t *testing.T, name string, old images.TinySpec) {
 		Count: int64(len(cuts)), Unit: "cut points", Seed: *seed,
 		Result: fmt.Sprintf("%d half images; %d closed, %d sealed, %d untouched; %d booted with SeaBIOS and OVMF said: %s",
 			counts[half], counts[closed], counts[sealed], counts[untouched], f.count, tally(f.said)),
-		Took:    time.Since(began),
-		Command: fmt.Sprintf("go test ./test/powercut -timeout 0 -run '^TestReplay$/^%s$' -points %d -boots %d -seed %d", name, *points, *boots, *seed),
+		Took: time.Since(began),
+		Command: fmt.Sprintf("go test ./test/powercut -timeout 0 -run '^TestReplay$/^%s$' -points %d -boots %d -seed %d", name, *points, *boots,
+			*seed),
 	})
 }
 
-// premise checks the log itself: replayed as a whole it makes the disk, and its last write is of LBA 0.
+// premise checks the log itself: replayed as a whole it makes the disk, and its
+// last write is of LBA 0.
 func (r *rig) premise(t *testing.T, m *medium, after []byte) {
 	t.Helper()
 	whole := &medium{base: bytes.Clone(m.base), entries: m.entries, data: m.data}
@@ -103,8 +106,9 @@ func (r *rig) premise(t *testing.T, m *medium, after []byte) {
 	t.Logf("writes of LBA 0: entries %v of %d", gates, len(m.entries))
 }
 
-// proveEye checks that the judge would see a missing flush: without the one that follows the gate's closing, or
-// the one before its opening, some cut must leave half an image.
+// proveEye checks that the judge would see a missing flush: without the one
+// that follows the gate's closing, or the one before its opening, some cut must
+// leave half an image.
 func proveEye(t *testing.T, m *medium, before, after []byte) {
 	t.Helper()
 	gates := gates(m)
@@ -172,7 +176,8 @@ func (c cutPoint) leave(m *medium) (undo func()) {
 	return m.cut(rand.New(rand.NewPCG(*seed, c.seed)))
 }
 
-// choose returns every boundary, and the random points, half of them near a write of LBA 0, in order.
+// choose returns every boundary, and the random points, half of them near a
+// write of LBA 0, in order.
 func choose(m *medium, rng *rand.Rand) []cutPoint {
 	const near = 4
 	gates := gates(m)
@@ -217,7 +222,8 @@ type firmwareJudge struct {
 	took  time.Duration
 }
 
-// What firmware says when it finds nothing to boot: SeaBIOS, and OVMF, whose last resort is its own shell.
+// What firmware says when it finds nothing to boot: SeaBIOS, and OVMF, whose
+// last resort is its own shell.
 const (
 	nothingBIOS = "No bootable device"
 	nothingUEFI = "UEFI Interactive Shell"
@@ -226,7 +232,8 @@ const (
 // bootWait is for one step of an emulated machine on a busy host.
 const bootWait = 5 * time.Minute
 
-// boot powers machines on that have this disk and nothing else, one with each firmware.
+// boot powers machines on that have this disk and nothing else, one with each
+// firmware.
 func (f *firmwareJudge) boot(t *testing.T, disk []byte, v verdict, c cutPoint) {
 	t.Helper()
 	path := filepath.Join(f.Dir, "cut.raw")
@@ -248,7 +255,8 @@ func (f *firmwareJudge) boot(t *testing.T, disk []byte, v verdict, c cutPoint) {
 	}
 }
 
-// try returns what a disk boots: the words of a system, "nothing", or what stands there instead.
+// try returns what a disk boots: the words of a system, "nothing", or what
+// stands there instead.
 func (f *firmwareJudge) try(ctx context.Context, fw vm.Firmware, path string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootWait, fmt.Errorf("not within %v", bootWait))
 	defer cancel()

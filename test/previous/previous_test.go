@@ -1,4 +1,5 @@
-// Package previous holds this version to what it promises of the one before: its data, its files, its agents.
+// Package previous holds this version to what it promises of the one before:
+// its data, its files, its agents.
 package previous
 
 import (
@@ -12,13 +13,15 @@ import (
 	"github.com/gild-dev/gild/test/lab/images"
 )
 
-// before is the oldest commit whose data and agents this version takes: docs/operations.md, "Upgrading".
+// before is the oldest commit whose data and agents this version takes:
+// docs/operations.md, "Upgrading".
 const before = "68324fa"
 
 // root of the repository.
 const root = "../.."
 
-// player is a program of the version before: a machine whose agent asks a server on loopback.
+// player is a program of the version before: a machine whose agent asks a
+// server on loopback.
 const player = `package main
 
 import (
@@ -57,8 +60,8 @@ const fleet = `groups:
     flash: {image: web}
 `
 
-// TestLongPreviousVersion: a server of this version takes over the data, the backup, the files and a machine's agent of the
-// version before.
+// TestLongPreviousVersion: a server of this version takes over the data, the
+// backup, the files and a machine's agent of the version before.
 func TestLongPreviousVersion(t *testing.T) {
 	host.Need(t, "git", "unshare", "ip")
 	program := host.Program(t)

@@ -50,7 +50,8 @@ func bystand(t *testing.T, r *crowd) *bystander {
 }
 
 func (b *bystander) boot(ctx context.Context, mac string) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d/machine.ipxe?platform=efi&arch=x86_64&mac=%s", segmentHost, bootPort, mac), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		fmt.Sprintf("http://%s:%d/machine.ipxe?platform=efi&arch=x86_64&mac=%s", segmentHost, bootPort, mac), nil)
 	if err != nil {
 		b.wrong[err.Error()]++
 		return
@@ -97,7 +98,8 @@ func strangerHello(ctx context.Context, n int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://%s:%d%s", segmentHost, bootPort, api.PathHello), bytes.NewReader(p))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://%s:%d%s", segmentHost, bootPort, api.PathHello),
+		bytes.NewReader(p))
 	if err != nil {
 		return 0, err
 	}

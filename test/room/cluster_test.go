@@ -46,12 +46,14 @@ func TestOneOfTwoServersIsLost(t *testing.T) {
 	r.judge(t, &f)
 	stays.kill()
 	f.peak, f.cpu = stays.peak, stays.cpu
-	t.Logf("one of two servers lost with %d machines under way; the other's figures:\n%d events compared in %.1f s, %d MiB resident at most, %.1f s of processor time",
+	t.Logf("one of two servers lost with %d machines under way; the other's figures:\n%d events compared in %.1f s, %d MiB resident "+
+		"at most, %.1f s of processor time",
 		under, f.events, f.took.Seconds(), f.peak/mib, f.cpu.Seconds())
 	reliability.Record(t, reliability.Row{
 		Group: reliability.Room, What: "one of two servers on one etcd cluster lost for good in the middle of the flashes",
 		Count: inCluster, Unit: "machines",
-		Result:  fmt.Sprintf("%d of them under way; all ended well with the other, each flashed once; %d events, none lost, none twice, in order", under, f.events),
+		Result: fmt.Sprintf("%d of them under way; all ended well with the other, each flashed once; %d events, none lost, none twice, in order",
+			under, f.events),
 		Took:    time.Since(began),
 		Command: "go test ./test/room -timeout 0 -run '^TestOneOfTwoServersIsLost$'",
 	})

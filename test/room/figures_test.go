@@ -36,7 +36,8 @@ func (f *figures) String() string {
 		return fmt.Sprintf("%.0f / %.0f ms of %d", percentile(v, 0.5)*1000, percentile(v, 0.99)*1000, len(v))
 	}
 	return strings.Join([]string{
-		fmt.Sprintf("%d agents, %d kills: all end well in %.1f s, %.1f s of them without a server", f.agents, f.kills, f.took.Seconds(), f.outage.Seconds()),
+		fmt.Sprintf("%d agents, %d kills: all end well in %.1f s, %.1f s of them without a server", f.agents, f.kills, f.took.Seconds(),
+			f.outage.Seconds()),
 		fmt.Sprintf("%d events compared, none lost, none twice, order kept", f.events),
 		fmt.Sprintf("plan answer p50 / p99: %s, and %d questions without an answer", ms(f.plans), f.unanswered),
 		"heartbeat p50 / p99: " + ms(f.beats),

@@ -253,7 +253,10 @@ func (l load) ask(ctx context.Context, atOnce int, request func(i int) (method, 
 	var clients []*http.Client
 	for _, from := range l.From {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-		clients = append(clients, &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: d.DialContext, MaxIdleConnsPerHost: atOnce}})
+		clients = append(clients, &http.Client{
+			Timeout:   time.Minute,
+			Transport: &http.Transport{DialContext: d.DialContext, MaxIdleConnsPerHost: atOnce},
+		})
 	}
 	var answers tally
 	var sent atomic.Int64
@@ -317,7 +320,10 @@ func hellos() (all [][]byte) {
 		}
 		inv := m.inventory()
 		for d := range 60 {
-			inv.Disks = append(inv.Disks, api.Disk{Name: fmt.Sprint("sd", d), Model: strings.Repeat("m", 100), Serial: fmt.Sprintf("%064x", rng.Uint64()), WWN: strings.Repeat("w", 100), Size: 1 << 40})
+			inv.Disks = append(inv.Disks, api.Disk{
+				Name: fmt.Sprint("sd", d), Model: strings.Repeat("m", 100),
+				Serial: fmt.Sprintf("%064x", rng.Uint64()), WWN: strings.Repeat("w", 100), Size: 1 << 40,
+			})
 		}
 		p, err := json.Marshal(api.Hello{Version: api.Version, Session: fmt.Sprint("hostile", i), Inventory: inv})
 		if err != nil {
@@ -335,9 +341,9 @@ type attacker struct {
 	out  bytes.Buffer
 }
 
-// unleash starts a process for each load, at the end of a cable. Hosts of a real
-// network have processors of their own; here they get what the server leaves,
-// before the machines do.
+// unleash starts a process for each load, at the end of a cable. Hosts of a
+// real network have processors of their own; here they get what the server
+// leaves, before the machines do.
 func unleash(t *testing.T, wire *segment, loads []load) (all []*attacker) {
 	t.Helper()
 	self, err := os.Executable()

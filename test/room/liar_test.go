@@ -196,7 +196,8 @@ func (l *liar) random(what string) string { return fmt.Sprintf("%s%016x", what, 
 // hello returns the plan that it was given, nil for none.
 func (l *liar) hello(ctx context.Context, session, ticket string, inv api.Inventory) (*taken, error) {
 	var answer api.Answer
-	status, body, err := l.do(ctx, http.MethodPost, api.PathHello, api.Hello{Version: api.Version, Session: session, Ticket: ticket, Inventory: inv})
+	status, body, err := l.do(ctx, http.MethodPost, api.PathHello,
+		api.Hello{Version: api.Version, Session: session, Ticket: ticket, Inventory: inv})
 	if err != nil || status != http.StatusOK {
 		return nil, err
 	}
@@ -209,7 +210,8 @@ func (l *liar) hello(ctx context.Context, session, ticket string, inv api.Invent
 
 // identity asks for the identity of a plan that it was given.
 func (l *liar) identity(ctx context.Context, t *taken) (given bool, err error) {
-	status, body, err := l.do(ctx, http.MethodPost, api.PathIdentity, api.IdentityRequest{Session: t.session, MAC: t.showed.MAC, Plan: t.plan.ID})
+	status, body, err := l.do(ctx, http.MethodPost, api.PathIdentity,
+		api.IdentityRequest{Session: t.session, MAC: t.showed.MAC, Plan: t.plan.ID})
 	if err != nil || status != http.StatusOK {
 		return false, err
 	}
@@ -237,7 +239,10 @@ func (l *liar) report(ctx context.Context) error {
 }
 
 func (l *liar) receipt(plan, message string) api.Event {
-	return api.Event{Step: "handoff", State: api.StateStart, Message: message, Receipt: &api.Receipt{Plan: plan, Image: l.image, ReadBack: "full", Handoff: "reboot"}}
+	return api.Event{
+		Step: "handoff", State: api.StateStart, Message: message,
+		Receipt: &api.Receipt{Plan: plan, Image: l.image, ReadBack: "full", Handoff: "reboot"},
+	}
 }
 
 func (l *liar) tell(ctx context.Context, session, mac, plan string, events ...api.Event) (status int, err error) {
@@ -252,7 +257,8 @@ func (l *liar) tell(ctx context.Context, session, mac, plan string, events ...ap
 // given and has lost, by a session that does not hold it.
 func (l *liar) askIdentity(ctx context.Context) error {
 	plan := oneOf(l.rng, l.plans)
-	status, _, err := l.do(ctx, http.MethodPost, api.PathIdentity, api.IdentityRequest{Session: l.random("stranger"), MAC: l.anybody().MAC, Plan: plan})
+	status, _, err := l.do(ctx, http.MethodPost, api.PathIdentity,
+		api.IdentityRequest{Session: l.random("stranger"), MAC: l.anybody().MAC, Plan: plan})
 	if status == http.StatusOK {
 		l.wrong = append(l.wrong, "the identity of plan "+plan+" by a session that nobody knows")
 	}

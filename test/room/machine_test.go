@@ -169,7 +169,8 @@ func (m machine) idle(ctx context.Context, screen io.Writer, tell func(said)) {
 }
 
 // call is what the unit of a new system does: it says that it runs, again and
-// again until somebody takes it. One whose server is gone for good is not heard.
+// again until somebody takes it. One whose server is gone for good is not
+// heard.
 func call(ctx context.Context, beacon, ca string) error {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(ca))

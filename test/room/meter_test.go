@@ -82,6 +82,7 @@ func (m *meter) judge(t *testing.T) {
 }
 
 func (m *meter) String() string {
-	return "server at most " + strconv.FormatInt(m.peak/mib, 10) + " MiB resident, " + strconv.Itoa(m.open) + " descriptors of " + strconv.Itoa(m.limit) +
+	return "server at most " + strconv.FormatInt(m.peak/mib, 10) + " MiB resident, " + strconv.Itoa(m.open) + " descriptors of " +
+		strconv.Itoa(m.limit) +
 		", database " + strconv.FormatInt(m.state/mib, 10) + " MiB"
 }

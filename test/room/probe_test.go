@@ -31,8 +31,8 @@ type probe struct {
 // asked is one question and its answer. Seconds.
 type asked struct{ Plan, Beat float64 }
 
-// probeMACs are the machines that the probe asks for in turn: no agent may speak
-// as often as it asks.
+// probeMACs are the machines that the probe asks for in turn: no agent may
+// speak as often as it asks.
 var probeMACs = []string{"52:54:00:ff:00:01", "52:54:00:ff:00:02", "52:54:00:ff:00:03", "52:54:00:ff:00:04"}
 
 // watch arms the probe's machines and lets it ask several times a second, by a

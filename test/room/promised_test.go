@@ -86,7 +86,8 @@ func (r *crowd) untouched(t *testing.T, was [][]byte) {
 			continue
 		}
 		if got.Armed != nil || got.Receipt != nil || got.Writing || got.State == api.MachineFlashing {
-			t.Errorf("%s, which nobody armed: armed %v, receipt %v, writing %v, %s", m.Name, got.Armed != nil, got.Receipt != nil, got.Writing, got.State)
+			t.Errorf("%s, which nobody armed: armed %v, receipt %v, writing %v, %s", m.Name, got.Armed != nil, got.Receipt != nil, got.Writing,
+				got.State)
 		}
 		p, err := os.ReadFile(m.Disk)
 		if err != nil || !bytes.Equal(p, was[i]) {
@@ -116,7 +117,11 @@ func lastWord(t *testing.T, operator *operatorclient.Client, l *liar) string {
 	spec := api.Spec{Name: hostage.Name, MACs: []string{hostage.MAC}, UUID: hostage.UUID, Serial: hostage.Serial}
 	_, err := operator.Register(ctx, spec)
 	if err == nil {
-		_, err = operator.Flash(ctx, hostage.Name, api.FlashRequest{Settings: settings.Settings{Image: "golden", Identity: identity, Agent: settings.Agent{Handoff: "reboot"}}, Unseen: true})
+		_, err = operator.Flash(ctx, hostage.Name,
+			api.FlashRequest{
+				Settings: settings.Settings{Image: "golden", Identity: identity, Agent: settings.Agent{Handoff: "reboot"}},
+				Unseen:   true,
+			})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -68,8 +68,10 @@ func TestRoom(t *testing.T) {
 		Group: reliability.Room,
 		What:  "the server killed while a room of machines is flashed, each a process with the real agent and a file for its disk",
 		Count: int64(*agents), Unit: "machines", Seed: *seed,
-		Result: fmt.Sprintf("%d kills; all machines ended well by themselves, each flashed once; %d events, none lost, none twice, in order; plan answer p99 %.0f ms, heartbeat p99 %.0f ms; server at most %d MiB; %d kB fetched again a kill and machine",
-			*kills, f.events, percentile(f.plans, 0.99)*1000, percentile(f.beats, 0.99)*1000, f.peak/mib, max(0, f.wire-f.needed)/1000/int64(max(1, *kills**agents))),
+		Result: fmt.Sprintf("%d kills; all machines ended well by themselves, each flashed once; %d events, none lost, none twice, in "+
+			"order; plan answer p99 %.0f ms, heartbeat p99 %.0f ms; server at most %d MiB; %d kB fetched again a kill and machine",
+			*kills, f.events, percentile(f.plans, 0.99)*1000, percentile(f.beats, 0.99)*1000, f.peak/mib,
+			max(0, f.wire-f.needed)/1000/int64(max(1, *kills**agents))),
 		Took:    time.Since(began),
 		Command: fmt.Sprintf("go test ./test/room -timeout 0 -run '^TestRoom$' -agents %d -kills %d -seed %d", *agents, *kills, *seed),
 	})
@@ -193,7 +195,10 @@ func (r *crowd) arm(t *testing.T) {
 // armEach arms the machines as they are shown.
 func (r *crowd) armEach(t *testing.T) {
 	t.Helper()
-	request := api.FlashRequest{Settings: settings.Settings{Image: "golden", Identity: identity, Agent: settings.Agent{Handoff: "reboot"}}, NoGrow: true}
+	request := api.FlashRequest{
+		Settings: settings.Settings{Image: "golden", Identity: identity, Agent: settings.Agent{Handoff: "reboot"}},
+		NoGrow:   true,
+	}
 	r.each(t, func(ctx context.Context, m machine) error {
 		return patiently(ctx, func() error {
 			p, err := r.operator.Preview(ctx, m.Name, request)

@@ -145,11 +145,14 @@ func (w storm) rage(t *testing.T) {
 	m.judge(t)
 	t.Logf("%v: %d machines flashed in %.1f s, back to normal %.1f s after it", w, w.agents, took.Seconds(), normal.Seconds())
 	t.Logf("heartbeat p50 %.0f ms, p99 %.0f ms, at most %.0f ms of %d; plan answer p99 %.0f ms; %d questions without an answer; %v",
-		percentile(f.beats, 0.5)*1000, percentile(f.beats, 0.99)*1000, percentile(f.beats, 1)*1000, len(f.beats), percentile(f.plans, 0.99)*1000, f.unanswered, m)
+		percentile(f.beats, 0.5)*1000, percentile(f.beats, 0.99)*1000, percentile(f.beats, 1)*1000, len(f.beats), percentile(f.plans, 0.99)*1000,
+		f.unanswered, m)
 	reliability.Record(t, reliability.Row{
 		Group: reliability.Storm, What: w.String(), Count: int64(w.agents), Unit: "machines flashed meanwhile",
-		Result: fmt.Sprintf("%d of %d came to the server; all machines ended well in %.0f s; heartbeat p50 %.0f ms, p99 %.0f ms, at most %.0f ms; %v; back to normal in %.1f s; load average %s",
-			came, meant, took.Seconds(), percentile(f.beats, 0.5)*1000, percentile(f.beats, 0.99)*1000, percentile(f.beats, 1)*1000, m, normal.Seconds(), loadAverage()),
+		Result: fmt.Sprintf("%d of %d came to the server; all machines ended well in %.0f s; heartbeat p50 %.0f ms, p99 %.0f ms, at "+
+			"most %.0f ms; %v; back to normal in %.1f s; load average %s",
+			came, meant, took.Seconds(), percentile(f.beats, 0.5)*1000, percentile(f.beats, 0.99)*1000, percentile(f.beats, 1)*1000, m,
+			normal.Seconds(), loadAverage()),
 		Took:    time.Since(began),
 		Command: fmt.Sprintf("go test ./test/room -timeout 0 -run '^%s$' -agents %d", strings.ReplaceAll(t.Name(), "/", "$/^"), w.agents),
 	})

@@ -11,8 +11,9 @@ import (
 	"github.com/gild-dev/gild/internal/server/netlab"
 )
 
-// A running server has the capabilities that it needs on each of its threads and no others, gains none, and is no open
-// book. With them it serves an interface that is made anew.
+// A running server has the capabilities that it needs on each of its threads
+// and no others, gains none, and is no open book. With them it serves an
+// interface that is made anew.
 func TestConfined(t *testing.T) {
 	t.Parallel()
 	l := netlab.New(t)
@@ -36,7 +37,8 @@ func TestConfined(t *testing.T) {
 	confined(t, s, "0000000000002400") // its new threads too
 }
 
-// Root may serve from another user's folder, which takes a capability of root's.
+// Root may serve from another user's folder, which takes a capability of
+// root's.
 func TestConfinedInAnotherUsersFolder(t *testing.T) {
 	t.Parallel()
 	l := netlab.New(t)
@@ -88,7 +90,8 @@ func confined(t *testing.T, s *server, want string) {
 	}
 }
 
-// unreadable looks as the same user without the capabilities to look into everything.
+// unreadable looks as the same user without the capabilities to look into
+// everything.
 func unreadable(t *testing.T, pid int) {
 	t.Helper()
 	look := func(pid int) error {
@@ -96,7 +99,8 @@ func unreadable(t *testing.T, pid int) {
 		return exec.CommandContext(t.Context(), "setpriv", "--bounding-set="+without, "--inh-caps="+without,
 			"cat", fmt.Sprintf("/proc/%d/environ", pid)).Run()
 	}
-	// What the server would be without its care: a process with as few capabilities as the one that looks.
+	// What the server would be without its care: a process with as few capabilities
+	// as the one that looks.
 	open := exec.CommandContext(t.Context(), "setpriv", "--bounding-set=-all", "--inh-caps=-all", "cat")
 	in, err := open.StdinPipe()
 	if err != nil {

@@ -32,7 +32,8 @@ func TestMemoryIsShort(t *testing.T) {
 				}
 				held = append(held, c)
 				// A header that fills the reader's buffers, and a body that does not come.
-				fmt.Fprintf(c, "POST /agent/v1/hello HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX: %08000d\r\nContent-Length: 60000\r\n\r\n{", 0)
+				fmt.Fprintf(c,
+					"POST /agent/v1/hello HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX: %08000d\r\nContent-Length: 60000\r\n\r\n{", 0)
 			}
 			return nil
 		})

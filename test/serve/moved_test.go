@@ -35,7 +35,8 @@ func TestPlayedAgent(t *testing.T) {
 		Servers: p.Server, Ticket: p.Ticket, CA: []byte(p.CA), Disk: p.Disk, ResolvConf: p.ResolvConf, Console: os.Stdout,
 		Drive: api.Disk{Name: "sda", Serial: "D1", Model: "FILE", Transport: "sata"},
 		Inventory: api.Inventory{
-			MAC: p.MAC, Firmware: "uefi", Kernel: "6.1.0", Arch: "amd64", CPUs: 1, Memory: 1 << 30, NICs: []api.NIC{{Name: "c0", MAC: p.MAC, Carrier: true}},
+			MAC: p.MAC, Firmware: "uefi", Kernel: "6.1.0", Arch: "amd64", CPUs: 1, Memory: 1 << 30,
+			NICs: []api.NIC{{Name: "c0", MAC: p.MAC, Carrier: true}},
 		},
 	})
 	if err != nil {
@@ -72,8 +73,9 @@ func goldenDisk(t *testing.T, s *server) []byte {
 	return disk
 }
 
-// An agent that waits, or is in the midst of a flash, finds its server where it is now: elsewhere in the same network, or
-// in another one, of which it then takes an address.
+// An agent that waits, or is in the midst of a flash, finds its server where it
+// is now: elsewhere in the same network, or in another one, of which it then
+// takes an address.
 func TestAgentFollowsTheServer(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -99,7 +101,8 @@ func followed(t *testing.T, mac, to string, waits bool) {
 	if !waits {
 		arm()
 		// The flash takes some seconds.
-		out, err := netlab.Command(t, l.Server, "tc", "qdisc", "add", "dev", "p-c0", "root", "tbf", "rate", "6mbit", "burst", "64k", "latency", "2s").CombinedOutput()
+		out, err := netlab.Command(t, l.Server, "tc", "qdisc", "add", "dev", "p-c0", "root", "tbf", "rate", "6mbit", "burst", "64k", "latency",
+			"2s").CombinedOutput()
 		if err != nil {
 			t.Fatalf("the network cannot be slowed down: %v: %s", err, out)
 		}

@@ -9,8 +9,9 @@ import (
 	"github.com/gild-dev/gild/internal/server/netlab"
 )
 
-// The server's address changes while it runs: what it leases and where it sends machines is of the new one, what it knew it
-// still knows, and it is as confined as it was.
+// The server's address changes while it runs: what it leases and where it sends
+// machines is of the new one, what it knew it still knows, and it is as
+// confined as it was.
 func TestAddressChanges(t *testing.T) {
 	t.Parallel()
 	const mac = "52:54:00:77:00:03"
@@ -42,7 +43,8 @@ func TestAddressChanges(t *testing.T) {
 	confined(t, s, "0000000000002400")
 }
 
-// Another server that leases addresses is an alarm, and an event in the log of what was done.
+// Another server that leases addresses is an alarm, and an event in the log of
+// what was done.
 func TestAnotherServerIsAnEvent(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("dnsmasq"); err != nil {
@@ -60,7 +62,8 @@ func TestAnotherServerIsAnEvent(t *testing.T) {
 	}
 }
 
-// Machines of a network behind a router, whose relay is dnsmasq's, get addresses of their own network and boot by them.
+// Machines of a network behind a router, whose relay is dnsmasq's, get
+// addresses of their own network and boot by them.
 func TestRelayedNetwork(t *testing.T) {
 	t.Parallel()
 	l := netlab.New(t)
@@ -73,7 +76,8 @@ func TestRelayedNetwork(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	s := start(t, l, "--dhcp", "server", "--networks", "10.88.0.1/24")
-	relay := netlab.Command(t, l.Other, "dnsmasq", "-k", "-C", "/dev/null", "-p", "0", "--dhcp-relay=10.88.0.1,10.77.0.1", "--user=root", "--pid-file=")
+	relay := netlab.Command(t, l.Other, "dnsmasq", "-k", "-C", "/dev/null", "-p", "0", "--dhcp-relay=10.88.0.1,10.77.0.1", "--user=root",
+		"--pid-file=")
 	child.For(t, relay)
 	const mac = "52:54:00:77:00:04"
 	ack := leaseOn(t, l, "r1", mac)

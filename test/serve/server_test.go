@@ -90,7 +90,8 @@ func (s *server) listen(out io.Reader) {
 	}
 }
 
-// says waits for a line that holds a text, after the last one that was waited for.
+// says waits for a line that holds a text, after the last one that was waited
+// for.
 func (s *server) says(text string) {
 	s.t.Helper()
 	for deadline := time.After(2 * time.Minute); ; {
@@ -134,7 +135,8 @@ func (s *server) eventually(text string, args ...string) {
 	s.t.Errorf("gild %s does not say %q:\n%s", strings.Join(args, " "), text, out)
 }
 
-// lease takes an address as iPXE of a machine on c0 does, and returns the server's last word.
+// lease takes an address as iPXE of a machine on c0 does, and returns the
+// server's last word.
 func lease(t *testing.T, l netlab.Lab, mac string) *dhcpv4.DHCPv4 {
 	t.Helper()
 	return leaseOn(t, l, "c0", mac)

@@ -14,8 +14,9 @@ import (
 	"github.com/gild-dev/gild/test/lab/host"
 )
 
-// The service runs as a user of its own: it says to the service manager when it serves, and what root's commands leave in
-// its data directory, while it runs and while it does not, is its own.
+// The service runs as a user of its own: it says to the service manager when it
+// serves, and what root's commands leave in its data directory, while it runs
+// and while it does not, is its own.
 func TestService(t *testing.T) {
 	t.Parallel()
 	const user = 65534

@@ -10,7 +10,8 @@ import (
 	"github.com/gild-dev/gild/test/lab/host"
 )
 
-// unit is the project's unit with the program under test in place of the installed one.
+// unit is the project's unit with the program under test in place of the
+// installed one.
 func unit(t *testing.T) string {
 	t.Helper()
 	p, err := os.ReadFile("../../contrib/gild.service")
@@ -28,7 +29,8 @@ func unit(t *testing.T) string {
 	return path
 }
 
-// systemd finds no fault in the unit, and what it exposes is no more than it was when each setting was looked at.
+// systemd finds no fault in the unit, and what it exposes is no more than it
+// was when each setting was looked at.
 func TestUnit(t *testing.T) {
 	t.Parallel()
 	path := unit(t)

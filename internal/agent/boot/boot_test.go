@@ -17,8 +17,8 @@ import (
 	"github.com/gild-dev/gild/internal/lockedbuf"
 )
 
-// testRunner does not wait, and keeps what it was told to wait. Causes are those
-// of steps about which nothing is known.
+// testRunner does not wait, and keeps what it was told to wait. Causes are
+// those of steps about which nothing is known.
 func testRunner(t *testing.T) (r *Runner, shown *lockedbuf.Buffer, waits *[]time.Duration) {
 	t.Helper()
 	shown, waits = &lockedbuf.Buffer{}, &[]time.Duration{}
@@ -67,7 +67,10 @@ func TestWalkRetriesAndGoesBack(t *testing.T) {
 		t.Errorf("waited %v; want four times", *waits)
 	}
 	r.Report.Console.Drain(time.Second)
-	for _, line := range []string{"network failed: network broke (next try in", "image failed:", "internal error: out of paper", "flash: flash well"} {
+	for _, line := range []string{
+		"network failed: network broke (next try in", "image failed:", "internal error: out of paper",
+		"flash: flash well",
+	} {
 		if !strings.Contains(shown.String(), line) {
 			t.Errorf("console shows\n%s\nwant %q in it", shown, line)
 		}

@@ -78,7 +78,8 @@ func TestLostPlanEndsTheFlash(t *testing.T) {
 	}
 	session.Queue.Flush(ctx, 5*time.Second)
 	r.Report.Console.Drain(time.Second)
-	if want := "stopped, nothing more is written: the server has revoked the plan: cancelled by the operator"; !strings.Contains(shown.String(), want) {
+	const want = "stopped, nothing more is written: the server has revoked the plan: cancelled by the operator"
+	if !strings.Contains(shown.String(), want) {
 		t.Errorf("console shows\n%s\nwant %q in it", shown, want)
 	}
 	if strings.Contains(shown.String(), "failed") {

@@ -174,8 +174,8 @@ func (l *Loader) LoadWith(name, params string) error {
 	return nil
 }
 
-// LoadEarly loads what the initramfs lists to be loaded beside the drivers: what
-// will be needed later and takes its time.
+// LoadEarly loads what the initramfs lists to be loaded beside the drivers:
+// what will be needed later and takes its time.
 func (l *Loader) LoadEarly() {
 	list, err := os.ReadFile(filepath.Join(l.root(), kmod.EarlyList))
 	if err != nil {

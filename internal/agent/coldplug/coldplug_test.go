@@ -249,17 +249,38 @@ func TestTheImagesOwnWordsCount(t *testing.T) {
 		load func(*Loader)
 		want map[string]string
 	}{
-		"options of all that is loaded": {"", func(l *Loader) { l.Alias("virtio:d00000001v00001AF4") }, map[string]string{"failover": "a=1", "net_failover": "", "virtio_net": "csum=0"}},
-		"a parameter of the command line": {"virtio-net.csum=1 failover.b", func(l *Loader) { l.Alias("virtio:d00000001v00001AF4") }, map[string]string{
-			"failover": "a=1 b", "net_failover": "", "virtio_net": "csum=0 csum=1",
-		}},
-		"parameters of the caller come last": {"", func(l *Loader) { _ = l.LoadWith("virtio_net", "csum=2") }, map[string]string{"failover": "a=1", "net_failover": "", "virtio_net": "csum=0 csum=2"}},
-		"a blacklisted one, by its alias":    {"", func(l *Loader) { l.Alias("crypto-crc32c") }, map[string]string{}},
-		"a blacklisted one, by its name":     {"", func(l *Loader) { _ = l.Load("crc32c_generic") }, map[string]string{"crc32c_generic": ""}},
-		"blacklisted by the command line":    {"modprobe.blacklist=virtio-net", func(l *Loader) { l.Alias("virtio:d00000001v00001AF4") }, map[string]string{}},
-		"kept out":                           {"", func(l *Loader) { _ = l.Load("xfs") }, map[string]string{"crc32c_generic": "", "libcrc32c": "", "undone": "libcrc32c"}},
-		"a command that nobody runs":         {"", func(l *Loader) { _ = l.Load("libcrc32c") }, map[string]string{"libcrc32c": "", "undone": "libcrc32c"}},
-		"an alias":                           {"", func(l *Loader) { l.Alias("cards") }, map[string]string{"failover": "a=1", "net_failover": "", "virtio_net": "csum=0"}},
+		"options of all that is loaded": {
+			"", func(l *Loader) { l.Alias("virtio:d00000001v00001AF4") },
+			map[string]string{"failover": "a=1", "net_failover": "", "virtio_net": "csum=0"},
+		},
+		"a parameter of the command line": {
+			"virtio-net.csum=1 failover.b", func(l *Loader) { l.Alias("virtio:d00000001v00001AF4") },
+			map[string]string{
+				"failover": "a=1 b", "net_failover": "", "virtio_net": "csum=0 csum=1",
+			},
+		},
+		"parameters of the caller come last": {
+			"", func(l *Loader) { _ = l.LoadWith("virtio_net", "csum=2") },
+			map[string]string{"failover": "a=1", "net_failover": "", "virtio_net": "csum=0 csum=2"},
+		},
+		"a blacklisted one, by its alias": {"", func(l *Loader) { l.Alias("crypto-crc32c") }, map[string]string{}},
+		"a blacklisted one, by its name":  {"", func(l *Loader) { _ = l.Load("crc32c_generic") }, map[string]string{"crc32c_generic": ""}},
+		"blacklisted by the command line": {
+			"modprobe.blacklist=virtio-net", func(l *Loader) { l.Alias("virtio:d00000001v00001AF4") },
+			map[string]string{},
+		},
+		"kept out": {
+			"", func(l *Loader) { _ = l.Load("xfs") },
+			map[string]string{"crc32c_generic": "", "libcrc32c": "", "undone": "libcrc32c"},
+		},
+		"a command that nobody runs": {
+			"", func(l *Loader) { _ = l.Load("libcrc32c") },
+			map[string]string{"libcrc32c": "", "undone": "libcrc32c"},
+		},
+		"an alias": {
+			"", func(l *Loader) { l.Alias("cards") },
+			map[string]string{"failover": "a=1", "net_failover": "", "virtio_net": "csum=0"},
+		},
 	} {
 		if diff := cmp.Diff(tt.want, inserted(tt.line, tt.load)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)

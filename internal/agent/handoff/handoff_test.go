@@ -107,7 +107,11 @@ func TestFits(t *testing.T) {
 		running, image string
 		ok             bool
 	}{
-		{"6.1.0-44-amd64", "6.1.0-44-amd64", true}, {"6.1.0-44-amd64", "5.10", true}, {"6.12", "6.12", true}, {"6.12", "6.1.0-44-amd64", false}, {"6.12", "", false},
+		{"6.1.0-44-amd64", "6.1.0-44-amd64", true},
+		{"6.1.0-44-amd64", "5.10", true},
+		{"6.12", "6.12", true},
+		{"6.12", "6.1.0-44-amd64", false},
+		{"6.12", "", false},
 	} {
 		if err := Fits(root, tt.running, tt.image); (err == nil) != tt.ok {
 			t.Errorf("Fits(%q, %q) = %v; want ok %v", tt.running, tt.image, err, tt.ok)
@@ -118,7 +122,8 @@ func TestFits(t *testing.T) {
 func TestWays(t *testing.T) {
 	all := []string{"switch_root", "kexec", "reboot"}
 	for choice, want := range map[string][]string{
-		"": all, "auto": all, "instant": all, "kexec": {"kexec", "reboot"}, "switch_root": {"switch_root", "reboot"}, "reboot": {"reboot"}, "jump": nil,
+		"": all, "auto": all, "instant": all, "kexec": {"kexec", "reboot"}, "switch_root": {"switch_root", "reboot"}, "reboot": {"reboot"},
+		"jump": nil,
 	} {
 		ways, err := Ways(choice)
 		var got []string

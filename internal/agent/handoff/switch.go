@@ -68,8 +68,8 @@ func (switchRoot) Prepare(ctx context.Context, t Target) (_ Jump, err error) {
 }
 
 // errStale keeps auto from a switch_root that would leave the old UUIDs in
-// /proc/cmdline: kernel-install(8) writes what is there into the boot entries of
-// the next kernel.
+// /proc/cmdline: kernel-install(8) writes what is there into the boot entries
+// of the next kernel.
 var errStale = errors.New("the running kernel's command line names a UUID that has changed")
 
 func (t Target) staleLine() bool {

@@ -10,8 +10,8 @@ const beaconUnit = "gild-beacon.service"
 const beaconCA = "gild-beacon.pem"
 
 // callers make one POST each and fail when it was not taken. They are words of
-// a shell, in double quotes of a unit file. %U stands for the URL, %V for how to
-// verify who answers there.
+// a shell, in double quotes of a unit file. %U stands for the URL, %V for how
+// to verify who answers there.
 var callers = []struct {
 	program      string // in the image
 	call, verify string // verify takes %C, the CA's file
@@ -70,8 +70,8 @@ func (w *writer) beacon() error {
 }
 
 // caller picks what of the image makes the call. By TLS where the image can,
-// and in plain HTTP where that fails, as it does where its library is older than
-// TLS 1.3: what the call holds is worth nothing but the word "running".
+// and in plain HTTP where that fails, as it does where its library is older
+// than TLS 1.3: what the call holds is worth nothing but the word "running".
 func (w *writer) caller(url string) (call, why string) {
 	if w.firstOf("/usr/lib/systemd/systemd", "/lib/systemd/systemd") == "" {
 		return "", errNoSystemd.Error()

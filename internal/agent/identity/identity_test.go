@@ -238,7 +238,10 @@ func TestHostileLinks(t *testing.T) {
 }
 
 func TestWriteAgainIsTheSame(t *testing.T) {
-	dir := image(t, map[string]string{"lib/systemd/systemd-networkd": "", "lib/systemd/system/systemd-networkd.service": "", "usr/bin/curl": ""})
+	dir := image(t, map[string]string{
+		"lib/systemd/systemd-networkd": "", "lib/systemd/system/systemd-networkd.service": "",
+		"usr/bin/curl": "",
+	})
 	id := api.Identity{
 		Hostname: "web-1", SSHHostKeys: "keep", Network: []api.Link{{DHCP: true}}, BeaconURL: "http://10.0.0.1:8080/agent/v1/running/TOKEN",
 		Files: []api.File{{Path: "/etc/motd", Content: "hello\n"}},

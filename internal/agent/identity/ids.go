@@ -256,8 +256,8 @@ func (ids IDs) Replace(text string) string {
 	return string(out)
 }
 
-// whole reports whether what is at text[at:at+n] is no part of something longer.
-// A hyphen may come before or behind a long one: GRUB's menu has
+// whole reports whether what is at text[at:at+n] is no part of something
+// longer. A hyphen may come before or behind a long one: GRUB's menu has
 // "gnulinux-simple-" and the UUID.
 func whole(text []byte, at, n int) bool {
 	word := func(c byte) bool {

@@ -27,7 +27,10 @@ func TestReplace(t *testing.T) {
 		{"UUID=\"" + strings.ToUpper(oldRoot) + "\"", "UUID=\"" + strings.ToUpper(newRoot) + "\""},
 		{"/dev/disk/by-uuid/" + oldRoot, "/dev/disk/by-uuid/" + newRoot},
 		{"root=PARTUUID=" + oldPart + " ro", "root=PARTUUID=" + newPart + " ro"},
-		{"menuentry 'x' $menuentry_id_option 'gnulinux-simple-" + oldRoot + "' {", "menuentry 'x' $menuentry_id_option 'gnulinux-simple-" + newRoot + "' {"},
+		{
+			"menuentry 'x' $menuentry_id_option 'gnulinux-simple-" + oldRoot + "' {",
+			"menuentry 'x' $menuentry_id_option 'gnulinux-simple-" + newRoot + "' {",
+		},
 		{oldRoot + oldRoot, oldRoot + oldRoot},
 		{"x" + oldRoot, "x" + oldRoot},
 		{oldRoot + "0", oldRoot + "0"},
@@ -50,7 +53,8 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// Texts follow wherever links lead, with mode and owner; programs are only told of.
+// Texts follow wherever links lead, with mode and owner; programs are only told
+// of.
 func TestIDsOfATree(t *testing.T) {
 	line := "UUID=" + oldRoot + " / xfs\n"
 	dir := image(t, map[string]string{
@@ -83,8 +87,10 @@ func TestIDsOfATree(t *testing.T) {
 	must(t, os.Symlink("loop", filepath.Join(dir, "etc/default/loop")))
 
 	want := []string{
-		"/etc/fstab", "/etc/default/grub.d/50-x.cfg", "/etc/grub.d/40_custom", "/etc/initramfs-tools/conf.d/resume", "/etc/systemd/system/srv.mount",
-		"/boot/grub2/grub.cfg", "/boot/efi/EFI/redhat/grubenv", "/boot/grub/x86_64-efi/load.cfg", "/boot/loader/entries/1.conf", "/boot/efi/EFI/debian/grub.cfg",
+		"/etc/fstab", "/etc/default/grub.d/50-x.cfg", "/etc/grub.d/40_custom", "/etc/initramfs-tools/conf.d/resume",
+		"/etc/systemd/system/srv.mount",
+		"/boot/grub2/grub.cfg", "/boot/efi/EFI/redhat/grubenv", "/boot/grub/x86_64-efi/load.cfg", "/boot/loader/entries/1.conf",
+		"/boot/efi/EFI/debian/grub.cfg",
 	}
 	found, err := FindIDs(dir, ids())
 	if err != nil {
@@ -128,7 +134,8 @@ func TestIDsOfATree(t *testing.T) {
 	}
 }
 
-// A file that cannot be read in full stops everything before anything is changed.
+// A file that cannot be read in full stops everything before anything is
+// changed.
 func TestFindIDsTooLarge(t *testing.T) {
 	dir := image(t, map[string]string{"boot/grub/grub.cfg": strings.Repeat("#", maxText+1)})
 	if _, err := FindIDs(dir, ids()); err == nil || !strings.Contains(err.Error(), "larger than") {
@@ -149,7 +156,8 @@ func FuzzReplace(f *testing.F) {
 			t.Errorf("Replace(%q) = %q; want no change", got, again)
 		}
 		lower := strings.ToLower(text)
-		if got != text && !slices.ContainsFunc([]string{oldRoot, oldPart, "61d0-0001", "61d00001-0"}, func(id string) bool { return strings.Contains(lower, id) }) {
+		if got != text && !slices.ContainsFunc([]string{oldRoot, oldPart, "61d0-0001", "61d00001-0"},
+			func(id string) bool { return strings.Contains(lower, id) }) {
 			t.Errorf("Replace(%q) = %q without an ID in it", text, got)
 		}
 	})

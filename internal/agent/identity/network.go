@@ -253,7 +253,8 @@ func (w *writer) keyfileFamily(l api.Link, family string, first bool) string {
 // ifupdown writes interfaces(5). It knows interfaces by name only, so one that
 // is given by its address gets a name from systemd.link(5).
 func (w *writer) ifupdown(links []api.Link) error {
-	if err := w.setAside("/etc/network/interfaces.d", func(name string) bool { return w.defines("/etc/network/interfaces.d/" + name) }); err != nil {
+	if err := w.setAside("/etc/network/interfaces.d",
+		func(name string) bool { return w.defines("/etc/network/interfaces.d/" + name) }); err != nil {
 		return err
 	}
 	text := "# Written by gild.\nauto lo\niface lo inet loopback\n"

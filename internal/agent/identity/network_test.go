@@ -39,7 +39,8 @@ func TestNetworkManagers(t *testing.T) {
 			"networkd",
 			map[string]string{"lib/systemd/systemd-networkd": "", "lib/systemd/system/systemd-networkd.service": ""},
 			"etc/systemd/network/00-gild-0.network",
-			"[Match]\nPermanentMACAddress=52:54:00:00:00:01\n\n[Link]\nMTUBytes=9000\n\n[Network]\nDHCP=no\nAddress=10.0.0.5/24\nAddress=fd00::5/64\nGateway=10.0.0.1\nDNS=10.0.0.2\nDomains=example.org\n",
+			"[Match]\nPermanentMACAddress=52:54:00:00:00:01\n\n[Link]\nMTUBytes=9000\n\n[Network]\nDHCP=no\nAddress=10.0.0.5/24\n" +
+				"Address=fd00::5/64\nGateway=10.0.0.1\nDNS=10.0.0.2\nDomains=example.org\n",
 		},
 		{
 			"NetworkManager",
@@ -53,8 +54,10 @@ func TestNetworkManagers(t *testing.T) {
 			"ifupdown",
 			map[string]string{"sbin/ifup": "", "etc/network/interfaces": "iface eth0 inet dhcp\n"},
 			"etc/network/interfaces",
-			"# Written by gild.\nauto lo\niface lo inet loopback\n\nauto net0\niface net0 inet static\n\taddress 10.0.0.5/24\n\tgateway 10.0.0.1\n\tmtu 9000\n" +
-				"\tdns-nameservers 10.0.0.2\n\tdns-search example.org\niface net0 inet6 static\n\taddress fd00::5/64\n\tmtu 9000\n\nauto eth1\niface eth1 inet dhcp\n\nsource /etc/network/interfaces.d/*\n",
+			"# Written by gild.\nauto lo\niface lo inet loopback\n\nauto net0\niface net0 inet static\n\taddress 10.0.0.5/24\n\tgateway " +
+				"10.0.0.1\n\tmtu 9000\n" +
+				"\tdns-nameservers 10.0.0.2\n\tdns-search example.org\niface net0 inet6 static\n\taddress fd00::5/64\n\tmtu 9000\n\nauto " +
+				"eth1\niface eth1 inet dhcp\n\nsource /etc/network/interfaces.d/*\n",
 		},
 	} {
 		dir := image(t, tt.files)
@@ -85,8 +88,9 @@ func TestNetplan(t *testing.T) {
 	}
 }
 
-// NetworkManager's own reader of keyfiles takes each one as it is meant. nmcli gives back what it has read, in its own
-// words; a setting that does not fit another is an error there.
+// NetworkManager's own reader of keyfiles takes each one as it is meant. nmcli
+// gives back what it has read, in its own words; a setting that does not fit
+// another is an error there.
 func TestKeyfiles(t *testing.T) {
 	nmcli, err := exec.LookPath("nmcli")
 	if err != nil {
@@ -101,12 +105,16 @@ func TestKeyfiles(t *testing.T) {
 		want     [][]string // lines of the file of each link
 	}{
 		"two links": {twoLinks, [][]string{
-			{"mac-address=52:54:00:00:00:01", "mtu=9000", "address1=10.0.0.5/24,10.0.0.1", "dns=10.0.0.2;", "dns-search=example.org;", "address1=fd00::5/64", "autoconnect-priority=999"},
+			{
+				"mac-address=52:54:00:00:00:01", "mtu=9000", "address1=10.0.0.5/24,10.0.0.1", "dns=10.0.0.2;", "dns-search=example.org;",
+				"address1=fd00::5/64", "autoconnect-priority=999",
+			},
 			{"interface-name=eth1", "method=auto"},
 		}},
 		"gateway outside": {hostAddress, [][]string{{"address1=203.0.113.9/32,203.0.113.1", "method=manual"}}},
 		"many addresses": {many, [][]string{{
-			"address1=10.0.0.5/24", "address2=10.0.0.6/24", "address1=fd00::5/64,fd00::1", "address2=fd00::6/64", "dns=10.0.0.2;10.0.0.3;", "dns=fd00::2;", "dns-search=example.org;example.net;",
+			"address1=10.0.0.5/24", "address2=10.0.0.6/24", "address1=fd00::5/64,fd00::1", "address2=fd00::6/64", "dns=10.0.0.2;10.0.0.3;",
+			"dns=fd00::2;", "dns-search=example.org;example.net;",
 		}}},
 	} {
 		dir := image(t, map[string]string{"usr/sbin/NetworkManager": "", "etc/systemd/system/multi-user.target.wants/NetworkManager.service": ""})
@@ -142,8 +150,8 @@ func TestIfquery(t *testing.T) {
 }
 
 // systemd judges the unit of the beacon, and every caller is run for real: by
-// TLS to a server that the CA has signed for, in plain HTTP where that fails, and
-// where there is no CA.
+// TLS to a server that the CA has signed for, in plain HTTP where that fails,
+// and where there is no CA.
 func TestBeacon(t *testing.T) {
 	programs := []string{"/bin/bash"}
 	for _, c := range callers {
@@ -212,7 +220,8 @@ func callOnce(t *testing.T, program, what string, ca, secure, by bool) {
 	default:
 		t.Errorf("%s, %s: did not call", program, what)
 	}
-	if st, err := os.Lstat(filepath.Join(dir, "etc/systemd/system/multi-user.target.wants", beaconUnit)); err != nil || st.Mode()&os.ModeSymlink == 0 {
+	if st, err := os.Lstat(filepath.Join(dir, "etc/systemd/system/multi-user.target.wants", beaconUnit)); err != nil ||
+		st.Mode()&os.ModeSymlink == 0 {
 		t.Errorf("the unit is not wanted by the start: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "etc/systemd/system", beaconCA)); (err == nil) != ca {

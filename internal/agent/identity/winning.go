@@ -12,7 +12,8 @@ const saved = ".before-gild"
 
 // own reports whether a file is one that an earlier flash wrote.
 func own(name string) bool {
-	return slices.ContainsFunc([]string{"00-gild-", "10-gild-", "90-gild.", "gild-"}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+	return slices.ContainsFunc([]string{"00-gild-", "10-gild-", "90-gild.", "gild-"},
+		func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // setAside renames what in a directory would go before the identity's own
@@ -53,7 +54,8 @@ func (w *writer) noOtherSource() error {
 	if c := w.Identity.CloudInit; !w.exists("/etc/cloud") || c != nil && c.NetworkConfig != "" {
 		return nil
 	}
-	return w.write("/etc/cloud/cloud.cfg.d/99-gild-network.cfg", "# Written by gild: the network is set up already.\nnetwork: {config: disabled}\n", 0o644, root)
+	return w.write("/etc/cloud/cloud.cfg.d/99-gild-network.cfg",
+		"# Written by gild: the network is set up already.\nnetwork: {config: disabled}\n", 0o644, root)
 }
 
 // defines reports whether a file of interfaces(5) sets up a link beside the
@@ -74,7 +76,8 @@ func (w *writer) defines(name string) bool {
 // onlyLoopback takes links out of interfaces(5).
 func (w *writer) onlyLoopback() error {
 	const name = "/etc/network/interfaces"
-	if err := w.setAside("/etc/network/interfaces.d", func(base string) bool { return w.defines("/etc/network/interfaces.d/" + base) }); err != nil {
+	if err := w.setAside("/etc/network/interfaces.d",
+		func(base string) bool { return w.defines("/etc/network/interfaces.d/" + base) }); err != nil {
 		return err
 	}
 	if !w.defines(name) {

@@ -42,7 +42,8 @@ func TestOnLink(t *testing.T) {
 	}
 }
 
-// What an image brings for its network manager does not win over the identity, and each file is named.
+// What an image brings for its network manager does not win over the identity,
+// and each file is named.
 func TestIdentityWins(t *testing.T) {
 	for name, tt := range map[string]struct {
 		files  map[string]string
@@ -73,7 +74,8 @@ func TestIdentityWins(t *testing.T) {
 		"ifupdown": {
 			files: map[string]string{
 				"sbin/ifup": "", "etc/network/interfaces": "auto eth0\niface eth0 inet dhcp\n",
-				"etc/network/interfaces.d/50-cloud-init": "auto eth0\niface eth0 inet dhcp\n", "etc/network/interfaces.d/lo": "iface lo inet6 loopback\n",
+				"etc/network/interfaces.d/50-cloud-init":                    "auto eth0\niface eth0 inet dhcp\n",
+				"etc/network/interfaces.d/lo":                               "iface lo inet6 loopback\n",
 				"etc/systemd/system/multi-user.target.wants/dhcpcd.service": "",
 			},
 			gone: []string{"etc/network/interfaces.d/50-cloud-init"}, stay: []string{"etc/network/interfaces.d/lo"},
@@ -82,7 +84,8 @@ func TestIdentityWins(t *testing.T) {
 		"NetworkManager": {
 			files: map[string]string{
 				"usr/sbin/NetworkManager": "", "etc/systemd/system/multi-user.target.wants/NetworkManager.service": "",
-				"etc/network/interfaces":                                    "auto lo\niface lo inet loopback\nallow-hotplug eth0\niface eth0 inet dhcp\n",
+				"etc/network/interfaces": "auto lo\niface lo inet loopback\nallow-hotplug eth0\niface eth0 " +
+					"inet dhcp\n",
 				"etc/NetworkManager/NetworkManager.conf":                    "[keyfile]\nunmanaged-devices=*\n",
 				"usr/lib/NetworkManager/conf.d/10-globally.conf":            "[keyfile]\nunmanaged-devices=*,except:type:wifi\n",
 				"etc/NetworkManager/conf.d/10-globally.conf":                "",
@@ -123,8 +126,8 @@ func TestIdentityWins(t *testing.T) {
 	}
 }
 
-// systemd-networkd, with a file of the image that would match the link too, sets the address and a default route by a
-// gateway outside of it.
+// systemd-networkd, with a file of the image that would match the link too,
+// sets the address and a default route by a gateway outside of it.
 func TestNetworkdTakesIt(t *testing.T) {
 	tier.Root(t, "network namespaces need root")
 	const networkd = "/lib/systemd/systemd-networkd"
@@ -135,7 +138,10 @@ func TestNetworkdTakesIt(t *testing.T) {
 		"lib/systemd/systemd-networkd": "", "lib/systemd/system/systemd-networkd.service": "",
 		"etc/systemd/network/00-all.network": "[Match]\nName=*\n[Network]\nAddress=192.0.2.1/24\n",
 	})
-	apply(t, dir, api.Identity{Network: []api.Link{{Name: "c0", Addresses: hostAddress.Network[0].Addresses, Gateway: hostAddress.Network[0].Gateway}}})
+	apply(t, dir, api.Identity{Network: []api.Link{{
+		Name: "c0", Addresses: hostAddress.Network[0].Addresses,
+		Gateway: hostAddress.Network[0].Gateway,
+	}}})
 	ns := fmt.Sprintf("gi-%d", os.Getpid())
 	ip := func(args ...string) string {
 		out, err := exec.Command("ip", args...).CombinedOutput()
@@ -156,7 +162,8 @@ func TestNetworkdTakesIt(t *testing.T) {
 	told, err := routes.StdoutPipe()
 	must(t, err)
 	child.For(t, routes)
-	setUp := "mount --bind " + filepath.Join(dir, "etc/systemd/network") + " /etc/systemd/network && mount -o remount,ro /sys" + // no udev has seen the link
+	// no udev has seen the link
+	setUp := "mount --bind " + filepath.Join(dir, "etc/systemd/network") + " /etc/systemd/network && mount -o remount,ro /sys" +
 		" && mount -t tmpfs none /run/systemd && install -d -o systemd-network -g systemd-network /run/systemd/netif && exec " + networkd
 	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", ns, "unshare", "-m", "sh", "-c", setUp)
 	var said bytes.Buffer

@@ -11,8 +11,8 @@ import (
 
 // What the new system finds when it was entered by an instant handoff.
 
-// leaveFile writes a file of /run, which is in memory, with the directories above
-// it.
+// leaveFile writes a file of /run, which is in memory, with the directories
+// above it.
 func leaveFile(path string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err

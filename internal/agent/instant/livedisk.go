@@ -104,8 +104,8 @@ func (k *keeper) expose(p partition.Partition, disk string) (part livePart, err 
 }
 
 // move brings the system from the network's device onto the disk: flash.Job.
-// Each device is given its place on the disk, then all are stopped, and let go when
-// everything is on the disk. What fails before that leaves them where they
+// Each device is given its place on the disk, then all are stopped, and let go
+// when everything is on the disk. What fails before that leaves them where they
 // were.
 func (k *keeper) move(ctx context.Context, settle func() error) (err error) {
 	if err := k.device.Share(); err != nil {

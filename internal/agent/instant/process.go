@@ -91,8 +91,8 @@ func (e *Entry) talkTo(start func(in, out *os.File) (*os.Process, error)) (*proc
 }
 
 // startFlusher starts a program that the kernel may need in order to free
-// memory: none of its threads waits for that (prctl(2), PR_SET_IO_FLUSHER, since
-// Linux 5.6, which children inherit).
+// memory: none of its threads waits for that (prctl(2), PR_SET_IO_FLUSHER,
+// since Linux 5.6, which children inherit).
 func startFlusher(kids *proc.Children, path string, argv []string, attr *os.ProcAttr) (*os.Process, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -102,8 +102,8 @@ func startFlusher(kids *proc.Children, path string, argv []string, attr *os.Proc
 	return kids.Start(path, argv, attr)
 }
 
-// handOver gives the reports, and the disk, to the keeper, once it is there. When
-// it fails, both are still PID 1's.
+// handOver gives the reports, and the disk, to the keeper, once it is there.
+// When it fails, both are still PID 1's.
 func (e *Entry) handOver(ctx context.Context, k *process) error {
 	if err := k.meet(ctx); err != nil {
 		return err

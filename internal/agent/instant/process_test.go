@@ -72,8 +72,9 @@ func (h *hearsay) hears(t *testing.T, step string) []string {
 }
 
 // A keeper that dies, hangs or gives up at any moment of the hand-over is told
-// apart from one that serves, in bounded time; and whatever it does, the reports
-// continue: a server that hears of no receipt has the machine flashed again.
+// apart from one that serves, in bounded time; and whatever it does, the
+// reports continue: a server that hears of no receipt has the machine flashed
+// again.
 func TestKeeperThatDoesNotKeep(t *testing.T) {
 	long := strings.Repeat("long ", 40_000) // more than a pipe holds
 	for _, tt := range []struct {
@@ -88,18 +89,27 @@ func TestKeeperThatDoesNotKeep(t *testing.T) {
 		{"says nothing", "exec sleep 100", "", "waiting for the keeper", []string{"before", "after"}},
 		{"dies before a short brief", "echo '{\"Version\":1}'; exec <&-; exit 1", "", "keeper of the disk", nil},
 		{"dies before a long brief", "echo '{\"Version\":1}'; exit 1", long, "talking to the keeper", []string{"before", "after"}},
-		{"dies within a long brief", "echo '{\"Version\":1}'; head -c 100 >/dev/null; exit 1", long, "talking to the keeper", []string{"before", "after"}},
+		{
+			"dies within a long brief", "echo '{\"Version\":1}'; head -c 100 >/dev/null; exit 1", long, "talking to the keeper",
+			[]string{"before", "after"},
+		},
 		{"does not listen to a long brief", "echo '{\"Version\":1}'; exec sleep 100", long, "talking to the keeper", []string{"before", "after"}},
 		{"is another program", "echo '{\"Version\":2}'; exec cat", "", "speaks version 2", []string{"before", "after"}},
 		{"is an older program", "echo {}; exec cat", "", "speaks version 0", []string{"before", "after"}},
 		{"hears all and dies", "echo '{\"Version\":1}'; head -n 1 >/dev/null; exit 1", "", "has ended", []string{"after"}},
-		{"hears all, hangs, and says nothing", "echo '{\"Version\":1}'; head -n 1 >/dev/null; exec sleep 100", "", "waiting for the keeper", []string{"after"}},
 		{
-			"gives up", `echo '{"Version":1}'; head -n 1 >/dev/null; echo '{"Error":"no nbd","Queue":{"Seq":40,"Events":[{"Plan":"p","Event":{"step":"kept"}}]}}'`, "", "no nbd",
+			"hears all, hangs, and says nothing", "echo '{\"Version\":1}'; head -n 1 >/dev/null; exec sleep 100", "", "waiting for the keeper",
+			[]string{"after"},
+		},
+		{
+			"gives up",
+			`echo '{"Version":1}'; head -n 1 >/dev/null; echo '{"Error":"no nbd","Queue":{"Seq":40,"Events":[{"Plan":"p","Event":{"step":"kept"}}]}}'`, "", "no nbd",
 			[]string{"kept", "after"},
 		},
 		{
-			"gives up when it is dismissed", `echo '{"Version":1}'; cat >/dev/null; echo '{"Error":"end","Queue":{"Seq":40,"Events":[{"Plan":"p","Event":{"step":"kept"}}]}}'`, "", "waiting for the keeper",
+			"gives up when it is dismissed",
+			`echo '{"Version":1}'; cat >/dev/null; echo '{"Error":"end","Queue":{"Seq":40,"Events":[{"Plan":"p","Event":{"step":"kept"}}]}}'`, "",
+			"waiting for the keeper",
 			[]string{"kept", "after"},
 		},
 	} {
@@ -230,7 +240,9 @@ func TestKeeperOfAnotherVersion(t *testing.T) {
 // The keeper holds the disk that it opens against the plan as every other step
 // does.
 func TestKeeperOpensWhatWasAgreed(t *testing.T) {
-	ordertest.OnAnotherDisk(t, "instant flash", func(host *machine.Played, plan *api.Plan, disk api.Disk, image *golden.Image) (string, error) {
+	ordertest.OnAnotherDisk(t, "instant flash", func(host *machine.Played, plan *api.Plan, disk api.Disk, image *golden.Image) (string,
+		error,
+	) {
 		k := newKeeper(pidOne{}, brief{Version: version, Session: "s", MAC: ordertest.MAC, Plan: plan, Disk: disk})
 		k.job.Target.Host, k.job.Target.Image = host, image
 		err := k.takeOff(t.Context(), t.Context())

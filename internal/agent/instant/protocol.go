@@ -21,7 +21,8 @@ import (
 //	PID 1   word    events, as they happen; the last has what it leaves behind
 //	keeper  reply   PID 1 may go
 //
-// Instead of any reply the keeper may say why not, with what it has not reported.
+// Instead of any reply the keeper may say why not, with what it has not
+// reported.
 
 // version of the protocol. Both ends are one program, but for a mistake.
 const version = 1

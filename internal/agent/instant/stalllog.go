@@ -11,8 +11,8 @@ import (
 const stallEvery = time.Minute
 
 // stallLog writes to the kernel log, and so to the console of a machine that
-// seems to hang, that its system waits for its disk, and why. Not safe for concurrent
-// use.
+// seems to hang, that its system waits for its disk, and why. Not safe for
+// concurrent use.
 type stallLog struct {
 	log  *slog.Logger
 	last time.Time // when a stall was logged last

@@ -15,7 +15,8 @@ func TestInventoryFromFiles(t *testing.T) {
 		"sys/class/dmi/id/product_uuid": "ABCD-1\n", "sys/class/dmi/id/product_serial": "To Be Filled By O.E.M.\n",
 		"sys/class/dmi/id/sys_vendor": "Evil\x1b[2J\n", "sys/firmware/efi/fw_platform_size": "64\n",
 		"proc/cpuinfo": "processor : 0\nmodel name : Fast\nprocessor : 1\nmodel name : Fast\n", "proc/meminfo": "MemTotal:  1024 kB\n",
-		"sys/class/net/eth0/address": "52:54:00:00:00:01\n", "sys/class/net/eth0/carrier": "1\n", "sys/class/net/lo/address": "00:00:00:00:00:00\n",
+		"sys/class/net/eth0/address": "52:54:00:00:00:01\n", "sys/class/net/eth0/carrier": "1\n",
+		"sys/class/net/lo/address": "00:00:00:00:00:00\n",
 	} {
 		path := filepath.Join(root, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
@@ -27,7 +28,8 @@ func TestInventoryFromFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := Machine{Sys: filepath.Join(root, "sys"), Proc: filepath.Join(root, "proc")}.Inventory("m")
-	if got.UUID != "abcd-1" || got.Serial != "" || got.Vendor != "Evil?[2J" || got.Firmware != "uefi" || got.CPU != "Fast" || got.CPUs != 2 || got.Memory != 1<<20 {
+	if got.UUID != "abcd-1" || got.Serial != "" || got.Vendor != "Evil?[2J" || got.Firmware != "uefi" || got.CPU != "Fast" || got.CPUs != 2 ||
+		got.Memory != 1<<20 {
 		t.Errorf("Inventory() = %+v", got)
 	}
 	want := api.NIC{Name: "eth0", MAC: "52:54:00:00:00:01", Driver: "e1000", Carrier: true}

@@ -77,11 +77,15 @@ func TestParseLease(t *testing.T) {
 		{
 			name: "T1 behind T2, lease of a second",
 			mods: []dhcpv4.Modifier{
-				dhcpv4.WithLeaseTime(1), opt(dhcpv4.OptionRenewTimeValue, []byte{0, 0, 0, 90}), opt(dhcpv4.OptionRebindingTimeValue, []byte{0, 0, 0, 20}),
+				dhcpv4.WithLeaseTime(1), opt(dhcpv4.OptionRenewTimeValue, []byte{0, 0, 0, 90}),
+				opt(dhcpv4.OptionRebindingTimeValue, []byte{0, 0, 0, 20}),
 			},
 			want: func(l *Lease) { l.Length, l.Renew, l.Rebind = minLease, minLease/2, 20*time.Second },
 		},
-		{name: "no mask", mods: []dhcpv4.Modifier{opt(dhcpv4.OptionSubnetMask, nil)}, want: func(l *Lease) { l.Addr = netip.MustParsePrefix("10.7.0.20/8") }},
+		{
+			name: "no mask", mods: []dhcpv4.Modifier{opt(dhcpv4.OptionSubnetMask, nil)},
+			want: func(l *Lease) { l.Addr = netip.MustParsePrefix("10.7.0.20/8") },
+		},
 	} {
 		want := base
 		tt.want(&want)

@@ -87,8 +87,8 @@ func unconfigure(link netlink.Link) error {
 	return nil
 }
 
-// Down takes every wired link and lo down, without addresses and routes: the system
-// that is handed to finds its network as a boot from the disk would.
+// Down takes every wired link and lo down, without addresses and routes: the
+// system that is handed to finds its network as a boot from the disk would.
 func Down() error {
 	links, err := wired()
 	failures := []error{err}

@@ -179,7 +179,8 @@ func TestInsideErrorNamesEachLink(t *testing.T) {
 	}
 	run(t, "ip link del loose0")
 	run(t, "ip link del deaf0")
-	if _, err := Up(t.Context(), Config{Patience: 200 * time.Millisecond}); err == nil || !strings.Contains(err.Error(), "no wired network card") {
+	if _, err := Up(t.Context(), Config{Patience: 200 * time.Millisecond}); err == nil ||
+		!strings.Contains(err.Error(), "no wired network card") {
 		t.Errorf("Up() without links = %v; want that there is no card", err)
 	}
 }

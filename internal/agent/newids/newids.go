@@ -1,7 +1,7 @@
 // Package newids gives a freshly written disk identifiers of its own.
 //
-// These are the GUID or signature of its table, those of its partitions, and the
-// UUIDs of its file systems, with every text that names them.
+// These are the GUID or signature of its table, those of its partitions, and
+// the UUIDs of its file systems, with every text that names them.
 //
 // That takes many writes, and half of them is a disk that does not find its
 // root. So the gate of the flash is shut once more while they are made: LBA 0
@@ -74,9 +74,9 @@ func (c *Change) Replace(text string) string { return identity.IDs(c.texts).Repl
 // Shut reports whether the disk cannot boot now: a Run has begun and failed.
 func (c *Change) Shut() bool { return c.gate != nil }
 
-// Left gives every identifier that a flash of the image under plan can have left
-// in a partition table whose own is table; none when that is not of such a one.
-// An agent that was cut off has not yet told anybody of them.
+// Left gives every identifier that a flash of the image under plan can have
+// left in a partition table whose own is table; none when that is not of such a
+// one. An agent that was cut off has not yet told anybody of them.
 func Left(table, plan string, d golden.Disk) []string {
 	if d.ID == "" || table != fsuuid.Derive(plan, d.ID) {
 		return nil
@@ -98,7 +98,8 @@ func derivePart(plan, disk, part string) string {
 	return fsuuid.Derive(plan, part)
 }
 
-// errNone says that nothing can be changed; the system is complete all the same.
+// errNone says that nothing can be changed; the system is complete all the
+// same.
 var errNone = errors.New("no UUID is changed")
 
 // Run changes what can be changed, and lets own write what else belongs to the
@@ -179,7 +180,8 @@ func (c *Change) writeTexts(ctx context.Context, own func() error) error {
 	if !ok {
 		root.FileSystem = c.Image.Boot.Root.FileSystem // the whole disk
 	}
-	volumes := append([]golden.Partition{root}, slices.DeleteFunc(slices.Clone(c.write), func(p golden.Partition) bool { return p.Number == root.Number })...)
+	volumes := append([]golden.Partition{root}, slices.DeleteFunc(slices.Clone(c.write),
+		func(p golden.Partition) bool { return p.Number == root.Number })...)
 	for _, p := range volumes {
 		if err := c.Mount(ctx, p, true); err != nil {
 			return err

@@ -159,7 +159,8 @@ func (b *bench) mount(_ context.Context, p golden.Partition, writable bool) erro
 	if writable {
 		mode = "rw"
 	}
-	out, err := exec.Command("mount", "-t", p.FileSystem, "-o", fmt.Sprintf("loop,%s,offset=%d,sizelimit=%d", mode, p.Start, p.Size), cmp.Or(b.device, b.path), b.dir).CombinedOutput()
+	out, err := exec.Command("mount", "-t", p.FileSystem, "-o", fmt.Sprintf("loop,%s,offset=%d,sizelimit=%d", mode, p.Start, p.Size),
+		cmp.Or(b.device, b.path), b.dir).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
@@ -229,7 +230,8 @@ func uefi(t *testing.T) (b *bench, old map[int]string) {
 		"vmlinuz":       "kernel " + old[3], // no text
 	})
 	b.fill(3, map[string]string{
-		"etc/fstab": fmt.Sprintf("UUID=%s / xfs defaults 0 0\nUUID=%s /boot ext4 defaults 0 2\nUUID=%s /boot/efi vfat umask=0077 0 1\nUUID=%s none swap sw 0 0\nPARTUUID=0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e1005 /data ext4 defaults 0 2\n",
+		"etc/fstab": fmt.Sprintf("UUID=%s / xfs defaults 0 0\nUUID=%s /boot ext4 defaults 0 2\nUUID=%s /boot/efi vfat umask=0077 0 "+
+			"1\nUUID=%s none swap sw 0 0\nPARTUUID=0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e1005 /data ext4 defaults 0 2\n",
 			old[3], old[2], old[1], old[4]),
 		"etc/default/grub": "GRUB_CMDLINE_LINUX=\"resume=PARTUUID=0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e1004\"\n",
 	})
@@ -357,12 +359,14 @@ func TestRunFailsAndGoesOn(t *testing.T) {
 // The golden image of a BIOS machine as grub-install makes it on a loop device:
 // the UUID of /boot is in GRUB's core image.
 func TestWhatStays(t *testing.T) {
-	b := newBench(t, "label: dos\nlabel-id: 0x61d00001\nstart=1MiB, size=400MiB, type=83, bootable\nsize=64MiB, type=82\nsize=200MiB, type=83\nsize=200MiB, type=83\n", map[int][]string{
-		1: {"xfs", "mkfs.xfs", "-q"},
-		2: {"swap", "mkswap"},
-		3: {"ext4", "mke2fs", "-q", "-t", "ext4", "-O", "metadata_csum,^metadata_csum_seed"},
-		4: {"btrfs", "mkfs.btrfs", "-q"},
-	})
+	b := newBench(t,
+		"label: dos\nlabel-id: 0x61d00001\nstart=1MiB, size=400MiB, type=83, bootable\nsize=64MiB, type=82\nsize=200MiB, "+
+			"type=83\nsize=200MiB, type=83\n", map[int][]string{
+			1: {"xfs", "mkfs.xfs", "-q"},
+			2: {"swap", "mkswap"},
+			3: {"ext4", "mke2fs", "-q", "-t", "ext4", "-O", "metadata_csum,^metadata_csum_seed"},
+			4: {"btrfs", "mkfs.btrfs", "-q"},
+		})
 	var old []string
 	for n := range 4 {
 		old = append(old, b.uuid(n+1))

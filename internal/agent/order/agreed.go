@@ -36,8 +36,9 @@ func (t *Target) isAgreed(disk api.Disk) error {
 	return nil
 }
 
-// Open takes the chosen disk to be written to, by whatever step. What is open is
-// what counts: since the disk was chosen, its name may have become another's.
+// Open takes the chosen disk to be written to, by whatever step. What is open
+// is what counts: since the disk was chosen, its name may have become
+// another's.
 func (t *Target) Open() (_ *blockdev.Device, err error) {
 	if err := t.isThisMachine(t.Plan); err != nil {
 		return nil, err

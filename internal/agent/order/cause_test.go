@@ -45,7 +45,10 @@ func TestCause(t *testing.T) {
 		{"flash", &golden.ChunkError{Err: errors.New("hash")}, api.CauseDigestMismatch},
 		{"flash", &supply.SilentError{For: time.Hour, Err: errors.New("no byte came in time")}, api.CauseUnreachable},
 		{"plan", refused, api.CauseUnreachable},
-		{"plan", fmt.Errorf("saying hello: %w", &url.Error{Op: "Post", URL: "http://192.0.2.1/agent/v1/hello", Err: io.EOF}), api.CauseUnreachable},
+		{
+			"plan", fmt.Errorf("saying hello: %w", &url.Error{Op: "Post", URL: "http://192.0.2.1/agent/v1/hello", Err: io.EOF}),
+			api.CauseUnreachable,
+		},
 		{"plan", io.EOF, api.CausePlan},
 		{"plan", fmt.Errorf("POST: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), api.CauseUntrusted},
 		{"image", &cluster.StatusError{Status: 500}, api.CauseRefused},

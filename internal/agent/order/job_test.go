@@ -71,7 +71,9 @@ func TestFits(t *testing.T) {
 		disk api.Disk
 		ok   bool
 	}{
-		{api.Disk{Size: 1 << 30, SectorSize: 512}, true}, {api.Disk{Size: 1<<30 - 512, SectorSize: 512}, false}, {api.Disk{Size: 2 << 30, SectorSize: 4096}, false},
+		{api.Disk{Size: 1 << 30, SectorSize: 512}, true},
+		{api.Disk{Size: 1<<30 - 512, SectorSize: 512}, false},
+		{api.Disk{Size: 2 << 30, SectorSize: 4096}, false},
 	} {
 		if err := fits(tt.disk, image); (err == nil) != tt.ok || err != nil && !errors.Is(err, errUnfit) {
 			t.Errorf("fits(%+v) = %v; want ok %v", tt.disk, err, tt.ok)

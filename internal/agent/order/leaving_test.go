@@ -14,7 +14,8 @@ import (
 	"github.com/gild-dev/gild/internal/settings"
 )
 
-// Who leaves hears which of the loaded modules an initrd has work for, not which the image has.
+// Who leaves hears which of the loaded modules an initrd has work for, not
+// which the image has.
 func TestLeavingTellsWhatInitrdsHaveToDo(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

@@ -58,7 +58,8 @@ func TestRecorder(t *testing.T) {
 				}
 				last[s.Phase] = s
 			}
-			if got[0].Phase != "write" || last["write"].Done != tt.bytes || last["read back"].Done != tt.bytes || last["read back"].Wire != tt.bytes/2 {
+			if got[0].Phase != "write" || last["write"].Done != tt.bytes || last["read back"].Done != tt.bytes ||
+				last["read back"].Wire != tt.bytes/2 {
 				t.Errorf("the phases end with %+v; want all %d bytes of both", last, tt.bytes)
 			}
 		})

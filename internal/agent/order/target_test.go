@@ -26,7 +26,8 @@ func foreignDisk(t *testing.T) *blockdev.Device {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "sfdisk", "-q", path)
-	cmd.Stdin = strings.NewReader("label: gpt\nlabel-id: 11111111-2222-4333-8444-555555555555\nstart=1MiB, size=4MiB, name=system\nstart=32MiB, size=16MiB, name=data\n")
+	cmd.Stdin = strings.NewReader("label: gpt\nlabel-id: 11111111-2222-4333-8444-555555555555\nstart=1MiB, size=4MiB, " +
+		"name=system\nstart=32MiB, size=16MiB, name=data\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Skipf("sfdisk: %v: %s", err, out)
 	}
@@ -52,8 +53,19 @@ func TestJudgesTheDiskItself(t *testing.T) {
 		cause string
 		want  string
 	}{
-		{"LVM and foreign", "", api.Plan{}, "disk-claimed", "sdx holds an LVM physical volume in partition 2; it has partitions that neither this image nor an earlier flash put there: 1, 2: it is not overwritten unless the operator arms the machine with --wipe"},
-		{"LVM on a disk that is ours", "", api.Plan{Known: []string{id}}, "disk-claimed", "holds an LVM physical volume in partition 2: it is not"},
+		{
+			"LVM and foreign", "",
+			api.Plan{},
+			"disk-claimed",
+			"sdx holds an LVM physical volume in partition 2; it has partitions that neither this image nor an earlier flash put there: 1, " +
+				"2: it is not overwritten unless the operator arms the machine with --wipe",
+		},
+		{
+			"LVM on a disk that is ours", "",
+			api.Plan{Known: []string{id}},
+			"disk-claimed",
+			"holds an LVM physical volume in partition 2: it is not",
+		},
 		{"permitted", "", api.Plan{Wipe: true}, "", ""},
 		{"kept, and the rest is ours", "", api.Plan{Known: []string{id}, Agent: settings.Agent{Keep: []string{"data"}}}, "", ""},
 		{"kept, and the rest is foreign", "", api.Plan{Agent: settings.Agent{Keep: []string{"2"}}}, "disk-claimed", "put there: 1: it is not"},
@@ -70,7 +82,10 @@ func TestJudgesTheDiskItself(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a := &Target{Plan: &tt.plan, Image: &golden.Image{Config: &golden.Config{Disk: golden.Disk{Size: 16 << 20, SectorSize: 512, Scheme: "gpt", ID: tt.image}}}}
+			a := &Target{
+				Plan:  &tt.plan,
+				Image: &golden.Image{Config: &golden.Config{Disk: golden.Disk{Size: 16 << 20, SectorSize: 512, Scheme: "gpt", ID: tt.image}}},
+			}
 			a.Disk = api.Disk{Name: "sdx", Size: device.Size(), SectorSize: 512}
 			entries, err := a.Keep(device)
 			if tt.cause != "" {

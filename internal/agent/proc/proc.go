@@ -97,8 +97,8 @@ func isZombieOf(file string, parent int) bool {
 	return len(f) > 1 && f[0] == "Z" && f[1] == strconv.Itoa(parent)
 }
 
-// KillOthers ends every process but this one and the one to spare. Threads of the
-// kernel do not mind.
+// KillOthers ends every process but this one and the one to spare. Threads of
+// the kernel do not mind.
 func KillOthers(proc string, spare int) {
 	dirs, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
 	for _, dir := range dirs {

@@ -100,7 +100,10 @@ func TestBatchFitsAReport(t *testing.T) {
 	}
 	for sent := 0; sent < n; {
 		_, events := q.Batch()
-		p, err := json.Marshal(api.Report{Session: strings.Repeat("s", 64), MAC: "52:54:00:00:00:01", Plan: strings.Repeat("p", 64), Events: events})
+		p, err := json.Marshal(api.Report{
+			Session: strings.Repeat("s", 64), MAC: "52:54:00:00:00:01", Plan: strings.Repeat("p", 64),
+			Events: events,
+		})
 		if err != nil || len(p) > api.MaxReport || len(events) == 0 || len(events) > api.MaxEvents {
 			t.Fatalf("after %d events: a report of %d, %d bytes, %v; want at most %d", sent, len(events), len(p), err, api.MaxReport)
 		}

@@ -50,8 +50,8 @@ func (r *Reporter) Event(e api.Event) {
 // thousand machines to listen to.
 const reportEvery = time.Second
 
-// Progress shows how far a step is, and reports it to the server now and then. Not safe
-// for concurrent use.
+// Progress shows how far a step is, and reports it to the server now and then.
+// Not safe for concurrent use.
 func (r *Reporter) Progress(step string, p api.Progress) {
 	now := time.Now()
 	r.Console.Progress(p)

@@ -16,7 +16,10 @@ func TestPace(t *testing.T) {
 	const mib = 1 << 20
 	now := time.Unix(1_800_000_000, 0)
 	var p pace
-	work := progress.Work{Data: 694 * mib, Zeros: 1354 * mib, Zeroed: 1354 * mib, Prove: 694 * mib, SettleRate: 10 * mib, WriteRate: 10 * mib, ReadRate: 10 * mib}
+	work := progress.Work{
+		Data: 694 * mib, Zeros: 1354 * mib, Zeroed: 1354 * mib, Prove: 694 * mib, SettleRate: 10 * mib, WriteRate: 10 * mib,
+		ReadRate: 10 * mib,
+	}
 	for _, tt := range []struct {
 		after   time.Duration
 		written int64

@@ -48,8 +48,8 @@ type Servers struct {
 func Open(base string) (*Servers, error) { return open(base, nil) }
 
 // Trusting takes the addresses of servers that one of several CAs has signed
-// for; ca is their certificates in PEM. Whatever the scheme of base, words go by
-// TLS 1.3, and only the content of images, which is checked by digests that
+// for; ca is their certificates in PEM. Whatever the scheme of base, words go
+// by TLS 1.3, and only the content of images, which is checked by digests that
 // came so, by plain HTTP. Without a CA it is Open.
 //
 // The machine's clock is not asked: it may never have been set.
@@ -226,7 +226,8 @@ func (s *Servers) Do(req *http.Request, want ...int) (*http.Response, error) {
 	return nil, e
 }
 
-// ReadBounded reads all of r, which is an error when it is more than limit bytes.
+// ReadBounded reads all of r, which is an error when it is more than limit
+// bytes.
 func ReadBounded(r io.Reader, limit int64) ([]byte, error) {
 	p, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// maxRedirects is how many steps a blob may be away from where it was asked for.
+// maxRedirects is how many steps a blob may be away from where it was asked
+// for.
 const maxRedirects = 3
 
 // follow decides on a redirect: what the operator named is what is spoken to.

@@ -24,8 +24,8 @@ func ReadSmall(path string, limit int64) ([]byte, error) {
 	return p, err
 }
 
-// Unused refuses a path at which something would be lost: another than a regular
-// file, or one that holds anything, unless that is forced.
+// Unused refuses a path at which something would be lost: another than a
+// regular file, or one that holds anything, unless that is forced.
 func Unused(path string, force bool) error {
 	info, err := os.Stat(path)
 	switch {
@@ -34,7 +34,8 @@ func Unused(path string, force bool) error {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return exit.Refused(exit.Hint(fmt.Errorf("%s is not a regular file and would be replaced by one", path), "name a file; a disk is written by `gild write`"))
+		return exit.Refused(exit.Hint(fmt.Errorf("%s is not a regular file and would be replaced by one", path),
+			"name a file; a disk is written by `gild write`"))
 	case info.Size() > 0 && !force:
 		return exit.Refused(exit.Hint(fmt.Errorf("%s exists already", path), "choose another name, or overwrite it with --force"))
 	}

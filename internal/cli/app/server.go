@@ -55,7 +55,8 @@ func (a *App) Operator() (*operatorclient.Client, error) {
 	}
 	base, err := url.Parse(a.URL)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return nil, exit.Usage(exit.Hint(fmt.Errorf("--server %.100q is not a valid URL", a.URL), "use http://127.0.0.1:8081 or https://HOST:PORT"))
+		return nil, exit.Usage(exit.Hint(fmt.Errorf("--server %.100q is not a valid URL", a.URL),
+			"use http://127.0.0.1:8081 or https://HOST:PORT"))
 	}
 	token, err := a.Token.Read()
 	if err != nil {
@@ -84,9 +85,9 @@ func (a *App) Local() (*operatorclient.Client, error) {
 }
 
 // Keeper is the server that keeps the state of the data directory, and so knows
-// what its machines and groups need. nil: there is no state, or it is forced and
-// nobody can be asked. what completes the refusal where a state lies and no server
-// runs: "so it is not known ...".
+// what its machines and groups need. nil: there is no state, or it is forced
+// and nobody can be asked. what completes the refusal where a state lies and no
+// server runs: "so it is not known ...".
 func (a *App) Keeper(what string, force bool) (*operatorclient.Client, error) {
 	op, err := a.Local()
 	switch {
@@ -195,13 +196,16 @@ func (a *App) Reached(err error) error {
 	case errors.As(err, &unverified):
 		return exit.Denied(distrusted(a.URL, unverified))
 	case errors.As(err, &transport):
-		return exit.NoServer(exit.Hint(fmt.Errorf("cannot reach a server at %s: %w", a.URL, err), "start one with `gild serve`, or give its URL with --server"))
+		return exit.NoServer(exit.Hint(fmt.Errorf("cannot reach a server at %s: %w", a.URL, err),
+			"start one with `gild serve`, or give its URL with --server"))
 	case !errors.As(err, &said):
 		return err
 	}
 	switch {
 	case said.Status == http.StatusUnauthorized, said.Status == http.StatusForbidden:
-		return exit.Denied(exit.Hint(err, "on the server itself, run as root; elsewhere, give the admin token that `gild serve` printed at its first start: --token-file FILE, GILD_TOKEN_FILE or GILD_TOKEN; `gild token new` makes a new one"))
+		return exit.Denied(exit.Hint(err,
+			"on the server itself, run as root; elsewhere, give the admin token that `gild serve` printed at its first start: --token-file "+
+				"FILE, GILD_TOKEN_FILE or GILD_TOKEN; `gild token new` makes a new one"))
 	case said.Status == http.StatusNotFound:
 		return exit.NotFound(err)
 	case said.Status == http.StatusConflict:

@@ -106,11 +106,13 @@ func TestTLS(t *testing.T) {
 	f := clitest.NewFake(t, clitest.Fleet()...)
 	handler := f.Config.Handler
 	secure := newTLS(t, handler)
-	if got := gild.Run(t, t.TempDir(), nil, "--server", secure.URL, "machine", "ls"); got.Code != exit.CodeDenied || !strings.Contains(got.Stderr, "is not trusted") || !strings.Contains(got.Stderr, "--ca FILE") {
+	if got := gild.Run(t, t.TempDir(), nil, "--server", secure.URL, "machine", "ls"); got.Code != exit.CodeDenied ||
+		!strings.Contains(got.Stderr, "is not trusted") || !strings.Contains(got.Stderr, "--ca FILE") {
 		t.Errorf("an unknown certificate: %+v; want exit code %d, and what to do", got, exit.CodeDenied)
 	}
 	other := strings.Replace(secure.URL, "127.0.0.1", "localhost", 1)
-	if got := gild.Run(t, t.TempDir(), nil, "--server", other, "--ca", secure.ca, "machine", "ls"); got.Code != exit.CodeDenied || !strings.Contains(got.Stderr, "a name that it is for: example.com") {
+	if got := gild.Run(t, t.TempDir(), nil, "--server", other, "--ca", secure.ca, "machine", "ls"); got.Code != exit.CodeDenied ||
+		!strings.Contains(got.Stderr, "a name that it is for: example.com") {
 		t.Errorf("a certificate for other names: %+v; want exit code %d, and the names", got, exit.CodeDenied)
 	}
 	if got := gild.Run(t, t.TempDir(), nil, "--server", secure.URL, "--ca", secure.ca, "machine", "ls"); got.Code != exit.CodeOK {

@@ -74,7 +74,8 @@ func Command(with *app.App) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "`file`, directory of .yaml files, or - for standard input; may be repeated")
-	cmd.Flags().StringVar(&from, "files-from", "", "`directory` that paths of !file are relative to and must be below (default: that of the file)")
+	cmd.Flags().StringVar(&from, "files-from", "",
+		"`directory` that paths of !file are relative to and must be below (default: that of the file)")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only show what would change; exit code 8 if anything would")
 	cmd.Flags().BoolVar(&prune, "prune", false, "remove what earlier applies named and these files do not")
 	return cmd

@@ -91,7 +91,8 @@ func RootDisk(t *testing.T) string {
 	t.Helper()
 	tree, path := t.TempDir(), Sparse(t, 8<<20)
 	for _, name := range []string{"etc/os-release", "sbin/init"} {
-		if err := errors.Join(os.MkdirAll(filepath.Join(tree, filepath.Dir(name)), 0o755), os.WriteFile(filepath.Join(tree, name), []byte("x"), 0o755)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Join(tree, filepath.Dir(name)), 0o755),
+			os.WriteFile(filepath.Join(tree, name), []byte("x"), 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}

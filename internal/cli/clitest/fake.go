@@ -149,6 +149,6 @@ func (f *Fake) WaitFor(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("waited too long for %s", what)
 }
 
-// Streams counts the event streams that have begun: each of them ends at the next
-// Cut.
+// Streams counts the event streams that have begun: each of them ends at the
+// next Cut.
 func (f *Fake) Streams() int { return f.streams }

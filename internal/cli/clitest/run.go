@@ -26,7 +26,10 @@ func (m Main) Run(t *testing.T, data string, stdin []byte, args ...string) Outco
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	env := map[string]string{"GILD_DATA": data}
-	code := m(t.Context(), args, app.Surroundings{Stdin: bytes.NewReader(stdin), Stdout: &stdout, Stderr: &stderr, Getenv: func(k string) string { return env[k] }})
+	code := m(t.Context(), args, app.Surroundings{
+		Stdin: bytes.NewReader(stdin), Stdout: &stdout, Stderr: &stderr,
+		Getenv: func(k string) string { return env[k] },
+	})
 	return Outcome{code, stdout.String(), stderr.String()}
 }
 

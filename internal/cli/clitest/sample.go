@@ -48,13 +48,17 @@ func Golden(t *testing.T, name, got string) {
 // Noon is a moment.
 var Noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
-const ambiguous = "the rule smallest means two disks: sda (480.1 GB, SAMSUNG MZ7, S1) and sdb (480.1 GB, SAMSUNG MZ7, S2); name one by its serial"
+const ambiguous = "the rule smallest means two disks: sda (480.1 GB, SAMSUNG MZ7, S1) and sdb (480.1 GB, SAMSUNG MZ7, S2); name " +
+	"one by its serial"
 
 // Fleet has a machine of every kind that a list shows in its own way.
 func Fleet() []api.Machine {
 	armed := &api.Armed{Plan: api.Plan{ID: "p1", Image: api.PlanImage{Name: "web"}}}
 	return []api.Machine{
-		{ID: "52:54:00:00:00:01", MAC: "52:54:00:00:00:01", State: api.MachineDiscovered, Waiting: true, LastSeen: Noon.Add(-9 * time.Second), Message: "waits to be armed"},
+		{
+			ID: "52:54:00:00:00:01", MAC: "52:54:00:00:00:01", State: api.MachineDiscovered, Waiting: true, LastSeen: Noon.Add(-9 * time.Second),
+			Message: "waits to be armed",
+		},
 		{
 			ID: "m2", MAC: "52:54:00:00:00:02", State: api.MachineFlashing, Armed: armed, LastSeen: Noon,
 			Spec:     api.Spec{Name: "web-1", Labels: map[string]string{"rack": "b7", "role": "web"}},
@@ -86,7 +90,8 @@ func Fleet() []api.Machine {
 func Armed() []api.Machine {
 	room := Fleet()[1:3]
 	for i := range room {
-		room[i].State, room[i].Progress, room[i].Estimate, room[i].Stuck, room[i].Trouble, room[i].Message = api.MachineArmed, nil, nil, time.Time{}, nil, ""
+		room[i].State, room[i].Progress, room[i].Estimate, room[i].Stuck, room[i].Trouble, room[i].Message = api.MachineArmed, nil, nil,
+			time.Time{}, nil, ""
 	}
 	return append(room, api.Machine{ID: "idle", State: api.MachineRegistered})
 }
@@ -111,11 +116,19 @@ func Previews() []api.Preview {
 	fleet := Fleet()
 	return []api.Preview{
 		{
-			Machine: fleet[1], Image: image, Disk: disk, Digest: "d2", Request: api.FlashRequest{Settings: settings.Settings{Image: "web", Identity: "plain"}},
-			Lost: []string{"1: EFI system, vfat, 512.0 MiB", "2: ext4 \"root\" with a label that is long enough to need a second line, 446.6 GiB"}, Kept: []string{"3 (data)"},
+			Machine: fleet[1], Image: image, Disk: disk, Digest: "d2",
+			Request: api.FlashRequest{Settings: settings.Settings{Image: "web", Identity: "plain"}},
+			Lost: []string{
+				"1: EFI system, vfat, 512.0 MiB",
+				"2: ext4 \"root\" with a label that is long enough to need a second line, 446.6 GiB",
+			},
+			Kept:     []string{"3 (data)"},
 			Warnings: []string{"the inventory is 3 days old"},
 		},
-		{Machine: fleet[2], Image: image, Disk: disk, Digest: "d3", Lost: []string{"LVM2, volume group vg0"}, Refusal: "the disk holds LVM2: --wipe overwrites it"},
+		{
+			Machine: fleet[2], Image: image, Disk: disk, Digest: "d3", Lost: []string{"LVM2, volume group vg0"},
+			Refusal: "the disk holds LVM2: --wipe overwrites it",
+		},
 		{Machine: fleet[3], Image: image, Digest: "d4", Warnings: []string{"never seen: what is on its disk is not known"}},
 	}
 }

@@ -96,7 +96,8 @@ func (a commands) patient(o flags.Serve) (*Patient, error) {
 	}
 	p := &Patient{
 		Address: address, Discover: o.Discover, Kernel: o.Kernel, Cert: o.Cert, Key: o.Key,
-		DataDir: a.Data, Interface: o.Interface, Mode: mode, Auto: o.DHCP == "auto", Port: o.Port, Operator: o.Operator, Advertise: o.Advertise, IPXEDirs: o.IPXEDirs,
+		DataDir: a.Data, Interface: o.Interface, Mode: mode, Auto: o.DHCP == "auto", Port: o.Port, Operator: o.Operator, Advertise: o.Advertise,
+		IPXEDirs: o.IPXEDirs,
 		Images:   func() ([]api.Image, error) { return nil, nil },
 		Kernels:  func() (map[string]string, error) { return nil, nil },
 		Bootable: func(string) error { return nil },

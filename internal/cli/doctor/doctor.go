@@ -1,8 +1,9 @@
 // Package doctor finds out what would prevent machines from booting from a gild
 // server on this host.
 //
-// It says what to do about each thing. It only looks: nothing is changed, nothing is leased. It works beside a
-// running server as well as before the first start.
+// It says what to do about each thing. It only looks: nothing is changed,
+// nothing is leased. It works beside a running server as well as before the
+// first start.
 package doctor
 
 import (

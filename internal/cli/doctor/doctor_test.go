@@ -192,13 +192,27 @@ func TestFirewall(t *testing.T) {
 	}{
 		{"empty", ``, nil},
 		{"accepting", `table inet f { chain input { type filter hook input priority 0; policy accept; } }`, nil},
-		{"shut", `table inet f { chain input { type filter hook input priority 0; policy drop; ct state established accept; iif lo accept; } }`, []int{67, 69, 8080}},
-		{"two open", `table inet f { chain input { type filter hook input priority 0; policy drop; udp dport { 60-68, 69 } accept; tcp dport 22 accept; } }`, []int{8080}},
+		{
+			"shut", `table inet f { chain input { type filter hook input priority 0; policy drop; ct state established accept; iif lo accept; } }`,
+			[]int{67, 69, 8080},
+		},
+		{
+			"two open",
+			`table inet f { chain input { type filter hook input priority 0; policy drop; udp dport { 60-68, 69 } accept; tcp dport 22 accept; } }`,
+			[]int{8080},
+		},
 		{"in another chain", `table inet f { chain boot { udp dport 67 accept; udp dport 69 accept; tcp dport 8080 accept; }
 			chain input { type filter hook input priority 0; policy drop; jump boot; } }`, nil},
 		{"whole interface", `table inet f { chain input { type filter hook input priority 0; policy drop; iifname "eth1" accept; } }`, nil},
-		{"other interface", `table inet f { chain input { type filter hook input priority 0; policy drop; iifname "eth2" accept; } }`, []int{67, 69, 8080}},
-		{"from one address only", `table inet f { chain input { type filter hook input priority 0; policy drop; ip saddr 10.9.9.9 tcp dport 8080 accept; udp dport {67,69} accept; } }`, []int{8080}},
+		{
+			"other interface", `table inet f { chain input { type filter hook input priority 0; policy drop; iifname "eth2" accept; } }`,
+			[]int{67, 69, 8080},
+		},
+		{
+			"from one address only",
+			`table inet f { chain input { type filter hook input priority 0; policy drop; ip saddr 10.9.9.9 tcp dport 8080 accept; udp dport {67,69} accept; } }`,
+			[]int{8080},
+		},
 	} {
 		script := "set -e; " + nft + " -f - ; exec " + nft + " -j list ruleset"
 		cmd := exec.CommandContext(t.Context(), "unshare", "--net", "sh", "-c", script)

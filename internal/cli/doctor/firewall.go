@@ -17,7 +17,8 @@ import (
 func firewall(ctx context.Context, p *Patient) []Finding {
 	nft, err := lookNft()
 	if err != nil {
-		return one(Unknown, "the nft program is not here, so the packet filter was not looked at", "apt-get install nftables, or check by hand that the ports below are open")
+		return one(Unknown, "the nft program is not here, so the packet filter was not looked at",
+			"apt-get install nftables, or check by hand that the ports below are open")
 	}
 	out, err := exec.CommandContext(ctx, nft, "-j", "list", "ruleset").Output()
 	if err != nil {

@@ -92,7 +92,8 @@ func stateUsage(ctx context.Context, p *Patient) []Finding {
 	if u.Quota > 0 {
 		says += fmt.Sprintf(" of at most %.0f", float64(u.Quota)/1e6)
 	}
-	const remedy = "gild machine rm -l state=discovered forgets what was only seen; in the cluster of --etcd: etcdctl compact, etcdctl defrag, etcdctl alarm disarm"
+	const remedy = "gild machine rm -l state=discovered forgets what was only seen; in the cluster of --etcd: etcdctl compact, " +
+		"etcdctl defrag, etcdctl alarm disarm"
 	switch {
 	case u.Full:
 		return one(Problem, says+": it takes no changes, no machine can be armed", remedy)
@@ -117,7 +118,10 @@ func images(_ context.Context, p *Patient) []Finding {
 			continue
 		}
 		if err := p.Bootable(im.Digest); err != nil {
-			found = append(found, Finding{Level: Warning, Says: fmt.Sprintf("image %q cannot be flashed: %v", im.Name, err), Remedy: exit.HintOf(err)})
+			found = append(found, Finding{
+				Level: Warning, Says: fmt.Sprintf("image %q cannot be flashed: %v", im.Name, err),
+				Remedy: exit.HintOf(err),
+			})
 		}
 	}
 	if len(found) == 0 {
@@ -153,7 +157,8 @@ func clock(ctx context.Context, p *Patient) []Finding {
 		if theirs, err := p.Answers(ctx, url); err == nil {
 			if off := time.Since(theirs).Abs(); off > clockOff {
 				found = append(found, Finding{
-					Level: Warning, Says: fmt.Sprintf("the running server's clock is off by %v", off.Round(time.Second)), Remedy: "set the time of both hosts by NTP",
+					Level: Warning, Says: fmt.Sprintf("the running server's clock is off by %v", off.Round(time.Second)),
+					Remedy: "set the time of both hosts by NTP",
 				})
 			}
 		}

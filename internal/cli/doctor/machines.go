@@ -44,7 +44,8 @@ var symptoms = []symptom{
 	},
 	{
 		"was given its boot script, and its agent has not spoken",
-		"look at its screen: a kernel that stops there lacks a driver or memory; one that cannot fetch its files needs the TCP port of --port open here",
+		"look at its screen: a kernel that stops there lacks a driver or memory; one that cannot fetch its files needs the TCP port of " +
+			"--port open here",
 		func(m *api.Machine, now time.Time) bool {
 			return m.State == api.MachineBooting && m.AgentSeen.Before(m.Since) && now.Sub(m.Since) > startsWithin
 		},
@@ -75,7 +76,10 @@ func machines(ctx context.Context, p *Patient) []Finding {
 			if n > maxNamed {
 				more = fmt.Sprintf(" and %d more", n-maxNamed)
 			}
-			found = append(found, Finding{Level: Warning, Says: strings.Join(named[:min(n, maxNamed)], ", ") + more + ": " + s.says, Remedy: s.remedy})
+			found = append(found, Finding{
+				Level: Warning, Says: strings.Join(named[:min(n, maxNamed)], ", ") + more + ": " + s.says,
+				Remedy: s.remedy,
+			})
 		}
 	}
 	if len(found) == 0 && len(list) > 0 {

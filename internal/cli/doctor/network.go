@@ -42,9 +42,11 @@ func networkInterface(_ context.Context, p *Patient) []Finding {
 	case ifi.Flags&net.FlagRunning == 0:
 		return one(Problem, p.Interface+" has no carrier", "look at cable and switch port")
 	case addr.Addr().IsLinkLocalUnicast():
-		return one(Warning, fmt.Sprintf("%s has only the link-local address %v: its DHCP client got no answer", p.Interface, addr), "give it a fixed address")
+		return one(Warning, fmt.Sprintf("%s has only the link-local address %v: its DHCP client got no answer", p.Interface, addr),
+			"give it a fixed address")
 	case addr.Bits() > 30 && p.Mode != dhcpd.Off:
-		return one(Problem, fmt.Sprintf("%s has %v: there is no address left for a machine", p.Interface, addr), "give it a larger network, such as /24")
+		return one(Problem, fmt.Sprintf("%s has %v: there is no address left for a machine", p.Interface, addr),
+			"give it a larger network, such as /24")
 	}
 	return one(OK, fmt.Sprintf("%s has %v", p.Interface, addr), "")
 }
@@ -76,14 +78,16 @@ func address(ctx context.Context, p *Patient) []Finding {
 	if p.Advertise != "" {
 		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", p.Advertise)
 		if err != nil {
-			return one(Problem, fmt.Sprintf("--advertise %s: %v", p.Advertise, err), "machines must be able to look the name up too; an address needs no DNS")
+			return one(Problem, fmt.Sprintf("--advertise %s: %v", p.Advertise, err),
+				"machines must be able to look the name up too; an address needs no DNS")
 		}
 		leadsHere := false
 		for _, a := range found {
 			leadsHere = leadsHere || a.Unmap() == mine.Addr()
 		}
 		if !leadsHere {
-			return one(Warning, fmt.Sprintf("%s is %v, and %s has %v", p.Advertise, found, p.Interface, mine.Addr()), "right behind a load balancer; else name the interface's address")
+			return one(Warning, fmt.Sprintf("%s is %v, and %s has %v", p.Advertise, found, p.Interface, mine.Addr()),
+				"right behind a load balancer; else name the interface's address")
 		}
 	}
 	url := p.baseURL()
@@ -139,7 +143,10 @@ func ports(ctx context.Context, p *Patient) []Finding {
 				free = append(free, strconv.Itoa(q.number))
 				continue
 			}
-			found = append(found, Finding{Level: Problem, Says: text + " is taken by " + who, Remedy: "stop it, or choose another port where there is a choice"})
+			found = append(found, Finding{
+				Level: Problem, Says: text + " is taken by " + who,
+				Remedy: "stop it, or choose another port where there is a choice",
+			})
 		case errors.Is(err, os.ErrPermission):
 			found = append(found, Finding{
 				Level: Unknown, Says: text + " may not be opened by this user",
@@ -211,7 +218,10 @@ func otherDHCP(ctx context.Context, p *Patient) []Finding {
 			Remedy: "start the network's DHCP server, or serve with --dhcp server",
 		})
 	case p.Mode == dhcpd.Off && leases == 0:
-		found = append(found, Finding{Level: Problem, Says: "no DHCP server answers on " + p.Interface, Remedy: "serve with --dhcp server or auto"})
+		found = append(found, Finding{
+			Level: Problem, Says: "no DHCP server answers on " + p.Interface,
+			Remedy: "serve with --dhcp server or auto",
+		})
 	case len(found) == 0:
 		found = one(OK, besides(leases), "")
 	}
@@ -234,7 +244,8 @@ func (p *Patient) judge(o dhcpd.OtherServer) (Finding, bool) {
 	switch {
 	case o.BootFile != "" && p.Mode != dhcpd.Off:
 		return Finding{
-			Level: Problem, Says: fmt.Sprintf("DHCP server %v sends machines to its own boot file %.60q: which of the two wins is chance", o.Addr, o.BootFile),
+			Level: Problem, Says: fmt.Sprintf("DHCP server %v sends machines to its own boot file %.60q: which of the two wins is chance", o.Addr,
+				o.BootFile),
 			Remedy: "take options 66 and 67 (next-server, filename) out of its configuration, or stop it",
 		}, true
 	case !o.Proxy && p.Mode == dhcpd.Full && !p.Auto:

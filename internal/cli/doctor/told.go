@@ -35,7 +35,8 @@ func discovery(_ context.Context, p *Patient) []Finding {
 			"gild image add, or name another image")
 	}
 	if err := p.Bootable(list[i].Digest); err != nil {
-		return one(Problem, fmt.Sprintf("unknown machines boot their disks: image %.120q cannot be booted: %v", p.Discover, err), exit.HintOf(err))
+		return one(Problem, fmt.Sprintf("unknown machines boot their disks: image %.120q cannot be booted: %v", p.Discover, err),
+			exit.HintOf(err))
 	}
 	return one(OK, "unknown machines boot the agent with the kernel of "+p.Discover, "")
 }
@@ -83,7 +84,8 @@ func certificate(_ context.Context, p *Patient) []Finding {
 	case left < 0:
 		return one(Problem, "the certificate of the operator API has expired on "+leaf.NotAfter.Format(time.DateOnly), remedy)
 	case time.Until(leaf.NotBefore) > 0:
-		return one(Problem, "the certificate of the operator API is not valid before "+leaf.NotBefore.Format(time.DateTime), "set the clock right, or wait")
+		return one(Problem, "the certificate of the operator API is not valid before "+leaf.NotBefore.Format(time.DateTime),
+			"set the clock right, or wait")
 	case left < renewBefore:
 		return one(Warning, "the certificate of the operator API expires on "+leaf.NotAfter.Format(time.DateOnly), remedy)
 	}

@@ -111,18 +111,29 @@ func TestMachines(t *testing.T) {
 		{"off since it was armed", api.Machine{State: api.MachineArmed, Armed: armed, LastSeen: ago(2 * time.Hour)}, "nothing has been heard"},
 		{"never seen", api.Machine{State: api.MachineArmed, Armed: armed}, "nothing has been heard"},
 		{"armed just now", api.Machine{State: api.MachineArmed, Armed: &api.Armed{Since: ago(time.Minute)}}, ""},
-		{"its ROM went away", api.Machine{State: api.MachineArmed, Armed: armed, LastSeen: ago(time.Minute * 10), FirmwareSeen: ago(10 * time.Minute)}, "no boot script"},
+		{"its ROM went away", api.Machine{
+			State: api.MachineArmed, Armed: armed, LastSeen: ago(time.Minute * 10),
+			FirmwareSeen: ago(10 * time.Minute),
+		}, "no boot script"},
 		{"its ROM asks now", api.Machine{State: api.MachineArmed, Armed: armed, LastSeen: ago(time.Second), FirmwareSeen: ago(time.Second)}, ""},
-		{"its kernel hangs", api.Machine{State: api.MachineBooting, Armed: armed, Since: ago(10 * time.Minute), LastSeen: ago(10 * time.Minute)}, "agent has not spoken"},
+		{
+			"its kernel hangs",
+			api.Machine{State: api.MachineBooting, Armed: armed, Since: ago(10 * time.Minute), LastSeen: ago(10 * time.Minute)},
+			"agent has not spoken",
+		},
 		{"its kernel starts", api.Machine{State: api.MachineBooting, Armed: armed, Since: ago(time.Minute), LastSeen: ago(time.Minute)}, ""},
-		{"its agent spoke", api.Machine{State: api.MachineBooting, Armed: armed, Since: ago(10 * time.Minute), AgentSeen: ago(9 * time.Minute), LastSeen: ago(9 * time.Minute)}, ""},
+		{"its agent spoke", api.Machine{
+			State: api.MachineBooting, Armed: armed, Since: ago(10 * time.Minute), AgentSeen: ago(9 * time.Minute),
+			LastSeen: ago(9 * time.Minute),
+		}, ""},
 		{"not armed", api.Machine{State: api.MachineRegistered, LastSeen: ago(time.Hour)}, ""},
 	} {
 		tt.m.Spec.Name = "web-1"
 		p := healthy(t)
 		p.Machines = func(context.Context) ([]api.Machine, error) { return []api.Machine{tt.m}, nil }
 		got := levels(machines(t.Context(), p))
-		if tt.want == "" && !strings.HasPrefix(got, "ok: ") || !strings.Contains(got, tt.want) || tt.want != "" && !strings.HasPrefix(got, "warning: web-1: ") {
+		if tt.want == "" && !strings.HasPrefix(got, "ok: ") || !strings.Contains(got, tt.want) ||
+			tt.want != "" && !strings.HasPrefix(got, "warning: web-1: ") {
 			t.Errorf("%s: %s; want %q", tt.what, got, tt.want)
 		}
 	}
@@ -133,7 +144,8 @@ func TestMachines(t *testing.T) {
 		}
 		return out, nil
 	}
-	if diff := cmp.Diff("warning: m, m, m, m, m and 3 more: nothing has been heard since it was armed; ", levels(machines(t.Context(), p))); diff != "" {
+	if diff := cmp.Diff("warning: m, m, m, m, m and 3 more: nothing has been heard since it was armed; ",
+		levels(machines(t.Context(), p))); diff != "" {
 		t.Error(diff)
 	}
 	p.Machines = func(context.Context) ([]api.Machine, error) { return nil, errors.New("nobody") }

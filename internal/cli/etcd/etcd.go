@@ -18,8 +18,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/state/etcd"
 )
 
-// PasswordVariable is where the password of --etcd-user comes from when it is not
-// in a file: a command line can be read by every user of the host.
+// PasswordVariable is where the password of --etcd-user comes from when it is
+// not in a file: a command line can be read by every user of the host.
 const PasswordVariable = "GILD_ETCD_PASSWORD"
 
 // Options say which etcd holds the state.
@@ -32,7 +32,8 @@ type Options struct {
 
 // Register adds the flags to those of a command.
 func (o *Options) Register(f *pflag.FlagSet) {
-	f.StringSliceVar(&o.endpoints, "etcd", nil, "keep the state in an etcd cluster: `https://a:2379,https://b:2379` (default: in the data directory)")
+	f.StringSliceVar(&o.endpoints, "etcd", nil,
+		"keep the state in an etcd cluster: `https://a:2379,https://b:2379` (default: in the data directory)")
 	f.StringVar(&o.ca, "etcd-ca", "", "`file` with CA certificates to verify etcd with (default: the system's)")
 	f.StringVar(&o.cert, "etcd-cert", "", "client certificate `file` for etcd")
 	f.StringVar(&o.key, "etcd-key", "", "private key `file` of --etcd-cert")
@@ -41,8 +42,8 @@ func (o *Options) Register(f *pflag.FlagSet) {
 	f.StringVar(&o.Prefix, "etcd-prefix", machines.DefaultPrefix, "`prefix` of all keys in etcd; the same for all servers of a cluster")
 }
 
-// Cluster returns nil when the state is kept in the data directory. The password is the one to
-// take where no file has it.
+// Cluster returns nil when the state is kept in the data directory. The
+// password is the one to take where no file has it.
 func (o *Options) Cluster(password string) (*etcd.Cluster, error) {
 	if len(o.endpoints) == 0 {
 		if o.ca+o.cert+o.key+o.user+o.secret != "" {

@@ -16,7 +16,10 @@ import (
 var gild = clitest.Main(cli.Main)
 
 func event(id string, i int) api.Change {
-	return api.Change{Kind: api.ChangeEvent, ID: id, Event: &api.Event{Time: clitest.Noon.Add(time.Duration(i) * time.Second), Step: fmt.Sprintf("e%03d", i), State: api.StateDone}}
+	return api.Change{Kind: api.ChangeEvent, ID: id, Event: &api.Event{
+		Time: clitest.Noon.Add(time.Duration(i) * time.Second),
+		Step: fmt.Sprintf("e%03d", i), State: api.StateDone,
+	}}
 }
 
 // No event is lost or shown twice: over cuts, over transactions that are told
@@ -33,7 +36,10 @@ func TestEventsFollow(t *testing.T) {
 	n := 100
 	for round := range 4 {
 		for range 20 {
-			f.Tell(event([]string{"m2", "m3"}[n%2], n), api.Change{Kind: api.ChangeEvent, ID: "m2", Event: &api.Event{Step: "flash", State: api.StateProgress}})
+			f.Tell(event([]string{"m2", "m3"}[n%2], n), api.Change{
+				Kind: api.ChangeEvent, ID: "m2",
+				Event: &api.Event{Step: "flash", State: api.StateProgress},
+			})
 			n++
 		}
 		f.Mu.Lock()

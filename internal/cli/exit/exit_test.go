@@ -45,7 +45,10 @@ func TestCode(t *testing.T) {
 
 func TestHintOf(t *testing.T) {
 	boom := errors.New("boom")
-	for want, err := range map[string]error{"": boom, "outer": Hint(fmt.Errorf("x: %w", Hint(boom, "inner")), "outer"), "inner": Usage(Hint(boom, "inner"))} {
+	for want, err := range map[string]error{
+		"": boom, "outer": Hint(fmt.Errorf("x: %w", Hint(boom, "inner")), "outer"),
+		"inner": Usage(Hint(boom, "inner")),
+	} {
 		if got := HintOf(err); got != want {
 			t.Errorf("HintOf(%v) = %q; want %q", err, got, want)
 		}

@@ -1,4 +1,5 @@
-// Package finding is one answer of a command that looks whether something is well.
+// Package finding is one answer of a command that looks whether something is
+// well.
 package finding
 
 import (

@@ -27,10 +27,13 @@ type Boot struct {
 // Register adds the flags to those of a command.
 func (b *Boot) Register(f *pflag.FlagSet) {
 	f.StringVar(&b.Interface, "interface", "", "network `interface` that faces the machines (required)")
-	f.StringVar(&b.Address, "address", "", "`address` of the interface that machines reach this server by (default: the first that is not link-local; it is followed when it changes)")
+	f.StringVar(&b.Address, "address", "",
+		"`address` of the interface that machines reach this server by (default: the first that is not link-local; it is followed when "+
+			"it changes)")
 	f.StringVar(&b.DHCP, "dhcp", "auto", "auto, server, proxy or off")
 	f.IntVar(&b.Port, "port", defaultPort, "TCP `port` for boot HTTP")
-	f.StringVar(&b.Operator, "operator", app.DefaultOperator, "`address` of the operator API and the dashboard, which ask for the admin token; commands on this host use the socket in --data")
+	f.StringVar(&b.Operator, "operator", app.DefaultOperator,
+		"`address` of the operator API and the dashboard, which ask for the admin token; commands on this host use the socket in --data")
 	f.StringVar(&b.Advertise, "advertise", "", "`host` name or address by which agents reach this server (default: the interface's address)")
 	f.StringSliceVar(&b.IPXEDirs, "ipxe", nil, "`directory` with iPXE boot programs (default: the distribution's locations)")
 }

@@ -20,7 +20,8 @@ type Confirm struct {
 // Register gives a command the flags.
 func (c *Confirm) Register(cmd *cobra.Command) {
 	c.given = cmd.Flags().Changed
-	cmd.Flags().StringVar(&c.probe, "confirm", "", "how to check that the new system is up, a `probe`: tcp:22 or ping (default: the beacon that the identity sets up)")
+	cmd.Flags().StringVar(&c.probe, "confirm", "",
+		"how to check that the new system is up, a `probe`: tcp:22 or ping (default: the beacon that the identity sets up)")
 	cmd.Flags().DurationVar(&c.within, "within", 0, "how long to wait for the new system to report in (default 10m)")
 }
 

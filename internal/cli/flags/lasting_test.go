@@ -7,7 +7,10 @@ import (
 )
 
 func TestLasting(t *testing.T) {
-	for text, want := range map[string]int{"2h": 7200, "90m": 5400, "10m5s": 605, "24h": 86400, "24h0m0s": 86400, "never": api.NeverExpires, "1s": 1} {
+	for text, want := range map[string]int{
+		"2h": 7200, "90m": 5400, "10m5s": 605, "24h": 86400, "24h0m0s": 86400, "never": api.NeverExpires,
+		"1s": 1,
+	} {
 		var l Lasting
 		if err := l.Set(text); err != nil || int(l) != want {
 			t.Errorf("Set(%q) = %d, %v; want %d", text, l, err, want)

@@ -29,25 +29,29 @@ type Serve struct {
 	Etcd      etcd.Options
 }
 
-// ReadSettings sets the flags that a file names and the command line does not, and
-// tells which file that was. An empty path is the file of the data directory,
-// if there; none read is an empty name.
+// ReadSettings sets the flags that a file names and the command line does not,
+// and tells which file that was. An empty path is the file of the data
+// directory, if there; none read is an empty name.
 type ReadSettings func(path string, flags *pflag.FlagSet) (read string, err error)
 
 // Register adds the flags to those of a command.
 func (s *Serve) Register(f *pflag.FlagSet) {
-	f.StringVar(&s.Config, "config", "", "configuration `file` (default: gild.yaml in the data directory, or /etc/gild/gild.yaml for /var/lib/gild, if it exists)")
+	f.StringVar(&s.Config, "config", "",
+		"configuration `file` (default: gild.yaml in the data directory, or /etc/gild/gild.yaml for /var/lib/gild, if it exists)")
 	s.Boot.Register(f)
 	f.StringVar(&s.Range, "range", "", "addresses to lease, `FIRST-LAST` (default: the upper half of the subnet)")
 	f.StringSliceVar(&s.Exclude, "exclude", nil, "`addresses` of the range never to lease: one, FIRST-LAST, or a network; may be repeated")
-	f.StringSliceVar(&s.Networks, "networks", nil, "further `network` of machines behind a router: its TFTP requests are answered, and its DHCP relays beside another server; 10.0.8.1/24 says that 10.0.8.1 is a relay, and leases addresses there too; may be repeated")
+	f.StringSliceVar(&s.Networks, "networks", nil,
+		"further `network` of machines behind a router: its TFTP requests are answered, and its DHCP relays beside another server; "+
+			"10.0.8.1/24 says that 10.0.8.1 is a relay, and leases addresses there too; may be repeated")
 	f.DurationVar(&s.Lease, "lease", time.Hour, "how long a lease lasts")
 	f.StringVar(&s.Router, "router", "", "router `address` for leases")
 	f.StringSliceVar(&s.DNS, "dns", nil, "name server `address` for leases; may be repeated")
 	f.StringVar(&s.Domain, "domain", "", "domain `name` for leases")
 	f.StringVar(&s.Cert, "operator-cert", "", "`file` with the TLS certificate chain of the operator API, PEM")
 	f.StringVar(&s.Key, "operator-key", "", "`file` with its private key, PEM")
-	f.StringVar(&s.Discover, "discover", "", "boot unknown machines into the agent of this `image`, which reports their hardware and waits (default: they boot from their disk)")
+	f.StringVar(&s.Discover, "discover", "",
+		"boot unknown machines into the agent of this `image`, which reports their hardware and waits (default: they boot from their disk)")
 	f.StringVar(&s.Kernel, "boot-kernel", "", "`name` of the boot kernel, which runs the agent for images whose own kernel cannot "+
 		"(default: the newest stored one that fits the machine)")
 	f.Var(&s.ArmsLast, "arm-expires", "how long a machine stays armed unless gild flash --expires says otherwise, or never (default 24h)")

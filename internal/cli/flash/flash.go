@@ -1,4 +1,5 @@
-// Package flash is the commands that give or revoke the permission to flash machines.
+// Package flash is the commands that give or revoke the permission to flash
+// machines.
 package flash
 
 import (
@@ -64,7 +65,8 @@ func Command(with *app.App) *cobra.Command {
 	f.BoolVar(&o.Wipe, "wipe", false, "overwrite a disk that holds LVM, RAID, ZFS, LUKS, Ceph or partitions not created by gild")
 	f.BoolVar(&o.NoGrow, "no-grow", false, "do not grow the last partition")
 	f.BoolVar(&o.Unseen, "unseen", false, "arm machines that have never been seen")
-	f.Var(&o.expires, "expires", "disarm the machine if it has not started flashing within this `duration`, or never (default: the server's, 24h)")
+	f.Var(&o.expires, "expires",
+		"disarm the machine if it has not started flashing within this `duration`, or never (default: the server's, 24h)")
 	o.settings.Register(cmd, true)
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be lost, arm nothing")

@@ -34,13 +34,17 @@ func flashRoom(t *testing.T) *clitest.Fake {
 // shown.
 func TestFlashArmsWhatWasShown(t *testing.T) {
 	f := flashRoom(t)
-	got := gild.Ask(t, f, "flash", "web-1", "m2", "web-2", "db-1.example.org", "--image", "web", "--yes", "--expires", "1h", "--confirm", "tcp:22")
+	got := gild.Ask(t, f, "flash", "web-1", "m2", "web-2", "db-1.example.org", "--image", "web", "--yes", "--expires", "1h", "--confirm",
+		"tcp:22")
 	if got.Code != exit.CodeRefused {
 		t.Errorf("exit code %d; want %d", got.Code, exit.CodeRefused)
 	}
 	want := map[string]api.FlashRequest{}
 	for id, shown := range map[string]string{"m2": "d2", "m4": "d4"} {
-		want[id] = api.FlashRequest{Settings: settings.Settings{Image: "web", Confirm: &settings.Confirm{Probe: "tcp:22"}}, Expires: 3600, Shown: shown}
+		want[id] = api.FlashRequest{
+			Settings: settings.Settings{Image: "web", Confirm: &settings.Confirm{Probe: "tcp:22"}}, Expires: 3600,
+			Shown: shown,
+		}
 	}
 	if diff := cmp.Diff(want, f.Flashed); diff != "" {
 		t.Errorf("armed (-want +got):\n%s", diff)
@@ -100,7 +104,8 @@ func TestCancel(t *testing.T) {
 	f := clitest.NewFake(t, clitest.Fleet()...)
 	f.Machines[2].Writing = true
 	got := gild.Ask(t, f, "cancel", "web-1", "web-2")
-	if got.Code != exit.CodeRefused || !strings.Contains(got.Stdout, "web-1 disarmed") || !strings.Contains(got.Stderr, "web-2: cannot cancel web-2: its disk is being written") {
+	if got.Code != exit.CodeRefused || !strings.Contains(got.Stdout, "web-1 disarmed") ||
+		!strings.Contains(got.Stderr, "web-2: cannot cancel web-2: its disk is being written") {
 		t.Errorf("%+v", got)
 	}
 	if got := gild.Ask(t, f, "cancel", "-l", "rack=b7"); got.Code != exit.CodeRefused || strings.Contains(got.Stderr, "web-1") {
@@ -118,7 +123,8 @@ func TestCancel(t *testing.T) {
 			t.Errorf("%q: exit %d, %d machines left; want exit %d and all", args, got.Code, len(f.Machines), exit.CodeUsage)
 		}
 	}
-	if got := gild.Ask(t, f, "machine", "rm", "--force", "web-2"); got.Code != exit.CodeOK || slices.ContainsFunc(f.Machines, func(m api.Machine) bool { return m.Spec.Name == "web-2" }) {
+	if got := gild.Ask(t, f, "machine", "rm", "--force", "web-2"); got.Code != exit.CodeOK ||
+		slices.ContainsFunc(f.Machines, func(m api.Machine) bool { return m.Spec.Name == "web-2" }) {
 		t.Errorf("rm by force: %+v; want it gone", got)
 	}
 }

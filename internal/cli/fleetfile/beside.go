@@ -101,7 +101,8 @@ func readBelow(dir, rel string) ([]byte, error) {
 	// A pipe without a writer must not be waited for.
 	f, err := root.OpenFile(rel, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		if _, missing := os.Lstat(filepath.Join(dir, rel)); missing == nil && !errors.Is(err, os.ErrPermission) && !errors.Is(err, os.ErrNotExist) {
+		if _, missing := os.Lstat(filepath.Join(dir, rel)); missing == nil && !errors.Is(err, os.ErrPermission) &&
+			!errors.Is(err, os.ErrNotExist) {
 			return nil, &OutsideError{rel, dir} // a link that leads out (os.Root has no error of its own for it)
 		}
 		return nil, err

@@ -47,7 +47,10 @@ identities:
 	want := api.Fleet{
 		Machines: []api.Spec{
 			{Name: "n1", MACs: []string{"52:54:00:00:00:01"}},
-			{Name: "n2", Serial: "0042", Flash: settings.Settings{Confirm: &settings.Confirm{Probe: "tcp:22", Within: 60}, Agent: settings.Agent{Keep: []string{"data"}}}},
+			{Name: "n2", Serial: "0042", Flash: settings.Settings{
+				Confirm: &settings.Confirm{Probe: "tcp:22", Within: 60},
+				Agent:   settings.Agent{Keep: []string{"data"}},
+			}},
 		},
 		Identities: map[string]api.Identity{"node": {Files: []api.File{{Path: "/etc/key", Content: "s3cret\n", Mode: "0600"}}}},
 		Images:     map[string]string{"web": "x"},

@@ -132,7 +132,12 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 		result.Notes = append(result.Notes, inspect.Note{What: n})
 	}
 	if a.JSON {
-		added := addedImage{name, string(result.Digest), disk.Format(), result.Config.Disk.Size, result.Stored, result.Dropped, []string{}, "", []golden.Doubt{}}
+		added := addedImage{
+			name, string(result.Digest), disk.Format(), result.Config.Disk.Size, result.Stored, result.Dropped,
+			[]string{},
+			"",
+			[]golden.Doubt{},
+		}
 		if before != result.Digest {
 			added.Replaced = string(before)
 		}
@@ -149,7 +154,8 @@ func (a commands) runAdd(ctx context.Context, name, from string, o addOptions) e
 	case result.Digest:
 		fmt.Fprintln(a.Stdout, "the same as was stored under this name")
 	default:
-		fmt.Fprintf(a.Stdout, "it replaces %s: machines and groups that name %s get the new one, those that are armed keep the old one\n", before.Short(), name)
+		fmt.Fprintf(a.Stdout, "it replaces %s: machines and groups that name %s get the new one, those that are armed keep the old one\n",
+			before.Short(), name)
 	}
 	if result.Dropped > 0 {
 		fmt.Fprintf(a.Stdout, "%s of free space dropped (--keep-free keeps it)\n", units.Bytes(result.Dropped))

@@ -169,7 +169,8 @@ func TestInitramfsWithoutTheAgentSaysMake(t *testing.T) {
 		t.Skip("this build has the agent")
 	}
 	data, out := t.TempDir(), filepath.Join(t.TempDir(), "initramfs")
-	if got := gild.Run(t, data, nil, "image", "add", "a", clitest.RootDisk(t), "--kernel", clitest.KernelFile(t)); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "6.1.0-golden") {
+	if got := gild.Run(t, data, nil, "image", "add", "a", clitest.RootDisk(t), "--kernel", clitest.KernelFile(t)); got.Code != exit.CodeOK ||
+		!strings.Contains(got.Stdout, "6.1.0-golden") {
 		t.Fatalf("add: %+v", got)
 	}
 	got := gild.Run(t, data, nil, "initramfs", "a", "-o", out)

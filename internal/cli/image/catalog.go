@@ -12,8 +12,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/stored"
 )
 
-// catalog is the images that are meant: those of the server that is named, or of
-// the data directory.
+// catalog is the images that are meant: those of the server that is named, or
+// of the data directory.
 type catalog struct {
 	*app.App
 	server *operatorclient.Client // nil: the data directory's
@@ -98,8 +98,11 @@ func (c catalog) keeper(force bool) (*operatorclient.Client, error) {
 	return c.Keeper("which machines and groups name an image", force)
 }
 
-// remove removes images by the server that knows what names them, or without one.
-func (c catalog) remove(ctx context.Context, keeper *operatorclient.Client, names []string, force bool) (gone []api.RemovedImage, err error) {
+// remove removes images by the server that knows what names them, or without
+// one.
+func (c catalog) remove(ctx context.Context, keeper *operatorclient.Client, names []string, force bool) (gone []api.RemovedImage,
+	err error,
+) {
 	if keeper != nil {
 		gone, err := keeper.RemoveImages(ctx, names, force)
 		return gone, c.Reached(err)

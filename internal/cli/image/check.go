@@ -178,7 +178,8 @@ func (c candidate) boots(say sayer) {
 	if b := c.image.Config.Boot; b != nil {
 		say("kernel", finding.OK, fmt.Sprintf("%s (%s), %s", b.KernelRelease, b.Arch, cmp.Or(b.Kernel, "not from the image")), "")
 	} else {
-		say("kernel", finding.Problem, "none was found, and the agent runs on the image's", "gild image add --kernel host, or --kernel FILE with --modules DIR")
+		say("kernel", finding.Problem, "none was found, and the agent runs on the image's",
+			"gild image add --kernel host, or --kernel FILE with --modules DIR")
 		return
 	}
 	if err := (&bootspec.Files{Store: c.store}).Bootable(c.image.Digest); err != nil {
@@ -197,7 +198,8 @@ func (c candidate) entered(say sayer) {
 		return
 	}
 	if b.Init == "" {
-		say("first program", finding.Warning, "the root has no /sbin/init, or could not be read", "gild image add --root NUMBER, if another partition is the root")
+		say("first program", finding.Warning, "the root has no /sbin/init, or could not be read",
+			"gild image add --root NUMBER, if another partition is the root")
 	} else {
 		say("first program", finding.OK, b.Init, "")
 	}
@@ -217,7 +219,8 @@ func (c candidate) entered(say sayer) {
 func (c candidate) alone(say sayer) {
 	firmware := c.image.Config.Firmware
 	if len(firmware) == 0 {
-		say("boot loader", finding.Warning, "none was found: a machine runs it after the flash, and does not start from its disk", "install GRUB or systemd-boot in the image; for UEFI also as EFI/BOOT/BOOTX64.EFI")
+		say("boot loader", finding.Warning, "none was found: a machine runs it after the flash, and does not start from its disk",
+			"install GRUB or systemd-boot in the image; for UEFI also as EFI/BOOT/BOOTX64.EFI")
 		return
 	}
 	text := "its disk starts by itself on " + strings.Join(firmware, " and ")

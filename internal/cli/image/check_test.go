@@ -47,7 +47,8 @@ func TestCheck(t *testing.T) {
 	if a, b := points(got.Stdout), points(again.Stdout); again.Code != exit.CodeOK || strings.Join(a, "") != strings.Join(b, "") {
 		t.Errorf("the file:\n%s\nstored:\n%s", got.Stdout, again.Stdout)
 	}
-	if got := gild.Run(t, data, nil, "image", "check", "-o", "json", "web"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, `"level": "ok"`) {
+	if got := gild.Run(t, data, nil, "image", "check", "-o", "json", "web"); got.Code != exit.CodeOK ||
+		!strings.Contains(got.Stdout, `"level": "ok"`) {
 		t.Errorf("-o json: %+v", got)
 	}
 	if got := gild.Run(t, data, nil, "image", "check", "nosuch"); got.Code != exit.CodeNotFound {
@@ -65,7 +66,10 @@ func TestCheck(t *testing.T) {
 // What every clone would have in common is told, with what to do.
 func TestCheckFindsLeftovers(t *testing.T) {
 	tree, disk := t.TempDir(), clitest.Sparse(t, 8<<20)
-	for name, text := range map[string]string{"etc/os-release": "x", "sbin/init": "x", "etc/machine-id": "0123456789abcdef0123456789abcdef\n", "etc/ssh/ssh_host_ed25519_key": "x"} {
+	for name, text := range map[string]string{
+		"etc/os-release": "x", "sbin/init": "x", "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+		"etc/ssh/ssh_host_ed25519_key": "x",
+	} {
 		if err := os.MkdirAll(filepath.Join(tree, filepath.Dir(name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +79,10 @@ func TestCheckFindsLeftovers(t *testing.T) {
 	}
 	clitest.Tool(t, "", "mkfs.ext4", "-q", "-F", "-d", tree, disk)
 	got := gild.Run(t, t.TempDir(), nil, "image", "check", disk, "--kernel", clitest.KernelFile(t))
-	for _, want := range []string{"warning  clones              /etc/machine-id: ", "/etc/ssh/ssh_host_ed25519_key: ", "or give machines an identity"} {
+	for _, want := range []string{
+		"warning  clones              /etc/machine-id: ", "/etc/ssh/ssh_host_ed25519_key: ",
+		"or give machines an identity",
+	} {
 		if got.Code != exit.CodeOK || !strings.Contains(got.Stdout, want) {
 			t.Errorf("%+v; want %q", got, want)
 		}

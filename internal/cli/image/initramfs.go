@@ -38,7 +38,8 @@ speaks plain HTTP to any server: it gets a plan, and no identity.`,
 		ValidArgsFunction: complete.Stored(a.App),
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "`file` to write (required)")
-	cmd.Flags().StringVar(&ca, "ca", "", "`file` with the certificates of the servers' CA, or of several (default: ca.pem in the data directory, which gild serve writes)")
+	cmd.Flags().StringVar(&ca, "ca", "",
+		"`file` with the certificates of the servers' CA, or of several (default: ca.pem in the data directory, which gild serve writes)")
 	cmd.Flags().BoolVar(&rescue, "rescue-shell", false, "include busybox and its applets")
 	return cmd
 }

@@ -24,7 +24,8 @@ func TestRmAsksTheServer(t *testing.T) {
 	if got.Code != exit.CodeRefused || !strings.Contains(got.Stderr, "group racks names it") {
 		t.Errorf("%+v; want it refused", got)
 	}
-	if got := gild.Run(t, data, nil, "image", "rm", "--force", "web"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "web removed\n  group racks names it") {
+	if got := gild.Run(t, data, nil, "image", "rm", "--force", "web"); got.Code != exit.CodeOK ||
+		!strings.Contains(got.Stdout, "web removed\n  group racks names it") {
 		t.Errorf("by force: %+v", got)
 	}
 }

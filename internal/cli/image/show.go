@@ -82,7 +82,8 @@ func (a commands) printImage(name string, im *golden.Image) {
 	line("stored", "%s", units.Bytes(stored.Summary(name, im).Stored))
 	line("table", "%s %s", c.Disk.Scheme, c.Disk.ID)
 	for _, p := range c.Disk.Partitions {
-		line(fmt.Sprintf("  %d", p.Number), "%10s at %-10s %-20s %s %s", units.Bytes(p.Size), units.Bytes(p.Start), p.TypeName, term.OrDash(p.FileSystem), p.FSUUID)
+		line(fmt.Sprintf("  %d", p.Number), "%10s at %-10s %-20s %s %s", units.Bytes(p.Size), units.Bytes(p.Start), p.TypeName,
+			term.OrDash(p.FileSystem), p.FSUUID)
 	}
 	line("firmware", "%s", term.OrDash(strings.Join(c.Firmware, ", ")))
 	if b := c.Boot; b != nil {

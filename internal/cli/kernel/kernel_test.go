@@ -37,7 +37,8 @@ func kernelPackage(t *testing.T, release string) string {
 func TestAddListShow(t *testing.T) {
 	data := t.TempDir()
 	for name, release := range map[string]string{"old": "6.1.9", "new": "6.1.10"} {
-		if got := gild.Run(t, data, nil, "kernel", "add", name, kernelPackage(t, release), "--cmdline", "console=ttyS0"); got.Code != exit.CodeOK {
+		if got := gild.Run(t, data, nil, "kernel", "add", name, kernelPackage(t, release), "--cmdline",
+			"console=ttyS0"); got.Code != exit.CodeOK {
 			t.Fatalf("add: %+v", got)
 		}
 	}
@@ -46,10 +47,12 @@ func TestAddListShow(t *testing.T) {
 		Name, Arch, Release string
 		Default             bool
 	}
-	if err := json.Unmarshal([]byte(got.Stdout), &listed); err != nil || len(listed) != 2 || listed[0].Name != "new" || !listed[0].Default || listed[1].Default {
+	if err := json.Unmarshal([]byte(got.Stdout), &listed); err != nil || len(listed) != 2 || listed[0].Name != "new" || !listed[0].Default ||
+		listed[1].Default {
 		t.Errorf("ls --json: %v, %+v", err, got)
 	}
-	if got := gild.Run(t, data, nil, "kernel", "show", "old"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "6.1.9 amd64") || !strings.Contains(got.Stdout, "console=ttyS0") {
+	if got := gild.Run(t, data, nil, "kernel", "show", "old"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "6.1.9 amd64") ||
+		!strings.Contains(got.Stdout, "console=ttyS0") {
 		t.Errorf("show: %+v", got)
 	}
 	for code, args := range map[int][]string{

@@ -129,7 +129,8 @@ func lastOf(st *store.Store, gone []*bootkernel.BootKernel) error {
 	for _, g := range gone {
 		if _, err := bootkernel.Choose(left, "", g.Config.Arch); err != nil && len(without) > 0 {
 			return exit.Refused(exit.Hint(
-				fmt.Errorf("%s is the last boot kernel for %s, and without one no machine can be flashed with %s", g.Name, g.Config.Arch, strings.Join(without, ", ")),
+				fmt.Errorf("%s is the last boot kernel for %s, and without one no machine can be flashed with %s", g.Name, g.Config.Arch,
+					strings.Join(without, ", ")),
 				"add another one first, or remove it all the same with --force"))
 		}
 	}

@@ -60,7 +60,8 @@ func TestLogin(t *testing.T) {
 	l := newLaptop(t)
 	file := filepath.Join(l.home, ".config", "gild", "logins.json")
 
-	if said := l.run(exit.CodeDenied, f.Token, "login", url); !strings.Contains(strings.ToLower(strings.ReplaceAll(said, ":", "")), fingerprint) {
+	if said := l.run(exit.CodeDenied, f.Token, "login", url); !strings.Contains(strings.ToLower(strings.ReplaceAll(said, ":", "")),
+		fingerprint) {
 		t.Errorf("a certificate that nobody knows: %s; want its fingerprint", said)
 	}
 	l.run(exit.CodeDenied, f.Token, "login", url, "--fingerprint", strings.Repeat("0", 64))
@@ -85,7 +86,8 @@ func TestLogin(t *testing.T) {
 	if said := l.run(exit.CodeOK, "", "machine", "ls", "-q"); said != "52:54:00:00:00:01\n" {
 		t.Errorf("machine ls: %q", said)
 	}
-	if said := l.run(exit.CodeOK, "", "context", "ls"); !strings.Contains(said, "rack1") || !strings.Contains(said, url) || strings.Contains(said, f.Token) {
+	if said := l.run(exit.CodeOK, "", "context", "ls"); !strings.Contains(said, "rack1") || !strings.Contains(said, url) ||
+		strings.Contains(said, f.Token) {
 		t.Errorf("context ls: %s; want name and URL, and no token", said)
 	}
 	// What is named goes before the login: another server, another token, a data

@@ -22,8 +22,9 @@ import (
 const dialWithin = 15 * time.Second
 
 // trusted finds what a server is verified with, in PEM form; empty: what the
-// system trusts is enough. Where a fingerprint was given, the certificate has to have
-// it, whoever vouches for it; one that nobody here vouches for is shown to a person.
+// system trusts is enough. Where a fingerprint was given, the certificate has
+// to have it, whoever vouches for it; one that nobody here vouches for is shown
+// to a person.
 func (c command) trusted(ctx context.Context, base *url.URL, fingerprint string) (ca string, err error) {
 	leaf, known, err := c.certificate(ctx, base)
 	if err != nil || known && fingerprint == "" {
@@ -32,7 +33,8 @@ func (c command) trusted(ctx context.Context, base *url.URL, fingerprint string)
 	sum := sha256.Sum256(leaf.Raw)
 	is := hex.EncodeToString(sum[:])
 	if err := leaf.VerifyHostname(base.Hostname()); err != nil {
-		return "", exit.Denied(exit.Hint(fmt.Errorf("the certificate of %s is for another name: %w", base.Host, err), "log in by a name that it is for"))
+		return "", exit.Denied(exit.Hint(fmt.Errorf("the certificate of %s is for another name: %w", base.Host, err),
+			"log in by a name that it is for"))
 	}
 	switch {
 	case fingerprint != "" && plain(fingerprint) != is:
@@ -40,10 +42,12 @@ func (c command) trusted(ctx context.Context, base *url.URL, fingerprint string)
 	case fingerprint == "" && !c.Interactive():
 		return "", exit.Denied(exit.Hint(
 			fmt.Errorf("nothing here vouches for the certificate of %s; its fingerprint is %s", base.Host, spaced(is)),
-			"compare it with `openssl x509 -noout -fingerprint -sha256 -in CERTIFICATE` on the server, then give --fingerprint, or the certificate of who signed it with --ca FILE"))
+			"compare it with `openssl x509 -noout -fingerprint -sha256 -in CERTIFICATE` on the server, then give --fingerprint, or the "+
+				"certificate of who signed it with --ca FILE"))
 	case fingerprint == "":
 		fmt.Fprintf(c.Stderr, "Nothing here vouches for the certificate of %s.\n", term.Printable(base.Host))
-		fmt.Fprintf(c.Stderr, "subject      %s\nvalid until  %s\nSHA-256      %s\n", term.Printable(leaf.Subject.String()), leaf.NotAfter.Format(time.DateOnly), spaced(is))
+		fmt.Fprintf(c.Stderr, "subject      %s\nvalid until  %s\nSHA-256      %s\n", term.Printable(leaf.Subject.String()),
+			leaf.NotAfter.Format(time.DateOnly), spaced(is))
 		if !c.Agreed(ctx, 1, "On the server, `openssl x509 -noout -fingerprint -sha256 -in CERTIFICATE` prints it.", "trust it from now on") {
 			return "", exit.Refused(errors.New("not confirmed; no login was kept"))
 		}

@@ -20,11 +20,15 @@ var gild = clitest.Main(cli.Main)
 
 func TestMachineEdit(t *testing.T) {
 	f := clitest.NewFake(t, clitest.Fleet()...)
-	if got := gild.Ask(t, f, "machine", "edit", "-l", "rack=b7", "--label", "rack=c1", "--label", "role-", "--image", "db", "--within", "90s"); got.Code != exit.CodeOK {
+	if got := gild.Ask(t, f, "machine", "edit", "-l", "rack=b7", "--label", "rack=c1", "--label", "role-", "--image", "db", "--within",
+		"90s"); got.Code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	for _, i := range []int{1, 2} {
-		want := api.Spec{Name: f.Machines[i].Spec.Name, Labels: map[string]string{"rack": "c1"}, Flash: settings.Settings{Image: "db", Confirm: &settings.Confirm{Within: 90}}}
+		want := api.Spec{
+			Name: f.Machines[i].Spec.Name, Labels: map[string]string{"rack": "c1"},
+			Flash: settings.Settings{Image: "db", Confirm: &settings.Confirm{Within: 90}},
+		}
 		if diff := cmp.Diff(want, f.Machines[i].Spec); diff != "" {
 			t.Errorf("spec (-want +got):\n%s", diff)
 		}
@@ -50,7 +54,8 @@ func TestMachineEdit(t *testing.T) {
 			t.Errorf("gild %q: %+v; want exit code %d", args, got, exit.CodeUsage)
 		}
 	}
-	if got := gild.Ask(t, f, "machine", "add", "x", "--mac", "52:54:00:00:00:09,52:54:00:00:00:0a", "--value", "role=db"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "x is registered") {
+	if got := gild.Ask(t, f, "machine", "add", "x", "--mac", "52:54:00:00:00:09,52:54:00:00:00:0a", "--value",
+		"role=db"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "x is registered") {
 		t.Errorf("add: %+v", got)
 	}
 	// A new name that is refused is not what the machine is called.
@@ -58,7 +63,8 @@ func TestMachineEdit(t *testing.T) {
 	if got := gild.Ask(t, f, "machine", "edit", "w", "--name", "v"); got.Code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
-	if got := gild.Ask(t, f, "machine", "edit", "v", "--name", "w"); got.Code != exit.CodeRefused || !strings.Contains(got.Stderr, "v: changed by somebody else") {
+	if got := gild.Ask(t, f, "machine", "edit", "v", "--name", "w"); got.Code != exit.CodeRefused ||
+		!strings.Contains(got.Stderr, "v: changed by somebody else") {
 		t.Errorf("another name for what has changed since: %+v; want the old name in front", got)
 	}
 	f.Race = ""
@@ -67,7 +73,8 @@ func TestMachineEdit(t *testing.T) {
 	}
 	// The answer of a server whose operator was faster is told as it is.
 	f.Race = "w"
-	if got := gild.Ask(t, f, "machine", "edit", "w", "--label", "a=b"); got.Code != exit.CodeRefused || !strings.Contains(got.Stderr, "w: changed by somebody else") {
+	if got := gild.Ask(t, f, "machine", "edit", "w", "--label", "a=b"); got.Code != exit.CodeRefused ||
+		!strings.Contains(got.Stderr, "w: changed by somebody else") {
 		t.Errorf("an edit of what has changed since: %+v; want it refused", got)
 	}
 	if got := gild.Ask(t, f, "machine", "rm", "x", "nobody"); got.Code != exit.CodeNotFound || len(f.Machines) != 5 {
@@ -79,18 +86,32 @@ func TestMachineShow(t *testing.T) {
 	m := clitest.Fleet()[1]
 	m.Inventory = &api.Inventory{
 		UUID: "4c4c4544-0000", Vendor: "Dell", Product: "R650", CPU: "Xeon", CPUs: 32, Memory: 64 << 30,
-		Disks: []api.Disk{{Name: "sda", Size: 480 << 30, Holds: []string{"GPT"}, Partitions: []api.Partition{{Number: 1, Size: 1 << 30, FileSystem: "ext4", Label: "root"}}}},
-		NICs:  []api.NIC{{Name: "eth0", MAC: m.MAC, Driver: "ixgbe"}},
+		Disks: []api.Disk{{
+			Name: "sda", Size: 480 << 30, Holds: []string{"GPT"},
+			Partitions: []api.Partition{{Number: 1, Size: 1 << 30, FileSystem: "ext4", Label: "root"}},
+		}},
+		NICs: []api.NIC{{Name: "eth0", MAC: m.MAC, Driver: "ixgbe"}},
 	}
 	f := clitest.NewFake(t, m)
-	f.Flashes = []api.Flash{{Image: api.PlanImage{Name: "web"}, Outcome: "failed", Cause: "disk-error", Message: "EIO", By: "operator", Armed: clitest.Noon, Phases: []api.Phase{
-		{Step: "network", Start: clitest.Noon, End: clitest.Noon.Add(1200 * time.Millisecond), State: api.StateDone}, {Step: "flash", Start: clitest.Noon, State: api.StateFailed},
-	}}}
+	f.Flashes = []api.Flash{{
+		Image: api.PlanImage{Name: "web"}, Outcome: "failed", Cause: "disk-error", Message: "EIO", By: "operator",
+		Armed: clitest.Noon, Phases: []api.Phase{
+			{Step: "network", Start: clitest.Noon, End: clitest.Noon.Add(1200 * time.Millisecond), State: api.StateDone},
+			{Step: "flash", Start: clitest.Noon, State: api.StateFailed},
+		},
+	}}
 	for i := range 30 {
-		f.Log = append(f.Log, api.LogEntry{Machine: "m2", Event: api.Event{Time: clitest.Noon, Step: fmt.Sprintf("step%d", i), State: api.StateDone}})
+		f.Log = append(f.Log, api.LogEntry{Machine: "m2", Event: api.Event{
+			Time: clitest.Noon, Step: fmt.Sprintf("step%d", i),
+			State: api.StateDone,
+		}})
 	}
 	got := gild.Ask(t, f, "machine", "show", "web-1")
-	for _, text := range []string{"Dell R650", "sda   515 GB", "1: 1.1 GB ext4 root", "64.0 GiB", "write 21%  430 of 1000 MiB  210 MiB/s  wire 70.0 MiB/s  ~45 s to running", "network 1.2s, flash failed", "failed: disk-error", "step29", "rack=b7,role=web", "no carrier"} {
+	for _, text := range []string{
+		"Dell R650", "sda   515 GB", "1: 1.1 GB ext4 root", "64.0 GiB",
+		"write 21%  430 of 1000 MiB  210 MiB/s  wire 70.0 MiB/s  ~45 s to running", "network 1.2s, flash failed", "failed: disk-error", "step29",
+		"rack=b7,role=web", "no carrier",
+	} {
 		if !strings.Contains(got.Stdout, text) {
 			t.Errorf("show = %s; want %q", got.Stdout, text)
 		}
@@ -103,7 +124,8 @@ func TestMachineShow(t *testing.T) {
 		Flashes []api.Flash
 		Events  []api.Event
 	}
-	if err := json.Unmarshal([]byte(gild.Ask(t, f, "machine", "show", "web-1", "--json").Stdout), &v); err != nil || len(v.Events) != 30 || len(v.Flashes) != 1 {
+	if err := json.Unmarshal([]byte(gild.Ask(t, f, "machine", "show", "web-1", "--json").Stdout), &v); err != nil || len(v.Events) != 30 ||
+		len(v.Flashes) != 1 {
 		t.Errorf("--json: %v, %+v", err, v)
 	}
 }

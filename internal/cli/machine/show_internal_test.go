@@ -8,8 +8,8 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// A phase says how it ended, also where the flash ended it, and how often it was
-// tried.
+// A phase says how it ended, also where the flash ended it, and how often it
+// was tried.
 func TestPhasesText(t *testing.T) {
 	at := func(s int) time.Time { return time.Unix(1e9+int64(s), 0) }
 	for want, p := range map[string]api.Phase{

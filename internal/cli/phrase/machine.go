@@ -55,8 +55,8 @@ func Doing(m *api.Machine) string {
 	return text + ": " + done
 }
 
-// InTrouble reports whether a machine does not continue as it should although its
-// state says nothing of it.
+// InTrouble reports whether a machine does not continue as it should although
+// its state says nothing of it.
 func InTrouble(m *api.Machine) bool {
 	return m.Trouble != nil && m.State != api.MachineFailed && m.State != api.MachineUnconfirmed
 }

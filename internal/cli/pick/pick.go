@@ -42,7 +42,8 @@ func Machines(ctx context.Context, a *app.App, op *operatorclient.Client, names 
 	if len(names) == 0 {
 		machines, err := op.Machines(ctx, selector)
 		if err == nil && len(machines) == 0 {
-			return nil, exit.NotFound(exit.Hint(fmt.Errorf("no machine matches %q", selector), "`gild machine ls` shows the labels, `gild help selectors` explains selectors"))
+			return nil, exit.NotFound(exit.Hint(fmt.Errorf("no machine matches %q", selector),
+				"`gild machine ls` shows the labels, `gild help selectors` explains selectors"))
 		}
 		return machines, a.Reached(err)
 	}

@@ -39,7 +39,8 @@ func TestCrash(t *testing.T) {
 		t.Skipf("gild serve needs the agent: %v", err)
 	}
 	s := newProcess(t)
-	if got := gild.Run(t, s.data, nil, "image", "add", "web", clitest.RootDisk(t), "--kernel", clitest.KernelFile(t)); got.Code != exit.CodeOK {
+	if got := gild.Run(t, s.data, nil, "image", "add", "web", clitest.RootDisk(t), "--kernel",
+		clitest.KernelFile(t)); got.Code != exit.CodeOK {
 		t.Fatalf("%+v", got)
 	}
 	seed := uint64(time.Now().UnixNano())
@@ -47,7 +48,10 @@ func TestCrash(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	var everybody []*worker
 	for i := range 8 {
-		everybody = append(everybody, &worker{op: s.operator, name: "w" + strconv.Itoa(i), number: byte(i), random: rand.New(rand.NewPCG(seed, uint64(i+1)))})
+		everybody = append(everybody, &worker{
+			op: s.operator, name: "w" + strconv.Itoa(i), number: byte(i),
+			random: rand.New(rand.NewPCG(seed, uint64(i+1))),
+		})
 	}
 	done := 0
 	for range 5 {
@@ -110,8 +114,9 @@ func newProcess(t *testing.T) *process {
 		t.Fatal(err)
 	}
 	s := &process{
-		program: filepath.Join(t.TempDir(), "gild"), data: t.TempDir(), port: clitest.FreePort(t), operatorAddr: "127.0.0.1:" + clitest.FreePort(t),
-		log: filepath.Join(t.TempDir(), "log"),
+		program: filepath.Join(t.TempDir(), "gild"), data: t.TempDir(), port: clitest.FreePort(t),
+		operatorAddr: "127.0.0.1:" + clitest.FreePort(t),
+		log:          filepath.Join(t.TempDir(), "log"),
 	}
 	if err := os.Symlink(self, s.program); err != nil {
 		t.Fatal(err)
@@ -135,7 +140,8 @@ func (s *process) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(s.program, "serve", "--interface", "lo", "--dhcp", "off", "--port", s.port, "--operator", s.operatorAddr, "--data", s.data)
+	cmd := exec.Command(s.program, "serve", "--interface", "lo", "--dhcp", "off", "--port", s.port, "--operator", s.operatorAddr, "--data",
+		s.data)
 	cmd.Stdout, cmd.Stderr = io.Discard, log
 	s.life = child.For(t, cmd)
 	for begin := time.Now(); time.Since(begin) < 2*time.Minute; time.Sleep(20 * time.Millisecond) {
@@ -182,7 +188,8 @@ type outlook struct {
 
 var life = []string{"add", "edit", "edit", "flash", "edit", "cancel", "flash", "rm"}
 
-// work goes on until the server is gone, and tells of each change that was acknowledged.
+// work goes on until the server is gone, and tells of each change that was
+// acknowledged.
 func (w *worker) work(ctx context.Context, acknowledged chan<- struct{}) {
 	for {
 		m := w.pick()

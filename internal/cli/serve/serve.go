@@ -68,7 +68,8 @@ func Command(with *app.App, settings flags.ReadSettings) *cobra.Command {
 
 func (a commands) run(ctx context.Context, o options) error {
 	if o.Interface == "" {
-		return exit.Usage(exit.Hint(errors.New("--interface is missing"), "give the network interface that faces the machines; `ip -br address` lists them"))
+		return exit.Usage(exit.Hint(errors.New("--interface is missing"),
+			"give the network interface that faces the machines; `ip -br address` lists them"))
 	}
 	log := a.logger(o.Verbose)
 	limit, from := memory.Set()
@@ -100,13 +101,17 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 	}
 	if o.Discover != "" {
 		if _, err := st.Resolve(o.Discover); err != nil {
-			fmt.Fprintf(a.Stderr, "warning: unknown machines will boot from their disks, because --discover names an image that is not here: %s\n         add it with `gild image add %s FILE`\n",
+			fmt.Fprintf(a.Stderr,
+				"warning: unknown machines will boot from their disks, because --discover names an image that is not here: %s\n         add "+
+					"it with `gild image add %s FILE`\n",
 				term.Printable(err.Error()), term.Printable(o.Discover))
 		}
 	}
 	if o.Kernel != "" {
 		if _, err := st.Kernels().Get(o.Kernel); err != nil {
-			fmt.Fprintf(a.Stderr, "warning: the newest boot kernel is used, because --boot-kernel names one that is not here: %s\n         add it with `gild kernel add %s FILE.deb`\n",
+			fmt.Fprintf(a.Stderr,
+				"warning: the newest boot kernel is used, because --boot-kernel names one that is not here: %s\n         add it with `gild "+
+					"kernel add %s FILE.deb`\n",
 				term.Printable(err.Error()), term.Printable(o.Kernel))
 		}
 	}
@@ -140,7 +145,8 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 			if certificate != nil {
 				scheme = "https"
 			}
-			fmt.Fprintf(a.Stderr, "machines boot from %s, the operator API and the dashboard are at %s://%s\n", addrs.BaseURL, scheme, addrs.Operator)
+			fmt.Fprintf(a.Stderr, "machines boot from %s, the operator API and the dashboard are at %s://%s\n", addrs.BaseURL, scheme,
+				addrs.Operator)
 			if addrs.NewToken != "" {
 				fmt.Fprintf(a.Stderr, "admin token (shown only once; the dashboard and --server require it): %s\n", addrs.NewToken)
 			}

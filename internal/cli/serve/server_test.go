@@ -34,7 +34,10 @@ func TestRealServer(t *testing.T) {
 	served := make(chan int, 1)
 	var log lockedbuf.Buffer
 	go func() {
-		served <- gild(ctx, []string{"serve", "--interface", "lo", "--dhcp", "off", "--port", clitest.FreePort(t), "--operator", operator, "--data", data},
+		served <- gild(ctx, []string{
+			"serve", "--interface", "lo", "--dhcp", "off", "--port", clitest.FreePort(t), "--operator", operator,
+			"--data", data,
+		},
 			app.Surroundings{Stdin: &bytes.Buffer{}, Stdout: &log, Stderr: &log, Getenv: func(string) string { return "" }})
 	}()
 	run := func(args ...string) clitest.Outcome { return gild.Run(t, data, nil, args...) } // by the socket

@@ -34,7 +34,8 @@ func ServersCommand(a *app.App) *cobra.Command {
 			}
 			for _, s := range servers {
 				for _, alarm := range s.Alarms {
-					fmt.Fprintf(a.Stdout, "%s, for %s: %s\n", term.Printable(s.Name), strings.TrimSuffix(term.Ago(time.Now(), alarm.Since), " ago"), term.Printable(alarm.Text))
+					fmt.Fprintf(a.Stdout, "%s, for %s: %s\n", term.Printable(s.Name), strings.TrimSuffix(term.Ago(time.Now(), alarm.Since), " ago"),
+						term.Printable(alarm.Text))
 				}
 			}
 			return nil

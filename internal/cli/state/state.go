@@ -188,7 +188,8 @@ func (a commands) check(r io.Reader) error {
 		}
 	}
 	if len(problems) > 0 {
-		return exit.Hint(fmt.Errorf("the state is inconsistent: %d problems found", len(problems)), "restore a backup, or report this with the output of gild state check")
+		return exit.Hint(fmt.Errorf("the state is inconsistent: %d problems found", len(problems)),
+			"restore a backup, or report this with the output of gild state check")
 	}
 	if !a.JSON {
 		fmt.Fprintf(a.Stdout, "%d machines, no problems\n", n)

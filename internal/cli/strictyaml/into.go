@@ -52,7 +52,8 @@ func (d *Decoder) object(from Value, to reflect.Value) {
 	}
 }
 
-// collect gathers a struct's fields by name, with those of the structs embedded in it, as encoding/json has them.
+// collect gathers a struct's fields by name, with those of the structs embedded
+// in it, as encoding/json has them.
 func collect(to reflect.Value, fields map[string]reflect.Value) {
 	for i := range to.NumField() {
 		field := to.Type().Field(i)

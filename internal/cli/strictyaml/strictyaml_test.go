@@ -93,7 +93,10 @@ func TestErrors(t *testing.T) {
 		{"disks:\n- size: 9999999999999999999999", `a.yaml:2:9: disks[0].size: "9999999999999999999999" is not a whole number`},
 		{"wipe: yes", `a.yaml:1:7: wipe: "yes" is neither true nor false`},
 		{"wipe: True", `a.yaml:1:7: wipe: "True" is neither true nor false`},
-		{"own: &a {size: 1}\ndisks: [*a]", "a.yaml:1:6: own: anchors and aliases are not read: write it out\na.yaml:2:9: disks[0]: anchors and aliases are not read: write it out"},
+		{
+			"own: &a {size: 1}\ndisks: [*a]",
+			"a.yaml:1:6: own: anchors and aliases are not read: write it out\na.yaml:2:9: disks[0]: anchors and aliases are not read: write it out",
+		},
 		{"own: {<<: {size: 1}}", "a.yaml:1:7: own.<<: unknown key; there are rule, size"},
 		{"? [a]\n: b", "a.yaml:1:3: a key must be a plain text"},
 		{"name: !secret x", "a.yaml:1:7: name: the tag !secret is not known"},

@@ -17,7 +17,8 @@ The old token and all sessions are revoked immediately. Run this on the server
 itself, as root or as the user that gild serve runs as, whether gild serve is
 running or not; or from anywhere with --etcd.`
 
-// Command is `gild token`: about the token that the operator API asks for off loopback.
+// Command is `gild token`: about the token that the operator API asks for off
+// loopback.
 func Command(a *app.App) *cobra.Command {
 	cmd := &cobra.Command{Use: "token", Short: "the admin token of the operator API and the dashboard"}
 	var cluster etcd.Options

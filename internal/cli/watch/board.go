@@ -89,8 +89,8 @@ func cause(m *api.Machine) string {
 // quietAfter is how long an agent at work is silent at most.
 const quietAfter = (api.HeartbeatEvery + 2) * time.Second
 
-// hush takes rates and times away of what has been silent for a while: the stream tells
-// of it only when the server gives it up.
+// hush takes rates and times away of what has been silent for a while: the
+// stream tells of it only when the server gives it up.
 func (r *board) hush(now time.Time) {
 	for _, w := range r.machines {
 		if e := w.Estimate; e != nil && e.Phase != "" && now.Sub(w.heard) > quietAfter {
@@ -272,7 +272,8 @@ func most(brakes map[string]int) string {
 
 // order is that of a machine's life, in which sums name the states.
 var order = []string{
-	"stuck", "in trouble", api.MachineFailed, api.MachineUnconfirmed, api.MachineFlashing, api.MachineHandingOff, api.MachineBooting, api.MachineArmed,
+	"stuck", "in trouble", api.MachineFailed, api.MachineUnconfirmed, api.MachineFlashing, api.MachineHandingOff, api.MachineBooting,
+	api.MachineArmed,
 	api.MachineRunning, api.MachineLocalDisk, api.MachineRegistered, api.MachineDiscovered, "forgotten",
 }
 

@@ -63,7 +63,8 @@ func TestTroubleIsOneLine(t *testing.T) {
 	if told != 1 || r.ended() || !r.troubled() || r.verdict(options{}) == nil {
 		t.Errorf("told %d times, ended %v; want once, and that it is waited for", told, r.ended())
 	}
-	if w := r.machines["1"]; !strings.Contains(w.sentence(), "flashing, in trouble: write 50%  1 of 2 B  ~: disk-error, tried 50 times since") {
+	if w := r.machines["1"]; !strings.Contains(w.sentence(),
+		"flashing, in trouble: write 50%  1 of 2 B  ~: disk-error, tried 50 times since") {
 		t.Errorf("it says %q", w.sentence())
 	}
 	if sum := r.totals().sumLine(); sum != "1 in trouble  1 of 2 B  ~" {
@@ -74,7 +75,10 @@ func TestTroubleIsOneLine(t *testing.T) {
 // What nobody hears of has no rate, before the server gives it up.
 func TestHush(t *testing.T) {
 	r := newBoard(nil)
-	w, _ := r.set(api.Machine{ID: "1", State: api.MachineFlashing, Estimate: &progress.Estimate{Phase: "write", DataDone: 1, DataTotal: 9, Rate: 5, Left: 2}})
+	w, _ := r.set(api.Machine{
+		ID: "1", State: api.MachineFlashing,
+		Estimate: &progress.Estimate{Phase: "write", DataDone: 1, DataTotal: 9, Rate: 5, Left: 2},
+	})
 	r.hush(w.heard.Add(quietAfter))
 	if r.totals().left == 0 {
 		t.Error("no time left within a heartbeat")
@@ -93,7 +97,13 @@ func TestSummary(t *testing.T) {
 		for _, s := range []struct {
 			state string
 			at    int
-		}{{api.MachineArmed, -9}, {api.MachineBooting, tt.from}, {api.MachineFlashing, tt.from + 5}, {api.MachineHandingOff, tt.to - 9}, {api.MachineRunning, tt.to}} {
+		}{
+			{api.MachineArmed, -9},
+			{api.MachineBooting, tt.from},
+			{api.MachineFlashing, tt.from + 5},
+			{api.MachineHandingOff, tt.to - 9},
+			{api.MachineRunning, tt.to},
+		} {
 			m.State, m.Since = s.state, at(s.at)
 			if s.state == api.MachineHandingOff {
 				m.Receipt = &api.Receipt{Written: 80 << 20, PhaseTimes: map[string]float64{"write": 10}}

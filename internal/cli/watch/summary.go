@@ -27,8 +27,8 @@ func (w *watched) clock() {
 }
 
 // summary says how long those took that run now, and which took longest: "3:51
-// in all, slowest web3 (3:40), 9.1 MiB/s each, the link was the brake"; empty: none
-// was seen from start to end.
+// in all, slowest web3 (3:40), 9.1 MiB/s each, the link was the brake"; empty:
+// none was seen from start to end.
 func (r *board) summary() string {
 	var first, last time.Time
 	var slowest *watched
@@ -58,7 +58,8 @@ func (r *board) summary() string {
 	if slowest == nil {
 		return ""
 	}
-	text := fmt.Sprintf("%s in all, slowest %s (%s)", term.Clock(last.Sub(first)), phrase.Name(&slowest.Machine), term.Clock(slowest.to.Sub(slowest.from)))
+	text := fmt.Sprintf("%s in all, slowest %s (%s)", term.Clock(last.Sub(first)), phrase.Name(&slowest.Machine),
+		term.Clock(slowest.to.Sub(slowest.from)))
 	if rated > 0 {
 		text += ", " + units.Rate(rates/float64(rated)) + " each"
 	}

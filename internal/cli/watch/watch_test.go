@@ -38,7 +38,10 @@ func TestWatchLines(t *testing.T) {
 			b := gild.Start(t, f, append([]string{"watch"}, tt.args...)...)
 			f.WaitFor(t, "the stream", func() bool { return f.Streams() == 1 })
 			f.State("m2", api.MachineFlashing, func(m *api.Machine) {
-				m.Estimate = &progress.Estimate{Phase: "write", Percent: 25, DataDone: 1, DataTotal: 4, Rate: 3, Left: 200, Until: progress.UntilRunning}
+				m.Estimate = &progress.Estimate{
+					Phase: "write", Percent: 25, DataDone: 1, DataTotal: 4, Rate: 3, Left: 200,
+					Until: progress.UntilRunning,
+				}
 			})
 			f.State("m3", api.MachineFlashing, func(m *api.Machine) {
 				m.Stuck, m.Trouble = clitest.Noon, &api.Trouble{Cause: api.CauseSilent, Since: clitest.Noon}
@@ -53,7 +56,10 @@ func TestWatchLines(t *testing.T) {
 				t.Errorf("exit code %d; want %d\n%s\n%s", code, tt.code, b.Stdout.String(), b.Stderr.String())
 			}
 			out := b.Stdout.String()
-			for _, text := range []string{"web-1              armed", "web-1              flashing: write 25%  1 of 4 B  3 B/s  ~3 min to running", "web-2              flashing, stuck", "connection to the server lost", "that is all", "all                "} {
+			for _, text := range []string{
+				"web-1              armed", "web-1              flashing: write 25%  1 of 4 B  3 B/s  ~3 min to running",
+				"web-2              flashing, stuck", "connection to the server lost", "that is all", "all                ",
+			} {
 				if !strings.Contains(out, text) {
 					t.Errorf("stdout = %s; want %q", out, text)
 				}
@@ -150,7 +156,10 @@ func TestWatchOnATerminal(t *testing.T) {
 	code := gild.On(t, p, f, nil, "watch")
 	p.Expect(t, "2 armed")
 	f.State("m2", api.MachineFlashing, func(m *api.Machine) {
-		m.Estimate = &progress.Estimate{Phase: "write", Percent: 43, DataDone: 430, DataTotal: 1000, Rate: 100, Left: 6, Until: progress.UntilRunning}
+		m.Estimate = &progress.Estimate{
+			Phase: "write", Percent: 43, DataDone: 430, DataTotal: 1000, Rate: 100, Left: 6,
+			Until: progress.UntilRunning,
+		}
 	})
 	p.Expect(t, "43%")
 	p.Expect(t, "< 10 s")

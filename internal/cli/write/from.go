@@ -16,7 +16,8 @@ import (
 	"github.com/gild-dev/gild/internal/oci"
 )
 
-// remoteRef names an image in a registry: oci+http://HOST:PORT/REPOSITORY[:TAG|@DIGEST].
+// remoteRef names an image in a registry:
+// oci+http://HOST:PORT/REPOSITORY[:TAG|@DIGEST].
 type remoteRef struct {
 	server     string // "http://host:port"
 	repository string
@@ -61,7 +62,8 @@ func parseRemote(ref string) (remoteRef, error) {
 	return r, nil
 }
 
-// openRemote pulls all of an image but its disk, which the source then gives by ranges.
+// openRemote pulls all of an image but its disk, which the source then gives by
+// ranges.
 func (a commands) openRemote(ctx context.Context, ref string) (*golden.Image, supply.Ranges, error) {
 	r, err := parseRemote(ref)
 	if err != nil {
@@ -91,7 +93,8 @@ func (r remoteRef) explain(err error) error {
 	case answered && status.Status == http.StatusNotFound:
 		return exit.NotFound(exit.Hint(err, "`gild serve` has its images under golden/NAME; a registry lists its own at /v2/_catalog"))
 	case answered && (status.Status == http.StatusUnauthorized || status.Status == http.StatusForbidden):
-		return exit.Hint(err, "gild pulls without credentials: let the registry serve this image to anybody, or copy it to a local OCI layout and add it there")
+		return exit.Hint(err,
+			"gild pulls without credentials: let the registry serve this image to anybody, or copy it to a local OCI layout and add it there")
 	case answered:
 		return err
 	}

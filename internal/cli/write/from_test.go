@@ -24,7 +24,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/stored"
 )
 
-// storeDisk adds a disk as image "a" and returns the data directory and the disk's bytes.
+// storeDisk adds a disk as image "a" and returns the data directory and the
+// disk's bytes.
 func storeDisk(t *testing.T) (data string, disk []byte) {
 	t.Helper()
 	dir := t.TempDir()
@@ -152,12 +153,14 @@ func TestWriteFromRegistry(t *testing.T) {
 		t.Fatalf("skopeo copy: %v\n%s", err, out)
 	}
 	writeFrom(t, "oci+http://"+address+"/room/debian:12", disk)
-	if o := gild.Run(t, data, nil, "write", "oci+http://"+address+"/room/debian:13", filepath.Join(t.TempDir(), "x")); o.Code != exit.CodeNotFound {
+	if o := gild.Run(t, data, nil, "write", "oci+http://"+address+"/room/debian:13",
+		filepath.Join(t.TempDir(), "x")); o.Code != exit.CodeNotFound {
 		t.Errorf("write of an unknown tag = %d: %s", o.Code, o.Stderr)
 	}
 }
 
-// startRegistry starts a registry on a port of its own and waits until it answers.
+// startRegistry starts a registry on a port of its own and waits until it
+// answers.
 func startRegistry(t *testing.T, program string) (address string) {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -168,7 +171,8 @@ func startRegistry(t *testing.T, program string) (address string) {
 	listener.Close()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %s}\n", filepath.Join(dir, "blobs"), address)
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %s}\n",
+		filepath.Join(dir, "blobs"), address)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,10 @@
 // Package blockdev is a whole disk under one owner, opened exclusively, read or
 // written past the page cache.
 //
-// [Open] refuses whatever is in use and names what uses it. [List] shows the disks of the machine,
-// [Signatures] what is on one, [SignatureRanges] where such remains would confuse a later reader.
-// A regular file can stand for a disk where the caller allows it.
+// [Open] refuses whatever is in use and names what uses it. [List] shows the
+// disks of the machine, [Signatures] what is on one, [SignatureRanges] where
+// such remains would confuse a later reader. A regular file can stand for a
+// disk where the caller allows it.
 package blockdev
 
 import (
@@ -24,17 +25,21 @@ import (
 
 // Options says what [Open] accepts and where it looks.
 type Options struct {
-	// AllowFile accepts a regular file in place of a disk. Its size is fixed while it is open.
+	// AllowFile accepts a regular file in place of a disk. Its size is fixed while
+	// it is open.
 	AllowFile bool
-	// FileSectorSize is the logical sector size in bytes that a file claims: 512 when 0.
+	// FileSectorSize is the logical sector size in bytes that a file claims: 512
+	// when 0.
 	FileSectorSize int
-	// Sys and Proc are the mount points of sysfs and procfs: "/sys" and "/proc" when empty.
+	// Sys and Proc are the mount points of sysfs and procfs: "/sys" and "/proc"
+	// when empty.
 	Sys, Proc string
 
 	ops ops // faults for tests; zero functions are the real ones
 }
 
-// Device is an open disk. ReadAt and WriteAt may be called from many goroutines.
+// Device is an open disk. ReadAt and WriteAt may be called from many
+// goroutines.
 type Device struct {
 	path    string
 	sysDir  string // directory of the disk in sysfs, empty for a file
@@ -60,14 +65,15 @@ type identity struct {
 	dev, ino uint64 // of the target: rdev and 0, or the file's dev and ino
 }
 
-// claimPatience is how long another claim on a disk may last that is about to end: one of our own on its way out, a
-// look of udev's.
+// claimPatience is how long another claim on a disk may last that is about to
+// end: one of our own on its way out, a look of udev's.
 const claimPatience = time.Second
 
-// Open takes a disk for this process alone. It refuses partitions, read-only disks, and, with a
-// [*BusyError] that names the users, disks that are mounted, swapped to, held by device-mapper or
-// md, under the running system's root, or opened exclusively by another program. It fails when the
-// device node at path changes meaning while it is opened.
+// Open takes a disk for this process alone. It refuses partitions, read-only
+// disks, and, with a [*BusyError] that names the users, disks that are mounted,
+// swapped to, held by device-mapper or md, under the running system's root, or
+// opened exclusively by another program. It fails when the device node at path
+// changes meaning while it is opened.
 func Open(path string, opts Options) (*Device, error) {
 	opts.Sys, opts.Proc = cmp.Or(opts.Sys, "/sys"), cmp.Or(opts.Proc, "/proc")
 	d, err := open(path, opts)
@@ -115,7 +121,8 @@ func open(path string, opts Options) (_ *Device, err error) {
 	if err := d.measure(opts); err != nil {
 		return nil, err
 	}
-	// The exclusive claim belongs to the first descriptor; a second one must not ask for its own.
+	// The exclusive claim belongs to the first descriptor; a second one must not
+	// ask for its own.
 	direct, err := d.openSame(os.O_RDWR | unix.O_CLOEXEC | unix.O_DIRECT)
 	switch {
 	case err == nil:
@@ -126,7 +133,8 @@ func open(path string, opts Options) (_ *Device, err error) {
 	return d, nil
 }
 
-// identify looks at path without opening it: opening a FIFO or a tape may block or act.
+// identify looks at path without opening it: opening a FIFO or a tape may block
+// or act.
 func identify(path string) (identity, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -170,8 +178,9 @@ func (d *Device) openSame(flags int) (*os.File, error) {
 	return f, nil
 }
 
-// lock takes the BSD lock by which udev and other programs leave a block device alone
-// (https://systemd.io/BLOCK_DEVICE_LOCKING). udev holds it shared for moments only.
+// lock takes the BSD lock by which udev and other programs leave a block device
+// alone (https://systemd.io/BLOCK_DEVICE_LOCKING). udev holds it shared for
+// moments only.
 func lock(f *os.File) error {
 	err := busy.While(context.Background(), claimPatience, func() error {
 		return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -197,7 +206,8 @@ func (d *Device) measure(opts Options) error {
 		if d.sector == 0 {
 			d.sector = 512
 		}
-		// What O_DIRECT wants of a file depends on the disk below; a page satisfies all.
+		// What O_DIRECT wants of a file depends on the disk below; a page satisfies
+		// all.
 		d.phys, d.dioSize = d.sector, pageAlign
 		return nil
 	}
@@ -222,29 +232,32 @@ func (d *Device) Path() string { return d.path }
 // Size is the disk's size in bytes. It never changes while the device is open.
 func (d *Device) Size() int64 { return d.size }
 
-// SectorSize is the logical sector size in bytes, the unit of the partition table.
+// SectorSize is the logical sector size in bytes, the unit of the partition
+// table.
 func (d *Device) SectorSize() int { return d.sector }
 
-// PhysicalSectorSize is the unit in bytes that the disk writes without reading first.
+// PhysicalSectorSize is the unit in bytes that the disk writes without reading
+// first.
 func (d *Device) PhysicalSectorSize() int { return d.phys }
 
-// ReadAt reads through the page cache. It sees all that was written by WriteAt, but proves nothing
-// about the medium: see [Device.OpenReadBack].
+// ReadAt reads through the page cache. It sees all that was written by WriteAt,
+// but proves nothing about the medium: see [Device.OpenReadBack].
 func (d *Device) ReadAt(p []byte, off int64) (int, error) { return d.file.ReadAt(p, off) }
 
-// WriteAt writes all of p or returns an error. It goes past the page cache when p, its length and
-// off are aligned to the logical sector size (see [AlignedBuffer]) and the target accepts that, and
-// through the cache otherwise, held back to the speed of the disk; the two may be mixed freely.
-// Nothing is safe before [Device.Flush].
-// A write that does not fit the disk is refused as a whole.
+// WriteAt writes all of p or returns an error. It goes past the page cache when
+// p, its length and off are aligned to the logical sector size (see
+// [AlignedBuffer]) and the target accepts that, and through the cache
+// otherwise, held back to the speed of the disk; the two may be mixed freely.
+// Nothing is safe before [Device.Flush]. A write that does not fit the disk is
+// refused as a whole.
 func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 	if err := d.bounds(off, int64(len(p))); err != nil {
 		return 0, fmt.Errorf("writing %s: %w", d.path, err)
 	}
 	if d.direct != nil && d.aligned(p, off) {
 		n, err := d.ops.writeAt(d.direct, p, off)
-		// EINVAL is how a kernel says that it wants another alignment. The whole of p is written
-		// again then: the same bytes at the same place.
+		// EINVAL is how a kernel says that it wants another alignment. The whole of p
+		// is written again then: the same bytes at the same place.
 		if !errors.Is(err, unix.EINVAL) {
 			return n, d.wrote(n, len(p), off, err)
 		}
@@ -256,7 +269,8 @@ func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 	return n, d.wrote(n, len(p), off, err)
 }
 
-// wrote turns the outcome of a write into an error that a short write cannot slip through.
+// wrote turns the outcome of a write into an error that a short write cannot
+// slip through.
 func (d *Device) wrote(n, want int, off int64, err error) error {
 	if pe, ok := errors.AsType[*os.PathError](err); ok {
 		err = pe.Err
@@ -282,8 +296,9 @@ func (d *Device) aligned(p []byte, off int64) bool {
 	return len(p) > 0 && uintptr(unsafe.Pointer(unsafe.SliceData(p)))%n == 0 && uintptr(len(p))%n == 0 && off%int64(n) == 0
 }
 
-// Share gives up the exclusive claim, so that a holder such as device-mapper can take the disk, and
-// the lock that keeps udev away. The device keeps working for whoever else writes with care.
+// Share gives up the exclusive claim, so that a holder such as device-mapper
+// can take the disk, and the lock that keeps udev away. The device keeps
+// working for whoever else writes with care.
 func (d *Device) Share() error {
 	f, err := d.openSame(os.O_RDWR | unix.O_CLOEXEC)
 	if err != nil {
@@ -313,7 +328,8 @@ func (d *Device) Number() (major, minor uint32) {
 	return unix.Major(d.id.dev), unix.Minor(d.id.dev)
 }
 
-// Close gives the disk free. It does not flush: call [Device.Flush] first and believe its error.
+// Close gives the disk free. It does not flush: call [Device.Flush] first and
+// believe its error.
 func (d *Device) Close() error {
 	var errs []error
 	for _, f := range []*os.File{d.direct, d.file} {
@@ -324,10 +340,12 @@ func (d *Device) Close() error {
 	return errors.Join(errs...)
 }
 
-// pageAlign satisfies every O_DIRECT that Linux knows, whatever the sector size.
+// pageAlign satisfies every O_DIRECT that Linux knows, whatever the sector
+// size.
 const pageAlign = 4096
 
-// AlignedBuffer gives n zero bytes that begin at a multiple of 4096, as O_DIRECT wants them.
+// AlignedBuffer gives n zero bytes that begin at a multiple of 4096, as
+// O_DIRECT wants them.
 func AlignedBuffer(n int) []byte {
 	b := make([]byte, n+pageAlign)
 	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (pageAlign - 1)

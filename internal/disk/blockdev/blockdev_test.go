@@ -123,7 +123,8 @@ func isBusy(err error, word string) bool {
 	return ok && strings.Contains(strings.Join(busy.Reasons, ";"), word)
 }
 
-// TestOpenNodeSwapped lets the path mean something else each time that it is opened.
+// TestOpenNodeSwapped lets the path mean something else each time that it is
+// opened.
 func TestOpenNodeSwapped(t *testing.T) {
 	path, other := diskFile(t, pattern(mib)), diskFile(t, pattern(mib))
 	for swapAt := range 2 {
@@ -228,7 +229,8 @@ func TestWriteOutside(t *testing.T) {
 	})
 }
 
-// TestWriteFallsBack makes O_DIRECT refuse every write, and once some of it first.
+// TestWriteFallsBack makes O_DIRECT refuse every write, and once some of it
+// first.
 func TestWriteFallsBack(t *testing.T) {
 	var d *Device
 	var direct, buffered int

@@ -12,7 +12,8 @@ type mark struct {
 	at   int64 // bytes from the start of what was probed
 }
 
-// claims looks for the marks of storage software that does not begin with a file system.
+// claims looks for the marks of storage software that does not begin with a
+// file system.
 func (p prober) claims() []mark {
 	var found []mark
 	for _, m := range magics {
@@ -36,9 +37,9 @@ func (p prober) claims() []mark {
 	return found
 }
 
-// luks2Copy finds the second header of LUKS2, by which a volume is recovered whose first was
-// overwritten (LUKS2 On-Disk Format 1.1.2, 2.2). It names its own offset, so that one that was
-// copied along with other data does not count.
+// luks2Copy finds the second header of LUKS2, by which a volume is recovered
+// whose first was overwritten (LUKS2 On-Disk Format 1.1.2, 2.2). It names its
+// own offset, so that one that was copied along with other data does not count.
 func (p prober) luks2Copy() (int64, bool) {
 	for at := int64(16 << 10); at <= 4<<20; at *= 2 {
 		b := p.at(at, 264)
@@ -49,8 +50,9 @@ func (p prober) luks2Copy() (int64, bool) {
 	return 0, false
 }
 
-// drbd looks at the last 4 KiB, where DRBD has its meta data when it is internal: a big-endian magic
-// behind a handful of fields, of which later versions have more (drbd, drbdmeta.c).
+// drbd looks at the last 4 KiB, where DRBD has its meta data when it is
+// internal: a big-endian magic behind a handful of fields, of which later
+// versions have more (drbd, drbdmeta.c).
 func (p prober) drbd() (int64, bool) {
 	at := p.size&^4095 - 4096
 	b := p.at(at, 128)
@@ -63,8 +65,9 @@ func (p prober) drbd() (int64, bool) {
 	return 0, false
 }
 
-// cephType recognises the partition types of Ceph stores (ceph, systemd and ceph-disk): those of
-// which the type alone tells, because a plain file system is in them, or nothing that is known.
+// cephType recognises the partition types of Ceph stores (ceph, systemd and
+// ceph-disk): those of which the type alone tells, because a plain file system
+// is in them, or nothing that is known.
 func cephType(guid string) bool {
 	if strings.HasPrefix(guid, "4fbd7e29-9d25-41b8-afd0-") || strings.HasPrefix(guid, "45b0969e-9b03-4f30-b4c6-") || // store, journal
 		strings.HasPrefix(guid, "cafecafe-9b03-4f30-b4c6-") { // block

@@ -11,22 +11,26 @@ import (
 	"github.com/gild-dev/gild/internal/disk/partition"
 )
 
-// Content is what is on a disk, as far as its bytes tell: nothing is mounted or assembled for it.
-// Texts are foreign; they are free of control characters and bounded.
+// Content is what is on a disk, as far as its bytes tell: nothing is mounted or
+// assembled for it. Texts are foreign; they are free of control characters and
+// bounded.
 type Content struct {
 	// TableID is the GPT disk GUID or MBR signature; empty without a table.
 	TableID    string
 	Partitions []Part
-	// Unsealed says that LBA 0 is zero and a GPT is behind it all the same: a flash that did not
-	// come to its end.
+	// Unsealed says that LBA 0 is zero and a GPT is behind it all the same: a flash
+	// that did not come to its end.
 	Unsealed bool
-	// Damaged says why the partition table cannot be read; empty: it can, or there is none.
+	// Damaged says why the partition table cannot be read; empty: it can, or there
+	// is none.
 	Damaged string
-	// FileSystem and Label are of a file system on the whole disk, where there is no table.
+	// FileSystem and Label are of a file system on the whole disk, where there is
+	// no table.
 	FileSystem, Label string
-	// Claims are codes of storage software that has the disk or a partition of it for a part of
-	// something larger, or of unreadable data: "lvm", "md", "zfs", "luks", "ceph", "cluster",
-	// "bcache". A claim within a partition counts as the partition's.
+	// Claims are codes of storage software that has the disk or a partition of it
+	// for a part of something larger, or of unreadable data: "lvm", "md", "zfs",
+	// "luks", "ceph", "cluster", "bcache". A claim within a partition counts as the
+	// partition's.
 	Claims []string
 }
 
@@ -37,12 +41,13 @@ type Part struct {
 	Claims            []string
 }
 
-// Bounds of what is looked at: 128 partitions are what every tool makes at most.
+// Bounds of what is looked at: 128 partitions are what every tool makes at
+// most.
 const maxProbed = 128
 
-// ReadContent looks at a disk of size bytes with logical sectors of sector bytes. It reads at most
-// about 2 MiB of the disk and of each of the first 128 partitions. What cannot be read counts as
-// absent, but for the table.
+// ReadContent looks at a disk of size bytes with logical sectors of sector
+// bytes. It reads at most about 2 MiB of the disk and of each of the first 128
+// partitions. What cannot be read counts as absent, but for the table.
 func ReadContent(r io.ReaderAt, size int64, sector int) Content {
 	var c Content
 	t, err := partition.Read(r, size, sector)
@@ -98,8 +103,8 @@ func (p *Part) probe(r io.ReaderAt, size int64) {
 	}
 }
 
-// within tells a mark of a partition's content from one of the whole disk: the end of a disk is
-// often also the end of its last partition.
+// within tells a mark of a partition's content from one of the whole disk: the
+// end of a disk is often also the end of its last partition.
 func within(parts []partition.Partition, at int64) bool {
 	return slices.ContainsFunc(parts, func(p partition.Partition) bool {
 		return p.TypeName != "extended" && at >= p.Start && at < p.End()
@@ -108,7 +113,8 @@ func within(parts []partition.Partition, at int64) bool {
 
 func zeroSector(b []byte) bool { return b != nil && len(bytes.Trim(b, "\x00")) == 0 }
 
-// fileSystem gives the file system that begins at the prober's first byte, and its label.
+// fileSystem gives the file system that begins at the prober's first byte, and
+// its label.
 func (p prober) fileSystem() (name, label string) {
 	if name = p.ext(); name != "" {
 		return name, fixed(p.at(1024+120, 16))

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestClaimsAgainstMakers lets the real programs make the marks, whole and in the second partition of
-// a disk, and has blkid say what they are.
+// TestClaimsAgainstMakers lets the real programs make the marks, whole and in
+// the second partition of a disk, and has blkid say what they are.
 func TestClaimsAgainstMakers(t *testing.T) {
 	for _, tc := range []struct {
 		blkid, want string
@@ -23,8 +23,14 @@ func TestClaimsAgainstMakers(t *testing.T) {
 		in          string
 		make        []string // what makes it; FILE is the file, which goes last where it is not named
 	}{
-		{"crypto_LUKS", "luks", 32 * mib, false, "pass", []string{"cryptsetup", "luksFormat", "-q", "--type", "luks1", "--pbkdf-force-iterations", "1000", "--key-file=-"}},
-		{"crypto_LUKS", "luks", 32 * mib, false, "pass", []string{"cryptsetup", "luksFormat", "-q", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file=-"}},
+		{"crypto_LUKS", "luks", 32 * mib, false, "pass", []string{
+			"cryptsetup", "luksFormat", "-q", "--type", "luks1", "--pbkdf-force-iterations",
+			"1000", "--key-file=-",
+		}},
+		{"crypto_LUKS", "luks", 32 * mib, false, "pass", []string{
+			"cryptsetup", "luksFormat", "-q", "--type", "luks2", "--pbkdf", "pbkdf2",
+			"--pbkdf-force-iterations", "1000", "--key-file=-",
+		}},
 		{"ocfs2", "cluster", 300 * mib, false, "y\n", []string{"mkfs.ocfs2", "-q", "-F", "-M", "local"}},
 		{"gfs2", "cluster", 300 * mib, false, "", []string{"mkfs.gfs2", "-q", "-O", "-p", "lock_nolock"}},
 		{"bcache", "bcache", 8 * mib, false, "", []string{"make-bcache", "-B"}},
@@ -63,7 +69,8 @@ func TestClaimsAgainstMakers(t *testing.T) {
 	}
 }
 
-// inPartition puts what was made into a partition, which must then have the claim.
+// inPartition puts what was made into a partition, which must then have the
+// claim.
 func inPartition(t *testing.T, raw []byte, want string) {
 	t.Helper()
 	size := int64(len(raw)) + 8*mib
@@ -127,8 +134,9 @@ func TestFileSystemLabels(t *testing.T) {
 	}
 }
 
-// TestClaimsSynthetic covers what no program at hand makes. Each mark must be within what a flash
-// wipes, or the disk would be claimed again behind the image.
+// TestClaimsSynthetic covers what no program at hand makes. Each mark must be
+// within what a flash wipes, or the disk would be claimed again behind the
+// image.
 func TestClaimsSynthetic(t *testing.T) {
 	const size = 6*mib + 77*512
 	le := func(v uint64) string { return string(binary.LittleEndian.AppendUint64(nil, v)) }
@@ -176,19 +184,23 @@ func TestClaimsSynthetic(t *testing.T) {
 	}
 }
 
-// TestContentBehindTheGate reads what an interrupted flash leaves: the GPT is there, LBA 0 is not.
+// TestContentBehindTheGate reads what an interrupted flash leaves: the GPT is
+// there, LBA 0 is not.
 func TestContentBehindTheGate(t *testing.T) {
 	path := diskFile(t, nil)
 	if err := os.Truncate(path, 64*mib); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "label: gpt\nlabel-id: 11111111-2222-4333-8444-555555555555\nstart=4MiB, size=8MiB, name=data, type=4fbd7e29-9d25-41b8-afd0-062c0ceff05d\n", "sfdisk", "-q", path)
+	run(t,
+		"label: gpt\nlabel-id: 11111111-2222-4333-8444-555555555555\nstart=4MiB, size=8MiB, name=data, "+
+			"type=4fbd7e29-9d25-41b8-afd0-062c0ceff05d\n", "sfdisk", "-q", path)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := ReadContent(bytes.NewReader(raw), 64*mib, 512)
-	if got.TableID != "11111111-2222-4333-8444-555555555555" || got.Unsealed || len(got.Partitions) != 1 || !slices.Equal(got.Claims, []string{"ceph"}) {
+	if got.TableID != "11111111-2222-4333-8444-555555555555" || got.Unsealed || len(got.Partitions) != 1 ||
+		!slices.Equal(got.Claims, []string{"ceph"}) {
 		t.Errorf("ReadContent() = %+v", got)
 	}
 	clear(raw[:512])

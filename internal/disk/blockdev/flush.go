@@ -9,9 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Flush puts everything written so far on the medium, the disk's own cache included. An error
-// means that written data is lost, and the kernel reports it only once: so every later Flush fails
-// with the same error, and the only remedy is to write again on a newly opened device.
+// Flush puts everything written so far on the medium, the disk's own cache
+// included. An error means that written data is lost, and the kernel reports it
+// only once: so every later Flush fails with the same error, and the only
+// remedy is to write again on a newly opened device.
 func (d *Device) Flush() error {
 	err := d.ops.sync(d.file)
 	d.mu.Lock()
@@ -25,8 +26,9 @@ func (d *Device) Flush() error {
 	return d.flushErr
 }
 
-// DropCache flushes and forgets what the page cache holds of the disk, so that the next read comes
-// from the disk. It is best effort for files: other users may keep pages alive.
+// DropCache flushes and forgets what the page cache holds of the disk, so that
+// the next read comes from the disk. It is best effort for files: other users
+// may keep pages alive.
 func (d *Device) DropCache() error {
 	if err := d.Flush(); err != nil {
 		return err
@@ -49,9 +51,10 @@ type ReadBack = interface {
 	io.Closer
 }
 
-// OpenReadBack flushes and opens the disk anew to read past the page cache. The descriptor is fresh
-// so that no state of the writing one can answer for the disk. Any offset and buffer will do;
-// aligned ones are read without a copy. Where O_DIRECT is refused the cache is dropped instead.
+// OpenReadBack flushes and opens the disk anew to read past the page cache. The
+// descriptor is fresh so that no state of the writing one can answer for the
+// disk. Any offset and buffer will do; aligned ones are read without a copy.
+// Where O_DIRECT is refused the cache is dropped instead.
 func (d *Device) OpenReadBack() (ReadBack, error) {
 	if err := d.DropCache(); err != nil {
 		return nil, err
@@ -79,7 +82,8 @@ func (r *readBack) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("reading back %s: offset %d", r.d.path, off)
 	}
-	// Reads are cut at the end of the disk here, or the rest of one would begin unaligned.
+	// Reads are cut at the end of the disk here, or the rest of one would begin
+	// unaligned.
 	if rest := r.d.size - off; int64(len(p)) > rest {
 		n, err := r.ReadAt(p[:max(rest, 0)], off)
 		if err == nil {
@@ -93,7 +97,8 @@ func (r *readBack) ReadAt(p []byte, off int64) (int, error) {
 	return r.bounced(p, off)
 }
 
-// bounced reads whole sectors into an aligned buffer and copies what was asked for.
+// bounced reads whole sectors into an aligned buffer and copies what was asked
+// for.
 func (r *readBack) bounced(p []byte, off int64) (int, error) {
 	const step = 1 << 20
 	align := int64(r.d.dioSize)

@@ -48,7 +48,8 @@ func pattern(size int) []byte {
 	return b
 }
 
-// diskFile makes a file with the given content on a file system that has O_DIRECT and holes.
+// diskFile makes a file with the given content on a file system that has
+// O_DIRECT and holes.
 func diskFile(t testing.TB, content []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk.img")

@@ -24,8 +24,9 @@ func (e *BusyError) Error() string { return "in use: " + strings.Join(e.Reasons,
 // host reads what the kernel says about the use of block devices.
 type host struct{ sys, proc string }
 
-// checkUnused refuses a block device that is no whole disk, read-only or in use, and gives its
-// directory in sysfs. An exclusive open would refuse a busy disk as well, but without a reason.
+// checkUnused refuses a block device that is no whole disk, read-only or in
+// use, and gives its directory in sysfs. An exclusive open would refuse a busy
+// disk as well, but without a reason.
 func checkUnused(rdev uint64, path string, opts Options) (dir string, err error) {
 	h := host{opts.Sys, opts.Proc}
 	if dir, err = h.dir(devNumber(rdev)); err != nil {
@@ -124,8 +125,9 @@ func (h host) reasons(dir string) ([]string, error) {
 	return slices.Compact(reasons), nil
 }
 
-// holderName says what a holder in sysfs is: "dm-0 (vg0-root), of the LVM volume group vg0". What made
-// a device-mapper device is at the front of its UUID (libdevmapper.h).
+// holderName says what a holder in sysfs is: "dm-0 (vg0-root), of the LVM
+// volume group vg0". What made a device-mapper device is at the front of its
+// UUID (libdevmapper.h).
 func holderName(dir string) string {
 	by := filepath.Base(dir)
 	name, id := attr(dir, "dm/name"), attr(dir, "dm/uuid")
@@ -147,8 +149,8 @@ func holderName(dir string) string {
 	return by
 }
 
-// volumeGroup takes the group from the name of a logical volume, in which LVM writes "group-volume"
-// with each hyphen of either doubled.
+// volumeGroup takes the group from the name of a logical volume, in which LVM
+// writes "group-volume" with each hyphen of either doubled.
 func volumeGroup(name string) string {
 	for i := 0; i < len(name); i++ {
 		if name[i] != '-' {
@@ -163,8 +165,8 @@ func volumeGroup(name string) string {
 	return strings.ReplaceAll(name, "--", "-")
 }
 
-// below reports whether the device with this number is made of the disk in dir, through partitions
-// and any layers of device-mapper and md.
+// below reports whether the device with this number is made of the disk in dir,
+// through partitions and any layers of device-mapper and md.
 func (h host) below(number, dir string, depth int) bool {
 	const maxLayers = 16
 	at, err := h.dir(number)
@@ -202,7 +204,8 @@ func (h host) mounts() ([]mount, error) {
 			continue
 		}
 		m := mount{number: fields[2], point: unescape(fields[4])}
-		// btrfs and a few others mount under an anonymous number; their source names the device.
+		// btrfs and a few others mount under an anonymous number; their source names
+		// the device.
 		if strings.HasPrefix(m.number, "0:") && len(tail) > 1 {
 			if number, ok := blockNumber(unescape(tail[1])); ok {
 				m.number = number
@@ -213,7 +216,8 @@ func (h host) mounts() ([]mount, error) {
 	return mounts, lines.Err()
 }
 
-// swaps gives the device numbers in /proc/swaps. Swap files show as their file system's mount.
+// swaps gives the device numbers in /proc/swaps. Swap files show as their file
+// system's mount.
 func (h host) swaps() ([]string, error) {
 	b, err := os.ReadFile(filepath.Join(h.proc, "swaps"))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -16,7 +16,8 @@ import (
 	"github.com/gild-dev/gild/internal/disk/mounttest"
 )
 
-// tree writes files below root; a content that starts with "->" makes a symbolic link.
+// tree writes files below root; a content that starts with "->" makes a
+// symbolic link.
 func tree(t testing.TB, root string, files map[string]string) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -36,7 +37,8 @@ func tree(t testing.TB, root string, files map[string]string) {
 	}
 }
 
-// fakeHost has sda with two partitions, dm-0 on sda2 and dm-1 on dm-0, and an unused sdb.
+// fakeHost has sda with two partitions, dm-0 on sda2 and dm-1 on dm-0, and an
+// unused sdb.
 func fakeHost(t testing.TB, mountinfo, swaps string) host {
 	t.Helper()
 	root := t.TempDir()
@@ -68,8 +70,14 @@ func TestReasons(t *testing.T) {
 		want            []string
 	}{
 		{"held only", "22 1 0:5 / /proc rw - proc proc rw\n", []string{held}},
-		{"mounted", `30 1 8:1 / /mnt/a\040b\134c rw,relatime shared:1 - ext4 /dev/sda1 rw` + "\n", []string{`sda1 is mounted on /mnt/a b\c`, held}},
-		{"whole disk mounted twice", "30 1 8:0 / /a rw - xfs x rw\n31 1 8:0 /sub /b rw - xfs x rw\n", []string{"sda is mounted on /a", "sda is mounted on /b", held}},
+		{
+			"mounted", `30 1 8:1 / /mnt/a\040b\134c rw,relatime shared:1 - ext4 /dev/sda1 rw` + "\n",
+			[]string{`sda1 is mounted on /mnt/a b\c`, held},
+		},
+		{
+			"whole disk mounted twice", "30 1 8:0 / /a rw - xfs x rw\n31 1 8:0 /sub /b rw - xfs x rw\n",
+			[]string{"sda is mounted on /a", "sda is mounted on /b", held},
+		},
 		{"root on a partition", "30 1 8:1 / / rw - ext4 /dev/sda1 rw\n", []string{"sda1 is mounted on /: the running system's root", held}},
 		{"root through two layers", "30 1 253:1 / / rw - ext4 /dev/mapper/crypt rw\n", []string{held, "the running system's root is on it"}},
 		{"root elsewhere", "30 1 8:16 / / rw - ext4 /dev/sdb rw\n", []string{held}},
@@ -90,8 +98,8 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// TestReasonsBySource finds what is only named by a device node: swap, and btrfs with its anonymous
-// device numbers.
+// TestReasonsBySource finds what is only named by a device node: swap, and
+// btrfs with its anonymous device numbers.
 func TestReasonsBySource(t *testing.T) {
 	node := filepath.Join(t.TempDir(), "node with blank")
 	if err := unix.Mknod(node, unix.S_IFBLK|0o600, int(unix.Mkdev(8, 1))); err != nil {
@@ -137,7 +145,8 @@ func TestCheckUnused(t *testing.T) {
 	}
 }
 
-// TestRunningRoot asks about the disk that this test runs from, without opening it.
+// TestRunningRoot asks about the disk that this test runs from, without opening
+// it.
 func TestRunningRoot(t *testing.T) {
 	var st unix.Stat_t
 	if err := unix.Stat("/", &st); err != nil {
@@ -157,7 +166,8 @@ func TestRunningRoot(t *testing.T) {
 	}
 }
 
-// A child that was started while the disk was open has copies of its descriptors until its exec has ended.
+// A child that was started while the disk was open has copies of its
+// descriptors until its exec has ended.
 func TestOpenSoonAfterClose(t *testing.T) {
 	dev := loop(t, diskFile(t, make([]byte, 16*mib)))
 	d := mustOpen(t, dev, Options{})
@@ -204,7 +214,8 @@ func TestOpenMounted(t *testing.T) {
 	if _, err := Open(dev, Options{}); !isBusy(err, "is mounted on "+dir) {
 		t.Errorf("Open() = %v; want a BusyError that names %s", err, dir)
 	}
-	// What sysfs and proc miss, for example a mount in another namespace, O_EXCL still refuses.
+	// What sysfs and proc miss, for example a mount in another namespace, O_EXCL
+	// still refuses.
 	h := fakeHost(t, "", "")
 	var st unix.Stat_t
 	if err := unix.Stat(dev, &st); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/gild-dev/gild/internal/printable"
 )
 
-// Info describes a whole disk. Texts come from the hardware: they are trimmed, bounded and free of
-// control characters, and mean nothing more than that.
+// Info describes a whole disk. Texts come from the hardware: they are trimmed,
+// bounded and free of control characters, and mean nothing more than that.
 type Info struct {
 	Name       string // kernel name: "sda"
 	Path       string // "/dev/sda"
@@ -24,7 +24,9 @@ type Info struct {
 	Serial     string
 	WWN        string // "0x5000c500a1b2c3d4", "eui.0025385b71b0e6b2"
 	Transport  string // "nvme", "sata", "sas", "usb", "virtio", "scsi", "mmc", "loop", ... or empty
-	ByPath     string // the name below /dev/disk/by-path where sysfs tells it: "pci-0000:00:1f.2-ata-1"
+	// the name below /dev/disk/by-path where sysfs tells it:
+	// "pci-0000:00:1f.2-ata-1"
+	ByPath     string
 	Removable  bool
 	ReadOnly   bool
 	Rotational bool
@@ -37,9 +39,10 @@ type ListOptions struct {
 	Loop bool   // show attached loop devices
 }
 
-// List gives the disks that an image could be written to, in the order of the kernel's names. It
-// leaves out what has no size and what is no disk of its own: RAM disks, device-mapper, md, optical
-// and floppy drives, raw flash, the boot areas of eMMC, hidden paths of multipath NVMe.
+// List gives the disks that an image could be written to, in the order of the
+// kernel's names. It leaves out what has no size and what is no disk of its
+// own: RAM disks, device-mapper, md, optical and floppy drives, raw flash, the
+// boot areas of eMMC, hidden paths of multipath NVMe.
 func List(opts ListOptions) ([]Info, error) {
 	sys, dev := cmp.Or(opts.Sys, "/sys"), cmp.Or(opts.Dev, "/dev")
 	entries, err := os.ReadDir(filepath.Join(sys, "block"))
@@ -76,7 +79,8 @@ func isDisk(name string) bool {
 			return false
 		}
 	}
-	// mmcblk0boot0, mmcblk0boot1 and mmcblk0rpmb are areas of mmcblk0 that hold firmware.
+	// mmcblk0boot0, mmcblk0boot1 and mmcblk0rpmb are areas of mmcblk0 that hold
+	// firmware.
 	return !strings.HasPrefix(name, "mmcblk") || !strings.Contains(name, "boot") && !strings.Contains(name, "rpmb")
 }
 
@@ -98,7 +102,8 @@ func describe(dir string) Info {
 		ReadOnly:   attr(dir, "ro") == "1",
 		Rotational: attr(dir, "queue/rotational") == "1",
 	}
-	// virtio-blk has its own serial; nvme and mmc one on the device; SCSI in a page of its inquiry.
+	// virtio-blk has its own serial; nvme and mmc one on the device; SCSI in a page
+	// of its inquiry.
 	serial := first(attr(dir, "serial"), attr(device, "serial"), unitSerial(filepath.Join(device, "vpd_pg80")))
 	if serial == "" && info.Transport == "usb" {
 		serial = usbSerial(dir)
@@ -125,8 +130,8 @@ func clean(s string) string {
 	return strings.TrimSpace(printable.Drop(s[:min(len(s), limit)]))
 }
 
-// wwn writes a world wide name as lsblk and /dev/disk/by-id do. An identifier that is not one, such
-// as SCSI's "t10." with vendor and serial, gives none.
+// wwn writes a world wide name as lsblk and /dev/disk/by-id do. An identifier
+// that is not one, such as SCSI's "t10." with vendor and serial, gives none.
 func wwn(wwid string) string {
 	wwid = clean(wwid)
 	if naa, ok := strings.CutPrefix(wwid, "naa."); ok {
@@ -138,8 +143,8 @@ func wwn(wwid string) string {
 	return ""
 }
 
-// unitSerial reads the unit serial number page of SCSI (SPC-4, 7.8.15): a header of four bytes with
-// the length in the last two, then ASCII.
+// unitSerial reads the unit serial number page of SCSI (SPC-4, 7.8.15): a
+// header of four bytes with the length in the last two, then ASCII.
 func unitSerial(path string) string {
 	b, err := os.ReadFile(path)
 	if err != nil || len(b) < 4 || b[1] != 0x80 {
@@ -159,8 +164,9 @@ func usbSerial(dir string) string {
 	return ""
 }
 
-// transport reads the path of a disk in sysfs, which runs through every bus between. The bus that is
-// nearest to the machine wins: an ATA disk in a USB case is "usb".
+// transport reads the path of a disk in sysfs, which runs through every bus
+// between. The bus that is nearest to the machine wins: an ATA disk in a USB
+// case is "usb".
 func transport(dir string) string {
 	name := filepath.Base(dir)
 	for _, kind := range []struct{ part, name string }{
@@ -185,7 +191,8 @@ func transport(dir string) string {
 	return ""
 }
 
-// byPath derives the name that udev's path_id gives a disk, for the buses where sysfs tells it.
+// byPath derives the name that udev's path_id gives a disk, for the buses where
+// sysfs tells it.
 func byPath(dir string) string {
 	parts := strings.Split(dir, "/")
 	pci, at := "", -1
@@ -225,8 +232,9 @@ func byPath(dir string) string {
 	return ""
 }
 
-// scsiByPath completes the path of a SCSI disk with address "host:channel:target:lun". Without a
-// better name for the host there is none: host numbers change from boot to boot.
+// scsiByPath completes the path of a SCSI disk with address
+// "host:channel:target:lun". Without a better name for the host there is none:
+// host numbers change from boot to boot.
 func scsiByPath(pci, usb, ata, address string) string {
 	_, rest, _ := strings.Cut(address, ":")
 	switch {

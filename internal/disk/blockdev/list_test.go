@@ -29,7 +29,8 @@ func TestListFake(t *testing.T) {
 		sda + "/device/wwid": "naa.5000c500a1b2c3d4\n", sda + "/device/vpd_pg80": "\x00\x80\x00\x08   Z1Z2X\x00\x00",
 		"devices/pci0000:00/0000:00:1f.2/ata3/ata_port/ata3/port_no": "2\n",
 		sdb + "/dev": "8:16\n", sdb + "/size": "62333952\n", sdb + "/removable": "1\n", sdb + "/ro": "1\n", sdb + "/device/model": "Flash Disk\n",
-		"devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.2/idVendor": "0781\n", "devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.2/serial": "4C530001\n",
+		"devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.2/idVendor": "0781\n",
+		"devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.2/serial":   "4C530001\n",
 		sdc + "/dev": "8:32\n", sdc + "/size": "2048\n", sdc + "/device/wwid": "t10.QEMU HARDDISK drive0\n",
 		nvme + "/dev": "259:0\n", nvme + "/size": "976773168\n", nvme + "/queue/logical_block_size": "4096\n",
 		nvme + "/wwid": "eui.0025385b71b0e6b2\n", nvme + "/device/model": "Samsung SSD 970\n", nvme + "/device/serial": "S466NX0K\n",
@@ -96,7 +97,8 @@ func TestListFake(t *testing.T) {
 	}
 }
 
-// TestListAgainstLsblk compares with util-linux on the machine that the test runs on.
+// TestListAgainstLsblk compares with util-linux on the machine that the test
+// runs on.
 func TestListAgainstLsblk(t *testing.T) {
 	if _, err := os.Stat("/sys/block"); err != nil {
 		t.Skip("no sysfs here")
@@ -121,7 +123,10 @@ func TestListAgainstLsblk(t *testing.T) {
 	}
 	got := map[string]Info{}
 	for _, d := range disks {
-		got[d.Name] = Info{Name: d.Name, Path: d.Path, Number: d.Number, Size: d.Size, SectorSize: d.SectorSize, ReadOnly: d.ReadOnly, Model: d.Model, Serial: d.Serial}
+		got[d.Name] = Info{
+			Name: d.Name, Path: d.Path, Number: d.Number, Size: d.Size, SectorSize: d.SectorSize, ReadOnly: d.ReadOnly,
+			Model: d.Model, Serial: d.Serial,
+		}
 	}
 	want := map[string]Info{}
 	for _, b := range out.Blockdevices {
@@ -129,7 +134,10 @@ func TestListAgainstLsblk(t *testing.T) {
 			if b.Serial == "" { // lsblk knows few serials where no udev runs
 				b.Serial = got[b.Name].Serial
 			}
-			want[b.Name] = Info{Name: b.Name, Path: b.Path, Number: b.Number, Size: b.Size, SectorSize: b.Sector, ReadOnly: b.RO, Model: b.Model, Serial: b.Serial}
+			want[b.Name] = Info{
+				Name: b.Name, Path: b.Path, Number: b.Number, Size: b.Size, SectorSize: b.Sector, ReadOnly: b.RO, Model: b.Model,
+				Serial: b.Serial,
+			}
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

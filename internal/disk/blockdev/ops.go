@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ops are the system calls that have a fallback or a guard behind them, so that tests can make
-// each of them fail.
+// ops are the system calls that have a fallback or a guard behind them, so that
+// tests can make each of them fail.
 type ops struct {
 	open      func(path string, flags int) (*os.File, error)
 	writeAt   func(f *os.File, p []byte, off int64) (int, error)

@@ -15,7 +15,8 @@ import (
 // is, with nothing to show for progress.
 const paceBytes = 32 << 20
 
-// pacer keeps buffered writes at the speed of the disk. Safe for concurrent use.
+// pacer keeps buffered writes at the speed of the disk. Safe for concurrent
+// use.
 type pacer struct {
 	mu      sync.Mutex
 	started []Range // being written back, oldest first

@@ -18,16 +18,19 @@ import (
 	"github.com/gild-dev/gild/internal/disk/partition"
 )
 
-// The kernel answers BLKRRPART with EBUSY while anything, often udev, has a partition open.
+// The kernel answers BLKRRPART with EBUSY while anything, often udev, has a
+// partition open.
 const rereadPatience = 2 * time.Second
 
-// RereadPartitions makes the kernel's partitions those of the table that is on the disk now. want
-// are its partitions as read from there; with none, the kernel's own reading is all that happens.
+// RereadPartitions makes the kernel's partitions those of the table that is on
+// the disk now. want are its partitions as read from there; with none, the
+// kernel's own reading is all that happens.
 //
-// BLKRRPART replaces all partitions at once and is retried while it is refused. Where it keeps
-// failing, or where the kernel cannot read this kind of table, partitions are removed and added one
-// by one (BLKPG), which leaves alone those that are right already. Extended MBR partitions are left
-// to the kernel. A file has no partitions: nothing happens.
+// BLKRRPART replaces all partitions at once and is retried while it is refused.
+// Where it keeps failing, or where the kernel cannot read this kind of table,
+// partitions are removed and added one by one (BLKPG), which leaves alone those
+// that are right already. Extended MBR partitions are left to the kernel. A
+// file has no partitions: nothing happens.
 func (d *Device) RereadPartitions(ctx context.Context, want []partition.Partition) error {
 	if !d.id.block {
 		return nil
@@ -49,7 +52,8 @@ func (d *Device) RereadPartitions(ctx context.Context, want []partition.Partitio
 }
 
 func (d *Device) reread(ctx context.Context) error {
-	// Through the descriptor that holds the claim: on another one the kernel would refuse it.
+	// Through the descriptor that holds the claim: on another one the kernel would
+	// refuse it.
 	return busy.While(ctx, rereadPatience, func() error { return d.ops.rereadPT(d.file) })
 }
 
@@ -88,8 +92,8 @@ func (d *Device) setPartitions(want []partition.Partition) error {
 	return nil
 }
 
-// kernelPartitions reads the partitions of the disk in dir. sysfs counts in 512 bytes whatever the
-// sector size.
+// kernelPartitions reads the partitions of the disk in dir. sysfs counts in 512
+// bytes whatever the sector size.
 func kernelPartitions(dir string) (map[int]extent, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

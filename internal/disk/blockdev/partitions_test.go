@@ -47,8 +47,8 @@ func wantKernel(t *testing.T, d *Device, parts []partition.Partition) {
 	}
 }
 
-// TestRereadPartitions runs both with and without a kernel that reads partition tables: what
-// BLKRRPART leaves out, BLKPG adds.
+// TestRereadPartitions runs both with and without a kernel that reads partition
+// tables: what BLKRRPART leaves out, BLKPG adds.
 func TestRereadPartitions(t *testing.T) {
 	dev, parts := partitionedLoop(t)
 	d := mustOpen(t, dev, Options{})
@@ -60,7 +60,8 @@ func TestRereadPartitions(t *testing.T) {
 	}
 	grown := []partition.Partition{parts[0], parts[1]}
 	grown[1].Size += 10 * mib
-	grown = append(grown, partition.Partition{Number: 7, Start: 40 * mib, Size: mib}, partition.Partition{Number: 8, Start: 50 * mib, Size: mib, TypeName: "extended"})
+	grown = append(grown, partition.Partition{Number: 7, Start: 40 * mib, Size: mib},
+		partition.Partition{Number: 8, Start: 50 * mib, Size: mib, TypeName: "extended"})
 	if err := d.RereadPartitions(t.Context(), grown); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,8 @@ func TestRereadPartitions(t *testing.T) {
 	}
 }
 
-// TestRereadPartitionsBusy keeps partition 1 open: BLKRRPART stays busy, BLKPG works on the others.
+// TestRereadPartitionsBusy keeps partition 1 open: BLKRRPART stays busy, BLKPG
+// works on the others.
 func TestRereadPartitionsBusy(t *testing.T) {
 	dev, parts := partitionedLoop(t)
 	calls := 0

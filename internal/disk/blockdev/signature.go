@@ -15,23 +15,26 @@ type Range struct{ Offset, Length int64 }
 
 // Where the marks of storage software are, at most, from either end of a disk.
 const (
-	// edge covers, at the head: MBR, primary GPT, LVM2 (first 2 KiB), md 1.1 and 1.2 (0 and 4 KiB), bcache
-	// (4 KiB), ISO 9660 (32 KiB), btrfs (64 KiB), swap (within 64 KiB), ZFS labels 0 and 1 (512 KiB) and the
-	// super blocks of ext4, XFS and FAT. At the tail: backup GPT, md 1.0 (last 12 KiB) and 0.90 (last
-	// 128 KiB), ZFS labels 2 and 3 (last 512 KiB of the size rounded down to 256 KiB), DDF and Intel
-	// firmware RAID (last sectors). Sources: md(4), mdadm's super0.c and super1.c; OpenZFS vdev_label.c;
-	// btrfs on-disk format; SNIA DDF 2.0.
+	// edge covers, at the head: MBR, primary GPT, LVM2 (first 2 KiB), md 1.1 and
+	// 1.2 (0 and 4 KiB), bcache (4 KiB), ISO 9660 (32 KiB), btrfs (64 KiB), swap
+	// (within 64 KiB), ZFS labels 0 and 1 (512 KiB) and the super blocks of ext4,
+	// XFS and FAT. At the tail: backup GPT, md 1.0 (last 12 KiB) and 0.90 (last 128
+	// KiB), ZFS labels 2 and 3 (last 512 KiB of the size rounded down to 256 KiB),
+	// DDF and Intel firmware RAID (last sectors). Sources: md(4), mdadm's super0.c
+	// and super1.c; OpenZFS vdev_label.c; btrfs on-disk format; SNIA DDF 2.0.
 	edge = 1 << 20
-	// LUKS2 keeps a second header at one of these places (LUKS2 On-Disk Format 1.1.2, table 1) from
-	// which it can be recovered; the smaller ones are within edge.
+	// LUKS2 keeps a second header at one of these places (LUKS2 On-Disk Format
+	// 1.1.2, table 1) from which it can be recovered; the smaller ones are within
+	// edge.
 	luks2Header = 4096
 	// btrfs keeps copies of its super block at 64 MiB and 256 GiB.
 	btrfsSuper = 4096
 )
 
-// SignatureRanges gives the places on a disk of size bytes where remains of earlier use would be
-// found by a later reader although the image does not mention them: what to zero before an image is
-// written. Ranges are in order, apart from each other, inside the disk, and at most 3 MiB together.
+// SignatureRanges gives the places on a disk of size bytes where remains of
+// earlier use would be found by a later reader although the image does not
+// mention them: what to zero before an image is written. Ranges are in order,
+// apart from each other, inside the disk, and at most 3 MiB together.
 func SignatureRanges(size int64) []Range {
 	if size <= 0 {
 		return nil
@@ -39,7 +42,8 @@ func SignatureRanges(size int64) []Range {
 	if size <= 2*edge {
 		return []Range{{0, size}}
 	}
-	// A tail that starts at a sector of any size; then it is slightly longer than edge.
+	// A tail that starts at a sector of any size; then it is slightly longer than
+	// edge.
 	tail := (size - edge) / pageAlign * pageAlign
 	ranges := []Range{{0, edge}}
 	for _, r := range []Range{
@@ -56,9 +60,10 @@ func SignatureRanges(size int64) []Range {
 	return append(ranges, Range{tail, size - tail})
 }
 
-// Signatures tells in words what is on a disk of size bytes: "GPT, 3 partitions", "ext4", "LVM2".
-// Several answers are usual on a disk with a history. What cannot be read counts as absent: the
-// answer informs a person and decides nothing.
+// Signatures tells in words what is on a disk of size bytes: "GPT, 3
+// partitions", "ext4", "LVM2". Several answers are usual on a disk with a
+// history. What cannot be read counts as absent: the answer informs a person
+// and decides nothing.
 func Signatures(r io.ReaderAt, size int64) []string {
 	p := prober{r, size}
 	var found []string
@@ -78,8 +83,8 @@ func Signatures(r io.ReaderAt, size int64) []string {
 	return found
 }
 
-// magic is a fixed text at a fixed place; negative offsets count from the end of the disk. One with a
-// code is a claim, see [Content].
+// magic is a fixed text at a fixed place; negative offsets count from the end
+// of the disk. One with a code is a claim, see [Content].
 type magic struct {
 	name   string
 	offset int64
@@ -167,8 +172,9 @@ func (p prober) table() string {
 	return fmt.Sprintf("%s, %d partitions", name, len(t.Partitions))
 }
 
-// ext tells ext2, ext3 and ext4 apart as blkid does: by a journal and by features that the older
-// ones do not know (Documentation/filesystems/ext4/super.rst).
+// ext tells ext2, ext3 and ext4 apart as blkid does: by a journal and by
+// features that the older ones do not know
+// (Documentation/filesystems/ext4/super.rst).
 func (p prober) ext() string {
 	b := p.at(1024, 108)
 	if b == nil || binary.LittleEndian.Uint16(b[56:]) != 0xef53 {
@@ -189,7 +195,8 @@ func (p prober) ext() string {
 	return "ext2"
 }
 
-// fat looks for the type texts of a FAT boot sector, which are not official but universal.
+// fat looks for the type texts of a FAT boot sector, which are not official but
+// universal.
 func (p prober) fat() string {
 	b := p.at(0, 512)
 	if b == nil || b[510] != 0x55 || b[511] != 0xaa {
@@ -206,7 +213,8 @@ func (p prober) md() string {
 	return name
 }
 
-// mdPlace looks for the super block of Linux software RAID in its four places (md(4)).
+// mdPlace looks for the super block of Linux software RAID in its four places
+// (md(4)).
 func (p prober) mdPlace() (name string, at int64, ok bool) {
 	sectors := p.size / 512
 	for _, place := range []struct {
@@ -222,7 +230,8 @@ func (p prober) mdPlace() (name string, at int64, ok bool) {
 		if b == nil {
 			continue
 		}
-		// 0.90 is in the byte order of its machine and says its major version 0; 1.x is little-endian.
+		// 0.90 is in the byte order of its machine and says its major version 0; 1.x is
+		// little-endian.
 		little := binary.LittleEndian.Uint32(b) == 0xa92b4efc && binary.LittleEndian.Uint32(b[4:]) <= 1
 		if little || place.name == "mdraid 0.90" && binary.BigEndian.Uint32(b) == 0xa92b4efc {
 			return place.name, place.off, true
@@ -249,8 +258,9 @@ func (p prober) zfs() string {
 	return ""
 }
 
-// zfsPlace looks for an uberblock in any of the four labels: each of 256 KiB, its second half an array of
-// uberblocks of at least 1 KiB in the byte order of the machine (OpenZFS, vdev_impl.h).
+// zfsPlace looks for an uberblock in any of the four labels: each of 256 KiB,
+// its second half an array of uberblocks of at least 1 KiB in the byte order of
+// the machine (OpenZFS, vdev_impl.h).
 func (p prober) zfsPlace() (int64, bool) {
 	const label, ring = 256 << 10, 128 << 10
 	end := p.size &^ (label - 1)

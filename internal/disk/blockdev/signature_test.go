@@ -10,7 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestSignaturesAgainstMakers lets the real programs make what is to be recognised.
+// TestSignaturesAgainstMakers lets the real programs make what is to be
+// recognised.
 func TestSignaturesAgainstMakers(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -52,8 +53,8 @@ func TestSignaturesAgainstMakers(t *testing.T) {
 	}
 }
 
-// TestSignaturesSynthetic covers what no program at hand makes. Every signature must also be inside
-// the ranges that are wiped, which the same table proves.
+// TestSignaturesSynthetic covers what no program at hand makes. Every signature
+// must also be inside the ranges that are wiped, which the same table proves.
 func TestSignaturesSynthetic(t *testing.T) {
 	const size = 6*mib + 77*512
 	le := func(v uint64) string { return string(binary.LittleEndian.AppendUint64(nil, v)) }
@@ -110,7 +111,10 @@ func TestSignaturesDamagedTable(t *testing.T) {
 }
 
 func TestSignatureRanges(t *testing.T) {
-	for _, size := range []int64{-1, 0, 1, 512, mib, 2 * mib, 2*mib + 512, 3 * mib, 5*mib + 4095, 64 * mib, 65*mib + 4096, 1 << 40, 1<<63 - 1} {
+	for _, size := range []int64{
+		-1, 0, 1, 512, mib, 2 * mib, 2*mib + 512, 3 * mib, 5*mib + 4095, 64 * mib, 65*mib + 4096, 1 << 40,
+		1<<63 - 1,
+	} {
 		var end, sum int64
 		ranges := SignatureRanges(size)
 		for _, r := range ranges {
@@ -125,7 +129,8 @@ func TestSignatureRanges(t *testing.T) {
 	}
 }
 
-// FuzzSignatures wants no panic, no duplicates and a bounded answer from any disk.
+// FuzzSignatures wants no panic, no duplicates and a bounded answer from any
+// disk.
 func FuzzSignatures(f *testing.F) {
 	f.Add([]byte("LUKS\xba\xbe\x00\x02"), uint16(0), uint32(4096))
 	f.Add([]byte("LABELONE"), uint16(512), uint32(1<<20))

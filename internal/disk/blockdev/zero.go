@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// zeroStep bounds one system call, so that a caller who zeroes in pieces is never far from the end
-// of one, and a kernel that must write the zeros itself does not hold the disk for minutes.
+// zeroStep bounds one system call, so that a caller who zeroes in pieces is
+// never far from the end of one, and a kernel that must write the zeros itself
+// does not hold the disk for minutes.
 const zeroStep = 1 << 30
 
 // zeroMethod is one way to zero an aligned range.
@@ -17,8 +18,8 @@ type zeroMethod struct {
 	zero func(d *Device, off, n int64) error
 }
 
-// zeroMethods are the ways in the order of preference. Discard is not among them: it promises
-// nothing about what is read afterwards.
+// zeroMethods are the ways in the order of preference. Discard is not among
+// them: it promises nothing about what is read afterwards.
 func zeroMethods(block bool) []zeroMethod {
 	write := zeroMethod{"write", writeZeros}
 	if block {
@@ -27,11 +28,12 @@ func zeroMethods(block bool) []zeroMethod {
 	return []zeroMethod{{"punch-hole", punch}, {"zero-range", zeroRange}, write}
 }
 
-// ZeroRange makes n bytes from off on read as zeros, by the fastest way that the target offers:
-// BLKZEROOUT for disks, which the kernel itself completes with writes where the disk has no command
-// for it; a hole or FALLOC_FL_ZERO_RANGE for files; else by writing zeros. Like a write, it is safe
-// only after [Device.Flush]. Large ranges take as long as the disk needs: callers that must be able
-// to stop pass them in pieces.
+// ZeroRange makes n bytes from off on read as zeros, by the fastest way that
+// the target offers: BLKZEROOUT for disks, which the kernel itself completes
+// with writes where the disk has no command for it; a hole or
+// FALLOC_FL_ZERO_RANGE for files; else by writing zeros. Like a write, it is
+// safe only after [Device.Flush]. Large ranges take as long as the disk needs:
+// callers that must be able to stop pass them in pieces.
 func (d *Device) ZeroRange(off, n int64) error {
 	if err := d.bounds(off, n); err != nil {
 		return fmt.Errorf("zeroing %s: %w", d.path, err)
@@ -57,8 +59,9 @@ func (d *Device) ZeroRange(off, n int64) error {
 	return writeZeros(d, off+n-tail, tail)
 }
 
-// zeroAligned tries the methods in turn and remembers those that the target refuses. Any error
-// leads to the next: if the disk is failing, the write that comes last says so.
+// zeroAligned tries the methods in turn and remembers those that the target
+// refuses. Any error leads to the next: if the disk is failing, the write that
+// comes last says so.
 func (d *Device) zeroAligned(off, n int64) error {
 	methods := zeroMethods(d.id.block)
 	d.mu.Lock()
@@ -85,8 +88,8 @@ func refused(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)
 }
 
-// ZeroMethod tells how the last aligned range was zeroed: "blkzeroout", "punch-hole", "zero-range"
-// or "write"; empty before the first.
+// ZeroMethod tells how the last aligned range was zeroed: "blkzeroout",
+// "punch-hole", "zero-range" or "write"; empty before the first.
 func (d *Device) ZeroMethod() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -108,7 +108,8 @@ func TestZeroRangeReportsFailure(t *testing.T) {
 	}
 }
 
-// TestZeroRangeKeepsHoles asks the file system how much the file still occupies.
+// TestZeroRangeKeepsHoles asks the file system how much the file still
+// occupies.
 func TestZeroRangeKeepsHoles(t *testing.T) {
 	path := diskFile(t, pattern(4*mib))
 	d := mustOpen(t, path, Options{AllowFile: true})

@@ -16,8 +16,8 @@ import (
 	"github.com/gild-dev/gild/internal/tier"
 )
 
-// held mounts a file system and has another process hold a file of it, as a child between fork and exec does; it
-// returns how to make an end of that.
+// held mounts a file system and has another process hold a file of it, as a
+// child between fork and exec does; it returns how to make an end of that.
 func held(t *testing.T) (dir string, release func()) {
 	t.Helper()
 	tier.Root(t, "mounting needs root")
@@ -92,7 +92,8 @@ func TestEndOfTheContext(t *testing.T) {
 	}
 }
 
-// Other goroutines start programs all the while, so that there is nearly always a child that has the descriptors.
+// Other goroutines start programs all the while, so that there is nearly always
+// a child that has the descriptors.
 func TestBesideForks(t *testing.T) {
 	tier.Root(t, "mounting needs root")
 	mounttest.Private(t)

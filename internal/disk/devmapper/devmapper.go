@@ -1,9 +1,9 @@
 // Package devmapper makes linear block devices of the kernel's device-mapper
 // (linux/dm-ioctl.h), which can move to another disk while in use.
 //
-// A device has two places for a table: Load fills the inactive one, Resume makes it live. Suspend
-// brings what is under way to its end, freezes the file system, and holds all that comes after until
-// Resume.
+// A device has two places for a table: Load fills the inactive one, Resume
+// makes it live. Suspend brings what is under way to its end, freezes the file
+// system, and holds all that comes after until Resume.
 package devmapper
 
 import (
@@ -21,7 +21,8 @@ type Control struct {
 	ioctl func(request uint, arg []byte) error
 }
 
-// Open opens the control node, "/dev/mapper/control". It is there once the module dm-mod is loaded.
+// Open opens the control node, "/dev/mapper/control". It is there once the
+// module dm-mod is loaded.
 func Open(path string) (*Control, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -47,8 +48,8 @@ type Linear struct {
 	Size         int64  // bytes
 }
 
-// Layout of the structures and what this package speaks: version 4.0 is that of every kernel since
-// 2.6, and asks for nothing newer.
+// Layout of the structures and what this package speaks: version 4.0 is that of
+// every kernel since 2.6, and asks for nothing newer.
 const (
 	headSize   = int(unsafe.Sizeof(unix.DmIoctl{}))
 	specSize   = int(unsafe.Sizeof(unix.DmTargetSpec{}))
@@ -56,9 +57,10 @@ const (
 	tries      = 100 // of a call that a signal interrupts
 )
 
-// Create makes a device without a table, which no one can use yet. name becomes that of its link below
-// /dev/mapper. A uuid that begins with "part3-" says that it is the third partition of the device
-// below it, which libblkid then asks for the partition's IDs.
+// Create makes a device without a table, which no one can use yet. name becomes
+// that of its link below /dev/mapper. A uuid that begins with "part3-" says
+// that it is the third partition of the device below it, which libblkid then
+// asks for the partition's IDs.
 func (c *Control) Create(name, uuid string) (major, minor uint32, err error) {
 	req, err := newRequest(name, 0)
 	if err != nil {
@@ -74,8 +76,8 @@ func (c *Control) Create(name, uuid string) (major, minor uint32, err error) {
 	return unix.Major(req.head.Dev), unix.Minor(req.head.Dev), nil
 }
 
-// Load gives a device the table that it will have after Resume. It claims the other device, and
-// fails with EBUSY where that is claimed by somebody else.
+// Load gives a device the table that it will have after Resume. It claims the
+// other device, and fails with EBUSY where that is claimed by somebody else.
 func (c *Control) Load(name string, t Linear) error {
 	if t.Start < 0 || t.Size <= 0 || t.Start%sectorSize != 0 || t.Size%sectorSize != 0 {
 		return fmt.Errorf("loading the table of %s: %d bytes at %d are no whole sectors", name, t.Size, t.Start)
@@ -100,13 +102,14 @@ func (c *Control) Clear(name string) error {
 	return c.simple(unix.DM_TABLE_CLEAR, 0, name, "forgetting the new table of")
 }
 
-// Suspend stops a device: on return nothing is under way in it, and a file system on it is as good as
-// unmounted.
+// Suspend stops a device: on return nothing is under way in it, and a file
+// system on it is as good as unmounted.
 func (c *Control) Suspend(name string) error {
 	return c.simple(unix.DM_DEV_SUSPEND, unix.DM_SUSPEND_FLAG, name, "stopping")
 }
 
-// Resume lets a device continue, with the table that was loaded if there is one.
+// Resume lets a device continue, with the table that was loaded if there is
+// one.
 func (c *Control) Resume(name string) error {
 	return c.simple(unix.DM_DEV_SUSPEND, 0, name, "starting")
 }
@@ -142,8 +145,8 @@ func newRequest(name string, flags uint32) (*request, error) {
 	return r, nil
 }
 
-// do makes the call, and leaves the kernel's answer in the head. A signal that interrupts a suspend
-// undoes it.
+// do makes the call, and leaves the kernel's answer in the head. A signal that
+// interrupts a suspend undoes it.
 func (c *Control) do(code uint, r *request) (err error) {
 	size := (headSize + len(r.rest) + 7) / 8 * 8
 	r.head.Data_size, r.head.Data_start = uint32(size), uint32(headSize)
@@ -159,9 +162,10 @@ func (c *Control) do(code uint, r *request) (err error) {
 	return err
 }
 
-// UdevRecord is what udev's database must hold of a device that was made before udev runs: without it
-// the rules take its first event for one of a device that is not ready, and show it to nobody
-// (10-dm.rules, 55-dm.rules of Debian). The file is b<major>:<minor> in /run/udev/data.
+// UdevRecord is what udev's database must hold of a device that was made before
+// udev runs: without it the rules take its first event for one of a device that
+// is not ready, and show it to nobody (10-dm.rules, 55-dm.rules of Debian). The
+// file is b<major>:<minor> in /run/udev/data.
 func UdevRecord() []byte {
 	return []byte("E:DM_UDEV_PRIMARY_SOURCE_FLAG=1\nE:DM_UDEV_RULES=1\nE:DM_UDEV_RULES_VSN=2\nV:1\n")
 }

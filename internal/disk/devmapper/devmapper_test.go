@@ -41,14 +41,16 @@ func TestRequests(t *testing.T) {
 	if err != nil || major != 253 || minor != 300 {
 		t.Errorf("Create() = %d:%d, %v; want 253:300", major, minor, err)
 	}
-	if k.code != unix.DM_DEV_CREATE || text(k.head.Name[:]) != "gild1" || text(k.head.Uuid[:]) != "part1-gild-x" || k.head.Version != [3]uint32{4, 0, 0} {
+	if k.code != unix.DM_DEV_CREATE || text(k.head.Name[:]) != "gild1" || text(k.head.Uuid[:]) != "part1-gild-x" ||
+		k.head.Version != [3]uint32{4, 0, 0} {
 		t.Errorf("Create() asked %#x with %+v", k.code, k.head)
 	}
 	if err := c.Load("gild1", Linear{Major: 43, Minor: 7, Start: 1 << 20, Size: 3 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	spec := *(*unix.DmTargetSpec)(unsafe.Pointer(&k.rest[0]))
-	if k.code != unix.DM_TABLE_LOAD || k.head.Target_count != 1 || k.head.Data_start != unix.SizeofDmIoctl || int(k.head.Data_size) != headSize+len(k.rest) ||
+	if k.code != unix.DM_TABLE_LOAD || k.head.Target_count != 1 || k.head.Data_start != unix.SizeofDmIoctl ||
+		int(k.head.Data_size) != headSize+len(k.rest) ||
 		spec.Sector_start != 0 || spec.Length != 6144 || text(spec.Target_type[:]) != "linear" || text(k.rest[specSize:]) != "43:7 2048" {
 		t.Errorf("Load() asked %#x with %+v, %+v, %q", k.code, k.head, spec, k.rest[specSize:])
 	}
@@ -79,7 +81,8 @@ func TestRefusals(t *testing.T) {
 	_, _, longName := c.Create(long, "")
 	for what, err := range map[string]error{
 		"long uuid": longUUID, "long name": longName, "no name": c.Remove(""),
-		"no size": c.Load("a", Linear{}), "half a sector": c.Load("a", Linear{Size: 100}), "before the start": c.Load("a", Linear{Size: 512, Start: -512}),
+		"no size": c.Load("a", Linear{}), "half a sector": c.Load("a", Linear{Size: 100}),
+		"before the start": c.Load("a", Linear{Size: 512, Start: -512}),
 	} {
 		if err == nil {
 			t.Errorf("%s: nil; want an error", what)

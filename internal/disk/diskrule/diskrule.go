@@ -222,7 +222,13 @@ func (e *Error) Error() string {
 // Describe says in one line what a person tells disks apart by.
 func Describe(d disk.Disk) string {
 	words := []string{d.Name, fmt.Sprintf("%.1f GB", float64(d.Size)/1e9)}
-	for _, w := range []struct{ label, value string }{{"", d.Model}, {"serial ", d.Serial}, {"wwn ", d.WWN}, {"at ", d.Path}, {"", d.Transport}} {
+	for _, w := range []struct{ label, value string }{
+		{"", d.Model},
+		{"serial ", d.Serial},
+		{"wwn ", d.WWN},
+		{"at ", d.Path},
+		{"", d.Transport},
+	} {
 		if w.value != "" {
 			words = append(words, w.label+w.value)
 		}

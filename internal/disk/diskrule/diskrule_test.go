@@ -9,7 +9,10 @@ import (
 )
 
 var machine = []disk.Disk{
-	{Name: "sda", Size: 480103981056, Model: "SAMSUNG MZ7", Serial: "S4EWNX0R", WWN: "0x5002538e00000001", Transport: "sata", Path: "pci-0000:00:1f.2-ata-1"},
+	{
+		Name: "sda", Size: 480103981056, Model: "SAMSUNG MZ7", Serial: "S4EWNX0R", WWN: "0x5002538e00000001", Transport: "sata",
+		Path: "pci-0000:00:1f.2-ata-1",
+	},
 	{Name: "sdb", Size: 480103981056, Model: "SAMSUNG MZ7", Serial: "S4EWNX0T", Transport: "sata"},
 	{Name: "nvme0n1", Size: 1000204886016, Model: "WD Black", Serial: "2110", Transport: "nvme"},
 	{Name: "sdc", Size: 8e9, Model: "Ultra", Serial: "4C53", Transport: "usb", Removable: true},
@@ -86,7 +89,11 @@ func TestErrorSaysWhatWasSeen(t *testing.T) {
 		{"serial=x", machine, []string{`"serial=x"`, "no disk", "nvme0n1"}},
 		{"size=480G", machine, []string{"2 disks"}},
 		{"", machine[3:4], []string{"without being named"}},
-		{"smallest", machine[:2], []string{"means 2 disks; seen:\n  sda, 480.1 GB, SAMSUNG MZ7, serial S4EWNX0R, wwn 0x5002538e00000001, at pci-0000:00:1f.2-ata-1, sata;\n  sdb, "}},
+		{
+			"smallest", machine[:2],
+			[]string{"means 2 disks; seen:\n  sda, 480.1 GB, SAMSUNG MZ7, serial S4EWNX0R, wwn 0x5002538e00000001, at " +
+				"pci-0000:00:1f.2-ata-1, sata;\n  sdb, "},
+		},
 	} {
 		r, err := Parse(tt.rule)
 		if err != nil {
@@ -103,7 +110,8 @@ func TestErrorSaysWhatWasSeen(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, rule := range []string{
-		"serial", "serial=", "name=/dev/", "by-path=/dev/disk/by-path/", "=x", "colour=red", "serial>=3", "size~4", "size=", "size=-1", "size=1e9", "size=inf",
+		"serial", "serial=", "name=/dev/", "by-path=/dev/disk/by-path/", "=x", "colour=red", "serial>=3", "size~4", "size=", "size=-1",
+		"size=1e9", "size=inf",
 		"size=NaN", "size=0", "size=99999999999T", "size=0x10", "smallest,largest", ",", "serial=x,", "Smallest",
 		strings.Repeat("a", MaxLength+1),
 	} {

@@ -11,7 +11,8 @@ import (
 	"slices"
 )
 
-// Offsets in a super block, little-endian (Documentation/filesystems/ext4/super.rst).
+// Offsets in a super block, little-endian
+// (Documentation/filesystems/ext4/super.rst).
 const (
 	extSize        = 1024
 	extBlocks      = 0x4
@@ -88,7 +89,8 @@ func (e ext) fixed() error {
 	switch {
 	case e.has(extIncompat, incompatSeed):
 	case e.has(extROCompat, roCompatChecksums):
-		return fixed("every checksum in it is made with it; 'tune2fs -O metadata_csum_seed' on the golden image separates the two, if its boot loader can read that (GRUB 2.12 and the one of Debian 12 can)")
+		return fixed("every checksum in it is made with it; 'tune2fs -O metadata_csum_seed' on the golden image separates the two, if " +
+			"its boot loader can read that (GRUB 2.12 and the one of Debian 12 can)")
 	case e.has(extROCompat, roCompatGroupSums):
 		return fixed("its group checksums are made with it (uninit_bg)")
 	}
@@ -119,7 +121,8 @@ func (e ext) change(raw []byte) ([]Edit, error) {
 			return nil, err
 		}
 		super := ext{e.device, b}
-		if binary.LittleEndian.Uint16(b[extMagic:]) != 0xef53 || int(binary.LittleEndian.Uint16(b[extGroup:])) != group&0xffff || bytes.Equal(b[extUUID:extUUID+16], raw) {
+		if binary.LittleEndian.Uint16(b[extMagic:]) != 0xef53 || int(binary.LittleEndian.Uint16(b[extGroup:])) != group&0xffff ||
+			bytes.Equal(b[extUUID:extUUID+16], raw) {
 			continue // no copy, or done
 		}
 		copy(b[extUUID:], raw)

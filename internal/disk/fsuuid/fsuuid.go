@@ -1,8 +1,10 @@
-// Package fsuuid changes the UUID of a file system that is not mounted: ext2 to ext4, XFS, FAT, swap.
+// Package fsuuid changes the UUID of a file system that is not mounted: ext2 to
+// ext4, XFS, FAT, swap.
 //
-// It is pure: the file system comes in through an [io.ReaderAt], changes go out as [Edit] values. A
-// change is not one write, so it is for a disk that nothing boots from until all of it is written. One
-// that was broken off is planned anew, and comes to the same bytes.
+// It is pure: the file system comes in through an [io.ReaderAt], changes go out
+// as [Edit] values. A change is not one write, so it is for a disk that nothing
+// boots from until all of it is written. One that was broken off is planned
+// anew, and comes to the same bytes.
 //
 // What cannot be changed without rewriting the file system is a [*FixedError].
 package fsuuid
@@ -19,7 +21,8 @@ import (
 	"strings"
 )
 
-// Edit is a replacement of bytes; Offset counts from the first byte of the file system.
+// Edit is a replacement of bytes; Offset counts from the first byte of the file
+// system.
 type Edit struct {
 	Offset int64
 	Data   []byte
@@ -40,8 +43,9 @@ type format interface {
 	change(raw []byte) ([]Edit, error)
 }
 
-// Read gives the UUID of the file system of that kind ("ext4", "xfs", "vfat", "swap", ...) in r, which
-// has size bytes, as blkid shows it. It is empty where the file system has none.
+// Read gives the UUID of the file system of that kind ("ext4", "xfs", "vfat",
+// "swap", ...) in r, which has size bytes, as blkid shows it. It is empty where
+// the file system has none.
 func Read(kind string, r io.ReaderAt, size int64) (string, error) {
 	f, err := open(kind, r, size)
 	if err != nil {
@@ -50,8 +54,9 @@ func Read(kind string, r io.ReaderAt, size int64) (string, error) {
 	return f.id(), nil
 }
 
-// Change plans the edits after which the file system has the UUID id, to be written in their order:
-// what comes last says that all is done. Without any, it has that UUID already.
+// Change plans the edits after which the file system has the UUID id, to be
+// written in their order: what comes last says that all is done. Without any,
+// it has that UUID already.
 func Change(kind string, r io.ReaderAt, size int64, id string) ([]Edit, error) {
 	edits, err := change(kind, r, size, id)
 	if err != nil {
@@ -87,8 +92,9 @@ func open(kind string, r io.ReaderAt, size int64) (format, error) {
 	return nil, fixed("gild does not know how to in this kind of file system")
 }
 
-// Format writes a raw UUID as blkid does: 16 bytes as lower-case text with hyphens, the 4 of a FAT
-// serial number, highest first, as XXXX-XXXX. Of another length, or all zero, it is empty.
+// Format writes a raw UUID as blkid does: 16 bytes as lower-case text with
+// hyphens, the 4 of a FAT serial number, highest first, as XXXX-XXXX. Of
+// another length, or all zero, it is empty.
 func Format(raw []byte) string {
 	s := hex.EncodeToString(raw)
 	switch {
@@ -102,9 +108,10 @@ func Format(raw []byte) string {
 	return ""
 }
 
-// Derive gives the identifier that takes the place of old for the holder of key: the same ones each
-// time, so that a work which was cut off comes to the same end. Of 36 characters it is a random UUID
-// (RFC 9562, version 4) in its bits; a FAT serial number and an MBR signature are random altogether.
+// Derive gives the identifier that takes the place of old for the holder of
+// key: the same ones each time, so that a work which was cut off comes to the
+// same end. Of 36 characters it is a random UUID (RFC 9562, version 4) in its
+// bits; a FAT serial number and an MBR signature are random altogether.
 func Derive(key, old string) string {
 	old = strings.ToLower(old)
 	mac := hmac.New(sha256.New, []byte(key))
@@ -164,7 +171,8 @@ func (s swap) change(raw []byte) ([]Edit, error) {
 	return []Edit{{swapUUID, raw}}, nil
 }
 
-// fat is FAT12, FAT16 or FAT32 (Microsoft FAT specification 1.03, sections 3 and 4).
+// fat is FAT12, FAT16 or FAT32 (Microsoft FAT specification 1.03, sections 3
+// and 4).
 type fat struct {
 	device
 	serial int64 // where the serial number is in a boot sector

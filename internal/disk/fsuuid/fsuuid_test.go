@@ -79,7 +79,8 @@ func apply(t testing.TB, path, kind, id string, n int) (planned int) {
 	return planned
 }
 
-// mounted mounts a file system image and calls do in it; without root, and in the quick loop, nothing happens.
+// mounted mounts a file system image and calls do in it; without root, and in
+// the quick loop, nothing happens.
 func mounted(t testing.TB, path, kind string, do func(dir string)) {
 	t.Helper()
 	known, _ := os.ReadFile("/proc/filesystems")
@@ -107,7 +108,8 @@ func line(text, prefix string) string {
 	return ""
 }
 
-// fill makes the log or journal hold more than what the maker of the file system left.
+// fill makes the log or journal hold more than what the maker of the file
+// system left.
 func fill(t testing.TB) func(dir string) {
 	return func(dir string) {
 		for i := range 300 {
@@ -129,17 +131,69 @@ func TestChange(t *testing.T) {
 		check      []string // fails when something is wrong
 		id, again  string
 	}{
-		{"ext4", "ext4", 600 * mib, []string{"mke2fs", "-q", "-t", "ext4", "-O", "metadata_csum_seed"}, nil, []string{"e2fsck", "-fn"}, id, again},
-		{"ext4 of 1 KiB blocks, sparse_super2", "ext4", 300 * mib, []string{"mke2fs", "-q", "-t", "ext4", "-b", "1024", "-O", "metadata_csum_seed,sparse_super2,^resize_inode"}, nil, []string{"e2fsck", "-fn"}, id, again},
-		{"ext4 without checksums", "ext4", 200 * mib, []string{"mke2fs", "-q", "-t", "ext4", "-O", "^metadata_csum,^uninit_bg"}, nil, []string{"e2fsck", "-fn"}, id, again},
-		{"ext4 that was given a seed", "ext4", 200 * mib, []string{"mke2fs", "-q", "-t", "ext4"}, []string{"tune2fs", "-O", "metadata_csum_seed"}, []string{"e2fsck", "-fn"}, id, again},
-		{"ext4 that was given a seed while mounted", "ext4", 200 * mib, []string{"mke2fs", "-q", "-t", "ext4", "-b", "4096"}, []string{"tune2fs", "-O", "metadata_csum_seed"}, []string{"e2fsck", "-fn"}, id, again},
-		{"ext2, super block in each group", "ext2", 100 * mib, []string{"mke2fs", "-q", "-t", "ext2", "-O", "^sparse_super,^resize_inode"}, nil, []string{"e2fsck", "-fn"}, id, again},
+		{
+			"ext4", "ext4", 600 * mib,
+			[]string{"mke2fs", "-q", "-t", "ext4", "-O", "metadata_csum_seed"},
+			nil,
+			[]string{"e2fsck", "-fn"},
+			id,
+			again,
+		},
+		{
+			"ext4 of 1 KiB blocks, sparse_super2", "ext4", 300 * mib,
+			[]string{"mke2fs", "-q", "-t", "ext4", "-b", "1024", "-O", "metadata_csum_seed,sparse_super2,^resize_inode"},
+			nil,
+			[]string{"e2fsck", "-fn"},
+			id, again,
+		},
+		{
+			"ext4 without checksums", "ext4", 200 * mib,
+			[]string{"mke2fs", "-q", "-t", "ext4", "-O", "^metadata_csum,^uninit_bg"},
+			nil,
+			[]string{"e2fsck", "-fn"},
+			id, again,
+		},
+		{
+			"ext4 that was given a seed", "ext4", 200 * mib,
+			[]string{"mke2fs", "-q", "-t", "ext4"},
+			[]string{"tune2fs", "-O", "metadata_csum_seed"},
+			[]string{"e2fsck", "-fn"},
+			id, again,
+		},
+		{
+			"ext4 that was given a seed while mounted", "ext4", 200 * mib,
+			[]string{"mke2fs", "-q", "-t", "ext4", "-b", "4096"},
+			[]string{"tune2fs", "-O", "metadata_csum_seed"},
+			[]string{"e2fsck", "-fn"},
+			id, again,
+		},
+		{
+			"ext2, super block in each group", "ext2", 100 * mib,
+			[]string{"mke2fs", "-q", "-t", "ext2", "-O", "^sparse_super,^resize_inode"},
+			nil,
+			[]string{"e2fsck", "-fn"},
+			id, again,
+		},
 		{"ext3", "ext3", 100 * mib, []string{"mke2fs", "-q", "-t", "ext3", "-O", "^metadata_csum"}, nil, []string{"e2fsck", "-fn"}, id, again},
 		{"xfs", "xfs", 400 * mib, []string{"mkfs.xfs", "-q"}, nil, []string{"xfs_repair", "-n", "-f"}, id, again},
-		{"xfs, 4 KiB sectors, log stripe", "xfs", 500 * mib, []string{"mkfs.xfs", "-q", "-s", "size=4096", "-l", "su=64k,version=2", "-d", "agcount=7"}, nil, []string{"xfs_repair", "-n", "-f"}, id, again},
-		{"xfs, 1 KiB blocks", "xfs", 400 * mib, []string{"mkfs.xfs", "-q", "-b", "size=1024", "-m", "reflink=0,rmapbt=0"}, nil, []string{"xfs_repair", "-n", "-f"}, id, again},
-		{"xfs that was renamed before", "xfs", 400 * mib, []string{"mkfs.xfs", "-q"}, []string{"xfs_db", "-x", "-c", "uuid generate"}, []string{"xfs_repair", "-n", "-f"}, id, again},
+		{"xfs, 4 KiB sectors, log stripe", "xfs", 500 * mib, []string{
+			"mkfs.xfs", "-q", "-s", "size=4096", "-l", "su=64k,version=2", "-d",
+			"agcount=7",
+		}, nil, []string{"xfs_repair", "-n", "-f"}, id, again},
+		{
+			"xfs, 1 KiB blocks", "xfs", 400 * mib,
+			[]string{"mkfs.xfs", "-q", "-b", "size=1024", "-m", "reflink=0,rmapbt=0"},
+			nil,
+			[]string{"xfs_repair", "-n", "-f"},
+			id, again,
+		},
+		{
+			"xfs that was renamed before", "xfs", 400 * mib,
+			[]string{"mkfs.xfs", "-q"},
+			[]string{"xfs_db", "-x", "-c", "uuid generate"},
+			[]string{"xfs_repair", "-n", "-f"},
+			id, again,
+		},
 		{"fat32", "vfat", 100 * mib, []string{"mkfs.fat", "-F", "32"}, nil, []string{"fsck.fat", "-n"}, "0011-AAFF", "7011-0000"},
 		{"fat16", "vfat", 20 * mib, []string{"mkfs.fat", "-F", "16"}, nil, []string{"fsck.fat", "-n"}, "0011-AAFF", "7011-0000"},
 		{"swap", "swap", 20 * mib, []string{"mkswap"}, nil, nil, id, again},
@@ -230,7 +284,8 @@ func TestChange(t *testing.T) {
 // The old UUID of an ext4 is in none of its super blocks afterwards.
 func TestEveryCopy(t *testing.T) {
 	path := sparse(t, 600*mib)
-	run(t, "mke2fs", "-q", "-t", "ext4", "-b", "1024", "-O", "metadata_csum_seed,^has_journal", "-U", "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0002", path)
+	run(t, "mke2fs", "-q", "-t", "ext4", "-b", "1024", "-O", "metadata_csum_seed,^has_journal", "-U", "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0002",
+		path)
 	apply(t, path, "ext4", "00112233-4455-4677-8899-aabbccddeeff", -1)
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -250,9 +305,15 @@ func TestFixed(t *testing.T) {
 		size             int64
 		make             []string
 	}{
-		{"ext4 as Debian 12 makes it", "ext4", "metadata_csum_seed", 100 * mib, []string{"mke2fs", "-q", "-t", "ext4", "-O", "metadata_csum,^metadata_csum_seed"}},
+		{
+			"ext4 as Debian 12 makes it", "ext4", "metadata_csum_seed", 100 * mib,
+			[]string{"mke2fs", "-q", "-t", "ext4", "-O", "metadata_csum,^metadata_csum_seed"},
+		},
 		{"ext4 of old", "ext4", "uninit_bg", 100 * mib, []string{"mke2fs", "-q", "-t", "ext4", "-O", "^metadata_csum,uninit_bg"}},
-		{"stable inodes", "ext4", "stable_inodes", 100 * mib, []string{"mke2fs", "-q", "-t", "ext4", "-O", "metadata_csum_seed,encrypt,stable_inodes"}},
+		{"stable inodes", "ext4", "stable_inodes", 100 * mib, []string{
+			"mke2fs", "-q", "-t", "ext4", "-O",
+			"metadata_csum_seed,encrypt,stable_inodes",
+		}},
 		{"xfs version 4", "xfs", "before 5", 400 * mib, []string{"mkfs.xfs", "-q", "-m", "crc=0"}},
 		{"btrfs", "btrfs", "does not know", 1 * mib, []string{"true"}},
 		{"nothing", "ext4", "no ext2", 1 * mib, []string{"true"}},
@@ -272,8 +333,8 @@ func TestFixed(t *testing.T) {
 	}
 }
 
-// A log that has something to recover is not touched: a copy of a mounted file system is what a cut of
-// power leaves.
+// A log that has something to recover is not touched: a copy of a mounted file
+// system is what a cut of power leaves.
 func TestDirtyLog(t *testing.T) {
 	for _, kind := range []string{"xfs", "ext4"} {
 		path, cut := sparse(t, 400*mib), filepath.Join(t.TempDir(), "cut.img")
@@ -325,7 +386,8 @@ type memory []byte
 
 func (m memory) ReadAt(p []byte, off int64) (int, error) { return bytes.NewReader(m).ReadAt(p, off) }
 
-// Foreign bytes neither panic nor plan a write outside, and what is planned is what then is there.
+// Foreign bytes neither panic nor plan a write outside, and what is planned is
+// what then is there.
 func FuzzChange(f *testing.F) {
 	for _, kind := range []string{"ext4", "xfs", "vfat", "swap"} {
 		f.Add(kind, []byte{})

@@ -27,15 +27,17 @@ const (
 	xfsEnd       = 264
 )
 
-// Incompatible features. Those of known keep the UUID nowhere but in super blocks and the log, given
-// that metaUUID is set: each metadata block then still has the first one.
+// Incompatible features. Those of known keep the UUID nowhere but in super
+// blocks and the log, given that metaUUID is set: each metadata block then
+// still has the first one.
 const (
 	metaUUID = 1 << 2
 	known    = 0xff &^ (1 << 4) // all up to parent pointers, without "needs repair"
 )
 
-// Offsets in the header of a log record, big-endian but for the checksum (struct xlog_rec_header,
-// fs/xfs/libxfs/xfs_log_format.h). The log is made of blocks of 512 bytes whatever the sector size.
+// Offsets in the header of a log record, big-endian but for the checksum
+// (struct xlog_rec_header, fs/xfs/libxfs/xfs_log_format.h). The log is made of
+// blocks of 512 bytes whatever the sector size.
 const (
 	logBlock   = 512
 	logMagic   = 0xfeedbabe
@@ -50,7 +52,8 @@ const (
 // maxRecords bounds the edits of one log, which is 2 GiB at most.
 const maxRecords = 1 << 20
 
-// unmountOp is the flag of the operation that a clean unmount logs last (XLOG_UNMOUNT_TRANS).
+// unmountOp is the flag of the operation that a clean unmount logs last
+// (XLOG_UNMOUNT_TRANS).
 const unmountOp = 0x20
 
 // xfs is XFS of version 5, which mkfs.xfs makes since 2015.
@@ -141,7 +144,8 @@ func (x xfs) change(raw []byte) ([]Edit, error) {
 	return edits, nil
 }
 
-// rename gives a super block another UUID. The first one stays, for it is in every other block.
+// rename gives a super block another UUID. The first one stays, for it is in
+// every other block.
 func rename(b, raw []byte) {
 	f := binary.BigEndian.Uint32(b[xfsIncompat:])
 	if f&metaUUID == 0 {
@@ -152,9 +156,10 @@ func rename(b, raw []byte) {
 	binary.LittleEndian.PutUint32(b[xfsSum:], xfsChecksum(b))
 }
 
-// log plans the UUID of every record in the log: the kernel mounts no file system whose last records
-// are of another (xlog_header_check_mount). Their checksum is taken away, which it counts as right
-// (xlog_recover_process), as mkfs.xfs makes none.
+// log plans the UUID of every record in the log: the kernel mounts no file
+// system whose last records are of another (xlog_header_check_mount). Their
+// checksum is taken away, which it counts as right (xlog_recover_process), as
+// mkfs.xfs makes none.
 func (x xfs) log(raw []byte, block int64) ([]Edit, error) {
 	start := x.u64(xfsLogStart)
 	per, shift := uint64(x.u32(xfsAGBlocks)), x.super[xfsShift]
@@ -200,8 +205,8 @@ func (x xfs) log(raw []byte, block int64) ([]Edit, error) {
 	return edits, x.clean(last, lastAt)
 }
 
-// clean checks that the newest record of the log is that of an unmount, as xlog_check_unmount_rec
-// does: nothing is left to recover.
+// clean checks that the newest record of the log is that of an unmount, as
+// xlog_check_unmount_rec does: nothing is left to recover.
 func (x xfs) clean(h []byte, at int64) error {
 	const dirty = "its log was not recovered"
 	if h == nil || binary.BigEndian.Uint32(h[logOps:]) != 1 {

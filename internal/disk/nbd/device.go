@@ -43,9 +43,10 @@ type Device struct {
 	minor uint32
 }
 
-// Attach makes the device at path, "/dev/nbd0", one of size bytes with sectors of sector bytes: the
-// kernel finds a partition table only where its sectors are the image's. Nothing is answered before
-// Serve runs, and nothing but the open files is needed from here on.
+// Attach makes the device at path, "/dev/nbd0", one of size bytes with sectors
+// of sector bytes: the kernel finds a partition table only where its sectors
+// are the image's. Nothing is answered before Serve runs, and nothing but the
+// open files is needed from here on.
 func Attach(path string, size int64, sector int) (_ *Device, err error) {
 	d := &Device{done: make(chan struct{})}
 	defer func() {
@@ -108,8 +109,9 @@ func keepTags(name string) error {
 	return nil
 }
 
-// drive lends the driver a thread, which it has until it is done. A signal to that thread would end
-// the device under the system's feet, so it gets none; it ends with the goroutine.
+// drive lends the driver a thread, which it has until it is done. A signal to
+// that thread would end the device under the system's feet, so it gets none; it
+// ends with the goroutine.
 func (d *Device) drive() {
 	runtime.LockOSThread()
 	defer close(d.done)

@@ -1,6 +1,7 @@
-// Package nbd serves a disk to the kernel's driver of network block devices, over a pair of sockets
-// within one process: [Attach] gives the driver its end (linux/nbd.h, drivers/block/nbd.c),
-// [Serve] answers at the other (the transmission phase of NBD's doc/proto.md).
+// Package nbd serves a disk to the kernel's driver of network block devices,
+// over a pair of sockets within one process: [Attach] gives the driver its end
+// (linux/nbd.h, drivers/block/nbd.c), [Serve] answers at the other (the
+// transmission phase of NBD's doc/proto.md).
 package nbd
 
 import (
@@ -15,12 +16,12 @@ import (
 	"github.com/gild-dev/gild/internal/disk/blockdev"
 )
 
-// Disk is what is served. Offsets and lengths are bytes and multiples of the sector size. All methods
-// are called by many at a time.
+// Disk is what is served. Offsets and lengths are bytes and multiples of the
+// sector size. All methods are called by many at a time.
 type Disk interface {
 	Size() int64
-	// Await returns when a read of the range has nothing to wait for but the disk. It may take as long
-	// as it takes, and holds up nothing else.
+	// Await returns when a read of the range has nothing to wait for but the disk.
+	// It may take as long as it takes, and holds up nothing else.
 	Await(off, n int64) error
 	io.ReaderAt // reads all or fails
 	io.WriterAt
@@ -29,8 +30,9 @@ type Disk interface {
 
 // Options of [Serve].
 type Options struct {
-	// OnError is told of every request that failed, with what it was to do and where in bytes. The
-	// kernel learns no more than that there was an error. nil: nobody is told.
+	// OnError is told of every request that failed, with what it was to do and
+	// where in bytes. The kernel learns no more than that there was an error. nil:
+	// nobody is told.
 	OnError func(op string, off int64, err error)
 }
 
@@ -56,12 +58,14 @@ const (
 	replySize   = 16
 	// maxLength is the longest request that the driver makes, in bytes.
 	maxLength = 32 << 20
-	// budget bounds the bytes of reads under way, and those of writes: neither can starve the other.
+	// budget bounds the bytes of reads under way, and those of writes: neither can
+	// starve the other.
 	budget = 8 << 20
-	// pooled is the size of the buffers that are kept, what the driver asks for most.
+	// pooled is the size of the buffers that are kept, what the driver asks for
+	// most.
 	pooled = 128 << 10
-	// headroom is in front of the bytes of a read, so that the reply is one write and the disk gets a
-	// buffer as it wants it.
+	// headroom is in front of the bytes of a read, so that the reply is one write
+	// and the disk gets a buffer as it wants it.
 	headroom = 4096
 )
 
@@ -97,9 +101,10 @@ type server struct {
 	conn io.Writer
 }
 
-// Serve answers requests until the other side says that it has had enough, which is nil, or until ctx
-// is done or the stream breaks. Requests are carried out side by side and answered as they are done;
-// whoever waits for the network keeps nobody else waiting. It closes conn.
+// Serve answers requests until the other side says that it has had enough,
+// which is nil, or until ctx is done or the stream breaks. Requests are carried
+// out side by side and answered as they are done; whoever waits for the network
+// keeps nobody else waiting. It closes conn.
 func Serve(ctx context.Context, conn io.ReadWriteCloser, disk Disk, o Options) error {
 	s := &server{Options: o, ctx: ctx, disk: disk, reads: semaphore.NewWeighted(budget), writes: semaphore.NewWeighted(budget), conn: conn}
 	s.buffers.New = func() any { return blockdev.AlignedBuffer(headroom + pooled) }
@@ -205,8 +210,8 @@ func (s *server) read(h header) {
 	s.send(out)
 }
 
-// check carries out a request if it lies on the disk, and makes an error code of what came of it.
-// outside is that of a request that does not.
+// check carries out a request if it lies on the disk, and makes an error code
+// of what came of it. outside is that of a request that does not.
 func (s *server) check(op string, h header, outside uint32, do func() error) uint32 {
 	if h.off < 0 || h.length > s.disk.Size() || h.off > s.disk.Size()-h.length {
 		return outside

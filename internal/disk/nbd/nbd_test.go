@@ -295,7 +295,8 @@ func TestForeignClient(t *testing.T) {
 			t.Fatalf("%v: %v\n%s", args, err, text)
 		}
 	}
-	run("qemu-io", "-f", "raw", "-c", "read -P 1 4096 4096", "-c", "write -P 0xaa 1M 3M", "-c", "write -f -P 0xbb 5M 64k", "-c", "flush", "-c", "read -P 0xaa 1M 3M", url)
+	run("qemu-io", "-f", "raw", "-c", "read -P 1 4096 4096", "-c", "write -P 0xaa 1M 3M", "-c", "write -f -P 0xbb 5M 64k", "-c", "flush", "-c",
+		"read -P 0xaa 1M 3M", url)
 	if !bytes.Equal(d.bytes[1<<20:4<<20], bytes.Repeat([]byte{0xaa}, 3<<20)) || d.flushed == 0 {
 		t.Errorf("QEMU's writes did not arrive, or were not flushed (%d)", d.flushed)
 	}

@@ -11,8 +11,8 @@ type rawEntry struct {
 	first, last uint64
 }
 
-// buildGPT makes a disk with a GPT, independent of the code under test. change may spoil a header
-// before its checksum is made.
+// buildGPT makes a disk with a GPT, independent of the code under test. change
+// may spoil a header before its checksum is made.
 func buildGPT(sectors uint64, sector int, entrySize, count int, entries []rawEntry, change func(header)) memory {
 	m := make(memory, sectors*uint64(sector))
 	m[mbrMagic], m[mbrMagic+1] = 0x55, 0xaa
@@ -55,7 +55,8 @@ func buildGPT(sectors uint64, sector int, entrySize, count int, entries []rawEnt
 	return m
 }
 
-// putMBR writes an MBR entry into the sector at b and marks it as a boot record.
+// putMBR writes an MBR entry into the sector at b and marks it as a boot
+// record.
 func putMBR(b []byte, slot int, typ byte, start, count uint32) {
 	b[mbrMagic], b[mbrMagic+1] = 0x55, 0xaa
 	e := b[mbrEntries+slot*mbrEntrySize:]

@@ -5,11 +5,13 @@ import (
 	"math"
 )
 
-// End tells how long a disk has to be for the table at its beginning: up to the end of the partition
-// that ends highest and, for a GPT, the backup behind it, in bytes. It is false where head holds no
-// table. head is the beginning of the disk, with the entries of its GPT if it has one.
+// End tells how long a disk has to be for the table at its beginning: up to the
+// end of the partition that ends highest and, for a GPT, the backup behind it,
+// in bytes. It is false where head holds no table. head is the beginning of the
+// disk, with the entries of its GPT if it has one.
 //
-// An image that is shorter was either cut in mid-download or never had what is missing.
+// An image that is shorter was either cut in mid-download or never had what is
+// missing.
 func End(head []byte) (int64, bool) {
 	if len(head) < 512 {
 		return 0, false

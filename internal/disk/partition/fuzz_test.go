@@ -25,8 +25,9 @@ func repair(m memory, sector int) {
 	}
 }
 
-// FuzzGrow feeds Read with foreign tables and grows what it accepts: the plan must lead to a disk
-// that reads back with the same partitions, but for the one that grew.
+// FuzzGrow feeds Read with foreign tables and grows what it accepts: the plan
+// must lead to a disk that reads back with the same partitions, but for the one
+// that grew.
 func FuzzGrow(f *testing.F) {
 	f.Add([]byte(buildGPT(14, 512, 128, 4, []rawEntry{{1, 8, 9}, {2, 4, 6}}, nil)), true, false, uint8(40))
 	f.Add([]byte(buildGPT(6, 4096, 128, 4, []rawEntry{{1, 3, 3}}, nil)), true, true, uint8(3))
@@ -91,7 +92,8 @@ func FuzzGrow(f *testing.F) {
 	})
 }
 
-// FuzzDetectSectorSize checks that a GPT is only found where there is room for one.
+// FuzzDetectSectorSize checks that a GPT is only found where there is room for
+// one.
 func FuzzDetectSectorSize(f *testing.F) {
 	f.Add([]byte(buildGPT(12, 512, 128, 4, nil, nil)))
 	f.Add([]byte(buildGPT(6, 4096, 128, 4, nil, nil)))

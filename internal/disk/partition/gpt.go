@@ -11,8 +11,9 @@ import (
 	"unicode/utf16"
 )
 
-// Limits on a GPT's entry array. The specification allows any size of 128 times a power of two and
-// sets no bound on the count; every known tool writes 128 entries of 128 bytes.
+// Limits on a GPT's entry array. The specification allows any size of 128 times
+// a power of two and sets no bound on the count; every known tool writes 128
+// entries of 128 bytes.
 const (
 	minEntrySize = 128
 	maxEntrySize = 4096
@@ -52,8 +53,8 @@ const attrLegacyBoot = 1 << 2
 
 var signature = []byte("EFI PART")
 
-// header is one whole sector that holds a checked GPT header. Keeping the bytes means that vendor
-// fields behind the known ones survive a rewrite.
+// header is one whole sector that holds a checked GPT header. Keeping the bytes
+// means that vendor fields behind the known ones survive a rewrite.
 type header []byte
 
 func (h header) u32(off int) uint32        { return binary.LittleEndian.Uint32(h[off:]) }
@@ -65,7 +66,8 @@ func (h header) entrySize() int            { return int(h.u32(hdrEntrySize)) }
 func (h header) entryBytes() int           { return h.entryCount() * h.entrySize() }
 func (h header) entrySectors(s int) uint64 { return uint64((h.entryBytes() + s - 1) / s) }
 
-// checksum is the CRC-32 of the header with its own checksum field taken as zero.
+// checksum is the CRC-32 of the header with its own checksum field taken as
+// zero.
 func (h header) checksum() uint32 {
 	b := bytes.Clone(h[:h.u32(hdrSize)])
 	clear(b[hdrCRC : hdrCRC+4])
@@ -88,8 +90,8 @@ func readHeader(d disk, lba uint64) (header, error) {
 	if got, want := h.checksum(), h.u32(hdrCRC); got != want {
 		return nil, fmt.Errorf("header checksum is %08x, stored %08x", got, want)
 	}
-	// A header that was copied with the disk it is on, say by dd to another offset, is not this
-	// disk's header although its checksum is right.
+	// A header that was copied with the disk it is on, say by dd to another offset,
+	// is not this disk's header although its checksum is right.
 	if my := h.u64(hdrMyLBA); my != lba {
 		return nil, fmt.Errorf("header at sector %d says it is at sector %d", lba, my)
 	}
@@ -101,8 +103,9 @@ func readHeader(d disk, lba uint64) (header, error) {
 		return nil, fmt.Errorf("%d entries: not between 1 and %d", count, maxEntries)
 	}
 	first, last := h.u64(hdrFirstUsable), h.u64(hdrLastUsable)
-	// An image may end behind its last partition, without the backup and with a primary header that
-	// speaks of a larger disk: on whatever disk it is written to, the backup is made anew.
+	// An image may end behind its last partition, without the backup and with a
+	// primary header that speaks of a larger disk: on whatever disk it is written
+	// to, the backup is made anew.
 	end := d.sectors
 	if lba == 1 {
 		end = max(end, h.u64(hdrAlternate))
@@ -113,13 +116,14 @@ func readHeader(d disk, lba uint64) (header, error) {
 	return h, nil
 }
 
-// readEntries reads and checks the entry array that h points to. It must lie between the header
-// and the usable area, on the header's own side.
+// readEntries reads and checks the entry array that h points to. It must lie
+// between the header and the usable area, on the header's own side.
 func readEntries(d disk, h header) ([]byte, error) {
 	at, n := h.u64(hdrEntriesLBA), h.entrySectors(d.sector)
 	my, first, last := h.u64(hdrMyLBA), h.u64(hdrFirstUsable), h.u64(hdrLastUsable)
-	// A primary's array lies behind its header and below the usable area; a backup's lies above the
-	// usable area and below its header. at is bounded first, so that at+n cannot overflow.
+	// A primary's array lies behind its header and below the usable area; a
+	// backup's lies above the usable area and below its header. at is bounded
+	// first, so that at+n cannot overflow.
 	ok := at < d.sectors && ((my < first && at > my && at+n <= first) || (my > last && at > last && at+n <= my))
 	if !ok {
 		return nil, fmt.Errorf("entries at sectors %d+%d collide with the header at %d or the usable sectors %d to %d", at, n, my, first, last)
@@ -143,8 +147,9 @@ type gpt struct {
 	warnings   []string
 }
 
-// readGPT reads the primary GPT, or the backup when the primary is damaged, and checks its
-// partitions. Contradictions that checksums vouch for are not damage: they are errors at once.
+// readGPT reads the primary GPT, or the backup when the primary is damaged, and
+// checks its partitions. Contradictions that checksums vouch for are not
+// damage: they are errors at once.
 func readGPT(d disk) (*gpt, error) {
 	g := &gpt{disk: d}
 	primary := g.load(1)
@@ -173,8 +178,8 @@ func readGPT(d disk) (*gpt, error) {
 	return g, g.check()
 }
 
-// load takes header and entries from lba only if both are sound: a mix of primary and backup would
-// be neither.
+// load takes header and entries from lba only if both are sound: a mix of
+// primary and backup would be neither.
 func (g *gpt) load(lba uint64) error {
 	h, err := readHeader(g.disk, lba)
 	if err != nil {
@@ -188,7 +193,8 @@ func (g *gpt) load(lba uint64) error {
 	return nil
 }
 
-// entry is the raw entry of partition number i+1. It aliases g.entries: growth writes through it.
+// entry is the raw entry of partition number i+1. It aliases g.entries: growth
+// writes through it.
 func (g *gpt) entry(i int) []byte {
 	n := g.header.entrySize()
 	return g.entries[i*n : (i+1)*n : (i+1)*n]
@@ -232,8 +238,9 @@ func (g *gpt) check() error {
 	return nil
 }
 
-// span is a partition's range of sectors, both ends included. Number 0 is a boot record in the chain
-// of logical partitions, which takes up its sector as well.
+// span is a partition's range of sectors, both ends included. Number 0 is a
+// boot record in the chain of logical partitions, which takes up its sector as
+// well.
 type span struct {
 	number      int
 	first, last uint64
@@ -246,7 +253,8 @@ func (s span) String() string {
 	return fmt.Sprintf("partition %d (sectors %d to %d)", s.number, s.first, s.last)
 }
 
-// overlap sorts the spans by place, so that only neighbours need to be compared.
+// overlap sorts the spans by place, so that only neighbours need to be
+// compared.
 func overlap(spans []span) error {
 	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
 	for i := 1; i < len(spans); i++ {
@@ -287,7 +295,8 @@ func (g *gpt) partition(i int) Partition {
 	}
 }
 
-// decodeName reads a label of UTF-16LE, which ends at the first NUL if it does not fill its field.
+// decodeName reads a label of UTF-16LE, which ends at the first NUL if it does
+// not fill its field.
 func decodeName(b []byte) string {
 	u := make([]uint16, 0, len(b)/2)
 	for i := 0; i+1 < len(b); i += 2 {
@@ -300,7 +309,8 @@ func decodeName(b []byte) string {
 	return string(utf16.Decode(u))
 }
 
-// guid formats a GUID as Linux does: the first three fields are little-endian on disk.
+// guid formats a GUID as Linux does: the first three fields are little-endian
+// on disk.
 func guid(b []byte) string {
 	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x",
 		binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint16(b[4:]), binary.LittleEndian.Uint16(b[6:]),

@@ -11,7 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestGrowAgainstJudges takes tables of sfdisk through both stages on a larger disk.
+// TestGrowAgainstJudges takes tables of sfdisk through both stages on a larger
+// disk.
 func TestGrowAgainstJudges(t *testing.T) {
 	const imageSize = 100 * mib
 	for _, tc := range []struct {
@@ -152,13 +153,15 @@ func TestMoveBackupFrom(t *testing.T) {
 	}
 }
 
-// withTail is want with the usable area of got, where remains of the old backup may lie.
+// withTail is want with the usable area of got, where remains of the old backup
+// may lie.
 func withTail(want, got memory) memory {
 	copy(want[34*512:367*512], got[34*512:367*512])
 	return want
 }
 
-// TestMoveBackupInterrupted writes any number of a plan's edits: a sound table stays readable.
+// TestMoveBackupInterrupted writes any number of a plan's edits: a sound table
+// stays readable.
 func TestMoveBackupInterrupted(t *testing.T) {
 	image := buildGPT(200, 512, 128, 128, []rawEntry{{1, 40, 120}}, nil)
 	want, err := Read(image, int64(len(image)), 512)

@@ -9,14 +9,15 @@ import (
 	"slices"
 )
 
-// Entry is one partition with its record in a GPT, to be taken over into another: see [MoveBackup].
+// Entry is one partition with its record in a GPT, to be taken over into
+// another: see [MoveBackup].
 type Entry struct {
 	Partition
 	raw []byte
 }
 
-// Entries takes the partitions with these numbers from the GPT of a disk, whatever its LBA 0 holds
-// (see [ReadBehind]).
+// Entries takes the partitions with these numbers from the GPT of a disk,
+// whatever its LBA 0 holds (see [ReadBehind]).
 func Entries(r io.ReaderAt, size int64, sector int, numbers ...int) ([]Entry, error) {
 	d, err := newDisk(r, size, sector)
 	if err != nil {
@@ -37,10 +38,11 @@ func Entries(r io.ReaderAt, size int64, sector int, numbers ...int) ([]Entry, er
 	return entries, nil
 }
 
-// SecureBackup plans a sound backup GPT in the last sectors of a disk, where any reader looks when
-// the primary is gone, that has the entries. One that is there already is left as it is: what is
-// rewritten can be cut off. The plan is empty then; else its edits are of the backup alone, which is
-// made from the primary, and partitions that reach into its place are left out.
+// SecureBackup plans a sound backup GPT in the last sectors of a disk, where
+// any reader looks when the primary is gone, that has the entries. One that is
+// there already is left as it is: what is rewritten can be cut off. The plan is
+// empty then; else its edits are of the backup alone, which is made from the
+// primary, and partitions that reach into its place are left out.
 func SecureBackup(r io.ReaderAt, size int64, sector int, keep []Entry) (*Plan, error) {
 	const doing = "securing the backup GPT"
 	d, err := newDisk(r, size, sector)
@@ -87,7 +89,8 @@ func SecureBackup(r io.ReaderAt, size int64, sector int, keep []Entry) (*Plan, e
 	}, nil
 }
 
-// BackupStart gives the byte at which a sound backup GPT in the last sectors of a disk begins.
+// BackupStart gives the byte at which a sound backup GPT in the last sectors of
+// a disk begins.
 func BackupStart(r io.ReaderAt, size int64, sector int) (int64, error) {
 	d, err := newDisk(r, size, sector)
 	if err != nil {
@@ -100,7 +103,8 @@ func BackupStart(r io.ReaderAt, size int64, sector int) (int64, error) {
 	return d.bytes(g.header.u64(hdrEntriesLBA)), nil
 }
 
-// has reports whether the table has partitions with the GUIDs and places of all entries.
+// has reports whether the table has partitions with the GUIDs and places of all
+// entries.
 func (g *gpt) has(entries []Entry) bool {
 	used := g.used()
 	for _, e := range entries {
@@ -113,8 +117,9 @@ func (g *gpt) has(entries []Entry) bool {
 	return g.check() == nil
 }
 
-// adopt puts the entries into the table whose last usable sector is to be usable: each under its own
-// number where that is free, else under the lowest free one.
+// adopt puts the entries into the table whose last usable sector is to be
+// usable: each under its own number where that is free, else under the lowest
+// free one.
 func (g *gpt) adopt(entries []Entry, usable uint64) error {
 	used := g.used()
 	var spans []span
@@ -153,8 +158,8 @@ func (g *gpt) adopt(entries []Entry, usable uint64) error {
 // errNoGPT is what keeping partitions of another table than a GPT gives.
 var errNoGPT = errors.New("only a GPT can take over partitions")
 
-// below gives the table of the partitions that begin before limit, and where the first of the
-// others begins; there is no other when that is negative.
+// below gives the table of the partitions that begin before limit, and where
+// the first of the others begins; there is no other when that is negative.
 func (t *Table) below(limit int64) (own *Table, next int64) {
 	own, next = &Table{Scheme: t.Scheme}, -1
 	for _, p := range t.Partitions {

@@ -8,11 +8,14 @@ import (
 	"testing"
 )
 
-// keptDisk is a disk of sfdisk's making with a partition for a system and two for data.
+// keptDisk is a disk of sfdisk's making with a partition for a system and two
+// for data.
 func keptDisk(t testing.TB) (path string, entries []Entry) {
 	t.Helper()
 	path = sparse(t, 64*mib)
-	run(t, "label: gpt\nstart=1MiB, size=8MiB\nstart=20MiB, size=10MiB, name=data\nstart=40MiB, name=more, uuid=AAAAAAAA-1111-4222-8333-444444444444\n", "sfdisk", "-q", path)
+	run(t,
+		"label: gpt\nstart=1MiB, size=8MiB\nstart=20MiB, size=10MiB, name=data\nstart=40MiB, name=more, "+
+			"uuid=AAAAAAAA-1111-4222-8333-444444444444\n", "sfdisk", "-q", path)
 	entries, err := Entries(open(t, path), 64*mib, 512, 2, 3)
 	if err != nil {
 		t.Fatal(err)
@@ -20,7 +23,8 @@ func keptDisk(t testing.TB) (path string, entries []Entry) {
 	return path, entries
 }
 
-// TestMoveBackupKeeps puts two images over the disk; sgdisk and sfdisk judge the tables.
+// TestMoveBackupKeeps puts two images over the disk; sgdisk and sfdisk judge
+// the tables.
 func TestMoveBackupKeeps(t *testing.T) {
 	for _, tc := range []struct {
 		name, image string
@@ -94,7 +98,8 @@ func TestMoveBackupCannotKeep(t *testing.T) {
 	}
 }
 
-// TestSecureBackup makes one where there is none, of what is left, and leaves alone one that will do.
+// TestSecureBackup makes one where there is none, of what is left, and leaves
+// alone one that will do.
 func TestSecureBackup(t *testing.T) {
 	path, entries := keptDisk(t)
 	disk := open(t, path)
@@ -129,7 +134,8 @@ func TestSecureBackup(t *testing.T) {
 	}
 }
 
-// FuzzKeep: whatever the two tables are, what is kept comes out as it was, or not at all.
+// FuzzKeep: whatever the two tables are, what is kept comes out as it was, or
+// not at all.
 func FuzzKeep(f *testing.F) {
 	f.Add(uint64(34), uint64(90), uint64(300), uint64(399), uint8(1), uint8(2))
 	f.Add(uint64(34), uint64(90), uint64(80), uint64(500), uint8(1), uint8(1))

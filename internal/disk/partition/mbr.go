@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// Layout of a master boot record: everything is in the first 512 bytes whatever the sector size.
+// Layout of a master boot record: everything is in the first 512 bytes whatever
+// the sector size.
 const (
 	mbrDiskID    = 440
 	mbrEntries   = 446
@@ -25,7 +26,8 @@ const (
 
 const typeProtective = 0xee
 
-// maxLogical bounds the chain of logical partitions. Linux stops at 256 partitions of a disk.
+// maxLogical bounds the chain of logical partitions. Linux stops at 256
+// partitions of a disk.
 const maxLogical = 250
 
 // mbrEntry is one 16-byte record of an MBR or of an extended boot record.
@@ -45,8 +47,9 @@ func mbrEntryAt(sector []byte, i int) mbrEntry {
 	}
 }
 
-// used says whether the entry is a partition. Type zero is free space by definition, and some tools
-// leave a length in it; Linux alone would show such an entry.
+// used says whether the entry is a partition. Type zero is free space by
+// definition, and some tools leave a length in it; Linux alone would show such
+// an entry.
 func (e mbrEntry) used() bool { return e.count != 0 && e.typ != 0 }
 
 func (e mbrEntry) extended() bool { return e.typ == 0x05 || e.typ == 0x0f || e.typ == 0x85 }
@@ -65,7 +68,8 @@ func classify(lba0 []byte) (s Scheme, hybrid bool) {
 			// Boot code or text where the table would be: the boot sector of a file system.
 			return None, false
 		}
-		// The start is part of the definition (UEFI 2.10, table 5.4), and Linux checks it.
+		// The start is part of the definition (UEFI 2.10, table 5.4), and Linux checks
+		// it.
 		if e.typ == typeProtective && e.start == 1 {
 			protective = true
 		} else if e.used() {
@@ -81,8 +85,9 @@ func classify(lba0 []byte) (s Scheme, hybrid bool) {
 	return MBR, false
 }
 
-// isBootSector recognises the BIOS parameter block of FAT and NTFS, which carry the same magic
-// number as an MBR: a jump, a power of two as sector size, and a media byte from 0xf0 on.
+// isBootSector recognises the BIOS parameter block of FAT and NTFS, which carry
+// the same magic number as an MBR: a jump, a power of two as sector size, and a
+// media byte from 0xf0 on.
 func isBootSector(b []byte) bool {
 	n := binary.LittleEndian.Uint16(b[11:])
 	return (b[0] == 0xeb || b[0] == 0xe9) && n >= 512 && n <= 4096 && n&(n-1) == 0 && b[21] >= 0xf0
@@ -105,7 +110,8 @@ func readMBR(d disk, lba0 []byte) (*Table, error) {
 			extended = append(extended, e)
 		}
 	}
-	// Before the logical partitions are added: those lie inside the extended one on purpose.
+	// Before the logical partitions are added: those lie inside the extended one on
+	// purpose.
 	if err := overlap(m.spans); err != nil {
 		return nil, fmt.Errorf("MBR: %w", err)
 	}
@@ -117,7 +123,8 @@ func readMBR(d disk, lba0 []byte) (*Table, error) {
 	return t, nil
 }
 
-// mbrReader collects the partitions of a table together with the sectors that they occupy.
+// mbrReader collects the partitions of a table together with the sectors that
+// they occupy.
 type mbrReader struct {
 	disk
 	id    uint32
@@ -145,13 +152,15 @@ func (m *mbrReader) add(number int, e mbrEntry, base uint64) error {
 	return nil
 }
 
-// chain follows the extended boot records of one extended partition. The first entry of each
-// describes a logical partition relative to the record, the second the next record relative to the
-// extended partition.
+// chain follows the extended boot records of one extended partition. The first
+// entry of each describes a logical partition relative to the record, the
+// second the next record relative to the extended partition.
 func (m *mbrReader) chain(ext mbrEntry) error {
 	end := ext.start + ext.count
 	seen := make(map[uint64]bool)
-	m.spans = nil // logical partitions lie inside the extended one and are compared with each other
+	// logical partitions lie inside the extended one and are compared with each
+	// other
+	m.spans = nil
 	for at := ext.start; ; {
 		if seen[at] {
 			return fmt.Errorf("the chain of boot records loops back to sector %d", at)
@@ -165,8 +174,8 @@ func (m *mbrReader) chain(ext mbrEntry) error {
 			return err
 		}
 		if !hasMagic(b) {
-			// Linux ends the chain here silently. An extended partition that was never formatted
-			// looks the same, so this is no error.
+			// Linux ends the chain here silently. An extended partition that was never
+			// formatted looks the same, so this is no error.
 			m.table.Warnings = append(m.table.Warnings, fmt.Sprintf("no boot record at sector %d: the chain of logical partitions ends there", at))
 			break
 		}
@@ -191,7 +200,8 @@ func (m *mbrReader) chain(ext mbrEntry) error {
 	return overlap(m.spans)
 }
 
-// nextLogical numbers logical partitions from 5 in the order of the chain, as Linux does.
+// nextLogical numbers logical partitions from 5 in the order of the chain, as
+// Linux does.
 func (m *mbrReader) nextLogical() int {
 	n := 5
 	for _, p := range m.table.Partitions {

@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// NewIDs plans new identifiers for a table: the disk's GUID and those of its partitions for GPT, the
-// disk signature for MBR, which Linux makes PARTUUIDs of. fresh gives the new identifier for an old
-// one, in the form of [Table.DiskID] and [Partition.GUID]; the old one itself leaves it. Types, places
-// and labels stay. A disk without a table needs nothing.
+// NewIDs plans new identifiers for a table: the disk's GUID and those of its
+// partitions for GPT, the disk signature for MBR, which Linux makes PARTUUIDs
+// of. fresh gives the new identifier for an old one, in the form of
+// [Table.DiskID] and [Partition.GUID]; the old one itself leaves it. Types,
+// places and labels stay. A disk without a table needs nothing.
 func NewIDs(r io.ReaderAt, size int64, sector int, fresh func(old string) string) (*Plan, error) {
 	plan, err := newIDs(r, size, sector, fresh)
 	if err != nil {

@@ -75,7 +75,10 @@ func TestNewIDsRefuses(t *testing.T) {
 	}
 	for _, label := range []string{"gpt", "dos"} {
 		run(t, "label: "+label+"\n", "sfdisk", "-q", "-w", "always", path)
-		for _, id := range []string{"", "x", strings.Repeat("0", 40), "11111111-2222-4333-8444-55555555555", "11111111-2222-4333-8444 555555555555"} {
+		for _, id := range []string{
+			"", "x", strings.Repeat("0", 40), "11111111-2222-4333-8444-55555555555",
+			"11111111-2222-4333-8444 555555555555",
+		} {
 			if plan, err := NewIDs(f, 8*mib, 512, func(string) string { return id }); err == nil {
 				t.Errorf("NewIDs(%s, %q) = %+v; want an error", label, id, plan)
 			}

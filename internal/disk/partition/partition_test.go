@@ -148,7 +148,8 @@ func TestReadBackup(t *testing.T) {
 	}
 }
 
-// TestReadBackupInTheMiddle reads a damaged primary whose backup is where a smaller image ended.
+// TestReadBackupInTheMiddle reads a damaged primary whose backup is where a
+// smaller image ended.
 func TestReadBackupInTheMiddle(t *testing.T) {
 	m := buildGPT(200, 512, 128, 128, []rawEntry{{1, 40, 50}}, nil)
 	m[1024+entName] ^= 1 // the header survives and knows its alternate
@@ -192,7 +193,8 @@ func TestReadRefuses(t *testing.T) {
 		{"disk of two sectors", gpt(nil)[:1024], "collide"},
 		{"protective MBR alone", gpt(nil)[:512], "primary GPT"},
 	} {
-		// Without its own backup's help: where the spoiled field is in both, both must be refused.
+		// Without its own backup's help: where the spoiled field is in both, both must
+		// be refused.
 		got, err := Read(tc.m, int64(len(tc.m)), 512)
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: Read() = %+v, %v; want an error with %q", tc.name, got, err, tc.want)
@@ -264,7 +266,8 @@ func TestReadMBRRefuses(t *testing.T) {
 	}
 }
 
-// TestReadTruncated cuts a sound disk everywhere in its first sectors: no cut may panic.
+// TestReadTruncated cuts a sound disk everywhere in its first sectors: no cut
+// may panic.
 func TestReadTruncated(t *testing.T) {
 	m := buildGPT(100, 512, 128, 128, []rawEntry{{1, 40, 50}}, nil)
 	for n := range 3 * 512 {
@@ -273,7 +276,8 @@ func TestReadTruncated(t *testing.T) {
 	}
 }
 
-// TestTypeNamesAgainstSfdisk looks up every GUID that types.go spells in sfdisk's own list.
+// TestTypeNamesAgainstSfdisk looks up every GUID that types.go spells in
+// sfdisk's own list.
 func TestTypeNamesAgainstSfdisk(t *testing.T) {
 	known := map[string]string{}
 	for line := range strings.Lines(run(t, "", "sfdisk", "--label", "gpt", "-T")) {
@@ -301,7 +305,8 @@ func TestTypeNamesAgainstSfdisk(t *testing.T) {
 			continue
 		}
 		checked++
-		// The vendor or the purpose leads in both lists; sfdisk has "Solaris /usr & Apple ZFS".
+		// The vendor or the purpose leads in both lists; sfdisk has "Solaris /usr &
+		// Apple ZFS".
 		if first := strings.Fields(name)[0]; !strings.Contains(strings.ToLower(want), strings.ToLower(first)) {
 			t.Errorf("gptTypeName(%q) = %q; sfdisk says %q", word, name, want)
 		}

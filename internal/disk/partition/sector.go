@@ -2,8 +2,9 @@ package partition
 
 import "io"
 
-// DetectSectorSize finds the logical sector size that a GPT was written with, 512 or 4096, and
-// reports false when there is no sound GPT. An MBR does not tell its sector size.
+// DetectSectorSize finds the logical sector size that a GPT was written with,
+// 512 or 4096, and reports false when there is no sound GPT. An MBR does not
+// tell its sector size.
 func DetectSectorSize(r io.ReaderAt, size int64) (sector int, ok bool) {
 	sizes, _ := SectorSizes(r, size)
 	if len(sizes) == 0 {
@@ -12,13 +13,14 @@ func DetectSectorSize(r io.ReaderAt, size int64) (sector int, ok bool) {
 	return sizes[0], true
 }
 
-// SectorSizes lists the logical sector sizes for which there is a GPT, the likelier one first. Two of
-// them mean that the disk was partitioned anew with the other size; sure says whether it shows which
-// came last. Linux knows the sector size beforehand, and never sees the other table.
+// SectorSizes lists the logical sector sizes for which there is a GPT, the
+// likelier one first. Two of them mean that the disk was partitioned anew with
+// the other size; sure says whether it shows which came last. Linux knows the
+// sector size beforehand, and never sees the other table.
 func SectorSizes(r io.ReaderAt, size int64) (sizes []int, sure bool) {
-	// 4096 goes first: a new 512-byte table, unless it is a short one, overwrites a stale header at
-	// byte 4096 with its entries, while a new 4096-byte table may leave a stale header at byte 512,
-	// inside its LBA 0.
+	// 4096 goes first: a new 512-byte table, unless it is a short one, overwrites a
+	// stale header at byte 4096 with its entries, while a new 4096-byte table may
+	// leave a stale header at byte 512, inside its LBA 0.
 	a, b := evidenceOf(r, size, 4096), evidenceOf(r, size, 512)
 	switch {
 	case !a.header && !b.header:
@@ -70,8 +72,8 @@ func evidenceOf(r io.ReaderAt, size int64, sector int) evidence {
 	return e
 }
 
-// protects reports whether the protective MBR covers the disk that the header speaks of (UEFI 2.10,
-// table 5.4).
+// protects reports whether the protective MBR covers the disk that the header
+// speaks of (UEFI 2.10, table 5.4).
 func protects(d disk, h header) bool {
 	lba0, err := d.read(0, 1)
 	if err != nil || !hasMagic(lba0) {

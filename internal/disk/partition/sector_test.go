@@ -2,11 +2,12 @@ package partition
 
 import "testing"
 
-// A disk that was partitioned anew with another sector size has two sound tables.
+// A disk that was partitioned anew with another sector size has two sound
+// tables.
 func TestSectorSizesOfTwoTables(t *testing.T) {
 	const size = 64 * mib
-	// over puts the table of the sector size young over that of old, as a tool does that writes what
-	// belongs to its table and nothing else.
+	// over puts the table of the sector size young over that of old, as a tool does
+	// that writes what belongs to its table and nothing else.
 	over := func(old, young int) memory {
 		// The longer table of 512 would reach into the header of the other.
 		const entries = 12

@@ -1,7 +1,8 @@
 package partition
 
-// gptTypeName gives a type GUID in words. GUIDs are from UEFI 2.10 table 5.7, the Discoverable
-// Partitions Specification (uapi-group.org) and util-linux's list of partition types.
+// gptTypeName gives a type GUID in words. GUIDs are from UEFI 2.10 table 5.7,
+// the Discoverable Partitions Specification (uapi-group.org) and util-linux's
+// list of partition types.
 func gptTypeName(guid string) string {
 	switch guid {
 	case typeESP:
@@ -151,9 +152,10 @@ func mbrTypeName(typ byte) string {
 	return ""
 }
 
-// Growable is the usual judgement for [GrowLast]: partitions whose type says that a Linux file
-// system is directly inside. Swap, LVM, RAID and LUKS are not: growing what is around them gives
-// the file system nothing. Neither is Microsoft basic data, which may be NTFS.
+// Growable is the usual judgement for [GrowLast]: partitions whose type says
+// that a Linux file system is directly inside. Swap, LVM, RAID and LUKS are
+// not: growing what is around them gives the file system nothing. Neither is
+// Microsoft basic data, which may be NTFS.
 func Growable(p Partition) bool {
 	switch p.Type {
 	case typeLinuxData, typeRootX86, typeRootX8664, typeRootARM, typeRootARM64, typeRootRISCV64,
@@ -163,11 +165,12 @@ func Growable(p Partition) bool {
 	return false
 }
 
-// Extended reports whether the type is that of an MBR's container of logical partitions.
+// Extended reports whether the type is that of an MBR's container of logical
+// partitions.
 func Extended(typ string) bool { return typ == "0x5" || typ == "0xf" || typ == "0x85" }
 
-// Container is what the type says to be inside, as blkid names it, where that is no file system but what carries one;
-// empty for any other type.
+// Container is what the type says to be inside, as blkid names it, where that
+// is no file system but what carries one; empty for any other type.
 func Container(typ string) string {
 	switch typ {
 	case typeZFS, typeFreeBSDZFS, "0xbf":
@@ -184,8 +187,9 @@ func Container(typ string) string {
 	return ""
 }
 
-// LinuxData reports whether the type says, or leaves open, that a Linux file system is directly inside. Every other
-// type gives the partition to something else: a container, another system, firmware.
+// LinuxData reports whether the type says, or leaves open, that a Linux file
+// system is directly inside. Every other type gives the partition to something
+// else: a container, another system, firmware.
 func LinuxData(p Partition) bool {
 	switch p.Type {
 	case typeXBOOTLDR, typeUsrX8664, typeUsrX86, typeUsrARM64, typeUsrARM, typeUsrRISCV64, typeUserHome, typeChromeOSRoot, "0xea",

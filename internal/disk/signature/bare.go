@@ -2,8 +2,9 @@ package signature
 
 import "encoding/binary"
 
-// bare reports whether the numbers around a mark are none that its format writes (libblkid, superblocks: ntfs.c,
-// iso9660.c, xfs.c, swap.c). Formats that libblkid takes by their text alone are never bare.
+// bare reports whether the numbers around a mark are none that its format
+// writes (libblkid, superblocks: ntfs.c, iso9660.c, xfs.c, swap.c). Formats
+// that libblkid takes by their text alone are never bare.
 func (s *search) bare(m Signature) bool {
 	switch m.Kind {
 	case "ntfs":
@@ -33,8 +34,8 @@ func ntfsNumbers(b []byte) bool {
 	return sector >= 256 && sector <= 4096 && sector&(sector-1) == 0 && whole && unused
 }
 
-// XFSNumbers reports whether a super block of XFS, of at least 128 bytes, has sizes that there are (fs/xfs/libxfs, xfs_sb.c,
-// xfs_validate_sb_common).
+// XFSNumbers reports whether a super block of XFS, of at least 128 bytes, has
+// sizes that there are (fs/xfs/libxfs, xfs_sb.c, xfs_validate_sb_common).
 func XFSNumbers(b []byte) bool {
 	power := func(size uint32, log byte, least, most uint32) bool {
 		return size >= least && size <= most && log < 32 && size == 1<<log

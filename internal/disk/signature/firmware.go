@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// firmware finds what the RAID of mainboards and cheap controllers leaves on its disks. Their metadata is documented by
-// those who had to read it: dmraid's format handlers, libblkid's superblocks.
+// firmware finds what the RAID of mainboards and cheap controllers leaves on
+// its disks. Their metadata is documented by those who had to read it: dmraid's
+// format handlers, libblkid's superblocks.
 func (s *search) firmware() {
 	if id, text := s.at(-512, 4), s.at(-256, 4); string(id) == "\x37\xfc\x4d\x1e" && string(text) == "DPTM" {
 		s.add("adaptec_raid_member", -512)
@@ -18,7 +19,8 @@ func (s *search) firmware() {
 	s.via()
 }
 
-// siliconImage tells its sector by a number and by 16-bit words whose sum is zero.
+// siliconImage tells its sector by a number and by 16-bit words whose sum is
+// zero.
 func (s *search) siliconImage() {
 	b := s.at(-512, 0x140)
 	if b == nil || binary.LittleEndian.Uint32(b[0x60:]) != 0x2f000000 {
@@ -33,7 +35,8 @@ func (s *search) siliconImage() {
 	}
 }
 
-// via tells its sector by two bytes, and by the sum of 50 in the one behind them.
+// via tells its sector by two bytes, and by the sum of 50 in the one behind
+// them.
 func (s *search) via() {
 	b := s.at(-512, 51)
 	if b == nil || b[0] != 0x55 || b[1] != 0xaa {

@@ -1,6 +1,7 @@
 package signature
 
-// magic is a fixed text at a fixed place; negative offsets count from the end of the partition.
+// magic is a fixed text at a fixed place; negative offsets count from the end
+// of the partition.
 type magic struct {
 	kind   string
 	offset int64

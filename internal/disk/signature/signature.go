@@ -1,10 +1,14 @@
-// Package signature finds every mark that a storage format leaves on a partition, not only the first.
+// Package signature finds every mark that a storage format leaves on a
+// partition, not only the first.
 //
-// A partition keeps what its former uses wrote and its present one does not overwrite: a ZFS label leaves the head of
-// an older ext4 alone, mkfs.ext4 leaves ZFS labels at the end. Which of them lives the marks alone do not tell, and
-// whoever takes one for granted may take the data of another for free space. So all are named, in blkid's words.
+// A partition keeps what its former uses wrote and its present one does not
+// overwrite: a ZFS label leaves the head of an older ext4 alone, mkfs.ext4
+// leaves ZFS labels at the end. Which of them lives the marks alone do not
+// tell, and whoever takes one for granted may take the data of another for free
+// space. So all are named, in blkid's words.
 //
-// The places and texts are those of libblkid and of the formats' own documentation.
+// The places and texts are those of libblkid and of the formats' own
+// documentation.
 package signature
 
 import (
@@ -18,9 +22,12 @@ import (
 
 // Signature is one mark.
 type Signature struct {
-	Kind   string // as blkid names it: "ext4", "zfs_member", "linux_raid_member", "dos" (a partition table), ...
-	Offset int64  // bytes from the beginning of the partition to what was found
-	// Tail says that the mark stands at the end of the partition, where no format that begins at its head looks.
+	// as blkid names it: "ext4", "zfs_member", "linux_raid_member", "dos" (a
+	// partition table), ...
+	Kind   string
+	Offset int64 // bytes from the beginning of the partition to what was found
+	// Tail says that the mark stands at the end of the partition, where no format
+	// that begins at its head looks.
 	Tail bool
 	// Bare says that the text of the format stands alone, without the numbers that
 	// a live one has around it: libblkid passes it over.
@@ -38,14 +45,17 @@ func Kinds(list []Signature) []string {
 	return kinds
 }
 
-// Find looks for all marks on a partition of size bytes, in no order that means anything. It reads some 2 MiB at most;
-// the error is the reader's.
+// Find looks for all marks on a partition of size bytes, in no order that means
+// anything. It reads some 2 MiB at most; the error is the reader's.
 func Find(r io.ReaderAt, size int64) ([]Signature, error) {
 	s := &search{r: r, size: size}
 	for _, m := range magics {
 		s.magic(m)
 	}
-	for _, probe := range []func(){s.ext, s.fat, s.md, s.lvm, s.luks, s.swap, s.zfs, s.minix, s.hfs, s.ufs, s.nilfs, s.drbd, s.firmware, s.table} {
+	for _, probe := range []func(){
+		s.ext, s.fat, s.md, s.lvm, s.luks, s.swap, s.zfs, s.minix, s.hfs, s.ufs, s.nilfs, s.drbd, s.firmware,
+		s.table,
+	} {
 		probe()
 	}
 	if s.err != nil {
@@ -66,10 +76,12 @@ type search struct {
 	err   error // the reader's first
 }
 
-// headSize covers the marks at the head but those of ZFS and the copies far behind.
+// headSize covers the marks at the head but those of ZFS and the copies far
+// behind.
 const headSize = 72 << 10
 
-// at gives n bytes at off, or nil where the partition has none; a negative off counts from the end.
+// at gives n bytes at off, or nil where the partition has none; a negative off
+// counts from the end.
 func (s *search) at(off int64, n int) []byte {
 	if off < 0 {
 		off += s.size
@@ -119,8 +131,9 @@ func (s *search) ext() {
 	s.add(ExtKind(b), 1024)
 }
 
-// ExtKind tells ext2, ext3, ext4 and a journal of its own apart by their super block, as blkid does: by a journal and by
-// features that the older ones do not know (Documentation/filesystems/ext4/super.rst).
+// ExtKind tells ext2, ext3, ext4 and a journal of its own apart by their super
+// block, as blkid does: by a journal and by features that the older ones do not
+// know (Documentation/filesystems/ext4/super.rst).
 func ExtKind(super []byte) string {
 	const (
 		hasJournal   = 0x4
@@ -141,8 +154,8 @@ func ExtKind(super []byte) string {
 	return "ext2"
 }
 
-// fat takes the boot sector of DOS for what it says where its numbers make sense, with or without the type text that is
-// usual but not required.
+// fat takes the boot sector of DOS for what it says where its numbers make
+// sense, with or without the type text that is usual but not required.
 func (s *search) fat() {
 	b := s.at(0, 512)
 	if b == nil || b[510] != 0x55 || b[511] != 0xaa {
@@ -159,7 +172,8 @@ func (s *search) fat() {
 	}
 }
 
-// md looks in the four places that the super block of Linux software RAID has (md(4)).
+// md looks in the four places that the super block of Linux software RAID has
+// (md(4)).
 func (s *search) md() {
 	const magic = 0xa92b4efc
 	sectors := s.size / 512
@@ -175,7 +189,8 @@ func (s *search) md() {
 	}
 }
 
-// lvm looks into the first four sectors, where a physical volume may keep its label.
+// lvm looks into the first four sectors, where a physical volume may keep its
+// label.
 func (s *search) lvm() {
 	for off := int64(0); off < 4*512; off += 512 {
 		if b := s.at(off, 32); b != nil && string(b[:8]) == "LABELONE" && string(b[24:32]) == "LVM2 001" {
@@ -184,8 +199,10 @@ func (s *search) lvm() {
 	}
 }
 
-// luks finds the header, and the second one of LUKS2, from which the first can be recovered (LUKS2 On-Disk Format 1.1.2,
-// table 1). It says where it should lie; libblkid does not look at that, so that a system would take it for LUKS anyway.
+// luks finds the header, and the second one of LUKS2, from which the first can
+// be recovered (LUKS2 On-Disk Format 1.1.2, table 1). It says where it should
+// lie; libblkid does not look at that, so that a system would take it for LUKS
+// anyway.
 func (s *search) luks() {
 	if b := s.at(0, 6); string(b) == "LUKS\xba\xbe" {
 		s.add("crypto_LUKS", 0)
@@ -197,8 +214,8 @@ func (s *search) luks() {
 	}
 }
 
-// swap looks at the end of the first page, whatever the page size of the machine that made it; a machine that sleeps has
-// another text there.
+// swap looks at the end of the first page, whatever the page size of the
+// machine that made it; a machine that sleeps has another text there.
 func (s *search) swap() {
 	for _, page := range []int64{4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10} {
 		switch b := s.at(page-10, 10); string(b) {
@@ -210,8 +227,9 @@ func (s *search) swap() {
 	}
 }
 
-// zfs looks for an uberblock in the ring of each of the four labels: 256 KiB each, two at either end, the second half of
-// each a ring of uberblocks of at least 1 KiB in the byte order of their machine (OpenZFS, vdev_impl.h).
+// zfs looks for an uberblock in the ring of each of the four labels: 256 KiB
+// each, two at either end, the second half of each a ring of uberblocks of at
+// least 1 KiB in the byte order of their machine (OpenZFS, vdev_impl.h).
 func (s *search) zfs() {
 	const label, ring = 256 << 10, 128 << 10
 	end := s.size &^ (label - 1)
@@ -302,7 +320,8 @@ const (
 	TableGPT = "gpt"
 )
 
-// table finds a partition table inside: a whole disk was copied here once, or a machine has it for a disk.
+// table finds a partition table inside: a whole disk was copied here once, or a
+// machine has it for a disk.
 func (s *search) table() {
 	for _, off := range []int64{512, 4096, -512, -4096} {
 		if b := s.at(off, 8); string(b) == "EFI PART" {

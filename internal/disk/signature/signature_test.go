@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// Whatever the bytes, every mark lies inside, and a mark at the head does not depend on what is behind it.
+// Whatever the bytes, every mark lies inside, and a mark at the head does not
+// depend on what is behind it.
 func FuzzFind(f *testing.F) {
 	for _, m := range magics {
 		b := make([]byte, 68<<10)

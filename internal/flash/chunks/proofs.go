@@ -149,9 +149,9 @@ func (p *Proofs) Proved(i int, right bool) (again bool) {
 }
 
 // ClaimWrong returns the chunks that read back wrong, for one mender to write
-// again and to prove. It waits while others prove some, which may turn out to be
-// wrong too; lasting, it waits until no system waits for proofs any more. None
-// means that nothing is wrong, or ctx is done.
+// again and to prove. It waits while others prove some, which may turn out to
+// be wrong too; lasting, it waits until no system waits for proofs any more.
+// None means that nothing is wrong, or ctx is done.
 func (p *Proofs) ClaimWrong(ctx context.Context, lasting bool) (chunks []int) {
 	p.m.await(ctx, func() bool {
 		chunks, p.bad = p.bad, nil

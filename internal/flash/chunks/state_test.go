@@ -22,12 +22,20 @@ func TestMoves(t *testing.T) {
 		return n
 	}
 	for what, never := range map[string]func(from, to State) bool{
-		"nothing takes from a system what it wrote":           func(from, _ State) bool { return from == Owned },
-		"nothing counts as verified that was not read":        func(from, to State) bool { return to == Verified && from != Proving && !from.looking() },
+		"nothing takes from a system what it wrote": func(from, _ State) bool { return from == Owned },
+		"nothing counts as verified that was not read": func(from,
+			to State,
+		) bool {
+			return to == Verified && from != Proving && !from.looking()
+		},
 		"what is wrong is right only after it was read again": func(from, to State) bool { return from == Wrong && to != Proving },
 		"what lands comes to its end":                         func(from, to State) bool { return from == Landing && to < Written },
-		"nothing that was written is fetched anew":            func(from, to State) bool { return from >= Written && to > Examining && to < Written },
-		"a state is no change of itself":                      func(from, to State) bool { return from == to },
+		"nothing that was written is fetched anew": func(from,
+			to State,
+		) bool {
+			return from >= Written && to > Examining && to < Written
+		},
+		"a state is no change of itself": func(from, to State) bool { return from == to },
 	} {
 		if n := ways(never); n > 0 {
 			t.Errorf("%s, but for %d moves", what, n)

@@ -1,9 +1,10 @@
-// Package bootcfg finds out how an operating system boots, by doing what its own boot loader would do with its
-// configuration.
+// Package bootcfg finds out how an operating system boots, by doing what its
+// own boot loader would do with its configuration.
 //
-// It reads the file systems of an image: GRUB's scripts (by [grub]), systemd-boot's directories and unified kernel images,
-// extlinux, and fstab. Nothing of an image is run, and what it does not decide is a [golden.Doubt], never a guess in
-// silence.
+// It reads the file systems of an image: GRUB's scripts (by [grub]),
+// systemd-boot's directories and unified kernel images, extlinux, and fstab.
+// Nothing of an image is run, and what it does not decide is a [golden.Doubt],
+// never a guess in silence.
 package bootcfg
 
 import (
@@ -34,21 +35,24 @@ const (
 	SourceUKI         = "UKI"
 	SourceExtlinux    = "extlinux"
 	SourceFirmware    = "the firmware" // which starts a kernel without any boot loader
-	// The last three are guesses for an image without a boot loader: the newest kernel with the command line that the
-	// next update of the boot loader would take. Only the first has a root=.
+	// The last three are guesses for an image without a boot loader: the newest
+	// kernel with the command line that the next update of the boot loader would
+	// take. Only the first has a root=.
 	SourceKernelCmdline = "etc/kernel/cmdline"
 	SourceDefaultGRUB   = "etc/default/grub"
 	SourceNewest        = "the newest kernel"
 )
 
-// SettleEntry is the flag that names the entry, instead of the boot loader's default.
+// SettleEntry is the flag that names the entry, instead of the boot loader's
+// default.
 const SettleEntry = "--entry"
 
 // Disk is what a boot loader finds.
 type Disk struct {
 	Volumes  []Volume // in the order of the partition table
 	BootCode []byte   // the first 512 bytes; empty when nothing is known of them
-	// Root is the index of the volume with the system, and Tree the system with what it mounts.
+	// Root is the index of the volume with the system, and Tree the system with
+	// what it mounts.
 	Root int
 	Tree fs.FS
 }
@@ -61,7 +65,8 @@ type Volume struct {
 	Kind        string // of the file system, as blkid names it
 	UUID, Label string
 	FS          fs.FS // nil when it cannot be read
-	// Mount is where the system has the volume, as io/fs writes paths: "." is the root; empty means nowhere.
+	// Mount is where the system has the volume, as io/fs writes paths: "." is the
+	// root; empty means nowhere.
 	Mount string
 }
 
@@ -76,8 +81,9 @@ func (v *Volume) place(name string) string {
 type Entry struct {
 	Title string
 	ID    string
-	// Kernel is the path in the system, such as "boot/vmlinuz-6.1"; empty when the volume that it lies on is not mounted
-	// there. For a UKI it is the whole PE file; [UKISection] gives the kernel in it.
+	// Kernel is the path in the system, such as "boot/vmlinuz-6.1"; empty when the
+	// volume that it lies on is not mounted there. For a UKI it is the whole PE
+	// file; [UKISection] gives the kernel in it.
 	Kernel  string
 	Initrds []string // in the order of the boot loader; paths as of Kernel
 	Cmdline string   // without BOOT_IMAGE= and initrd=, which the boot loader adds
@@ -109,8 +115,9 @@ type Found struct {
 // ErrNoEntry is wrapped when nothing tells how the image boots.
 var ErrNoEntry = errors.New("no boot entry found")
 
-// Find says what the image's own boot loader would start. want, if it is not empty, names the entry that is taken instead
-// of its default, as that boot loader would have it.
+// Find says what the image's own boot loader would start. want, if it is not
+// empty, names the entry that is taken instead of its default, as that boot
+// loader would have it.
 func Find(d *Disk, want string) *Found {
 	f := &finder{disk: d, want: want}
 	outcome := f.choose()
@@ -129,7 +136,8 @@ type finder struct {
 	strange  string // what UEFI firmware starts, where that is nothing that is read
 }
 
-// problem keeps why something was left out; the first few are enough for a message.
+// problem keeps why something was left out; the first few are enough for a
+// message.
 func (f *finder) problem(err error) {
 	if len(f.problems) < 10 {
 		f.problems = append(f.problems, err)
@@ -174,7 +182,8 @@ func (o *outcome) nothing(why string, alternatives ...string) {
 	})
 }
 
-// complete turns an entry's paths into those of the system and checks its command line.
+// complete turns an entry's paths into those of the system and checks its
+// command line.
 func (f *finder) complete(e *Entry) error {
 	cmdline, err := cleanCmdline(e.Cmdline)
 	if err != nil {
@@ -192,7 +201,8 @@ func (f *finder) complete(e *Entry) error {
 	return nil
 }
 
-// inSystem is the path of a volume's file in the system; empty when it is not there, or another mount hides it.
+// inSystem is the path of a volume's file in the system; empty when it is not
+// there, or another mount hides it.
 func (f *finder) inSystem(v *Volume, name string) string {
 	if v.Mount == "" {
 		return ""
@@ -240,7 +250,8 @@ func (v *Volume) isFile(name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// list are the files of a directory whose names end in suffix, in whatever case, with their paths.
+// list are the files of a directory whose names end in suffix, in whatever
+// case, with their paths.
 func (v *Volume) list(dir, suffix string) []string {
 	entries, err := fs.ReadDir(v.FS, dir)
 	if err != nil {
@@ -255,12 +266,14 @@ func (v *Volume) list(dir, suffix string) []string {
 	return names
 }
 
-// onVolume is a path of a configuration as io/fs has it: absolute, and with the separators of firmware turned.
+// onVolume is a path of a configuration as io/fs has it: absolute, and with the
+// separators of firmware turned.
 func onVolume(name string) string {
 	return cmp.Or(strings.TrimPrefix(path.Clean("/"+strings.ReplaceAll(name, `\`, "/")), "/"), ".")
 }
 
-// cleanCmdline drops what the boot loader itself puts on the command line, and refuses what no kernel takes.
+// cleanCmdline drops what the boot loader itself puts on the command line, and
+// refuses what no kernel takes.
 func cleanCmdline(s string) (string, error) {
 	var words []string
 	for _, w := range cutWords(s) {
@@ -280,7 +293,8 @@ func cleanCmdline(s string) (string, error) {
 	return s, nil
 }
 
-// cutWords cuts a command line at blanks, but not within double quotes (lib/cmdline.c of the kernel).
+// cutWords cuts a command line at blanks, but not within double quotes
+// (lib/cmdline.c of the kernel).
 func cutWords(s string) []string {
 	var words []string
 	quoted, start := false, -1

@@ -16,8 +16,8 @@ import (
 	"github.com/gild-dev/gild/internal/tier"
 )
 
-// bootctl puts entries in the order of systemd-boot and says which is the default. Of ids it shows no counters, and it keeps
-// bad entries in the list.
+// bootctl puts entries in the order of systemd-boot and says which is the
+// default. Of ids it shows no counters, and it keeps bad entries in the list.
 func TestBootctl(t *testing.T) {
 	// make test does not install it: its package makes itself the boot loader of
 	// a host that has an EFI system partition.

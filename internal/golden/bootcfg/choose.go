@@ -2,19 +2,17 @@ package bootcfg
 
 import (
 	"bytes"
-	"io"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/gild-dev/gild/internal/golden"
-	"github.com/gild-dev/gild/internal/golden/vmlinuz"
 )
 
-// choose decides which boot loader is the image's: the one that its firmware would start. Where both kinds of firmware
-// would start one, they have to agree; where neither would, whatever has a configuration does.
+// choose decides which boot loader is the image's: the one that its firmware
+// would start. Where both kinds of firmware would start one, they have to
+// agree; where neither would, whatever has a configuration does.
 func (f *finder) choose() outcome {
 	o := f.chooseKnown()
 	if f.strange != "" && f.want == "" {
@@ -56,7 +54,8 @@ func (f *finder) chooseKnown() outcome {
 // candidate is a boot loader that may be the image's.
 type candidate func() outcome
 
-// agree takes the first of several that may be the one, and says so where another would start something else.
+// agree takes the first of several that may be the one, and says so where
+// another would start something else.
 func (f *finder) agree(candidates []candidate) outcome {
 	first := candidates[0]()
 	for _, c := range candidates[1:] {
@@ -95,11 +94,13 @@ func (v *Volume) isXBOOTLDR() bool {
 // firmware finds what the machine's firmware would start.
 type firmware struct{ *finder }
 
-// fallbacks are the files that UEFI firmware starts without a boot entry (UEFI specification, 3.5.1.1).
+// fallbacks are the files that UEFI firmware starts without a boot entry (UEFI
+// specification, 3.5.1.1).
 var fallbacks = []string{"BOOTX64.EFI", "BOOTAA64.EFI", "BOOTIA32.EFI", "BOOTRISCV64.EFI"}
 
-// uefi are the boot loaders that UEFI firmware would start: the one at the fallback path, else those in a vendor's
-// directory. Boot entries of the firmware are not in an image.
+// uefi are the boot loaders that UEFI firmware would start: the one at the
+// fallback path, else those in a vendor's directory. Boot entries of the
+// firmware are not in an image.
 func (f firmware) uefi() []candidate {
 	var all []candidate
 	for i := range f.disk.Volumes {
@@ -116,7 +117,8 @@ func (f firmware) uefi() []candidate {
 	return all
 }
 
-// fallback is the loader at the fallback path, as far as its file tells what it is.
+// fallback is the loader at the fallback path, as far as its file tells what it
+// is.
 func (f firmware) fallback(esp *Volume) []candidate {
 	i := slices.IndexFunc(fallbacks, func(n string) bool { return esp.isFile("EFI/BOOT/" + n) })
 	if i < 0 {
@@ -155,7 +157,8 @@ func (f firmware) fallback(esp *Volume) []candidate {
 	return nil
 }
 
-// csvDirs are the directories with a file by which shim's fallback makes boot entries (shim, README.fallback).
+// csvDirs are the directories with a file by which shim's fallback makes boot
+// entries (shim, README.fallback).
 func (f firmware) csvDirs(esp *Volume, arch string) []string {
 	var dirs []string
 	for _, dir := range esp.dirs("EFI") {
@@ -166,7 +169,8 @@ func (f firmware) csvDirs(esp *Volume, arch string) []string {
 	return dirs
 }
 
-// vendors are the loaders of an ESP without a fallback path: firmware starts one of them, by an entry of its own.
+// vendors are the loaders of an ESP without a fallback path: firmware starts
+// one of them, by an entry of its own.
 func (f firmware) vendors(esp *Volume) []candidate {
 	var all []candidate
 	for _, dir := range esp.dirs("EFI") {
@@ -205,8 +209,9 @@ func (v *Volume) dirs(dir string) []string {
 	return names
 }
 
-// espGRUB are the configurations that a GRUB in dir of an ESP would read: beside it, as Red Hat's does; where its prefix
-// leads; and last what else there is.
+// espGRUB are the configurations that a GRUB in dir of an ESP would read:
+// beside it, as Red Hat's does; where its prefix leads; and last what else
+// there is.
 func (f firmware) espGRUB(esp *Volume, dir string, program program, by string) []candidate {
 	var starts []grubStart
 	add := func(v *Volume, file string) {
@@ -263,7 +268,8 @@ func (f grubFinder) grubs(starts []grubStart) []candidate {
 	return all
 }
 
-// bios are the boot loaders that BIOS firmware would start: the boot code in the first sector tells which kind.
+// bios are the boot loaders that BIOS firmware would start: the boot code in
+// the first sector tells which kind.
 func (f firmware) bios() []candidate {
 	code := f.disk.BootCode
 	switch {
@@ -277,13 +283,15 @@ func (f firmware) bios() []candidate {
 	return nil
 }
 
-// bootsSyslinux reports whether the boot code is syslinux's, which starts the active partition.
+// bootsSyslinux reports whether the boot code is syslinux's, which starts the
+// active partition.
 func (f syslinux) bootsSyslinux() bool {
 	code := f.disk.BootCode[:min(440, len(f.disk.BootCode))]
 	return bytes.Contains(code, []byte("Missing operating system.")) || bytes.Contains(code, []byte("Missing OS"))
 }
 
-// anything are the boot loaders that have a configuration, where no firmware is known to start one.
+// anything are the boot loaders that have a configuration, where no firmware is
+// known to start one.
 func (f firmware) anything() []candidate {
 	platform := "pc"
 	if slices.ContainsFunc(f.disk.Volumes, func(v Volume) bool { return v.isESP() }) {
@@ -307,8 +315,8 @@ func (f firmware) anything() []candidate {
 	return append(all, syslinux(f).extlinux()...)
 }
 
-// systemdDir is the directory of a volume that has what systemd-boot reads: its own root, or /boot of a system whose boot
-// partition has not been split off.
+// systemdDir is the directory of a volume that has what systemd-boot reads: its
+// own root, or /boot of a system whose boot partition has not been split off.
 func (v *Volume) systemdDir() string {
 	for _, dir := range []string{".", "boot", "efi", "boot/efi"} {
 		if v.isFile(path.Join(dir, "loader/loader.conf")) || len(v.list(path.Join(dir, "loader/entries"), ".conf")) > 0 ||
@@ -317,78 +325,4 @@ func (v *Volume) systemdDir() string {
 		}
 	}
 	return ""
-}
-
-// programKind is what a program for UEFI firmware is.
-type programKind int
-
-const (
-	isNothing programKind = iota // there is none
-	isUnknown
-	isShim
-	isGRUB
-	isSystemdBoot
-	isUKI
-	isKernel // which is its own boot loader
-)
-
-// program is a boot loader's file.
-type program struct {
-	kind     programKind
-	name     string   // of one that is not read
-	prefix   string   // of a GRUB, without its device
-	embedded []string // UUID and prefix that a configuration within a GRUB searches
-}
-
-const maxProgram = 16 << 20 // bytes of a boot loader
-
-var (
-	prefixForm = regexp.MustCompile(`\x00(?:\([a-z0-9,-]*\))?(/[A-Za-z0-9_./-]*(?:grub2?|EFI/[a-z]+))\x00`)
-	searchForm = regexp.MustCompile(`search\.fs_uuid ([0-9A-Fa-f-]{4,40})[^\x00]{0,200}?set prefix=\(\$root\)'?([A-Za-z0-9_./-]+)`)
-)
-
-// identify tells what a program is by the words that it holds.
-func identify(v *Volume, name string) program {
-	if !v.isFile(name) {
-		return program{}
-	}
-	file, err := v.FS.Open(name)
-	if err != nil {
-		return program{}
-	}
-	defer file.Close()
-	code, err := io.ReadAll(io.LimitReader(file, maxProgram))
-	has := func(s string) bool { return bytes.Contains(code, []byte(s)) }
-	switch {
-	case err != nil:
-		return program{kind: isUnknown}
-	case has("LoaderInfo: systemd-boot"):
-		return program{kind: isSystemdBoot}
-	case hasSection(code, ".linux"):
-		return program{kind: isUKI}
-	case has("UEFI SHIM") || has("\nshim,"):
-		return program{kind: isShim}
-	case has("\ngrub,") || has("GRUB  version") || has("grub_") || has("GNU GRUB"):
-		p := program{kind: isGRUB}
-		if m := searchForm.FindSubmatch(code); m != nil {
-			p.embedded = []string{string(m[1]), string(m[2])}
-		} else if m := prefixForm.FindSubmatch(code); m != nil {
-			p.prefix = string(m[1])
-		}
-		return p
-	}
-	if !bytes.HasPrefix(code, []byte("MZ")) {
-		return program{} // which no firmware starts
-	}
-	if _, _, err := vmlinuz.Release(bytes.NewReader(code)); err == nil {
-		return program{kind: isKernel}
-	}
-	p := program{kind: isUnknown}
-	for _, name := range []string{"rEFInd", "Limine", "ZFSBootMenu", "iPXE", "OpenCore", "Clover", "U-Boot"} {
-		if has(name) {
-			p.name = name
-			break
-		}
-	}
-	return p
 }

@@ -12,11 +12,13 @@ import (
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
 )
 
-// namedFile is a file as a decision names it: in the system, or on a partition that is not mounted there.
+// namedFile is a file as a decision names it: in the system, or on a partition
+// that is not mounted there.
 var namedFile = regexp.MustCompile(`(?:^| )/([^ ,:)]+)(?: on partition (\d+))?`)
 
-// saysWhatDecided holds what was found to what `gild image show` promises: of the boot loader, the kernel and the command
-// line it says what decided, and what is named there is in the image. It returns the files.
+// saysWhatDecided holds what was found to what `gild image show` promises: of
+// the boot loader, the kernel and the command line it says what decided, and
+// what is named there is in the image. It returns the files.
 func saysWhatDecided(t *testing.T, d *bootcfg.Disk, found *bootcfg.Found) []string {
 	t.Helper()
 	if found.Entry == nil {
@@ -83,7 +85,8 @@ func TestGrubLayoutsSayWhatDecided(t *testing.T) {
 	}
 }
 
-// layoutDisk is the disk of a layout, as grub/layouts_test.go has it, with the path of what GRUB reads first.
+// layoutDisk is the disk of a layout, as grub/layouts_test.go has it, with the
+// path of what GRUB reads first.
 func layoutDisk(t *testing.T, name string) (d *bootcfg.Disk, config string) {
 	t.Helper()
 	data, err := os.ReadFile(name)
@@ -121,7 +124,10 @@ func layoutDisk(t *testing.T, name string) (d *bootcfg.Disk, config string) {
 		if i == 0 {
 			continue
 		}
-		v := bootcfg.Volume{Number: i, GPT: true, Kind: "ext4", FS: trees[i], Mount: mount, UUID: []string{"", "1234-ABCD", "11111111-2222-4333-8444-555555555555", "66666666-7777-4888-8999-aaaaaaaaaaaa"}[i]}
+		v := bootcfg.Volume{
+			Number: i, GPT: true, Kind: "ext4", FS: trees[i], Mount: mount,
+			UUID: []string{"", "1234-ABCD", "11111111-2222-4333-8444-555555555555", "66666666-7777-4888-8999-aaaaaaaaaaaa"}[i],
+		}
 		switch {
 		case i == 1:
 			v.Kind, v.Type, v.Label = "vfat", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "ESP"

@@ -9,11 +9,13 @@ import (
 	"github.com/gild-dev/gild/internal/golden"
 )
 
-// syslinux finds what the loaders of that family would start, and U-Boot where it reads their files.
+// syslinux finds what the loaders of that family would start, and U-Boot where
+// it reads their files.
 type syslinux struct{ *finder }
 
-// extlinux are the configurations of extlinux and syslinux, which U-Boot reads as well, by rules of its own: where it is
-// not known which of them it is, both have to start the same.
+// extlinux are the configurations of extlinux and syslinux, which U-Boot reads
+// as well, by rules of its own: where it is not known which of them it is, both
+// have to start the same.
 func (f syslinux) extlinux() []candidate {
 	for _, v := range f.linuxVolumes() {
 		for _, file := range []string{
@@ -35,7 +37,8 @@ func (f syslinux) extlinux() []candidate {
 	return nil
 }
 
-// linuxVolumes are the volumes that can be read: a separate /boot, the root, then all others.
+// linuxVolumes are the volumes that can be read: a separate /boot, the root,
+// then all others.
 func (f *finder) linuxVolumes() []*Volume {
 	var first, root, rest []*Volume
 	for i := range f.disk.Volumes {
@@ -166,7 +169,10 @@ func (f syslinux) startExtlinux(c *extlinuxConf) outcome {
 		})
 	}
 	for _, name := range c.missing {
-		o.doubts = append(o.doubts, golden.Doubt{About: "the default entry", Why: name + ", which " + c.volume.place(c.file) + " includes, cannot be read", Settle: SettleEntry})
+		o.doubts = append(o.doubts, golden.Doubt{
+			About: "the default entry",
+			Why:   name + ", which " + c.volume.place(c.file) + " includes, cannot be read", Settle: SettleEntry,
+		})
 	}
 	return o
 }
@@ -218,7 +224,8 @@ func (f syslinux) extlinuxAs(c *extlinuxConf, uboot bool) outcome {
 	return o
 }
 
-// start is the label that is started when nobody chooses; by tells why, or why there is none.
+// start is the label that is started when nobody chooses; by tells why, or why
+// there is none.
 func (c *extlinuxConf) start(want string, uboot bool) (l *extlinuxLabel, by string) {
 	file := c.volume.place(c.file)
 	find := func(name string) *extlinuxLabel {
@@ -258,7 +265,8 @@ func (c *extlinuxConf) start(want string, uboot bool) (l *extlinuxLabel, by stri
 	return nil, fmt.Sprintf("%q, which is no label of %s", name, file)
 }
 
-// initrdFiles are those of a label: U-Boot takes one, syslinux a list with commas.
+// initrdFiles are those of a label: U-Boot takes one, syslinux a list with
+// commas.
 func (l *extlinuxLabel) initrdFiles(cmdline string, uboot bool) []string {
 	list := l.initrds
 	if uboot && len(list) > 0 {
@@ -279,8 +287,9 @@ func (l *extlinuxLabel) initrdFiles(cmdline string, uboot bool) []string {
 	return strings.FieldsFunc(list[0], func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// resolve finds a file, beside the configuration unless its path is absolute; empty when it is not there. A system that
-// was not installed on a partition of its own names it as its running kernel sees it, or as the loader does.
+// resolve finds a file, beside the configuration unless its path is absolute;
+// empty when it is not there. A system that was not installed on a partition of
+// its own names it as its running kernel sees it, or as the loader does.
 func (c *extlinuxConf) resolve(name string) string {
 	candidates := []string{path.Join(path.Dir(c.file), name), onVolume(name)}
 	if strings.HasPrefix(name, "/") {

@@ -22,7 +22,8 @@ type grubStart struct {
 // grubFinder finds what a GRUB would start.
 type grubFinder struct{ *finder }
 
-// grub runs GRUB from that file on. Where the system may have one of several kinds of GRUB, they have to agree.
+// grub runs GRUB from that file on. Where the system may have one of several
+// kinds of GRUB, they have to agree.
 func (f grubFinder) grub(start grubStart) outcome {
 	var first outcome
 	for i, flavour := range f.system().flavours(f.usesBLS(start)) {
@@ -41,7 +42,8 @@ func (f grubFinder) grub(start grubStart) outcome {
 	return first
 }
 
-// usesBLS reports whether a configuration, or the one that it leads to, asks for blscfg.
+// usesBLS reports whether a configuration, or the one that it leads to, asks
+// for blscfg.
 func (f grubFinder) usesBLS(start grubStart) bool {
 	r := grub.Decide(f.machine(start, grub.RedHat9))
 	for _, name := range r.Read {
@@ -165,7 +167,10 @@ func (f grubFinder) takeGRUB(o *outcome, g *grub.Outcome, menu []string) {
 		if iv := f.volumeOf(i); iv == v {
 			e.loose = append(e.loose, onVolume(i.Path))
 		} else if iv != nil {
-			o.doubts = append(o.doubts, golden.Doubt{About: "the initrds", Why: i.String() + " lies on another partition than the kernel", Settle: "--initrd"})
+			o.doubts = append(o.doubts, golden.Doubt{
+				About: "the initrds", Why: i.String() + " lies on another partition than the kernel",
+				Settle: "--initrd",
+			})
 		}
 	}
 	if err := f.complete(e); err != nil {
@@ -207,7 +212,8 @@ func (f grubFinder) places(names []string) []string {
 	return list
 }
 
-// menuTitles are the entries that an operator may name instead of the given one.
+// menuTitles are the entries that an operator may name instead of the given
+// one.
 func menuTitles(menu []grub.Item, id, title string) []string {
 	var titles []string
 	for _, it := range menu {
@@ -225,7 +231,8 @@ func menuTitles(menu []grub.Item, id, title string) []string {
 // grubDirs are the places of a grub.cfg on a volume of Linux.
 var grubDirs = []string{"boot/grub", "boot/grub2", "grub", "grub2"}
 
-// grubStarts are the configurations on the volumes of the system, that of a separate /boot first.
+// grubStarts are the configurations on the volumes of the system, that of a
+// separate /boot first.
 func (f grubFinder) grubStarts(platform string) []grubStart {
 	var starts []grubStart
 	collect := func(v *Volume) {

@@ -56,8 +56,8 @@ func (f *finder) unreadDoubts(which func(unreadLoader) bool, kernels ...string) 
 	return doubts
 }
 
-// guess takes the newest kernel of the system, for an image whose boot loader is not configured yet, or the one that the
-// operator names by its release.
+// guess takes the newest kernel of the system, for an image whose boot loader
+// is not configured yet, or the one that the operator names by its release.
 func (f *finder) guess() outcome {
 	o := outcome{loader: "no boot loader"}
 	v, kernels, order, rivals := f.newest()
@@ -87,13 +87,17 @@ func (f *finder) guess() outcome {
 		if len(rivals) > 0 {
 			o.doubts = append(o.doubts, golden.Doubt{
 				About: "the default entry", Settle: SettleEntry, Alternatives: rivals,
-				Why: fmt.Sprintf("no boot loader is configured, and which kernel is the newest depends on whose order of versions counts: %s is that in GRUB's", releases[0]),
+				Why: fmt.Sprintf("no boot loader is configured, and which kernel is the newest depends on whose order of versions counts: %s "+
+					"is that in GRUB's", releases[0]),
 			})
 		}
 		o.decide("kernel", "the newest in %s, as %s counts, since no boot loader is configured", path.Dir(v.place(kernel)), order)
 	}
 	if len(others) > 0 {
-		o.doubts = append(o.doubts, golden.Doubt{About: "the command line", Why: "it stands in the configuration of a boot loader that is not read", Settle: "--cmdline"})
+		o.doubts = append(o.doubts, golden.Doubt{
+			About: "the command line",
+			Why:   "it stands in the configuration of a boot loader that is not read", Settle: "--cmdline",
+		})
 	}
 	release := releaseOf(kernel)
 	e := &Entry{Title: "Linux " + release, ID: release, Source: SourceNewest, volume: v, file: kernel}
@@ -128,8 +132,9 @@ func releaseOf(kernel string) string {
 	return path.Base(path.Dir(kernel))
 }
 
-// newest finds the kernels, the newest first, by the order of what would configure the boot loader. Where that is not
-// known, rivals are what is newest in other orders.
+// newest finds the kernels, the newest first, by the order of what would
+// configure the boot loader. Where that is not known, rivals are what is newest
+// in other orders.
 func (f *finder) newest() (v *Volume, kernels []string, order string, rivals []string) {
 	compare, order := vercmp.MkconfigUpstream, "grub-mkconfig"
 	known := true
@@ -158,7 +163,8 @@ func (f *finder) newest() (v *Volume, kernels []string, order string, rivals []s
 	return v, kernels, order, rivals
 }
 
-// kernels are those of the system: in /boot, as GRUB's 10_linux looks for them, else beside their modules.
+// kernels are those of the system: in /boot, as GRUB's 10_linux looks for them,
+// else beside their modules.
 func (f *finder) kernels() (*Volume, []string) {
 	for _, v := range f.linuxVolumes() {
 		for _, dir := range []string{"boot", "."} {
@@ -194,13 +200,15 @@ func (f *finder) kernels() (*Volume, []string) {
 	return root, kernels
 }
 
-// garbage is what package managers leave beside a file, and signatures of it (grub-mkconfig_lib, grub_file_is_not_garbage).
+// garbage is what package managers leave beside a file, and signatures of it
+// (grub-mkconfig_lib, grub_file_is_not_garbage).
 func garbage(name string) bool {
 	return strings.Contains(name, ".dpkg-") ||
 		slices.ContainsFunc([]string{".rpmsave", ".rpmnew", ".sig"}, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
-// defaultGRUB reads the shell assignments of /etc/default/grub. grub-mkconfig puts the two together.
+// defaultGRUB reads the shell assignments of /etc/default/grub. grub-mkconfig
+// puts the two together.
 func defaultGRUB(text string) string {
 	vars := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -212,7 +220,8 @@ func defaultGRUB(text string) string {
 	return strings.TrimSpace(vars["GRUB_CMDLINE_LINUX"] + " " + vars["GRUB_CMDLINE_LINUX_DEFAULT"])
 }
 
-// shellValue is the value of an assignment: quotes and plain variables are all that such files use.
+// shellValue is the value of an assignment: quotes and plain variables are all
+// that such files use.
 func shellValue(s string, vars map[string]string) string {
 	var b strings.Builder
 	quote := byte(0)

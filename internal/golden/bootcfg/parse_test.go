@@ -10,40 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
 )
 
-func TestFstab(t *testing.T) {
-	got, odd := bootcfg.Fstab([]byte("# <file system> <mount point>\n" +
-		"UUID=6b2d / xfs defaults,noatime 0 1\n\n" +
-		"UUID=\"A0B1-C2D3\"\t/boot/efi vfat umask=0077 0 2 # ESP\n" +
-		"/dev/disk/by-label/my\\040data /srv/my\\040data ext4\n" +
-		"LABEL=swap none swap sw\n" +
-		"/dev/sdb1 /data xfs rw, noatime, nofail 0 2\n" +
-		"UUID=1\n" +
-		"/dev/sdc1 /more ext4 ro 0 x\n" +
-		"/dev/sdd1 /last ext4 ro 1 # once\n"))
-	want := []bootcfg.Mount{
-		{Spec: "UUID=6b2d", File: "/", Type: "xfs", Options: []string{"defaults", "noatime"}, Pass: 1},
-		{Spec: "UUID=A0B1-C2D3", File: "/boot/efi", Type: "vfat", Options: []string{"umask=0077"}, Pass: 2},
-		{Spec: "/dev/disk/by-label/my data", File: "/srv/my data", Type: "ext4", Options: []string{"defaults"}},
-		{Spec: "LABEL=swap", File: "none", Type: "swap", Options: []string{"sw"}},
-		{Spec: "/dev/sdd1", File: "/last", Type: "ext4", Options: []string{"ro"}},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("Fstab() (-want +got):\n%s", diff)
-	}
-	for i, words := range []string{"line 7 is left out*blanks between its options", "line 8*one field", `line 9*pass "x" is no number`} {
-		line, why, _ := strings.Cut(words, "*")
-		if len(odd) != 3 || !strings.HasPrefix(odd[i].Error(), line) || !strings.Contains(odd[i].Error(), why) {
-			t.Errorf("Fstab() tells %v; want %q", odd, words)
-		}
-	}
-}
-
-// peFile has the sections of a unified kernel image and nothing else: names and contents in turn.
+// peFile has the sections of a unified kernel image and nothing else: names and
+// contents in turn.
 func peFile(sections ...string) []byte {
 	b := make([]byte, 1024)
 	copy(b, "MZ")
@@ -62,7 +33,8 @@ func peFile(sections ...string) []byte {
 	return b
 }
 
-// flat is a file system of a few files, which answers sooner than a fstest.MapFS: that searches all names for each.
+// flat is a file system of a few files, which answers sooner than a
+// fstest.MapFS: that searches all names for each.
 type flat map[string]*flatFile
 
 type flatFile struct {
@@ -139,11 +111,12 @@ func (f *flatOpen) Size() int64                { return f.flatFile.Size() }
 func (f *flatOpen) Stat() (fs.FileInfo, error) { return f.flatFile, nil }
 func (f *flatOpen) Close() error               { return nil }
 
-// maxFuzzed bounds what a fuzzer makes longer and longer: nothing here has a meaning only in a large file.
+// maxFuzzed bounds what a fuzzer makes longer and longer: nothing here has a
+// meaning only in a large file.
 const maxFuzzed = 4 << 10
 
-// fuzzConfig runs Find on one configuration file beside a kernel, and checks what every entry promises. A name below efi/
-// is on an EFI system partition.
+// fuzzConfig runs Find on one configuration file beside a kernel, and checks
+// what every entry promises. A name below efi/ is on an EFI system partition.
 func fuzzConfig(f *testing.F, name string, seeds ...string) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
@@ -157,7 +130,10 @@ func fuzzConfig(f *testing.F, name string, seeds ...string) {
 	d := &bootcfg.Disk{Volumes: []bootcfg.Volume{{Number: 1, GPT: true, Kind: "ext4", UUID: "0a1b-2c3d", Mount: "."}}}
 	if onESP {
 		efi = newFlat(map[string]string{"k": "", "a.efi": string(peFile(".linux", "k")), "loader/entries/b.conf": "linux /k\n", esp: ""})
-		d.Volumes = append(d.Volumes, bootcfg.Volume{Number: 2, GPT: true, Kind: "vfat", Type: "c12a7328-f81f-11d2-ba4b-00a0c93ec93b", UUID: "EF1", FS: efi, Mount: "boot/efi"})
+		d.Volumes = append(d.Volumes, bootcfg.Volume{
+			Number: 2, GPT: true, Kind: "vfat", Type: "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
+			UUID: "EF1", FS: efi, Mount: "boot/efi",
+		})
 	} else {
 		root[name] = ""
 	}
@@ -197,7 +173,8 @@ func FuzzBLS(f *testing.F) {
 }
 
 func FuzzType1(f *testing.F) {
-	fuzzConfig(f, "efi/loader/entries/a+3-1.conf", "title a\nlinux /k\noptions a b\nsort-key x\nversion 1~2\n", "uki \\a.efi\nprofile 1\n", "efi /k\noptions initrd=\\k\n")
+	fuzzConfig(f, "efi/loader/entries/a+3-1.conf", "title a\nlinux /k\noptions a b\nsort-key x\nversion 1~2\n", "uki \\a.efi\nprofile 1\n",
+		"efi /k\noptions initrd=\\k\n")
 }
 
 func FuzzLoaderConf(f *testing.F) {
@@ -211,23 +188,4 @@ func FuzzExtlinux(f *testing.F) {
 func FuzzUKI(f *testing.F) {
 	fuzzConfig(f, "efi/EFI/Linux/a.efi", string(peFile(".linux", "k", ".cmdline", "ro")),
 		string(peFile(".linux", "k", ".osrel", "ID=x\nVERSION=1\n", ".profile", "ID=main\n", ".profile", "ID=b\nTITLE=B\n", ".cmdline", "b")))
-}
-
-func FuzzFstab(f *testing.F) {
-	f.Add([]byte("UUID=\"1\" /a\\040b xfs defaults 0 1\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) > maxFuzzed {
-			return
-		}
-		mounts, odd := bootcfg.Fstab(data)
-		for _, m := range mounts {
-			if m.Spec == "" && !bytes.Contains(data, []byte(`=""`)) || len(m.Options) == 0 {
-				t.Fatalf("Fstab(%q) = %+v", data, m)
-			}
-		}
-		// A line more costs no other line.
-		if more, _ := bootcfg.Fstab(append([]byte("one-field\n"), data...)); len(odd) == 0 && len(more) != len(mounts) {
-			t.Fatalf("Fstab(%q) has %d mounts, with an odd line in front %d", data, len(mounts), len(more))
-		}
-	})
 }

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// automatic are the entries that systemd-boot makes of programs that it finds (src/boot/boot.c, config_load_all_entries).
+// automatic are the entries that systemd-boot makes of programs that it finds
+// (src/boot/boot.c, config_load_all_entries).
 var automatic = []struct{ id, file string }{
 	{"auto-osx", "System/Library/CoreServices/boot.efi"},
 	{"auto-windows", "EFI/Microsoft/Boot/bootmgfw.efi"},
@@ -17,8 +18,9 @@ var automatic = []struct{ id, file string }{
 	{"auto-efi-default", "EFI/BOOT/BOOTAA64.EFI"},
 }
 
-// autoEntries stand last in the menu, and start only where loader.conf names them. That the firmware has a setup to enter,
-// for one of them, is not in an image: it is taken to have one.
+// autoEntries stand last in the menu, and start only where loader.conf names
+// them. That the firmware has a setup to enter, for one of them, is not in an
+// image: it is taken to have one.
 func autoEntries(esp *Volume, conf map[string]string) []bootEntry {
 	var entries []bootEntry
 	add := func(id, instead string) {
@@ -40,13 +42,14 @@ func autoEntries(esp *Volume, conf map[string]string) []bootEntry {
 	return entries
 }
 
-// isOff reads a value of loader.conf that is a boolean (src/boot/util.c, parse_boolean).
+// isOff reads a value of loader.conf that is a boolean (src/boot/util.c,
+// parse_boolean).
 func isOff(value string) bool {
 	return slices.Contains([]string{"0", "no", "n", "false", "f", "off"}, strings.ToLower(value))
 }
 
-// runs reports whether the systemd-boot of an ESP lists an entry for that architecture: its own alone. One whose program
-// is not there may be of any.
+// runs reports whether the systemd-boot of an ESP lists an entry for that
+// architecture: its own alone. One whose program is not there may be of any.
 func (f sdBoot) runs(esp *Volume, e *bootEntry) bool {
 	if e.architecture == "" {
 		return true

@@ -23,8 +23,10 @@ type bootEntry struct {
 	suffix                      string // of the id, for a profile but the first
 	left, done                  int    // boot counting; left is -1 without it
 
-	volume  *Volume
-	base    string // directory of the volume that paths start at; "." but where /boot is no partition
+	volume *Volume
+	// directory of the volume that paths start at; "." but where /boot is no
+	// partition
+	base    string
 	kernel  string
 	initrds []string
 	cmdline string
@@ -35,10 +37,12 @@ type bootEntry struct {
 	addons  []golden.Decision
 }
 
-// sdBoot finds what systemd-boot would start, or the firmware as systemd-boot would.
+// sdBoot finds what systemd-boot would start, or the firmware as systemd-boot
+// would.
 type sdBoot struct{ *finder }
 
-// hasSystemdBoot reports whether systemd-boot has left its directories on an ESP.
+// hasSystemdBoot reports whether systemd-boot has left its directories on an
+// ESP.
 func (f sdBoot) hasSystemdBoot(esp *Volume) bool {
 	if esp.isFile("loader/loader.conf") || esp.exists("EFI/systemd") || len(esp.list("EFI/Linux", ".efi")) > 0 {
 		return true
@@ -48,7 +52,8 @@ func (f sdBoot) hasSystemdBoot(esp *Volume) bool {
 	})
 }
 
-// systemdBoot is what systemd-boot on that volume would start (src/boot/boot.c).
+// systemdBoot is what systemd-boot on that volume would start
+// (src/boot/boot.c).
 func (f sdBoot) systemdBoot(esp *Volume, by string) outcome {
 	o := outcome{loader: "systemd-boot"}
 	o.decide("boot loader", "systemd-boot, by %s", by)
@@ -78,7 +83,8 @@ func (f sdBoot) systemdBoot(esp *Volume, by string) outcome {
 	return o
 }
 
-// pick selects an entry: the operator's, that of loader.conf, or the first that may start by itself.
+// pick selects an entry: the operator's, that of loader.conf, or the first that
+// may start by itself.
 func (f sdBoot) pick(o *outcome, esp *Volume, configured []bootEntry, confName string, keys map[string]string) *bootEntry {
 	entries := append(slices.Clip(configured), autoEntries(esp, keys)...)
 	for _, key := range []string{"preferred", "default"} {
@@ -132,7 +138,8 @@ func firstGood(entries []bootEntry) *bootEntry {
 	return &entries[max(0, slices.IndexFunc(entries, func(e bootEntry) bool { return !e.bad() }))]
 }
 
-// match is the first entry whose id a glob matches: with its counter in it, as to version 258, or without.
+// match is the first entry whose id a glob matches: with its counter in it, as
+// to version 258, or without.
 func match(entries []bootEntry, pattern string, counted bool) *bootEntry {
 	for i := range entries {
 		id := entries[i].id
@@ -159,7 +166,8 @@ func loaderConf(conf string) map[string]string {
 	return keys
 }
 
-// confLines are the lines of loader.conf and of entries (src/boot/efi-string.c, line_get_key_value).
+// confLines are the lines of loader.conf and of entries (src/boot/efi-string.c,
+// line_get_key_value).
 func confLines(text string) func(yield func(key, value string) bool) {
 	return func(yield func(key, value string) bool) {
 		for _, line := range strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
@@ -210,7 +218,8 @@ func compareEntries(a, b bootEntry) int {
 	return c
 }
 
-// cutCounter takes the boot counter +LEFT or +LEFT-DONE off a file name, where it stands directly before the suffix.
+// cutCounter takes the boot counter +LEFT or +LEFT-DONE off a file name, where
+// it stands directly before the suffix.
 func cutCounter(name string) (plain string, left, done int) {
 	stem, suffix := name, ""
 	if i := strings.LastIndexByte(name, '.'); i >= 0 {
@@ -258,7 +267,10 @@ func (f sdBoot) takeEntry(o *outcome, b *bootEntry, all []string) {
 		return
 	}
 	if b.bad() {
-		o.doubts = append(o.doubts, golden.Doubt{About: "the default entry", Why: b.id + " has no tries left, and it is started all the same", Settle: SettleEntry})
+		o.doubts = append(o.doubts, golden.Doubt{
+			About: "the default entry", Why: b.id + " has no tries left, and it is started all the same",
+			Settle: SettleEntry,
+		})
 	}
 	e := &Entry{Title: cmp.Or(b.title, b.id), ID: b.id, Cmdline: b.cmdline, Source: b.source, volume: b.volume, file: b.kernel}
 	for _, name := range b.initrds {
@@ -275,11 +287,13 @@ func (f sdBoot) takeEntry(o *outcome, b *bootEntry, all []string) {
 	}
 	o.doubts = append(o.doubts, b.doubts...)
 	o.decided = append(o.decided, b.addons...)
-	o.decide("kernel and command line", "%s", cmp.Or(map[bool]string{true: b.volume.place(b.kernel)}[b.source == SourceUKI], b.volume.place(path.Join(b.base, "loader/entries", b.id))))
+	o.decide("kernel and command line", "%s", cmp.Or(map[bool]string{true: b.volume.place(b.kernel)}[b.source == SourceUKI],
+		b.volume.place(path.Join(b.base, "loader/entries", b.id))))
 	o.entry = e
 }
 
-// printableLine is what the stub makes of a command line: control characters become blanks.
+// printableLine is what the stub makes of a command line: control characters
+// become blanks.
 func printableLine(p []byte) string {
 	p, _, _ = bytes.Cut(p, []byte{0})
 	return strings.TrimSpace(strings.Map(func(r rune) rune {

@@ -42,7 +42,8 @@ func validName(name string) bool {
 	return !strings.HasPrefix(base, ".") && !strings.HasPrefix(base, "auto-")
 }
 
-// type1 reads an entry of the Boot Loader Specification as systemd-boot does (boot.c, boot_entry_add_type1).
+// type1 reads an entry of the Boot Loader Specification as systemd-boot does
+// (boot.c, boot_entry_add_type1).
 func (f sdBoot) type1(v *Volume, dir, name, text string) (bootEntry, error) {
 	e := bootEntry{id: strings.ToLower(path.Base(name)), volume: v, base: dir, source: SourceSystemdBoot, listed: true}
 	_, e.left, e.done = cutCounter(e.id)
@@ -75,7 +76,8 @@ func (f sdBoot) type1(v *Volume, dir, name, text string) (bootEntry, error) {
 	if len(kinds) != 1 || kinds[0] == "uki-url" {
 		return e, fmt.Errorf("it has %d of the keys linux, efi and uki; want one", len(kinds))
 	}
-	// Paths start at the root of the partition. Where /boot is none, they may have been written for one that is to be.
+	// Paths start at the root of the partition. Where /boot is none, they may have
+	// been written for one that is to be.
 	for _, base := range []string{".", dir} {
 		if name := path.Join(base, onVolume(e.kernel)); v.isFile(name) {
 			e.kernel, e.base, kinds = name, base, append(kinds, "found")
@@ -91,7 +93,8 @@ func (f sdBoot) type1(v *Volume, dir, name, text string) (bootEntry, error) {
 	return e, nil
 }
 
-// efiProgram looks into the program of a type 1 entry: a unified kernel image, a kernel, or something else.
+// efiProgram looks into the program of a type 1 entry: a unified kernel image,
+// a kernel, or something else.
 func (f sdBoot) efiProgram(e *bootEntry, kind, options string) error {
 	image, err := openUKI(e.volume, e.kernel)
 	if err == nil {
@@ -151,8 +154,9 @@ func (f sdBoot) type2(v *Volume, dir, name string) []bootEntry {
 	return entries
 }
 
-// addons appends the command lines of a unified kernel image's addons (src/boot/stub.c, load_all_addons): the common ones,
-// then its own, each directory in the order of bytes.
+// addons appends the command lines of a unified kernel image's addons
+// (src/boot/stub.c, load_all_addons): the common ones, then its own, each
+// directory in the order of bytes.
 func (f sdBoot) addons(e *bootEntry, p ukiProfile) {
 	plain, _, _ := cutCounter(path.Base(e.kernel))
 	for _, dir := range []string{path.Join(e.base, "loader/addons"), path.Join(path.Dir(e.kernel), plain+".extra.d")} {
@@ -168,7 +172,10 @@ func (f sdBoot) addons(e *bootEntry, p ukiProfile) {
 				err = fmt.Errorf("it is for the kernel %s", addon.uname)
 			}
 			if err != nil {
-				e.doubts = append(e.doubts, golden.Doubt{About: "the command line", Why: fmt.Sprintf("the addon %s is not taken: %v", e.volume.place(name), err), Settle: "--cmdline"})
+				e.doubts = append(e.doubts, golden.Doubt{
+					About: "the command line",
+					Why:   fmt.Sprintf("the addon %s is not taken: %v", e.volume.place(name), err), Settle: "--cmdline",
+				})
 				continue
 			}
 			e.cmdline = strings.TrimSpace(e.cmdline + " " + addon.cmdline)

@@ -43,8 +43,9 @@ func (s system) is(names ...string) bool {
 	return slices.ContainsFunc(s.ids, func(id string) bool { return slices.Contains(names, id) })
 }
 
-// flavours are the kinds of GRUB that the system may have, the likeliest first. One that nothing is known of has Red
-// Hat's if its configuration asks for blscfg, which others got late and seldom use.
+// flavours are the kinds of GRUB that the system may have, the likeliest first.
+// One that nothing is known of has Red Hat's if its configuration asks for
+// blscfg, which others got late and seldom use.
 func (s system) flavours(blscfg bool) []grub.Flavour {
 	switch {
 	case len(s.ids) > 0 && s.ids[0] == "fedora":

@@ -16,7 +16,8 @@ import (
 
 const maxSections = 1 << 16 // bytes of a section that is text
 
-// ukiFile is a unified kernel image (UAPI Group, Unified Kernel Image specification).
+// ukiFile is a unified kernel image (UAPI Group, Unified Kernel Image
+// specification).
 type ukiFile struct {
 	base     map[string][]byte
 	profiles []map[string][]byte // the first is that of an image without any
@@ -94,7 +95,8 @@ func openPE(v *Volume, name string) (*ukiFile, error) {
 	return u, nil
 }
 
-// content is a section. The size on disk is rounded up to the file alignment; the size in memory is the content's.
+// content is a section. The size on disk is rounded up to the file alignment;
+// the size in memory is the content's.
 func content(r io.ReaderAt, s *pe.Section) *io.SectionReader {
 	size := s.Size
 	if s.VirtualSize > 0 {
@@ -103,7 +105,8 @@ func content(r io.ReaderAt, s *pe.Section) *io.SectionReader {
 	return io.NewSectionReader(r, int64(s.Offset), int64(size))
 }
 
-// profile puts a profile's sections over those of the base. One that does not exist is the first.
+// profile puts a profile's sections over those of the base. One that does not
+// exist is the first.
 func (u *ukiFile) profile(n int) ukiProfile {
 	if n < 0 || n >= len(u.profiles) {
 		n = 0
@@ -165,7 +168,8 @@ func firstOf(m map[string]string, keys ...string) string {
 	return ""
 }
 
-// UKISection gives a section of a unified kernel image: ".linux", ".initrd", ".cmdline", ".uname", ".osrel".
+// UKISection gives a section of a unified kernel image: ".linux", ".initrd",
+// ".cmdline", ".uname", ".osrel".
 func UKISection(r io.ReaderAt, name string) (*io.SectionReader, error) {
 	file, err := pe.NewFile(r)
 	if err != nil {

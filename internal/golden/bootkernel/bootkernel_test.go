@@ -13,7 +13,10 @@ func named(name, arch, release string) *BootKernel {
 }
 
 func TestChoose(t *testing.T) {
-	all := []*BootKernel{named("a", "amd64", "6.1.0-9-amd64"), named("b", "amd64", "6.1.0-10-amd64"), named("c", "arm64", "6.12"), named("d", "amd64", "5.10")}
+	all := []*BootKernel{
+		named("a", "amd64", "6.1.0-9-amd64"), named("b", "amd64", "6.1.0-10-amd64"), named("c", "arm64", "6.12"),
+		named("d", "amd64", "5.10"),
+	}
 	for _, tt := range []struct{ name, arch, want string }{
 		{"", "amd64", "b"},
 		{"d", "amd64", "d"},
@@ -43,13 +46,23 @@ func TestParseRefuses(t *testing.T) {
 		replace string // of the artifact type
 		says    string
 	}{
-		"sound":           {`{"arch":"amd64","release":"6.1"}`, good, "", ""},
-		"no release":      {`{"arch":"amd64"}`, good, "", "names no architecture or no release"},
-		"no JSON":         {`x`, good, "", "config"},
-		"another type":    {`{"arch":"amd64","release":"6.1"}`, good, "application/vnd.other", "no boot kernel"},
-		"an empty kernel": {`{"arch":"amd64","release":"6.1"}`, golden.Descriptor{MediaType: good.MediaType, Digest: good.Digest}, "", "has 0 bytes"},
-		"a wrong digest":  {`{"arch":"amd64","release":"6.1"}`, golden.Descriptor{MediaType: good.MediaType, Digest: "../x", Size: 1}, "", "digest"},
-		"no kernel":       {`{"arch":"amd64","release":"6.1"}`, modules, "", "no such part"},
+		"sound":        {`{"arch":"amd64","release":"6.1"}`, good, "", ""},
+		"no release":   {`{"arch":"amd64"}`, good, "", "names no architecture or no release"},
+		"no JSON":      {`x`, good, "", "config"},
+		"another type": {`{"arch":"amd64","release":"6.1"}`, good, "application/vnd.other", "no boot kernel"},
+		"an empty kernel": {
+			`{"arch":"amd64","release":"6.1"}`,
+			golden.Descriptor{MediaType: good.MediaType, Digest: good.Digest},
+			"",
+			"has 0 bytes",
+		},
+		"a wrong digest": {
+			`{"arch":"amd64","release":"6.1"}`,
+			golden.Descriptor{MediaType: good.MediaType, Digest: "../x", Size: 1},
+			"",
+			"digest",
+		},
+		"no kernel": {`{"arch":"amd64","release":"6.1"}`, modules, "", "no such part"},
 	} {
 		config := golden.Descriptor{MediaType: MediaTypeConfig, Digest: golden.DigestOf([]byte(tt.config)), Size: int64(len(tt.config))}
 		p, err := Manifest(config, tt.kernel, modules)

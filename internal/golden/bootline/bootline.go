@@ -28,8 +28,10 @@ const Own = 200
 const Chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" +
 	"-._~:/?%=+,@!*'()[]\"<>^"
 
-// Words are those of an image's command line that are passed on to the kernel, in their order: without what would tell the agent
-// something (gild.*), what takes its place as the first program (rdinit=) and what names files of another boot loader.
+// Words are those of an image's command line that are passed on to the kernel,
+// in their order: without what would tell the agent something (gild.*), what
+// takes its place as the first program (rdinit=) and what names files of
+// another boot loader.
 func Words(image string) []string {
 	var words []string
 	for _, w := range strings.Fields(image) {
@@ -54,22 +56,27 @@ func Join(words []string) (string, error) {
 	for _, w := range words {
 		for _, c := range []byte(w) {
 			if strings.IndexByte(Chars, c) < 0 {
-				return "", fmt.Errorf("kernel command line: %.60q cannot be passed through a boot script because of %q; give the image another with --cmdline", w, c)
+				return "",
+					fmt.Errorf("kernel command line: %.60q cannot be passed through a boot script because of %q; give the image another with --cmdline", w,
+						c)
 			}
 		}
 	}
 	line := strings.Join(words, " ")
 	if len(line) > Max {
-		return "", fmt.Errorf("kernel command line has %d bytes, at most %d reach a kernel; give the image a shorter one with --cmdline", len(line), Max)
+		return "", fmt.Errorf("kernel command line has %d bytes, at most %d reach a kernel; give the image a shorter one with --cmdline",
+			len(line), Max)
 	}
 	return line, nil
 }
 
-// Check says why an image's command line would be refused when a machine is to be booted with it.
+// Check says why an image's command line would be refused when a machine is to
+// be booted with it.
 func Check(image string) error {
 	line, err := Join(Words(image))
 	if err == nil && len(line) > Max-Own {
-		return fmt.Errorf("kernel command line has %d bytes, at most %d reach a kernel beside what the server adds; give the image a shorter one with --cmdline", len(line), Max-Own)
+		return fmt.Errorf("kernel command line has %d bytes, at most %d reach a kernel beside what the server adds; give the image a "+
+			"shorter one with --cmdline", len(line), Max-Own)
 	}
 	return err
 }

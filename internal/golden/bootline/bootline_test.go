@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// What Check lets through, Join lets through with the server's words; what it refuses is refused or would be cut.
+// What Check lets through, Join lets through with the server's words; what it
+// refuses is refused or would be cut.
 func TestCheck(t *testing.T) {
 	server := "gild.server=" + strings.Repeat("s", Own-len("gild.server=")-1)
 	for image, ok := range map[string]bool{

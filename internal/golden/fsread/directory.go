@@ -31,8 +31,9 @@ func (d *directory) key(name string) string {
 	return name
 }
 
-// dirCache keeps listings, because a walk asks for the same parents again and again. It is emptied when it grows past
-// its bound: simpler than an order of age, and a tree of modules fits several times.
+// dirCache keeps listings, because a walk asks for the same parents again and
+// again. It is emptied when it grows past its bound: simpler than an order of
+// age, and a tree of modules fits several times.
 type dirCache struct {
 	mu    sync.Mutex
 	dirs  map[uint64]*directory
@@ -84,8 +85,9 @@ func (f *FS) directory(n *volume.Node) (*directory, error) {
 	return d, nil
 }
 
-// child loads an entry of the directory parent. Directories must form a tree, or a walk over a hostile image would not
-// end: a directory's ".." has to name the one it was found in, and only one entry there may name it.
+// child loads an entry of the directory parent. Directories must form a tree,
+// or a walk over a hostile image would not end: a directory's ".." has to name
+// the one it was found in, and only one entry there may name it.
 func (f *FS) child(parent *volume.Node, d *directory, e volume.Entry) (*volume.Node, error) {
 	n, err := f.vol.Load(e)
 	if err != nil {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestExt reads what mke2fs makes of a tree, in every layout that changes where things are.
+// TestExt reads what mke2fs makes of a tree, in every layout that changes where
+// things are.
 func TestExt(t *testing.T) {
 	t.Parallel()
 	small, large := sourceTree(t, 300), ""
@@ -59,7 +60,8 @@ func TestExt(t *testing.T) {
 			}
 			var except []string
 			if strings.HasPrefix(test.name, "inline_data") {
-				// mke2fs 1.47.0 gives the file a wrong size with this feature, as debugfs shows.
+				// mke2fs 1.47.0 gives the file a wrong size with this feature, as debugfs
+				// shows.
 				except = append(except, "sparse")
 			}
 			compare(t, fsys, source, true, except...)

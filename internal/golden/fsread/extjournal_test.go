@@ -35,7 +35,8 @@ func blockOf(t testing.TB, image, name string) string {
 	return m[1]
 }
 
-// journalled makes a file system whose file a has new content in the journal only, by as many transactions.
+// journalled makes a file system whose file a has new content in the journal
+// only, by as many transactions.
 func journalled(t testing.TB, contents []string, mkfs ...string) string {
 	t.Helper()
 	image := blank(t, 32<<20)
@@ -98,7 +99,8 @@ func TestJournalIsReplayed(t *testing.T) {
 				t.Fatal(err)
 			}
 			// It says by 1 that it has changed the disk.
-			if out, err := exec.CommandContext(t.Context(), tool(t, "e2fsck"), "-fy", checked).CombinedOutput(); err != nil && !strings.Contains(string(out), "recovering journal") {
+			if out, err := exec.CommandContext(t.Context(), tool(t, "e2fsck"), "-fy", checked).CombinedOutput(); err != nil &&
+				!strings.Contains(string(out), "recovering journal") {
 				t.Fatalf("e2fsck: %v: %s", err, out)
 			}
 			judged, _ := open(t, checked)
@@ -155,7 +157,8 @@ func TestJournalIsNotReplayed(t *testing.T) {
 	}
 }
 
-// FuzzJournal changes the journal of a file system that has one to replay, and what leads to it.
+// FuzzJournal changes the journal of a file system that has one to replay, and
+// what leads to it.
 func FuzzJournal(f *testing.F) {
 	image, err := os.ReadFile(journalled(f, []string{strings.Repeat("new ", 1024)}, "-t", "ext4", "-O", "^metadata_csum,64bit"))
 	if err != nil {

@@ -22,8 +22,8 @@ func (i fileInfo) ModTime() time.Time { return i.node.Time }
 func (i fileInfo) IsDir() bool        { return i.node.Mode.IsDir() }
 func (i fileInfo) Sys() any           { return nil }
 
-// openFile is a regular file. The section reader gives Read, ReadAt and Seek; WriteTo is not promoted, so that io.Copy
-// uses the caller's buffer.
+// openFile is a regular file. The section reader gives Read, ReadAt and Seek;
+// WriteTo is not promoted, so that io.Copy uses the caller's buffer.
 type openFile struct {
 	info fileInfo
 	name string

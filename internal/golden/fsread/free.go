@@ -12,13 +12,18 @@ type Extent struct{ Start, Length int64 }
 // End is the first byte behind the extent.
 func (e Extent) End() int64 { return e.Start + e.Length }
 
-// Free yields what the maps of an ext2, ext3, ext4 or XFS file system call free: in the order of the partition, neither
-// overlapping nor adjacent. The maps are held against their checksums, their own counts and the places of the metadata.
-// An error ends the sequence and means that nothing yielded before it may be believed either, so a caller goes through
-// all of it once before it uses any: the sequence may be run again, and takes memory for one group, not for the disk.
+// Free yields what the maps of an ext2, ext3, ext4 or XFS file system call
+// free: in the order of the partition, neither overlapping nor adjacent. The
+// maps are held against their checksums, their own counts and the places of the
+// metadata. An error ends the sequence and means that nothing yielded before it
+// may be believed either, so a caller goes through all of it once before it
+// uses any: the sequence may be run again, and takes memory for one group, not
+// for the disk.
 //
-// It is an error when the file system is [FS.Dirty], for its log may hold changes of the maps; other kinds than these
-// give an [*UnsupportedError]. A few free blocks are never yielded, as those that XFS has set aside for its own trees.
+// It is an error when the file system is [FS.Dirty], for its log may hold
+// changes of the maps; other kinds than these give an [*UnsupportedError]. A
+// few free blocks are never yielded, as those that XFS has set aside for its
+// own trees.
 func (f *FS) Free() iter.Seq2[Extent, error] {
 	return func(yield func(Extent, error) bool) {
 		var joined Extent

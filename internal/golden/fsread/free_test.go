@@ -39,8 +39,8 @@ func free(t testing.TB, fsys *fsread.FS, size int64) ([]fsread.Extent, error) {
 	return list, nil
 }
 
-// age mounts a file system, fills it with files of many sizes and deletes most of them, so that its free space lies in
-// many pieces.
+// age mounts a file system, fills it with files of many sizes and deletes most
+// of them, so that its free space lies in many pieces.
 func age(t testing.TB, image string, files, repeat int) {
 	t.Helper()
 	tier.Root(t, "mounting needs root")
@@ -174,7 +174,8 @@ func TestFreeOfExtIsWhatDumpe2fsSays(t *testing.T) {
 	}
 }
 
-// TestFreeOfXFSIsWhatXFSDBSays compares with xfs_db, which also counts the few blocks that a group keeps for its trees.
+// TestFreeOfXFSIsWhatXFSDBSays compares with xfs_db, which also counts the few
+// blocks that a group keeps for its trees.
 func TestFreeOfXFSIsWhatXFSDBSays(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -224,7 +225,8 @@ func TestFreeOfXFSIsWhatXFSDBSays(t *testing.T) {
 	}
 }
 
-// xfsDBFree is what xfs_db finds, but for what it shows of the free lists in front of each group's tree.
+// xfsDBFree is what xfs_db finds, but for what it shows of the free lists in
+// front of each group's tree.
 func xfsDBFree(t testing.TB, image string) (list []fsread.Extent, reserved int64) {
 	t.Helper()
 	number := func(at, field string) int64 {
@@ -284,7 +286,8 @@ func TestFreeIsNotBelievedWhileMounted(t *testing.T) {
 	}
 }
 
-// TestFreeRefusesWhatDoesNotAgree changes one thing at a time that the maps depend on.
+// TestFreeRefusesWhatDoesNotAgree changes one thing at a time that the maps
+// depend on.
 func TestFreeRefusesWhatDoesNotAgree(t *testing.T) {
 	const size = 320 << 20
 	for name, tt := range map[string]struct {
@@ -293,22 +296,37 @@ func TestFreeRefusesWhatDoesNotAgree(t *testing.T) {
 		flip byte
 		want string
 	}{
-		"ext4, the superblock":                {[]string{"mke2fs", "-q", "-F", "-t", "ext4"}, 1024 + 0x30, 1, "checksum of the superblock"},
-		"ext4, a read-only feature":           {[]string{"mke2fs", "-q", "-F", "-t", "ext2"}, 1024 + 0x65, 0x40, "read-only compatible features"},
-		"ext4, a feature":                     {[]string{"mke2fs", "-q", "-F", "-t", "ext2"}, 1024 + 0x5f, 0x40, "compatible features"},
-		"ext4, an error found":                {[]string{"mke2fs", "-q", "-F", "-t", "ext2"}, 1024 + 0x3a, 2, "not cleanly unmounted"},
-		"ext4, the sum of a descriptor":       {[]string{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096"}, 4096 + 0x1e, 1, "descriptor of group 0"},
-		"ext4, an old sum of a descriptor":    {[]string{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", "^metadata_csum,uninit_bg"}, 4096 + 0x10, 1, "descriptor of group 0"},
-		"ext2, the count of a group":          {[]string{"mke2fs", "-q", "-F", "-t", "ext2", "-b", "4096"}, 4096 + 0xc, 1, "its descriptor says"},
-		"ext2, a bitmap in the wrong place":   {[]string{"mke2fs", "-q", "-F", "-t", "ext2", "-b", "4096"}, 4096 + 2, 0xff, "outside the file system"},
-		"ext2, inodes where the free data is": {[]string{"mke2fs", "-q", "-F", "-t", "ext2", "-b", "4096"}, 4096 + 32 + 9, 0x10, "calls metadata free"},
-		"xfs, the superblock":                 {[]string{"mkfs.xfs", "-q", "-f"}, 0x90, 1, "checksum of the superblock"},
-		"xfs, a group":                        {[]string{"mkfs.xfs", "-q", "-f"}, 512 + 60, 1, "checksum of the header of group 0"},
-		"xfs, a read-only feature":            {[]string{"mkfs.xfs", "-q", "-f"}, 212, 0x80, "read-only compatible features"},
-		"xfs, a tree":                         {[]string{"mkfs.xfs", "-q", "-f"}, 4096 + 60, 1, "checksum of block 1"},
-		"xfs v4, a count":                     {[]string{"mkfs.xfs", "-q", "-f", "-m", "crc=0"}, 512 + 55, 1, "its header says"},
-		"xfs v4, a record":                    {[]string{"mkfs.xfs", "-q", "-f", "-m", "crc=0"}, 4096 + 16 + 3, 0xff, "free"},
-		"xfs v4, a tree of nothing":           {[]string{"mkfs.xfs", "-q", "-f", "-m", "crc=0"}, 512 + 19, 0x40, "free-space tree"},
+		"ext4, the superblock":      {[]string{"mke2fs", "-q", "-F", "-t", "ext4"}, 1024 + 0x30, 1, "checksum of the superblock"},
+		"ext4, a read-only feature": {[]string{"mke2fs", "-q", "-F", "-t", "ext2"}, 1024 + 0x65, 0x40, "read-only compatible features"},
+		"ext4, a feature":           {[]string{"mke2fs", "-q", "-F", "-t", "ext2"}, 1024 + 0x5f, 0x40, "compatible features"},
+		"ext4, an error found":      {[]string{"mke2fs", "-q", "-F", "-t", "ext2"}, 1024 + 0x3a, 2, "not cleanly unmounted"},
+		"ext4, the sum of a descriptor": {
+			[]string{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096"},
+			4096 + 0x1e, 1,
+			"descriptor of group 0",
+		},
+		"ext4, an old sum of a descriptor": {
+			[]string{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", "^metadata_csum,uninit_bg"},
+			4096 + 0x10, 1, "descriptor of group 0",
+		},
+		"ext2, the count of a group": {[]string{"mke2fs", "-q", "-F", "-t", "ext2", "-b", "4096"}, 4096 + 0xc, 1, "its descriptor says"},
+		"ext2, a bitmap in the wrong place": {
+			[]string{"mke2fs", "-q", "-F", "-t", "ext2", "-b", "4096"},
+			4096 + 2, 0xff,
+			"outside the file system",
+		},
+		"ext2, inodes where the free data is": {
+			[]string{"mke2fs", "-q", "-F", "-t", "ext2", "-b", "4096"},
+			4096 + 32 + 9, 0x10,
+			"calls metadata free",
+		},
+		"xfs, the superblock":       {[]string{"mkfs.xfs", "-q", "-f"}, 0x90, 1, "checksum of the superblock"},
+		"xfs, a group":              {[]string{"mkfs.xfs", "-q", "-f"}, 512 + 60, 1, "checksum of the header of group 0"},
+		"xfs, a read-only feature":  {[]string{"mkfs.xfs", "-q", "-f"}, 212, 0x80, "read-only compatible features"},
+		"xfs, a tree":               {[]string{"mkfs.xfs", "-q", "-f"}, 4096 + 60, 1, "checksum of block 1"},
+		"xfs v4, a count":           {[]string{"mkfs.xfs", "-q", "-f", "-m", "crc=0"}, 512 + 55, 1, "its header says"},
+		"xfs v4, a record":          {[]string{"mkfs.xfs", "-q", "-f", "-m", "crc=0"}, 4096 + 16 + 3, 0xff, "free"},
+		"xfs v4, a tree of nothing": {[]string{"mkfs.xfs", "-q", "-f", "-m", "crc=0"}, 512 + 19, 0x40, "free-space tree"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -335,7 +353,8 @@ func TestFreeRefusesWhatDoesNotAgree(t *testing.T) {
 	}
 }
 
-// A FAT has its free clusters in a table that this package reads for files only.
+// A FAT has its free clusters in a table that this package reads for files
+// only.
 func TestFreeOfOtherKinds(t *testing.T) {
 	fsys, err := fsread.Open(bytes.NewReader(tinyFAT()), 16*512)
 	if err != nil {
@@ -370,8 +389,9 @@ func TestFreeEndsWhenTold(t *testing.T) {
 	}
 }
 
-// FuzzFree changes bytes of the maps, each five bytes of the input one that is not zero. Without checksums, the maps
-// of ext2 and of XFS version 4 are believed further than the others.
+// FuzzFree changes bytes of the maps, each five bytes of the input one that is
+// not zero. Without checksums, the maps of ext2 and of XFS version 4 are
+// believed further than the others.
 func FuzzFree(f *testing.F) {
 	look := func(r io.ReaderAt, size int64) {
 		fsys, err := fsread.Open(r, size)

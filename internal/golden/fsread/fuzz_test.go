@@ -16,7 +16,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/fsread/probe"
 )
 
-// visit reads everything that can be reached. It has to end, whatever the bytes say.
+// visit reads everything that can be reached. It has to end, whatever the bytes
+// say.
 func visit(r io.ReaderAt, size int64) {
 	_, _ = probe.Length(r, size)
 	fsys, err := fsread.Open(r, size)
@@ -74,8 +75,8 @@ func TestTinyFAT(t *testing.T) {
 	}
 }
 
-// FuzzPatched changes bytes of real images where a reader looks: each five bytes of the input choose one that is not
-// zero, and its new value.
+// FuzzPatched changes bytes of real images where a reader looks: each five
+// bytes of the input choose one that is not zero, and its new value.
 func FuzzPatched(f *testing.F) {
 	images := realImages(f)
 	if len(images) == 0 {

@@ -87,7 +87,8 @@ func open(t testing.TB, image string) (*fsread.FS, *counter) {
 	return fsys, c
 }
 
-// snapshot describes every file of a tree by one line: mode, size, and hash or target.
+// snapshot describes every file of a tree by one line: mode, size, and hash or
+// target.
 func snapshot(t testing.TB, fsys fs.FS, perm bool) map[string]string {
 	t.Helper()
 	lines := make(map[string]string)
@@ -165,7 +166,8 @@ func pattern(size int, seed byte) []byte {
 	return b
 }
 
-// sourceTree writes a tree with the shapes that a root file system has, and entries files in one directory.
+// sourceTree writes a tree with the shapes that a root file system has, and
+// entries files in one directory.
 func sourceTree(t testing.TB, entries int) string {
 	t.Helper()
 	root := t.TempDir()
@@ -227,8 +229,9 @@ func sourceTree(t testing.TB, entries int) string {
 	return root
 }
 
-// protofile describes a tree for mkfs.xfs -p, which then needs neither root nor a mount. It leaves long links out: this
-// way mkfs.xfs 6.1 writes them without their header, which the kernel refuses as well.
+// protofile describes a tree for mkfs.xfs -p, which then needs neither root nor
+// a mount. It leaves long links out: this way mkfs.xfs 6.1 writes them without
+// their header, which the kernel refuses as well.
 func protofile(t testing.TB, root string) string {
 	t.Helper()
 	var b strings.Builder

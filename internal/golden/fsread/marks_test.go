@@ -74,7 +74,8 @@ func rareMarks() map[string][]marking {
 	return all
 }
 
-// siliconImage is the last sector of a disk of Silicon Image's firmware RAID, with its checksum.
+// siliconImage is the last sector of a disk of Silicon Image's firmware RAID,
+// with its checksum.
 func siliconImage() string {
 	b := make([]byte, 512)
 	binary.LittleEndian.PutUint32(b[0x60:], 0x2f000000)
@@ -97,7 +98,8 @@ func via() string {
 	return string(b)
 }
 
-// TestMarksOnAnExt4 lays marks over an ext4, each of which contradicts that its free space is nobody's.
+// TestMarksOnAnExt4 lays marks over an ext4, each of which contradicts that its
+// free space is nobody's.
 func TestMarksOnAnExt4(t *testing.T) {
 	tool(t, "wipefs")
 	base, image := blank(t, matrixSize), filepath.Join(t.TempDir(), "p")

@@ -54,8 +54,15 @@ var formats = []format{
 	{name: "ocfs2", make: []string{"mkfs.ocfs2", "-q", "-F", "-M", "local"}},
 	{name: "swap", make: []string{"mkswap", "-f"}},
 	{name: "swap of 64k pages", make: []string{"mkswap", "-f", "-p", "65536"}},
-	{name: "LUKS1", make: strings.Fields("cryptsetup -q luksFormat --type luks1 --pbkdf-force-iterations 1000 --key-file /dev/zero --keyfile-size 8")},
-	{name: "LUKS2", make: strings.Fields("cryptsetup -q luksFormat --type luks2 --pbkdf-force-iterations 4 --pbkdf-memory 32 --key-file /dev/zero --keyfile-size 8")},
+	{
+		name: "LUKS1",
+		make: strings.Fields("cryptsetup -q luksFormat --type luks1 --pbkdf-force-iterations 1000 --key-file /dev/zero --keyfile-size 8"),
+	},
+	{
+		name: "LUKS2",
+		make: strings.Fields("cryptsetup -q luksFormat --type luks2 --pbkdf-force-iterations 4 --pbkdf-memory 32 --key-file /dev/zero " +
+			"--keyfile-size 8"),
+	},
 	{name: "bcache", make: []string{"make-bcache", "--wipe-bcache", "-B"}},
 	{name: "verity", mark: func() []marking {
 		return []marking{{0, append([]byte("verity\x00\x00\x01\x00\x00\x00"), make([]byte, 500)...)}}
@@ -76,7 +83,8 @@ var formats = []format{
 	{name: "ZFS at the head", mark: func() []marking { return slices.Concat(zfsLabel(0), zfsLabel(256<<10)) }},
 }
 
-// lvmMark is the label sector of a physical volume, with the checksum that LVM keeps (lib/misc/crc.c).
+// lvmMark is the label sector of a physical volume, with the checksum that LVM
+// keeps (lib/misc/crc.c).
 func lvmMark() []marking {
 	b := make([]byte, 512)
 	copy(b, "LABELONE")
@@ -103,7 +111,8 @@ func md090() []byte {
 	return b
 }
 
-// md1 is the super block of version 1 at a sector, with its checksum (mdadm, super1.c).
+// md1 is the super block of version 1 at a sector, with its checksum (mdadm,
+// super1.c).
 func md1(sector uint64) []byte {
 	b := make([]byte, 256)
 	binary.LittleEndian.PutUint32(b, 0xa92b4efc)
@@ -118,8 +127,8 @@ func md1(sector uint64) []byte {
 	return b
 }
 
-// zfsLabel is one of the four labels of a pool's member: 8 KiB that it leaves alone, then its configuration and a ring of
-// uberblocks.
+// zfsLabel is one of the four labels of a pool's member: 8 KiB that it leaves
+// alone, then its configuration and a ring of uberblocks.
 func zfsLabel(at int64) []marking {
 	b := make([]byte, 248<<10)
 	copy(b[8<<10:], "\x01\x01\x00\x00a pool")
@@ -141,8 +150,8 @@ func (f format) use(t *testing.T, image string) {
 	run(t, f.make[0], append(f.make[1:len(f.make):len(f.make)], image)...)
 }
 
-// marks is what an image holds where any format has its signatures: 6 MiB at the head and 2 at the end, in pieces of 512
-// bytes that are not zero.
+// marks is what an image holds where any format has its signatures: 6 MiB at
+// the head and 2 at the end, in pieces of 512 bytes that are not zero.
 func marks(t *testing.T, image string) []marking {
 	t.Helper()
 	f, err := os.Open(image)
@@ -223,9 +232,11 @@ func verdict(t *testing.T, image string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// TestEveryPairOfFormats puts every format over every other, as if its program wiped nothing, and those whose free space
-// is dropped with their program, and holds what is found against libblkid: whatever that sees is seen, what it calls
-// ambivalent is not taken for one of the two, and what it is sure of is called the same.
+// TestEveryPairOfFormats puts every format over every other, as if its program
+// wiped nothing, and those whose free space is dropped with their program, and
+// holds what is found against libblkid: whatever that sees is seen, what it
+// calls ambivalent is not taken for one of the two, and what it is sure of is
+// called the same.
 func TestEveryPairOfFormats(t *testing.T) {
 	tier.Slow(t, "some 1100 images")
 	tool(t, "wipefs")

@@ -11,7 +11,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/fsread/volume"
 )
 
-// maxLinks is how many symbolic links one path may take, as in the kernel (path_resolution(7)).
+// maxLinks is how many symbolic links one path may take, as in the kernel
+// (path_resolution(7)).
 const maxLinks = 40
 
 var (
@@ -19,12 +20,14 @@ var (
 	errIsDir      = errors.New("is a directory")
 	errNotDir     = errors.New("not a directory")
 	errNotRegular = errors.New("not a regular file")
-	// A path through a file does not exist, and callers that try several paths want to hear just that.
+	// A path through a file does not exist, and callers that try several paths want
+	// to hear just that.
 	errParentNotDir = fmt.Errorf("a parent is not a directory: %w", fs.ErrNotExist)
 )
 
-// Tree is several file systems joined at mount points: the root, a separate /boot, the EFI system partition. It is an
-// [io/fs] file system like [FS] itself, and links may lead from one into another.
+// Tree is several file systems joined at mount points: the root, a separate
+// /boot, the EFI system partition. It is an [io/fs] file system like [FS]
+// itself, and links may lead from one into another.
 type Tree struct {
 	namespace
 }
@@ -34,8 +37,10 @@ func NewTree(root *FS) *Tree {
 	return &Tree{namespace{root: root, mounts: make(map[string]*FS)}}
 }
 
-// Mount puts the root of f in the place of dir. Links in dir are followed first, within what is mounted so far, so the
-// outer mounts come first, as in fstab. The last element of dir need not exist. Mount must not run beside reads.
+// Mount puts the root of f in the place of dir. Links in dir are followed
+// first, within what is mounted so far, so the outer mounts come first, as in
+// fstab. The last element of dir need not exist. Mount must not run beside
+// reads.
 func (t *Tree) Mount(dir string, f *FS) error {
 	if !fs.ValidPath(dir) || dir == "." {
 		return &fs.PathError{Op: "mount", Path: dir, Err: fs.ErrInvalid}
@@ -54,7 +59,8 @@ func (t *Tree) Mount(dir string, f *FS) error {
 	return nil
 }
 
-// namespace resolves paths over one or more file systems, and has the methods of io/fs for [FS] and [Tree].
+// namespace resolves paths over one or more file systems, and has the methods
+// of io/fs for [FS] and [Tree].
 type namespace struct {
 	root   *FS
 	mounts map[string]*FS // by canonical path
@@ -67,7 +73,8 @@ type place struct {
 	path string // canonical: no links, no dots; empty for the root
 }
 
-// walk resolves name from the root. A link as the last element is followed only on demand.
+// walk resolves name from the root. A link as the last element is followed only
+// on demand.
 func (ns *namespace) walk(name string, follow bool) (place, error) {
 	top := place{fs: ns.root}
 	var err error
@@ -116,7 +123,8 @@ func (ns *namespace) walk(name string, follow bool) (place, error) {
 	return stack[len(stack)-1], nil
 }
 
-// step goes from a directory to the entry with the given name, through a mount point if it is one.
+// step goes from a directory to the entry with the given name, through a mount
+// point if it is one.
 func (ns *namespace) step(here place, name string) (place, error) {
 	where := path.Join(here.path, name)
 	if m, ok := ns.mounts[where]; ok {
@@ -147,8 +155,9 @@ func (ns *namespace) find(op, name string, follow bool) (place, error) {
 	return at, nil
 }
 
-// Open opens a file or directory, following links. A regular file also implements [io.ReaderAt] and [io.Seeker];
-// devices, pipes and sockets open, but refuse to be read.
+// Open opens a file or directory, following links. A regular file also
+// implements [io.ReaderAt] and [io.Seeker]; devices, pipes and sockets open,
+// but refuse to be read.
 func (ns *namespace) Open(name string) (fs.File, error) {
 	at, err := ns.find("open", name, true)
 	if err != nil {
@@ -181,7 +190,8 @@ func (ns *namespace) ReadDir(name string) ([]fs.DirEntry, error) {
 	return list, nil
 }
 
-// list reads the inode of every entry, because the type that a directory entry may hold can be absent or wrong.
+// list reads the inode of every entry, because the type that a directory entry
+// may hold can be absent or wrong.
 func (ns *namespace) list(at place) ([]fs.DirEntry, error) {
 	if !at.node.Mode.IsDir() {
 		return nil, errNotDir
@@ -214,7 +224,8 @@ func (ns *namespace) ReadFile(name string) ([]byte, error) {
 	return ns.ReadFileLimit(name, MaxReadFile)
 }
 
-// ReadFileLimit reads a whole file of at most limit bytes; a larger one is [ErrTooLarge], before anything is read.
+// ReadFileLimit reads a whole file of at most limit bytes; a larger one is
+// [ErrTooLarge], before anything is read.
 func (ns *namespace) ReadFileLimit(name string, limit int64) ([]byte, error) {
 	at, err := ns.find("read", name, true)
 	if err != nil {
@@ -261,7 +272,8 @@ func (ns *namespace) stat(op, name string, follow bool) (fs.FileInfo, error) {
 	return fileInfo{path.Base(name), at.node}, nil
 }
 
-// ReadLink gives the target of a symbolic link as it is stored: it may be absolute, or lead nowhere.
+// ReadLink gives the target of a symbolic link as it is stored: it may be
+// absolute, or lead nowhere.
 func (ns *namespace) ReadLink(name string) (string, error) {
 	at, err := ns.find("readlink", name, false)
 	if err != nil {

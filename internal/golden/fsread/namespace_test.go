@@ -117,8 +117,8 @@ func TestTree(t *testing.T) {
 	}
 }
 
-// TestReadCount walks a module tree of 4,000 files and counts what it costs: below may be a reader that decompresses a
-// chunk for each call.
+// TestReadCount walks a module tree of 4,000 files and counts what it costs:
+// below may be a reader that decompresses a chunk for each call.
 func TestReadCount(t *testing.T) {
 	t.Parallel()
 	tier.Slow(t, "makes a file system of four thousand files")

@@ -87,8 +87,9 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// A text that a format begins with, and none of its numbers, puts a file system in doubt only where it does so for blkid;
-// what is free in it is kept all the same.
+// A text that a format begins with, and none of its numbers, puts a file system
+// in doubt only where it does so for blkid; what is free in it is kept all the
+// same.
 func TestBareTexts(t *testing.T) {
 	t.Parallel()
 	const size = 16 << 20
@@ -96,7 +97,15 @@ func TestBareTexts(t *testing.T) {
 		at   int64
 		text string
 	}{
-		{3, "NTFS    "}, {3, "EXFAT   "}, {0, "hsqs"}, {32769, "CD001"}, {0, "XFSB"}, {0, "bluestore block device"}, {65600, "_BHRfS_M"}, {4086, "SWAPSPACE2"}, {1024, "\x10\x20\xf5\xf2"},
+		{3, "NTFS    "},
+		{3, "EXFAT   "},
+		{0, "hsqs"},
+		{32769, "CD001"},
+		{0, "XFSB"},
+		{0, "bluestore block device"},
+		{65600, "_BHRfS_M"},
+		{4086, "SWAPSPACE2"},
+		{1024, "\x10\x20\xf5\xf2"},
 	} {
 		image := blank(t, size)
 		run(t, "mkfs.ext4", "-q", "-F", image)
@@ -107,7 +116,8 @@ func TestBareTexts(t *testing.T) {
 		}
 		sig, err := probe.Find(f, size)
 		f.Close()
-		if says := verdict(t, image); err != nil || sig.Kind != "ext4" || len(sig.Others) != 1 || (says == "ambivalent") != (len(sig.Rivals) > 0) {
+		if says := verdict(t, image); err != nil || sig.Kind != "ext4" || len(sig.Others) != 1 ||
+			(says == "ambivalent") != (len(sig.Rivals) > 0) {
 			t.Errorf("%q at %d: %+v, %v; blkid says %s", tt.text, tt.at, sig, err, says)
 		}
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/gild-dev/gild/internal/tier"
 )
 
-// TestXFS reads what mkfs.xfs makes of a tree, in every layout that changes where things are.
+// TestXFS reads what mkfs.xfs makes of a tree, in every layout that changes
+// where things are.
 func TestXFS(t *testing.T) {
 	t.Parallel()
 	small, large := sourceTree(t, 300), ""
@@ -53,8 +54,8 @@ func TestXFS(t *testing.T) {
 	}
 }
 
-// TestXFSMounted reads what the kernel wrote: holes, extents in B+trees, directories that grew and shrank, and a log
-// that was cut off.
+// TestXFSMounted reads what the kernel wrote: holes, extents in B+trees,
+// directories that grew and shrank, and a log that was cut off.
 func TestXFSMounted(t *testing.T) {
 	t.Parallel()
 	image, dir := blank(t, 320<<20), t.TempDir()
@@ -142,7 +143,8 @@ func mount(t *testing.T, image, dir string) (unmount func()) {
 	return unmount
 }
 
-// fragment writes every other block of a file, so that no two extents can merge.
+// fragment writes every other block of a file, so that no two extents can
+// merge.
 func fragment(t *testing.T, name string, extents int) {
 	t.Helper()
 	f, err := os.Create(name)

@@ -15,8 +15,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/vmlinuz"
 )
 
-// entry decides how the image boots by itself: what its boot loader would start. It is nil when that is no Linux, or cannot
-// be told.
+// entry decides how the image boots by itself: what its boot loader would
+// start. It is nil when that is no Linux, or cannot be told.
 func (l *look) entry(tree fs.FS, root volume) (*bootcfg.Entry, *golden.Boot) {
 	found := bootcfg.Find(l.bootDisk(tree, root), l.given.Entry)
 	for _, d := range found.Doubts {
@@ -51,8 +51,9 @@ func (l *look) settled(flag string) bool {
 	return false
 }
 
-// cmdline completes the command line: with that of the operator, or with root= where the image's own initrd, which a
-// kexec starts, would have nothing to find the root by.
+// cmdline completes the command line: with that of the operator, or with root=
+// where the image's own initrd, which a kexec starts, would have nothing to
+// find the root by.
 func (l *look) cmdline(boot *golden.Boot, root volume, entry *bootcfg.Entry) {
 	_, hasRoot := argument(boot.Cmdline, "root")
 	switch {
@@ -71,7 +72,8 @@ func (l *look) cmdline(boot *golden.Boot, root volume, entry *bootcfg.Entry) {
 	l.rootAgrees(boot.Cmdline, root)
 }
 
-// rootAgrees says when the command line names a partition of the image that is not the one with the system.
+// rootAgrees says when the command line names a partition of the image that is
+// not the one with the system.
 func (l *look) rootAgrees(cmdline string, root volume) {
 	spec, ok := argument(cmdline, "root")
 	if !ok || root.is(spec) {
@@ -80,7 +82,8 @@ func (l *look) rootAgrees(cmdline string, root volume) {
 	if l.nowhere(spec) && root.uuid != "" {
 		l.doubt(golden.Doubt{
 			About: "the root", Settle: "--cmdline", Alternatives: []string{place(root.number)},
-			Why: fmt.Sprintf("the command line has root=%.80s, which no partition of the image has, and the system was found on %s", spec, place(root.number)),
+			Why: fmt.Sprintf("the command line has root=%.80s, which no partition of the image has, and the system was found on %s", spec,
+				place(root.number)),
 		})
 		return
 	}
@@ -110,7 +113,10 @@ func (l *look) bootDisk(tree fs.FS, root volume) *bootcfg.Disk {
 		d.BootCode = nil
 	}
 	for i, v := range l.volumes {
-		b := bootcfg.Volume{Number: v.number, GPT: l.found.Disk.Scheme == string(partition.GPT), Kind: v.kind, UUID: v.uuid, Label: v.label, Mount: l.mounts[v.number]}
+		b := bootcfg.Volume{
+			Number: v.number, GPT: l.found.Disk.Scheme == string(partition.GPT), Kind: v.kind, UUID: v.uuid, Label: v.label,
+			Mount: l.mounts[v.number],
+		}
 		if v.fs != nil {
 			b.FS = v.fs
 		}

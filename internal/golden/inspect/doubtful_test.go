@@ -14,7 +14,8 @@ func handoff(found *Finding) (way, why string) {
 	return (&golden.Config{Disk: found.Disk, Boot: found.Boot}).Handoff()
 }
 
-// zfsLabel writes a label of a pool into a partition, which leaves the first 8 KiB of it alone.
+// zfsLabel writes a label of a pool into a partition, which leaves the first 8
+// KiB of it alone.
 func zfsLabel(t *testing.T, disk *os.File, at int64) {
 	t.Helper()
 	b := make([]byte, 248<<10)
@@ -26,7 +27,8 @@ func zfsLabel(t *testing.T, disk *os.File, at int64) {
 	}
 }
 
-// A partition with the signatures of two formats is neither, until its type or the operator says which.
+// A partition with the signatures of two formats is neither, until its type or
+// the operator says which.
 func TestLookDoubtsTwoSignatures(t *testing.T) {
 	const zfsType = "6A898CC3-1DD2-11B2-99A6-080020736631"
 	const size = 64 * mib
@@ -40,15 +42,24 @@ func TestLookDoubtsTwoSignatures(t *testing.T) {
 		way    string
 	}{
 		"labels of a former pool at the end": {linux, tail, Given{}, "ext4", "", "switch_root"},
-		"all labels":                         {linux, append(head, tail...), Given{}, "", "partition 1: * ext4 or zfs_member (--root settles it)", "reboot"},
+		"all labels": {
+			linux, append(head, tail...),
+			Given{},
+			"", "partition 1: * ext4 or zfs_member (--root settles it)",
+			"reboot",
+		},
 		"all labels, and the operator knows": {linux, append(head, tail...), Given{Root: 1}, "ext4", "", "switch_root"},
 		"all labels, and the type says ZFS":  {zfsType, append(head, tail...), Given{}, "zfs_member", "", ""},
 		"only the type says ZFS":             {zfsType, nil, Given{}, "ext4", "", "switch_root"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// The reserved descriptors keep what is read of the old file system out of the labels' way.
-			p := part{fs: "ext4", uuid: rootUUID, kind: tt.kind, tree: system(t), size: size, args: []string{"-b", "4096", "-O", "^has_journal", "-E", "resize=1000000000"}}
+			// The reserved descriptors keep what is read of the old file system out of the
+			// labels' way.
+			p := part{
+				fs: "ext4", uuid: rootUUID, kind: tt.kind, tree: system(t), size: size,
+				args: []string{"-b", "4096", "-O", "^has_journal", "-E", "resize=1000000000"},
+			}
 			disk := makeDisk(t, "gpt", p)
 			for _, at := range tt.labels {
 				zfsLabel(t, disk, mib+at)

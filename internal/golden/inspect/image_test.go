@@ -102,8 +102,10 @@ func modules(t testing.TB, prefix string) files {
 		base + "kernel/lib/common.ko":        kmodtest.Module{Info: []string{"name=common"}, Exports: []string{"common_probe"}}.ELF(),
 		base + "kernel/drivers/block/nbd.ko": kmodtest.Module{Info: []string{"name=nbd"}}.ELF(),
 		base + "kernel/drivers/md/dm-mod.ko": kmodtest.Module{Info: []string{"name=dm_mod"}}.ELF(),
-		base + "modules.order":               []byte("kernel/drivers/net/ethernet/intel/e1000.ko\nkernel/lib/common.ko\nkernel/drivers/block/nbd.ko\nkernel/drivers/md/dm-mod.ko\n"),
-		base + "modules.builtin":             nil,
+		base +
+			"modules.order": []byte("kernel/drivers/net/ethernet/intel/e1000.ko\nkernel/lib/common.ko\n" +
+			"kernel/drivers/block/nbd.ko\nkernel/drivers/md/dm-mod.ko\n"),
+		base + "modules.builtin": nil,
 	})
 	run(t, "", "depmod", "-b", dir, release)
 	all := files{}

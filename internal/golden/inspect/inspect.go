@@ -182,6 +182,7 @@ func (l *look) modules(tree fs.FS, boot *golden.Boot) {
 	}
 	l.found.Modules, boot.Undone = sel, sel.Report.Undone
 	if len(boot.Undone) > 0 {
-		l.note("", "modprobe.d has commands for %s that only the image's own initrd runs: a machine that loads one of them is entered by kexec", strings.Join(boot.Undone, ", "))
+		l.note("", "modprobe.d has commands for %s that only the image's own initrd runs: a machine that loads one of them is entered by kexec",
+			strings.Join(boot.Undone, ", "))
 	}
 }

@@ -87,17 +87,22 @@ func TestLookFindsTheWayIn(t *testing.T) {
 		}
 		merged[name] = text
 	}
-	merged = merged.with(files{"lib": "-> usr/lib", "sbin": "-> usr/sbin", "usr/sbin/init": "-> /lib/systemd/systemd", "usr/lib/systemd/systemd": "init"})
+	merged = merged.with(files{
+		"lib": "-> usr/lib", "sbin": "-> usr/sbin", "usr/sbin/init": "-> /lib/systemd/systemd",
+		"usr/lib/systemd/systemd": "init",
+	})
 	bare := etc.with(modules(t, ""))
 	bootOnly := kernelInBoot.with(files{"grub/grub.cfg": grubCfg("", cmdline)})
 	bootPart := func(spec string) []part {
-		root := ext4(bare.with(files{"boot": "/", "etc/fstab": "UUID=" + rootUUID + " / ext4 noatime,errors=remount-ro 0 1\n" + spec + " /boot ext4 defaults 0 2\n"}))
+		root := ext4(bare.with(files{"boot": "/", "etc/fstab": "UUID=" + rootUUID + " / ext4 noatime,errors=remount-ro 0 1\n" + spec +
+			" /boot ext4 defaults 0 2\n"}))
 		return []part{root, {fs: "ext4", uuid: bootUUID, kind: linux, tree: bootOnly}}
 	}
 	espTree := below("gild", kernelInBoot).with(files{
-		"loader/loader.conf":       "default gold*\n",
-		"loader/entries/gold.conf": "title Golden\nlinux /gild/vmlinuz-" + release + "\ninitrd /gild/initrd.img-" + release + "\noptions " + cmdline + "\n",
-		"EFI/BOOT/BOOTX64.EFI":     "loader",
+		"loader/loader.conf": "default gold*\n",
+		"loader/entries/gold.conf": "title Golden\nlinux /gild/vmlinuz-" + release + "\ninitrd /gild/initrd.img-" + release + "\noptions " +
+			cmdline + "\n",
+		"EFI/BOOT/BOOTX64.EFI": "loader",
 	})
 	espPart := part{fs: "vfat", uuid: "12345678", kind: esp, tree: espTree, size: 40 * mib}
 
@@ -112,28 +117,52 @@ func TestLookFindsTheWayIn(t *testing.T) {
 		"xfs": {"gpt", []part{{fs: "xfs", uuid: rootUUID, kind: linux, tree: system(t)}}, func(b *golden.Boot) {
 			b.Root.FileSystem = "xfs"
 		}, []string{"boot loader found"}},
-		"merged /usr":                        {"gpt", []part{ext4(merged)}, func(b *golden.Boot) { b.Instant = golden.InstantReady }, []string{"boot loader found"}},
+		"merged /usr": {
+			"gpt",
+			[]part{ext4(merged)},
+			func(b *golden.Boot) { b.Instant = golden.InstantReady },
+			[]string{"boot loader found"},
+		},
 		"/boot by UUID":                      {"gpt", bootPart("UUID=" + bootUUID), nil, []string{"boot loader found"}},
 		"/boot by udev's link, as in Ubuntu": {"gpt", bootPart("/dev/disk/by-uuid/" + bootUUID), nil, []string{"boot loader found"}},
 		"/boot by device":                    {"gpt", bootPart("/dev/vda2"), nil, []string{"boot loader found"}},
-		"systemd-boot, ESP in fstab": {"gpt", []part{ext4(bare.with(files{"boot/efi": "/", "etc/fstab": "UUID=1234-5678 /boot/efi vfat umask=0077 0 1\n"})), espPart}, func(b *golden.Boot) {
-			b.Kernel, b.Initrds = "/boot/efi/gild/vmlinuz-"+release, []string{"/boot/efi/gild/initrd.img-" + release}
-			b.CmdlineFrom, b.Root.Options = "systemd-boot", ""
-		}, nil},
-		"systemd-boot, ESP without fstab": {"gpt", []part{ext4(bare.with(files{"efi": "/", "etc/fstab": "# none\n"})), espPart}, func(b *golden.Boot) {
-			b.Kernel, b.Initrds = "/efi/gild/vmlinuz-"+release, []string{"/efi/gild/initrd.img-" + release}
-			b.CmdlineFrom, b.Root.Options = "systemd-boot", ""
-		}, nil},
+		"systemd-boot, ESP in fstab": {
+			"gpt",
+			[]part{ext4(bare.with(files{"boot/efi": "/", "etc/fstab": "UUID=1234-5678 /boot/efi vfat umask=0077 0 1\n"})), espPart},
+			func(b *golden.Boot) {
+				b.Kernel, b.Initrds = "/boot/efi/gild/vmlinuz-"+release, []string{"/boot/efi/gild/initrd.img-" + release}
+				b.CmdlineFrom, b.Root.Options = "systemd-boot", ""
+			}, nil,
+		},
+		"systemd-boot, ESP without fstab": {
+			"gpt",
+			[]part{ext4(bare.with(files{"efi": "/", "etc/fstab": "# none\n"})), espPart},
+			func(b *golden.Boot) {
+				b.Kernel, b.Initrds = "/efi/gild/vmlinuz-"+release, []string{"/efi/gild/initrd.img-" + release}
+				b.CmdlineFrom, b.Root.Options = "systemd-boot", ""
+			}, nil,
+		},
 		"extlinux": {"dos", []part{{fs: "ext4", uuid: rootUUID, kind: linuxMBR, tree: bare.with(below("boot", kernelInBoot)).with(files{
-			"boot/extlinux/extlinux.conf": "DEFAULT gold\nLABEL gold\n  LINUX /boot/vmlinuz-" + release + "\n  INITRD /boot/initrd.img-" + release + "\n  APPEND " + cmdline + "\n",
+			"boot/extlinux/extlinux.conf": "DEFAULT gold\nLABEL gold\n  LINUX /boot/vmlinuz-" + release + "\n  INITRD /boot/initrd.img-" + release +
+				"\n  APPEND " + cmdline + "\n",
 		})}}, func(b *golden.Boot) { b.CmdlineFrom = "extlinux" }, []string{"boot loader found"}},
 		"no partition table": {"", []part{ext4(system(t))}, func(b *golden.Boot) {
 			b.Root.Partition, b.Instant = 0, "its root is no partition"
 		}, []string{"no last partition can grow into", "boot loader found"}},
-		"a kernel that cannot unpack zstd": {"gpt", []part{ext4(system(t).with(files{"boot/config-" + release: "# CONFIG_RD_ZSTD is not set\n"}))}, func(b *golden.Boot) { b.Initramfs = "gzip" }, []string{"boot loader found"}},
-		"no modules": {"gpt", []part{ext4(etc.with(below("boot", kernelInBoot)).with(files{"boot/grub/grub.cfg": grubCfg("/boot", cmdline)}))}, func(b *golden.Boot) {
-			b.Instant = "the modules of its kernel " + release + " were not found"
-		}, []string{"boot loader found", "no modules for kernel " + release + "*--modules"}},
+		"a kernel that cannot unpack zstd": {
+			"gpt",
+			[]part{ext4(system(t).with(files{"boot/config-" + release: "# CONFIG_RD_ZSTD is not set\n"}))},
+			func(b *golden.Boot) { b.Initramfs = "gzip" },
+			[]string{"boot loader found"},
+		},
+		"no modules": {
+			"gpt",
+			[]part{ext4(etc.with(below("boot", kernelInBoot)).with(files{"boot/grub/grub.cfg": grubCfg("/boot", cmdline)}))},
+			func(b *golden.Boot) {
+				b.Instant = "the modules of its kernel " + release + " were not found"
+			},
+			[]string{"boot loader found", "no modules for kernel " + release + "*--modules"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -156,7 +185,8 @@ func TestLookFindsTheWayIn(t *testing.T) {
 	}
 }
 
-// wantNotes wants exactly these notes and doubts, each by words of it: "what*flag".
+// wantNotes wants exactly these notes and doubts, each by words of it:
+// "what*flag".
 func wantNotes(t *testing.T, found *Finding, want ...string) {
 	t.Helper()
 	left := slices.Clone(found.Notes)
@@ -196,17 +226,40 @@ func TestLookSaysWhatItDidNotFind(t *testing.T) {
 		boots int // the partition of the root; 0: no way in
 		notes []string
 	}{
-		"no kernel":        {"gpt", []part{ext4(etc.with(modules(t, "")))}, 0, []string{"boot loader found", "no kernel was found*--kernel"}},
-		"no root":          {"gpt", []part{ext4(files{"photos/1": "x"})}, 0, []string{"boot loader found", "no partition holds the root*--root"}},
-		"LVM":              {"gpt", []part{{kind: linux, raw: lvm}}, 0, []string{"boot loader found", seen + "LVM2_member" + flags}},
-		"LUKS":             {"gpt", []part{{kind: linux, raw: luks}}, 0, []string{"boot loader found", seen + "crypto_LUKS" + flags}},
-		"btrfs":            {"gpt", []part{{kind: linux, raw: btrfs}}, 0, []string{"boot loader found", seen + "btrfs" + flags}},
-		"LVM on the disk":  {"", []part{{raw: lvm}}, 0, []string{"LVM2_member covers the whole disk", "boot loader found", "the disk holds LVM2_member" + flags}},
-		"nothing at all":   {"", []part{{raw: make([]byte, 512)}}, 0, []string{"no partition table and no file system", "boot loader found", "no partition holds the root*--root"}},
-		"an empty table":   {"gpt", nil, 0, []string{"boot loader found", "no partition holds the root*--root", "no partition"}},
-		"two systems":      {"gpt", []part{ext4(system(t)), {fs: "ext4", uuid: otherUUID, kind: linux, tree: other}}, 1, []string{"boot loader found", "2 partitions hold a system of their own, and partition 1 is taken; it may be partition 2*--root"}},
-		"the second boots": {"gpt", []part{ext4(etc), {fs: "ext4", uuid: otherUUID, kind: linux, tree: other.with(modules(t, ""))}}, 2, []string{"boot loader found"}},
-		"no init":          {"gpt", []part{ext4(system(t).with(files{"sbin/init": "-> /nowhere"}))}, 1, []string{"boot loader found", "no /sbin/init"}},
+		"no kernel": {"gpt", []part{ext4(etc.with(modules(t, "")))}, 0, []string{"boot loader found", "no kernel was found*--kernel"}},
+		"no root":   {"gpt", []part{ext4(files{"photos/1": "x"})}, 0, []string{"boot loader found", "no partition holds the root*--root"}},
+		"LVM":       {"gpt", []part{{kind: linux, raw: lvm}}, 0, []string{"boot loader found", seen + "LVM2_member" + flags}},
+		"LUKS":      {"gpt", []part{{kind: linux, raw: luks}}, 0, []string{"boot loader found", seen + "crypto_LUKS" + flags}},
+		"btrfs":     {"gpt", []part{{kind: linux, raw: btrfs}}, 0, []string{"boot loader found", seen + "btrfs" + flags}},
+		"LVM on the disk": {"", []part{{raw: lvm}}, 0, []string{
+			"LVM2_member covers the whole disk", "boot loader found",
+			"the disk holds LVM2_member" + flags,
+		}},
+		"nothing at all": {
+			"",
+			[]part{{raw: make([]byte, 512)}},
+			0,
+			[]string{"no partition table and no file system", "boot loader found", "no partition holds the root*--root"},
+		},
+		"an empty table": {"gpt", nil, 0, []string{"boot loader found", "no partition holds the root*--root", "no partition"}},
+		"two systems": {
+			"gpt",
+			[]part{ext4(system(t)), {fs: "ext4", uuid: otherUUID, kind: linux, tree: other}},
+			1,
+			[]string{"boot loader found", "2 partitions hold a system of their own, and partition 1 is taken; it may be partition 2*--root"},
+		},
+		"the second boots": {
+			"gpt",
+			[]part{ext4(etc), {fs: "ext4", uuid: otherUUID, kind: linux, tree: other.with(modules(t, ""))}},
+			2,
+			[]string{"boot loader found"},
+		},
+		"no init": {
+			"gpt",
+			[]part{ext4(system(t).with(files{"sbin/init": "-> /nowhere"}))},
+			1,
+			[]string{"boot loader found", "no /sbin/init"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -291,7 +344,10 @@ func TestUnreadableRootWithEverythingGiven(t *testing.T) {
 		host[name] = &fstest.MapFile{Data: []byte(text)}
 	}
 	found := lookAt(t, makeDisk(t, "gpt", part{kind: linux, raw: btrfs}),
-		Given{Root: 1, Kernel: []byte(kernel(release)), Modules: host, Cmdline: "root=/dev/sda1 rootflags=subvol=@", Initrds: []string{"/boot/initrd"}})
+		Given{
+			Root: 1, Kernel: []byte(kernel(release)), Modules: host, Cmdline: "root=/dev/sda1 rootflags=subvol=@",
+			Initrds: []string{"/boot/initrd"},
+		})
 	b := found.Boot
 	if b == nil || b.Root.FileSystem != "btrfs" || b.Init != "/sbin/init" || found.Modules == nil {
 		t.Errorf("Boot = %+v", b)
@@ -344,24 +400,43 @@ func TestInitramfsIsPackedForTheKernel(t *testing.T) {
 	copy(packed[0x24c:], "\x20")
 	copy(packed[5*512:], "\x89LZO\x00\r\n\x1a\n")
 	lzo := string(packed)
-	modules := fstest.MapFS{"lib/modules/" + young + "/modules.dep": {Data: []byte("kernel/drivers/ata/a.ko:\n")}, "lib/modules/" + young + "/modules.builtin": {Data: []byte("kernel/drivers/block/virtio_blk.ko\n")}}
+	modules := fstest.MapFS{
+		"lib/modules/" + young + "/modules.dep":     {Data: []byte("kernel/drivers/ata/a.ko:\n")},
+		"lib/modules/" + young + "/modules.builtin": {Data: []byte("kernel/drivers/block/virtio_blk.ko\n")},
+	}
 	for name, tt := range map[string]struct {
 		tree  files
 		given Given
 		want  string
 	}{
-		"no configuration, old":                   {with(old, nil), Given{}, "gzip"},
-		"no configuration, young":                 {with(young, nil), Given{}, "zstd"},
-		"/boot":                                   {with(young, files{"boot/config-" + young: gzip}), Given{}, "gzip"},
-		"beside the modules":                      {with(young, files{"usr/lib/modules/" + young + "/config": gzip}), Given{}, "gzip"},
-		"beside the modules, for more":            {with(old, files{"lib/modules/" + old + "/config": zstd}), Given{}, "zstd"},
-		"the build tree":                          {with(young, files{"usr/src/linux-headers-" + young + "/.config": gzip}), Given{}, "gzip"},
-		"in a packing that is not read":           {with(young, files{"boot/vmlinuz-" + young: lzo}), Given{}, "gzip"},
-		"in such a packing, and /boot":            {with(young, files{"boot/vmlinuz-" + young: lzo, "boot/config-" + young: zstd}), Given{}, "zstd"},
-		"nothing that is packed":                  {with(young, files{"boot/config-" + young: "# CONFIG_RD_GZIP is not set\nCONFIG_RD_LZ4=y\n"}), Given{}, "none"},
-		"a kernel from a file":                    {with(young, files{"boot/config-" + young: zstd}), Given{Kernel: []byte(kernel(young))}, "gzip"},
-		"a kernel from a file, with its modules":  {with(young, nil), Given{Kernel: []byte(kernel(young)), Modules: modules}, "gzip"},
-		"a kernel from a file, with its settings": {with(old, nil), Given{Kernel: []byte(kernel(young)), Modules: join(modules, fstest.MapFS{"boot/config-" + young: {Data: []byte(zstd)}})}, "zstd"},
+		"no configuration, old":         {with(old, nil), Given{}, "gzip"},
+		"no configuration, young":       {with(young, nil), Given{}, "zstd"},
+		"/boot":                         {with(young, files{"boot/config-" + young: gzip}), Given{}, "gzip"},
+		"beside the modules":            {with(young, files{"usr/lib/modules/" + young + "/config": gzip}), Given{}, "gzip"},
+		"beside the modules, for more":  {with(old, files{"lib/modules/" + old + "/config": zstd}), Given{}, "zstd"},
+		"the build tree":                {with(young, files{"usr/src/linux-headers-" + young + "/.config": gzip}), Given{}, "gzip"},
+		"in a packing that is not read": {with(young, files{"boot/vmlinuz-" + young: lzo}), Given{}, "gzip"},
+		"in such a packing, and /boot": {
+			with(young, files{"boot/vmlinuz-" + young: lzo, "boot/config-" + young: zstd}),
+			Given{},
+			"zstd",
+		},
+		"nothing that is packed": {
+			with(young, files{"boot/config-" + young: "# CONFIG_RD_GZIP is not set\nCONFIG_RD_LZ4=y\n"}),
+			Given{},
+			"none",
+		},
+		"a kernel from a file": {
+			with(young, files{"boot/config-" + young: zstd}),
+			Given{Kernel: []byte(kernel(young))},
+			"gzip",
+		},
+		"a kernel from a file, with its modules": {with(young, nil), Given{Kernel: []byte(kernel(young)), Modules: modules}, "gzip"},
+		"a kernel from a file, with its settings": {
+			with(old, nil),
+			Given{Kernel: []byte(kernel(young)), Modules: join(modules, fstest.MapFS{"boot/config-" + young: {Data: []byte(zstd)}})},
+			"zstd",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -412,7 +487,8 @@ func TestLookSaysWhatNoServerCanServe(t *testing.T) {
 	}
 }
 
-// rootflags of the command line count at the first mount only, and that is ours.
+// rootflags of the command line count at the first mount only, and that is
+// ours.
 func TestRootOptions(t *testing.T) {
 	tree := fstest.MapFS{"etc/fstab": {Data: []byte("/dev/sda1 / xfs defaults,noatime 0 1\n")}}
 	for cmdline, want := range map[string]string{

@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"github.com/gild-dev/gild/internal/golden"
-	"github.com/gild-dev/gild/internal/golden/bootcfg"
 	"github.com/gild-dev/gild/internal/golden/fsread"
+	"github.com/gild-dev/gild/internal/golden/fstab"
 )
 
 // instant tells whether the system can be entered while its disk is still
@@ -87,14 +87,15 @@ func instantInit(tree fs.FS, name string) error {
 
 // virtual are the types of fstab's lines that need no disk of the machine.
 var virtual = []string{
-	"proc", "sysfs", "tmpfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "efivarfs", "hugetlbfs", "mqueue", "overlay",
+	"proc", "sysfs", "tmpfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "efivarfs", "hugetlbfs", "mqueue",
+	"overlay",
 	"nfs", "nfs4", "cifs", "9p", "virtiofs", "ceph", "glusterfs", "fuse.sshfs",
 }
 
 // instantMounts asks that whatever else the system mounts is found by what is
 // on it: the partitions have other names than they will have after a restart.
 func instantMounts(tree fs.FS) error {
-	mounts, _ := bootcfg.Fstab(readOptional(tree, "etc/fstab"))
+	mounts, _ := fstab.Parse(readOptional(tree, "etc/fstab"))
 	more := false
 	for _, m := range mounts {
 		if m.File == "/" || slices.Contains(virtual, m.Type) || slices.Contains(m.Options, "noauto") || slices.Contains(m.Options, "bind") {

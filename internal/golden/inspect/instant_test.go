@@ -66,7 +66,8 @@ func TestInstant(t *testing.T) {
 				boot.Root.Partition = 0
 			}
 			got := l.instant(tt.tree, boot)
-			if tt.lacking == "" && got != golden.InstantReady || !strings.Contains(got, tt.lacking) || tt.lacking != "" && got == golden.InstantReady {
+			if tt.lacking == "" && got != golden.InstantReady || !strings.Contains(got, tt.lacking) ||
+				tt.lacking != "" && got == golden.InstantReady {
 				t.Errorf("instant() = %q; want %q in it", got, tt.lacking)
 			}
 		})

@@ -79,12 +79,16 @@ func releaseByName(tree fs.FS, kernel string) (string, error) {
 // found, while the operator is still there to hear it.
 func (l *look) servable(boot *golden.Boot) {
 	if err := bootline.Check(boot.Cmdline); err != nil {
-		l.doubt(golden.Doubt{About: "the command line", Why: "no machine can be booted to receive the image: " + err.Error(), Settle: "--cmdline"})
+		l.doubt(golden.Doubt{
+			About: "the command line", Why: "no machine can be booted to receive the image: " + err.Error(),
+			Settle: "--cmdline",
+		})
 	}
 	if boot.Arch != "amd64" && boot.Arch != "arm64" {
 		l.doubt(golden.Doubt{
 			About: "the kernel", Settle: "--kernel",
-			Why: fmt.Sprintf("it is for %s, or from before Linux 3.8, and gild has no agent for that: no machine can be booted with it to receive the image", boot.Arch),
+			Why: fmt.Sprintf("it is for %s, or from before Linux 3.8, and gild has no agent for that: no machine can be booted with it to "+
+				"receive the image", boot.Arch),
 		})
 	}
 }
@@ -103,7 +107,10 @@ func (l *look) packing(tree fs.FS, boot *golden.Boot, kernel []byte) string {
 	}
 	how, err := initramfs.CompressionFor(config, release)
 	if err != nil {
-		l.doubt(golden.Doubt{About: "the kernel", Why: "no machine can be booted with it to receive the image: " + err.Error(), Settle: "--kernel"})
+		l.doubt(golden.Doubt{
+			About: "the kernel", Why: "no machine can be booted with it to receive the image: " + err.Error(),
+			Settle: "--kernel",
+		})
 	}
 	return string(how)
 }

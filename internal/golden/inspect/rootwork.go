@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gild-dev/gild/internal/golden/bootcfg"
+	"github.com/gild-dev/gild/internal/golden/fstab"
 )
 
 // systemDirs are what has to be there before a first program can start.
@@ -17,7 +17,7 @@ var systemDirs = []string{"/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64"}
 // beside the words of the command line.
 func rootWork(tree fs.FS) []string {
 	var work []string
-	mounts, _ := bootcfg.Fstab(readOptional(tree, "etc/fstab"))
+	mounts, _ := fstab.Parse(readOptional(tree, "etc/fstab"))
 	for _, m := range mounts {
 		asked := slices.Contains(m.Options, "x-initrd.mount")
 		if m.File != "/" && (asked || slices.Contains(systemDirs, path.Clean(m.File)) && !slices.Contains(m.Options, "noauto")) {

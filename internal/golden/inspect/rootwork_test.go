@@ -15,9 +15,13 @@ func TestRootWork(t *testing.T) {
 		tree fstest.MapFS
 		want []string
 	}{
-		"nothing":    {fstest.MapFS{"etc/fstab": {Data: []byte("UUID=1 / ext4 defaults 0 1\nUUID=2 /home ext4 defaults 0 2\n/dev/sdb1 /usr ext4 noauto 0 0\n")}}, nil},
-		"/usr":       {fstest.MapFS{"etc/fstab": {Data: []byte("UUID=1 / ext4 defaults 0 1\nUUID=2 /usr/ ext4 ro 0 2\nUUID=3 /var ext4 x-initrd.mount 0 2\n")}}, []string{"mount /usr/", "mount /var"}},
-		"overlay":    {fstest.MapFS{"etc/overlayroot.conf": {Data: []byte("# overlayroot=\"x\"\noverlayroot_cfgdisk=\"disabled\"\noverlayroot=\"tmpfs:swap=1\"\n")}}, []string{"overlayroot=tmpfs:swap=1"}},
+		"nothing": {fstest.MapFS{"etc/fstab": {Data: []byte("UUID=1 / ext4 defaults 0 1\nUUID=2 /home ext4 defaults 0 2\n/dev/sdb1 " +
+			"/usr ext4 noauto 0 0\n")}}, nil},
+		"/usr": {fstest.MapFS{"etc/fstab": {Data: []byte("UUID=1 / ext4 defaults 0 1\nUUID=2 /usr/ ext4 ro 0 2\nUUID=3 /var ext4 " +
+			"x-initrd.mount 0 2\n")}}, []string{"mount /usr/", "mount /var"}},
+		"overlay": {fstest.MapFS{"etc/overlayroot.conf": {
+			Data: []byte("# overlayroot=\"x\"\noverlayroot_cfgdisk=\"disabled\"\noverlayroot=\"tmpfs:swap=1\"\n"),
+		}}, []string{"overlayroot=tmpfs:swap=1"}},
 		"no overlay": {fstest.MapFS{"etc/overlayroot.conf": {Data: []byte("overlayroot_cfgdisk=\"disabled\"\noverlayroot=\"\"\n")}}, nil},
 		"scripts": {fstest.MapFS{
 			"etc/initramfs-tools/scripts/local-bottom/slots":  {Data: []byte("#!/bin/sh\n"), Mode: 0o755},
@@ -31,7 +35,8 @@ func TestRootWork(t *testing.T) {
 	}
 }
 
-// What an initrd does with the root is foretold, and what names no partition of the image is said.
+// What an initrd does with the root is foretold, and what names no partition of
+// the image is said.
 func TestLookSeesTheInitrdsWork(t *testing.T) {
 	t.Parallel()
 	for cmd, want := range map[string]struct{ way, why, doubt string }{

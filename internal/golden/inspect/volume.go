@@ -14,6 +14,7 @@ import (
 	"github.com/gild-dev/gild/internal/golden/bootcfg"
 	"github.com/gild-dev/gild/internal/golden/fsread"
 	"github.com/gild-dev/gild/internal/golden/fsread/probe"
+	"github.com/gild-dev/gild/internal/golden/fstab"
 )
 
 // volume is a partition, or the whole disk, with the file system on it.
@@ -77,20 +78,24 @@ func (l finder) replayed(v *volume, p golden.Partition) {
 	default:
 		l.doubt(golden.Doubt{
 			About: place(p.Number),
-			Why:   "its " + v.fs.Kind() + " was not cleanly unmounted, and its journal is not replayed: what a boot would find in it may be newer than what was read",
+			Why: "its " + v.fs.Kind() +
+				" was not cleanly unmounted, and its journal is not replayed: what a boot would find in it may be newer than what was read",
 		})
 	}
 }
 
-// settle decides what a volume is whose signatures contradict each other: by what the operator says, else by the type of
-// its partition. Otherwise it is nothing that a machine may mount, while what can be read in it still tells of the system.
+// settle decides what a volume is whose signatures contradict each other: by
+// what the operator says, else by the type of its partition. Otherwise it is
+// nothing that a machine may mount, while what can be read in it still tells of
+// the system.
 func (l finder) settle(v *volume, sig probe.Signature, p golden.Partition) {
 	container := partition.Container(p.Type)
 	switch {
 	case len(sig.Rivals) == 0, l.given.Root != 0 && l.given.Root == p.Number:
 	case slices.Contains(sig.Rivals, container):
 		v.kind, v.uuid, v.label = container, "", ""
-		// The halves of a mirror whose super block is at the end read as what they mirror.
+		// The halves of a mirror whose super block is at the end read as what they
+		// mirror.
 		if container != "linux_raid_member" {
 			v.fs, v.unreadable = nil, &fsread.UnsupportedError{Kind: container}
 		}
@@ -232,7 +237,8 @@ func (l finder) noRoot() {
 	for _, v := range l.volumes {
 		unsupported := (*fsread.UnsupportedError)(nil)
 		if v.kind != "" && errors.As(v.unreadable, &unsupported) {
-			l.note("--root with --kernel, --modules and --cmdline", "no root file system was found; %s holds %s, which cannot be read without mounting it", place(v.number), unsupported.Kind)
+			l.note("--root with --kernel, --modules and --cmdline",
+				"no root file system was found; %s holds %s, which cannot be read without mounting it", place(v.number), unsupported.Kind)
 			return
 		}
 	}
@@ -257,7 +263,7 @@ func (l finder) join(root volume) fs.FS {
 	}
 	l.mounts[root.number] = "."
 	tree := fsread.NewTree(root.fs)
-	mounts, odd := bootcfg.Fstab(readOptional(root.fs, "etc/fstab"))
+	mounts, odd := fstab.Parse(readOptional(root.fs, "etc/fstab"))
 	for _, err := range odd {
 		l.note("", "/etc/fstab: %v", err)
 	}
@@ -315,7 +321,7 @@ func (l finder) discover(tree *fsread.Tree, joined map[int]bool) {
 // count at the first mount only.
 func rootOptions(tree fs.FS, cmdline string) string {
 	var options []string
-	mounts, _ := bootcfg.Fstab(readOptional(tree, "etc/fstab"))
+	mounts, _ := fstab.Parse(readOptional(tree, "etc/fstab"))
 	for _, m := range mounts {
 		if m.File == "/" {
 			options = m.Options

@@ -1,4 +1,5 @@
-// Package leftovers finds what an image carries of the one machine that it was made on.
+// Package leftovers finds what an image carries of the one machine that it was
+// made on.
 package leftovers
 
 import (
@@ -33,17 +34,44 @@ type kind struct {
 }
 
 var kinds = []kind{
-	{"etc/machine-id", isMachineID, Leftover{Why: "every clone has the same machine-id: journals, DHCP leases and D-Bus take them for one machine", Identity: true, Remedy: ": > /etc/machine-id"}},
-	{"var/lib/dbus/machine-id", isMachineID, Leftover{Why: "D-Bus knows every clone by one ID", Identity: true, Remedy: "ln -sf /etc/machine-id /var/lib/dbus/machine-id"}},
-	{"etc/ssh/ssh_host_*_key", nil, Leftover{Why: "every clone has the same SSH host key, which whoever has one of them knows", Identity: true, Remedy: "rm /etc/ssh/ssh_host_*"}},
-	{"etc/udev/rules.d/*persistent-net.rules", hasLines, Leftover{Why: "network cards are named by the addresses of the first machine's", Remedy: "remove the file"}},
-	{"etc/sysconfig/network-scripts/ifcfg-*", hasAny("HWADDR", "UUID="), Leftover{Why: "a connection is tied to one network card", Remedy: "take HWADDR and UUID out"}},
-	{"etc/NetworkManager/system-connections/*", hasAny("mac-address=", "interface-name="), Leftover{Why: "a connection is tied to one network card or its name", Remedy: "remove it, or match by type"}},
-	{"etc/netplan/*.yaml", hasAny("macaddress:", "set-name:"), Leftover{Why: "a network card is matched by its address", Remedy: "match by name or driver, or give an identity a network"}},
+	{
+		"etc/machine-id", isMachineID,
+		Leftover{
+			Why: "every clone has the same machine-id: journals, DHCP leases and D-Bus take them for one machine", Identity: true,
+			Remedy: ": > /etc/machine-id",
+		},
+	},
+	{"var/lib/dbus/machine-id", isMachineID, Leftover{
+		Why: "D-Bus knows every clone by one ID", Identity: true,
+		Remedy: "ln -sf /etc/machine-id /var/lib/dbus/machine-id",
+	}},
+	{"etc/ssh/ssh_host_*_key", nil, Leftover{
+		Why: "every clone has the same SSH host key, which whoever has one of them knows", Identity: true,
+		Remedy: "rm /etc/ssh/ssh_host_*",
+	}},
+	{"etc/udev/rules.d/*persistent-net.rules", hasLines, Leftover{
+		Why:    "network cards are named by the addresses of the first machine's",
+		Remedy: "remove the file",
+	}},
+	{
+		"etc/sysconfig/network-scripts/ifcfg-*", hasAny("HWADDR", "UUID="),
+		Leftover{Why: "a connection is tied to one network card", Remedy: "take HWADDR and UUID out"},
+	},
+	{
+		"etc/NetworkManager/system-connections/*", hasAny("mac-address=", "interface-name="),
+		Leftover{Why: "a connection is tied to one network card or its name", Remedy: "remove it, or match by type"},
+	},
+	{"etc/netplan/*.yaml", hasAny("macaddress:", "set-name:"), Leftover{
+		Why:    "a network card is matched by its address",
+		Remedy: "match by name or driver, or give an identity a network",
+	}},
 	{"var/lib/systemd/random-seed", nil, Leftover{Why: "every clone starts with one random seed", Remedy: "rm /var/lib/systemd/random-seed"}},
 	{"var/lib/dhcp/*.leases", hasLines, Leftover{Why: "every clone asks for the first machine's address", Remedy: "remove the file"}},
 	{"var/lib/NetworkManager/*.lease", hasLines, Leftover{Why: "every clone asks for the first machine's address", Remedy: "remove the file"}},
-	{"etc/cloud/cloud-init.disabled", nil, Leftover{Why: "cloud-init is switched off: an identity that uses it does nothing", Remedy: "remove the file, if it is to run"}},
+	{"etc/cloud/cloud-init.disabled", nil, Leftover{
+		Why:    "cloud-init is switched off: an identity that uses it does nothing",
+		Remedy: "remove the file, if it is to run",
+	}},
 }
 
 // Look finds the leftovers of a root file system. What cannot be read is not

@@ -15,8 +15,9 @@ func TestLook(t *testing.T) {
 		"etc/machine-id":           file("0123456789abcdef0123456789abcdef\n"),
 		"var/lib/dbus/machine-id":  {Data: []byte("/etc/machine-id"), Mode: fs.ModeSymlink | 0o777},
 		"etc/ssh/ssh_host_rsa_key": file("secret"), "etc/ssh/ssh_host_rsa_key.pub": file("public"), "etc/ssh/sshd_config": file(""),
-		"etc/udev/rules.d/70-persistent-net.rules":               file("# made by hand\nSUBSYSTEM==\"net\", NAME=\"eth0\"\n"),
-		"etc/netplan/50-cloud-init.yaml":                         file("network:\n  ethernets:\n    a:\n      match:\n        macaddress: 52:54:00:00:00:01\n"),
+		"etc/udev/rules.d/70-persistent-net.rules": file("# made by hand\nSUBSYSTEM==\"net\", NAME=\"eth0\"\n"),
+		"etc/netplan/50-cloud-init.yaml": file("network:\n  ethernets:\n    a:\n      match:\n        " +
+			"macaddress: 52:54:00:00:00:01\n"),
 		"etc/NetworkManager/system-connections/eth.nmconnection": file("[ethernet]\nmac-address=52:54:00:00:00:01\n"),
 		"etc/sysconfig/network-scripts/ifcfg-eth0":               file("DEVICE=eth0\n  HWADDR=52:54:00:00:00:01\n"),
 		"var/lib/dhcp/dhclient.leases":                           file("lease {\n}\n"),

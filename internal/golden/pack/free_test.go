@@ -288,17 +288,36 @@ func TestFreeSpaceThatAnotherClaimsIsKept(t *testing.T) {
 		marks      map[int64]string
 		note       string
 	}{
-		"nobody":                         {linux, "root", nil, ""},
-		"labels of a pool":               {linux, "", map[int64]string{128 << 10: "\x0c\xb1\xba\x00\x00\x00\x00\x00"}, "the signature of zfs_member"},
-		"labels of a pool at the end":    {linux, "", map[int64]string{size - 128<<10: "\x0c\xb1\xba\x00\x00\x00\x00\x00"}, "the signature of zfs_member"},
-		"half of a mirror":               {linux, "", map[int64]string{size - 64<<10: "\xfc\x4e\x2b\xa9\x00\x00\x00\x00"}, "the signature of linux_raid_member"},
-		"second header of LUKS":          {linux, "", map[int64]string{0x4000: "SKUL\xba\xbe", 0x4000 + 256: "\x00\x00\x00\x00\x00\x00\x40\x00"}, "the signature of crypto_LUKS"},
+		"nobody": {linux, "root", nil, ""},
+		"labels of a pool": {
+			linux, "",
+			map[int64]string{128 << 10: "\x0c\xb1\xba\x00\x00\x00\x00\x00"},
+			"the signature of zfs_member",
+		},
+		"labels of a pool at the end": {
+			linux, "",
+			map[int64]string{size - 128<<10: "\x0c\xb1\xba\x00\x00\x00\x00\x00"},
+			"the signature of zfs_member",
+		},
+		"half of a mirror": {
+			linux, "",
+			map[int64]string{size - 64<<10: "\xfc\x4e\x2b\xa9\x00\x00\x00\x00"},
+			"the signature of linux_raid_member",
+		},
+		"second header of LUKS": {
+			linux, "",
+			map[int64]string{0x4000: "SKUL\xba\xbe", 0x4000 + 256: "\x00\x00\x00\x00\x00\x00\x40\x00"},
+			"the signature of crypto_LUKS",
+		},
 		"such a header out of its place": {linux, "", map[int64]string{0x40000: "SKUL\xba\xbe"}, "the signature of crypto_LUKS"},
-		"a table inside":                 {linux, "", map[int64]string{446: "\x80\x00\x00\x00\x83\x00\x00\x00\x00\x08\x00\x00\x00\x08\x00\x00", 510: "\x55\xaa"}, "the signature of dos"},
-		"boot code without a table":      {linux, "", map[int64]string{0: "\xeb\x63\x90GRUB", 510: "\x55\xaa"}, ""},
-		"a type of ZFS":                  {zfs, "", nil, "its type (ZFS) is not that of a Linux file system"},
-		"a type that nobody here knows":  {"12345678-1234-4234-8234-123456789ABC", "", nil, "its type (12345678-1234-4234-8234-123456789abc)"},
-		"a name":                         {linux, "zfs-0123456789abcdef", nil, "its name says zfs"},
+		"a table inside": {linux, "", map[int64]string{
+			446: "\x80\x00\x00\x00\x83\x00\x00\x00\x00\x08\x00\x00\x00\x08\x00\x00",
+			510: "\x55\xaa",
+		}, "the signature of dos"},
+		"boot code without a table":     {linux, "", map[int64]string{0: "\xeb\x63\x90GRUB", 510: "\x55\xaa"}, ""},
+		"a type of ZFS":                 {zfs, "", nil, "its type (ZFS) is not that of a Linux file system"},
+		"a type that nobody here knows": {"12345678-1234-4234-8234-123456789ABC", "", nil, "its type (12345678-1234-4234-8234-123456789abc)"},
+		"a name":                        {linux, "zfs-0123456789abcdef", nil, "its name says zfs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			raw := make([]byte, partStart+size+partStart)
@@ -316,7 +335,8 @@ func TestFreeSpaceThatAnotherClaimsIsKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			cmd := exec.Command("/usr/sbin/sfdisk", "-q", image)
-			cmd.Stdin = strings.NewReader(fmt.Sprintf("label: gpt\nstart=%d, size=%d, type=%s, name=%q\n", partStart/512, size/512, tt.kind, tt.name))
+			cmd.Stdin = strings.NewReader(fmt.Sprintf("label: gpt\nstart=%d, size=%d, type=%s, name=%q\n", partStart/512, size/512, tt.kind,
+				tt.name))
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Skipf("sfdisk: %v\n%s", err, out)
 			}

@@ -38,7 +38,8 @@ type Job struct {
 	Again func(raw, stored, size int64)
 }
 
-// DefaultHash is the hash of chunks where none is asked for: docs/decisions/0011.
+// DefaultHash is the hash of chunks where none is asked for:
+// docs/decisions/0011.
 const DefaultHash = golden.BLAKE3
 
 // Result says what was stored.
@@ -85,7 +86,8 @@ func Add(ctx context.Context, job Job) (*Result, error) {
 		return nil, &InputError{err}
 	}
 	if sector := int64(found.Disk.SectorSize); table.DiskSize%sector != 0 {
-		return nil, &InputError{fmt.Errorf("the image has %d bytes, which is no whole number of its sectors of %d bytes: is it cut off?", table.DiskSize, sector)}
+		return nil, &InputError{fmt.Errorf("the image has %d bytes, which is no whole number of its sectors of %d bytes: is it cut off?",
+			table.DiskSize, sector)}
 	}
 	report, err := a.addBoot(found)
 	if err != nil {
@@ -105,7 +107,10 @@ func Add(ctx context.Context, job Job) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Result{Digest: digest, Config: config, Stored: a.stored, Dropped: a.dropped, Notes: append(found.Notes, a.notes...), Modules: report}, nil
+	return &Result{
+		Digest: digest, Config: config, Stored: a.stored, Dropped: a.dropped, Notes: append(found.Notes, a.notes...),
+		Modules: report,
+	}, nil
 }
 
 // assembly is a stored image in the making.

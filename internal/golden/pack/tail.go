@@ -110,12 +110,15 @@ func (t *tailed) missing(disk io.ReaderAt) ([]inspect.Note, error) {
 		case p.End() <= t.raw:
 			continue
 		case !ok || length > t.raw-p.Start:
-			return nil, fmt.Errorf("the image ends at byte %d, in front of or within %s, which ends at byte %d: it was cut, get it again (if nothing but zeros is missing: truncate -s %d IMAGE)", t.raw, p.name, p.End(), t.end)
+			return nil,
+				fmt.Errorf("the image ends at byte %d, in front of or within %s, which ends at byte %d: it was cut, get it again (if nothing "+
+					"but zeros is missing: truncate -s %d IMAGE)", t.raw, p.name, p.End(), t.end)
 		}
 		short = true
 	}
 	if !short {
 		return nil, nil // a backup GPT at most, which every disk gets anew
 	}
-	return []inspect.Note{{What: fmt.Sprintf("the image ends at byte %d, behind its last file system but before the end of its last partition: the %d bytes up to there are taken as zeros", t.raw, t.end-t.raw)}}, nil
+	return []inspect.Note{{What: fmt.Sprintf("the image ends at byte %d, behind its last file system but before the end of its last "+
+		"partition: the %d bytes up to there are taken as zeros", t.raw, t.end-t.raw)}}, nil
 }

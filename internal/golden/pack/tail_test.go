@@ -66,7 +66,10 @@ func TestAnImageThatEndsEarly(t *testing.T) {
 		says   string // a note
 		err    string
 	}{
-		"MBR, behind the file system":             {mbr(17), 20 * mib, ext4, 17*mib + 1024, 18 * mib, "ends at byte 17826816, behind its last file system", ""},
+		"MBR, behind the file system": {
+			mbr(17), 20 * mib, ext4, 17*mib + 1024, 18 * mib,
+			"ends at byte 17826816, behind its last file system", "",
+		},
 		"MBR, at the file system's end":           {mbr(17), 20 * mib, ext4, 17 * mib, 18 * mib, "behind its last file system", ""},
 		"MBR, in the file system":                 {mbr(17), 20 * mib, ext4, 17*mib - 512, 0, "", "within partition 1"},
 		"MBR, at the partition's end":             {mbr(17), 20 * mib, ext4, 18 * mib, 18 * mib, "", ""},

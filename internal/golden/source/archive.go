@@ -56,10 +56,14 @@ func cutArchive(f format, err error) error {
 
 // beside are the extensions of what an archive has beside the disk: an OVA's
 // description and its sums, notes for a person.
-var beside = []string{".ovf", ".mf", ".cert", ".txt", ".md", ".md5", ".sha1", ".sha256", ".sha512", ".sha256sum", ".asc", ".sig", ".bmap", ".xml", ".json", ".nvram", ".license", ".html", ".pdf"}
+var beside = []string{
+	".ovf", ".mf", ".cert", ".txt", ".md", ".md5", ".sha1", ".sha256", ".sha512", ".sha256sum", ".asc", ".sig", ".bmap",
+	".xml", ".json", ".nvram", ".license", ".html", ".pdf",
+}
 
 func isBeside(name string) bool {
-	return slices.Contains(beside, strings.ToLower(path.Ext(name))) || strings.HasPrefix(path.Base(name), "._") || strings.HasPrefix(name, "__MACOSX/")
+	return slices.Contains(beside, strings.ToLower(path.Ext(name))) || strings.HasPrefix(path.Base(name), "._") ||
+		strings.HasPrefix(name, "__MACOSX/")
 }
 
 func errSeveral(first, second string) error {
@@ -343,7 +347,8 @@ func (z *zipMember) finish() error {
 			return err
 		}
 	}
-	if at := bytes.LastIndex(tail, []byte(zipEnd)); at < 0 || len(tail)-at < 22 || int(binary.LittleEndian.Uint16(tail[at+20:])) != len(tail)-at-22 {
+	if at := bytes.LastIndex(tail, []byte(zipEnd)); at < 0 || len(tail)-at < 22 ||
+		int(binary.LittleEndian.Uint16(tail[at+20:])) != len(tail)-at-22 {
 		return fmt.Errorf("the archive's directory is not at its end: it is truncated, get it again: %w", io.ErrUnexpectedEOF)
 	}
 	return nil

@@ -67,8 +67,8 @@ func (s *stream) fill(p []byte) (n int) {
 	return n
 }
 
-// withoutFooter takes the footer of a fixed VHD off the end of the source, which
-// is in p[:n] or ahead.
+// withoutFooter takes the footer of a fixed VHD off the end of the source,
+// which is in p[:n] or ahead.
 func (s *stream) withoutFooter(p []byte, n int) (int, error) {
 	last := s.ahead
 	if len(last) == 0 && n >= SectorSize {
@@ -212,7 +212,8 @@ func openImage(f format, file *os.File, size int64) (*imageDisk, error) {
 	case formatVDI:
 		m, err = virtual.OpenVDI(file, size)
 	case formatExtents:
-		err = errors.New("this is the descriptor of a VMDK image, whose other files do not come with it: give it as a file beside them, or " + hintConvert)
+		err = errors.New("this is the descriptor of a VMDK image, whose other files do not come with it: give it as a file beside them, or " +
+			hintConvert)
 	default:
 		err = fmt.Errorf("no reader for %s", f)
 	}
@@ -272,7 +273,9 @@ func spool(ctx context.Context, r io.Reader, opts Options, progress func()) (*os
 		n, readErr := r.Read(buf)
 		if _, err := f.Write(buf[:n]); err != nil {
 			f.Close()
-			return nil, 0, fmt.Errorf("keep the image in a temporary file (an image of this kind cannot be read as a stream; name another directory when this one is full): %w", err)
+			return nil, 0,
+				fmt.Errorf("keep the image in a temporary file (an image of this kind cannot be read as a stream; name another directory when "+
+					"this one is full): %w", err)
 		}
 		size += int64(n)
 		progress()

@@ -87,7 +87,8 @@ func (d *decoder) explain(err error) error {
 		return cause
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("the %s data ends early after %d bytes: the file is truncated, get it again: %w", d.format, d.in.bytesRead(), io.ErrUnexpectedEOF)
+		return fmt.Errorf("the %s data ends early after %d bytes: the file is truncated, get it again: %w", d.format, d.in.bytesRead(),
+			io.ErrUnexpectedEOF)
 	}
 	return fmt.Errorf("cannot decompress the %s data: %w", d.format, err)
 }

@@ -157,7 +157,8 @@ func detect(head []byte) (format, error) {
 		}
 	}
 	if isPlainISO(head) {
-		return "", errors.New("this is an ISO 9660 image without a partition table, it cannot boot from a disk: give the image of an installed disk")
+		return "",
+			errors.New("this is an ISO 9660 image without a partition table, it cannot boot from a disk: give the image of an installed disk")
 	}
 	if start, ok := textStart(head); ok {
 		return "", fmt.Errorf("this looks like a text file (starts with %q): give a disk image", start)

@@ -11,8 +11,9 @@ import (
 	"github.com/gild-dev/gild/internal/golden/source/virtual"
 )
 
-// openExtents opens the disk of a VMDK's descriptor. The files that it names have to lie beside it: a name that leads
-// elsewhere, by a path or a link, would have an image read what its maker has no business with.
+// openExtents opens the disk of a VMDK's descriptor. The files that it names
+// have to lie beside it: a name that leads elsewhere, by a path or a link,
+// would have an image read what its maker has no business with.
 func (d *Disk) openExtents() error {
 	text, err := io.ReadAll(io.NewSectionReader(d.in.file, 0, virtual.MaxVMDKDescriptor+1))
 	if err != nil {

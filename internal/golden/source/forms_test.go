@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// sparse is a disk of data, zeros and data, whose size is no multiple of a block.
+// sparse is a disk of data, zeros and data, whose size is no multiple of a
+// block.
 func sparse() []byte {
 	b := make([]byte, 5<<20+3*512)
 	copy(b, testDisk(300<<10))
@@ -79,10 +80,14 @@ func drain(d *Disk) ([]byte, error) {
 	}
 }
 
-// wantCut wants every beginning of a source refused, but where all of the disk is in it.
+// wantCut wants every beginning of a source refused, but where all of the disk
+// is in it.
 func wantCut(t *testing.T, name string, image, disk []byte) {
 	t.Helper()
-	for _, n := range []int{len(image) - 1, len(image) - 3, len(image) - 512, len(image) - 1025, len(image) / 2, len(image) / 3, 70 << 10, 4096} {
+	for _, n := range []int{
+		len(image) - 1, len(image) - 3, len(image) - 512, len(image) - 1025, len(image) / 2, len(image) / 3, 70 << 10,
+		4096,
+	} {
 		if n <= 0 || n >= len(image) {
 			continue
 		}
@@ -98,7 +103,8 @@ func wantCut(t *testing.T, name string, image, disk []byte) {
 	}
 }
 
-// What an archive has holes of is a disk as well, and its name is told whatever stands behind it.
+// What an archive has holes of is a disk as well, and its name is told whatever
+// stands behind it.
 func TestArchiveOfHoles(t *testing.T) {
 	t.Parallel()
 	disk := sparse()
@@ -162,7 +168,8 @@ func TestVirtualDisks(t *testing.T) {
 	}
 }
 
-// A VMDK in pieces is read by the file that names them, which have to lie beside it.
+// A VMDK in pieces is read by the file that names them, which have to lie
+// beside it.
 func TestVMDKExtents(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("qemu-img"); err != nil {
@@ -172,7 +179,8 @@ func TestVMDKExtents(t *testing.T) {
 	for _, subformat := range []string{"monolithicFlat", "twoGbMaxExtentFlat", "twoGbMaxExtentSparse"} {
 		dir := t.TempDir()
 		name := filepath.Join(dir, "disk.vmdk")
-		if out, err := exec.CommandContext(t.Context(), "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat="+subformat, writeFile(t, disk), name).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat="+subformat,
+			writeFile(t, disk), name).CombinedOutput(); err != nil {
 			t.Fatalf("qemu-img: %v: %s", err, out)
 		}
 		text, err := os.ReadFile(name)
@@ -207,20 +215,23 @@ func TestVMDKExtents(t *testing.T) {
 			t.Fatal(err)
 		}
 		for old, young := range map[string]string{
-			piece: "../" + piece, `"` + piece: `"/etc/hostname`, piece + `"`: piece + `x"`, `"` + piece + `"`: `"link.vmdk"`, "parentCID=ffffffff": "parentCID=12345678",
-			"\nRW ": "\nRW 9", "\nRW": "\nNOACCESS",
+			piece: "../" + piece, `"` + piece: `"/etc/hostname`, piece + `"`: piece + `x"`, `"` + piece + `"`: `"link.vmdk"`,
+			"parentCID=ffffffff": "parentCID=12345678",
+			"\nRW ":              "\nRW 9", "\nRW": "\nNOACCESS",
 		} {
 			if _, err := open(strings.Replace(string(text), old, young, 1)); err == nil {
 				t.Errorf("%s: read with %q for %q", subformat, young, old)
 			}
 		}
-		if _, _, err := readImage(t.Context(), "-", Options{Stdin: bytes.NewReader(text), TempDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "beside") {
+		if _, _, err := readImage(t.Context(), "-", Options{Stdin: bytes.NewReader(text), TempDir: t.TempDir()}); err == nil ||
+			!strings.Contains(err.Error(), "beside") {
 			t.Errorf("%s: as a stream: %v", subformat, err)
 		}
 	}
 }
 
-// A fixed VHD is a raw disk with a footer, which is left out, also where it is seen last.
+// A fixed VHD is a raw disk with a footer, which is left out, also where it is
+// seen last.
 func TestFixedVHD(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1<<20 - 512, 1 << 20, 1<<20 + 512, 5<<20 + 3*512} {
@@ -256,13 +267,17 @@ const vhdSizeAt = 48 + 5 // a byte of the size in the footer
 func TestLZ4(t *testing.T) {
 	t.Parallel()
 	disk := sparse()
-	for _, args := range []string{"-c", "-c -9", "-c -BD", "-c -B4 -BD", "-c -B7 -BX --content-size", "-c --no-frame-crc -BI", "-c -1 --content-size"} {
+	for _, args := range []string{
+		"-c", "-c -9", "-c -BD", "-c -B4 -BD", "-c -B7 -BX --content-size", "-c --no-frame-crc -BI",
+		"-c -1 --content-size",
+	} {
 		image := pack(t, disk, "lz4", strings.Fields(args)...)
 		wantDisk(t, "lz4 "+args, image, disk, "lz4, raw")
 		wantCut(t, "lz4 "+args, image, disk)
 	}
 	half := len(disk) / 1024 * 512
-	two := slices.Concat(pack(t, disk[:half], "lz4", "-c"), []byte("\x52\x2a\x4d\x18\x03\x00\x00\x00abc"), pack(t, disk[half:], "lz4", "-c", "-9"))
+	two := slices.Concat(pack(t, disk[:half], "lz4", "-c"), []byte("\x52\x2a\x4d\x18\x03\x00\x00\x00abc"),
+		pack(t, disk[half:], "lz4", "-c", "-9"))
 	wantDisk(t, "two frames", two, disk, "lz4, raw")
 	image := pack(t, disk[:100<<10], "lz4", "-c")
 	for at := 0; at < len(image); at += 7 {
@@ -331,8 +346,10 @@ func TestArchives(t *testing.T) {
 	wantDisk(t, "tar", plain, disk, "tar, raw")
 	wantDisk(t, "tar.gz", pack(t, plain, "gzip", "-c"), disk, "gzip, tar, raw")
 	wantDisk(t, "tar in zstd", pack(t, plain, "zstd", "-q", "-c"), disk, "zstd, tar, raw")
-	wantDisk(t, "tar with notes", archived(t, "x/", "", "x/README.txt", "hello", "x/disk.img", raw, "x/disk.img.sha256", "0"), disk, "tar, raw")
-	ova := archived(t, "vm.ovf", "<Envelope/>", "vm-disk1.vmdk", string(converted(t, disk, "-O", "vmdk", "-o", "subformat=streamOptimized")), "vm.mf", "SHA1()")
+	wantDisk(t, "tar with notes", archived(t, "x/", "", "x/README.txt", "hello", "x/disk.img", raw, "x/disk.img.sha256", "0"), disk,
+		"tar, raw")
+	ova := archived(t, "vm.ovf", "<Envelope/>", "vm-disk1.vmdk", string(converted(t, disk, "-O", "vmdk", "-o", "subformat=streamOptimized")),
+		"vm.mf", "SHA1()")
 	wantDisk(t, "OVA", ova, disk, "tar, vmdk")
 	wantCut(t, "OVA", ova, disk)
 	wantCut(t, "tar.gz", pack(t, plain, "gzip", "-c"), disk)
@@ -347,7 +364,8 @@ func TestArchives(t *testing.T) {
 	wantCut(t, "zip, streamed", zipped(t, []string{"-fd"}, "disk.img", raw), disk)
 
 	for name, packed := range map[string][]byte{
-		"gzip": pack(t, disk, "gzip", "-c"), "zstd": pack(t, disk, "zstd", "-q", "-c"), "xz": pack(t, disk, "xz", "-c", "-0"), "lz4": pack(t, disk, "lz4", "-c"), "bzip2": pack(t, disk, "bzip2", "-c"),
+		"gzip": pack(t, disk, "gzip", "-c"), "zstd": pack(t, disk, "zstd", "-q", "-c"), "xz": pack(t, disk, "xz", "-c", "-0"),
+		"lz4": pack(t, disk, "lz4", "-c"), "bzip2": pack(t, disk, "bzip2", "-c"),
 	} {
 		inside := archived(t, "vm.ovf", "<Envelope/>", "vm.img.packed", string(packed), "vm.mf", "SHA1()")
 		wantDisk(t, "tar of "+name, inside, disk, "tar, "+name+", raw")

@@ -13,7 +13,8 @@ import (
 // maxRedirects is enough for a mirror behind a load balancer.
 const maxRedirects = 3
 
-// body is an HTTP response being read, with an end to waiting for the next byte.
+// body is an HTTP response being read, with an end to waiting for the next
+// byte.
 type body struct {
 	io.ReadCloser
 	ctx    context.Context

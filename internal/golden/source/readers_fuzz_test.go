@@ -12,8 +12,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/lz4"
 )
 
-// fuzzReader runs a reader of foreign bytes to its end, or as far as 256 KiB go: whole and byte by byte it has to say the
-// same.
+// fuzzReader runs a reader of foreign bytes to its end, or as far as 256 KiB
+// go: whole and byte by byte it has to say the same.
 func fuzzReader(f *testing.F, open func(r *bufio.Reader) (io.Reader, error)) {
 	buffered, buf := bufio.NewReaderSize(nil, 4<<10), make([]byte, 4<<10)
 	read := func(b []byte, piece int) (sum uint64, n int, err error) {
@@ -64,7 +64,8 @@ func FuzzZip(f *testing.F) {
 			f.Add(b.Bytes())
 		}
 	}
-	f.Add([]byte("PK\x03\x04\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x86\xa6\x10\x36\x05\x00\x00\x00\x05\x00\x00\x00\x01\x00\x00\x00ahelloPK\x05\x06" + string(make([]byte, 18))))
+	f.Add([]byte("PK\x03\x04\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x86\xa6\x10\x36\x05\x00\x00\x00\x05" +
+		"\x00\x00\x00\x01\x00\x00\x00ahelloPK\x05\x06" + string(make([]byte, 18))))
 	fuzzReader(f, func(r *bufio.Reader) (io.Reader, error) { return openZip(r) })
 }
 

@@ -51,8 +51,8 @@ type Options struct {
 	// CheckRedirect is replaced: at most 3 redirects, never away from https.
 	HTTPClient *http.Client
 
-	// TempDir holds a qcow2 or other image that comes as a stream, as long as its disk is
-	// open; "" means the system's directory for temporary files.
+	// TempDir holds a qcow2 or other image that comes as a stream, as long as its
+	// disk is open; "" means the system's directory for temporary files.
 	TempDir string
 
 	// Stall ends a download in which no byte arrived for so long; 0 means 60 s.

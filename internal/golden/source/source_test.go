@@ -235,10 +235,14 @@ func TestGarbage(t *testing.T) {
 	disk := testDisk(64 << 10)
 	for _, tool := range []string{"gzip", "bzip2", "xz", "zstd"} {
 		packed := pack(t, disk, tool, "-c")
-		for _, garbage := range []string{"\x00", "\x00\x00\x00", strings.Repeat("\x00", 6), "x", "(\xb5", "BZ", "\x1f", "garbage!", strings.Repeat("garbage", 50000)} {
+		for _, garbage := range []string{
+			"\x00", "\x00\x00\x00", strings.Repeat("\x00", 6), "x", "(\xb5", "BZ", "\x1f", "garbage!",
+			strings.Repeat("garbage", 50000),
+		} {
 			for _, opts := range []Options{{}, {NoXZProgram: true}} {
 				opts.Stdin = bytes.NewReader(append(packed[:len(packed):len(packed)], garbage...))
-				// As gzip itself does, but for what may be the beginning of a member, or another file.
+				// As gzip itself does, but for what may be the beginning of a member, or
+				// another file.
 				accepted := tool == "gzip" && garbage != "\x1f" && len(garbage) < maxBehind
 				got, _, err := readImage(t.Context(), "-", opts)
 				if accepted && (err != nil || !bytes.Equal(got, disk)) {

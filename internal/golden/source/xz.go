@@ -176,7 +176,8 @@ const maxBlockHeader = 1024
 
 // checkDictionary refuses a first block with a dictionary above maxXZDict. It
 // reads only as much of the block header as the .xz file format (3.1) puts
-// before the dictionary size of a lone LZMA2 filter; the library refuses others.
+// before the dictionary size of a lone LZMA2 filter; the library refuses
+// others.
 func checkDictionary(b []byte) error {
 	if len(b) < xz.HeaderLen+2 || b[xz.HeaderLen] == 0 {
 		return nil // no block at all, or an error that the library finds
@@ -194,7 +195,8 @@ func checkDictionary(b []byte) error {
 	// One bit of mantissa, five of exponent (5.3.1); 40 is 4 GiB - 1.
 	bits := uint64(b[2] & 0x3f)
 	if size := (2 | bits&1) << (bits/2 + 11); size > maxXZDict {
-		return fmt.Errorf("it needs a dictionary of %d MiB to decompress, at most %d are allowed: compress it again with xz -9 or less", size>>20, maxXZDict>>20)
+		return fmt.Errorf("it needs a dictionary of %d MiB to decompress, at most %d are allowed: compress it again with xz -9 or less", size>>20,
+			maxXZDict>>20)
 	}
 	return nil
 }

@@ -166,7 +166,8 @@ func checkWindow(b []byte) error {
 		window = h.FrameContentSize
 	}
 	if window > maxWindow {
-		return fmt.Errorf("it needs a window of %d MiB to decompress, at most %d are allowed: compress it again with zstd --long=27 or less", window>>20, maxWindow>>20)
+		return fmt.Errorf("it needs a window of %d MiB to decompress, at most %d are allowed: compress it again with zstd --long=27 or less",
+			window>>20, maxWindow>>20)
 	}
 	return nil
 }

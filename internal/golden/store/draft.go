@@ -34,7 +34,8 @@ func (s *Store) Draft() (*Draft, error) {
 	}
 	fd, err := unix.Open(s.blobDir(), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
-		return nil, fmt.Errorf("the file system of %s cannot hold unnamed files (O_TMPFILE): put the data directory on ext4, XFS, btrfs or tmpfs", s.dir)
+		return nil, fmt.Errorf("the file system of %s cannot hold unnamed files (O_TMPFILE): put the data directory on ext4, XFS, btrfs or tmpfs",
+			s.dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("beginning a blob in %s: %w", s.blobDir(), s.explain(err))
@@ -101,7 +102,8 @@ func (d *Draft) link() (isNew bool, err error) {
 func (d *Draft) linkTo(path string) error {
 	// linkat of /proc/self/fd needs no privilege, unlike AT_EMPTY_PATH
 	// (open(2), O_TMPFILE).
-	if err := unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(d.file.Fd())), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
+	if err := unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(d.file.Fd())), unix.AT_FDCWD, path,
+		unix.AT_SYMLINK_FOLLOW); err != nil {
 		return fmt.Errorf("writing blob: %w", err)
 	}
 	return nil

@@ -32,7 +32,10 @@ func ociDigest(d golden.Digest) digest.Digest { return digest.Digest(d) }
 // readIndex returns the layout's index; a layout that has none yet has no
 // images.
 func (l *layout) readIndex() (*ocispec.Index, error) {
-	index := &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
+	index := &ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: []ocispec.Descriptor{},
+	}
 	p, err := os.ReadFile(l.path(ocispec.ImageIndexFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return index, nil

@@ -81,7 +81,11 @@ func (k Kernels) read(name string, d golden.Digest) (*bootkernel.BootKernel, err
 	if err != nil {
 		return nil, fmt.Errorf("boot kernel %s: %w", name, err)
 	}
-	kernel, err := bootkernel.Parse(d, manifest, func(d golden.Digest, limit int64) ([]byte, error) { return k.s.readPart("config", d, limit) })
+	kernel, err := bootkernel.Parse(d, manifest, func(d golden.Digest, limit int64) ([]byte,
+		error,
+	) {
+		return k.s.readPart("config", d, limit)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("boot kernel %s: %w", name, err)
 	}

@@ -23,7 +23,11 @@ func putKernel(t *testing.T, s *Store, name, release string) {
 	for _, part := range []struct {
 		mediaType string
 		p         []byte
-	}{{bootkernel.MediaTypeConfig, config}, {golden.MediaTypeKernel, []byte("kernel " + release)}, {golden.MediaTypeModules, []byte("modules")}} {
+	}{
+		{bootkernel.MediaTypeConfig, config},
+		{golden.MediaTypeKernel, []byte("kernel " + release)},
+		{golden.MediaTypeModules, []byte("modules")},
+	} {
 		draft, err := s.Draft()
 		if err != nil {
 			t.Fatal(err)

@@ -41,7 +41,10 @@ func put(t *testing.T, s *Store, name string, content byte) (golden.Digest, erro
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := (&golden.Config{Disk: golden.Disk{Size: table.DiskSize, SectorSize: 512, ChunkSize: table.ChunkSize, Hash: "sha256", Scheme: "none"}}).Marshal()
+	config, err := (&golden.Config{Disk: golden.Disk{
+		Size: table.DiskSize, SectorSize: 512, ChunkSize: table.ChunkSize, Hash: "sha256",
+		Scheme: "none",
+	}}).Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +284,8 @@ func TestLayoutIsCopiedBySkopeo(t *testing.T) {
 	s := open(t)
 	want := mustPut(t, s, "a", 1)
 	to := t.TempDir()
-	out, err := exec.CommandContext(t.Context(), skopeo, "--insecure-policy", "copy", "--preserve-digests", "oci:"+s.Dir()+":a", "oci:"+to+":a").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), skopeo, "--insecure-policy", "copy", "--preserve-digests", "oci:"+s.Dir()+":a",
+		"oci:"+to+":a").CombinedOutput()
 	if err != nil {
 		t.Fatalf("skopeo copy: %v\n%s", err, out)
 	}

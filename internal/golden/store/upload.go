@@ -17,8 +17,8 @@ import (
 )
 
 // Blobs that arrive piece by piece, over days if need be, wait below uploads
-// until an image names them: HEX as far as it has come, HEX.whole once it hashed
-// to its digest.
+// until an image names them: HEX as far as it has come, HEX.whole once it
+// hashed to its digest.
 const (
 	uploadDir   = "uploads"
 	wholeSuffix = ".whole"
@@ -74,10 +74,10 @@ func (u Uploads) Received(d golden.Digest) (n int64, whole bool, err error) {
 
 func (u Uploads) path(d golden.Digest) string { return u.store.path(uploadDir, d.Hex()) }
 
-// Receive appends what r gives to a blob of size bytes, from offset on, which is
-// where it ends so far. It returns how much of it is here then, also with an
-// error: what has arrived stays, and goes when nothing is added for a day. A blob
-// that is whole is held against its digest.
+// Receive appends what r gives to a blob of size bytes, from offset on, which
+// is where it ends so far. It returns how much of it is here then, also with an
+// error: what has arrived stays, and goes when nothing is added for a day. A
+// blob that is whole is held against its digest.
 func (u Uploads) Receive(d golden.Digest, size, offset int64, r io.Reader) (n int64, err error) {
 	n, whole, err := u.Received(d)
 	switch {
@@ -197,9 +197,9 @@ func (u Uploads) roomFor(bytes int64) error {
 }
 
 // Commit gives an image its name whose blobs were received, or are here
-// already. It returns the identity of the image, and of the one that had the name
-// before; empty: none had. A blob that is missing is an [ErrMissing], and nothing
-// has changed.
+// already. It returns the identity of the image, and of the one that had the
+// name before; empty: none had. A blob that is missing is an [ErrMissing], and
+// nothing has changed.
 func (u Uploads) Commit(ctx context.Context, name string, manifest []byte) (image, before golden.Digest, err error) {
 	m, err := golden.ParseManifest(manifest)
 	if err != nil {

@@ -58,8 +58,8 @@ func newStore(t *testing.T) *Store {
 	return s
 }
 
-// An image arrives whole however often its upload is cut, and nothing is seen of
-// it before.
+// An image arrives whole however often its upload is cut, and nothing is seen
+// of it before.
 func TestUploadThatIsCut(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -11,7 +11,8 @@ import (
 // ErrTooLarge is wrapped when a file has more than golden.MaxKernelSize bytes.
 var ErrTooLarge = errors.New("too large for a kernel")
 
-// Read takes a file into memory that may turn out to be anything, /dev/zero included.
+// Read takes a file into memory that may turn out to be anything, /dev/zero
+// included.
 func Read(r io.Reader) ([]byte, error) {
 	p, err := io.ReadAll(io.LimitReader(r, golden.MaxKernelSize+1))
 	switch {

@@ -25,8 +25,8 @@ var ErrPacked = errors.New("packed in a way that is not read")
 // lzoMagic begins what lzop packs.
 const lzoMagic = "\x89LZO\x00"
 
-// packings are what a kernel may be packed with (lib/decompress.c in the kernel). LZO is not read, nor xz with a filter
-// for x86 code.
+// packings are what a kernel may be packed with (lib/decompress.c in the
+// kernel). LZO is not read, nor xz with a filter for x86 code.
 var packings = []struct {
 	magic string
 	open  func(io.Reader) (io.Reader, error)
@@ -41,8 +41,9 @@ var packings = []struct {
 	{lz4.LegacyMagic, func(r io.Reader) (io.Reader, error) { return lz4.NewLegacyReader(r), nil }},
 }
 
-// lenient ends where its reader fails: the kernel's build appends the size to packed data, which a decoder takes for
-// damage, and who only looks for a mark needs no proof that all is whole.
+// lenient ends where its reader fails: the kernel's build appends the size to
+// packed data, which a decoder takes for damage, and who only looks for a mark
+// needs no proof that all is whole.
 type lenient struct{ r io.Reader }
 
 func (l lenient) Read(p []byte) (int, error) {
@@ -53,7 +54,8 @@ func (l lenient) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unpack reads what is packed in p, recognised by its first bytes, up to maxKernel bytes of it.
+// unpack reads what is packed in p, recognised by its first bytes, up to
+// maxKernel bytes of it.
 func unpack(p []byte) (io.Reader, error) {
 	for _, k := range packings {
 		if bytes.HasPrefix(p, []byte(k.magic)) {
@@ -70,8 +72,9 @@ func unpack(p []byte) (io.Reader, error) {
 	return nil, ErrPacked
 }
 
-// UnpackImage gives an arm64 kernel Image that is packed as a whole, which neither UEFI nor an older iPXE starts, as the
-// Image itself. Any other kernel comes back as it is.
+// UnpackImage gives an arm64 kernel Image that is packed as a whole, which
+// neither UEFI nor an older iPXE starts, as the Image itself. Any other kernel
+// comes back as it is.
 func UnpackImage(kernel []byte) ([]byte, error) {
 	r, err := unpack(kernel)
 	if err != nil {
@@ -91,9 +94,10 @@ func UnpackImage(kernel []byte) ([]byte, error) {
 
 func isARM64(head []byte) bool { return len(head) >= 64 && string(head[0x38:0x3c]) == "ARM\x64" }
 
-// payload is the packed part of a kernel: of an x86 bzImage from boot protocol 2.08 on, and of an EFI zboot image. Its
-// length when it is unpacked is one of the sizes, which the build appends to what it packs (gzip has it of itself): an
-// x86 kernel counts it as payload and zboot may not.
+// payload is the packed part of a kernel: of an x86 bzImage from boot protocol
+// 2.08 on, and of an EFI zboot image. Its length when it is unpacked is one of
+// the sizes, which the build appends to what it packs (gzip has it of itself):
+// an x86 kernel counts it as payload and zboot may not.
 func payload(kernel []byte) (packed []byte, sizes [2]uint32) {
 	var at, size uint64
 	switch {
@@ -119,8 +123,9 @@ func payload(kernel []byte) (packed []byte, sizes [2]uint32) {
 	return kernel[at : at+size], sizes
 }
 
-// Config gives the configuration that a kernel carries in itself (CONFIG_IKCONFIG), or nothing where it has none. It fails
-// with [ErrPacked] where that cannot be told.
+// Config gives the configuration that a kernel carries in itself
+// (CONFIG_IKCONFIG), or nothing where it has none. It fails with [ErrPacked]
+// where that cannot be told.
 func Config(kernel []byte) ([]byte, error) {
 	packed, sizes := payload(kernel)
 	if packed == nil {
@@ -153,7 +158,8 @@ func unpackWhole(kernel []byte) ([]byte, error) {
 	return io.ReadAll(lenient{r})
 }
 
-// ikconfig searches for the gzip member between two marks (kernel/configs.c). It passes an error on.
+// ikconfig searches for the gzip member between two marks (kernel/configs.c).
+// It passes an error on.
 func ikconfig(plain []byte, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err

@@ -43,7 +43,8 @@ func image(release, config string) []byte {
 	return b
 }
 
-// zboot wraps a packed Image as the kernel's EFI stub does (include/linux/efi.h).
+// zboot wraps a packed Image as the kernel's EFI stub does
+// (include/linux/efi.h).
 func zboot(packed []byte, method string) []byte {
 	b := make([]byte, 1024, 1024+len(packed))
 	copy(b, "MZ")
@@ -68,13 +69,14 @@ func packedBzImage(packed []byte) []byte {
 	return append(append(b, make([]byte, 16)...), packed...)
 }
 
-// A kernel tells its release and its configuration whatever it is packed with, and one that firmware cannot start is
-// unpacked.
+// A kernel tells its release and its configuration whatever it is packed with,
+// and one that firmware cannot start is unpacked.
 func TestPackedKernels(t *testing.T) {
 	const release, config = "6.1.0-18-arm64", "CONFIG_RD_GZIP=y\n"
 	plain := image(release, config)
 	packers := map[string][]string{
-		"gzip": {"gzip"}, "xz": {"xz", "--check=crc32"}, "zstd": {"zstd", "-q"}, "lzma": {"xz", "--format=lzma"}, "bzip2": {"bzip2"}, "lz4": {"lz4", "-l", "-c"},
+		"gzip": {"gzip"}, "xz": {"xz", "--check=crc32"}, "zstd": {"zstd", "-q"}, "lzma": {"xz", "--format=lzma"}, "bzip2": {"bzip2"},
+		"lz4": {"lz4", "-l", "-c"},
 	}
 	for name, args := range packers {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +102,8 @@ func TestPackedKernels(t *testing.T) {
 			}
 		})
 	}
-	if got, arch, err := vmlinuz.Release(bytes.NewReader(zboot([]byte("\x89LZO\x00\r\n\x1a\n"), "lzo"))); got != "" || arch != "arm64" || err != nil {
+	if got, arch, err := vmlinuz.Release(bytes.NewReader(zboot([]byte("\x89LZO\x00\r\n\x1a\n"), "lzo"))); got != "" || arch != "arm64" ||
+		err != nil {
 		t.Errorf("a packing that is not read: Release() = %q, %q, %v; want no release", got, arch, err)
 	}
 	if got, err := vmlinuz.Config(plain); string(got) != config || err != nil {
@@ -108,7 +111,8 @@ func TestPackedKernels(t *testing.T) {
 	}
 }
 
-// A kernel without a configuration says so; one of which nobody can see whether it has one does not.
+// A kernel without a configuration says so; one of which nobody can see whether
+// it has one does not.
 func TestConfigIsThereOrNotOrUnknown(t *testing.T) {
 	t.Parallel()
 	bare := make([]byte, 64<<10)

@@ -10,15 +10,18 @@ import (
 	"strings"
 )
 
-// maxKernel bounds what is searched, and so how far a compressed kernel is unpacked.
+// maxKernel bounds what is searched, and so how far a compressed kernel is
+// unpacked.
 const maxKernel = 256 << 20
 
 // ErrNotKernel is wrapped when a file is no Linux kernel that [Release] knows.
 var ErrNotKernel = errors.New("not a Linux kernel")
 
-// Release tells what uname -r would say, and the architecture as GOARCH has it ("amd64", "386", "arm64"). It reads
-// the x86 setup header, and the banner in an arm64 Image, plain, packed as a whole or as an EFI zboot image. The release
-// is empty, without an error, where the file hides it (a packing that is not read): its name and /lib/modules know then.
+// Release tells what uname -r would say, and the architecture as GOARCH has it
+// ("amd64", "386", "arm64"). It reads the x86 setup header, and the banner in
+// an arm64 Image, plain, packed as a whole or as an EFI zboot image. The
+// release is empty, without an error, where the file hides it (a packing that
+// is not read): its name and /lib/modules know then.
 func Release(r io.ReaderAt) (release, arch string, err error) {
 	head := make([]byte, 0x250)
 	n, err := r.ReadAt(head, 0)
@@ -38,7 +41,8 @@ func Release(r io.ReaderAt) (release, arch string, err error) {
 	return packedRelease(r, 0, maxKernel)
 }
 
-// x86Release follows the kernel_version pointer (Documentation/arch/x86/boot.rst).
+// x86Release follows the kernel_version pointer
+// (Documentation/arch/x86/boot.rst).
 func x86Release(r io.ReaderAt, head []byte) (release, arch string, err error) {
 	arch = "386"
 	if protocol := binary.LittleEndian.Uint16(head[0x206:]); protocol >= 0x20c && head[0x236]&1 != 0 {
@@ -57,7 +61,8 @@ func x86Release(r io.ReaderAt, head []byte) (release, arch string, err error) {
 	return release, arch, err
 }
 
-// zbootRelease reads a compressed EFI image (include/linux/efi.h, struct linux_efi_zboot_header).
+// zbootRelease reads a compressed EFI image (include/linux/efi.h, struct
+// linux_efi_zboot_header).
 func zbootRelease(r io.ReaderAt, head []byte) (release, arch string, err error) {
 	at, size := binary.LittleEndian.Uint32(head[8:]), binary.LittleEndian.Uint32(head[12:])
 	method, _, _ := bytes.Cut(head[24:56], []byte{0})
@@ -105,8 +110,8 @@ func packedRelease(r io.ReaderAt, at, size int64) (release, arch string, err err
 	return release, "arm64", err
 }
 
-// banner searches for the line that the kernel prints first (init/version.c). The same words stand elsewhere as a
-// format, so a number has to follow.
+// banner searches for the line that the kernel prints first (init/version.c).
+// The same words stand elsewhere as a format, so a number has to follow.
 func banner(r io.Reader) (string, error) {
 	const start, window, longest = "Linux version ", 256 << 10, 256
 	b := make([]byte, 0, window)

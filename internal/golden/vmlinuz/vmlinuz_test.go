@@ -11,7 +11,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/vmlinuz/vmlinuztest"
 )
 
-// armImage has the magic of an arm64 Image, and the banner behind the format that looks like it.
+// armImage has the magic of an arm64 Image, and the banner behind the format
+// that looks like it.
 func armImage(release string) []byte {
 	b := make([]byte, 600<<10)
 	copy(b[0x38:], "ARM\x64")

@@ -17,7 +17,8 @@ func FormatDep(deps []Dep) []byte {
 	return []byte(b.String())
 }
 
-// FormatAlias writes aliases as modules.alias, in the form that [ParseAlias] reads.
+// FormatAlias writes aliases as modules.alias, in the form that [ParseAlias]
+// reads.
 func FormatAlias(aliases []Alias) []byte {
 	var b strings.Builder
 	for _, a := range aliases {
@@ -26,7 +27,8 @@ func FormatAlias(aliases []Alias) []byte {
 	return []byte(b.String())
 }
 
-// FormatSoftdep writes softdeps as modules.softdep, in the form that [ParseSoftdep] reads.
+// FormatSoftdep writes softdeps as modules.softdep, in the form that
+// [ParseSoftdep] reads.
 func FormatSoftdep(softdeps []Softdep) []byte {
 	var b strings.Builder
 	for _, s := range softdeps {

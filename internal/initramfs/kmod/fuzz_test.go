@@ -11,7 +11,8 @@ import (
 	"github.com/gild-dev/gild/internal/initramfs/kmod"
 )
 
-// FuzzIndexFiles: what one parser accepts, written back and parsed again, is the same.
+// FuzzIndexFiles: what one parser accepts, written back and parsed again, is
+// the same.
 func FuzzIndexFiles(f *testing.F) {
 	for _, file := range small {
 		f.Add(file.Data)
@@ -42,8 +43,8 @@ func FuzzIndexFiles(f *testing.F) {
 	})
 }
 
-// FuzzIndex: no tree makes the index panic, repeat a module or put one before its needs (unless those
-// form a cycle, which then holds the module itself).
+// FuzzIndex: no tree makes the index panic, repeat a module or put one before
+// its needs (unless those form a cycle, which then holds the module itself).
 func FuzzIndex(f *testing.F) {
 	f.Add(small["modules.dep"].Data, small["modules.alias"].Data, small["modules.softdep"].Data, "pci:v00008086d00001234sv00")
 	f.Fuzz(func(t *testing.T, dep, alias, softdep []byte, query string) {

@@ -8,14 +8,16 @@ import (
 	"slices"
 )
 
-// maxIndexFile bounds each file of depmod, in bytes. A distribution's largest, modules.alias, has 1.3 MB.
+// maxIndexFile bounds each file of depmod, in bytes. A distribution's largest,
+// modules.alias, has 1.3 MB.
 const maxIndexFile = 32 << 20
 
-// maxDepth bounds how far dependencies chain. depmod flattens them, so real ones reach about three.
+// maxDepth bounds how far dependencies chain. depmod flattens them, so real
+// ones reach about three.
 const maxDepth = 200
 
-// Index is what depmod knows of one kernel release. It is read-only after [Load] and so safe for
-// concurrent use.
+// Index is what depmod knows of one kernel release. It is read-only after
+// [Load] and so safe for concurrent use.
 type Index struct {
 	deps     []Dep
 	byName   map[string]int // name -> place in deps
@@ -26,9 +28,10 @@ type Index struct {
 	config   *Config // nil: none
 }
 
-// Load reads the index from release, a file system whose root is lib/modules/RELEASE. modules.dep must
-// be there ([fs.ErrNotExist] otherwise: depmod never ran for this release); of the other files an
-// absent one counts as empty, as an older depmod does not write all.
+// Load reads the index from release, a file system whose root is
+// lib/modules/RELEASE. modules.dep must be there ([fs.ErrNotExist] otherwise:
+// depmod never ran for this release); of the other files an absent one counts
+// as empty, as an older depmod does not write all.
 func Load(release fs.FS) (*Index, error) {
 	text, err := readBounded(release, "modules.dep")
 	if err != nil {
@@ -81,8 +84,9 @@ func (x *Index) addBuiltin(text []byte) error {
 	return err
 }
 
-// Use makes what modprobe.d(5) says count for all that is resolved and ordered from now on: its aliases, soft dependencies
-// and install lines. Options and blacklists are for whoever loads.
+// Use makes what modprobe.d(5) says count for all that is resolved and ordered
+// from now on: its aliases, soft dependencies and install lines. Options and
+// blacklists are for whoever loads.
 func (x *Index) Use(c *Config) {
 	x.config = c
 	for _, s := range c.softdeps {
@@ -92,8 +96,8 @@ func (x *Index) Use(c *Config) {
 	}
 }
 
-// Deps returns every loadable module with its needs, in the order of modules.dep. The caller must not
-// change it.
+// Deps returns every loadable module with its needs, in the order of
+// modules.dep. The caller must not change it.
 func (x *Index) Deps() []Dep { return x.deps }
 
 // Module returns the loadable module of that name.
@@ -105,7 +109,8 @@ func (x *Index) Module(name string) (Module, bool) {
 	return x.deps[i].Module, true
 }
 
-// Builtin reports whether the kernel itself holds the module of that name: there is nothing to load.
+// Builtin reports whether the kernel itself holds the module of that name:
+// there is nothing to load.
 func (x *Index) Builtin(name string) bool { return x.builtin[CanonicalName(name)] }
 
 // Softdep returns the soft dependencies of a module, all its lines together.
@@ -114,11 +119,13 @@ func (x *Index) Softdep(name string) (Softdep, bool) {
 	return s, ok
 }
 
-// Resolve returns the names of the modules for a modalias ("pci:v00008086d..."), another alias
-// ("fs-xfs", "crypto-crc32c") or a module's own name, each once. As with modprobe a module's name wins
-// over aliases of the same text. Many modules may serve one alias: the pattern with the longer literal
-// beginning goes first, equal ones in the order of modules.alias, built-in modules last. Nil means that
-// this kernel has nothing for it.
+// Resolve returns the names of the modules for a modalias
+// ("pci:v00008086d..."), another alias ("fs-xfs", "crypto-crc32c") or a
+// module's own name, each once. As with modprobe a module's name wins over
+// aliases of the same text. Many modules may serve one alias: the pattern with
+// the longer literal beginning goes first, equal ones in the order of
+// modules.alias, built-in modules last. Nil means that this kernel has nothing
+// for it.
 func (x *Index) Resolve(modalias string) []string {
 	if x.config != nil {
 		if names := x.config.resolve(modalias); names != nil {
@@ -132,10 +139,11 @@ func (x *Index) Resolve(modalias string) []string {
 	return x.inKernel.match(modalias, x.aliases.match(modalias, nil))
 }
 
-// LoadOrder returns the modules to load for these module names: what a module needs first, soft
-// dependencies around it, each once, those already in the kernel left out. Cycles are cut where they
-// close. A soft dependency that this kernel lacks is skipped; a name or a need that it lacks is an
-// error that names it, and then no order is given.
+// LoadOrder returns the modules to load for these module names: what a module
+// needs first, soft dependencies around it, each once, those already in the
+// kernel left out. Cycles are cut where they close. A soft dependency that this
+// kernel lacks is skipped; a name or a need that it lacks is an error that
+// names it, and then no order is given.
 func (x *Index) LoadOrder(names ...string) ([]Module, error) {
 	o := order{index: x, seen: map[string]error{}}
 	var missing []error
@@ -191,7 +199,8 @@ func (o *order) visit(name string, depth int) (err error) {
 	return nil
 }
 
-// installed is what an install line makes of loading a module: others in front and behind, or in its place.
+// installed is what an install line makes of loading a module: others in front
+// and behind, or in its place.
 func (o *order) installed(name string) (before, after []string, itself bool) {
 	if o.index.config == nil {
 		return nil, nil, true
@@ -207,8 +216,9 @@ func (o *order) installed(name string) (before, after []string, itself bool) {
 	return install.Loads[:at], install.Loads[at+1:], true
 }
 
-// visitSoft follows wishes: each word is a name or an alias. What one needs may stay in the order even
-// if the wish itself cannot be met; a needless module does no harm.
+// visitSoft follows wishes: each word is a name or an alias. What one needs may
+// stay in the order even if the wish itself cannot be met; a needless module
+// does no harm.
 func (o *order) visitSoft(words []string, depth int) {
 	for _, word := range words {
 		for _, name := range o.index.Resolve(word) {
@@ -217,9 +227,10 @@ func (o *order) visitSoft(words []string, depth int) {
 	}
 }
 
-// buckets finds the patterns that may match an alias without trying them all: patterns are filed under
-// the text before their first wildcard, and an alias is looked up by each of its own beginnings that
-// has one of the lengths in use. A coldplug asks some 200 aliases against 20,000 patterns.
+// buckets finds the patterns that may match an alias without trying them all:
+// patterns are filed under the text before their first wildcard, and an alias
+// is looked up by each of its own beginnings that has one of the lengths in
+// use. A coldplug asks some 200 aliases against 20,000 patterns.
 type buckets struct {
 	byPrefix map[string][]Alias
 	lengths  []int // of the prefixes in use, ascending

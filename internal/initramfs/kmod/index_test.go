@@ -18,8 +18,8 @@ import (
 
 func file(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 
-// small has what matters in a few lines: a flattened chain, soft dependencies by alias, a cycle of
-// wishes, built-in modules and needs that are not there.
+// small has what matters in a few lines: a flattened chain, soft dependencies
+// by alias, a cycle of wishes, built-in modules and needs that are not there.
 var small = fstest.MapFS{
 	"modules.dep": file(`kernel/a.ko: kernel/b-b.ko.xz kernel/c.ko
 kernel/b-b.ko.xz: kernel/c.ko
@@ -171,8 +171,8 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// modprobe runs Debian's tool on a tree and returns its words of one kind ("insmod" or "builtin") as
-// module names, in order.
+// modprobe runs Debian's tool on a tree and returns its words of one kind
+// ("insmod" or "builtin") as module names, in order.
 func modprobe(t *testing.T, root, release string, args ...string) (names []string, ok bool) {
 	t.Helper()
 	tool, err := exec.LookPath("modprobe")
@@ -197,7 +197,8 @@ func modprobe(t *testing.T, root, release string, args ...string) (names []strin
 	return names, err == nil
 }
 
-// agree compares an index with modprobe: the load order of each name, the answers to each alias.
+// agree compares an index with modprobe: the load order of each name, the
+// answers to each alias.
 func agree(t *testing.T, root, release string, names, aliases []string) {
 	t.Helper()
 	dir := filepath.Join(root, "lib/modules", release)
@@ -222,8 +223,9 @@ func agree(t *testing.T, root, release string, names, aliases []string) {
 		for _, m := range order {
 			got = append(got, m.Name)
 		}
-		// modprobe reads only the first softdep line of a module (btrfs has one for each checksum it
-		// may ask for): then ours are more. Otherwise both name the same modules.
+		// modprobe reads only the first softdep line of a module (btrfs has one for
+		// each checksum it may ask for): then ours are more. Otherwise both name the
+		// same modules.
 		slices.Sort(want)
 		want = slices.Compact(want)
 		if !manyLines[name] {
@@ -265,7 +267,8 @@ func agree(t *testing.T, root, release string, names, aliases []string) {
 	}
 }
 
-// TestAgainstModprobe lets depmod index a small tree and compares with modprobe on it.
+// TestAgainstModprobe lets depmod index a small tree and compares with modprobe
+// on it.
 func TestAgainstModprobe(t *testing.T) {
 	depmod, err := exec.LookPath("depmod")
 	if err != nil {

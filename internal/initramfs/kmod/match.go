@@ -2,11 +2,13 @@ package kmod
 
 import "strings"
 
-// Match reports whether a device's or service's alias matches a pattern of modules.alias, in the
-// manner of fnmatch(3) without flags: '*' any run, '?' any one byte, "[a-c]" and "[!a]" sets, '\'
-// quotes. '-' and '_' are equal outside of sets. A set that never closes matches itself literally.
+// Match reports whether a device's or service's alias matches a pattern of
+// modules.alias, in the manner of fnmatch(3) without flags: '*' any run, '?'
+// any one byte, "[a-c]" and "[!a]" sets, '\' quotes. '-' and '_' are equal
+// outside of sets. A set that never closes matches itself literally.
 //
-// It takes time of at most len(pattern)*len(alias): only the latest '*' is ever returned to.
+// It takes time of at most len(pattern)*len(alias): only the latest '*' is ever
+// returned to.
 func Match(pattern, alias string) bool {
 	p, a := 0, 0
 	star, retry := -1, 0 // where to resume after the latest '*', and at which byte of alias
@@ -27,8 +29,8 @@ func Match(pattern, alias string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// matchOne matches one byte against the element of pattern at p, which is no '*', and returns where
-// the next element starts.
+// matchOne matches one byte against the element of pattern at p, which is no
+// '*', and returns where the next element starts.
 func matchOne(pattern string, p int, c byte) (next int, ok bool) {
 	if p >= len(pattern) {
 		return p, false
@@ -48,8 +50,8 @@ func matchOne(pattern string, p int, c byte) (next int, ok bool) {
 	return p + 1, fold(pattern[p]) == fold(c)
 }
 
-// setEnd returns the index of the ']' that closes the set opened at p, or 0. A ']' in first place is
-// a member of the set.
+// setEnd returns the index of the ']' that closes the set opened at p, or 0. A
+// ']' in first place is a member of the set.
 func setEnd(pattern string, p int) int {
 	from := p + 1
 	if from < len(pattern) && (pattern[from] == '!' || pattern[from] == '^') {
@@ -90,7 +92,8 @@ func fold(c byte) byte {
 	return c
 }
 
-// literalPrefix returns what of pattern comes before its first wildcard, as [Match] compares it.
+// literalPrefix returns what of pattern comes before its first wildcard, as
+// [Match] compares it.
 func literalPrefix(pattern string) string {
 	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
 		pattern = pattern[:i]

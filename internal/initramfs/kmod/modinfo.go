@@ -18,8 +18,9 @@ type Info struct {
 	Vermagic string // release and build options that the kernel compares: "6.1.0-44-amd64 SMP ..."
 }
 
-// ModInfo reads the .modinfo section of an uncompressed module: a little-endian ELF file of 32 or 64
-// bits. Only headers and that one section are looked at, every offset checked against the file's size.
+// ModInfo reads the .modinfo section of an uncompressed module: a little-endian
+// ELF file of 32 or 64 bits. Only headers and that one section are looked at,
+// every offset checked against the file's size.
 func ModInfo(elf []byte) (Info, error) {
 	section, err := elfSection(elf, ".modinfo")
 	if err != nil {
@@ -53,10 +54,12 @@ func ModInfo(elf []byte) (Info, error) {
 	return info, nil
 }
 
-// errTruncated is wrapped by whatever part of the file an offset points outside of.
+// errTruncated is wrapped by whatever part of the file an offset points outside
+// of.
 var errTruncated = errors.New("ELF file is truncated or its offsets are wrong")
 
-// elfLayout says where the fields that matter lie in the two ELF classes (System V ABI, chapter 4).
+// elfLayout says where the fields that matter lie in the two ELF classes
+// (System V ABI, chapter 4).
 type elfLayout struct {
 	header               int // bytes of the file header
 	shoff, shnum         int // in the file header; shentsize lies before shnum, shstrndx behind
@@ -64,8 +67,9 @@ type elfLayout struct {
 	sectionOff, wordSize int // where a section header has sh_offset; bytes of an address
 }
 
-// elfSection returns the bytes of the first section with that name. debug/elf would do, but it pulls
-// compression and DWARF readers into the machine's program.
+// elfSection returns the bytes of the first section with that name. debug/elf
+// would do, but it pulls compression and DWARF readers into the machine's
+// program.
 func elfSection(elf []byte, name string) ([]byte, error) {
 	if len(elf) < 16 || string(elf[:4]) != "\x7fELF" {
 		return nil, errors.New("not an ELF file")
@@ -118,12 +122,14 @@ func (l elfLayout) word(b []byte) uint64 {
 	return binary.LittleEndian.Uint64(b)
 }
 
-// content returns the bytes that a section header describes: sh_offset, and sh_size behind it.
+// content returns the bytes that a section header describes: sh_offset, and
+// sh_size behind it.
 func (l elfLayout) content(elf, section []byte) ([]byte, error) {
 	return window(elf, l.word(section[l.sectionOff:]), l.word(section[l.sectionOff+l.wordSize:]))
 }
 
-// window returns size bytes of b from off; both are foreign and may be anything.
+// window returns size bytes of b from off; both are foreign and may be
+// anything.
 func window(b []byte, off, size uint64) ([]byte, error) {
 	if off > uint64(len(b)) || size > uint64(len(b))-off {
 		return nil, errTruncated

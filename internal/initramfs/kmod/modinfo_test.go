@@ -58,7 +58,8 @@ func TestModInfoRefuses(t *testing.T) {
 	}
 }
 
-// TestModInfoAgainstModinfo compares with the foreign tool on a distribution's modules.
+// TestModInfoAgainstModinfo compares with the foreign tool on a distribution's
+// modules.
 func TestModInfoAgainstModinfo(t *testing.T) {
 	root, release := kmodtest.Kernel(t)
 	modinfo, err := exec.LookPath("/usr/sbin/modinfo")

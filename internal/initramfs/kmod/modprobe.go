@@ -10,16 +10,20 @@ import (
 	"strings"
 )
 
-// ConfigFile is the file of an initramfs, without a leading slash, that has the modprobe.d(5) of the image.
+// ConfigFile is the file of an initramfs, without a leading slash, that has the
+// modprobe.d(5) of the image.
 const ConfigFile = "lib/modprobe.d/image.conf"
 
-// configDirs are where modprobe.d(5) lies; a name in an earlier one hides the same name in a later.
+// configDirs are where modprobe.d(5) lies; a name in an earlier one hides the
+// same name in a later.
 var configDirs = []string{"etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d"}
 
-// maxConfigFiles bounds how many files of modprobe.d are read; a distribution has some 20.
+// maxConfigFiles bounds how many files of modprobe.d are read; a distribution
+// has some 20.
 const maxConfigFiles = 1000
 
-// Config is what modprobe.d(5) and the kernel's command line say about loading modules.
+// Config is what modprobe.d(5) and the kernel's command line say about loading
+// modules.
 type Config struct {
 	options   map[string][]string
 	blacklist map[string]bool
@@ -31,14 +35,16 @@ type Config struct {
 // Install is the command that modprobe runs in the place of loading a module.
 type Install struct {
 	Line string // as it was written
-	// Loads are the modules that it loads, in order, where that is all it does; Module itself among them unless it is
-	// never loaded. Not Understood, it does more, which nobody does who only loads modules.
+	// Loads are the modules that it loads, in order, where that is all it does;
+	// Module itself among them unless it is never loaded. Not Understood, it does
+	// more, which nobody does who only loads modules.
 	Loads      []string
 	Understood bool
 }
 
-// LoadConfig reads modprobe.d out of root, the file system of an installed Linux. What cannot be read, or is of no known
-// form, is passed over and told: modprobe warns and continues as well.
+// LoadConfig reads modprobe.d out of root, the file system of an installed
+// Linux. What cannot be read, or is of no known form, is passed over and told:
+// modprobe warns and continues as well.
 func LoadConfig(root fs.FS) (c *Config, odd []error) {
 	c = &Config{}
 	files := map[string]string{} // by name
@@ -80,8 +86,9 @@ func LoadConfig(root fs.FS) (c *Config, odd []error) {
 	return c, odd
 }
 
-// debianModules are what Debian's initrd loads first, a module a line with its parameters (initramfs-tools(7)): they come
-// behind those of modprobe.d, as on a command line of modprobe.
+// debianModules are what Debian's initrd loads first, a module a line with its
+// parameters (initramfs-tools(7)): they come behind those of modprobe.d, as on
+// a command line of modprobe.
 const debianModules = "etc/initramfs-tools/modules"
 
 func (c *Config) parseDebian(text []byte) {
@@ -94,7 +101,8 @@ func (c *Config) parseDebian(text []byte) {
 	}
 }
 
-// Parse adds the lines of one file of modprobe.d. Lines of no known form are passed over.
+// Parse adds the lines of one file of modprobe.d. Lines of no known form are
+// passed over.
 func (c *Config) Parse(text []byte) {
 	joined := strings.NewReplacer("\\\r\n", "", "\\\n", "").Replace(string(text))
 	for _, line := range lines([]byte(joined)) {
@@ -134,10 +142,12 @@ func (c *Config) line(line string) {
 	}
 }
 
-// maxConfigLine bounds one line, in bytes: parameters of a module go to the kernel in one page.
+// maxConfigLine bounds one line, in bytes: parameters of a module go to the
+// kernel in one page.
 const maxConfigLine = 4096
 
-// Blacklist keeps a module from being loaded for a device; by its name it still is.
+// Blacklist keeps a module from being loaded for a device; by its name it still
+// is.
 func (c *Config) Blacklist(module string) {
 	if c.blacklist == nil {
 		c.blacklist = map[string]bool{}
@@ -145,7 +155,8 @@ func (c *Config) Blacklist(module string) {
 	c.blacklist[CanonicalName(module)] = true
 }
 
-// AddOption adds parameters for a module, "name=value ...", behind those that it has: for most the last one counts.
+// AddOption adds parameters for a module, "name=value ...", behind those that
+// it has: for most the last one counts.
 func (c *Config) AddOption(module, params string) {
 	if c.options == nil {
 		c.options = map[string][]string{}
@@ -154,8 +165,9 @@ func (c *Config) AddOption(module, params string) {
 	c.options[module] = append(c.options[module], params)
 }
 
-// AddWord adds what a word of the kernel's command line, key=value, says: a parameter of a module, or modules that no
-// device loads, to modprobe or to the initrds of dracut and Debian.
+// AddWord adds what a word of the kernel's command line, key=value, says: a
+// parameter of a module, or modules that no device loads, to modprobe or to the
+// initrds of dracut and Debian.
 func (c *Config) AddWord(key, value string) {
 	switch key {
 	case "modprobe.blacklist", "rd.driver.blacklist", "blacklist":
@@ -193,8 +205,8 @@ func (c *Config) InstallOf(module string) (Install, bool) {
 	return i, ok
 }
 
-// resolve finds the modules that the configuration itself has for an alias; they hide those of depmod. Nil says that it
-// has nothing to say.
+// resolve finds the modules that the configuration itself has for an alias;
+// they hide those of depmod. Nil says that it has nothing to say.
 func (c *Config) resolve(alias string) []string {
 	var names []string
 	for _, a := range c.aliases {
@@ -211,7 +223,8 @@ func (c *Config) resolve(alias string) []string {
 	return names
 }
 
-// Format writes the configuration in the form that [Config.Parse] reads, sorted; nothing when there is nothing to say.
+// Format writes the configuration in the form that [Config.Parse] reads,
+// sorted; nothing when there is nothing to say.
 func (c *Config) Format() []byte {
 	var list []string
 	for module := range c.blacklist {
@@ -241,8 +254,9 @@ func (c *Config) Format() []byte {
 	return []byte(strings.Join(list, "\n") + "\n")
 }
 
-// parseInstall reads a command that does nothing but load modules: calls of modprobe, joined by ";" or "&&", with a true
-// or a ":" after "||"; or nothing at all, which keeps the module out.
+// parseInstall reads a command that does nothing but load modules: calls of
+// modprobe, joined by ";" or "&&", with a true or a ":" after "||"; or nothing
+// at all, which keeps the module out.
 func parseInstall(module, line string) Install {
 	i := Install{Line: line}
 	text := strings.NewReplacer(";", " ; ", "&&", " ; ", "||", " || ").Replace(line)

@@ -55,7 +55,8 @@ func configured(x *kmod.Index, c *kmod.Config, name string) []string {
 	return got
 }
 
-// TestConfigAgainstModprobe loads as modprobe itself would, with the same modprobe.d.
+// TestConfigAgainstModprobe loads as modprobe itself would, with the same
+// modprobe.d.
 func TestConfigAgainstModprobe(t *testing.T) {
 	if _, err := exec.LookPath("depmod"); err != nil {
 		if _, err := os.Stat("/sbin/depmod"); err != nil {
@@ -65,7 +66,10 @@ func TestConfigAgainstModprobe(t *testing.T) {
 	const release = "6.1.0-test"
 	root := t.TempDir()
 	tree := map[string][]byte{"modules.order": nil, "modules.builtin": nil}
-	for _, name := range []string{"low", "mid-dle", "card", "rival", "other_rival", "stick", "any", "kept-out", "refused", "both", "instead", "scripted", "twice"} {
+	for _, name := range []string{
+		"low", "mid-dle", "card", "rival", "other_rival", "stick", "any", "kept-out", "refused", "both", "instead",
+		"scripted", "twice",
+	} {
 		m := kmodtest.Module{Info: []string{"name=" + kmod.CanonicalName(name), "license=GPL"}}
 		switch name {
 		case "low":
@@ -151,7 +155,8 @@ func TestConfig(t *testing.T) {
 		t.Fatal(odd)
 	}
 	for word, value := range map[string]string{
-		"modprobe.blacklist": "a-b,c", "rd.driver.blacklist": "d", "mid_dle.io": "5", "card.name": "two words", "card.flag": "", "gild.server": "http://s", "quiet": "",
+		"modprobe.blacklist": "a-b,c", "rd.driver.blacklist": "d", "mid_dle.io": "5", "card.name": "two words", "card.flag": "",
+		"gild.server": "http://s", "quiet": "",
 	} {
 		c.AddWord(word, value)
 	}
@@ -163,15 +168,19 @@ func TestConfig(t *testing.T) {
 	if got := c.Options("mid-dle"); got != "mode=active io=5" {
 		t.Errorf("Options(mid-dle) = %q", got)
 	}
-	if got := c.Options("card"); !strings.HasPrefix(got, "allow_unsupported_sfp=1,1 debug=3 ") || !strings.Contains(got, `name="two words"`) || !strings.Contains(got, "flag") || strings.Contains(got, "hidden") {
+	if got := c.Options("card"); !strings.HasPrefix(got, "allow_unsupported_sfp=1,1 debug=3 ") || !strings.Contains(got, `name="two words"`) ||
+		!strings.Contains(got, "flag") || strings.Contains(got, "hidden") {
 		t.Errorf("Options(card) = %q", got)
 	}
 	for module, want := range map[string]kmod.Install{
 		"kept_out": {Line: "/bin/true", Understood: true},
 		"refused":  {Line: "/bin/false", Understood: true},
 		"twice":    {Line: "/bin/true", Understood: true},
-		"both":     {Line: "/sbin/modprobe --ignore-install both $CMDLINE_OPTS && /sbin/modprobe -q low", Loads: []string{"both", "low"}, Understood: true},
-		"instead":  {Line: "/sbin/modprobe low; /sbin/modprobe any || :", Loads: []string{"low", "any"}, Understood: true},
+		"both": {
+			Line: "/sbin/modprobe --ignore-install both $CMDLINE_OPTS && /sbin/modprobe -q low", Loads: []string{"both", "low"},
+			Understood: true,
+		},
+		"instead": {Line: "/sbin/modprobe low; /sbin/modprobe any || :", Loads: []string{"low", "any"}, Understood: true},
 	} {
 		got, ok := c.InstallOf(module)
 		if diff := cmp.Diff(want, got); !ok || diff != "" {
@@ -208,8 +217,8 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-// What hides a file of the distribution hides it wherever the link leads, and the parameters that Debian's initrd gives a
-// module are the last.
+// What hides a file of the distribution hides it wherever the link leads, and
+// the parameters that Debian's initrd gives a module are the last.
 func TestLoadConfigHiddenAndDebian(t *testing.T) {
 	root := fstest.MapFS{
 		"usr/lib/modprobe.d/a.conf":   {Data: []byte("blacklist a\n")},

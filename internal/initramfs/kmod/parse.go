@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Dep is one line of modules.dep: a module and all that it needs, directly or not. depmod lists the
-// needs so that the last one is loaded first.
+// Dep is one line of modules.dep: a module and all that it needs, directly or
+// not. depmod lists the needs so that the last one is loaded first.
 type Dep struct {
 	Module Module
 	Needs  []Module
@@ -20,14 +20,16 @@ type Alias struct {
 	Module  string
 }
 
-// Softdep is a module's wish for others around it, by name or by alias. Nothing breaks at load time
-// when one is absent, but the wish is often vital later: ext4 asks for crypto-crc32c this way.
+// Softdep is a module's wish for others around it, by name or by alias. Nothing
+// breaks at load time when one is absent, but the wish is often vital later:
+// ext4 asks for crypto-crc32c this way.
 type Softdep struct {
 	Module    string
 	Pre, Post []string
 }
 
-// ParseDep reads modules.dep ("path: need need ...", paths below the release's folder).
+// ParseDep reads modules.dep ("path: need need ...", paths below the release's
+// folder).
 func ParseDep(text []byte) ([]Dep, error) {
 	var deps []Dep
 	for n, line := range lines(text) {
@@ -52,10 +54,12 @@ func ParseDep(text []byte) ([]Dep, error) {
 	return deps, nil
 }
 
-// ParseAlias reads modules.alias ("alias PATTERN MODULE"). A line of another form is skipped, as
-// modprobe does: a pattern may hold spaces (a vendor's string from DMI), the module is the last word.
+// ParseAlias reads modules.alias ("alias PATTERN MODULE"). A line of another
+// form is skipped, as modprobe does: a pattern may hold spaces (a vendor's
+// string from DMI), the module is the last word.
 func ParseAlias(text []byte) []Alias {
-	// depmod writes some 20,000 lines for a distribution's kernel: one growth, not fifteen.
+	// depmod writes some 20,000 lines for a distribution's kernel: one growth, not
+	// fifteen.
 	aliases := make([]Alias, 0, bytes.Count(text, []byte("\nalias "))+1)
 	for _, line := range lines(text) {
 		rest, ok := strings.CutPrefix(line, "alias ")
@@ -73,8 +77,9 @@ func ParseAlias(text []byte) []Alias {
 	return aliases
 }
 
-// ParseSoftdep reads modules.softdep ("softdep NAME pre: a b post: c"). Words before the first "pre:"
-// or "post:" say nothing about order and are dropped, as modprobe does. One module may have many lines.
+// ParseSoftdep reads modules.softdep ("softdep NAME pre: a b post: c"). Words
+// before the first "pre:" or "post:" say nothing about order and are dropped,
+// as modprobe does. One module may have many lines.
 func ParseSoftdep(text []byte) []Softdep {
 	var softdeps []Softdep
 	for _, line := range lines(text) {
@@ -111,7 +116,8 @@ func softdepWords(text string) (pre, post []string) {
 	return pre, post
 }
 
-// ParseBuiltin reads modules.builtin or modules.order: one path a line, in the kernel's link order.
+// ParseBuiltin reads modules.builtin or modules.order: one path a line, in the
+// kernel's link order.
 func ParseBuiltin(text []byte) ([]Module, error) {
 	var modules []Module
 	for n, line := range lines(text) {
@@ -124,8 +130,8 @@ func ParseBuiltin(text []byte) ([]Module, error) {
 	return modules, nil
 }
 
-// ParseBuiltinAlias reads the aliases out of modules.builtin.modinfo: records "module.key=value", each
-// ended by a NUL. Other keys are skipped.
+// ParseBuiltinAlias reads the aliases out of modules.builtin.modinfo: records
+// "module.key=value", each ended by a NUL. Other keys are skipped.
 func ParseBuiltinAlias(data []byte) []Alias {
 	var aliases []Alias
 	for record := range strings.SplitSeq(string(data), "\x00") {
@@ -140,8 +146,9 @@ func ParseBuiltinAlias(data []byte) []Alias {
 	return aliases
 }
 
-// lines yields each line that says something, trimmed, with its number from 1. The text is copied
-// once: all that the parsers return are slices of that one string.
+// lines yields each line that says something, trimmed, with its number from 1.
+// The text is copied once: all that the parsers return are slices of that one
+// string.
 func lines(text []byte) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
 		n := 0

@@ -13,14 +13,16 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// maxFile bounds one module or firmware file, decompressed, in bytes. The largest driver of a
-// distribution's kernel that is taken has about 3 MiB; modules with debug symbols some 40 MiB.
+// maxFile bounds one module or firmware file, decompressed, in bytes. The
+// largest driver of a distribution's kernel that is taken has about 3 MiB;
+// modules with debug symbols some 40 MiB.
 const maxFile = 64 << 20
 
 var errTooLarge = fmt.Errorf("larger than %d MiB", maxFile>>20)
 
-// decompress reads all of r, whatever it is packed with: recognised by its first bytes, as a name may
-// lie. Anything but gzip, xz and zstd is returned as it is. A truncated stream is an error.
+// decompress reads all of r, whatever it is packed with: recognised by its
+// first bytes, as a name may lie. Anything but gzip, xz and zstd is returned as
+// it is. A truncated stream is an error.
 func decompress(r io.Reader) ([]byte, error) {
 	packed, err := readAll(r)
 	if err != nil {
@@ -57,8 +59,9 @@ func decompress(r io.Reader) ([]byte, error) {
 	return data, nil
 }
 
-// checkXZEnd checks the footer of the last xz stream (the .xz format, section 2.1.2). The reader takes
-// a file that ends between two of its parts for a whole one; the footer is what such a file lacks.
+// checkXZEnd checks the footer of the last xz stream (the .xz format, section
+// 2.1.2). The reader takes a file that ends between two of its parts for a
+// whole one; the footer is what such a file lacks.
 func checkXZEnd(packed []byte) error {
 	packed = bytes.TrimRight(packed, "\x00") // padding; no footer ends in it
 	if len(packed) < 12 {

@@ -18,9 +18,12 @@ func TestDepmodAgreesWithDepmod(t *testing.T) {
 	dir := t.TempDir()
 	at := "lib/modules/6.1/"
 	kmodtest.WriteTree(t, dir, map[string][]byte{
-		at + "kernel/a.ko":      module(kmodtest.Module{Info: []string{"name=a", "depends=b,c", "alias=pci:v1*"}, Needs: []string{"b1", "c1"}}),
-		at + "kernel/b.ko":      module(kmodtest.Module{Info: []string{"name=b", "depends=d"}, Needs: []string{"d1"}, Exports: []string{"b1"}}),
-		at + "kernel/c.ko":      module(kmodtest.Module{Info: []string{"name=c", "depends=d", "softdep=pre: d post: a"}, Needs: []string{"d1"}, Exports: []string{"c1"}}),
+		at + "kernel/a.ko": module(kmodtest.Module{Info: []string{"name=a", "depends=b,c", "alias=pci:v1*"}, Needs: []string{"b1", "c1"}}),
+		at + "kernel/b.ko": module(kmodtest.Module{Info: []string{"name=b", "depends=d"}, Needs: []string{"d1"}, Exports: []string{"b1"}}),
+		at + "kernel/c.ko": module(kmodtest.Module{
+			Info: []string{"name=c", "depends=d", "softdep=pre: d post: a"}, Needs: []string{"d1"},
+			Exports: []string{"c1"},
+		}),
 		at + "kernel/sub/d.ko":  module(kmodtest.Module{Info: []string{"name=d", "alias=crypto-d"}, Exports: []string{"d1"}}),
 		at + "kernel/broken.ko": []byte("no module"),
 		at + "modules.order":    []byte("kernel/a.ko\nkernel/b.ko\nkernel/c.ko\nkernel/sub/d.ko\n"),

@@ -8,8 +8,9 @@ import (
 	"slices"
 )
 
-// readFirmware looks for the files that the chosen modules name and reads those that the image has. A
-// compressed one is decompressed: whether the kernel could do it depends on its configuration.
+// readFirmware looks for the files that the chosen modules name and reads those
+// that the image has. A compressed one is decompressed: whether the kernel
+// could do it depends on its configuration.
 func (p *picker) readFirmware(names []string) error {
 	slices.Sort(names)
 	bases := p.firmwareDirs()
@@ -33,8 +34,8 @@ func (p *picker) readFirmware(names []string) error {
 	return nil
 }
 
-// firmwareDirs returns the folders that the image has of those where the kernel looks, in its order
-// (drivers/base/firmware_loader/main.c).
+// firmwareDirs returns the folders that the image has of those where the kernel
+// looks, in its order (drivers/base/firmware_loader/main.c).
 func (p *picker) firmwareDirs() (dirs []string) {
 	for _, base := range []string{"lib/firmware", "usr/lib/firmware"} {
 		for _, sub := range []string{"updates/" + p.sel.Release, "updates", p.sel.Release, "."} {
@@ -47,7 +48,8 @@ func (p *picker) firmwareDirs() (dirs []string) {
 	return dirs
 }
 
-// readBlob reads one firmware file. The name is a module's word: it stays inside of those folders.
+// readBlob reads one firmware file. The name is a module's word: it stays
+// inside of those folders.
 func (p *picker) readBlob(dirs []string, name string) ([]byte, error) {
 	if !fs.ValidPath(name) || name == "." {
 		return nil, fmt.Errorf("%.100q is not a file name", name)

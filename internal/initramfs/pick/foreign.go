@@ -8,13 +8,15 @@ import (
 	"github.com/gild-dev/gild/internal/initramfs/kmod"
 )
 
-// maxForeign is the largest module from outside of the kernel that is taken, as it is stored, in bytes: beyond any driver
-// of a network adapter or a controller, and below those of displays and accelerators.
+// maxForeign is the largest module from outside of the kernel that is taken, as
+// it is stored, in bytes: beyond any driver of a network adapter or a
+// controller, and below those of displays and accelerators.
 const maxForeign = 8 << 20
 
-// foreign returns the modules that came from outside of the kernel's own (updates/, extra/, weak-updates/) and have no
-// namesake in it, so that no rule for a folder knows them, where their aliases say that they drive what leads to a network
-// or a disk.
+// foreign returns the modules that came from outside of the kernel's own
+// (updates/, extra/, weak-updates/) and have no namesake in it, so that no rule
+// for a folder knows them, where their aliases say that they drive what leads
+// to a network or a disk.
 func (p *picker) foreign() []string {
 	own := map[string]bool{}
 	for _, m := range p.order {
@@ -37,7 +39,8 @@ func (p *picker) foreign() []string {
 			continue
 		}
 		if info, err := fs.Stat(p.dir, m.Path); err != nil || info.Size() > maxForeign {
-			p.sel.Report.Broken = append(p.sel.Report.Broken, m.Path+": from outside of the kernel, and too large for a driver that a flash needs, or not there")
+			p.sel.Report.Broken = append(p.sel.Report.Broken, m.Path+
+				": from outside of the kernel, and too large for a driver that a flash needs, or not there")
 			continue
 		}
 		names = append(names, m.Name)
@@ -46,8 +49,9 @@ func (p *picker) foreign() []string {
 	return names
 }
 
-// drivesHardware reports whether an alias is of a device that may be a network adapter, a controller of disks, or a bus
-// that leads to one. Most name a maker and a model alone; a class that is given decides (PCI Code and ID Assignment,
+// drivesHardware reports whether an alias is of a device that may be a network
+// adapter, a controller of disks, or a bus that leads to one. Most name a maker
+// and a model alone; a class that is given decides (PCI Code and ID Assignment,
 // base classes; USB-IF class codes).
 func drivesHardware(alias string) bool {
 	bus, rest, ok := strings.Cut(alias, ":")
@@ -64,14 +68,16 @@ func drivesHardware(alias string) bool {
 		}, func(c string) bool { return strings.HasPrefix(class, c) })
 	case "usb":
 		_, class, _ = strings.Cut(rest, "ic")
-		return class == "" || class[0] == '*' || slices.ContainsFunc([]string{"02", "08", "0A", "0a", "FF", "ff"}, func(c string) bool { return strings.HasPrefix(class, c) })
+		return class == "" || class[0] == '*' || slices.ContainsFunc([]string{"02", "08", "0A", "0a", "FF", "ff"},
+			func(c string) bool { return strings.HasPrefix(class, c) })
 	case "virtio", "vmbus", "xen", "of", "acpi", "acpi*", "platform", "mdio", "auxiliary", "nvme", "scsi", "ccw", "xenbus":
 		return true
 	}
 	return false
 }
 
-// notOurs are modules that only drivers of other kinds need: wireless networks, displays, sound, cameras.
+// notOurs are modules that only drivers of other kinds need: wireless networks,
+// displays, sound, cameras.
 var notOurs = []string{
 	"cfg80211", "mac80211", "lib80211", "bluetooth", "drm", "drm_kms_helper", "ttm", "snd", "snd_pcm", "snd_timer", "videodev", "media", "mc",
 	"rc_core", "dvb_core", "nvidia", "parport", "joydev", "hwmon_vid", "hid",
@@ -79,7 +85,8 @@ var notOurs = []string{
 
 func elsewhere(m kmod.Module) bool { return slices.Contains(notOurs, m.Name) }
 
-// carry puts the modprobe.d of the image beside its modules, and says what of it nobody will do.
+// carry puts the modprobe.d of the image beside its modules, and says what of
+// it nobody will do.
 func (p *picker) carry(config *kmod.Config) {
 	if config == nil {
 		return

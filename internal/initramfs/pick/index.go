@@ -10,8 +10,9 @@ import (
 	"github.com/gild-dev/gild/internal/initramfs/kmod"
 )
 
-// writeIndex adds depmod's files to the selection, cut down to the chosen modules. The built-in
-// modules are listed in full: they say for which devices nothing needs loading.
+// writeIndex adds depmod's files to the selection, cut down to the chosen
+// modules. The built-in modules are listed in full: they say for which devices
+// nothing needs loading.
 func (p *picker) writeIndex() error {
 	chosen := func(name string) bool { _, ok := p.files[name]; return ok }
 	for _, f := range p.files {

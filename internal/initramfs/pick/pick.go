@@ -1,9 +1,10 @@
 // Package pick chooses, out of a golden image's own file tree, the drivers that
 // a machine of which little is known needs to reach its network or its disk.
 //
-// The choice is data ([Generic]); what the chosen modules need, and softly wish for, comes along. All
-// files are given back decompressed: loading a compressed module costs the booting machine far more
-// time than it saves, and the archive is compressed as a whole anyway.
+// The choice is data ([Generic]); what the chosen modules need, and softly wish
+// for, comes along. All files are given back decompressed: loading a compressed
+// module costs the booting machine far more time than it saves, and the archive
+// is compressed as a whole anyway.
 package pick
 
 import (
@@ -18,10 +19,12 @@ import (
 	"github.com/gild-dev/gild/internal/units"
 )
 
-// maxTotal bounds all files together, in bytes: they end in the memory of the machine.
+// maxTotal bounds all files together, in bytes: they end in the memory of the
+// machine.
 const maxTotal = 512 << 20
 
-// File is one file of the archive. Name is its path there, without a leading slash.
+// File is one file of the archive. Name is its path there, without a leading
+// slash.
 type File struct {
 	Name string
 	Data []byte
@@ -56,10 +59,12 @@ func (r *Report) String() string {
 		r.Modules, units.Bytes(r.ModuleBytes), r.Firmware, r.Builtin)
 }
 
-// Select chooses modules of one kernel release from root, the file system of an installed Linux, and
-// carries the modprobe.d that is to count for them; config may be nil. Its modules are in lib/modules/RELEASE or, with a merged /usr that root does not follow, below usr/. The
-// error wraps [fs.ErrNotExist] when there are none for that release. Modules that cannot be read or
-// lack a need are left out and reported; not one network or disk driver at all is an error.
+// Select chooses modules of one kernel release from root, the file system of an
+// installed Linux, and carries the modprobe.d that is to count for them; config
+// may be nil. Its modules are in lib/modules/RELEASE or, with a merged /usr
+// that root does not follow, below usr/. The error wraps [fs.ErrNotExist] when
+// there are none for that release. Modules that cannot be read or lack a need
+// are left out and reported; not one network or disk driver at all is an error.
 func Select(root fs.FS, release string, rules Rules, config *kmod.Config) (*Selection, error) {
 	if !fs.ValidPath(release) || strings.Contains(release, "/") || release == "." {
 		return nil, fmt.Errorf("choose modules: %q is not a kernel release", release)
@@ -119,9 +124,10 @@ func modulesDir(root fs.FS, release string) (fs.FS, error) {
 	return nil, fmt.Errorf("no lib/modules/%s/modules.dep (is the release right, has depmod run?): %w", release, fs.ErrNotExist)
 }
 
-// readOrder reads modules.order, or nothing where it is absent. A vendor's newer driver in updates/ or
-// extra/ takes the place of the kernel's own of the same name; this file still says where that one
-// was, so that folder rules hold for the newer one too.
+// readOrder reads modules.order, or nothing where it is absent. A vendor's
+// newer driver in updates/ or extra/ takes the place of the kernel's own of the
+// same name; this file still says where that one was, so that folder rules hold
+// for the newer one too.
 func readOrder(dir fs.FS) ([]kmod.Module, error) {
 	text, err := fs.ReadFile(dir, "modules.order")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -137,7 +143,8 @@ func readOrder(dir fs.FS) ([]kmod.Module, error) {
 	return order, nil
 }
 
-// byRule returns the names of all modules that the rules take, in the order of modules.dep.
+// byRule returns the names of all modules that the rules take, in the order of
+// modules.dep.
 func (p *picker) byRule(rules Rules) []string {
 	home := map[string]string{}
 	for _, m := range p.order {
@@ -175,8 +182,9 @@ func applies(rules []Rule, m kmod.Module) bool {
 	})
 }
 
-// readModules reads the named modules and all that they need, and returns the firmware they may ask
-// for. Each name is ordered alone, so that one broken module costs only itself.
+// readModules reads the named modules and all that they need, and returns the
+// firmware they may ask for. Each name is ordered alone, so that one broken
+// module costs only itself.
 func (p *picker) readModules(names []string) (firmware []string, err error) {
 	for _, name := range names {
 		order, err := p.index.LoadOrder(name)
@@ -207,8 +215,8 @@ func (p *picker) readModules(names []string) (firmware []string, err error) {
 	return firmware, nil
 }
 
-// readModule reads one module. Its signature, appended behind the ELF file, stays where it is: under
-// lockdown the kernel loads no module without.
+// readModule reads one module. Its signature, appended behind the ELF file,
+// stays where it is: under lockdown the kernel loads no module without.
 func (p *picker) readModule(m kmod.Module) ([]byte, kmod.Info, error) {
 	f, err := p.dir.Open(m.Path)
 	if err != nil {

@@ -128,9 +128,11 @@ func TestSelect(t *testing.T) {
 			"modules.alias":                         "alias pci:v1* card\nalias crypto-crc32c crc32c_any\n",
 			"modules.builtin":                       "kernel/drivers/block/virtio_blk.ko\n",
 			"modules.builtin.modinfo":               "",
-			"modules.dep":                           "kernel/drivers/net/ethernet/x/card.ko: kernel/drivers/net/mii.ko\nkernel/drivers/net/mii.ko:\nupdates/dkms/vendor.ko:\nkernel/fs/ext4/ext4.ko:\nkernel/crypto/crc32c-any.ko:\n",
-			"modules.order":                         "kernel/drivers/net/ethernet/x/card.ko\nkernel/drivers/net/ethernet/x/vendor.ko\n",
-			"modules.softdep":                       "softdep ext4 pre: crypto-crc32c\n",
+			"modules.dep": "kernel/drivers/net/ethernet/x/card.ko: " +
+				"kernel/drivers/net/mii.ko\nkernel/drivers/net/mii.ko:\nupdates/dkms/vendor.ko:\n" +
+				"kernel/fs/ext4/ext4.ko:\nkernel/crypto/crc32c-any.ko:\n",
+			"modules.order":   "kernel/drivers/net/ethernet/x/card.ko\nkernel/drivers/net/ethernet/x/vendor.ko\n",
+			"modules.softdep": "softdep ext4 pre: crypto-crc32c\n",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Select() below %q (-want +got):\n%s", base, diff)
@@ -143,7 +145,8 @@ func TestSelect(t *testing.T) {
 		if r.Modules != 5 || r.Builtin != 1 || r.Firmware != 2 || !slices.Equal(r.FirmwareLacks, []string{"x/gone.bin"}) {
 			t.Errorf("Select() report = %+v; want 5 modules, 1 built in, 2 firmware files, x/gone.bin lacking", r)
 		}
-		if broken := strings.Join(r.Broken, "\n"); len(r.Broken) != 2 || !strings.Contains(broken, `"nowhere"`) || !strings.Contains(broken, "torn.ko.xz: decompress") {
+		if broken := strings.Join(r.Broken, "\n"); len(r.Broken) != 2 || !strings.Contains(broken, `"nowhere"`) ||
+			!strings.Contains(broken, "torn.ko.xz: decompress") {
 			t.Errorf("Select() broken = %q; want lonely (needs nowhere) and torn", r.Broken)
 		}
 		if !slices.Contains(r.Absent, "virtio_net") || slices.Contains(r.Absent, "virtio_blk") {
@@ -167,8 +170,8 @@ func TestSelectRefuses(t *testing.T) {
 	}
 }
 
-// TestGenericOnRealKernel: what is chosen out of a distribution's kernel is closed (every need is
-// there) and drives what people have.
+// TestGenericOnRealKernel: what is chosen out of a distribution's kernel is
+// closed (every need is there) and drives what people have.
 func TestGenericOnRealKernel(t *testing.T) {
 	root, release := kmodtest.Kernel(t)
 	sel, err := Select(os.DirFS(root), release, Generic(), nil)
@@ -261,7 +264,8 @@ func FuzzDecompress(f *testing.F) {
 	})
 }
 
-// TestForeignModules takes what came from outside of the kernel by what its aliases say.
+// TestForeignModules takes what came from outside of the kernel by what its
+// aliases say.
 func TestForeignModules(t *testing.T) {
 	root := fstest.MapFS{}
 	dir := "lib/modules/" + release + "/"

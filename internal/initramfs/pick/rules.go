@@ -1,21 +1,22 @@
 package pick
 
-// Rule takes or leaves modules, by folder or by name. One of Dir and Name is set.
+// Rule takes or leaves modules, by folder or by name. One of Dir and Name is
+// set.
 type Rule struct {
 	Dir  string // below lib/modules/RELEASE/kernel, with all beneath it: "drivers/net/ethernet"
 	Name string // one module, '-' and '_' equal
 	Why  string // for the reader of this list
 }
 
-// Rules say which modules a machine is given. Left ones are left even inside of a folder that is
-// taken, yet come back where a taken module needs them.
+// Rules say which modules a machine is given. Left ones are left even inside of
+// a folder that is taken, yet come back where a taken module needs them.
 type Rules struct {
 	Take []Rule
 	Skip []Rule
 }
 
-// Generic returns the rules for a machine of which nothing is known but that it has a wired network
-// and a disk.
+// Generic returns the rules for a machine of which nothing is known but that it
+// has a wired network and a disk.
 func Generic() Rules {
 	return Rules{
 		Take: []Rule{

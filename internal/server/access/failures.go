@@ -17,9 +17,9 @@ const (
 	maxFailing = 1024
 )
 
-// failures counts wrong tokens and sessions by address. It does not make guessing 256
-// bits any harder: it keeps guessers from making work for the state and lines
-// for the log. The zero value is ready.
+// failures counts wrong tokens and sessions by address. It does not make
+// guessing 256 bits any harder: it keeps guessers from making work for the
+// state and lines for the log. The zero value is ready.
 type failures struct {
 	mu sync.Mutex
 	by map[netip.Prefix]failing

@@ -110,7 +110,8 @@ func TestNothingWithoutToken(t *testing.T) {
 		t.Fatalf("only %d routes found", len(r.routes))
 	}
 	routes := append(r.routes, "GET /", "GET /openapi.json", "GET /openapi.yaml", "GET /machines/x", "POST /machines/x/arm",
-		"GET /metrics", "GET /schemas/Change.json", "POST /logout", "PUT /login", "GET /static/../api/v1/machines", "GET //api/v1/images", "GET /nothing")
+		"GET /metrics", "GET /schemas/Change.json", "POST /logout", "PUT /login", "GET /static/../api/v1/machines", "GET //api/v1/images",
+		"GET /nothing")
 	for _, route := range routes {
 		method, path, _ := strings.Cut(route, " ")
 		for _, header := range [][]string{
@@ -261,7 +262,11 @@ func TestLimit(t *testing.T) {
 			if resp, _ := login(t, r, r.token, ""); resp.StatusCode != 303 {
 				t.Errorf("the right token at the login = %d; want 303", resp.StatusCode)
 			}
-			for _, right := range [][]string{{"Authorization", "Bearer " + r.token}, {"Cookie", session}, {"Cookie", access.CookieName + "=planted; " + session}} {
+			for _, right := range [][]string{
+				{"Authorization", "Bearer " + r.token},
+				{"Cookie", session},
+				{"Cookie", access.CookieName + "=planted; " + session},
+			} {
 				if resp, _ := doortest.Request(t, "GET", r.url+"/api/v1/images", "", right...); resp.StatusCode != 200 {
 					t.Errorf("right by %s = %d; want 200", right[0], resp.StatusCode)
 				}
@@ -286,7 +291,10 @@ func TestLimit(t *testing.T) {
 // A token is told also where the store answers too late that it is kept.
 func TestTokenIsToldAfterATimeout(t *testing.T) {
 	for _, made := range []bool{true, false} {
-		for name, do := range map[string]func(context.Context, access.Store) (string, error){"first": access.EnsureToken, "new": access.ReplaceToken} {
+		for name, do := range map[string]func(context.Context, access.Store) (string, error){
+			"first": access.EnsureToken,
+			"new":   access.ReplaceToken,
+		} {
 			store := &lateAccess{made: made}
 			token, err := do(t.Context(), store)
 			if told := err == nil && store.a.Has(token); told != made {

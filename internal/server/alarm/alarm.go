@@ -13,8 +13,9 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet/wire"
 )
 
-// Alarms are what is wrong with this server now, each by its kind. They are logged as they come and go, told to the
-// other servers and to whoever asks, and are events in the log of what was done.
+// Alarms are what is wrong with this server now, each by its kind. They are
+// logged as they come and go, told to the other servers and to whoever asks,
+// and are events in the log of what was done.
 type Alarms struct {
 	log    *slog.Logger
 	events chan api.Event // that are to be kept
@@ -29,8 +30,9 @@ func New(log *slog.Logger) *Alarms {
 	return &Alarms{log: log, events: make(chan api.Event, 64), raised: map[string]api.Alarm{}, changed: make(chan struct{})}
 }
 
-// Keep notes as events what comes and goes, until ctx ends. While the state does not answer the newest are dropped:
-// whoever raises an alarm waits for nobody.
+// Keep notes as events what comes and goes, until ctx ends. While the state
+// does not answer the newest are dropped: whoever raises an alarm waits for
+// nobody.
 func (a *Alarms) Keep(ctx context.Context, note func(context.Context, api.Event) error) error {
 	for {
 		select {
@@ -53,7 +55,8 @@ func (a *Alarms) event(state, kind, text string) {
 	}
 }
 
-// Raise says that something is wrong, with what an operator can do about it. The same again is nothing new.
+// Raise says that something is wrong, with what an operator can do about it.
+// The same again is nothing new.
 func (a *Alarms) Raise(kind, text string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -90,7 +93,8 @@ func (a *Alarms) tell() {
 	a.changed = make(chan struct{})
 }
 
-// List returns what is wrong, by kind, and what is closed when that is no longer true.
+// List returns what is wrong, by kind, and what is closed when that is no
+// longer true.
 func (a *Alarms) List() ([]api.Alarm, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -11,7 +11,8 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// An alarm is an event when it comes and when it goes, however often it is told, and whatever became of the one before.
+// An alarm is an event when it comes and when it goes, however often it is
+// told, and whatever became of the one before.
 func TestAlarmsAreEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := New(slog.New(slog.DiscardHandler))

@@ -6,8 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/gild-dev/gild/internal/server/cards"
 	"github.com/gild-dev/gild/internal/server/dhcpd"
-	"github.com/gild-dev/gild/internal/server/machines"
 	"github.com/gild-dev/gild/internal/server/state"
 	"github.com/gild-dev/gild/internal/server/state/addresses"
 )
@@ -16,8 +16,8 @@ import (
 // server of the cluster sees them and this one finds them after a restart.
 type leases struct {
 	store    *state.Store
-	pools    []*dhcpd.Pool   // one for each network
-	cards    *machines.Cards // is told, too; nil: nobody is
+	pools    []*dhcpd.Pool // one for each network
+	cards    *cards.Cards  // is told, too; nil: nobody is
 	log      *slog.Logger
 	revision int64 // up to which the pools have learnt
 }

@@ -36,7 +36,8 @@ type Network struct {
 	Interface string
 	Address   netip.Prefix // of the interface, with the length of its network
 	BaseURL   string       // of the boot HTTP handler, no slash at the end
-	// Mode is what DHCP begins with; Auto lets the server choose anew by who else leases addresses.
+	// Mode is what DHCP begins with; Auto lets the server choose anew by who else
+	// leases addresses.
 	Mode dhcpd.Mode
 	Auto bool
 	// Stay keeps the server at Address whatever the interface has; else it follows.
@@ -214,7 +215,8 @@ func (n *bootNetwork) openTFTP(ctx context.Context, m *machines.Core) (service.S
 // serves says whether a client of an address may be one of the network's. An
 // address without a network says nothing of who is there.
 func (n Network) serves(a netip.Addr) bool {
-	return n.Address.Bits() > 30 || n.Address.Contains(a) || slices.ContainsFunc(n.Networks, func(p netip.Prefix) bool { return p.Contains(a) })
+	return n.Address.Bits() > 30 || n.Address.Contains(a) || slices.ContainsFunc(n.Networks,
+		func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // OpenNBP opens a network boot program by its canonical name, for UEFI HTTP

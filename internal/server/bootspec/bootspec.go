@@ -1,7 +1,7 @@
 // Package bootspec tells what a machine boots to receive an image.
 //
-// The answer is one value: kernel, initramfs, command line. What stands behind the value are files, which are built when they are first
-// needed and kept.
+// The answer is one value: kernel, initramfs, command line. What stands behind
+// the value are files, which are built when they are first needed and kept.
 package bootspec
 
 import (

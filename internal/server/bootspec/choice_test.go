@@ -18,7 +18,10 @@ import (
 // can, what is asked for and what is stored decide.
 func TestWhichKernel(t *testing.T) {
 	st := bootspectest.Store(t, map[string]string{"plain": "", "switch": "", "kexec": "", "foreign": "", "line": "", "supplied": ""})
-	linux := golden.Boot{Arch: "amd64", KernelRelease: "6.1", Kernel: "/vmlinuz", Cmdline: "root=/dev/sda1 quiet console=ttyS1", Init: "/sbin/init", Root: golden.Root{FileSystem: "ext4"}}
+	linux := golden.Boot{
+		Arch: "amd64", KernelRelease: "6.1", Kernel: "/vmlinuz", Cmdline: "root=/dev/sda1 quiet console=ttyS1",
+		Init: "/sbin/init", Root: golden.Root{FileSystem: "ext4"},
+	}
 	for name, change := range map[string]func(*golden.Boot){
 		"switch":   func(*golden.Boot) {},
 		"kexec":    func(b *golden.Boot) { b.Cmdline += " cryptdevice=x" },

@@ -74,6 +74,7 @@ func (f *Files) parts(src source) (initramfs.Parts, error) {
 // key names the initramfs of a source by everything that goes into it.
 func (f *Files) key(src source, parts initramfs.Parts) golden.Digest {
 	h := sha256.New()
-	fmt.Fprintln(h, src.digest, parts.Compression, golden.DigestOf(parts.Agent), golden.DigestOf(parts.Busybox), parts.Applets, golden.DigestOf(f.CA))
+	fmt.Fprintln(h, src.digest, parts.Compression, golden.DigestOf(parts.Agent), golden.DigestOf(parts.Busybox), parts.Applets,
+		golden.DigestOf(f.CA))
 	return golden.DigestFromSum(h.Sum(nil))
 }

@@ -68,8 +68,8 @@ func (f *Files) candidates(im *golden.Image, q Question) ([]source, error) {
 	return all, nil
 }
 
-// switches reports whether the system of an image is to be entered on the kernel
-// that runs the agent.
+// switches reports whether the system of an image is to be entered on the
+// kernel that runs the agent.
 func switches(c *golden.Config, handoff string) bool {
 	switch handoff {
 	case api.HandoffSwitchRoot, api.HandoffInstant:
@@ -112,8 +112,8 @@ func (s source) consoles(boot *golden.Boot) source {
 }
 
 // archOf is the architecture of a machine as Go names it. A machine that has
-// not run the agent is known by what iPXE was built for: a BIOS program is of 32
-// bits on any processor.
+// not run the agent is known by what iPXE was built for: a BIOS program is of
+// 32 bits on any processor.
 func archOf(machine string, boot *golden.Boot) string {
 	switch machine {
 	case "i386", "x86_64":

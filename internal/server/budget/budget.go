@@ -83,7 +83,10 @@ func Table() []Row {
 	return []Row{
 		{"hello of an agent", size(HelloBody), "refused (413)"},
 		{"inventory of a machine, as kept", size(Inventory), "partitions, then disks are left out of the record"},
-		{"inventories that differ, of one machine", fmt.Sprintf("%d at once, then one in %v", InventoryBurst, InventoryEvery), "the earlier one stays in the record"},
+		{
+			"inventories that differ, of one machine", fmt.Sprintf("%d at once, then one in %v", InventoryBurst, InventoryEvery),
+			"the earlier one stays in the record",
+		},
 		{"report of an agent", fmt.Sprintf("%s, %d events", size(ReportBody), ReportEvents), "refused (413, 400)"},
 		{"one word of hardware, one sentence of an event", fmt.Sprintf("%s, %s", size(Label), size(Text)), "cut"},
 		{"hellos and reports of one agent", fmt.Sprintf("%d at once, then %d a second", SessionBurst, SessionRate), "asked to wait (429)"},
@@ -91,12 +94,27 @@ func Table() []Row {
 		{"events that a machine tells", fmt.Sprintf("%d at once, then one in %v", EventBurst, EventEvery), "dropped, counted and told"},
 		{"events that a machine told that you know", fmt.Sprintf("%d", Events), "the oldest goes"},
 		{"events that a machine told that was only seen", fmt.Sprintf("%d", EventsSeen), "the oldest goes"},
-		{"what the server and operators did with a machine, receipts", fmt.Sprintf("%d, %d, %d", Notes, Deeds, Receipts), "the oldest of its kind goes"},
-		{"log of what was told, noted by the server, done by operators", fmt.Sprintf("%d entries each", LogEntries), "the oldest of its kind goes"},
+		{
+			"what the server and operators did with a machine, receipts", fmt.Sprintf("%d, %d, %d", Notes, Deeds, Receipts),
+			"the oldest of its kind goes",
+		},
+		{
+			"log of what was told, noted by the server, done by operators", fmt.Sprintf("%d entries each", LogEntries),
+			"the oldest of its kind goes",
+		},
 		{"machines that you know", fmt.Sprintf("%d", Machines), "the next is refused"},
-		{"machines that were only seen", fmt.Sprintf("%d, %s in all, 24 h", SeenRecords, size(SeenBytes)), "the one that was silent longest is forgotten"},
-		{"new machines that were only seen", fmt.Sprintf("%d at once, then %d a second", SeenBurst, SeenRate), "boots its local disk and is not written down"},
-		{"memory", size(Memory) + ", half of the host's, four fifths of the control group's, or `GOMEMLIMIT`", "connections that wait are closed, strangers are not written down, alarm `memory`"},
+		{
+			"machines that were only seen", fmt.Sprintf("%d, %s in all, 24 h", SeenRecords, size(SeenBytes)),
+			"the one that was silent longest is forgotten",
+		},
+		{
+			"new machines that were only seen", fmt.Sprintf("%d at once, then %d a second", SeenBurst, SeenRate),
+			"boots its local disk and is not written down",
+		},
+		{
+			"memory", size(Memory) + ", half of the host's, four fifths of the control group's, or `GOMEMLIMIT`",
+			"connections that wait are closed, strangers are not written down, alarm `memory`",
+		},
 		{"state database", size(State), "forgets the past of its keys, defragments itself at half"},
 	}
 }

@@ -2,8 +2,8 @@ package budget
 
 import "net/netip"
 
-// Sender is what one client of the network has: an IPv4 address, or an IPv6 /64, within
-// which every host can take as many addresses as it likes.
+// Sender is what one client of the network has: an IPv4 address, or an IPv6
+// /64, within which every host can take as many addresses as it likes.
 func Sender(remote string) netip.Prefix {
 	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {

@@ -97,9 +97,13 @@ func (c *checker) whole(id api.Identity) {
 	}
 	if s := id.CloudInit; s != nil {
 		if c.templates && id.Beacon == "cloud-init" && s.VendorData != "" {
-			c.fail("beacon: cloud-init needs cloudInit.vendorData for itself; use beacon: unit, or put phone_home into your own data and beacon: off")
+			c.fail("beacon: cloud-init needs cloudInit.vendorData for itself; " +
+				"use beacon: unit, or put phone_home into your own data and beacon: off")
 		}
-		for name, text := range map[string]string{"userData": s.UserData, "metaData": s.MetaData, "networkConfig": s.NetworkConfig, "vendorData": s.VendorData} {
+		for name, text := range map[string]string{
+			"userData": s.UserData, "metaData": s.MetaData, "networkConfig": s.NetworkConfig,
+			"vendorData": s.VendorData,
+		} {
 			c.text("cloudInit."+name, text, nil)
 		}
 	}
@@ -324,7 +328,8 @@ func oneLine(s string) error {
 // credential is a name that systemd takes (credential_name_valid: a file name
 // and a name for a descriptor).
 func credential(s string) error {
-	if len(s) > 255 || s == "." || s == ".." || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '/' || c == ':' }) {
+	if len(s) > 255 || s == "." || s == ".." || strings.ContainsFunc(s,
+		func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '/' || c == ':' }) {
 		return fmt.Errorf("%.40q is not a name of a credential: printable ASCII, no slash, no colon", s)
 	}
 	return nil

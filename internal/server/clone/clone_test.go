@@ -74,7 +74,10 @@ func TestRenderBeacon(t *testing.T) {
 		{"", facts().BeaconURL, ""},
 		{"unit", facts().BeaconURL, ""},
 		{"off", "", ""},
-		{"cloud-init", "", "#cloud-config\nphone_home:\n  url: \"http://10.0.0.1:8080/agent/v1/running/TOKEN\"\n  post: [instance_id]\n  tries: 10\n"},
+		{
+			"cloud-init", "",
+			"#cloud-config\nphone_home:\n  url: \"http://10.0.0.1:8080/agent/v1/running/TOKEN\"\n  post: [instance_id]\n  tries: 10\n",
+		},
 	} {
 		got, _, err := clone.Render(api.Identity{Beacon: tt.beacon}, facts())
 		if err != nil {
@@ -123,9 +126,16 @@ func TestRenderErrors(t *testing.T) {
 		{file("x"), func(f *clone.Facts) { f.Labels["a"] = "CANARY\x1b[2J" }, ".Labels.a holds control"},
 		{file("x"), func(f *clone.Facts) { f.Name = "a\u2028b" }, ".Name holds control"},
 		{file("x"), func(f *clone.Facts) { f.Values["a"] = "\xff" }, "UTF-8"},
-		{file(strings.Repeat("{{ .Values.big }}", 100)), func(f *clone.Facts) { f.Values["big"] = strings.Repeat("x", 16<<10) }, "more than 524288 bytes"},
+		{
+			file(strings.Repeat("{{ .Values.big }}", 100)), func(f *clone.Facts) { f.Values["big"] = strings.Repeat("x", 16<<10) },
+			"more than 524288 bytes",
+		},
 		{api.Identity{Hostname: "{{ .Values.role }}"}, nil, "not a host name"},
-		{api.Identity{Files: []api.File{{Path: "/etc/{{ .Values.up }}"}}}, func(f *clone.Facts) { f.Values["up"] = "../../dev/sda" }, "in its shortest form"},
+		{
+			api.Identity{Files: []api.File{{Path: "/etc/{{ .Values.up }}"}}},
+			func(f *clone.Facts) { f.Values["up"] = "../../dev/sda" },
+			"in its shortest form",
+		},
 	} {
 		f := facts()
 		if tt.edit != nil {

@@ -10,7 +10,8 @@ import (
 // and a label without a value says nothing. What a template puts into text must
 // be there. What it only asks about may be missing, that is the answer: the
 // condition of an if, what eq, ne and not look at, what and and or can do
-// without, and what get falls back to when that is a text of the template's own.
+// without, and what get falls back to when that is a text of the template's
+// own.
 
 // demanding are the functions that demand puts in place of others. Templates
 // cannot name them: they are not known when one is parsed.

@@ -247,11 +247,13 @@ func allowField(path []string) error {
 		if len(path) <= 2 {
 			return nil
 		}
-		return fmt.Errorf(`.%s is not a value: a key with dots is written {{ index .%s "%s" }}`, strings.Join(path, "."), path[0], strings.Join(path[1:], "."))
+		return fmt.Errorf(`.%s is not a value: a key with dots is written {{ index .%s "%s" }}`, strings.Join(path, "."), path[0],
+			strings.Join(path[1:], "."))
 	case "Name", "ID", "MAC", "UUID", "Serial", "Hostname", "Image", "Server":
 		if len(path) == 1 {
 			return nil
 		}
 	}
-	return fmt.Errorf("there is no value .%s here: .Name, .ID, .MAC, .UUID, .Serial, .Hostname, .Image, .Server, .Labels.KEY, .Values.KEY", strings.Join(path, "."))
+	return fmt.Errorf("there is no value .%s here: .Name, .ID, .MAC, .UUID, .Serial, .Hostname, .Image, .Server, .Labels.KEY, .Values.KEY",
+		strings.Join(path, "."))
 }

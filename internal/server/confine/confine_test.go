@@ -8,7 +8,8 @@ import (
 	"github.com/gild-dev/gild/internal/tier"
 )
 
-// Whether a file is another user's is seen behind links to other disks, too, and of the folders on the way.
+// Whether a file is another user's is seen behind links to other disks, too,
+// and of the folders on the way.
 func TestForeign(t *testing.T) {
 	tier.Root(t, "giving files away needs root")
 	give := func(path string) {

@@ -48,8 +48,10 @@ func open(t *testing.T, n int) *browser {
 	mux.HandleFunc("GET "+api.PathEventStream, b.stream)
 	srv := httptest.NewServer(mux)
 	b.url = srv.URL
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("disable-background-networking", true))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
+		chromedp.Flag("disable-background-networking", true))
 	ctx, stopAll := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, stopTab := chromedp.NewContext(ctx, chromedp.WithListener(b.listen))
 	// The context of the first call is the browser's: it gets no deadline.
@@ -148,13 +150,15 @@ func dark(on bool) chromedp.Action[chromedp.Void] {
 	if on {
 		scheme = "dark"
 	}
-	return call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	return call(emulation.SetEmulatedMedia,
+		emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 }
 
 func TestRoomInChromium(t *testing.T) {
 	b := open(t, 400)
 	b.do(t, chromedp.Navigate(b.url), chromedp.WaitVisible(chromedp.CSS("#live")))
-	if got := eval[int](t, b, `[...document.querySelectorAll(".tile")].filter(t => t.getBoundingClientRect().bottom <= innerHeight).length`); got != 400 {
+	if got := eval[int](t, b,
+		`[...document.querySelectorAll(".tile")].filter(t => t.getBoundingClientRect().bottom <= innerHeight).length`); got != 400 {
 		t.Errorf("%d of 400 machines are on one screen of 1440x900", got)
 	}
 	t.Logf("loaded in %.0f ms", eval[float64](t, b, `performance.getEntriesByType("navigation")[0].loadEventEnd`))
@@ -182,7 +186,8 @@ func TestRoomInChromium(t *testing.T) {
 	}
 	// The protocol sends the character apart from the key that the page took.
 	eval[string](t, b, `document.activeElement.value = ""`)
-	b.do(t, chromedp.KeyEvent("b3-n"+kb.Enter), chromedp.WaitVisible(chromedp.CSS(`input[value="b3-n"]`)), chromedp.WaitVisible(chromedp.CSS("footer")))
+	b.do(t, chromedp.KeyEvent("b3-n"+kb.Enter), chromedp.WaitVisible(chromedp.CSS(`input[value="b3-n"]`)),
+		chromedp.WaitVisible(chromedp.CSS("footer")))
 	if got := eval[int](t, b, `document.querySelectorAll(".tile").length`); got != 40 {
 		t.Errorf("filter by keyboard shows %d machines; want 40", got)
 	}
@@ -191,8 +196,10 @@ func TestRoomInChromium(t *testing.T) {
 func TestArmInChromium(t *testing.T) {
 	for _, script := range []bool{true, false} {
 		b := open(t, 40)
-		b.do(t, call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !script}), chromedp.Navigate(b.url+"/machines/b1-n02/arm"),
-			chromedp.SetValue(chromedp.CSS("#disk"), "smallest"), chromedp.Click(chromedp.CSS(".sheet button")), chromedp.WaitVisible(chromedp.CSS("#confirm")))
+		b.do(t, call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !script}),
+			chromedp.Navigate(b.url+"/machines/b1-n02/arm"),
+			chromedp.SetValue(chromedp.CSS("#disk"), "smallest"), chromedp.Click(chromedp.CSS(".sheet button")),
+			chromedp.WaitVisible(chromedp.CSS("#confirm")))
 		b.picture(t, fmt.Sprintf("arm-script-%t", script))
 		b.do(t, chromedp.SendKeys(chromedp.CSS("#confirm"), "b1-n02"+kb.Enter), chromedp.WaitVisible(chromedp.CSS("#now")))
 		if n := len(b.room.armed); n != 1 || b.room.armed[0].Shown != "d1" {

@@ -38,7 +38,8 @@ func post(t *testing.T, h http.Handler, path string, form url.Values) *httptest.
 }
 
 var pages = []string{
-	"/", "/?group=rack", "/?state=flashing&q=b1", "/machines/b1-n01", "/machines/b1-n18", "/machines/b1-n01/arm", "/machines/b1-n01/arm?preview=1&image=web-14",
+	"/", "/?group=rack", "/?state=flashing&q=b1", "/machines/b1-n01", "/machines/b1-n18", "/machines/b1-n01/arm",
+	"/machines/b1-n01/arm?preview=1&image=web-14",
 	"/images", "/log", "/log?failed=1&page=2", "/nothing", "/machines/nobody",
 }
 
@@ -56,8 +57,10 @@ func TestNothingForeignIsMarkup(t *testing.T) {
 	h := dashboardOf(r).Handler()
 	id := url.PathEscape(r.machines[0].ID)
 	for _, path := range []string{
-		"/", "/?group=rack", "/?q=" + url.QueryEscape(canary), "/?l=" + url.QueryEscape(canary), "/?state=" + url.QueryEscape(canary), "/?group=" + url.QueryEscape(canary),
-		"/machines/" + id, "/machines/" + id + "/arm?preview=1&disk=" + url.QueryEscape(canary), "/images", "/log", "/log?q=" + url.QueryEscape(canary), "/machines/" + url.PathEscape(canary),
+		"/", "/?group=rack", "/?q=" + url.QueryEscape(canary), "/?l=" + url.QueryEscape(canary), "/?state=" + url.QueryEscape(canary),
+		"/?group=" + url.QueryEscape(canary),
+		"/machines/" + id, "/machines/" + id + "/arm?preview=1&disk=" + url.QueryEscape(canary), "/images", "/log",
+		"/log?q=" + url.QueryEscape(canary), "/machines/" + url.PathEscape(canary),
 	} {
 		w := get(t, h, path)
 		if w.Code >= 500 {
@@ -76,7 +79,8 @@ func TestStaticFiles(t *testing.T) {
 	h := dashboardOf(newRoom(0, "")).Handler()
 	for path, want := range map[string]int{
 		"/static/gild.css": 200, "/static/gild.js": 200, "/static/icon.svg": 200,
-		"/static/": 404, "/static": 404, "/static/.": 404, "/static/nosuch": 404, "/static/%2e": 404, "/static/gild.css/": 404, "/static/index.html": 404,
+		"/static/": 404, "/static": 404, "/static/.": 404, "/static/nosuch": 404, "/static/%2e": 404, "/static/gild.css/": 404,
+		"/static/index.html": 404,
 	} {
 		w := get(t, h, path)
 		if w.Code >= 300 && w.Code < 400 {
@@ -101,7 +105,8 @@ func TestEveryPageIsGuarded(t *testing.T) {
 		}
 		// The policy would stop these, and the page would look wrong.
 		body := w.Body.String()
-		if strings.HasSuffix(w.Header().Get("Content-Type"), "html; charset=utf-8") && (strings.Contains(body, " style=") || strings.Contains(body, "<style") || strings.Contains(body, " onclick")) {
+		if strings.HasSuffix(w.Header().Get("Content-Type"), "html; charset=utf-8") &&
+			(strings.Contains(body, " style=") || strings.Contains(body, "<style") || strings.Contains(body, " onclick")) {
 			t.Errorf("GET %s has inline style or script", path)
 		}
 	}
@@ -158,7 +163,13 @@ func TestRoomFilters(t *testing.T) {
 		path string
 		want int
 	}{
-		{"/", 400}, {"/?l=rack%3Db03", 40}, {"/?q=B2-N0", 9}, {"/?q=10.0.1.7", 11}, {"/?q=nobody", 0}, {"/?group=rack", 400}, {"/?group=rack&l=rack%3Db03", 40},
+		{"/", 400},
+		{"/?l=rack%3Db03", 40},
+		{"/?q=B2-N0", 9},
+		{"/?q=10.0.1.7", 11},
+		{"/?q=nobody", 0},
+		{"/?group=rack", 400},
+		{"/?group=rack&l=rack%3Db03", 40},
 	} {
 		if got := strings.Count(get(t, h, tt.path).Body.String(), `class="tile `); got != tt.want {
 			t.Errorf("GET %s shows %d machines; want %d", tt.path, got, tt.want)
@@ -191,7 +202,8 @@ func TestMachineSaysWhatToDo(t *testing.T) {
 	} {
 		r.set(r.machines[1].ID, func(m *api.Machine) { m.Stuck, m.Conflict, m.Trouble = time.Time{}, "", nil; tt.change(m) })
 		body := get(t, h, "/machines/"+r.machines[1].ID).Body.String()
-		if got := strings.Contains(body, "What to do:</strong> "+tt.want); got != (tt.want != "") || tt.want == "" && strings.Contains(body, "What to do") {
+		if got := strings.Contains(body, "What to do:</strong> "+tt.want); got != (tt.want != "") ||
+			tt.want == "" && strings.Contains(body, "What to do") {
 			t.Errorf("%s: the page says %v what to do; want %q", tt.name, got, tt.want)
 		}
 	}
@@ -219,7 +231,10 @@ func TestPlotTellsPhasesApart(t *testing.T) {
 }
 
 func TestArm(t *testing.T) {
-	good := url.Values{"image": {"web-14"}, "disk": {"smallest"}, "keep": {"4, data"}, "wipe": {"1"}, "expires": {"3600"}, "shown": {"d1"}, "confirm": {"b1-n02"}}
+	good := url.Values{
+		"image": {"web-14"}, "disk": {"smallest"}, "keep": {"4, data"}, "wipe": {"1"}, "expires": {"3600"}, "shown": {"d1"},
+		"confirm": {"b1-n02"},
+	}
 	for name, tt := range map[string]struct {
 		change  func(url.Values)
 		refusal error
@@ -247,7 +262,10 @@ func TestArm(t *testing.T) {
 		}
 		var want []api.FlashRequest
 		if tt.want == 303 {
-			want = []api.FlashRequest{{Settings: settings.Settings{Image: "web-14", Agent: settings.Agent{Disk: "smallest", Keep: []string{"4", "data"}}}, Wipe: true, Expires: 3600, Shown: "d1"}}
+			want = []api.FlashRequest{{Settings: settings.Settings{
+				Image: "web-14",
+				Agent: settings.Agent{Disk: "smallest", Keep: []string{"4", "data"}},
+			}, Wipe: true, Expires: 3600, Shown: "d1"}}
 		}
 		if diff := cmp.Diff(want, r.armed); diff != "" {
 			t.Errorf("%s: armed (-want +got):\n%s", name, diff)
@@ -300,7 +318,12 @@ func TestPlot(t *testing.T) {
 	if diff := cmp.Diff(want, c.Lines); diff != "" {
 		t.Errorf("plot (-want +got):\n%s", diff)
 	}
-	for _, none := range [][]api.Sample{nil, {at(0, "write", 1)}, {at(1, "write", 1), at(1, "write", 1)}, {at(0, "write", 0), at(1, "write", 0)}} {
+	for _, none := range [][]api.Sample{
+		nil,
+		{at(0, "write", 1)},
+		{at(1, "write", 1), at(1, "write", 1)},
+		{at(0, "write", 0), at(1, "write", 0)},
+	} {
 		if got := plot(none); got != nil {
 			t.Errorf("plot(%v) = %v; want none", none, got)
 		}

@@ -82,7 +82,8 @@ func (v *logView) has(e api.LogEntry) bool {
 	if v.Failed && e.Event.State != api.StateFailed && e.Event.To != api.MachineFailed {
 		return false
 	}
-	all := strings.Join([]string{e.Machine, e.Name, e.Event.Step, e.Event.State, e.Event.Message, e.Event.Cause, e.Event.Actor, e.Event.To}, "\n")
+	all := strings.Join([]string{e.Machine, e.Name, e.Event.Step, e.Event.State, e.Event.Message, e.Event.Cause, e.Event.Actor, e.Event.To},
+		"\n")
 	return strings.Contains(strings.ToLower(all), strings.ToLower(v.Text))
 }
 

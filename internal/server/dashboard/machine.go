@@ -107,7 +107,10 @@ func draw(f api.Flash, now time.Time) *flashView {
 			stop := endOf(p.End, now)
 			x := int(1000 * p.Start.Sub(start) / span)
 			w := int(1000 * stop.Sub(p.Start) / span)
-			v.Bars = append(v.Bars, bar{Step: cut(40, p.Step), State: stateClass(p.State), Took: seconds(stop.Sub(p.Start)), Tries: p.Tries, X: min(max(x, 0), 996), Width: min(max(w, 4), 1000)})
+			v.Bars = append(v.Bars, bar{
+				Step: cut(40, p.Step), State: stateClass(p.State), Took: seconds(stop.Sub(p.Start)), Tries: p.Tries,
+				X: min(max(x, 0), 996), Width: min(max(w, 4), 1000),
+			})
 		}
 	}
 	v.Chart = plot(f.Samples)

@@ -42,13 +42,17 @@ func newRoom(n int, canary string) *fakeRoom {
 		m := api.Machine{
 			ID: fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&255), MAC: fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&255),
 			Spec:  api.Spec{Name: fmt.Sprintf("b%d-n%02d", i/40+1, i%40+1), Labels: map[string]string{"rack": fmt.Sprintf("b%02d", i/40+1)}},
-			State: states[i*7%len(states)], Since: start.Add(-time.Duration(i*i%9000) * time.Second), LastSeen: start.Add(-4 * time.Second), FirstSeen: start.Add(-90 * 24 * time.Hour),
+			State: states[i*7%len(states)], Since: start.Add(-time.Duration(i*i%9000) * time.Second), LastSeen: start.Add(-4 * time.Second),
+			FirstSeen: start.Add(-90 * 24 * time.Hour),
 			AgentSeen: start.Add(-40 * time.Second), Address: fmt.Sprintf("10.0.%d.%d", i>>8, i&255), Message: canary, Inventory: r.inventory(i),
 		}
 		switch {
 		case m.State == api.MachineFlashing:
 			m.Progress = &api.Progress{Phase: "write", Done: int64(i*37%100) << 30, Total: 100 << 30, Rate: 4.1e8 + float64(i)*1e5, Wire: 12 << 30}
-			m.Armed = &api.Armed{Plan: api.Plan{ID: "p", Image: api.PlanImage{Name: "web-14" + canary, Digest: "sha256:4f2a9c81d07be3"}, Agent: settings.Agent{Disk: "transport=nvme" + canary}}, Since: start.Add(-5 * time.Minute), By: "operator"}
+			m.Armed = &api.Armed{Plan: api.Plan{
+				ID: "p", Image: api.PlanImage{Name: "web-14" + canary, Digest: "sha256:4f2a9c81d07be3"},
+				Agent: settings.Agent{Disk: "transport=nvme" + canary},
+			}, Since: start.Add(-5 * time.Minute), By: "operator"}
 			if i%3 == 0 {
 				m.Progress.Phase = "read back"
 			}
@@ -72,12 +76,18 @@ func newRoom(n int, canary string) *fakeRoom {
 func (r *fakeRoom) inventory(i int) *api.Inventory {
 	c := r.canary
 	return &api.Inventory{
-		Vendor: "Example" + c, Product: "Rack 2000" + c, Serial: fmt.Sprintf("SN%05d", i) + c, UUID: c, Firmware: "uefi" + c, Kernel: "6.1.0-32-amd64" + c, Arch: "amd64" + c,
+		Vendor: "Example" + c, Product: "Rack 2000" + c, Serial: fmt.Sprintf("SN%05d", i) + c, UUID: c, Firmware: "uefi" + c,
+		Kernel: "6.1.0-32-amd64" + c, Arch: "amd64" + c,
 		CPU: "Xeon Gold 6338" + c, CPUs: 64, Memory: 256e9,
 		Disks: []api.Disk{
-			{Name: "nvme0n1", Size: 960e9, Model: "PM9A3" + c, Serial: "S64GNE0R" + c, Transport: "nvme", Holds: []string{"GPT, 3 partitions", c}, Partitions: []api.Partition{
-				{Number: 1, Size: 512 << 20, FileSystem: "vfat", Label: "EFI" + c}, {Number: 2, Size: 40e9, FileSystem: "ext4", FSLabel: "root" + c}, {Number: 3, Size: 900e9, FileSystem: "xfs", Label: "data"},
-			}},
+			{
+				Name: "nvme0n1", Size: 960e9, Model: "PM9A3" + c, Serial: "S64GNE0R" + c, Transport: "nvme", Holds: []string{"GPT, 3 partitions", c},
+				Partitions: []api.Partition{
+					{Number: 1, Size: 512 << 20, FileSystem: "vfat", Label: "EFI" + c},
+					{Number: 2, Size: 40e9, FileSystem: "ext4", FSLabel: "root" + c},
+					{Number: 3, Size: 900e9, FileSystem: "xfs", Label: "data"},
+				},
+			},
 			{Name: "sda", Size: 16e9, Model: "SD Card Reader", Transport: "usb", Removable: true},
 		},
 	}
@@ -120,8 +130,10 @@ func (r *fakeRoom) Preview(_ context.Context, key string, f api.FlashRequest) (a
 		return api.Preview{}, err
 	}
 	return api.Preview{
-		Machine: m, Image: api.Image{Name: cmp.Or(f.Image, "web-14"), Digest: "sha256:4f2a9c81d07be3", Size: 4 << 30}, Request: f, Disk: &m.Inventory.Disks[0],
-		Lost: []string{"partition 1 (EFI), vfat, 537 MB", "partition 2, ext4 root, 40 GB", "partition 3 (data), xfs, 900 GB" + r.canary}, Warnings: []string{"the inventory is 3 days old" + r.canary}, Digest: "d1",
+		Machine: m, Image: api.Image{Name: cmp.Or(f.Image, "web-14"), Digest: "sha256:4f2a9c81d07be3", Size: 4 << 30}, Request: f,
+		Disk:     &m.Inventory.Disks[0],
+		Lost:     []string{"partition 1 (EFI), vfat, 537 MB", "partition 2, ext4 root, 40 GB", "partition 3 (data), xfs, 900 GB" + r.canary},
+		Warnings: []string{"the inventory is 3 days old" + r.canary}, Digest: "d1",
 	}, nil
 }
 
@@ -158,14 +170,21 @@ func (r *fakeRoom) Events(context.Context, string) ([]api.Event, error) {
 	c := r.canary
 	var out []api.Event
 	for i, step := range []string{"boot", "coldplug", "network", "hello", "flash"} {
-		out = append(out, api.Event{Seq: uint64(i), Time: start.Add(time.Duration(i-300) * time.Second), Step: step + c, State: "done", Message: "as it should be" + c, Actor: "agent" + c, To: "flashing" + c})
+		out = append(out, api.Event{
+			Seq: uint64(i), Time: start.Add(time.Duration(i-300) * time.Second), Step: step + c, State: "done",
+			Message: "as it should be" + c, Actor: "agent" + c, To: "flashing" + c,
+		})
 	}
-	return append(out, api.Event{Time: start, Step: "flash", State: "failed", Cause: "disk-ambiguous" + c, Message: "two disks match" + c}), nil
+	return append(out, api.Event{Time: start, Step: "flash", State: "failed", Cause: "disk-ambiguous" + c, Message: "two disks match" + c}),
+		nil
 }
 
 func (r *fakeRoom) Flashes(context.Context, string) ([]api.Flash, error) {
 	begin := start.Add(-200 * time.Second)
-	f := api.Flash{Image: api.PlanImage{Name: "web-14" + r.canary, Digest: "sha256:4f2a9c81d07be3"}, By: "operator" + r.canary, Armed: begin, Started: begin, Outcome: "under way", Message: r.canary, Cause: r.canary}
+	f := api.Flash{
+		Image: api.PlanImage{Name: "web-14" + r.canary, Digest: "sha256:4f2a9c81d07be3"}, By: "operator" + r.canary, Armed: begin,
+		Started: begin, Outcome: "under way", Message: r.canary, Cause: r.canary,
+	}
 	for _, p := range []struct {
 		step     string
 		from, to int
@@ -183,9 +202,15 @@ func (r *fakeRoom) Flashes(context.Context, string) ([]api.Flash, error) {
 		if i > 112 {
 			phase = "read back"
 		}
-		f.Samples = append(f.Samples, api.Sample{At: begin.Add(time.Duration(7+i) * time.Second), Phase: phase, Rate: 4e8 + 6e7*float64((i*i)%17)/17 - 3e8*float64(max(0, 6-i))/6})
+		f.Samples = append(f.Samples, api.Sample{
+			At: begin.Add(time.Duration(7+i) * time.Second), Phase: phase,
+			Rate: 4e8 + 6e7*float64((i*i)%17)/17 - 3e8*float64(max(0, 6-i))/6,
+		})
 	}
-	old := api.Flash{Image: f.Image, By: "operator", Armed: begin.Add(-40 * 24 * time.Hour), Ended: begin.Add(-40 * 24 * time.Hour), Outcome: "running"}
+	old := api.Flash{
+		Image: f.Image, By: "operator", Armed: begin.Add(-40 * 24 * time.Hour), Ended: begin.Add(-40 * 24 * time.Hour),
+		Outcome: "running",
+	}
 	return []api.Flash{f, old}, nil
 }
 
@@ -217,9 +242,12 @@ func (r *fakeRoom) Servers(context.Context) ([]api.Server, error) {
 func (r *fakeRoom) List(context.Context) ([]api.Image, error) {
 	c := r.canary
 	im := api.Image{
-		Name: "web-14" + c, Digest: "sha256:4f2a9c81d07be3", Size: 4 << 30, Stored: 547e6, Data: 18e8, Release: "6.1.0-32-amd64" + c, Arch: "amd64", Cmdline: "root=UUID=0f7a ro quiet console=ttyS0" + c,
+		Name: "web-14" + c, Digest: "sha256:4f2a9c81d07be3", Size: 4 << 30, Stored: 547e6, Data: 18e8, Release: "6.1.0-32-amd64" + c,
+		Arch: "amd64", Cmdline: "root=UUID=0f7a ro quiet console=ttyS0" + c,
 		Firmware: []string{"bios", "uefi"}, Scheme: "gpt", Root: 2, Partitions: []api.Partition{
-			{Number: 1, Start: 1 << 20, Size: 512 << 20, FileSystem: "vfat", Label: "EFI" + c}, {Number: 2, Start: 513 << 20, Size: 3200 << 20, FileSystem: "ext4", FSLabel: "root" + c}, {Number: 3, Start: 3713 << 20, Size: 380 << 20, FileSystem: "swap"},
+			{Number: 1, Start: 1 << 20, Size: 512 << 20, FileSystem: "vfat", Label: "EFI" + c},
+			{Number: 2, Start: 513 << 20, Size: 3200 << 20, FileSystem: "ext4", FSLabel: "root" + c},
+			{Number: 3, Start: 3713 << 20, Size: 380 << 20, FileSystem: "swap"},
 		},
 	}
 	db := im

@@ -36,7 +36,8 @@ var looks = []look{
 	{"discovered", "discovered", "It was seen on the network and is not registered."},
 }
 
-// lookOf tells how a machine is shown. What keeps it from going on outranks its state.
+// lookOf tells how a machine is shown. What keeps it from going on outranks its
+// state.
 func lookOf(m *api.Machine) look {
 	class := classOf(m)
 	for _, l := range looks {
@@ -90,10 +91,11 @@ func tail(n int, s string) string {
 // words are the functions of the templates.
 func words() template.FuncMap {
 	return template.FuncMap{
-		"size": units.Bytes, "disk": units.Disk, "rate": units.Rate, "cut": cut, "path": machinePath, "clock": clock, "stamp": stamp, "seconds": seconds,
-		"lasts": func(n int) string { return seconds(time.Duration(n) * time.Second) },
-		"join":  func(list []string) string { return strings.Join(list, ", ") },
-		"short": func(digest string) string { return cut(13, strings.TrimPrefix(digest, "sha256:")) },
+		"size": units.Bytes, "disk": units.Disk, "rate": units.Rate, "cut": cut, "path": machinePath, "clock": clock, "stamp": stamp,
+		"seconds": seconds,
+		"lasts":   func(n int) string { return seconds(time.Duration(n) * time.Second) },
+		"join":    func(list []string) string { return strings.Join(list, ", ") },
+		"short":   func(digest string) string { return cut(13, strings.TrimPrefix(digest, "sha256:")) },
 	}
 }
 

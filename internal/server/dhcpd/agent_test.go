@@ -25,7 +25,8 @@ func TestAgentAsksWhereItsServerIs(t *testing.T) {
 		}
 	}
 	r, _ := newResponder(Full)
-	if reply, _ := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, class("gild-agents")), portDHCP); reply == nil || reply.BootFileNameOption() != "" {
+	if reply, _ := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, class("gild-agents")), portDHCP); reply == nil ||
+		reply.BootFileNameOption() != "" {
 		t.Errorf("another system is answered %v", reply)
 	}
 }

@@ -16,14 +16,16 @@ import (
 )
 
 const (
-	// arpWait is how long a host may take to say that it has an address. On a link it takes a millisecond; boot ROMs
-	// collect offers for seconds.
+	// arpWait is how long a host may take to say that it has an address. On a link
+	// it takes a millisecond; boot ROMs collect offers for seconds.
 	arpWait = 250 * time.Millisecond
-	// arpAgain is when the question is asked once more: one lost frame must not make two hosts of one address.
+	// arpAgain is when the question is asked once more: one lost frame must not
+	// make two hosts of one address.
 	arpAgain = 100 * time.Millisecond
 	// silentFor is how long an address at which nobody answered is taken for free.
 	silentFor = 30 * time.Second
-	// maxQuestions bounds the addresses that are asked for at once, maxSilent those that are remembered.
+	// maxQuestions bounds the addresses that are asked for at once, maxSilent those
+	// that are remembered.
 	maxQuestions = 256
 	maxSilent    = 4096
 )
@@ -31,7 +33,8 @@ const (
 // errBusy says that too many addresses are being asked for.
 var errBusy = errors.New("too many addresses are looked at already: it will ask again")
 
-// Neighbours asks who has an address, as RFC 5227 lets a host do before it takes one.
+// Neighbours asks who has an address, as RFC 5227 lets a host do before it
+// takes one.
 type Neighbours struct {
 	conn *os.File
 	mac  net.HardwareAddr
@@ -47,7 +50,8 @@ type inquiry struct {
 	by   net.HardwareAddr
 }
 
-// ListenARP opens a socket for questions on an Ethernet interface. It needs CAP_NET_RAW.
+// ListenARP opens a socket for questions on an Ethernet interface. It needs
+// CAP_NET_RAW.
 func ListenARP(iface string) (*Neighbours, error) {
 	ifi, err := net.InterfaceByName(iface)
 	if err != nil {
@@ -71,7 +75,8 @@ func ListenARP(iface string) (*Neighbours, error) {
 	}, nil
 }
 
-// Serve reads answers until ctx ends, and closes the socket. Any return but nil is a failure of it.
+// Serve reads answers until ctx ends, and closes the socket. Any return but nil
+// is a failure of it.
 func (n *Neighbours) Serve(ctx context.Context) error {
 	defer n.conn.Close()
 	defer context.AfterFunc(ctx, func() { n.conn.Close() })()
@@ -110,8 +115,8 @@ func (n *Neighbours) hear(a netip.Addr, by net.HardwareAddr) {
 	}
 }
 
-// Used reports which host has an address, nil for none. It waits for a quarter of a second, or not at all when it has
-// asked a moment ago.
+// Used reports which host has an address, nil for none. It waits for a quarter
+// of a second, or not at all when it has asked a moment ago.
 func (n *Neighbours) Used(a netip.Addr, now time.Time) (net.HardwareAddr, error) {
 	n.mu.Lock()
 	if at, ok := n.silent[a]; ok && now.Sub(at) < silentFor {
@@ -183,7 +188,8 @@ const (
 	arpRequest  = 1
 )
 
-// appendARP builds an ARP probe: its sender has no address, so that nobody's table changes (RFC 5227, section 2.1.1).
+// appendARP builds an ARP probe: its sender has no address, so that nobody's
+// table changes (RFC 5227, section 2.1.1).
 func appendARP(b []byte, from net.HardwareAddr, a netip.Addr) []byte {
 	b = append(b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
 	b = append(b, from...)
@@ -198,7 +204,8 @@ func appendARP(b []byte, from net.HardwareAddr, a netip.Addr) []byte {
 	return append(b, ip(a)...)
 }
 
-// parseARP reads who says in an ARP packet, question or answer, that it has an address.
+// parseARP reads who says in an ARP packet, question or answer, that it has an
+// address.
 func parseARP(b []byte) (a netip.Addr, by net.HardwareAddr, ok bool) {
 	if len(b) < arpFrame || binary.BigEndian.Uint16(b[12:]) != unix.ETH_P_ARP {
 		return a, nil, false

@@ -35,7 +35,8 @@ func (r Range) Contains(a netip.Addr) bool {
 	return a.Is4() && !a.Less(r.First) && !r.Last.Less(a)
 }
 
-// Barred says what keeps an address of the range from being leased, "" for nothing.
+// Barred says what keeps an address of the range from being leased, "" for
+// nothing.
 func (c Config) Barred(a netip.Addr) string {
 	if c.Subnet.IsValid() && (a == c.Subnet.Masked().Addr() || a == broadcast(c.Subnet)) {
 		return "the network's"

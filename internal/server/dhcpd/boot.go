@@ -32,7 +32,8 @@ func (c Client) String() string {
 	return [...]string{"system", "PXE", "HTTP", "iPXE", "agent"}[c]
 }
 
-// clientOf tells what asks. iPXE comes first: it also sends option 60 "PXEClient".
+// clientOf tells what asks. iPXE comes first: it also sends option 60
+// "PXEClient".
 func clientOf(req *dhcpv4.DHCPv4) Client {
 	user := bytes.TrimRight(req.Options.Get(dhcpv4.OptionUserClassInformation), "\x00")
 	if bytes.Equal(user, []byte("iPXE")) || slices.Contains(req.UserClass(), "iPXE") || req.Options.Has(dhcpv4.OptionEtherboot) {
@@ -49,9 +50,10 @@ func clientOf(req *dhcpv4.DHCPv4) Client {
 	return System
 }
 
-// archOf reads option 93, a list of which the first is the one that runs (RFC 4578 section 2.1).
-// Without it the class identifier says the same as text: "PXEClient:Arch:00007:UNDI:003016". A plain "PXEClient" is a
-// ROM from before there were others than BIOS.
+// archOf reads option 93, a list of which the first is the one that runs (RFC
+// 4578 section 2.1). Without it the class identifier says the same as text:
+// "PXEClient:Arch:00007:UNDI:003016". A plain "PXEClient" is a ROM from before
+// there were others than BIOS.
 func archOf(req *dhcpv4.DHCPv4) (iana.Arch, error) {
 	if b := req.Options.Get(dhcpv4.OptionClientSystemArchitectureType); b != nil {
 		if len(b) < 2 || len(b)%2 != 0 {
@@ -74,8 +76,9 @@ func archOf(req *dhcpv4.DHCPv4) (iana.Arch, error) {
 	return iana.Arch(n), nil
 }
 
-// uuidOf gives the machine's GUID of option 97 in the order of its bytes on the wire, or "". Whether
-// the first three fields are swapped against what SMBIOS tools print depends on the firmware.
+// uuidOf gives the machine's GUID of option 97 in the order of its bytes on the
+// wire, or "". Whether the first three fields are swapped against what SMBIOS
+// tools print depends on the firmware.
 func uuidOf(req *dhcpv4.DHCPv4) string {
 	b := req.Options.Get(dhcpv4.OptionClientMachineIdentifier)
 	if len(b) != 17 || b[0] != 0 {
@@ -84,8 +87,8 @@ func uuidOf(req *dhcpv4.DHCPv4) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[1:5], b[5:7], b[7:9], b[9:11], b[11:])
 }
 
-// addBoot adds to a reply what the client should load next. It reports the file, or why there is none;
-// then the reply is as it was.
+// addBoot adds to a reply what the client should load next. It reports the
+// file, or why there is none; then the reply is as it was.
 func (c Config) addBoot(reply, req *dhcpv4.DHCPv4, client Client) (file string, err error) {
 	if client == Agent {
 		c.setFile(reply, c.Script)

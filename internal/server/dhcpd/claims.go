@@ -14,16 +14,19 @@ type Lease struct {
 	Trial bool
 }
 
-// Claims is where every server of a cluster sees who has which address. Implementations MUST be safe for concurrent
-// use and quick: a claim is waited for once for each granted request.
+// Claims is where every server of a cluster sees who has which address.
+// Implementations MUST be safe for concurrent use and quick: a claim is waited
+// for once for each granted request.
 type Claims interface {
 	// Claim takes an address for a client, or tells which other client has it.
 	Claim(a netip.Addr, l Lease, now time.Time) (holder Lease, ok bool, err error)
-	// Release ends a client's claim to an address; it need not wait until that is done.
+	// Release ends a client's claim to an address; it need not wait until that is
+	// done.
 	Release(a netip.Addr, client string)
 }
 
-// Learn notes a lease that any server has granted; a zero one: that it has ended.
+// Learn notes a lease that any server has granted; a zero one: that it has
+// ended.
 func (p *Pool) Learn(a netip.Addr, l Lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,10 +51,12 @@ func (p *Pool) slotOf(l Lease) slot {
 	return slot{client: l.Client, state: leased, known: p.asker(l.Client).known, trial: l.Trial, until: l.Until}
 }
 
-// Take leases an address to a client for a time, or for less: it returns for how long. [ErrTaken] says that the address
-// cannot be the client's, any other error that it is not known whether it can.
+// Take leases an address to a client for a time, or for less: it returns for
+// how long. [ErrTaken] says that the address cannot be the client's, any other
+// error that it is not known whether it can.
 //
-// While claims cannot be made a running system keeps its address: what it has is renewed, nothing else is granted.
+// While claims cannot be made a running system keeps its address: what it has
+// is renewed, nothing else is granted.
 func (p *Pool) Take(client string, a netip.Addr, now time.Time, most time.Duration) (time.Duration, error) {
 	c := p.asker(client)
 	g, err := p.grant(c, a, now, most)
@@ -129,8 +134,8 @@ func (p *Pool) mayTake(i uint32, c asker, now time.Time) bool {
 	return p.free(i, c, now) && (c.known || p.spare(now) > 0)
 }
 
-// try makes a newcomer's lease a trial, and a short one where there are many: it is a full one when the client comes
-// back in the second half of it.
+// try makes a newcomer's lease a trial, and a short one where there are many:
+// it is a full one when the client comes back in the second half of it.
 func (p *Pool) try(s *slot, before slot, now time.Time) {
 	if before.client == s.client && before.state == leased {
 		if !before.trial || now.Sub(before.since) >= min(s.until.Sub(now), trialLease)/2 {

@@ -1,19 +1,25 @@
-// Package dhcpd answers DHCP for machines that boot from the network: as the only server of a
-// network, or as a proxyDHCP server that adds boot files to what another server leases.
+// Package dhcpd answers DHCP for machines that boot from the network: as the
+// only server of a network, or as a proxyDHCP server that adds boot files to
+// what another server leases.
 //
-// [Responder.Reply] decides and does no I/O; [Server] moves packets. What is handled here because
-// firmware is as it is:
-//   - UEFI that loads by TFTP stops after the ACK unless option 43 holds PXE discovery control
-//     (06 01 08 ff: use the boot file of this very reply) beside option 60 "PXEClient".
-//   - UEFI HTTP boot wants option 60 "HTTPClient" echoed and a full URL as boot file.
-//   - iPXE also calls itself PXEClient: it is known by user class "iPXE", in the raw form that it sends
-//     or the form of RFC 3004, or by option 175.
-//   - The machine's GUID, option 97, is mandatory for PXE but some ROMs omit it; it is echoed when sent.
-//   - Some ROMs read the boot file from the header, some from options 66 and 67: both are filled.
-//   - ROM, iPXE and the booted system of one machine send different client identifiers. Addresses go
-//     by MAC where there is one, so that a machine keeps its address through a boot.
-//   - Some UEFI firmware never merges a proxy offer: such machines need Full, or options 66 and 67
-//     on the existing server.
+// [Responder.Reply] decides and does no I/O; [Server] moves packets. What is
+// handled here because firmware is as it is:
+//   - UEFI that loads by TFTP stops after the ACK unless option 43 holds PXE
+//     discovery control (06 01 08 ff: use the boot file of this very reply)
+//     beside option 60 "PXEClient".
+//   - UEFI HTTP boot wants option 60 "HTTPClient" echoed and a full URL as boot
+//     file.
+//   - iPXE also calls itself PXEClient: it is known by user class "iPXE", in
+//     the raw form that it sends or the form of RFC 3004, or by option 175.
+//   - The machine's GUID, option 97, is mandatory for PXE but some ROMs omit
+//     it; it is echoed when sent.
+//   - Some ROMs read the boot file from the header, some from options 66 and
+//     67: both are filled.
+//   - ROM, iPXE and the booted system of one machine send different client
+//     identifiers. Addresses go by MAC where there is one, so that a machine
+//     keeps its address through a boot.
+//   - Some UEFI firmware never merges a proxy offer: such machines need Full,
+//     or options 66 and 67 on the existing server.
 package dhcpd
 
 import (
@@ -64,10 +70,12 @@ type Config struct {
 	Interface string
 	ServerIP  netip.Addr // this server, as machines reach it: next-server and server identifier
 
-	// Subnet is needed by Full; with it, a Proxy does not answer to addresses outside of it.
+	// Subnet is needed by Full; with it, a Proxy does not answer to addresses
+	// outside of it.
 	Subnet netip.Prefix
-	// Networks are further ones of machines. One that names an address of its own, 10.0.8.1/24, names a relay, and no
-	// other one of it is answered; else a Proxy answers all.
+	// Networks are further ones of machines. One that names an address of its own,
+	// 10.0.8.1/24, names a relay, and no other one of it is answered; else a Proxy
+	// answers all.
 	Networks []netip.Prefix
 
 	// Of Full only.
@@ -83,8 +91,8 @@ type Config struct {
 	Script   string // URL of the iPXE script that every machine may have
 	HTTPBase string // URL below which HTTP boot firmware finds boot files, without final slash
 
-	// NBP names the boot file for an architecture, or says why there is none. It MUST be safe for
-	// concurrent use.
+	// NBP names the boot file for an architecture, or says why there is none. It
+	// MUST be safe for concurrent use.
 	NBP func(iana.Arch) (string, error)
 }
 
@@ -142,7 +150,8 @@ func (c Config) validateRange() (errs []error) {
 	case n > maxRange:
 		bad("range %v-%v has %d addresses: at most %d are possible", c.First, c.Last, n, maxRange)
 	case !c.leasable():
-		bad("range %v-%v holds no address to lease: they are this server's own, the router's, a name server's or excluded; widen it", c.First, c.Last)
+		bad("range %v-%v holds no address to lease: they are this server's own, the router's, a name server's or excluded; widen it", c.First,
+			c.Last)
 	}
 	if c.First == c.Subnet.Masked().Addr() || c.Last == broadcast(c.Subnet) {
 		bad("range %v-%v holds the network or broadcast address of %v: leave them out", c.First, c.Last, c.Subnet.Masked())

@@ -7,8 +7,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// FuzzReply feeds any bytes to both ports in each mode: no panic, replies that parse, and none that
-// breaks what the protocol promises.
+// FuzzReply feeds any bytes to both ports in each mode: no panic, replies that
+// parse, and none that breaks what the protocol promises.
 func FuzzReply(f *testing.F) {
 	seed := func(kind dhcpv4.MessageType, mods ...dhcpv4.Modifier) {
 		p, err := dhcpv4.New(append([]dhcpv4.Modifier{dhcpv4.WithMessageType(kind)}, mods...)...)

@@ -67,7 +67,8 @@ func (l lab) run(t *testing.T, name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// script writes a hook for a DHCP client that saves what it learnt, and changes nothing.
+// script writes a hook for a DHCP client that saves what it learnt, and changes
+// nothing.
 func script(t *testing.T) (path, saved string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -139,11 +140,12 @@ func TestDhclient(t *testing.T) {
 	}
 	cancel()
 	_ = cmd.Wait()
-	mustContain(t, saved, "new_ip_address=10.77.0.1", "new_routers=10.77.0.254", "new_domain_name=lab.example", "new_dhcp_server_identifier=10.77.0.1")
+	mustContain(t, saved, "new_ip_address=10.77.0.1", "new_routers=10.77.0.254", "new_domain_name=lab.example",
+		"new_dhcp_server_identifier=10.77.0.1")
 }
 
-// Beside dnsmasq, both answer a machine that boots, and a client without PXE gets dnsmasq's lease as
-// if there were no proxy.
+// Beside dnsmasq, both answer a machine that boots, and a client without PXE
+// gets dnsmasq's lease as if there were no proxy.
 func TestProxyBesideDnsmasq(t *testing.T) {
 	l := newLab(t)
 	events := l.serve(t, Proxy)
@@ -178,7 +180,8 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 		t.Errorf("Probe() = %+v; want our proxy and dnsmasq", got)
 	}
 	hook, saved := script(t)
-	// Not with a PXE class: udhcpc would take whichever offer is first, as no real boot ROM does.
+	// Not with a PXE class: udhcpc would take whichever offer is first, as no real
+	// boot ROM does.
 	if text, err := l.run(t, "udhcpc", "-i", "c0", "-f", "-n", "-q", "-t", "5", "-T", "1", "-s", hook); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
@@ -221,11 +224,13 @@ func TestPort4011Socket(t *testing.T) {
 	}
 }
 
-// perfdhcp of Kea: two hundred four-way exchanges a second, of which none is lost and no two get one address.
+// perfdhcp of Kea: two hundred four-way exchanges a second, of which none is
+// lost and no two get one address.
 func TestPerfdhcp(t *testing.T) {
 	l := newLab(t)
 	l.serve(t, Full)
-	out, err := netlab.Command(t, l.Other, "perfdhcp", "-4", "-r", "200", "-p", "3", "-R", "90", "-W", "1000000", "-l", "o0", "10.77.0.1").CombinedOutput()
+	out, err := netlab.Command(t, l.Other, "perfdhcp", "-4", "-r", "200", "-p", "3", "-R", "90", "-W", "1000000", "-l", "o0",
+		"10.77.0.1").CombinedOutput()
 	text := string(out)
 	if err != nil || strings.Count(text, "drops: 0\n") != 2 || strings.Count(text, "non unique addresses: 0\n") != 2 {
 		t.Errorf("perfdhcp: %v\n%s", err, text)
@@ -250,7 +255,8 @@ func TestBadDatagrams(t *testing.T) {
 			{1},
 			good[:239], set(236, 0), set(0, 0), set(0, 255), set(2, 0), set(2, 255), set(3, 255),
 			opts(), opts(53, 1), opts(53, 1, 1), opts(53, 0, 255), opts(53, 9, 1), opts(52, 1, 3, 53, 1, 1, 255),
-			opts(53, 1, 1, 12, 0, 255), opts(53, 1, 1, 82, 3, 1, 200, 0, 255), opts(53, 1, 1, 93, 3, 0, 7, 0, 60, 9, 'P', 'X', 'E', 'C', 'l', 'i', 'e', 'n', 't', 255),
+			opts(53, 1, 1, 12, 0, 255), opts(53, 1, 1, 82, 3, 1, 200, 0, 255),
+			opts(53, 1, 1, 93, 3, 0, 7, 0, 60, 9, 'P', 'X', 'E', 'C', 'l', 'i', 'e', 'n', 't', 255),
 			opts(bytes.Repeat([]byte{0}, 60<<10)...), opts(bytes.Repeat([]byte{12, 255}, 2000)...),
 		} {
 			if _, err := conn.WriteTo(b, &net.UDPAddr{IP: net.IP{10, 77, 0, 1}, Port: portDHCP}); err != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// An address that a host uses without a lease is given to nobody, and the host is named.
+// An address that a host uses without a lease is given to nobody, and the host
+// is named.
 func TestUsedAddresses(t *testing.T) {
 	r, _ := newResponder(Full)
 	stranger := net.HardwareAddr{2, 0, 0, 0, 0, 9}
@@ -25,10 +26,12 @@ func TestUsedAddresses(t *testing.T) {
 		t.Fatalf("offer %v, conflicts %v; want another address than the stranger's, and the stranger", ev.Addr, ev.Conflicts)
 	}
 	// A system that was leased it by a server that has forgotten.
-	if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeRequest, want("10.77.0.150")), 67); reply == nil || ev.Answer != dhcpv4.MessageTypeNak {
+	if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeRequest, want("10.77.0.150")), 67); reply == nil ||
+		ev.Answer != dhcpv4.MessageTypeNak {
 		t.Errorf("a request for a used address is answered %v; want NAK", ev.Answer)
 	}
-	if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeRequest, want("10.77.0.151")), 67); reply == nil || ev.Answer != dhcpv4.MessageTypeAck {
+	if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeRequest, want("10.77.0.151")), 67); reply == nil ||
+		ev.Answer != dhcpv4.MessageTypeAck {
 		t.Errorf("the host that uses the address itself is answered %v: %s", ev.Answer, ev.Why)
 	}
 	asked = 0
@@ -39,7 +42,8 @@ func TestUsedAddresses(t *testing.T) {
 	}
 }
 
-// A range full of leases that nobody answers for is no reason to send a machine away.
+// A range full of leases that nobody answers for is no reason to send a machine
+// away.
 func TestMadeUpClientsDoNotKeepMachinesOut(t *testing.T) {
 	r, now := newResponder(Full)
 	r.Leases.Registry = registry{}
@@ -68,7 +72,8 @@ func TestMadeUpClientsDoNotKeepMachinesOut(t *testing.T) {
 	}
 }
 
-// leaseOf goes through DISCOVER and REQUEST as a client of a number; no address: why says what there was instead.
+// leaseOf goes through DISCOVER and REQUEST as a client of a number; no
+// address: why says what there was instead.
 func leaseOf(t *testing.T, r *Responder, i int) (a netip.Addr, why string) {
 	mac := net.HardwareAddr{2, 0, 0, 0, byte(i >> 8), byte(i)}
 	reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, dhcpv4.WithHwAddr(mac)), 67)
@@ -82,8 +87,9 @@ func leaseOf(t *testing.T, r *Responder, i int) (a netip.Addr, why string) {
 	return a, ev.Why
 }
 
-// A rack that is switched on for the first time is as fast as a flood, and is none: its machines answer where they are,
-// and get more than half of the range, offers taken side by side included.
+// A rack that is switched on for the first time is as fast as a flood, and is
+// none: its machines answer where they are, and get more than half of the
+// range, offers taken side by side included.
 func TestRackOfNewcomers(t *testing.T) {
 	r, now := newResponder(Full)
 	r.Leases.Registry = registry{}

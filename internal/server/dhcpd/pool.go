@@ -5,29 +5,34 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
 
 const (
-	// offerHold is how long an offered address is kept from other clients while there are free ones.
-	// Without it, machines that start together and hash alike would be offered the same one.
+	// offerHold is how long an offered address is kept from other clients while
+	// there are free ones. Without it, machines that start together and hash alike
+	// would be offered the same one.
 	offerHold = 10 * time.Second
-	// quarantine is how long an address is left alone that somebody else was found to use.
+	// quarantine is how long an address is left alone that somebody else was found
+	// to use.
 	quarantine = 10 * time.Minute
-	// trialLease is what newcomers get while there are many of them. One that comes back for more gets all of it.
+	// trialLease is what newcomers get while there are many of them. One that comes
+	// back for more gets all of it.
 	trialLease = 5 * time.Minute
-	// trialAge is how old the lease of a newcomer must be to be taken from a client that is not there any more.
+	// trialAge is how old the lease of a newcomer must be to be taken from a client
+	// that is not there any more.
 	trialAge = 5 * time.Second
 )
 
-// Registry is what an operator has said of machines. A client is named as [ClientKey] names it. Implementations MUST be
-// safe for concurrent use and quick.
+// Registry is what an operator has said of machines. A client is named as
+// [ClientKey] names it. Implementations MUST be safe for concurrent use and
+// quick.
 type Registry interface {
 	// Registered reports whether an operator has registered the machine.
 	Registered(client string) bool
-	// Fixed is the address of the machine's record, which nobody else gets; zero: any.
+	// Fixed is the address of the machine's record, which nobody else gets; zero:
+	// any.
 	Fixed(client string) netip.Addr
 	// Owner is the machine whose record has the address, "" for none.
 	Owner(a netip.Addr) string
@@ -38,9 +43,11 @@ type Registry interface {
 // ErrTaken says that an address is another client's or none of the pool's.
 var ErrTaken = errors.New("not free")
 
-// ErrCrowded says that half of the range is leased to newcomers of whom nobody knows that they are there: it has to be
-// seen which of them are before there is one more.
-var ErrCrowded = errors.New("half of the range is leased to new clients that have been silent since: their addresses become free when they are gone; register the machine, or widen the range")
+// ErrCrowded says that half of the range is leased to newcomers of whom nobody
+// knows that they are there: it has to be seen which of them are before there
+// is one more.
+var ErrCrowded = errors.New("half of the range is leased to new clients that have been silent since: their addresses become free " +
+	"when they are gone; register the machine, or widen the range")
 
 type slotState uint8
 
@@ -62,21 +69,28 @@ type slot struct {
 	until  time.Time // when it is free again
 }
 
-// Pool keeps which client has which address: at most one client for each address of its range. It is safe for
-// concurrent use; its fields must not change while it is used, and it does not grow with the number of clients that ask.
+// Pool keeps which client has which address: at most one client for each
+// address of its range. It is safe for concurrent use; its fields must not
+// change while it is used, and it does not grow with the number of clients that
+// ask.
 //
-// A client's first choice follows from its key alone. What other servers of the cluster have leased, and what this one
-// leased before it was started anew, it is told by [Pool.Learn].
+// A client's first choice follows from its key alone. What other servers of the
+// cluster have leased, and what this one leased before it was started anew, it
+// is told by [Pool.Learn].
 type Pool struct {
-	// Claims is where every server of the cluster sees what is leased; nil: this one is alone and forgets.
+	// Claims is where every server of the cluster sees what is leased; nil: this
+	// one is alone and forgets.
 	Claims Claims
-	// Barred says why an address is never leased, "" for one that may be; nil: all may be.
+	// Barred says why an address is never leased, "" for one that may be; nil: all
+	// may be.
 	Barred func(netip.Addr) string
-	// Registry knows the machines of the network; nil: every client is as good as registered. For as many registered
-	// machines as have no address, up to half of the range, strangers find the range full. Those that have not come back
-	// for more time, and are not known to be there, have half of it at most.
+	// Registry knows the machines of the network; nil: every client is as good as
+	// registered. For as many registered machines as have no address, up to half of
+	// the range, strangers find the range full. Those that have not come back for
+	// more time, and are not known to be there, have half of it at most.
 	Registry Registry
-	// Blind says that no newcomer of the range can be seen to be there, behind a router. Then they may have all of it.
+	// Blind says that no newcomer of the range can be seen to be there, behind a
+	// router. Then they may have all of it.
 	Blind bool
 
 	first, size uint32
@@ -93,8 +107,9 @@ func NewPool(first, last netip.Addr) *Pool {
 	return p
 }
 
-// Offer proposes an address: the one of the client's record, else the one that it has or had, else the wanted one if
-// that is free, else another. It holds the address for a moment, but never so that another client gets none.
+// Offer proposes an address: the one of the client's record, else the one that
+// it has or had, else the wanted one if that is free, else another. It holds
+// the address for a moment, but never so that another client gets none.
 func (p *Pool) Offer(client string, want netip.Addr, now time.Time) (netip.Addr, error) {
 	c := p.asker(client)
 	p.mu.Lock()
@@ -131,7 +146,8 @@ func (p *Pool) asker(client string) asker {
 	return asker{client, p.Registry.Registered(client), p.Registry.Fixed(client)}
 }
 
-// Holds reports whether an address is a client's already, so that it is no surprise that somebody uses it.
+// Holds reports whether an address is a client's already, so that it is no
+// surprise that somebody uses it.
 func (p *Pool) Holds(client string, a netip.Addr, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -143,7 +159,8 @@ func (p *Pool) Holds(client string, a netip.Addr, now time.Time) bool {
 func (p *Pool) choose(c asker, want netip.Addr, now time.Time) (uint32, error) {
 	if !c.known {
 		if p.spare(now) <= 0 {
-			return 0, fmt.Errorf("the free addresses from %v to %v are kept for registered machines: register it, or widen the range", p.at(0), p.at(p.size-1))
+			return 0, fmt.Errorf("the free addresses from %v to %v are kept for registered machines: register it, or widen the range", p.at(0),
+				p.at(p.size-1))
 		}
 		if crowded(p, now) {
 			return 0, ErrCrowded
@@ -155,7 +172,8 @@ func (p *Pool) choose(c asker, want netip.Addr, now time.Time) (uint32, error) {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(c.key))
 	start := h.Sum32() % p.size
-	// Best is an address that nobody had, then the one that has been free for longest, then one that is only offered.
+	// Best is an address that nobody had, then the one that has been free for
+	// longest, then one that is only offered.
 	best, spare := int64(-1), int64(-1)
 	for n := range p.size {
 		i := (start + n) % p.size
@@ -181,85 +199,15 @@ func (p *Pool) choose(c asker, want netip.Addr, now time.Time) (uint32, error) {
 	return 0, fmt.Errorf("every address from %v to %v is leased: widen the range", p.at(0), p.at(p.size-1))
 }
 
-// spare is how many addresses strangers may still have.
-func (p *Pool) spare(now time.Time) int {
-	free, held := 0, 0
-	for i := range p.slots {
-		s := &p.slots[i]
-		switch {
-		case s.state != declined && (s.client == "" || s.state == offered || s.until.Before(now)):
-			free++
-		case s.known:
-			held++
-		}
-	}
-	return free - min(max(p.Registry.Count(Range{p.at(0), p.at(p.size - 1)})-held, 0), int(p.size)/2)
-}
-
-// crowded reports whether newcomers of whom nobody knows that they are there have half of the range.
-func crowded(p *Pool, now time.Time) bool {
-	if p.Blind {
-		return false
-	}
-	n := 0
-	for i := range p.slots {
-		if s := &p.slots[i]; s.state == leased && s.trial && !s.alive && !s.until.Before(now) {
-			n++
-		}
-	}
-	return n >= max(int(p.size)/2, 1)
-}
-
-// Alive notes that a newcomer was found to use the address that it has.
-func (p *Pool) Alive(c Candidate) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if i, ok := p.index(c.Addr); ok && p.slots[i].client == c.Client && p.slots[i].state == leased {
-		p.slots[i].alive = true
-	}
-}
-
-// Candidate is an address that a newcomer has, and the client that has it.
-type Candidate struct {
-	Addr   netip.Addr
-	Client string
-}
-
-// Trials lists addresses that newcomers have and may have left behind, at most n: first those of whom nobody knows that
-// they are there, the oldest lease first. It is what there is to look at when there is no room. A flood of made-up clients
-// has leases, and nobody who answers for them.
-func (p *Pool) Trials(n int, now time.Time) (all []Candidate) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var found []uint32
-	for i := range p.slots {
-		if s := &p.slots[i]; s.state == leased && s.trial && now.Sub(s.since) >= trialAge {
-			found = append(found, uint32(i))
-		}
-	}
-	slices.SortFunc(found, func(a, b uint32) int {
-		x, y := &p.slots[a], &p.slots[b]
-		if x.alive != y.alive {
-			if y.alive {
-				return -1
-			}
-			return 1
-		}
-		return x.since.Compare(y.since)
-	})
-	for _, i := range found[:min(n, len(found))] {
-		all = append(all, Candidate{p.at(i), p.slots[i].client})
-	}
-	return all
-}
-
-// Mine reports whether an address may be a client's at all: in the range, or its own by its record.
+// Mine reports whether an address may be a client's at all: in the range, or
+// its own by its record.
 func (p *Pool) Mine(client string, a netip.Addr) bool {
 	_, ok := p.index(a)
 	return ok || a.IsValid() && a == p.asker(client).fixed
 }
 
-// Occupied leaves an address alone until a time, because somebody uses it who has no lease of it.
+// Occupied leaves an address alone until a time, because somebody uses it who
+// has no lease of it.
 func (p *Pool) Occupied(a netip.Addr, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -274,7 +222,8 @@ func (p *Pool) Release(client string, a netip.Addr) {
 	i, ok := p.index(a)
 	has := ok && p.slots[i].client == client && p.slots[i].state == leased
 	if has {
-		// The client stays on record: it gets the same address again while nobody else needs it.
+		// The client stays on record: it gets the same address again while nobody else
+		// needs it.
 		p.slots[i] = slot{client: client, state: offered, known: p.slots[i].known}
 	}
 	p.mu.Unlock()
@@ -283,8 +232,9 @@ func (p *Pool) Release(client string, a netip.Addr) {
 	}
 }
 
-// Decline withdraws an address that its client found in use by another host. Only the client that has the address can
-// decline it, and at most a quarter of the range is withdrawn at a time, so that no host can withdraw all of it.
+// Decline withdraws an address that its client found in use by another host.
+// Only the client that has the address can decline it, and at most a quarter of
+// the range is withdrawn at a time, so that no host can withdraw all of it.
 func (p *Pool) Decline(client string, a netip.Addr, now time.Time) bool {
 	p.mu.Lock()
 	i, ok := p.index(a)
@@ -300,7 +250,8 @@ func (p *Pool) Decline(client string, a netip.Addr, now time.Time) bool {
 	return has
 }
 
-// pardon gives withdrawn addresses back, those that were withdrawn first, until at most n are left.
+// pardon gives withdrawn addresses back, those that were withdrawn first, until
+// at most n are left.
 func (p *Pool) pardon(n int) {
 	for {
 		count, oldest := 0, -1
@@ -319,7 +270,8 @@ func (p *Pool) pardon(n int) {
 	}
 }
 
-// put gives an address to a client and takes it, and the client's former one, from whoever had it.
+// put gives an address to a client and takes it, and the client's former one,
+// from whoever had it.
 func (p *Pool) put(i uint32, s slot) {
 	if old := p.slots[i].client; old != "" && old != s.client {
 		delete(p.clients, old)
@@ -343,7 +295,8 @@ func (p *Pool) index(a netip.Addr) (uint32, bool) {
 	return number(a) - p.first, true
 }
 
-// usable says whether an address may be this client's at all, whoever has it now.
+// usable says whether an address may be this client's at all, whoever has it
+// now.
 func (p *Pool) usable(i uint32, c asker) bool {
 	a := p.at(i)
 	if p.Barred != nil && p.Barred(a) != "" {
@@ -356,16 +309,17 @@ func (p *Pool) usable(i uint32, c asker) bool {
 	return owner == "" || owner == c.key
 }
 
-// free says whether nobody has an address that may be this client's. What a registered machine had last is kept from
-// strangers: it comes back for it.
+// free says whether nobody has an address that may be this client's. What a
+// registered machine had last is kept from strangers: it comes back for it.
 func (p *Pool) free(i uint32, c asker, now time.Time) bool {
 	s := &p.slots[i]
 	ended := s.state == vacant || s.until.Before(now)
 	return ended && (c.known || !s.known) && p.usable(i, c)
 }
 
-// fixedFree says whether a client can have the address of its record now: one that was leased before it stood in the
-// record is its holder's until that lease ends.
+// fixedFree says whether a client can have the address of its record now: one
+// that was leased before it stood in the record is its holder's until that
+// lease ends.
 func (p *Pool) fixedFree(c asker, now time.Time) bool {
 	if p.Barred != nil && p.Barred(c.fixed) != "" {
 		return false

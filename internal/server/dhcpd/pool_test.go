@@ -13,7 +13,8 @@ var hour = time.Hour
 
 func at(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// shared is a cluster's claims in memory, which tells every pool of what changes as a watch does.
+// shared is a cluster's claims in memory, which tells every pool of what
+// changes as a watch does.
 type shared struct {
 	mu     sync.Mutex
 	held   map[netip.Addr]Lease
@@ -63,7 +64,8 @@ func (s *shared) tell() {
 	}
 }
 
-// A server that was started anew leaves every holder its address and offers it to nobody else.
+// A server that was started anew leaves every holder its address and offers it
+// to nobody else.
 func TestRestart(t *testing.T) {
 	s := &shared{held: map[netip.Addr]Lease{}}
 	p := s.server("10.0.0.10", "10.0.0.19")
@@ -97,7 +99,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// Two servers with one range, each of which has not heard yet what the other one did.
+// Two servers with one range, each of which has not heard yet what the other
+// one did.
 func TestTwoServers(t *testing.T) {
 	s := &shared{held: map[netip.Addr]Lease{}}
 	one, two := s.server("10.0.0.10", "10.0.0.11"), s.server("10.0.0.10", "10.0.0.11")
@@ -129,7 +132,8 @@ func TestTwoServers(t *testing.T) {
 	}
 }
 
-// While claims cannot be made, holders keep what they have and nobody gets anything new.
+// While claims cannot be made, holders keep what they have and nobody gets
+// anything new.
 func TestClaimsBroken(t *testing.T) {
 	s := &shared{held: map[netip.Addr]Lease{}}
 	p := s.server("10.0.0.10", "10.0.0.19")
@@ -174,7 +178,8 @@ func TestDeclineStorm(t *testing.T) {
 	}
 }
 
-// A thousand machines at once get a thousand addresses; two servers without any memory offer a machine the same one.
+// A thousand machines at once get a thousand addresses; two servers without any
+// memory offer a machine the same one.
 func TestHerd(t *testing.T) {
 	got := map[netip.Addr]string{}
 	p := NewPool(at("10.77.0.0"), at("10.77.3.255"))
@@ -302,7 +307,8 @@ func TestTrialBecomesFull(t *testing.T) {
 	}
 }
 
-// The address of a machine's record is its own, inside the range and outside of it.
+// The address of a machine's record is its own, inside the range and outside of
+// it.
 func TestFixed(t *testing.T) {
 	r := registry{
 		known: map[string]bool{"in": true, "out": true},
@@ -339,7 +345,8 @@ func TestFixed(t *testing.T) {
 			t.Errorf("a stranger takes %s: %v; want ErrTaken", a, err)
 		}
 	}
-	// Whoever had the address before it stood in the record keeps it until its lease ends.
+	// Whoever had the address before it stood in the record keeps it until its
+	// lease ends.
 	q := NewPool(at("10.0.0.10"), at("10.0.0.13"))
 	if _, err := q.Take("earlier", at("10.0.0.12"), start, hour); err != nil {
 		t.Fatal(err)

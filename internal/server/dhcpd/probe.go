@@ -14,8 +14,8 @@ import (
 	"github.com/insomniacslk/dhcp/iana"
 )
 
-// probeTime is how long a probe listens when its context allows. Servers ping an address before they offer it:
-// ISC dhcpd for one second, dnsmasq for three.
+// probeTime is how long a probe listens when its context allows. Servers ping
+// an address before they offer it: ISC dhcpd for one second, dnsmasq for three.
 const probeTime = 6 * time.Second
 
 // OtherServer is a DHCP server that answered a probe.
@@ -25,9 +25,10 @@ type OtherServer struct {
 	BootFile string     // what it would boot a UEFI x64 machine with; the server's bytes
 }
 
-// Probe asks on an interface like a machine that boots, and lists who answers, in the order of the
-// answers, each once. It listens for six seconds or until ctx ends. Nothing is leased. A server
-// in this very process is not seen, because the question does not loop back. It needs CAP_NET_RAW.
+// Probe asks on an interface like a machine that boots, and lists who answers,
+// in the order of the answers, each once. It listens for six seconds or until
+// ctx ends. Nothing is leased. A server in this very process is not seen,
+// because the question does not loop back. It needs CAP_NET_RAW.
 func Probe(ctx context.Context, iface string) ([]OtherServer, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
@@ -35,7 +36,8 @@ func Probe(ctx context.Context, iface string) ([]OtherServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("probing for DHCP servers on %s: %w", iface, err)
 	}
-	// A raw socket shares port 68 with this host's own DHCP client, and can ask without an address.
+	// A raw socket shares port 68 with this host's own DHCP client, and can ask
+	// without an address.
 	conn, err := nclient4.NewRawUDPConn(iface, portClient)
 	if err != nil {
 		return nil, fmt.Errorf("probing for DHCP servers on %s: %w", iface, err)
@@ -49,7 +51,8 @@ func Probe(ctx context.Context, iface string) ([]OtherServer, error) {
 	return collect(ctx, conn, ask)
 }
 
-// question is a DISCOVER that plain servers and proxies answer alike, by broadcast.
+// question is a DISCOVER that plain servers and proxies answer alike, by
+// broadcast.
 func question(mac net.HardwareAddr) (*dhcpv4.DHCPv4, error) {
 	return dhcpv4.NewDiscovery(mac, dhcpv4.WithBroadcast(true),
 		dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00007:UNDI:003016")),
@@ -63,7 +66,8 @@ func collect(ctx context.Context, conn net.PacketConn, ask *dhcpv4.DHCPv4) ([]Ot
 	if _, err := conn.WriteTo(ask.ToBytes(), to); err != nil {
 		return nil, fmt.Errorf("asking for DHCP servers: %w", err)
 	}
-	// Asked twice: one lost packet must not make this host the second server of a network.
+	// Asked twice: one lost packet must not make this host the second server of a
+	// network.
 	again := time.AfterFunc(time.Second, func() { _, _ = conn.WriteTo(ask.ToBytes(), to) })
 	defer again.Stop()
 

@@ -22,7 +22,8 @@ const (
 // maxHops is where RFC 1542 section 4.1.1 lets a request be discarded.
 const maxHops = 16
 
-// Event tells how one request was answered, or why it was not. Strings in it may be the client's.
+// Event tells how one request was answered, or why it was not. Strings in it
+// may be the client's.
 type Event struct {
 	Time   time.Time
 	MAC    net.HardwareAddr
@@ -34,9 +35,11 @@ type Event struct {
 	Addr   netip.Addr         // offered or leased
 	File   string             // boot file or script given
 	Why    string             // why there was silence, a NAK, or no file for a machine that boots
-	// InfiniBand says that it came from such a card, of which no machine boots here.
+	// InfiniBand says that it came from such a card, of which no machine boots
+	// here.
 	InfiniBand bool
-	// Conflicts are addresses of the range that a host without a lease was found to use.
+	// Conflicts are addresses of the range that a host without a lease was found to
+	// use.
 	Conflicts []Conflict
 }
 
@@ -46,18 +49,19 @@ type Conflict struct {
 	By   net.HardwareAddr
 }
 
-// Responder decides on answers. It does no I/O but by its fields, which must not change while it is used.
+// Responder decides on answers. It does no I/O but by its fields, which must
+// not change while it is used.
 type Responder struct {
 	Config Config
 	Leases *Pool            // used in Full only
 	Now    func() time.Time // nil: time.Now
-	// Used asks the link which host has an address, nil for none; it may wait for a moment. An error says why that
-	// cannot be known now. nil: nobody is asked.
+	// Used asks the link which host has an address, nil for none; it may wait for a
+	// moment. An error says why that cannot be known now. nil: nobody is asked.
 	Used func(a netip.Addr, now time.Time) (net.HardwareAddr, error)
 }
 
-// Reply answers a request that arrived on a port (67 or 4011), or gives nil for silence. It never
-// changes req and may be called concurrently.
+// Reply answers a request that arrived on a port (67 or 4011), or gives nil for
+// silence. It never changes req and may be called concurrently.
 func (r *Responder) Reply(req *dhcpv4.DHCPv4, port int) (*dhcpv4.DHCPv4, Event) {
 	now := time.Now
 	if r.Now != nil {
@@ -100,7 +104,8 @@ func (r *Responder) unfit(req *dhcpv4.DHCPv4) string {
 	case req.OpCode != dhcpv4.OpcodeBootRequest:
 		return "not a request"
 	case req.HWType == iana.HWTypeInfiniband:
-		return "InfiniBand is not supported, as its firmware shows no address that a machine is known by (RFC 4390): let it boot from an Ethernet port"
+		return "InfiniBand is not supported, as its firmware shows no address that a machine is known by (RFC 4390): let it boot from " +
+			"an Ethernet port"
 	case len(req.ClientHWAddr) == 0 || len(req.ClientHWAddr) > dhcpv4.MaxHWAddrLen:
 		return "no hardware address"
 	case req.HopCount > maxHops:
@@ -180,8 +185,8 @@ func (r *Responder) lease(req *dhcpv4.DHCPv4, ev *Event) *dhcpv4.DHCPv4 {
 	return nil
 }
 
-// maxLooks bounds how many addresses are looked at for one offer, maxReclaims how many holders are asked for one that
-// is left behind.
+// maxLooks bounds how many addresses are looked at for one offer, maxReclaims
+// how many holders are asked for one that is left behind.
 const (
 	maxLooks    = 16
 	maxReclaims = 8
@@ -196,7 +201,8 @@ func (r *Responder) offer(req *dhcpv4.DHCPv4, client string, ev *Event) *dhcpv4.
 			continue
 		}
 		if err == nil && look == maxLooks {
-			err = fmt.Errorf("%d addresses from %v to %v are used by hosts that have no lease: exclude them, or choose another range", look, r.Config.First, r.Config.Last)
+			err = fmt.Errorf("%d addresses from %v to %v are used by hosts that have no lease: exclude them, or choose another range", look,
+				r.Config.First, r.Config.Last)
 		}
 		if err != nil {
 			ev.Why = err.Error()
@@ -218,8 +224,8 @@ func (r *Responder) offer(req *dhcpv4.DHCPv4, client string, ev *Event) *dhcpv4.
 	return reply
 }
 
-// used reports whether another host than the client uses an address that the client does not have yet. Then it is left
-// alone for a while.
+// used reports whether another host than the client uses an address that the
+// client does not have yet. Then it is left alone for a while.
 func (r *Responder) used(client string, a netip.Addr, ev *Event) (bool, error) {
 	if r.Used == nil || !a.IsValid() || r.Leases.Holds(client, a, ev.Time) {
 		return false, nil
@@ -233,9 +239,11 @@ func (r *Responder) used(client string, a netip.Addr, ev *Event) (bool, error) {
 	return true, nil
 }
 
-// reclaim makes room for one more when there is none: it takes an address back that a newcomer has leased and left
-// behind, as nobody answers there any more, or never did. Those that answer are noted, so that they count for the
-// machines that they are. A flood of made-up clients cannot answer, a machine that boots does.
+// reclaim makes room for one more when there is none: it takes an address back
+// that a newcomer has leased and left behind, as nobody answers there any more,
+// or never did. Those that answer are noted, so that they count for the
+// machines that they are. A flood of made-up clients cannot answer, a machine
+// that boots does.
 func (r *Responder) reclaim(lack error, ev *Event) (done bool) {
 	if r.Used == nil {
 		return false
@@ -255,8 +263,9 @@ func (r *Responder) reclaim(lack error, ev *Event) (done bool) {
 	return done
 }
 
-// grant answers a REQUEST in each state of RFC 2131 section 4.3.2. Without a record a server should be
-// silent; this one grants a free address of its range, since it may have forgotten the lease.
+// grant answers a REQUEST in each state of RFC 2131 section 4.3.2. Without a
+// record a server should be silent; this one grants a free address of its
+// range, since it may have forgotten the lease.
 func (r *Responder) grant(req *dhcpv4.DHCPv4, client string, chosen bool, ev *Event) *dhcpv4.DHCPv4 {
 	a := address(req.RequestedIPAddress()) // SELECTING and INIT-REBOOT
 	if !a.IsValid() {
@@ -300,7 +309,9 @@ func (r *Responder) grant(req *dhcpv4.DHCPv4, client string, chosen bool, ev *Ev
 		return nil
 	}
 	nak := r.start(req, dhcpv4.MessageTypeNak)
-	nak.SetBroadcast() // a relay must broadcast it too: the client's address is no good (RFC 2131 4.3.2)
+	// a relay must broadcast it too: the client's address is no good (RFC 2131
+	// 4.3.2)
+	nak.SetBroadcast()
 	return nak
 }
 
@@ -321,7 +332,8 @@ func (r *Responder) start(req *dhcpv4.DHCPv4, t dhcpv4.MessageType) *dhcpv4.DHCP
 	return reply
 }
 
-// configure adds what every client of the network needs, and the boot file for those that boot.
+// configure adds what every client of the network needs, and the boot file for
+// those that boot.
 func (r *Responder) configure(reply, req *dhcpv4.DHCPv4, ev *Event) {
 	c := r.Config
 	reply.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(c.Subnet.Bits(), 32)))
@@ -356,32 +368,12 @@ func (r *Responder) setLease(reply *dhcpv4.DHCPv4, a netip.Addr, t time.Duration
 	reply.UpdateOption(dhcpv4.OptRebindingTimeValue(t * 7 / 8))
 }
 
-// ClientKey names a machine as a client of leases, by its Ethernet address.
-func ClientKey(mac net.HardwareAddr) string { return "mac:" + string(mac) }
-
-// clientKey names a client for its lease: by MAC when it has a usable one, else by what RFC 2131
-// prefers, its client identifier. See the package comment for why.
-func clientKey(req *dhcpv4.DHCPv4) string {
-	if req.HWType == iana.HWTypeEthernet && len(req.ClientHWAddr) == 6 && req.ClientHWAddr.String() != "00:00:00:00:00:00" {
-		return ClientKey(req.ClientHWAddr)
-	}
-	if id := req.Options.Get(dhcpv4.OptionClientIdentifier); len(id) > 0 {
-		return "id:" + string(id)
-	}
-	return fmt.Sprintf("hw:%d:%s", req.HWType, req.ClientHWAddr)
-}
-
 var limited = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// address converts what the codec gives; no or an odd option is the zero Addr.
-func address(b net.IP) netip.Addr {
-	a, _ := netip.AddrFromSlice(b)
-	return a.Unmap()
-}
-
-// destination says where a reply goes (RFC 2131 section 4.1). A client without an address cannot be
-// reached but by broadcast: nothing here writes the kernel's ARP table for it. A client address that
-// is not of this network is not trusted: it could be a victim's.
+// destination says where a reply goes (RFC 2131 section 4.1). A client without
+// an address cannot be reached but by broadcast: nothing here writes the
+// kernel's ARP table for it. A client address that is not of this network is
+// not trusted: it could be a victim's.
 func (c Config) destination(reply *dhcpv4.DHCPv4, from netip.AddrPort, port int) netip.AddrPort {
 	relay, client := address(reply.GatewayIPAddr), address(reply.ClientIPAddr)
 	switch {

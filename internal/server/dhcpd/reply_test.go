@@ -83,22 +83,28 @@ func TestBootFile(t *testing.T) {
 		o43   string
 		why   string // part of it, when there is no file
 	}{
-		"system":             {mods: nil, why: ""},
-		"BIOS":               {mods: asBIOS, file: "undionly.kpxe", class: "PXEClient", o43: "\x06\x01\x08\xff"},
-		"UEFI":               {mods: asUEFI, file: nbp, class: "PXEClient", o43: "\x06\x01\x08\xff"},
-		"UEFI, arch list":    {mods: []dhcpv4.Modifier{class("PXEClient"), opt(93, 0, 9, 0, 7)}, file: nbp, class: "PXEClient", o43: "\x06\x01\x08\xff"},
-		"UEFI, no option 93": {mods: []dhcpv4.Modifier{class("PXEClient:Arch:00007:UNDI:003016")}, file: nbp, class: "PXEClient", o43: "\x06\x01\x08\xff"},
-		"iPXE":               {mods: asIPXE, file: script, class: "PXEClient"},
-		"iPXE, RFC 3004":     {mods: []dhcpv4.Modifier{opt(77, []byte("\x04iPXE")...)}, file: script, class: "PXEClient"},
-		"iPXE, option 175":   {mods: []dhcpv4.Modifier{opt(175, 1, 1, 1)}, file: script, class: "PXEClient"},
-		"HTTP":               {mods: asHTTP, file: url, class: "HTTPClient"},
-		"IA32":               {mods: asIA32, why: "EFI IA32"},
-		"odd option 93":      {mods: []dhcpv4.Modifier{class("PXEClient"), opt(93, 0, 7, 0)}, why: "3 bytes"},
-		"empty option 93":    {mods: []dhcpv4.Modifier{class("PXEClient:Arch"), opt(93)}, why: "option 93"},
-		"no arch at all":     {mods: []dhcpv4.Modifier{class("PXEClient")}, file: "undionly.kpxe", class: "PXEClient", o43: "\x06\x01\x08\xff"},
-		"iPXE and a NUL":     {mods: []dhcpv4.Modifier{class("PXEClient"), opt(77, []byte("iPXE\x00")...)}, file: script, class: "PXEClient"},
-		"hostile class":      {mods: []dhcpv4.Modifier{class("PXEClient:Arch:%s\n\x00\xff")}, why: "option 93"},
-		"unknown arch":       {mods: []dhcpv4.Modifier{class("PXEClient"), opt(93, 0xff, 0xff)}, why: "unknown"},
+		"system": {mods: nil, why: ""},
+		"BIOS":   {mods: asBIOS, file: "undionly.kpxe", class: "PXEClient", o43: "\x06\x01\x08\xff"},
+		"UEFI":   {mods: asUEFI, file: nbp, class: "PXEClient", o43: "\x06\x01\x08\xff"},
+		"UEFI, arch list": {
+			mods: []dhcpv4.Modifier{class("PXEClient"), opt(93, 0, 9, 0, 7)}, file: nbp, class: "PXEClient",
+			o43: "\x06\x01\x08\xff",
+		},
+		"UEFI, no option 93": {
+			mods: []dhcpv4.Modifier{class("PXEClient:Arch:00007:UNDI:003016")}, file: nbp, class: "PXEClient",
+			o43: "\x06\x01\x08\xff",
+		},
+		"iPXE":             {mods: asIPXE, file: script, class: "PXEClient"},
+		"iPXE, RFC 3004":   {mods: []dhcpv4.Modifier{opt(77, []byte("\x04iPXE")...)}, file: script, class: "PXEClient"},
+		"iPXE, option 175": {mods: []dhcpv4.Modifier{opt(175, 1, 1, 1)}, file: script, class: "PXEClient"},
+		"HTTP":             {mods: asHTTP, file: url, class: "HTTPClient"},
+		"IA32":             {mods: asIA32, why: "EFI IA32"},
+		"odd option 93":    {mods: []dhcpv4.Modifier{class("PXEClient"), opt(93, 0, 7, 0)}, why: "3 bytes"},
+		"empty option 93":  {mods: []dhcpv4.Modifier{class("PXEClient:Arch"), opt(93)}, why: "option 93"},
+		"no arch at all":   {mods: []dhcpv4.Modifier{class("PXEClient")}, file: "undionly.kpxe", class: "PXEClient", o43: "\x06\x01\x08\xff"},
+		"iPXE and a NUL":   {mods: []dhcpv4.Modifier{class("PXEClient"), opt(77, []byte("iPXE\x00")...)}, file: script, class: "PXEClient"},
+		"hostile class":    {mods: []dhcpv4.Modifier{class("PXEClient:Arch:%s\n\x00\xff")}, why: "option 93"},
+		"unknown arch":     {mods: []dhcpv4.Modifier{class("PXEClient"), opt(93, 0xff, 0xff)}, why: "unknown"},
 	} {
 		for _, mode := range []Mode{Proxy, Full} {
 			t.Run(fmt.Sprintf("%s/%v", name, mode), func(t *testing.T) {
@@ -202,7 +208,12 @@ func TestLeaseStates(t *testing.T) {
 		{"wish granted", dhcpv4.MessageTypeDiscover, []dhcpv4.Modifier{addrOpt("10.77.0.150")}, 0, dhcpv4.MessageTypeOffer, "10.77.0.150"},
 		{"selecting", dhcpv4.MessageTypeRequest, []dhcpv4.Modifier{addrOpt("10.77.0.150"), serverID("10.77.0.1")}, 0, ack, "10.77.0.150"},
 		{"repeated", dhcpv4.MessageTypeRequest, []dhcpv4.Modifier{addrOpt("10.77.0.150"), serverID("10.77.0.1")}, 0, ack, "10.77.0.150"},
-		{"renewing", dhcpv4.MessageTypeRequest, []dhcpv4.Modifier{dhcpv4.WithClientIP(net.IP{10, 77, 0, 150})}, 30 * time.Minute, ack, "10.77.0.150"},
+		{
+			"renewing", dhcpv4.MessageTypeRequest,
+			[]dhcpv4.Modifier{dhcpv4.WithClientIP(net.IP{10, 77, 0, 150})},
+			30 * time.Minute, ack,
+			"10.77.0.150",
+		},
 		{"taken by name", dhcpv4.MessageTypeRequest, []dhcpv4.Modifier{other, addrOpt("10.77.0.150")}, 0, nak, ""},
 		{"another server's", dhcpv4.MessageTypeRequest, []dhcpv4.Modifier{addrOpt("10.77.0.150"), serverID("10.77.0.2")}, 0, none, ""},
 		{"wrong subnet", dhcpv4.MessageTypeRequest, []dhcpv4.Modifier{addrOpt("192.168.1.5")}, 0, nak, ""},
@@ -238,7 +249,8 @@ func TestLeaseStates(t *testing.T) {
 		if step.want == nak && (reply.YourIPAddr != nil || !reply.IsBroadcast() || ev.Why == "") {
 			t.Errorf("%s: NAK %v, why %q; want no address, broadcast, a reason", step.name, reply, ev.Why)
 		}
-		if step.want == ack && step.kind == dhcpv4.MessageTypeInform && (reply.YourIPAddr != nil || reply.Options.Has(dhcpv4.OptionIPAddressLeaseTime)) {
+		if step.want == ack && step.kind == dhcpv4.MessageTypeInform &&
+			(reply.YourIPAddr != nil || reply.Options.Has(dhcpv4.OptionIPAddressLeaseTime)) {
 			t.Errorf("%s: %v; want no address and no lease time", step.name, reply)
 		}
 	}
@@ -327,7 +339,8 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// An answer goes to the address that a request names as its relay: only where relays are.
+// An answer goes to the address that a request names as its relay: only where
+// relays are.
 func TestRelays(t *testing.T) {
 	via := func(a string) dhcpv4.Modifier { return dhcpv4.WithGatewayIP(net.ParseIP(a).To4()) }
 	for _, tt := range []struct {

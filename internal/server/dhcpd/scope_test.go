@@ -9,7 +9,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// relayedResponder leases by relays of two networks, one of which has two relays.
+// relayedResponder leases by relays of two networks, one of which has two
+// relays.
 func relayedResponder(t *testing.T) *Responder {
 	t.Helper()
 	r, _ := newResponder(Full)
@@ -32,7 +33,8 @@ func asking(a string) dhcpv4.Modifier {
 	return dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.ParseIP(a).To4()))
 }
 
-// A machine behind a relay gets an address of its own network, which it can renew by the relay and without.
+// A machine behind a relay gets an address of its own network, which it can
+// renew by the relay and without.
 func TestScopes(t *testing.T) {
 	r := relayedResponder(t)
 	via := func(a string) dhcpv4.Modifier { return dhcpv4.WithGatewayIP(net.ParseIP(a).To4()) }
@@ -61,24 +63,28 @@ func TestScopes(t *testing.T) {
 	reply, ev = r.Reply(packet(t, dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(net.IP{10, 88, 0, 3})), portDHCP)
 	check("RENEW", reply, ev, "10.88.0.3", "10.88.0.3:68")
 
-	// The range of three has one address; the other network has others, and its own network its own.
+	// The range of three has one address; the other network has others, and its own
+	// network its own.
 	other := dhcpv4.WithHwAddr(net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
 	if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, via("10.88.0.1"), other), portDHCP); reply != nil {
 		t.Errorf("a second machine got %v", ev.Addr)
 	}
-	if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, via("10.90.0.254"), other), portDHCP); reply == nil || !netip.MustParsePrefix("10.90.0.248/29").Contains(ev.Addr) {
+	if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, via("10.90.0.254"), other), portDHCP); reply == nil ||
+		!netip.MustParsePrefix("10.90.0.248/29").Contains(ev.Addr) {
 		t.Errorf("by the relay of the third network: %v, %s", ev.Addr, ev.Why)
 	}
 	if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, other), portDHCP); reply == nil || !r.Config.Subnet.Contains(ev.Addr) {
 		t.Errorf("without a relay: %v, %s", ev.Addr, ev.Why)
 	}
 	// An address of another network is not one that the machine can have here.
-	if _, ev := r.Reply(packet(t, dhcpv4.MessageTypeRequest, via("10.88.0.1"), other, asking("10.77.0.150")), portDHCP); ev.Answer != dhcpv4.MessageTypeNak {
+	if _, ev := r.Reply(packet(t, dhcpv4.MessageTypeRequest, via("10.88.0.1"), other, asking("10.77.0.150")),
+		portDHCP); ev.Answer != dhcpv4.MessageTypeNak {
 		t.Errorf("moved between networks: %v, %s; want NAK", ev.Answer, ev.Why)
 	}
 	// Nobody else relays.
 	for _, relay := range []string{"10.88.0.66", "10.99.0.1", "198.51.100.9", "10.90.0.253"} {
-		if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, via(relay), other), portDHCP); reply != nil || !strings.Contains(ev.Why, "relayed from "+relay) {
+		if reply, ev := r.Reply(packet(t, dhcpv4.MessageTypeDiscover, via(relay), other), portDHCP); reply != nil ||
+			!strings.Contains(ev.Why, "relayed from "+relay) {
 			t.Errorf("relay %s: %v, %q; want silence", relay, reply, ev.Why)
 		}
 	}

@@ -23,8 +23,8 @@ type Server struct {
 	Log    *slog.Logger // nil: discarded
 }
 
-// maxAtOnce bounds the requests under way: one may wait for a neighbour's answer or for a disk. What comes beyond is
-// dropped, and asks again.
+// maxAtOnce bounds the requests under way: one may wait for a neighbour's
+// answer or for a disk. What comes beyond is dropped, and asks again.
 const maxAtOnce = 4096
 
 // Listen opens the two sockets that [Server.Serve] answers on, ports 67 and
@@ -40,8 +40,9 @@ func Listen(ctx context.Context, iface string) (dhcp, pxe net.PacketConn, err er
 	return dhcp, pxe, nil
 }
 
-// listen binds to one interface, so that machines on other ones get no answer. It does not share the
-// port: two servers answering from one host are a fault that should be seen at once.
+// listen binds to one interface, so that machines on other ones get no answer.
+// It does not share the port: two servers answering from one host are a fault
+// that should be seen at once.
 func listen(ctx context.Context, iface string, port int) (net.PacketConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var inner error
@@ -64,15 +65,16 @@ func listen(ctx context.Context, iface string, port int) (net.PacketConn, error)
 		return nil, fmt.Errorf("listening on %s: %w%s", iface, err, hint)
 	}
 	if u, ok := conn.(*net.UDPConn); ok {
-		// A herd of machines asks in the same second; the kernel's limit may keep it lower.
+		// A herd of machines asks in the same second; the kernel's limit may keep it
+		// lower.
 		_ = u.SetReadBuffer(1 << 20)
 	}
 	return conn, nil
 }
 
-// Serve answers on two sockets, that of port 67 and that of port 4011, until ctx ends, and closes
-// them. Any return but nil is a failure of a socket. Config must be valid. In Full mode without
-// Leases it keeps them in memory.
+// Serve answers on two sockets, that of port 67 and that of port 4011, until
+// ctx ends, and closes them. Any return but nil is a failure of a socket.
+// Config must be valid. In Full mode without Leases it keeps them in memory.
 func (s *Server) Serve(ctx context.Context, dhcp, pxe net.PacketConn) error {
 	if s.Leases == nil && s.Config.Mode == Full {
 		s.Leases = NewPool(s.Config.First, s.Config.Last)

@@ -11,8 +11,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 )
 
-// watchEvery is how often a [Watch] asks. With the three seconds that dnsmasq pings before it offers, another server is
-// heard within ten.
+// watchEvery is how often a [Watch] asks. With the three seconds that dnsmasq
+// pings before it offers, another server is heard within ten.
 const watchEvery = 4 * time.Second
 
 // Questions is when a [Watch] asks.
@@ -21,10 +21,12 @@ type Questions struct {
 	Due func() bool     // asked every few seconds whether to; nil: always
 }
 
-// Watch listens on an interface for DHCP servers that lease addresses and calls heard with each message of one, until ctx
-// ends. It asks as a system that does not boot from the network, and also hears what others are answered by broadcast. A
-// server in this very process is not seen, because the question does not loop back. It needs CAP_NET_RAW. Any return but
-// nil is a failure of the socket.
+// Watch listens on an interface for DHCP servers that lease addresses and calls
+// heard with each message of one, until ctx ends. It asks as a system that does
+// not boot from the network, and also hears what others are answered by
+// broadcast. A server in this very process is not seen, because the question
+// does not loop back. It needs CAP_NET_RAW. Any return but nil is a failure of
+// the socket.
 func Watch(ctx context.Context, iface string, q Questions, heard func(OtherServer)) error {
 	nic, err := net.InterfaceByName(iface)
 	if err != nil {
@@ -80,7 +82,8 @@ func Watch(ctx context.Context, iface string, q Questions, heard func(OtherServe
 	}
 }
 
-// ask asks who leases addresses. A link that is down takes no question: the next one is near.
+// ask asks who leases addresses. A link that is down takes no question: the
+// next one is near.
 func ask(conn net.PacketConn, mac net.HardwareAddr) {
 	if q, err := dhcpv4.NewDiscovery(mac, dhcpv4.WithBroadcast(true)); err == nil {
 		_, _ = conn.WriteTo(q.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: portDHCP})

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
-	"github.com/gild-dev/gild/internal/evidence"
 	"github.com/gild-dev/gild/internal/server/fleet/history"
 )
 
@@ -70,7 +69,8 @@ func Hello(m *Record, h api.Hello, from string, discover bool, now time.Time) (a
 	}
 	t := touch(m, api.ActorAgent, now)
 	if h.Version != api.Version {
-		msg := fmt.Sprintf("agent speaks protocol %d, this server %d: a stale initramfs is cached somewhere; restart the machine", h.Version, api.Version)
+		msg := fmt.Sprintf("agent speaks protocol %d, this server %d: a stale initramfs is cached somewhere; restart the machine", h.Version,
+			api.Version)
 		if m.Message != msg {
 			m.Message = msg
 			t.Note(api.Event{Step: StepHello, State: api.StateFailed, Message: msg, Cause: api.CauseVersion})
@@ -141,30 +141,6 @@ func claimed(m *Record, now time.Time) bool {
 	return (m.Armed != nil || m.Waiting) && alive(m, now)
 }
 
-// sameHardware reports whether two inventories are of one machine as far as
-// labels can tell: one UUID and the same disks. There cannot be two agents in
-// one machine: the one that was there is gone, if it is silent from now on.
-func sameHardware(a, b *api.Inventory) bool {
-	if a == nil || evidence.UUIDs(a.UUID, b.UUID) != evidence.Agrees {
-		return false
-	}
-	x, y := diskSerials(a), diskSerials(b)
-	return len(x) > 0 && slices.Equal(x, y)
-}
-
-func diskSerials(inv *api.Inventory) []string {
-	var out []string
-	for _, d := range inv.Disks {
-		if evidence.Serial(d.Serial) != "" {
-			out = append(out, d.Serial)
-		} else if evidence.WWN(d.WWN) != "" {
-			out = append(out, d.WWN)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
 // spoke binds the agent that speaks, which may be a new one.
 func (t *Turn) spoke(session, from string) {
 	m := t.m
@@ -191,13 +167,17 @@ func (t *Turn) spoke(session, from string) {
 func conflict(m *Record, h api.Hello, from string, now time.Time) (api.Answer, []api.Event) {
 	t := Begin(m, api.ActorAgent, now)
 	second := fmt.Sprintf("a second agent at %s%s", cmp.Or(from, "an unknown address"), ofSerial(h.Inventory.Serial))
-	msg := fmt.Sprintf("another agent%s holds %s; either this machine has just restarted, or two have the same address: waiting until the other is silent",
+	msg := fmt.Sprintf("another agent%s holds %s; either this machine has just restarted, or two have the same address: waiting "+
+		"until the other is silent",
 		ofSerial(serial(m)), Called(m))
 	if m.Conflict == "" {
 		m.ConflictSince = now
 	}
 	if m.Conflict != second {
-		t.Note(api.Event{Step: StepHello, State: api.StateFailed, Cause: api.CauseConflict, Message: second + " claims to be this machine and was refused"})
+		t.Note(api.Event{
+			Step: StepHello, State: api.StateFailed, Cause: api.CauseConflict,
+			Message: second + " claims to be this machine and was refused",
+		})
 	}
 	m.Conflict, m.ConflictSeen = second, now
 	return api.Answer{Action: api.ActionWait, Retry: retryConflict, Message: msg}, t.Events

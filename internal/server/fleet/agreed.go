@@ -11,7 +11,8 @@ import (
 )
 
 // errOldArm refuses an arm that says nothing of the machine that was meant.
-var errOldArm = errors.New("it was armed by an older gild, which did not note which machine and disk were agreed to: cancel it, and arm it again")
+var errOldArm = errors.New("it was armed by an older gild, which did not note which machine and disk were agreed to: cancel it, " +
+	"and arm it again")
 
 // fits reports whether the plan may go to a machine that shows inv: it is the
 // one that the operator agreed to, and so is its disk, as far as can be seen
@@ -160,5 +161,6 @@ func Weak(m *Record) string {
 	case a.Serial != "":
 		return "it is identified by its serial alone: no usable UUID is known"
 	}
-	return "it is identified by its network address alone: whatever machine has that card or adapter is flashed; register its UUID or serial, or let it boot once"
+	return "it is identified by its network address alone: whatever machine has that card or adapter is flashed; register its UUID " +
+		"or serial, or let it boot once"
 }

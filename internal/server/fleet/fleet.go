@@ -235,5 +235,6 @@ func (t *Turn) localDisk(why string, own bool) {
 // Registered reports whether the operator knows the machine: said something
 // of it, or has armed it once.
 func Registered(m *Record) bool {
-	return m.Spec.Name != "" || len(m.Spec.SharedMACs) > 0 || len(m.Spec.MACs) > 0 || m.Spec.UUID != "" || m.Spec.Serial != "" || m.Armed != nil
+	return m.Spec.Name != "" || len(m.Spec.SharedMACs) > 0 || len(m.Spec.MACs) > 0 || m.Spec.UUID != "" || m.Spec.Serial != "" ||
+		m.Armed != nil
 }

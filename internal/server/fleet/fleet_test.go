@@ -169,7 +169,8 @@ func TestPowerCutInMidFlash(t *testing.T) {
 	s.report(36, true, report("s2", "p1", event(1, fleet.StepFlash, api.StateStart)))
 }
 
-// The agent's own DHCP, and the installed system's, must not be taken for a restart.
+// The agent's own DHCP, and the installed system's, must not be taken for a
+// restart.
 func TestLeaseOfAgentIsNoRestart(t *testing.T) {
 	s := newScript(t)
 	s.arm(0, "p1")
@@ -209,7 +210,10 @@ func TestStrangersReport(t *testing.T) {
 	s.arm(0, "p1")
 	live := event(1, "handoff", api.StateDone)
 	live.Live = true
-	for _, e := range []api.Event{event(1, fleet.StepFlash, api.StateStart), event(1, fleet.StepFlash, api.StateFailed), live, sealed(1, "p1")} {
+	for _, e := range []api.Event{
+		event(1, fleet.StepFlash, api.StateStart), event(1, fleet.StepFlash, api.StateFailed), live,
+		sealed(1, "p1"),
+	} {
 		s.report(1, false, report("ghost", "", e))
 		s.report(1, false, report("ghost", "p1", e))
 		s.report(1, false, report("", "", e))
@@ -317,7 +321,8 @@ func TestCancelByForce(t *testing.T) {
 			_, err := fleet.Cancel(&s.m, "", false, at(3))
 			refused(err, "gild cancel --force")
 			events, err := fleet.Cancel(&s.m, "", true, at(3))
-			if err != nil || s.m.Armed != nil || s.m.Writing || s.m.Live || !strings.Contains(s.m.Message, "does not boot until it is flashed again") {
+			if err != nil || s.m.Armed != nil || s.m.Writing || s.m.Live ||
+				!strings.Contains(s.m.Message, "does not boot until it is flashed again") {
 				t.Fatalf("Cancel by force = %v, %v, left %+v; want it disarmed and told what that means", events, err, s.m)
 			}
 			s.report(4, false, report("s1", "p1", sealed(3, "p1")))
@@ -326,7 +331,8 @@ func TestCancelByForce(t *testing.T) {
 			s.report(7, false, report("s1", "p1", event(4, fleet.StepFlash, api.StateStart)))
 
 			refused(second(fleet.Forget(&held, "", false, at(3))), "gild machine rm --force")
-			if events, err := fleet.Forget(&held, "", true, at(3)); err != nil || !strings.Contains(fmt.Sprint(events), "does not boot until it is flashed again") {
+			if events, err := fleet.Forget(&held, "", true, at(3)); err != nil ||
+				!strings.Contains(fmt.Sprint(events), "does not boot until it is flashed again") {
 				t.Errorf("Forget by force = %v, %v; want told what it does to the disk", events, err)
 			}
 		})

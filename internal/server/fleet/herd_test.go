@@ -330,7 +330,8 @@ func (h *herd) whole() error {
 // that was not agreed to, and nothing loops without a reason that is told.
 func TestRandomFleets(t *testing.T) { bootFleets(t, *herds) }
 
-// TestLongRandomFleets is the same with as many as docs/reliability.md tells of.
+// TestLongRandomFleets is the same with as many as docs/reliability.md tells
+// of.
 func TestLongRandomFleets(t *testing.T) {
 	tier.Slow(t, "ten thousand fleets")
 	bootFleets(t, 10_000)
@@ -356,9 +357,11 @@ func bootFleets(t *testing.T, n int) {
 	t.Logf("%d fleets, %d flashes", n, writes)
 	reliability.Record(t, reliability.Row{
 		Group: reliability.Fleet,
-		What:  "fleets of 3 to 5 machines with equal, missing, shared and moved labels, adapters that move at any step, arms at random, and a liar on the network",
+		What: "fleets of 3 to 5 machines with equal, missing, shared and moved labels, adapters that move at any step, arms at random, " +
+			"and a liar on the network",
 		Count: int64(n), Unit: "fleets", Seed: *herdSeed,
-		Result:  fmt.Sprintf("%d flashes, each of the machine and disk that were agreed to; no plan for a machine that is registered apart, no identity to two agents at work, no record lost, no loop without a reason told", writes),
+		Result: fmt.Sprintf("%d flashes, each of the machine and disk that were agreed to; no plan for a machine that is registered "+
+			"apart, no identity to two agents at work, no record lost, no loop without a reason told", writes),
 		Took:    time.Since(began),
 		Command: fmt.Sprintf("go test ./internal/server/fleet -timeout 0 -run '^TestRandomFleets$' -fleets %d -fleet-seed %d", n, *herdSeed),
 	})

@@ -140,7 +140,10 @@ func (h *herd) lie() error {
 	h.note("the liar speaks for %s: %+v", a.mac(), inv)
 	switch h.rng.IntN(5) {
 	case 0:
-		h.seen(fleet.Sighting{MAC: a.mac(), UUID: inv.UUID, Source: fleet.Source(h.rng.IntN(3)), Message: "no boot file", Cause: api.CauseNoBootFile})
+		h.seen(fleet.Sighting{
+			MAC: a.mac(), UUID: inv.UUID, Source: fleet.Source(h.rng.IntN(3)), Message: "no boot file",
+			Cause: api.CauseNoBootFile,
+		})
 	case 1:
 		h.script(inv)
 	case 2:
@@ -154,7 +157,8 @@ func (h *herd) lie() error {
 		e := oneOf(h.rng, []api.Event{event(9, fleet.StepFlash, api.StateStart), event(9, fleet.StepFlash, api.StateFailed), sealed(9, a.plan)})
 		for _, plan := range []string{"", a.plan, b.plan} {
 			for _, m := range h.find([]string{a.mac()}) {
-				if _, err := fleet.Report(&m, api.Report{Session: "stranger", MAC: a.mac(), Plan: plan, Events: []api.Event{e}}, "", h.now); err == nil && !fleet.Repeated(&m, api.Report{Session: "stranger", Plan: plan, Events: []api.Event{e}}) {
+				if _, err := fleet.Report(&m, api.Report{Session: "stranger", MAC: a.mac(), Plan: plan, Events: []api.Event{e}}, "",
+					h.now); err == nil && !fleet.Repeated(&m, api.Report{Session: "stranger", Plan: plan, Events: []api.Event{e}}) {
 					return fmt.Errorf("a report of a stranger for %s was taken", m.ID)
 				}
 			}

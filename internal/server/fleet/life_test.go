@@ -199,10 +199,12 @@ func TestDiscovery(t *testing.T) {
 		t.Fatalf("Hello = %+v; want wait", a)
 	}
 	before := m
-	if _, events := fleet.Hello(&m, hello("s1"), "192.0.2.9", true, at(20)); len(events) != 0 || !m.AgentSeen.Equal(before.AgentSeen) || !m.LastSeen.Equal(before.LastSeen) {
+	if _, events := fleet.Hello(&m, hello("s1"), "192.0.2.9", true, at(20)); len(events) != 0 || !m.AgentSeen.Equal(before.AgentSeen) ||
+		!m.LastSeen.Equal(before.LastSeen) {
 		t.Error("a hello that says nothing new changed the record")
 	}
-	if events, err := fleet.Report(&m, report("s1", ""), "192.0.2.9", at(21)); err != nil || len(events) != 0 || !m.LastSeen.Equal(before.LastSeen) {
+	if events, err := fleet.Report(&m, report("s1", ""), "192.0.2.9", at(21)); err != nil || len(events) != 0 ||
+		!m.LastSeen.Equal(before.LastSeen) {
 		t.Error("a heartbeat of a waiting agent changed the record")
 	}
 	if a, _ := fleet.Hello(&m, hello("s2"), "192.0.2.8", true, at(22)); a.Action != api.ActionWait || m.Session != "s1" || m.Conflict == "" {

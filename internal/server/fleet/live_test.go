@@ -15,7 +15,10 @@ import (
 // receipt, and is shown as running until and after it.
 func TestLive(t *testing.T) {
 	m, plan := &fleet.Record{ID: mac, MAC: mac}, "plan-1"
-	armed := fleet.Armed{Plan: api.Plan{ID: plan, Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Agreed: api.Agreed{MACs: []string{mac}}, Agent: settings.Agent{Handoff: "instant"}}, Beacon: "secret"}
+	armed := fleet.Armed{Plan: api.Plan{
+		ID: plan, Image: api.PlanImage{Name: "golden", Digest: "sha256:1"},
+		Agreed: api.Agreed{MACs: []string{mac}}, Agent: settings.Agent{Handoff: "instant"},
+	}, Beacon: "secret"}
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	if _, err := fleet.Arm(m, armed, now); err != nil {
 		t.Fatal(err)
@@ -99,7 +102,10 @@ func TestLive(t *testing.T) {
 // Nothing is said to be flashed whose disk is not complete.
 func TestLiveWithoutASign(t *testing.T) {
 	m, now := &fleet.Record{ID: mac, MAC: mac}, time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	armed := fleet.Armed{Plan: api.Plan{ID: "plan-1", Image: api.PlanImage{Name: "golden", Digest: "sha256:1"}, Agreed: api.Agreed{MACs: []string{mac}}, Agent: settings.Agent{Handoff: "instant"}}}
+	armed := fleet.Armed{Plan: api.Plan{
+		ID: "plan-1", Image: api.PlanImage{Name: "golden", Digest: "sha256:1"},
+		Agreed: api.Agreed{MACs: []string{mac}}, Agent: settings.Agent{Handoff: "instant"},
+	}}
 	if _, err := fleet.Arm(m, armed, now); err != nil {
 		t.Fatal(err)
 	}

@@ -16,12 +16,18 @@ import (
 func TestLossAfterAnEarlierFlash(t *testing.T) {
 	root := api.Partition{Number: 1, Start: 1 << 20, Size: 9e9, FileSystem: "ext4", UUID: "11111111-0000-4000-8000-000000000001"}
 	data := api.Partition{Number: 2, Start: 20e9, Size: 5e9, FileSystem: "xfs", Label: "data", UUID: "22222222-0000-4000-8000-000000000002"}
-	disk := api.Disk{Name: "sda", Size: 100e9, SectorSize: 512, TableID: "33333333-0000-4000-8000-000000000003", Partitions: []api.Partition{root, data}}
+	disk := api.Disk{
+		Name: "sda", Size: 100e9, SectorSize: 512, TableID: "33333333-0000-4000-8000-000000000003",
+		Partitions: []api.Partition{root, data},
+	}
 	known := view.Known(api.Receipt{}, api.Receipt{Disk: disk, Preserved: []string{"2 (data)"}})
 	if diff := cmp.Diff([]string{disk.TableID, root.UUID}, known); diff != "" {
 		t.Errorf("Known() (-want +got):\n%s", diff)
 	}
-	image := api.Image{Scheme: "gpt", Size: 10 << 30, TableID: "44444444-0000-4000-8000-000000000004", Partitions: []api.Partition{{Number: 2, Start: 1 << 20}}}
+	image := api.Image{
+		Scheme: "gpt", Size: 10 << 30, TableID: "44444444-0000-4000-8000-000000000004",
+		Partitions: []api.Partition{{Number: 2, Start: 1 << 20}},
+	}
 
 	lost, kept, claim, err := view.Loss(disk, image, nil, known)
 	if err != nil || len(lost) != 2 || len(kept) != 0 || claim != "has a partition that neither this image nor an earlier flash put there: 2" {
@@ -32,7 +38,8 @@ func TestLossAfterAnEarlierFlash(t *testing.T) {
 		t.Errorf("ResolveKeep() = %q, %v", keep, err)
 	}
 	lost, kept, claim, err = view.Loss(disk, image, keep, known)
-	if err != nil || claim != "" || !cmp.Equal(lost, []string{"partition 1, 9 GB, ext4"}) || !cmp.Equal(kept, []string{`partition 2, 5 GB, xfs "data"`}) {
+	if err != nil || claim != "" || !cmp.Equal(lost, []string{"partition 1, 9 GB, ext4"}) ||
+		!cmp.Equal(kept, []string{`partition 2, 5 GB, xfs "data"`}) {
 		t.Errorf("Loss() = %q, %q, %q, %v", lost, kept, claim, err)
 	}
 	if _, _, _, err = view.Loss(disk, image, []string{"1"}, known); err == nil {
@@ -47,14 +54,18 @@ func TestPreviewAfterAFlash(t *testing.T) {
 	disk := api.Disk{Name: "sda", Serial: "S1", Size: 100e9, SectorSize: 512}
 	inv := api.Inventory{MAC: mac, Disks: []api.Disk{{Name: "sdb", Serial: "S0", Size: 50e9}, disk}}
 	s.arm(0, "p1")
-	if _, _ = fleet.Hello(&s.m, api.Hello{Version: api.Version, Session: "s1", Inventory: inv}, "", false, at(2)); s.m.State != api.MachineFlashing {
+	if _, _ = fleet.Hello(&s.m, api.Hello{Version: api.Version, Session: "s1", Inventory: inv}, "", false,
+		at(2)); s.m.State != api.MachineFlashing {
 		t.Fatalf("state %s; want flashing", s.m.State)
 	}
 	last := sealed(1, "p1")
 	last.Receipt.Disk = disk
 	last.Receipt.Disk.Partitions = []api.Partition{{Number: 1, Start: 1 << 20, Size: 9e9, FileSystem: "ext4"}}
 	s.report(3, true, report("s1", "p1", last))
-	v, _ := view.Proposal{Machine: s.m, Image: api.Image{Name: "next", Size: 1 << 30}, Request: api.FlashRequest{Settings: settings.Settings{Agent: settings.Agent{Disk: "serial=S1"}}}}.Preview(at(4))
+	v, _ := view.Proposal{
+		Machine: s.m, Image: api.Image{Name: "next", Size: 1 << 30},
+		Request: api.FlashRequest{Settings: settings.Settings{Agent: settings.Agent{Disk: "serial=S1"}}},
+	}.Preview(at(4))
 	if diff := cmp.Diff([]string{"partition 1, 9 GB, ext4"}, v.Lost); diff != "" {
 		t.Errorf("lost after a flash (-want +got):\n%s", diff)
 	}

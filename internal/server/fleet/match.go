@@ -216,7 +216,8 @@ func copied(candidates []Record, s Shown) bool {
 		if m.Inventory != nil && m.Joined == "" {
 			uuid, serial = evidence.UUIDs(m.Inventory.UUID, s.UUID), evidence.Serials(m.Inventory.Serial, s.Serial)
 		}
-		if m.MAC != "" && uuid != evidence.Contradicts && serial != evidence.Contradicts && (uuid == evidence.Agrees || serial == evidence.Agrees) {
+		if m.MAC != "" && uuid != evidence.Contradicts && serial != evidence.Contradicts &&
+			(uuid == evidence.Agrees || serial == evidence.Agrees) {
 			seen = append(seen, m)
 		}
 	}
@@ -231,8 +232,8 @@ const (
 	ownsBySpec // the operator said so
 )
 
-// Owns says how much an address is the record's: [OwnsNot], or more the surer it
-// is.
+// Owns says how much an address is the record's: [OwnsNot], or more the surer
+// it is.
 func Owns(m *Record, mac string) int {
 	switch {
 	case slices.Contains(m.Spec.MACs, mac):
@@ -308,16 +309,19 @@ func others(all []weighed, best *weighed, s Shown) []Other {
 		o := Other{ID: w.ID}
 		switch who := s.text(); {
 		case w.kin == contrary && (w.owns > OwnsNot || slices.Contains(MACs(w.Record), s.MACs[0])):
-			o.Why = fmt.Sprintf("a machine with %s came by the address %s, but this one has %s", who, s.MACs[0], Shown{UUID: Knows(w.Record).UUID, Serial: Knows(w.Record).Serial}.text())
+			o.Why = fmt.Sprintf("a machine with %s came by the address %s, but this one has %s", who, s.MACs[0],
+				Shown{UUID: Knows(w.Record).UUID, Serial: Knows(w.Record).Serial}.text())
 			if w.owns > OwnsNot {
 				o.Shared = s.MACs[0]
 			}
 		case w.kin == likely && w.Armed != nil:
-			o.Why = fmt.Sprintf("a machine with the same %s came by the address %s, which is not known to be of this one; if it is, say so: gild machine edit %s --mac %s", who, s.MACs[0], Called(w.Record), s.MACs[0])
+			o.Why = fmt.Sprintf("a machine with the same %s came by the address %s, which is not known to be of this one; if it is, say "+
+				"so: gild machine edit %s --mac %s", who, s.MACs[0], Called(w.Record), s.MACs[0])
 		case w.kin == byCard && best != nil && best.kin == same:
 			o.Why = fmt.Sprintf("its address %s was used by %s, which is known by its %s", s.MACs[0], Called(best.Record), who)
 		case w.Armed != nil && w.kin == stranger && slices.Contains(MACs(w.Record), s.MACs[0]):
-			o.Why = fmt.Sprintf("a machine came by the address %s, which is of one of its cards, but nothing confirms that it is this one; if it is, say so: gild machine edit %s --mac %s", s.MACs[0], Called(w.Record), s.MACs[0])
+			o.Why = fmt.Sprintf("a machine came by the address %s, which is of one of its cards, but nothing confirms that it is this one; "+
+				"if it is, say so: gild machine edit %s --mac %s", s.MACs[0], Called(w.Record), s.MACs[0])
 		default:
 			continue
 		}
@@ -358,4 +362,28 @@ func newID(candidates []Record, s Shown) (string, error) {
 // SerialID is the ID of a machine that is known by its serial number alone.
 func SerialID(serial string) string {
 	return "serial-" + url.QueryEscape(strings.ToLower(strings.TrimSpace(serial)))
+}
+
+// sameHardware reports whether two inventories are of one machine as far as
+// labels can tell: one UUID and the same disks. There cannot be two agents in
+// one machine: the one that was there is gone, if it is silent from now on.
+func sameHardware(a, b *api.Inventory) bool {
+	if a == nil || evidence.UUIDs(a.UUID, b.UUID) != evidence.Agrees {
+		return false
+	}
+	x, y := diskSerials(a), diskSerials(b)
+	return len(x) > 0 && slices.Equal(x, y)
+}
+
+func diskSerials(inv *api.Inventory) []string {
+	var out []string
+	for _, d := range inv.Disks {
+		if evidence.Serial(d.Serial) != "" {
+			out = append(out, d.Serial)
+		} else if evidence.WWN(d.WWN) != "" {
+			out = append(out, d.WWN)
+		}
+	}
+	slices.Sort(out)
+	return out
 }

@@ -59,16 +59,21 @@ func TestMatch(t *testing.T) {
 		{name: "registered by UUID, the adapter is another's", candidates: list(named(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: uuid1},
 		{name: "registered by UUID, the adapter is armed", candidates: list(armed(seen(mac, "")), byUUID(uuid1)), uuid: uuid1, want: uuid1},
 		{name: "armed by UUID, the adapter is armed", candidates: list(armed(seen(mac, "")), armed(byUUID(uuid1))), uuid: uuid1, want: uuid1},
-		{name: "both registered by what it shows", candidates: list(armed(fleet.Record{ID: "a", Spec: api.Spec{UUID: uuid1}}), armed(fleet.Record{ID: "b", Spec: api.Spec{Serial: "X7"}})), uuid: uuid1, serial: "X7", fails: true},
+		{name: "both registered by what it shows", candidates: list(armed(fleet.Record{ID: "a", Spec: api.Spec{UUID: uuid1}}),
+			armed(fleet.Record{ID: "b", Spec: api.Spec{Serial: "X7"}})), uuid: uuid1, serial: "X7", fails: true},
 		{name: "copied UUID", candidates: list(named(seen(other, uuid1))), uuid: uuid1, want: mac},
-		{name: "serial fits, UUID does not", candidates: list(fleet.Record{ID: "x", Spec: api.Spec{Serial: "X7", UUID: uuid2}}), uuid: uuid1, serial: "X7", want: mac},
+		{
+			name: "serial fits, UUID does not", candidates: list(fleet.Record{ID: "x", Spec: api.Spec{Serial: "X7", UUID: uuid2}}), uuid: uuid1,
+			serial: "X7", want: mac,
+		},
 		{
 			name:       "two registrations fit",
 			candidates: list(byUUID(uuid1), bySerial), uuid: uuid1, serial: "X7", want: uuid1,
 		},
 	} {
 		f, err := fleet.Match(tt.candidates, fleet.Shown{MACs: []string{mac}, UUID: tt.uuid, Serial: tt.serial})
-		if (err != nil) != tt.fails || err == nil && (f.ID != tt.want || f.From != tt.from || f.Known != (!tt.fresh && (tt.want != mac || len(tt.candidates) > 0 && tt.candidates[0].ID == mac))) {
+		if (err != nil) != tt.fails || err == nil && (f.ID != tt.want || f.From != tt.from ||
+			f.Known != (!tt.fresh && (tt.want != mac || len(tt.candidates) > 0 && tt.candidates[0].ID == mac))) {
 			t.Errorf("%s: Match = %+v, %v; want %q joined with %q, failure: %v", tt.name, f, err, tt.want, tt.from, tt.fails)
 		}
 	}
@@ -79,7 +84,8 @@ func TestJoin(t *testing.T) {
 	from := fleet.Record{ID: mac}
 	fleet.Seen(&from, fleet.Sighting{MAC: mac, UUID: uuid1, Source: fleet.FromFirmware, Firmware: "BIOS", Message: "x"}, at(5))
 	events, err := fleet.Join(&into, &from, at(6))
-	if err != nil || len(events) != 1 || into.MAC != mac || into.FirstSeen != at(5) || into.Firmware != "BIOS" || into.State != api.MachineArmed || from.Joined != uuid1 {
+	if err != nil || len(events) != 1 || into.MAC != mac || into.FirstSeen != at(5) || into.Firmware != "BIOS" ||
+		into.State != api.MachineArmed || from.Joined != uuid1 {
 		t.Errorf("Join = %+v, %v; machine %+v", events, err, into)
 	}
 	from.Armed = &fleet.Armed{}

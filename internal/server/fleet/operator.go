@@ -174,9 +174,11 @@ func Cancel(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 	e.Plan = m.Armed.Plan.ID
 	switch {
 	case live && m.Live:
-		e.Message = "cancelled by force under its running system" + howFar(m.Progress) + ": what is not on the disk yet is lost to that system, and the disk does not boot until it is flashed again"
+		e.Message = "cancelled by force under its running system" + howFar(m.Progress) +
+			": what is not on the disk yet is lost to that system, and the disk does not boot until it is flashed again"
 	case live:
-		e.Message = "cancelled by force while its disk was being written" + howFar(m.Progress) + ": the disk does not boot until it is flashed again"
+		e.Message = "cancelled by force while its disk was being written" + howFar(m.Progress) +
+			": the disk does not boot until it is flashed again"
 	case m.Writing:
 		e.Message = "cancelled after the flash had begun: the disk may not boot until it is flashed again"
 	case m.State == api.MachineArmed && m.Armed.Before != nil && m.Armed.Before.State == api.MachineRunning:
@@ -187,7 +189,8 @@ func Cancel(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 }
 
 // Forget permits to drop the machine's record, and tells what that ends. force
-// drops it also while it is armed and under a live agent, which is told at its next word and stops.
+// drops it also while it is armed and under a live agent, which is told at its
+// next word and stops.
 func Forget(m *Record, actor string, force bool, now time.Time) ([]api.Event, error) {
 	t := Begin(m, cmp.Or(actor, api.ActorOperator), now)
 	live := Writing(m, now)
@@ -200,12 +203,14 @@ func Forget(m *Record, actor string, force bool, now time.Time) ([]api.Event, er
 		if m.Writing {
 			problem += ", and its disk is half written" + howFar(m.Progress)
 		}
-		return nil, &ConflictError{Problem: problem, Help: "gild cancel " + Called(m) + " disarms it; gild machine rm --force " + Called(m) + " forgets both"}
+		return nil, &ConflictError{Problem: problem, Help: "gild cancel " + Called(m) + " disarms it; gild machine rm --force " + Called(m) +
+			" forgets both"}
 	}
 	e := Did(StepRegister, "forgotten")
 	switch {
 	case live:
-		e.Message = "forgotten by force while its disk was being written" + howFar(m.Progress) + ": the disk does not boot until it is flashed again"
+		e.Message = "forgotten by force while its disk was being written" + howFar(m.Progress) +
+			": the disk does not boot until it is flashed again"
 	case m.Armed != nil:
 		e.Message = "forgotten, and with it that it was armed with " + m.Armed.Plan.Image.Name
 	}

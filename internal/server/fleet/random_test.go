@@ -67,7 +67,10 @@ func (w *world) step() error {
 		}
 	case 2:
 		w.note("seen")
-		events = fleet.Seen(&w.m, fleet.Sighting{MAC: mac, Source: fleet.Source(w.rng.IntN(3)), Message: "seen", Cause: []string{"", "arch"}[w.rng.IntN(2)]}, now)
+		events = fleet.Seen(&w.m, fleet.Sighting{
+			MAC: mac, Source: fleet.Source(w.rng.IntN(3)), Message: "seen",
+			Cause: []string{"", "arch"}[w.rng.IntN(2)],
+		}, now)
 	case 3:
 		events, err = w.boot(now, armed)
 	case 4:

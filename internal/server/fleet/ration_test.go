@@ -100,7 +100,10 @@ func TestRationKeepsWhoHasTheIdentity(t *testing.T) {
 // however late it tells of them.
 func TestPhasesOfALateAgent(t *testing.T) {
 	told := func(seq uint64, uptime float64, step, state string, sec int) api.Event {
-		return api.Event{Actor: api.ActorAgent, Seq: seq, Plan: "p1", Uptime: uptime, Step: step, State: state, Time: at(sec), Sent: time.Unix(0, 0)}
+		return api.Event{
+			Actor: api.ActorAgent, Seq: seq, Plan: "p1", Uptime: uptime, Step: step, State: state, Time: at(sec),
+			Sent: time.Unix(0, 0),
+		}
 	}
 	events := []api.Event{
 		{Actor: api.ActorOperator, Step: fleet.StepArm, To: api.MachineArmed, Plan: "p1", Time: at(0)},

@@ -9,9 +9,9 @@ import (
 )
 
 // Record is one computer as it is stored: all that the rules need to continue.
-// What is shown of it is built by package view, never the record with parts left out.
-// The JSON is what the state holds: a field may be added, and one that goes is
-// still to be read from what older servers stored.
+// What is shown of it is built by package view, never the record with parts
+// left out. The JSON is what the state holds: a field may be added, and one
+// that goes is still to be read from what older servers stored.
 type Record struct {
 	// ID is what the record is kept under and never changes: the label that
 	// the machine was first known by.

@@ -45,8 +45,8 @@ type TicketError struct {
 func (e *TicketError) Error() string { return "boot ticket refused: " + e.Why }
 
 // MatchAgent picks the record of a machine whose agent says hello. One with a
-// ticket belongs to the record whose boot script handed it out, by whatever card
-// it speaks; a *TicketError says that none did, with the record that the
+// ticket belongs to the record whose boot script handed it out, by whatever
+// card it speaks; a *TicketError says that none did, with the record that the
 // evidence leads to. Any other is found as by [Match].
 func MatchAgent(candidates []Record, h *api.Hello, now time.Time) (Found, error) {
 	shown := ShownBy(&h.Inventory)
@@ -93,10 +93,12 @@ func TicketFits(m *Record, h *api.Hello, now time.Time) error {
 	then, shown := Shown{UUID: t.UUID, Serial: t.Serial}, Shown{UUID: h.Inventory.UUID, Serial: h.Inventory.Serial}
 	if uuid, serial := Strong(m, shown); uuid == evidence.Contradicts || serial == evidence.Contradicts {
 		known := Knows(m)
-		return &TicketError{fmt.Sprintf("this machine has %s, the agent is in one with %s at %s", Shown{UUID: known.UUID, Serial: known.Serial}.text(), shown.text(), h.Inventory.MAC)}
+		return &TicketError{fmt.Sprintf("this machine has %s, the agent is in one with %s at %s",
+			Shown{UUID: known.UUID, Serial: known.Serial}.text(), shown.text(), h.Inventory.MAC)}
 	}
 	if evidence.UUIDs(then.UUID, shown.UUID) == evidence.Contradicts || evidence.Serials(then.Serial, shown.Serial) == evidence.Contradicts {
-		return &TicketError{fmt.Sprintf("the boot script was given to a machine with %s, the agent is in one with %s at %s", then.text(), shown.text(), h.Inventory.MAC)}
+		return &TicketError{fmt.Sprintf("the boot script was given to a machine with %s, the agent is in one with %s at %s", then.text(),
+			shown.text(), h.Inventory.MAC)}
 	}
 	return nil
 }

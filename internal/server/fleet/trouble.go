@@ -25,8 +25,8 @@ type Trouble struct {
 }
 
 // failed takes the word of an agent that holds a plan that a step of it failed.
-// It tries again by itself, so the state stays; only what cannot continue without
-// a person ends the flash.
+// It tries again by itself, so the state stays; only what cannot continue
+// without a person ends the flash.
 func (t *Turn) failed(e api.Event) {
 	m := t.m
 	if m.Live && e.Step == StepFlash && e.Retry == 0 {

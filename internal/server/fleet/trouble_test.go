@@ -119,11 +119,13 @@ func TestTroubleNeedsAnArm(t *testing.T) {
 	fleet.Hello(&m, hello("s1"), "192.0.2.9", true, at(0))
 	m.Waiting, m.State = true, api.MachineRegistered
 	s := &script{t, m}
-	if kept := s.report(1, true, report("s1", "", failure(1, "plan", api.CauseUnreachable, 5), failure(2, "plan", api.CausePlan, 5))); len(kept) != 2 {
+	if kept := s.report(1, true, report("s1", "", failure(1, "plan", api.CauseUnreachable, 5),
+		failure(2, "plan", api.CausePlan, 5))); len(kept) != 2 {
 		t.Errorf("kept %v; want both failures", kept)
 	}
 	s.trouble(1, "", 0)
-	if v := view.Machine(s.m, view.Operator, at(1), time.Time{}); v.Message != fleet.WaitsMessage || !v.Waiting || v.State != api.MachineRegistered {
+	if v := view.Machine(s.m, view.Operator, at(1), time.Time{}); v.Message != fleet.WaitsMessage || !v.Waiting ||
+		v.State != api.MachineRegistered {
 		t.Errorf("View = %+v; want a machine that waits", v)
 	}
 	s.arm(2, "p1")
@@ -137,7 +139,10 @@ func TestTroubleNeedsAnArm(t *testing.T) {
 
 // An agent that waits and is gone is no trouble: nobody needs it.
 func TestSilentWhileWaiting(t *testing.T) {
-	m := fleet.Record{ID: mac, MAC: mac, State: api.MachineRegistered, Spec: api.Spec{MACs: []string{mac}}, Waiting: true, Session: "s1", AgentSeen: at(0)}
+	m := fleet.Record{
+		ID: mac, MAC: mac, State: api.MachineRegistered, Spec: api.Spec{MACs: []string{mac}}, Waiting: true, Session: "s1",
+		AgentSeen: at(0),
+	}
 	for _, e := range fleet.Sweep(&m, at(600), time.Time{}) {
 		if e.State == api.StateFailed {
 			t.Errorf("noted %+v; want no failure", e)
@@ -146,7 +151,8 @@ func TestSilentWhileWaiting(t *testing.T) {
 	if v := view.Machine(m, view.Operator, at(600), time.Time{}); v.Trouble != nil || v.Waiting || !v.Stuck.IsZero() {
 		t.Errorf("View = %+v; want a machine at rest", v)
 	}
-	if a, _ := fleet.Hello(&m, hello("s1"), "192.0.2.9", false, at(601)); a.Action != api.ActionWait || !view.Machine(m, view.Operator, at(601), time.Time{}).Waiting {
+	if a, _ := fleet.Hello(&m, hello("s1"), "192.0.2.9", false, at(601)); a.Action != api.ActionWait ||
+		!view.Machine(m, view.Operator, at(601), time.Time{}).Waiting {
 		t.Errorf("Hello = %+v; want it to wait on", a)
 	}
 }
@@ -156,14 +162,18 @@ func TestSilentWhileWaiting(t *testing.T) {
 func TestServerThatWasAway(t *testing.T) {
 	const back = 3600
 	flashing := atWork(t)
-	waits := &script{t, fleet.Record{ID: mac, MAC: mac, State: api.MachineRegistered, Spec: api.Spec{MACs: []string{mac}}, Waiting: true, Session: "s1", AgentSeen: at(0)}}
+	waits := &script{t, fleet.Record{
+		ID: mac, MAC: mac, State: api.MachineRegistered, Spec: api.Spec{MACs: []string{mac}}, Waiting: true,
+		Session: "s1", AgentSeen: at(0),
+	}}
 	booting := newScript(t)
 	booting.arm(0, "p1")
 	booting.boot(1, true)
 	called := flashed(t, "switch_root", settings.Confirm{Within: 60}, "tok")
 	for name, s := range map[string]*script{"flashing": flashing, "waiting": waits, "booting": booting, "confirming": called} {
 		before := s.m.State
-		if events := fleet.Sweep(&s.m, at(back+1), at(back)); len(events) != 0 || view.Machine(s.m, view.Operator, at(back+1), at(back)).Trouble != nil {
+		if events := fleet.Sweep(&s.m, at(back+1), at(back)); len(events) != 0 ||
+			view.Machine(s.m, view.Operator, at(back+1), at(back)).Trouble != nil {
 			t.Errorf("%s: noted %+v when the server came back; want nothing", name, events)
 		}
 		s.state(before)
@@ -190,8 +200,8 @@ func TestNoRateOfTheSilent(t *testing.T) {
 	}
 }
 
-// An arm that is cancelled or lapses before the machine boots by it leaves it as
-// it was, also when another arm took its place.
+// An arm that is cancelled or lapses before the machine boots by it leaves it
+// as it was, also when another arm took its place.
 func TestUnusedArm(t *testing.T) {
 	for name, end := range map[string]func(m *fleet.Record){
 		"cancelled": func(m *fleet.Record) { _, _ = fleet.Cancel(m, "", false, at(110)) },
@@ -223,7 +233,8 @@ func TestUnusedArm(t *testing.T) {
 			s.trouble(97, "", 0)
 			end(&s.m)
 			now := view.Machine(s.m, view.Operator, at(95), time.Time{})
-			if now.State != state || now.Armed != nil || !now.Since.Equal(was.Since) || now.System == nil || jsonText(t, now.Awaited) != jsonText(t, was.Awaited) ||
+			if now.State != state || now.Armed != nil || !now.Since.Equal(was.Since) || now.System == nil ||
+				jsonText(t, now.Awaited) != jsonText(t, was.Awaited) ||
 				(now.Trouble == nil) != (was.Trouble == nil) {
 				t.Errorf("%s: a machine that was %+v is %+v; want it as before", name, was, now)
 			}
@@ -285,10 +296,13 @@ func TestUpgrade(t *testing.T) {
 		state string
 		cause string
 	}{
-		"waiting":       {fleet.Record{OldCause: api.CauseUnreachable, Spec: known, Waiting: true}, api.MachineRegistered, ""},
-		"seen":          {fleet.Record{OldCause: api.CausePlan}, api.MachineDiscovered, ""},
-		"tries again":   {fleet.Record{OldCause: api.CauseDiskError, Armed: armed}, api.MachineFlashing, api.CauseDiskError},
-		"handing off":   {fleet.Record{OldCause: api.CauseHandoff, Receipt: receipt, Awaited: &fleet.Awaited{Plan: "p1", Until: at(600)}}, api.MachineHandingOff, api.CauseHandoff},
+		"waiting":     {fleet.Record{OldCause: api.CauseUnreachable, Spec: known, Waiting: true}, api.MachineRegistered, ""},
+		"seen":        {fleet.Record{OldCause: api.CausePlan}, api.MachineDiscovered, ""},
+		"tries again": {fleet.Record{OldCause: api.CauseDiskError, Armed: armed}, api.MachineFlashing, api.CauseDiskError},
+		"handing off": {
+			fleet.Record{OldCause: api.CauseHandoff, Receipt: receipt, Awaited: &fleet.Awaited{Plan: "p1", Until: at(600)}},
+			api.MachineHandingOff, api.CauseHandoff,
+		},
 		"does not boot": {fleet.Record{OldCause: api.CauseBootFailed, Spec: known}, api.MachineFailed, api.CauseBootFailed},
 		"restored":      {fleet.Record{OldCause: api.CauseRestored, Spec: known}, api.MachineFailed, api.CauseRestored},
 		"live":          {fleet.Record{OldCause: api.CauseDiskError, Armed: armed, Live: true}, api.MachineFailed, api.CauseDiskError},
@@ -297,7 +311,8 @@ func TestUpgrade(t *testing.T) {
 		m.ID, m.State, m.Since, m.Message = mac, api.MachineFailed, at(0), "as it was told"
 		m.Upgrade()
 		v := view.Machine(m, view.Operator, at(1), time.Time{})
-		if v.State != tt.state || (v.Trouble != nil) != (tt.cause != "") || v.Trouble != nil && (v.Trouble.Cause != tt.cause || v.Trouble.Message != "as it was told") {
+		if v.State != tt.state || (v.Trouble != nil) != (tt.cause != "") ||
+			v.Trouble != nil && (v.Trouble.Cause != tt.cause || v.Trouble.Message != "as it was told") {
 			t.Errorf("%s: state %q, trouble %+v; want %q, %q", name, v.State, v.Trouble, tt.state, tt.cause)
 		}
 	}

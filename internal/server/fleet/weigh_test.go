@@ -42,7 +42,8 @@ func TestEveryEvidence(t *testing.T) {
 									f, err := fleet.Match([]fleet.Record{m}, shown)
 									got := err == nil && f.ID == m.ID
 									if want := belongs(uuid, serial, address, disk, vouched); got != want {
-										t.Fatalf("UUID %v, serial %v, address %s, disk known %v, registered by them %v, armed %v: Match = %+v, %v; want that record: %v\nrecord %+v %+v\nshown %+v",
+										t.Fatalf("UUID %v, serial %v, address %s, disk known %v, registered by them %v, armed %v: Match = %+v, %v; want that "+
+											"record: %v\nrecord %+v %+v\nshown %+v",
 											uuid, serial, address, disk, vouched, armed, f, err, want, m.Spec, m.Inventory, shown)
 									}
 									if told := len(f.Others) > 0; !got && armed && uuid == evidence.Contradicts && address != "none" && address != "shared" && !told {

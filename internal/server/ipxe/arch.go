@@ -6,8 +6,9 @@ import (
 	"github.com/insomniacslk/dhcp/iana"
 )
 
-// Arch is a client system architecture: DHCP option 93, RFC 4578 section 2.1, with the values
-// that IANA has registered since ("Processor Architecture Types").
+// Arch is a client system architecture: DHCP option 93, RFC 4578 section 2.1,
+// with the values that IANA has registered since ("Processor Architecture
+// Types").
 type Arch uint16
 
 // The architectures that gild has boot files for.
@@ -29,15 +30,18 @@ const (
 	uboot64HTTP  Arch = 24
 )
 
-// canonicalBIOS chains through the ROM's own UNDI driver, for the same reason as SNP on UEFI.
+// canonicalBIOS chains through the ROM's own UNDI driver, for the same reason
+// as SNP on UEFI.
 const canonicalBIOS = "undionly.kpxe"
 
-// String gives the registered name and the number, the number also when there is no name.
+// String gives the registered name and the number, the number also when there
+// is no name.
 func (a Arch) String() string {
 	return fmt.Sprintf("%s (%d)", iana.Arch(a), uint16(a))
 }
 
-// HTTP reports whether firmware of this architecture loads its boot file by HTTP, not TFTP.
+// HTTP reports whether firmware of this architecture loads its boot file by
+// HTTP, not TFTP.
 func (a Arch) HTTP() bool {
 	return a == EFIX64HTTP || a == EFIARM64HTTP
 }
@@ -52,12 +56,13 @@ func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("no boot file for client architecture %s: %s", e.Arch, e.Why)
 }
 
-// Candidates lists the network boot programs that suit an architecture, best first, by the
-// canonical names that [Files] uses. An architecture that gild cannot boot is an
-// [*UnsupportedError].
+// Candidates lists the network boot programs that suit an architecture, best
+// first, by the canonical names that [Files] uses. An architecture that gild
+// cannot boot is an [*UnsupportedError].
 //
-// The SNP build comes before the one with drivers of its own: it uses the firmware's driver, which
-// is known to work on the NIC that was just booted from.
+// The SNP build comes before the one with drivers of its own: it uses the
+// firmware's driver, which is known to work on the NIC that was just booted
+// from.
 func Candidates(a Arch) ([]string, error) {
 	switch a {
 	case BIOS:

@@ -31,7 +31,8 @@ func TestNBP(t *testing.T) {
 	want := map[Arch]string{
 		0: "undionly.kpxe", 7: "ipxe.efi", 9: "ipxe.efi", 16: "ipxe.efi", 11: "snponly-arm64.efi", 19: "snponly-arm64.efi",
 	}
-	// Every code of the registry and beyond: a file or an error that says why, never both or none.
+	// Every code of the registry and beyond: a file or an error that says why,
+	// never both or none.
 	for a := range Arch(64) {
 		got, err := files.NBP(a)
 		if got != want[a] {

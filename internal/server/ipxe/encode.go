@@ -18,13 +18,15 @@ func (e *ValueError) Error() string {
 	return fmt.Sprintf("iPXE script: %s: %s", e.Field, e.Why)
 }
 
-// maxURL bounds a URL; iPXE itself keeps whole lines in memory and has no use for longer ones.
+// maxURL bounds a URL; iPXE itself keeps whole lines in memory and has no use
+// for longer ones.
 const maxURL = 1024
 
-// iPXE has no quoting. It expands ${...}, joins a line that ends in a backslash with the next one,
-// splits at white space, takes the words && || ; as ends of a command and a word that starts with #
-// as a comment. So there is no way to escape: a character outside of these lists is refused, or
-// shown as "?" where the text is only for the eye.
+// iPXE has no quoting. It expands ${...}, joins a line that ends in a backslash
+// with the next one, splits at white space, takes the words && || ; as ends of
+// a command and a word that starts with # as a comment. So there is no way to
+// escape: a character outside of these lists is refused, or shown as "?" where
+// the text is only for the eye.
 const (
 	alnum     = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	nameChars = alnum + "-_."
@@ -43,8 +45,8 @@ func word(field, s, allowed string) (string, error) {
 	return s, nil
 }
 
-// address checks an absolute URL that iPXE can fetch. A word that starts with "-" would be read as
-// an option; a URL with a scheme cannot.
+// address checks an absolute URL that iPXE can fetch. A word that starts with
+// "-" would be read as an option; a URL with a scheme cannot.
 func address(field, s string) (string, error) {
 	if len(s) > maxURL {
 		return "", &ValueError{field, fmt.Sprintf("URL of %d bytes, at most %d", len(s), maxURL)}
@@ -67,8 +69,9 @@ func address(field, s string) (string, error) {
 	return s, nil
 }
 
-// cmdline checks a kernel command line and gives it with single blanks: iPXE would squeeze them
-// anyway, and what was checked should be what the kernel gets.
+// cmdline checks a kernel command line and gives it with single blanks: iPXE
+// would squeeze them anyway, and what was checked should be what the kernel
+// gets.
 func cmdline(s string) (string, error) {
 	if len(s) > bootline.KernelMax {
 		return "", &ValueError{"command line", fmt.Sprintf("%d bytes, the kernel takes %d", len(s), bootline.KernelMax)}

@@ -9,14 +9,15 @@ import (
 	"strings"
 )
 
-// DefaultDirs are the places where distributions install iPXE: Debian and Ubuntu, then Fedora and
-// its kin.
+// DefaultDirs are the places where distributions install iPXE: Debian and
+// Ubuntu, then Fedora and its kin.
 func DefaultDirs() []string {
 	return []string{"/usr/lib/ipxe", "/usr/share/ipxe", "/boot"}
 }
 
-// spellings maps each canonical name to the names that distributions give the same program.
-// Debian has ipxe.efi and, until 2024, no snponly.efi; Fedora names the architecture.
+// spellings maps each canonical name to the names that distributions give the
+// same program. Debian has ipxe.efi and, until 2024, no snponly.efi; Fedora
+// names the architecture.
 func spellings() map[string][]string {
 	return map[string][]string{
 		canonicalBIOS:       {"undionly.kpxe"},
@@ -27,13 +28,15 @@ func spellings() map[string][]string {
 	}
 }
 
-// Files is a set of iPXE programs found on this machine. It maps canonical names, the only ones
-// that are served, to paths; a name from the wire is looked up here and never joined to a path.
+// Files is a set of iPXE programs found on this machine. It maps canonical
+// names, the only ones that are served, to paths; a name from the wire is
+// looked up here and never joined to a path.
 type Files struct {
 	paths map[string]string
 }
 
-// MissingError says that iPXE, or the build of it that a machine needs, is not installed.
+// MissingError says that iPXE, or the build of it that a machine needs, is not
+// installed.
 type MissingError struct {
 	Names []string // any of these would do
 	Dirs  []string // places that were searched, when the search was for anything at all
@@ -47,9 +50,10 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("no iPXE boot file (%s)%s: apt-get install ipxe", strings.Join(e.Names, ", "), where)
 }
 
-// Find looks for the distribution's iPXE programs in dirs, or in [DefaultDirs] when none are given.
-// The first directory that has a program wins. It fails with a [*MissingError] only when there is
-// none at all: which architectures can be booted is asked per machine by [Files.NBP].
+// Find looks for the distribution's iPXE programs in dirs, or in [DefaultDirs]
+// when none are given. The first directory that has a program wins. It fails
+// with a [*MissingError] only when there is none at all: which architectures
+// can be booted is asked per machine by [Files.NBP].
 func Find(dirs ...string) (Files, error) {
 	if len(dirs) == 0 {
 		dirs = DefaultDirs()
@@ -76,8 +80,9 @@ func Find(dirs ...string) (Files, error) {
 	return f, nil
 }
 
-// NBP names the network boot program for an architecture among the files found: an
-// [*UnsupportedError] when there can be none, a [*MissingError] when it is not installed.
+// NBP names the network boot program for an architecture among the files found:
+// an [*UnsupportedError] when there can be none, a [*MissingError] when it is
+// not installed.
 func (f Files) NBP(a Arch) (string, error) {
 	names, err := Candidates(a)
 	if err != nil {

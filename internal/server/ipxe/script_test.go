@@ -111,8 +111,9 @@ var hostile = []string{
 	"é", "\u202e", `x\`, "\x1b[2J", "\xff", "`id`",
 }
 
-// FuzzScript holds the promise of the encoder: whatever the values are, the script has the lines
-// that the same script has with harmless values, and only the settings and operators of this package.
+// FuzzScript holds the promise of the encoder: whatever the values are, the
+// script has the lines that the same script has with harmless values, and only
+// the settings and operators of this package.
 func FuzzScript(f *testing.F) {
 	for _, h := range hostile {
 		f.Add("http://h/"+h, "ro "+h, h, h)

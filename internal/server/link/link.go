@@ -19,7 +19,8 @@ import (
 type State struct {
 	Index   int  // 0: there is none of that name; another number is another interface
 	Carrier bool // a cable with somebody at its other end
-	// Addrs are its IPv4 addresses with the lengths of their networks, in the kernel's order.
+	// Addrs are its IPv4 addresses with the lengths of their networks, in the
+	// kernel's order.
 	Addrs []netip.Prefix
 	// Host are the IPv4 addresses of all interfaces of this host.
 	Host []netip.Addr
@@ -35,8 +36,9 @@ func (s State) Has(a netip.Addr) bool {
 	return slices.ContainsFunc(s.Addrs, func(p netip.Prefix) bool { return p.Addr() == a })
 }
 
-// Address picks the one that a server is reached by: the first that is not link-local (RFC 3927), else the first. Such
-// an address is what a DHCP client takes that got no answer, and stays beside the real one.
+// Address picks the one that a server is reached by: the first that is not
+// link-local (RFC 3927), else the first. Such an address is what a DHCP client
+// takes that got no answer, and stays beside the real one.
 func (s State) Address() (netip.Prefix, bool) {
 	if i := slices.IndexFunc(s.Addrs, func(p netip.Prefix) bool { return !p.Addr().IsLinkLocalUnicast() }); i >= 0 {
 		return s.Addrs[i], true
@@ -47,7 +49,8 @@ func (s State) Address() (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// Look reads the state of an interface. What cannot be read is as if it were not there.
+// Look reads the state of an interface. What cannot be read is as if it were
+// not there.
 func Look(name string) State {
 	var s State
 	ifis, err := net.Interfaces()
@@ -78,7 +81,8 @@ func Look(name string) State {
 	return s
 }
 
-// carrier reports whether an interface that is up has a carrier. The kernel tells IFF_RUNNING up to a second late.
+// carrier reports whether an interface that is up has a carrier. The kernel
+// tells IFF_RUNNING up to a second late.
 func carrier(ifi net.Interface) bool {
 	l, err := netlink.LinkByIndex(ifi.Index)
 	if err != nil {
@@ -88,11 +92,13 @@ func carrier(ifi net.Interface) bool {
 	return l.Attrs().RawFlags&both == both
 }
 
-// lookEvery is how often an interface is looked at whatever the kernel tells: a message may be lost.
+// lookEvery is how often an interface is looked at whatever the kernel tells: a
+// message may be lost.
 const lookEvery = 5 * time.Second
 
-// Follow calls changed with the state of an interface, at once and whenever it is another, until ctx ends. An error says
-// why the kernel does not tell of changes; they are found all the same, later.
+// Follow calls changed with the state of an interface, at once and whenever it
+// is another, until ctx ends. An error says why the kernel does not tell of
+// changes; they are found all the same, later.
 func Follow(ctx context.Context, name string, changed func(State)) error {
 	links, addrs := make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 64)
 	lost := func(error) {} // the channel is closed then, and the clock continues

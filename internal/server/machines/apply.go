@@ -87,7 +87,10 @@ func (s Applies) Apply(ctx context.Context, actor string, want api.Fleet, dryRun
 			return diff, err
 		}
 		if n := known(have.Machines, plan); n > budget.Machines {
-			return diff, &fleet.InvalidError{Problem: fmt.Sprintf("%d machines would be known, at most %d are kept", n, budget.Machines), Help: "gild machine rm makes room"}
+			return diff, &fleet.InvalidError{
+				Problem: fmt.Sprintf("%d machines would be known, at most %d are kept", n, budget.Machines),
+				Help:    "gild machine rm makes room",
+			}
 		}
 		if try == 1 {
 			diff.Changes = append(diff.Changes, plan.Changes...)

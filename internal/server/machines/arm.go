@@ -61,7 +61,10 @@ func (s Operators) order(ctx context.Context, spelling string, f api.FlashReques
 	}
 	if !found.Known {
 		if !f.Unseen {
-			return o, m, &fleet.UnknownError{What: "machine", Name: spelling, Help: listHelp + "; to arm one before its first boot, say so (--unseen)"}
+			return o, m, &fleet.UnknownError{
+				What: "machine", Name: spelling,
+				Help: listHelp + "; to arm one before its first boot, say so (--unseen)",
+			}
 		}
 		if _, err := wire.ParseMAC(spelling); err != nil {
 			return o, m, &fleet.InvalidError{Problem: err.Error(), Help: listHelp}
@@ -241,7 +244,9 @@ func newArm(p view.Proposal, actor string) fleet.Armed {
 func repository(image string) string { return "golden/" + strings.TrimPrefix(image, "sha256:") }
 
 // render makes the identity of the clone; false: it is to have none.
-func (s Operators) render(ctx context.Context, p view.Proposal, values map[string]string, token string) (out api.Identity, has bool, err error) {
+func (s Operators) render(ctx context.Context, p view.Proposal, values map[string]string, token string) (out api.Identity, has bool,
+	err error,
+) {
 	name := p.Request.Identity
 	if name == "" {
 		return out, false, nil
@@ -266,7 +271,10 @@ func (s Operators) render(ctx context.Context, p view.Proposal, values map[strin
 		facts.BeaconURL = sniff.Base(s.BaseURL) + strings.Replace(api.PathBeacon, "{beacon}", token, 1)
 	}
 	if out, _, err = clone.Render(tpl, facts); err != nil {
-		return out, false, &fleet.InvalidError{Problem: fmt.Sprintf("identity %s does not fit %s: %v", name, fleet.Called(&m), err), Help: "mend the identity, or the machine's values, with gild apply"}
+		return out, false, &fleet.InvalidError{
+			Problem: fmt.Sprintf("identity %s does not fit %s: %v", name, fleet.Called(&m), err),
+			Help:    "mend the identity, or the machine's values, with gild apply",
+		}
 	}
 	return out, true, nil
 }

@@ -45,12 +45,12 @@ func TestOnlyItsOwnAddressSpeaksForACard(t *testing.T) {
 	// A lease that has ended, and an address that went to another card, bind
 	// nothing.
 	now = now.Add(2 * time.Hour)
-	if err := s.Cards.fits(mac, liar, now); err != nil {
+	if err := s.Cards.Fits(mac, liar, now); err != nil {
 		t.Errorf("after the lease: %v; want nothing bound", err)
 	}
 	s.Cards.Leased("mac:\x52\x54\x00\x00\x00\x01", netip.MustParseAddr(its), now.Add(time.Hour))
 	s.Cards.Leased("mac:\x52\x54\x00\x00\x00\x02", netip.MustParseAddr(its), now.Add(time.Hour))
-	if err := s.Cards.fits(mac, liar, now); err != nil {
+	if err := s.Cards.Fits(mac, liar, now); err != nil {
 		t.Errorf("after its address went to another: %v; want nothing bound", err)
 	}
 }

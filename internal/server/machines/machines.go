@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/alarm"
+	"github.com/gild-dev/gild/internal/server/cards"
 	"github.com/gild-dev/gild/internal/server/fleet"
 	"github.com/gild-dev/gild/internal/server/fleet/view"
 	"github.com/gild-dev/gild/internal/server/metrics"
@@ -63,7 +64,7 @@ type Core struct {
 	// there are none.
 	PeerAddrs func(context.Context) []netip.Addr
 	// Cards is told what DHCP leases, so that nobody speaks for another's card.
-	Cards   Cards
+	Cards   cards.Cards
 	Alarms  *alarm.Alarms
 	Metrics *metrics.Metrics // nil: nothing is counted
 	Now     func() time.Time // nil: time.Now
@@ -166,7 +167,7 @@ func (s Agents) Seen(ctx context.Context, sight fleet.Sighting) error {
 // Boot decides what a machine boots that asks from an IP address. An error
 // means that it is not known whether the machine is armed.
 func (s Agents) Boot(ctx context.Context, who api.Inventory, from string) (fleet.Decision, error) {
-	if err := s.Cards.fits(who.MAC, from, s.now()); err != nil {
+	if err := s.Cards.Fits(who.MAC, from, s.now()); err != nil {
 		s.log().Warn("boot script refused", "machine", who.MAC, "client", from, "err", err)
 		return fleet.Decision{ID: who.MAC, Why: err.Error() + ": booting the local disk"}, nil
 	}
@@ -252,7 +253,7 @@ func (s Agents) Hello(ctx context.Context, h api.Hello, from string) (api.Answer
 }
 
 func (s Agents) hello(ctx context.Context, h api.Hello, from string) (a api.Answer, m fleet.Record, err error) {
-	if err := s.Cards.fits(h.Inventory.MAC, from, s.now()); err != nil {
+	if err := s.Cards.Fits(h.Inventory.MAC, from, s.now()); err != nil {
 		s.log().Warn("agent refused", "machine", h.Inventory.MAC, "client", from, "err", err)
 		return api.Answer{Action: api.ActionWait, Retry: 30, Message: err.Error()}, m, nil
 	}
@@ -358,7 +359,7 @@ func (s Agents) Beacon(ctx context.Context, token, from string) (bool, error) {
 // Identity gives the agent that holds a plan what its clone is to be; false:
 // the plan has no identity. Any other agent gets a *fleet.SessionError.
 func (s Agents) Identity(ctx context.Context, r api.IdentityRequest, from string) (identity api.Identity, has bool, err error) {
-	if err := s.Cards.fits(r.MAC, from, s.now()); err != nil {
+	if err := s.Cards.Fits(r.MAC, from, s.now()); err != nil {
 		return identity, false, &fleet.SessionError{MAC: r.MAC, Why: err.Error()}
 	}
 	id, err := s.bySession(ctx, r.MAC, r.Session, r.Plan)

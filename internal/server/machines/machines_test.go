@@ -51,7 +51,8 @@ func TestHerd(t *testing.T) {
 		for _, session := range []string{"a", "b"} {
 			wg.Go(func() {
 				began := time.Now()
-				a, err := s.Agents().Hello(t.Context(), api.Hello{Version: api.Version, Session: session, Inventory: api.Inventory{MAC: address(i)}}, "")
+				a, err := s.Agents().Hello(t.Context(), api.Hello{Version: api.Version, Session: session, Inventory: api.Inventory{MAC: address(i)}},
+					"")
 				mu.Lock()
 				defer mu.Unlock()
 				slowest = max(slowest, time.Since(began))
@@ -105,7 +106,10 @@ func TestClaimedCardLeadsNowhere(t *testing.T) {
 		plans[m] = armed.Armed.Plan.ID
 	}
 	for _, own := range []string{mac, other} {
-		h := api.Hello{Version: api.Version, Session: "s" + own[15:], Inventory: api.Inventory{MAC: own, NICs: []api.NIC{{MAC: mac}, {MAC: other}}}}
+		h := api.Hello{
+			Version: api.Version, Session: "s" + own[15:],
+			Inventory: api.Inventory{MAC: own, NICs: []api.NIC{{MAC: mac}, {MAC: other}}},
+		}
 		if a, err := s.Agents().Hello(t.Context(), h, ""); err != nil || a.Plan == nil || a.Plan.ID != plans[own] {
 			t.Errorf("Hello by %s = %+v, %v; want plan %s", own, a, err, plans[own])
 		}
@@ -116,7 +120,10 @@ func TestLapsedArmIsNotShown(t *testing.T) {
 	s := newMachines(t)
 	now := time.Now()
 	s.Now = func() time.Time { return now }
-	if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60}); err != nil {
+	if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{
+		Settings: settings.Settings{Image: "debian"}, Unseen: true,
+		Expires: 60,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(time.Minute)

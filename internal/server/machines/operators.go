@@ -163,7 +163,9 @@ const guardSpecs = "specs"
 // setSpec gives a spec to the record that choose says. found are the records
 // that have one of its labels, and none more has when the spec is stored,
 // whatever the other servers of the cluster do.
-func (s Operators) setSpec(ctx context.Context, actor string, spec, before api.Spec, revision string, choose func(found []fleet.Record) (id string, err error)) (api.Machine, error) {
+func (s Operators) setSpec(ctx context.Context, actor string, spec, before api.Spec, revision string,
+	choose func(found []fleet.Record) (id string, err error),
+) (api.Machine, error) {
 	// What was named before may have been removed since by force.
 	if image := spec.Flash.Image; image != "" && image != before.Flash.Image {
 		if _, err := s.image(ctx, image); err != nil {

@@ -47,7 +47,8 @@ func TestEditOfASeenMachine(t *testing.T) {
 			if m, err = s.Operators().Edit(t.Context(), "", cmp.Or(m.Spec.Name, m.ID), m.SpecRevision, spec); err != nil || m.Spec.Name != "web-2" {
 				t.Fatalf("Edit, to rename it = %+v, %v", m, err)
 			}
-			if _, err := s.Operators().Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "web-3", MACs: []string{mac}}}}, false); err != nil {
+			if _, err := s.Operators().Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "web-3", MACs: []string{mac}}}},
+				false); err != nil {
 				t.Errorf("Apply of a file that names it: %v", err)
 			}
 			if all, err := s.Operators().Machines(t.Context(), ""); err != nil || len(all) != 1 {

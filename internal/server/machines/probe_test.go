@@ -8,7 +8,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
-// A system is asked where its identity puts it, not where its agent was, unless it asks DHCP as the agent did.
+// A system is asked where its identity puts it, not where its agent was, unless
+// it asks DHCP as the agent did.
 func TestProbedAt(t *testing.T) {
 	const agent = "10.0.0.150"
 	for name, tt := range map[string]struct {

@@ -28,8 +28,8 @@ func withRoom(t *testing.T, s *Core) {
 }
 
 // A machine that is restarted in mid-flash: its PXE ROM is seen by DHCP, iPXE
-// asks for its script, and a new agent says hello. It continues as soon as the old
-// agent was silent for two heartbeats.
+// asks for its script, and a new agent says hello. It continues as soon as the
+// old agent was silent for two heartbeats.
 func TestRestartInMidFlash(t *testing.T) {
 	s := newMachines(t)
 	now := time.Now()
@@ -74,7 +74,10 @@ func TestRestartInMidFlash(t *testing.T) {
 		}
 		must(s.Agents().Report(t.Context(), early, ""))
 		tick()
-		must(s.Agents().Report(t.Context(), api.Report{Session: session, MAC: mac, Plan: a.Plan.ID, Events: []api.Event{{Seq: 2, Time: now, Step: fleet.StepFlash, State: api.StateStart}}}, ""))
+		must(s.Agents().Report(t.Context(), api.Report{
+			Session: session, MAC: mac, Plan: a.Plan.ID,
+			Events: []api.Event{{Seq: 2, Time: now, Step: fleet.StepFlash, State: api.StateStart}},
+		}, ""))
 		tick()
 	}
 	begin("s1")
@@ -88,7 +91,8 @@ func TestRegisteredByUUIDIsJoined(t *testing.T) {
 	if err == nil {
 		// A server of the cluster that has not heard of it yet notes the machine.
 		_, err = s.Store.Update(t.Context(), mac, func(m *fleet.Record) ([]api.Event, error) {
-			return fleet.Seen(m, fleet.Sighting{MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32", Source: fleet.FromFirmware, Message: "DHCP"}, s.now()), nil
+			return fleet.Seen(m, fleet.Sighting{MAC: mac, UUID: "4c4c4544-0051-3510-8052-b4c04f4a4c32", Source: fleet.FromFirmware, Message: "DHCP"},
+				s.now()), nil
 		})
 	}
 	if err != nil || m.State != api.MachineRegistered || m.MAC != "" {
@@ -181,7 +185,10 @@ func TestSweepAndSamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &api.Progress{Phase: "write", Done: 5, Total: 10, Rate: 1}
-	err = s.Agents().Report(t.Context(), api.Report{Session: "s1", MAC: mac, Plan: m.Armed.Plan.ID, Events: []api.Event{{Seq: 1, Time: now, Step: fleet.StepFlash, State: api.StateProgress, Progress: p}}}, "")
+	err = s.Agents().Report(t.Context(), api.Report{
+		Session: "s1", MAC: mac, Plan: m.Armed.Plan.ID,
+		Events: []api.Event{{Seq: 1, Time: now, Step: fleet.StepFlash, State: api.StateProgress, Progress: p}},
+	}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

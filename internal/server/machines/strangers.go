@@ -179,9 +179,9 @@ func (p *inventoryPace) Allow(id string, now time.Time) bool {
 }
 
 // unarmed decides what a machine boots when its record could not be read or
-// written. decided is what the rule had said by then, if it was asked. A machine
-// that is not armed reaches its disk whatever is broken; one of which that is
-// not known asks again.
+// written. decided is what the rule had said by then, if it was asked. A
+// machine that is not armed reaches its disk whatever is broken; one of which
+// that is not known asks again.
 func (s Agents) unarmed(who api.Inventory, decided *ruling, err error) (fleet.Decision, error) {
 	local := fleet.Decision{ID: who.MAC, Why: "not armed, and nothing can be written down now: booting the local disk"}
 	stranger, full := errors.AsType[*strangerError](err)

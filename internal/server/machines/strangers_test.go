@@ -70,7 +70,8 @@ func TestNoRoomForStrangers(t *testing.T) {
 			if d, err := s.Agents().Boot(t.Context(), api.Inventory{MAC: mac}, ""); err != nil || !strings.Contains(d.Why, "not armed") {
 				t.Errorf("Boot of the registered machine = %+v, %v", d, err)
 			}
-			if _, err := s.Operators().Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "new", MACs: []string{unknown}}}}, false); err != nil {
+			if _, err := s.Operators().Apply(t.Context(), "", api.Fleet{Machines: []api.Spec{{Name: "new", MACs: []string{unknown}}}},
+				false); err != nil {
 				t.Errorf("Apply = %v; want nil", err)
 			}
 			if _, err := s.Operators().Flash(t.Context(), "", unknown, machinestest.Flash("debian")); err != nil {

@@ -30,7 +30,10 @@ func TestSweepGoesOnAfterAFailure(t *testing.T) {
 	s.room.start()
 	macs := []string{"52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03", "52:54:00:00:00:04"}
 	for _, mac := range macs {
-		if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{Settings: settings.Settings{Image: "debian"}, Unseen: true, Expires: 60}); err != nil {
+		if _, err := s.Operators().Flash(t.Context(), "", mac, api.FlashRequest{
+			Settings: settings.Settings{Image: "debian"}, Unseen: true,
+			Expires: 60,
+		}); err != nil {
 			t.Fatal(err)
 		}
 		m, err := s.Store.Get(t.Context(), mac)
@@ -105,7 +108,8 @@ func TestDamagedRecord(t *testing.T) {
 	if r, err := s.Store.Get(t.Context(), macs[1]); err != nil || fleet.Stranger(&r) {
 		t.Error("a record that cannot be read may be forgotten to make room")
 	}
-	if err != nil || len(list) != 3 || list[1].ID != macs[1] || list[1].Trouble == nil || list[1].Trouble.Cause != api.CauseRecord || !strings.Contains(list[1].Message, "cannot be read") {
+	if err != nil || len(list) != 3 || list[1].ID != macs[1] || list[1].Trouble == nil || list[1].Trouble.Cause != api.CauseRecord ||
+		!strings.Contains(list[1].Message, "cannot be read") {
 		t.Errorf("Machines = %+v, %v; want all, and what is wrong with one", list, err)
 	}
 	withRoom(t, s)

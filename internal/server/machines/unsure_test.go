@@ -103,7 +103,10 @@ func (r *unsureRoom) life() {
 	})
 	flash := func() {
 		r.insist("flash", func() error {
-			_, err := r.Operators().Flash(ctx, "", "b", api.FlashRequest{Settings: settings.Settings{Image: "debian", Identity: "node"}, Unseen: true})
+			_, err := r.Operators().Flash(ctx, "", "b", api.FlashRequest{
+				Settings: settings.Settings{Image: "debian", Identity: "node"},
+				Unseen:   true,
+			})
 			if m, again := r.Operators().Machine(ctx, "b"); again == nil && m.Armed != nil {
 				return nil // who looks finds it armed, and lets it be
 			}

@@ -14,8 +14,8 @@ import (
 )
 
 // Set has the garbage collector keep the process below its limit, and returns
-// that in bytes with what it comes from. A limit of the environment (GOMEMLIMIT)
-// stays.
+// that in bytes with what it comes from. A limit of the environment
+// (GOMEMLIMIT) stays.
 func Set() (limit int64, from string) {
 	if own := debug.SetMemoryLimit(-1); own != math.MaxInt64 {
 		return own, "GOMEMLIMIT"

@@ -25,7 +25,8 @@ func TestLimit(t *testing.T) {
 			"/proc/self/cgroup": "0::/system.slice/gild.service\n", "/sys/fs/cgroup/system.slice/gild.service/memory.max": "536870910\n",
 		}, 536870910 / 5 * 4, "its control group"},
 		{"a group above", map[string]string{
-			"/proc/self/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/b/memory.max": "max\n", "/sys/fs/cgroup/a/memory.high": "100000000\n", "/sys/fs/cgroup/a/memory.max": "200000000\n",
+			"/proc/self/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/b/memory.max": "max\n", "/sys/fs/cgroup/a/memory.high": "100000000\n",
+			"/sys/fs/cgroup/a/memory.max": "200000000\n",
 		}, 80000000, "its control group"},
 		{"version 1", map[string]string{
 			"/proc/self/cgroup": "5:cpu:/x\n4:memory:/docker/7\n", "/sys/fs/cgroup/memory/docker/7/memory.limit_in_bytes": "300000000\n",
@@ -58,7 +59,10 @@ func TestGuard(t *testing.T) {
 	used := make(chan int64, 1)
 	var told []bool
 	ctx, cancel := context.WithCancel(t.Context())
-	g := Guard{Limit: 1000, Looks: looks, Used: func() int64 { return <-used }, Alarms: &alarms{}, Tight: []func(bool){func(tight bool) { told = append(told, tight) }}}
+	g := Guard{
+		Limit: 1000, Looks: looks, Used: func() int64 { return <-used }, Alarms: &alarms{},
+		Tight: []func(bool){func(tight bool) { told = append(told, tight) }},
+	}
 	done := make(chan error, 1)
 	go func() { done <- g.Run(ctx) }()
 	for _, n := range []int64{100, 890, 900, 2000, 760, 740, 890, 900} {

@@ -57,23 +57,31 @@ func New(version string, machines func(context.Context) ([]api.Machine, error)) 
 		failures:    counters("gild_failures_total", "Failures that machines or the server reported, by stable cause.", "cause"),
 		phases: histogram("gild_flash_phase_seconds", "Time of each phase of flashes that ended well.",
 			[]float64{.1, .3, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600}, "phase"),
-		bytes:      counters("gild_flash_bytes_total", "Bytes of flashes that ended well: written to disks, zeroed, kept, fetched.", "kind"),
-		dhcp:       counters("gild_dhcp_packets_total", "DHCP packets that asked, and how they were answered.", "client", "asked", "answer"),
-		tftp:       counters("gild_tftp_transfers_total", "TFTP requests by how they ended.", "outcome"),
-		tftpBytes:  prometheus.NewCounter(prometheus.CounterOpts{Name: "gild_tftp_bytes_total", Help: "Bytes that TFTP clients acknowledged."}),
-		tftpResent: prometheus.NewCounter(prometheus.CounterOpts{Name: "gild_tftp_resent_total", Help: "TFTP packets that were sent more than once."}),
-		requests:   counters("gild_http_requests_total", "HTTP requests answered.", "listener", "route", "code"),
-		sent:       counters("gild_http_sent_bytes_total", "Bytes of HTTP bodies sent.", "listener", "route"),
+		bytes:     counters("gild_flash_bytes_total", "Bytes of flashes that ended well: written to disks, zeroed, kept, fetched.", "kind"),
+		dhcp:      counters("gild_dhcp_packets_total", "DHCP packets that asked, and how they were answered.", "client", "asked", "answer"),
+		tftp:      counters("gild_tftp_transfers_total", "TFTP requests by how they ended.", "outcome"),
+		tftpBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "gild_tftp_bytes_total", Help: "Bytes that TFTP clients acknowledged."}),
+		tftpResent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "gild_tftp_resent_total",
+			Help: "TFTP packets that were sent more than once.",
+		}),
+		requests: counters("gild_http_requests_total", "HTTP requests answered.", "listener", "route", "code"),
+		sent:     counters("gild_http_sent_bytes_total", "Bytes of HTTP bodies sent.", "listener", "route"),
 		took: histogram("gild_http_request_seconds", "Time from request to the end of the answer.",
 			[]float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 100}, "listener", "route"),
-		underway:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gild_http_requests_underway", Help: "HTTP requests being answered now."}, []string{"listener"}),
+		underway: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gild_http_requests_underway", Help: "HTTP requests being answered now."},
+			[]string{"listener"}),
 		strangers: counters("gild_strangers_total", "Unregistered machines: recorded, refused for lack of room, forgotten.", "outcome"),
 		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "gild_boots_unrecorded_total", Help: "Machines that are not armed and booted their disks although their record could not be changed.",
+			Name: "gild_boots_unrecorded_total",
+			Help: "Machines that are not armed and booted their disks although their record could not be changed.",
 		}),
 		shed: counters("gild_http_connections_shed_total", "HTTP connections closed to make room for others.", "listener"),
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gild_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "gild_build_info", Help: "Always 1.",
+		ConstLabels: prometheus.Labels{"version": version},
+	})
 	build.Set(1)
 	for _, cause := range append([]string{"none", "other"}, api.Causes...) {
 		m.failures.WithLabelValues(cause) // an increase is seen from the first one on
@@ -192,7 +200,8 @@ func (m *Metrics) State(usage func(context.Context) (api.StateUsage, error)) {
 	m.registry.MustRegister(&stateUsage{usage})
 }
 
-// Alarms reads at each scrape what is wrong with this server, by the kinds of api.
+// Alarms reads at each scrape what is wrong with this server, by the kinds of
+// api.
 func (m *Metrics) Alarms(raised func() []api.Alarm) {
 	m.registry.MustRegister(alarms(raised))
 }

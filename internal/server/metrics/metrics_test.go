@@ -50,8 +50,10 @@ func TestMachines(t *testing.T) {
 	})
 	want(t, scrape(t, m),
 		`gild_machines{state="flashing"} 3`, `gild_machines{state="registered"} 1`, `gild_machines{state="running"} 0`,
-		`gild_machines_in_trouble{cause="disk-too-small"} 1`, `gild_machines_in_trouble{cause="boot-failed"} 1`, `gild_machines_in_trouble{cause="other"} 1`,
-		`gild_machines_stuck 1`, `gild_machines_in_conflict 1`, `gild_machines_waiting 1`, `gild_flash_data_bytes_per_second 3e+06`, `gild_flash_wire_bytes_per_second 500000`,
+		`gild_machines_in_trouble{cause="disk-too-small"} 1`, `gild_machines_in_trouble{cause="boot-failed"} 1`,
+		`gild_machines_in_trouble{cause="other"} 1`,
+		`gild_machines_stuck 1`, `gild_machines_in_conflict 1`, `gild_machines_waiting 1`, `gild_flash_data_bytes_per_second 3e+06`,
+		`gild_flash_wire_bytes_per_second 500000`,
 		`gild_build_info{version="v1"} 1`)
 }
 
@@ -84,7 +86,8 @@ func TestEvents(t *testing.T) {
 
 func none(context.Context) ([]api.Machine, error) { return nil, nil }
 
-// What machines make up fills nobody's memory, and hides no real cause from an alert rule.
+// What machines make up fills nobody's memory, and hides no real cause from an
+// alert rule.
 func TestWordsOfMachines(t *testing.T) {
 	m := New("v1", none)
 	before := testutil.CollectAndCount(m.failures)
@@ -100,7 +103,8 @@ func TestWordsOfMachines(t *testing.T) {
 		t.Errorf("%d causes are told apart after %d", n, before)
 	}
 	text := scrape(t, m)
-	want(t, text, `gild_failures_total{cause="other"} 1001`, `gild_failures_total{cause="disk-silent"} 1`, `gild_failures_total{cause="disk-busy"} 0`,
+	want(t, text, `gild_failures_total{cause="other"} 1001`, `gild_failures_total{cause="disk-silent"} 1`,
+		`gild_failures_total{cause="disk-busy"} 0`,
 		`gild_flash_phase_seconds_count{phase="other"} 1000`, `gild_flash_phase_seconds_count{phase="write"} 1000`)
 	if n := testutil.CollectAndCount(m.phases); n != 2 {
 		t.Errorf("%d phases are told apart, want write and other", n)

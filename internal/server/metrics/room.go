@@ -12,10 +12,13 @@ var (
 	descMachines = prometheus.NewDesc("gild_machines", "Machines by state.", []string{"state"}, nil)
 	descStuck    = prometheus.NewDesc("gild_machines_stuck", "Machines whose agent should speak and is silent.", nil, nil)
 	descConflict = prometheus.NewDesc("gild_machines_in_conflict", "Machines whose place a second agent claims.", nil, nil)
-	descTrouble  = prometheus.NewDesc("gild_machines_in_trouble", "Machines in trouble, by stable cause; those whose agents still retry are included.", []string{"cause"}, nil)
-	descWaiting  = prometheus.NewDesc("gild_machines_waiting", "Discovered machines whose agent waits for an arm.", nil, nil)
-	descRate     = prometheus.NewDesc("gild_flash_data_bytes_per_second", "Bytes of data a second of all flashes under way, written or read back; zeros do not count.", nil, nil)
-	descWire     = prometheus.NewDesc("gild_flash_wire_bytes_per_second", "Bytes a second that all flashes under way fetch, compressed.", nil, nil)
+	descTrouble  = prometheus.NewDesc("gild_machines_in_trouble",
+		"Machines in trouble, by stable cause; those whose agents still retry are included.", []string{"cause"}, nil)
+	descWaiting = prometheus.NewDesc("gild_machines_waiting", "Discovered machines whose agent waits for an arm.", nil, nil)
+	descRate    = prometheus.NewDesc("gild_flash_data_bytes_per_second",
+		"Bytes of data a second of all flashes under way, written or read back; zeros do not count.", nil, nil)
+	descWire = prometheus.NewDesc("gild_flash_wire_bytes_per_second", "Bytes a second that all flashes under way fetch, compressed.", nil,
+		nil)
 )
 
 // room reads the gauges of machines at each scrape.
@@ -65,7 +68,10 @@ func (r *room) Collect(to chan<- prometheus.Metric) {
 	for cause, n := range troubled {
 		to <- prometheus.MustNewConstMetric(descTrouble, prometheus.GaugeValue, n, cause)
 	}
-	for desc, n := range map[*prometheus.Desc]float64{descStuck: stuck, descConflict: conflict, descWaiting: waiting, descRate: rate, descWire: wire} {
+	for desc, n := range map[*prometheus.Desc]float64{
+		descStuck: stuck, descConflict: conflict, descWaiting: waiting, descRate: rate,
+		descWire: wire,
+	} {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, n)
 	}
 }

@@ -1,9 +1,11 @@
 // Package ndp tells boot programs that IPv6 has nothing for them.
 //
-// iPXE configures IPv6 beside IPv4 and continues when both have ended. Where no router answers, that is 16 seconds after
-// its first router solicitation, however soon IPv4 gave it a lease. [Server] answers with a router advertisement that
-// offers nothing: no router, no prefix, no DHCPv6 (RFC 4861, section 4.2). Only a machine whose boot program has just
-// asked for an IPv4 lease gets one, and nobody else sees it.
+// iPXE configures IPv6 beside IPv4 and continues when both have ended. Where no
+// router answers, that is 16 seconds after its first router solicitation,
+// however soon IPv4 gave it a lease. [Server] answers with a router
+// advertisement that offers nothing: no router, no prefix, no DHCPv6 (RFC 4861,
+// section 4.2). Only a machine whose boot program has just asked for an IPv4
+// lease gets one, and nobody else sees it.
 package ndp
 
 import (
@@ -21,11 +23,13 @@ import (
 )
 
 const (
-	// patience is how long after its request for a lease a machine may solicit: iPXE does so for 16 s.
+	// patience is how long after its request for a lease a machine may solicit:
+	// iPXE does so for 16 s.
 	patience = 30 * time.Second
 	// mostExpected bounds the machines that are expected at a time.
 	mostExpected = 4096
-	// hopLimit is that of every packet of the protocol: one that a router has passed on has less (RFC 4861, 6.1.1).
+	// hopLimit is that of every packet of the protocol: one that a router has
+	// passed on has less (RFC 4861, 6.1.1).
 	hopLimit = 255
 )
 
@@ -40,7 +44,8 @@ type Server struct {
 	expected map[mac]time.Time // when its boot program asked for a lease
 }
 
-// Expect says that the boot program of a machine asks for a lease. It may be called by many.
+// Expect says that the boot program of a machine asks for a lease. It may be
+// called by many.
 func (s *Server) Expect(addr net.HardwareAddr, now time.Time) {
 	if len(addr) != len(mac{}) {
 		return // no Ethernet: nothing that solicits by the same address
@@ -67,8 +72,8 @@ func (s *Server) expects(m mac, now time.Time) bool {
 	return ok && now.Sub(at) <= patience
 }
 
-// Listen opens the socket that [Server.Serve] answers on. It fails where the interface has no IPv6, which hurts
-// nothing but the time that boots take.
+// Listen opens the socket that [Server.Serve] answers on. It fails where the
+// interface has no IPv6, which hurts nothing but the time that boots take.
 func Listen(ctx context.Context, iface string) (net.PacketConn, error) {
 	conn, err := listen(ctx, iface)
 	if err != nil {
@@ -103,8 +108,8 @@ func listen(ctx context.Context, iface string) (_ net.PacketConn, err error) {
 	return conn, nil
 }
 
-// Serve answers on a socket that [Listen] opened until ctx ends, and closes it. Any return but nil is a failure of
-// the socket.
+// Serve answers on a socket that [Listen] opened until ctx ends, and closes it.
+// Any return but nil is a failure of the socket.
 func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
@@ -113,7 +118,9 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	if err := errors.Join(p.SetControlMessage(ipv6.FlagHopLimit, true), p.SetHopLimit(hopLimit)); err != nil {
 		return fmt.Errorf("preparing to answer router solicitations: %w", err)
 	}
-	var packet [1500]byte // what is in it does not matter: the kernel lets nothing but solicitations through
+	// what is in it does not matter: the kernel lets nothing but solicitations
+	// through
+	var packet [1500]byte
 	for {
 		_, control, from, err := p.ReadFrom(packet[:])
 		if ctx.Err() != nil {
@@ -137,8 +144,9 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	}
 }
 
-// solicitor returns the Ethernet address of a machine with a link-local address that was made of it, as a boot
-// program's is (RFC 4291, appendix A). ok is false for all others.
+// solicitor returns the Ethernet address of a machine with a link-local address
+// that was made of it, as a boot program's is (RFC 4291, appendix A). ok is
+// false for all others.
 func solicitor(addr net.IP) (m mac, ok bool) {
 	ip := addr.To16()
 	if ip == nil || !ip.IsLinkLocalUnicast() || ip[11] != 0xff || ip[12] != 0xfe {
@@ -153,8 +161,8 @@ func solicitor(addr net.IP) (m mac, ok bool) {
 // advertisementSize is that of one without options, RFC 4861, section 4.2.
 const advertisementSize = 16
 
-// nothing is an advertisement of a router that is none: its lifetime is 0, as is all else. The kernel fills in the
-// checksum (RFC 3542, section 3.1).
+// nothing is an advertisement of a router that is none: its lifetime is 0, as
+// is all else. The kernel fills in the checksum (RFC 3542, section 3.1).
 func nothing() []byte {
 	p := make([]byte, advertisementSize)
 	p[0] = byte(ipv6.ICMPTypeRouterAdvertisement)

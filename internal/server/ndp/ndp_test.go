@@ -60,8 +60,8 @@ func TestExpect(t *testing.T) {
 	}
 }
 
-// TestForeignClient has rdisc6 of the ndisc6 tools solicit, from a host of its own, before and after its address is
-// one of a machine that boots.
+// TestForeignClient has rdisc6 of the ndisc6 tools solicit, from a host of its
+// own, before and after its address is one of a machine that boots.
 func TestForeignClient(t *testing.T) {
 	tier.Root(t, "network namespaces need root")
 	for _, tool := range []string{"ip", "rdisc6"} {
@@ -72,7 +72,9 @@ func TestForeignClient(t *testing.T) {
 	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
 		t.Skip("needs a kernel with IPv6")
 	}
-	runtime.LockOSThread() // never unlocked: the thread, and with it the server's namespace, ends with the test
+	// never unlocked: the thread, and with it the server's namespace, ends with the
+	// test
+	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +88,8 @@ func TestForeignClient(t *testing.T) {
 	ip("netns add " + client)
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", client).Run() })
 	ip("link add s0 type veth peer name c0 address " + machine.String() + " netns " + client)
-	// Without the wait for duplicates that addresses begin with (accept_dad in ip-sysctl.rst).
+	// Without the wait for duplicates that addresses begin with (accept_dad in
+	// ip-sysctl.rst).
 	zero := filepath.Join(t.TempDir(), "zero")
 	if err := os.WriteFile(zero, []byte("0"), 0o600); err != nil {
 		t.Fatal(err)
@@ -118,7 +121,10 @@ func TestForeignClient(t *testing.T) {
 	if err != nil {
 		t.Errorf("rdisc6: %v\n%s", err, out)
 	}
-	for _, want := range []string{"Router lifetime           :            0", "Stateful address conf.    :           No", "Stateful other conf.      :           No"} {
+	for _, want := range []string{
+		"Router lifetime           :            0", "Stateful address conf.    :           No",
+		"Stateful other conf.      :           No",
+	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("rdisc6 does not say %q:\n%s", want, out)
 		}

@@ -17,11 +17,13 @@ import (
 	"github.com/gild-dev/gild/internal/tier"
 )
 
-// Lab are the namespaces. The bridge br0 is in the server's, which has 10.77.0.1/24 there; the client's interface is c0,
-// the other host's o0 with 10.77.0.2/24.
+// Lab are the namespaces. The bridge br0 is in the server's, which has
+// 10.77.0.1/24 there; the client's interface is c0, the other host's o0 with
+// 10.77.0.2/24.
 type Lab struct{ Server, Client, Other string }
 
-// New makes a network that goes with the test. Without root the test is skipped.
+// New makes a network that goes with the test. Without root the test is
+// skipped.
 func New(t testing.TB) Lab {
 	t.Helper()
 	tier.Root(t, "network namespaces need root")
@@ -56,7 +58,8 @@ func IP(t testing.TB, args string) {
 	}
 }
 
-// In runs f on a thread of its own in a namespace; sockets that f opens stay there.
+// In runs f on a thread of its own in a namespace; sockets that f opens stay
+// there.
 func In(t testing.TB, ns string, f func() error) error {
 	t.Helper()
 	done := make(chan error, 1)
@@ -75,7 +78,8 @@ func In(t testing.TB, ns string, f func() error) error {
 	return <-done
 }
 
-// Command is a program in a namespace, not started yet. Without it the test is skipped.
+// Command is a program in a namespace, not started yet. Without it the test is
+// skipped.
 func Command(t testing.TB, ns, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {

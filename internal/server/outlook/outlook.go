@@ -1,7 +1,7 @@
 // Package outlook estimates the flashes of a whole room.
 //
-// What one still takes depends on those that share its link, and on what flashes
-// of its image took before.
+// What one still takes depends on those that share its link, and on what
+// flashes of its image took before.
 package outlook
 
 import (

@@ -20,9 +20,9 @@ import (
 const timeout = 3 * time.Second
 
 // Ask asks the host at an IP address: "ping" by an ICMP echo, which needs an
-// IPv4 address, "tcp:PORT" by a connection, which is closed at once. Nil: it has
-// answered. An error of kind [io/fs.ErrPermission] says that this process may
-// not send pings.
+// IPv4 address, "tcp:PORT" by a connection, which is closed at once. Nil: it
+// has answered. An error of kind [io/fs.ErrPermission] says that this process
+// may not send pings.
 func Ask(ctx context.Context, how, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -25,7 +25,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/netlab"
 )
 
-// A segment follows the interfaces of its whole process, so that one under test is this very program in a namespace.
+// A segment follows the interfaces of its whole process, so that one under test
+// is this very program in a namespace.
 const modeOfChild = "GILD_TEST_SEGMENT"
 
 func TestMain(m *testing.M) {
@@ -42,7 +43,8 @@ type teller struct{}
 func (teller) Raise(kind, text string) { fmt.Println("RAISE", kind, text) }
 func (teller) Clear(kind string)       { fmt.Println("CLEAR", kind) }
 
-// serveOn runs a segment on br0 until its standard input ends. What it prints is what happens.
+// serveOn runs a segment on br0 until its standard input ends. What it prints
+// is what happens.
 func serveOn(mode string) {
 	modes := map[string]dhcpd.Mode{"server": dhcpd.Full, "auto": dhcpd.Full, "listening": dhcpd.Listening, "proxy": dhcpd.Proxy}
 	c := dhcpd.Config{
@@ -141,7 +143,8 @@ func (r *running) says(text string) {
 	}
 }
 
-// offers asks once as a system, and as a machine that boots, and returns what is offered until nothing comes any more.
+// offers asks once as a system, and as a machine that boots, and returns what
+// is offered until nothing comes any more.
 func offers(t *testing.T, l netlab.Lab) (addrs []string) {
 	t.Helper()
 	err := netlab.In(t, l.Client, func() error {
@@ -163,7 +166,8 @@ func offers(t *testing.T, l netlab.Lab) (addrs []string) {
 			if err != nil {
 				return nil // the time is over
 			}
-			if p, err := dhcpv4.FromBytes(buf[:n]); err == nil && p.TransactionID == ask.TransactionID && p.MessageType() == dhcpv4.MessageTypeOffer {
+			if p, err := dhcpv4.FromBytes(buf[:n]); err == nil && p.TransactionID == ask.TransactionID &&
+				p.MessageType() == dhcpv4.MessageTypeOffer {
 				addrs = append(addrs, p.ServerIdentifier().String())
 			}
 		}
@@ -182,7 +186,8 @@ func dnsmasq(t *testing.T, l netlab.Lab) {
 	child.For(t, cmd)
 }
 
-// A machine that asks by an InfiniBand card is told of where the operator looks, also while DHCP listens only.
+// A machine that asks by an InfiniBand card is told of where the operator
+// looks, also while DHCP listens only.
 func TestInfiniBand(t *testing.T) {
 	l := netlab.New(t)
 	r := start(t, l, "listening")
@@ -227,8 +232,8 @@ func TestInterfaceMadeAnew(t *testing.T) {
 	}
 }
 
-// An address that is gone is offered by nobody; one that is set again is the same; another one ends the segment, unless
-// the settings do not fit it.
+// An address that is gone is offered by nobody; one that is set again is the
+// same; another one ends the segment, unless the settings do not fit it.
 func TestAddressChanges(t *testing.T) {
 	t.Parallel()
 	l := netlab.New(t)
@@ -247,7 +252,8 @@ func TestAddressChanges(t *testing.T) {
 	r.says("END " + ErrMoved.Error())
 }
 
-// Another server appears while this one leases: it gives way when it may choose, and tells of it when not.
+// Another server appears while this one leases: it gives way when it may
+// choose, and tells of it when not.
 func TestAnotherServerAppears(t *testing.T) {
 	for mode, want := range map[string]struct {
 		says  string
@@ -273,7 +279,8 @@ func TestAnotherServerAppears(t *testing.T) {
 	}
 }
 
-// A cable that is plugged in later leads to a network with a server of its own, or to one without.
+// A cable that is plugged in later leads to a network with a server of its own,
+// or to one without.
 func TestCarrierComesLater(t *testing.T) {
 	for name, other := range map[string]bool{"alone": false, "beside dnsmasq": true} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/ndp"
 )
 
-// Sockets are open on one interface: on the one with this number, also when its name is another one's by now.
+// Sockets are open on one interface: on the one with this number, also when its
+// name is another one's by now.
 type Sockets struct {
 	index     int
 	dhcp, pxe net.PacketConn    // nil when DHCP is off
@@ -76,7 +77,8 @@ func (s *Segment) Who(a netip.Addr) net.HardwareAddr {
 	return by
 }
 
-// serve answers on sockets until ctx ends, and closes them. An error is of the sockets for DHCP: the others are a help.
+// serve answers on sockets until ctx ends, and closes them. An error is of the
+// sockets for DHCP: the others are a help.
 func (s *Segment) serve(ctx context.Context, o *Sockets) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var beside sync.WaitGroup
@@ -133,7 +135,8 @@ func (s *Segment) watch(ctx context.Context) {
 	}
 }
 
-// watching says whether to ask for other servers: while their silence lets this one lease.
+// watching says whether to ask for other servers: while their silence lets this
+// one lease.
 func (s *Segment) watching() bool {
 	switch s.Mode() {
 	case dhcpd.Full, dhcpd.Listening:

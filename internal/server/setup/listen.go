@@ -1,4 +1,5 @@
-// Package setup opens listeners, or says what of the surroundings is in the way.
+// Package setup opens listeners, or says what of the surroundings is in the
+// way.
 package setup
 
 import (

@@ -1,4 +1,5 @@
-// Package sightings notes in the records of machines what protocols see of them.
+// Package sightings notes in the records of machines what protocols see of
+// them.
 package sightings
 
 import (

@@ -114,7 +114,10 @@ func TestPlainFilesGoToTheKernel(t *testing.T) {
 // A client that does not trust the server says so, and the server can tell.
 func TestRefusedIsTold(t *testing.T) {
 	d := serve(t, http.HandlerFunc(how))
-	stranger := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS13}}}
+	stranger := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		RootCAs:    x509.NewCertPool(),
+		MinVersion: tls.VersionTLS13,
+	}}}
 	if got := ask(t, stranger, "https://"+d.addr+"/"); !strings.Contains(got, "unknown authority") {
 		t.Errorf("a client that trusts nobody: %q", got)
 	}

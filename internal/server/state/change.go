@@ -36,7 +36,9 @@ func (s *Store) Update(ctx context.Context, id string, change func(*fleet.Record
 
 // tryUpdate is one try of an update, in one transaction with more and on more
 // conditions; done is false when somebody was faster, rev as in commit.
-func (s *Store) tryUpdate(ctx context.Context, id string, change func(*fleet.Record) ([]api.Event, error), more []clientv3.Op, conditions []clientv3.Cmp) (m fleet.Record, done bool, rev int64, err error) {
+func (s *Store) tryUpdate(ctx context.Context, id string, change func(*fleet.Record) ([]api.Event, error), more []clientv3.Op,
+	conditions []clientv3.Cmp,
+) (m fleet.Record, done bool, rev int64, err error) {
 	records, err := s.load(ctx, id)
 	if err != nil {
 		return m, false, 0, err
@@ -60,7 +62,9 @@ func (s *Store) tryUpdate(ctx context.Context, id string, change func(*fleet.Rec
 // commit writes what has changed of a record, its aliases and its events in
 // one transaction with more, unless the record was changed by somebody else.
 // rev is its revision; 0 when there was nothing to write.
-func (s *Store) commit(ctx context.Context, id string, r *record, before []string, events []api.Event, more []clientv3.Op, conditions []clientv3.Cmp) (done bool, rev int64, err error) {
+func (s *Store) commit(ctx context.Context, id string, r *record, before []string, events []api.Event, more []clientv3.Op,
+	conditions []clientv3.Cmp,
+) (done bool, rev int64, err error) {
 	r.ID = id
 	eventOps, err := s.past.Append(id, &r.Record, &r.events, events)
 	if err != nil {
@@ -150,7 +154,9 @@ func (s *Store) aliasOps(id string, before, after []string) []clientv3.Op {
 // brings what is worth keeping of from into into, as for [Store.Update], and
 // marks from, in the same transaction. The events of from are kept in front of
 // those of into, too. Either record missing is ErrNotFound.
-func (s *Store) Join(ctx context.Context, into, from string, change func(into, from *fleet.Record) ([]api.Event, error)) (fleet.Record, error) {
+func (s *Store) Join(ctx context.Context, into, from string, change func(into, from *fleet.Record) ([]api.Event, error)) (fleet.Record,
+	error,
+) {
 	for {
 		records, err := s.load(ctx, into, from)
 		if err != nil {

@@ -38,9 +38,11 @@ func (s *Store) Guard(ctx context.Context, name string) (Guard, error) {
 
 // UpdateGuarded is [Store.Update] unless the guard, or the record, was changed
 // since: then nothing is, and the error is ErrMoved. Of several that began with
-// the same guard, on any server, one succeeds. It can continue with the guard: what
-// it looked at has only changed by its own hand.
-func (s *Store) UpdateGuarded(ctx context.Context, g *Guard, id string, change func(*fleet.Record) ([]api.Event, error)) (fleet.Record, error) {
+// the same guard, on any server, one succeeds. It can continue with the guard:
+// what it looked at has only changed by its own hand.
+func (s *Store) UpdateGuarded(ctx context.Context, g *Guard, id string, change func(*fleet.Record) ([]api.Event, error)) (fleet.Record,
+	error,
+) {
 	m, done, rev, err := s.tryUpdate(ctx, id, change, []clientv3.Op{clientv3.OpPut(g.key, "")}, []clientv3.Cmp{keys.Unchanged(g.key, g.rev)})
 	if err == nil && !done {
 		err = fmt.Errorf("changing machine %s: %w", id, ErrMoved)

@@ -4,8 +4,9 @@
 // this process or of the operator's cluster, and so do several servers on one
 // cluster. Its rooms keep what else the server knows: docs the documents of the
 // operator, past what has happened, addresses the leases of DHCP, presence the
-// servers that are alive; all of them by package keys. A change that was acknowledged is on the disk. Losing everything is
-// safe: a machine without a record boots its local disk.
+// servers that are alive; all of them by package keys. A change that was
+// acknowledged is on the disk. Losing everything is safe: a machine without a
+// record boots its local disk.
 //
 // Keys below the prefix, values are JSON; names are escaped as in a URL's path:
 //
@@ -49,10 +50,10 @@ type Store struct {
 	turns      turns.Turns // of those who change a record
 }
 
-// New makes a store of a space. aliases returns every label by which a machine is
-// to be found beside its ID: MACs as they are, others with their kind before them
-// ("uuid/...", "name/..."), what counts most first, for only MaxAliases are kept;
-// nil: none. kept is how many events are kept of a machine, at most
+// New makes a store of a space. aliases returns every label by which a machine
+// is to be found beside its ID: MACs as they are, others with their kind before
+// them ("uuid/...", "name/..."), what counts most first, for only MaxAliases
+// are kept; nil: none. kept is how many events are kept of a machine, at most
 // past.KeptEvents; nil: as many of each.
 func New(space keys.Space, aliases func(*fleet.Record) []string, kept func(*fleet.Record) int) *Store {
 	return &Store{Space: space, aliasesFor: aliases, past: past.New(space, kept)}

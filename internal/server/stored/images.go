@@ -13,8 +13,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/store"
 )
 
-// Images are those of a store. It is read afresh each time, so an image that was
-// just added is there without a restart.
+// Images are those of a store. It is read afresh each time, so an image that
+// was just added is there without a restart.
 type Images struct {
 	Store *store.Store
 	Log   *slog.Logger // nil: discard

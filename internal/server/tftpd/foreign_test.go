@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// startUDP serves a directory's files on loopback until the test ends, and checks that nothing of
-// the server is left then.
+// startUDP serves a directory's files on loopback until the test ends, and
+// checks that nothing of the server is left then.
 func startUDP(t *testing.T, paths map[string]string) (port string, events func() []Event) {
 	t.Helper()
 	before := runtime.NumGoroutine()
@@ -46,7 +46,8 @@ func startUDP(t *testing.T, paths map[string]string) (port string, events func()
 	return port, func() []Event { mu.Lock(); defer mu.Unlock(); return append([]Event(nil), got...) }
 }
 
-// Debian's clients as judges: each gets each size right, and a missing file is an error.
+// Debian's clients as judges: each gets each size right, and a missing file is
+// an error.
 func TestForeignClients(t *testing.T) {
 	clients := map[string]func(port, name, out string) *exec.Cmd{
 		"tftp": func(port, name, out string) *exec.Cmd {

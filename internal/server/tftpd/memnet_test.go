@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// memNet is a network in memory that loses and doubles packets; inside a synctest bubble its time is
-// virtual, so that a lossy transfer takes no real seconds.
+// memNet is a network in memory that loses and doubles packets; inside a
+// synctest bubble its time is virtual, so that a lossy transfer takes no real
+// seconds.
 type memNet struct {
 	loss, dup float64
 
@@ -51,7 +52,10 @@ func (n *memNet) listen(ip net.IP, port int) *memConn {
 		n.port++
 		port = n.port
 	}
-	c := &memConn{n: n, addr: &net.UDPAddr{IP: ip, Port: port}, in: make(chan memPacket, 256), closed: make(chan struct{}), changed: make(chan struct{})}
+	c := &memConn{
+		n: n, addr: &net.UDPAddr{IP: ip, Port: port}, in: make(chan memPacket, 256), closed: make(chan struct{}),
+		changed: make(chan struct{}),
+	}
 	n.conns[c.addr.String()] = c
 	return c
 }
@@ -131,7 +135,8 @@ func (c *memConn) LocalAddr() net.Addr              { return c.addr }
 func (c *memConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
 func (c *memConn) SetWriteDeadline(time.Time) error { return nil }
 
-// pattern is a file of any size that needs no memory: each byte follows from its place.
+// pattern is a file of any size that needs no memory: each byte follows from
+// its place.
 type pattern int64
 
 func patternByte(at int64) byte { return byte(at*31 + at>>8*17 + at>>16) }

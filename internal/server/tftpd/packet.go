@@ -28,7 +28,8 @@ const (
 	codeOptions   = 8
 )
 
-// maxRequest is the longest read request in bytes. RFC 2347 says 512; firmware keeps to it.
+// maxRequest is the longest read request in bytes. RFC 2347 says 512; firmware
+// keeps to it.
 const maxRequest = 512
 
 // refusal is an answer to the client: an ERROR packet.
@@ -39,7 +40,8 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.text }
 
-// request is a read request with the options that this server honours; zero means not asked for.
+// request is a read request with the options that this server honours; zero
+// means not asked for.
 type request struct {
 	name       string // as it was asked for
 	blksize    int
@@ -48,12 +50,12 @@ type request struct {
 	tsize      bool
 }
 
-// errNotRequest marks packets that must not be answered at all: answering a stray ERROR, ACK or DATA
-// can make two servers talk to each other for ever.
+// errNotRequest marks packets that must not be answered at all: answering a
+// stray ERROR, ACK or DATA can make two servers talk to each other for ever.
 var errNotRequest = errors.New("not a request")
 
-// parseRequest reads a packet that arrived at the server's own port: a request, a *refusal to send
-// back, or errNotRequest.
+// parseRequest reads a packet that arrived at the server's own port: a request,
+// a *refusal to send back, or errNotRequest.
 func parseRequest(b []byte) (request, error) {
 	var r request
 	if len(b) < 2 {
@@ -72,7 +74,8 @@ func parseRequest(b []byte) (request, error) {
 		return r, &refusal{codeIllegal, "request too long"}
 	}
 	fields := bytes.Split(b[2:], []byte{0})
-	// The last field is what follows the final NUL. Some firmware pads requests: rests are ignored.
+	// The last field is what follows the final NUL. Some firmware pads requests:
+	// rests are ignored.
 	if len(fields) < 3 {
 		return r, &refusal{codeIllegal, "malformed request"}
 	}
@@ -81,16 +84,18 @@ func parseRequest(b []byte) (request, error) {
 
 	switch strings.ToLower(string(fields[1])) {
 	case "octet", "netascii":
-		// Boot files are binary. ROMs that ask for netascii do no conversion, so they get the bytes.
+		// Boot files are binary. ROMs that ask for netascii do no conversion, so they
+		// get the bytes.
 	default:
 		return r, &refusal{codeIllegal, "transfer mode must be octet"}
 	}
 	return r, r.options(fields[2:])
 }
 
-// options reads name and value pairs. An option that is unknown or out of range is left out of the
-// OACK, which tells the client that it does not apply (RFC 2347); only a repeated one is refused,
-// because the two sides could take different ones.
+// options reads name and value pairs. An option that is unknown or out of range
+// is left out of the OACK, which tells the client that it does not apply (RFC
+// 2347); only a repeated one is refused, because the two sides could take
+// different ones.
 func (r *request) options(fields [][]byte) error {
 	seen := map[string]bool{}
 	for ; len(fields) >= 2; fields = fields[2:] {
@@ -134,7 +139,8 @@ func parseACK(b []byte) (uint16, bool) {
 	return binary.BigEndian.Uint16(b[2:]), true
 }
 
-// parseERROR gives code and text of an ERROR; the text is the client's and is cut to 80 bytes.
+// parseERROR gives code and text of an ERROR; the text is the client's and is
+// cut to 80 bytes.
 func parseERROR(b []byte) (code uint16, text string, ok bool) {
 	if len(b) < 4 || binary.BigEndian.Uint16(b) != opERROR {
 		return 0, "", false

@@ -61,8 +61,9 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// Bad packets against a running server: names that are valid but not in the table, strangers, ACKs
-// from the past and the future, and requests from places that must not be answered.
+// Bad packets against a running server: names that are valid but not in the
+// table, strangers, ACKs from the past and the future, and requests from places
+// that must not be answered.
 func TestServerSurvivesBadPackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newMemNet(0, 0, 1)
@@ -78,7 +79,8 @@ func TestServerSurvivesBadPackets(t *testing.T) {
 		}
 		host := net.IPv4(10, 0, 0, 2)
 		for _, name := range []string{
-			"", "/", ".", "..", "../f", `..\f`, "a/../f", "//etc/passwd", "etc/passwd", "%2e%2e/f", "a\nb", "a\x1b[2J", "\xff", strings.Repeat("a", 400),
+			"", "/", ".", "..", "../f", `..\f`, "a/../f", "//etc/passwd", "etc/passwd", "%2e%2e/f", "a\nb", "a\x1b[2J", "\xff",
+			strings.Repeat("a", 400),
 		} {
 			if got, _ := ask(host, 0, rrq(name)); !strings.HasPrefix(got, "\x00\x05\x00\x01") {
 				t.Errorf("RRQ %q: %q; want error 1", name, got)

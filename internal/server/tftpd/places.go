@@ -26,18 +26,20 @@ const youngest = 5 * time.Second
 // rate is how fast a transfer goes, in bytes a second.
 func (e *entry) rate(now time.Time) float64 { return float64(e.acked) / now.Sub(e.began).Seconds() }
 
-// admit registers a transfer, or returns nil when the request repeats one that is running, or there
-// is no place. A full table sheds the oldest client that has never answered: real ones answer within
-// milliseconds, spoofed ones never. Where all have, the slowest goes, and so does the slowest of an address that has
-// all of its places.
+// admit registers a transfer, or returns nil when the request repeats one that
+// is running, or there is no place. A full table sheds the oldest client that
+// has never answered: real ones answer within milliseconds, spoofed ones never.
+// Where all have, the slowest goes, and so does the slowest of an address that
+// has all of its places.
 func (s *Server) admit(ctx context.Context, peer netip.AddrPort, req request) (*entry, context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	if old := s.live[peer]; old != nil {
-		// The same request again is most often one whose answer was lost or is under way: the transfer
-		// already sends it again, and a new one would have another port. If the client got somewhere
-		// and then stopped, it is a machine that starts anew.
+		// The same request again is most often one whose answer was lost or is under
+		// way: the transfer already sends it again, and a new one would have another
+		// port. If the client got somewhere and then stopped, it is a machine that
+		// starts anew.
 		if old.req == req && old.place != nil {
 			old.again()
 			return nil, nil
@@ -60,7 +62,8 @@ func (s *Server) admit(ctx context.Context, peer netip.AddrPort, req request) (*
 	return e, tctx
 }
 
-// shed ends a transfer for another one, of one address or of any; the caller holds mu.
+// shed ends a transfer for another one, of one address or of any; the caller
+// holds mu.
 func (s *Server) shed(now time.Time, of netip.Addr) bool {
 	for place := s.fresh.Front(); place != nil; place = place.Next() {
 		if e := place.Value.(*entry); !of.IsValid() || e.peer.Addr() == of {
@@ -96,7 +99,8 @@ func (s *Server) drop(e *entry, why error) {
 	s.settle(e)
 }
 
-// settle takes e from the clients that have not answered yet; the caller holds mu.
+// settle takes e from the clients that have not answered yet; the caller holds
+// mu.
 func (s *Server) settle(e *entry) {
 	if e.place != nil {
 		s.fresh.Remove(e.place)

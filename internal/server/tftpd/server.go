@@ -1,15 +1,19 @@
 // Package tftpd is a read-only TFTP server for boot files.
 //
-// It speaks RFC 1350 with options (2347), block size (2348), transfer size and timeout (2349) and
-// window size (7440). Names are looked up in a table and never touch the disk.
+// It speaks RFC 1350 with options (2347), block size (2348), transfer size and
+// timeout (2349) and window size (7440). Names are looked up in a table and
+// never touch the disk.
 //
 // What is handled here because firmware is as it is:
-//   - OVMF asks for the size, aborts with an ERROR and comes back for the file: that is
-//     [Probed], not a failure. It may come from the same port, before its ERROR has arrived.
-//   - Boot ROMs cannot put IP fragments together although some ask for large blocks: blocks are
-//     kept within one Ethernet frame.
-//   - Block numbers are 16 bits wide; for files over 65,535 blocks they continue with 0.
-//   - Some firmware pads requests with NULs, and spells names in its own ways: see spellings.
+//   - OVMF asks for the size, aborts with an ERROR and comes back for the file:
+//     that is [Probed], not a failure. It may come from the same port, before
+//     its ERROR has arrived.
+//   - Boot ROMs cannot put IP fragments together although some ask for large
+//     blocks: blocks are kept within one Ethernet frame.
+//   - Block numbers are 16 bits wide; for files over 65,535 blocks they
+//     continue with 0.
+//   - Some firmware pads requests with NULs, and spells names in its own ways:
+//     see spellings.
 package tftpd
 
 import (
@@ -28,15 +32,18 @@ import (
 )
 
 const (
-	// DefaultMaxBlock is the largest block in bytes that fits one Ethernet frame without fragments:
-	// 1500 less 20 (IPv4), 8 (UDP) and 4 (TFTP).
+	// DefaultMaxBlock is the largest block in bytes that fits one Ethernet frame
+	// without fragments: 1500 less 20 (IPv4), 8 (UDP) and 4 (TFTP).
 	DefaultMaxBlock = 1468
-	// DefaultMaxTransfers lets a thousand machines start in the same second, with room to spare.
+	// DefaultMaxTransfers lets a thousand machines start in the same second, with
+	// room to spare.
 	DefaultMaxTransfers = 2048
-	// DefaultTimeout is the first wait for an acknowledgement; each further one is twice as long.
+	// DefaultTimeout is the first wait for an acknowledgement; each further one is
+	// twice as long.
 	DefaultTimeout = time.Second
 
-	// DefaultMaxPerClient is how many transfers one address may have: a machine has one, a host of virtual ones some.
+	// DefaultMaxPerClient is how many transfers one address may have: a machine has
+	// one, a host of virtual ones some.
 	DefaultMaxPerClient = 16
 
 	maxWindow = 64 // blocks; a larger window overruns the receive rings of boot NICs
@@ -71,12 +78,13 @@ type Event struct {
 	Err     error // why it was not Sent or Probed
 }
 
-// Server sends files to whoever asks. Open must be set; the zero values of the rest are useful.
-// A Server serves one connection; its fields must not change while it does.
+// Server sends files to whoever asks. Open must be set; the zero values of the
+// rest are useful. A Server serves one connection; its fields must not change
+// while it does.
 type Server struct {
 	Open Opener
-	// Serves says whether an address is answered; nil: all are. An answer is larger than a request, and goes to whoever
-	// the request pretends to be from.
+	// Serves says whether an address is answered; nil: all are. An answer is larger
+	// than a request, and goes to whoever the request pretends to be from.
 	Serves       func(netip.Addr) bool
 	Log          *slog.Logger  // nil: discarded
 	Events       func(Event)   // nil: none; called from several goroutines, must not block
@@ -95,9 +103,10 @@ type Server struct {
 	warned time.Time          // of strangers
 }
 
-// Listen opens the socket that [Server.Serve] answers on, at a UDP address such as "10.0.0.1:69".
-// Name the address that DHCP gives as next-server: boot ROMs ignore answers from another one, and on
-// a wildcard address the kernel chooses. The caller closes it if it does not call Serve.
+// Listen opens the socket that [Server.Serve] answers on, at a UDP address such
+// as "10.0.0.1:69". Name the address that DHCP gives as next-server: boot ROMs
+// ignore answers from another one, and on a wildcard address the kernel
+// chooses. The caller closes it if it does not call Serve.
 func Listen(ctx context.Context, address string) (net.PacketConn, error) {
 	var lc net.ListenConfig
 	conn, err := lc.ListenPacket(ctx, "udp4", address)
@@ -112,14 +121,16 @@ func Listen(ctx context.Context, address string) (net.PacketConn, error) {
 		return nil, err
 	}
 	if u, ok := conn.(*net.UDPConn); ok {
-		// A herd of machines asks in the same second; the kernel's limit may keep it lower.
+		// A herd of machines asks in the same second; the kernel's limit may keep it
+		// lower.
 		_ = u.SetReadBuffer(4 << 20)
 	}
 	return conn, nil
 }
 
-// Serve answers requests that arrive on conn until ctx ends, then stops its transfers, waits for
-// them and returns nil. It closes conn. Any other return is a failure of conn.
+// Serve answers requests that arrive on conn until ctx ends, then stops its
+// transfers, waits for them and returns nil. It closes conn. Any other return
+// is a failure of conn.
 func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var transfers sync.WaitGroup
@@ -164,15 +175,17 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	}
 }
 
-// answerable tells whether a request may be answered: not when it pretends to come from nowhere,
-// from many, or from a TFTP server, which would answer in turn.
+// answerable tells whether a request may be answered: not when it pretends to
+// come from nowhere, from many, or from a TFTP server, which would answer in
+// turn.
 func answerable(p netip.AddrPort) bool {
 	a := p.Addr()
 	return p.Port() != 0 && p.Port() != 69 && a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() &&
 		a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// serves tells whether an address is one of this server's network. Strangers are told of now and then.
+// serves tells whether an address is one of this server's network. Strangers
+// are told of now and then.
 func (s *Server) serves(p netip.AddrPort) bool {
 	if s.Serves == nil || s.Serves(p.Addr()) {
 		return true
@@ -243,8 +256,8 @@ func (s *Server) find(asked string) (content io.ReaderAt, size int64, err error)
 // shown is a name as it is told of.
 func shown(name string) string { return name[:min(len(name), 128)] }
 
-// outcome sorts the end of a transfer. A client that leaves before the first block, having asked for
-// the size, wanted the size.
+// outcome sorts the end of a transfer. A client that leaves before the first
+// block, having asked for the size, wanted the size.
 func outcome(err error, req request, acked int64) (Outcome, error) {
 	_, told := errors.AsType[*clientError](err)
 	early := req.tsize && acked == 0

@@ -12,15 +12,17 @@ import (
 	"time"
 )
 
-// transferLimit ends a transfer whose client acknowledges, but so slowly that it only holds a place.
+// transferLimit ends a transfer whose client acknowledges, but so slowly that
+// it only holds a place.
 const transferLimit = 30 * time.Minute
 
-// resends is how often one window is sent again before the transfer is given up. To an address that
-// has not acknowledged anything nothing is sent twice but what it asks for twice: a spoofed request
-// gets its victim one packet.
+// resends is how often one window is sent again before the transfer is given
+// up. To an address that has not acknowledged anything nothing is sent twice
+// but what it asks for twice: a spoofed request gets its victim one packet.
 const resends = 5
 
-// patience is how long an address that has not acknowledged anything may take to do so.
+// patience is how long an address that has not acknowledged anything may take
+// to do so.
 const patience = 31 * time.Second
 
 var (
@@ -39,7 +41,8 @@ type clientError struct {
 
 func (e *clientError) Error() string { return fmt.Sprintf("client error %d: %q", e.code, e.text) }
 
-// transfer sends one file to one client from a socket, hence a transfer identifier, of its own.
+// transfer sends one file to one client from a socket, hence a transfer
+// identifier, of its own.
 type transfer struct {
 	conn    net.PacketConn
 	peer    netip.AddrPort
@@ -87,7 +90,8 @@ func (t *transfer) negotiate(r request, maxBlock int, wait time.Duration) {
 	}
 }
 
-// run sends the file and returns when its last block is acknowledged, or with the reason why not.
+// run sends the file and returns when its last block is acknowledged, or with
+// the reason why not.
 func (t *transfer) run(ctx context.Context) error {
 	t.packet = make([]byte, 4+t.blksize)
 	t.scratch = make([]byte, 512)
@@ -109,12 +113,13 @@ func (t *transfer) run(ctx context.Context) error {
 	return nil
 }
 
-// exchange sends and waits until a block from first to upto is acknowledged, sending again when
-// nothing comes. For the OACK both are 0.
+// exchange sends and waits until a block from first to upto is acknowledged,
+// sending again when nothing comes. For the OACK both are 0.
 //
-// Only an ACK that moves the transfer forward is acted on. Sending on a repeated ACK would double
-// every block from there to the end of the file (the Sorcerer's Apprentice, RFC 1123 4.2.3.1), and in
-// a window it would do so again and again.
+// Only an ACK that moves the transfer forward is acted on. Sending on a
+// repeated ACK would double every block from there to the end of the file (the
+// Sorcerer's Apprentice, RFC 1123 4.2.3.1), and in a window it would do so
+// again and again.
 func (t *transfer) exchange(ctx context.Context, end time.Time, send func() error, first, upto int64) error {
 	wait := t.wait
 	for try := 0; ; try++ {
@@ -146,12 +151,13 @@ func (t *transfer) exchange(ctx context.Context, end time.Time, send func() erro
 	}
 }
 
-// grace is how long an ACK from inside a window may be followed by a later one, before it is taken
-// for the report of a loss. Without it a client that acknowledges every doubled packet would be sent
-// a whole window for each.
+// grace is how long an ACK from inside a window may be followed by a later one,
+// before it is taken for the report of a loss. Without it a client that
+// acknowledges every doubled packet would be sent a whole window for each.
 const grace = 10 * time.Millisecond
 
-// await reads until the deadline for an ACK of a block from first to upto, the latest there is.
+// await reads until the deadline for an ACK of a block from first to upto, the
+// latest there is.
 func (t *transfer) await(ctx context.Context, deadline time.Time, first, upto int64) (int64, error) {
 	if err := t.conn.SetReadDeadline(deadline); err != nil {
 		return 0, err
@@ -193,8 +199,9 @@ func (t *transfer) await(ctx context.Context, deadline time.Time, first, upto in
 			return 0, &clientError{code, text}
 		}
 		got, ok := parseACK(b)
-		// Block numbers on the wire are the low 16 bits; the window is far smaller than 65,536, so
-		// the distance from the first awaited block tells which one is meant.
+		// Block numbers on the wire are the low 16 bits; the window is far smaller than
+		// 65,536, so the distance from the first awaited block tells which one is
+		// meant.
 		if ahead := int64(got - uint16(first)); ok && ahead <= upto-first {
 			if !t.heard {
 				t.heard = true
@@ -214,8 +221,10 @@ func (t *transfer) await(ctx context.Context, deadline time.Time, first, upto in
 	}
 }
 
-// repeat has the first packet sent again: the client has asked for the file again, and not by a packet that the network
-// has doubled. It may be called by others than the transfer's goroutine, until the client has acknowledged something.
+// repeat has the first packet sent again: the client has asked for the file
+// again, and not by a packet that the network has doubled. It may be called by
+// others than the transfer's goroutine, until the client has acknowledged
+// something.
 func (t *transfer) repeat() {
 	if time.Since(time.Unix(0, t.sent.Load())) < t.wait/2 {
 		return
@@ -224,8 +233,8 @@ func (t *transfer) repeat() {
 	_ = t.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
-// write sends the packet of a block, 0 for the OACK. What the kernel would not send is as good as
-// lost: it is sent again, until the limit.
+// write sends the packet of a block, 0 for the OACK. What the kernel would not
+// send is as good as lost: it is sent again, until the limit.
 func (t *transfer) write(b []byte, block int64) {
 	if block > t.high {
 		t.high = block

@@ -24,13 +24,16 @@ func rrq(name string, opts ...string) []byte {
 	return b
 }
 
-// fetch is a client that acknowledges every packet again that it gets again, the habit that makes
-// a careless server double its data. It checks each byte and returns the packets received.
+// fetch is a client that acknowledges every packet again that it gets again,
+// the habit that makes a careless server double its data. It checks each byte
+// and returns the packets received.
 func fetch(ctx context.Context, n *memNet, server net.Addr, name string, size, blksize, window int64) (packets int64, err error) {
 	return fetchAs(ctx, net.IPv4(10, 0, 0, 2), n, server, name, size, blksize, window)
 }
 
-func fetchAs(ctx context.Context, as net.IP, n *memNet, server net.Addr, name string, size, blksize, window int64) (packets int64, err error) {
+func fetchAs(ctx context.Context, as net.IP, n *memNet, server net.Addr, name string, size, blksize, window int64) (packets int64,
+	err error,
+) {
 	c := n.listen(as.To4(), 0)
 	defer c.Close()
 	req := rrq(name, "blksize", strconv.FormatInt(blksize, 10), "windowsize", strconv.FormatInt(window, 10), "tsize", "0")
@@ -121,8 +124,9 @@ func TestLossyTransfers(t *testing.T) {
 			for seed := range uint64(10) {
 				synctest.Test(t, func(t *testing.T) {
 					n := newMemNet(tt.loss, tt.dup, seed)
-					// Six sends in a row bring nothing about once in fifty blocks with 30 % lost each way, and once
-					// in some thousand with 20 %. A client begins anew then, as a ROM does.
+					// Six sends in a row bring nothing about once in fifty blocks with 30 % lost
+					// each way, and once in some thousand with 20 %. A client begins anew then, as
+					// a ROM does.
 					server, _ := startMem(t, n, map[string]int64{"f": tt.size}, &Server{})
 					for try := 0; ; try++ {
 						_, err := fetch(t.Context(), n, server, "f", tt.size, tt.blk, tt.win)
@@ -157,7 +161,8 @@ func TestBlockNumberWraps(t *testing.T) {
 	})
 }
 
-// Every packet of both sides is doubled: the server must not send a block more often for it.
+// Every packet of both sides is doubled: the server must not send a block more
+// often for it.
 func TestSorcerersApprentice(t *testing.T) {
 	for _, window := range []int64{1, 8} {
 		synctest.Test(t, func(t *testing.T) {
@@ -177,7 +182,8 @@ func TestSorcerersApprentice(t *testing.T) {
 	}
 }
 
-// What a spoofed request costs its victim: one packet, with or without a window, and whatever its patience.
+// What a spoofed request costs its victim: one packet, with or without a
+// window, and whatever its patience.
 func TestReflectionIsBounded(t *testing.T) {
 	for _, tt := range []struct {
 		req  []byte
@@ -204,7 +210,8 @@ func TestReflectionIsBounded(t *testing.T) {
 	}
 }
 
-// A client whose first answer was lost gets another one when it asks again, and no transfer more.
+// A client whose first answer was lost gets another one when it asks again, and
+// no transfer more.
 func TestFirstPacketLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newMemNet(0, 0, 1)
@@ -228,7 +235,8 @@ func TestFirstPacketLost(t *testing.T) {
 	})
 }
 
-// One host that asks from thousands of ports, acknowledges once and then sleeps keeps nobody out.
+// One host that asks from thousands of ports, acknowledges once and then sleeps
+// keeps nobody out.
 func TestSlowHostKeepsNobodyOut(t *testing.T) {
 	for name, host := range map[string]func(i int) net.IP{
 		"one host":   func(int) net.IP { return net.IPv4(10, 0, 0, 66) },
@@ -283,7 +291,8 @@ func TestOtherNetworks(t *testing.T) {
 	})
 }
 
-// A client that has acknowledged something and then falls silent gets five more sends of a window.
+// A client that has acknowledged something and then falls silent gets five more
+// sends of a window.
 func TestGivesUpAfterFiveResends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newMemNet(0, 0, 1)
@@ -307,8 +316,8 @@ func TestGivesUpAfterFiveResends(t *testing.T) {
 	})
 }
 
-// OVMF takes the size and leaves, then asks for the file, perhaps from the same port and before its
-// ERROR has come through.
+// OVMF takes the size and leaves, then asks for the file, perhaps from the same
+// port and before its ERROR has come through.
 func TestSizeProbe(t *testing.T) {
 	for _, lostError := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -357,7 +366,8 @@ func TestHerd(t *testing.T) {
 	})
 }
 
-// Ten thousand requests that are never answered must not keep a real client out.
+// Ten thousand requests that are never answered must not keep a real client
+// out.
 func TestHalfOpenFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newMemNet(0, 0, 1)

@@ -33,8 +33,8 @@ func (u *Uploads) Received(_ context.Context, digest string) (api.Blob, error) {
 	return api.Blob{Digest: digest, Received: n, Whole: whole}, err
 }
 
-// Receive appends what r gives to a blob of size bytes, from offset on. What has
-// arrived is kept for a day, also when r fails.
+// Receive appends what r gives to a blob of size bytes, from offset on. What
+// has arrived is kept for a day, also when r fails.
 func (u *Uploads) Receive(ctx context.Context, digest string, size, offset int64, r io.Reader) (api.Blob, error) {
 	d, err := parse(digest)
 	if err != nil {

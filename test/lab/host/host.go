@@ -1,4 +1,5 @@
-// Package host is the machine that whole-boot tests run on: what it can do, where it keeps what was built once.
+// Package host is the machine that whole-boot tests run on: what it can do,
+// where it keeps what was built once.
 package host
 
 import (
@@ -21,7 +22,8 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
-// LookAll reports every absent program at once, so that one installation mends all.
+// LookAll reports every absent program at once, so that one installation mends
+// all.
 func LookAll(programs []string) error {
 	var absent []string
 	for _, program := range programs {
@@ -48,8 +50,9 @@ func Program(t testing.TB) string {
 	return path
 }
 
-// Cache is where built images are kept: $GILD_CACHE, else $XDG_CACHE_HOME/gild, else /var/cache/gild for
-// root and .cache/gild in the home directory for others.
+// Cache is where built images are kept: $GILD_CACHE, else $XDG_CACHE_HOME/gild,
+// else /var/cache/gild for root and .cache/gild in the home directory for
+// others.
 func Cache() (string, error) {
 	if dir := os.Getenv("GILD_CACHE"); dir != "" {
 		return filepath.Abs(dir)

@@ -8,8 +8,9 @@ import (
 	"github.com/gild-dev/gild/internal/vm"
 )
 
-// Accel chooses what the lab's machines run on: $GILD_VM_ACCEL ("kvm" or "tcg"), else KVM where the golden
-// kernel was seen to run under it, else emulation.
+// Accel chooses what the lab's machines run on: $GILD_VM_ACCEL ("kvm" or
+// "tcg"), else KVM where the golden kernel was seen to run under it, else
+// emulation.
 func (b *Builder) Accel(ctx context.Context) (vm.Choice, error) {
 	switch forced := vm.Accel(os.Getenv("GILD_VM_ACCEL")); forced {
 	case "":

@@ -9,12 +9,13 @@ import (
 	"strings"
 )
 
-// suite is the Debian release of the golden images. A host of another distribution needs the package
-// debian-archive-keyring to build it.
+// suite is the Debian release of the golden images. A host of another
+// distribution needs the package debian-archive-keyring to build it.
 const suite = "bookworm"
 
-// packages are what a golden Debian has beyond debootstrap's minimum. GRUB and the tools of both file systems
-// are among them so that nothing in an image depends on the host's versions.
+// packages are what a golden Debian has beyond debootstrap's minimum. GRUB and
+// the tools of both file systems are among them so that nothing in an image
+// depends on the host's versions.
 func packages() []string {
 	return []string{
 		"linux-image-amd64", "initramfs-tools", "zstd", "systemd-sysv", "udev", "dbus", "kmod", "login",
@@ -22,8 +23,8 @@ func packages() []string {
 	}
 }
 
-// Base returns a tar archive of a configured Debian tree that has no disk yet: all that takes minutes and
-// is the same in every image.
+// Base returns a tar archive of a configured Debian tree that has no disk yet:
+// all that takes minutes and is the same in every image.
 func (b *Builder) Base(ctx context.Context) (string, error) {
 	return b.keep(ctx, fmt.Sprintf("base-%s-v%d.tar.zst", suite, recipe), func(ctx context.Context, dst, work string) error {
 		return isolate(func() error { return b.buildBase(ctx, filepath.Join(work, "root"), dst) })
@@ -31,7 +32,8 @@ func (b *Builder) Base(ctx context.Context) (string, error) {
 }
 
 func (b *Builder) buildBase(ctx context.Context, root, dst string) error {
-	// This mode becomes that of the golden system's "/", where services that are not root must get in.
+	// This mode becomes that of the golden system's "/", where services that are
+	// not root must get in.
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
 	}
@@ -53,7 +55,8 @@ func (b *Builder) buildBase(ctx context.Context, root, dst string) error {
 	if err := mountTree(root); err != nil {
 		return err
 	}
-	// Again, after the package's own run: the configuration above decides what is in it.
+	// Again, after the package's own run: the configuration above decides what is
+	// in it.
 	err := chroot(ctx, root, "update-initramfs", "-u")
 	if err = errors.Join(err, unmountTree(root)); err != nil {
 		return err
@@ -70,7 +73,8 @@ func packTree(ctx context.Context, root, dst string) error {
 		"--numeric-owner", "--xattrs", "--sort=name", "--use-compress-program", "zstd -T0 -3", ".")
 }
 
-// proxies passes on what the host needs to reach its archive; nothing of it stays in the image.
+// proxies passes on what the host needs to reach its archive; nothing of it
+// stays in the image.
 func proxies() []string {
 	var env []string
 	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy"} {
@@ -98,8 +102,9 @@ func configFiles() map[string]string {
 	}
 }
 
-// units are enabled by a link in their target's wants directory, and masked by one to /dev/null: timers and
-// clean-ups that a machine which lives for a minute does not need, and that cost an emulated one seconds.
+// units are enabled by a link in their target's wants directory, and masked by
+// one to /dev/null: timers and clean-ups that a machine which lives for a
+// minute does not need, and that cost an emulated one seconds.
 func units() (enabled map[string]string, masked []string) {
 	enabled = map[string]string{
 		"multi-user.target.wants/systemd-networkd.service": "/lib/systemd/system/systemd-networkd.service",
@@ -114,8 +119,9 @@ func units() (enabled map[string]string, masked []string) {
 	return enabled, masked
 }
 
-// configure turns debootstrap's tree into a golden system: hostname golden, DHCP on every wired card, a login
-// on the serial port, root without a password.
+// configure turns debootstrap's tree into a golden system: hostname golden,
+// DHCP on every wired card, a login on the serial port, root without a
+// password.
 func configure(root string) error {
 	for name, text := range configFiles() {
 		if err := writeFile(filepath.Join(root, name), text); err != nil {
@@ -160,7 +166,10 @@ func writeFile(path, text string) error {
 
 // trim removes what no boot reads, a third of the tree.
 func trim(root string) error {
-	for _, dir := range []string{"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/cache/apt", "var/lib/apt/lists", "var/log"} {
+	for _, dir := range []string{
+		"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/cache/apt", "var/lib/apt/lists",
+		"var/log",
+	} {
 		entries, err := os.ReadDir(filepath.Join(root, dir))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
@@ -174,7 +183,8 @@ func trim(root string) error {
 	return nil
 }
 
-// extractFile copies one file that the tree has under a versioned name, "NAME-6.1.0-1-amd64", out of the archive.
+// extractFile copies one file that the tree has under a versioned name,
+// "NAME-6.1.0-1-amd64", out of the archive.
 func extractFile(ctx context.Context, archive, name, dst, dir string) error {
 	if err := run(ctx, nil, nil, "tar", "--extract", "--file", archive, "--directory", dir, "--wildcards", name+"-*"); err != nil {
 		return err

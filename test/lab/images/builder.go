@@ -1,7 +1,7 @@
 // Package images builds golden images of real Debian for whole-boot tests.
 //
-// Each is built once a host, by root, and kept outside the tree ([host.Cache]). Tests of several packages may
-// build at the same time.
+// Each is built once a host, by root, and kept outside the tree ([host.Cache]).
+// Tests of several packages may build at the same time.
 package images
 
 import (
@@ -21,12 +21,15 @@ import (
 
 // Builder makes golden images and keeps them.
 type Builder struct {
-	Cache  string       // directory that outlives the process
-	Mirror string       // Debian archive; "" means the one that the host's apt uses, or debootstrap's default
+	Cache string // directory that outlives the process
+	// Debian archive; "" means the one that the host's apt uses, or debootstrap's
+	// default
+	Mirror string
 	Log    *slog.Logger // nil discards
 }
 
-// Golden returns the path of a golden image with this layout, in [host.Cache], building it when it is not there.
+// Golden returns the path of a golden image with this layout, in [host.Cache],
+// building it when it is not there.
 func Golden(ctx context.Context, spec Spec) (string, error) {
 	cache, err := host.Cache()
 	if err != nil {
@@ -35,8 +38,9 @@ func Golden(ctx context.Context, spec Spec) (string, error) {
 	return (&Builder{Cache: cache}).Golden(ctx, spec)
 }
 
-// Golden returns the path of a golden image: raw and sparse, shared with every other caller, so to be
-// copied or opened with [vm.Disk.Snapshot] and never written. The first call on a host takes minutes.
+// Golden returns the path of a golden image: raw and sparse, shared with every
+// other caller, so to be copied or opened with [vm.Disk.Snapshot] and never
+// written. The first call on a host takes minutes.
 func (b *Builder) Golden(ctx context.Context, spec Spec) (string, error) {
 	if err := spec.validate(); err != nil {
 		return "", fmt.Errorf("golden image %s: %w", spec.Name, err)
@@ -58,7 +62,8 @@ func (b *Builder) Golden(ctx context.Context, spec Spec) (string, error) {
 	return path, nil
 }
 
-// Kernel returns the kernel and the initramfs of the golden images, in [host.Cache].
+// Kernel returns the kernel and the initramfs of the golden images, in
+// [host.Cache].
 func Kernel(ctx context.Context) (kernel, initrd string, err error) {
 	cache, err := host.Cache()
 	if err != nil {
@@ -67,7 +72,8 @@ func Kernel(ctx context.Context) (kernel, initrd string, err error) {
 	return (&Builder{Cache: cache}).Kernel(ctx)
 }
 
-// Kernel returns the kernel and the initramfs of the golden images as files, for booting it directly.
+// Kernel returns the kernel and the initramfs of the golden images as files,
+// for booting it directly.
 func (b *Builder) Kernel(ctx context.Context) (kernel, initrd string, err error) {
 	extract := func(name string) (string, error) {
 		return b.keep(ctx, fmt.Sprintf("%s-%s-v%d", name, suite, recipe), func(ctx context.Context, dst, work string) error {
@@ -87,8 +93,10 @@ func (b *Builder) Kernel(ctx context.Context) (kernel, initrd string, err error)
 	return kernel, initrd, nil
 }
 
-// keep returns the cached file called name, having build make it first, at dst with the help of the empty
-// directory work, when it is absent. Two processes that want the same file build it once; a build that fails or is killed leaves nothing under its name.
+// keep returns the cached file called name, having build make it first, at dst
+// with the help of the empty directory work, when it is absent. Two processes
+// that want the same file build it once; a build that fails or is killed leaves
+// nothing under its name.
 func (b *Builder) keep(ctx context.Context, name string, build func(ctx context.Context, dst, work string) error) (string, error) {
 	path := filepath.Join(b.Cache, name)
 	if host.IsThere(path) {
@@ -108,7 +116,8 @@ func (b *Builder) keep(ctx context.Context, name string, build func(ctx context.
 	if err := canBuild(); err != nil {
 		return "", err
 	}
-	// Only the lock's holder uses these names, so what is there is a killed builder's rest.
+	// Only the lock's holder uses these names, so what is there is a killed
+	// builder's rest.
 	partial, work := path+".partial", path+".work"
 	if err := errors.Join(os.RemoveAll(partial), os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
 		return "", err
@@ -143,8 +152,9 @@ func canBuild() error {
 	return host.LookAll([]string{"debootstrap", "sfdisk", "mformat", "mmd", "mcopy", "chroot", "tar", "zstd"})
 }
 
-// lockFile takes an exclusive lock that the kernel drops when this process ends. The file stays: removing
-// it would let a third process lock another file of the same name.
+// lockFile takes an exclusive lock that the kernel drops when this process
+// ends. The file stays: removing it would let a third process lock another file
+// of the same name.
 func lockFile(ctx context.Context, path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {

@@ -43,7 +43,8 @@ func (b *Builder) buildImage(ctx context.Context, spec Spec, base, dst, work str
 	return errors.Join(err, file.Sync())
 }
 
-// editRoot copies an image and has change alter its root file system, given where that is mounted.
+// editRoot copies an image and has change alter its root file system, given
+// where that is mounted.
 func editRoot(ctx context.Context, spec Spec, from, dst, work string, change func(root string) error) error {
 	if err := run(ctx, nil, nil, "cp", "--sparse=always", from, dst); err != nil {
 		return err
@@ -66,8 +67,9 @@ func editRoot(ctx context.Context, spec Spec, from, dst, work string, change fun
 	})
 }
 
-// fillRoot makes the root file system, unpacks the tree into it and has the tree's own GRUB write its menu
-// and its core image. It runs in a mount namespace of its own.
+// fillRoot makes the root file system, unpacks the tree into it and has the
+// tree's own GRUB write its menu and its core image. It runs in a mount
+// namespace of its own.
 func fillRoot(ctx context.Context, spec Spec, base, disk, work string) (boot loader, err error) {
 	loop, err := AttachLoop(disk, spec.rootStart(), spec.rootSize())
 	if err != nil {
@@ -90,7 +92,8 @@ func fillRoot(ctx context.Context, spec Spec, base, disk, work string) (boot loa
 	}
 	defer func() { err = errors.Join(err, busy.Unmount(root)) }()
 
-	if err := run(ctx, nil, nil, "tar", "--extract", "--file", base, "--directory", root, "--numeric-owner", "--xattrs", "--xattrs-include=*"); err != nil {
+	if err := run(ctx, nil, nil, "tar", "--extract", "--file", base, "--directory", root, "--numeric-owner", "--xattrs",
+		"--xattrs-include=*"); err != nil {
 		return loader{}, err
 	}
 	if err := writeFile(filepath.Join(root, "etc/fstab"), fstab(spec)); err != nil {
@@ -106,9 +109,10 @@ func fillRoot(ctx context.Context, spec Spec, base, disk, work string) (boot loa
 	return makeLoader(ctx, spec, root)
 }
 
-// makeFileSystem formats the root partition by the golden Debian's own programs: newer ones, of the host,
-// make features that its kernel and its GRUB cannot read. The file system must exist before the tree can be
-// unpacked into it, so these few directories are unpacked elsewhere first.
+// makeFileSystem formats the root partition by the golden Debian's own
+// programs: newer ones, of the host, make features that its kernel and its GRUB
+// cannot read. The file system must exist before the tree can be unpacked into
+// it, so these few directories are unpacked elsewhere first.
 func makeFileSystem(ctx context.Context, spec Spec, base, device, work string) error {
 	tools := filepath.Join(work, "tools")
 	if err := os.Mkdir(tools, 0o755); err != nil {
@@ -119,7 +123,8 @@ func makeFileSystem(ctx context.Context, spec Spec, base, device, work string) e
 	if err != nil {
 		return err
 	}
-	// mkfs.xfs asks /proc whether the device is mounted, and takes no answer for a yes.
+	// mkfs.xfs asks /proc whether the device is mounted, and takes no answer for a
+	// yes.
 	if err := mountTree(tools); err != nil {
 		return err
 	}
@@ -131,9 +136,10 @@ func makeFileSystem(ctx context.Context, spec Spec, base, device, work string) e
 	return errors.Join(err, unmountTree(tools))
 }
 
-// disguise gives this mount namespace a /dev in which the loop device has another name, and returns that
-// name. grub-mkconfig writes no menu for a root on a device called loop, and names the root by its UUID only
-// where udev's link for it exists.
+// disguise gives this mount namespace a /dev in which the loop device has
+// another name, and returns that name. grub-mkconfig writes no menu for a root
+// on a device called loop, and names the root by its UUID only where udev's
+// link for it exists.
 func disguise(loop *Loop, uuid, work string) (device string, err error) {
 	const name = "golden"
 	minor, err := loop.number()
@@ -148,7 +154,8 @@ func disguise(loop *Loop, uuid, work string) (device string, err error) {
 		return "", err
 	}
 	links := filepath.Join(dev, "disk/by-uuid")
-	// Character devices by their fixed numbers (Documentation/admin-guide/devices.txt).
+	// Character devices by their fixed numbers
+	// (Documentation/admin-guide/devices.txt).
 	err = errors.Join(
 		unix.Mknod(filepath.Join(dev, name), unix.S_IFBLK|0o600, int(unix.Mkdev(7, uint32(minor)))),
 		unix.Mknod(filepath.Join(dev, "null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))),

@@ -13,8 +13,9 @@ import (
 // filledFile is the size of one file of data, bytes.
 const filledFile = 256 << 20
 
-// Filled returns a golden image with data beside its system, bytes rounded up to 256 MiB: no two blocks of it are
-// equal, and a compressor makes a quarter of it. Its raw form takes as much of the cache.
+// Filled returns a golden image with data beside its system, bytes rounded up
+// to 256 MiB: no two blocks of it are equal, and a compressor makes a quarter
+// of it. Its raw form takes as much of the cache.
 func (b *Builder) Filled(ctx context.Context, spec Spec, data int64) (string, error) {
 	files := int((data + filledFile - 1) / filledFile)
 	path, err := b.keep(ctx, fmt.Sprintf("filled-%d-%s", files, spec.file()), func(ctx context.Context, dst, work string) error {

@@ -14,7 +14,8 @@ import (
 	"github.com/gild-dev/gild/test/lab/host"
 )
 
-// TestLongGoldenBoots boots each image alone, as what a flashed machine is later compared with.
+// TestLongGoldenBoots boots each image alone, as what a flashed machine is
+// later compared with.
 func TestLongGoldenBoots(t *testing.T) {
 	tier.Slow(t, "builds Debian and boots it: minutes")
 	b := builder(t)
@@ -45,12 +46,14 @@ func TestLongGoldenBoots(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer m.Close()
-			if found, _, err := m.Console.Expect(ctx, "golden login:", "Kernel panic", "emergency mode", "grub rescue>"); err != nil || found != "golden login:" {
+			if found, _, err := m.Console.Expect(ctx, "golden login:", "Kernel panic", "emergency mode", "grub rescue>"); err != nil ||
+				found != "golden login:" {
 				t.Fatalf("the console showed %q, %v; want a login prompt", found, err)
 			}
 			t.Logf("%s: power-on to login %.1f s", spec.Name, time.Since(began).Seconds())
 
-			answers := ask(ctx, t, m.Console, "cat /proc/cmdline; findmnt -no FSTYPE,UUID /", "systemctl --failed --no-legend | wc -l", "stat -c %a /", "tty")
+			answers := ask(ctx, t, m.Console, "cat /proc/cmdline; findmnt -no FSTYPE,UUID /", "systemctl --failed --no-legend | wc -l",
+				"stat -c %a /", "tty")
 			for _, want := range []string{
 				"root=UUID=" + spec.RootUUID + " ro console=tty0 console=ttyS0,115200",
 				string(spec.RootFS), spec.RootUUID, "/dev/ttyS0", "\n0\n", "\n755\n",
@@ -63,7 +66,8 @@ func TestLongGoldenBoots(t *testing.T) {
 	}
 }
 
-// ask logs in, runs commands one after another and returns what the console showed.
+// ask logs in, runs commands one after another and returns what the console
+// showed.
 func ask(ctx context.Context, t *testing.T, console *vm.Console, commands ...string) string {
 	t.Helper()
 	const prompt = "root@golden:~# "
@@ -81,7 +85,8 @@ func ask(ctx context.Context, t *testing.T, console *vm.Console, commands ...str
 	return shown.String()
 }
 
-// TestAccel runs the golden kernel, with nothing to boot from, under what was chosen.
+// TestAccel runs the golden kernel, with nothing to boot from, under what was
+// chosen.
 func TestAccel(t *testing.T) {
 	tier.Slow(t, "builds Debian: minutes")
 	b := builder(t)
@@ -96,7 +101,10 @@ func TestAccel(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%s: %s", choice.Accel, choice.Reason)
-	m, err := vm.Start(ctx, vm.Config{Accel: choice.Accel, Memory: 512, NoReboot: true, Kernel: kernel, Cmdline: "console=ttyS0 panic=-1 " + vm.Steady})
+	m, err := vm.Start(ctx, vm.Config{
+		Accel: choice.Accel, Memory: 512, NoReboot: true, Kernel: kernel,
+		Cmdline: "console=ttyS0 panic=-1 " + vm.Steady,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,8 +117,8 @@ func TestAccel(t *testing.T) {
 	}
 }
 
-// builder works in the host's cache; it skips the test where neither finished images nor the means to make
-// them are there.
+// builder works in the host's cache; it skips the test where neither finished
+// images nor the means to make them are there.
 func builder(t *testing.T) *Builder {
 	t.Helper()
 	cache, err := host.Cache()

@@ -13,14 +13,16 @@ import (
 	"github.com/gild-dev/gild/internal/vm"
 )
 
-// loader is GRUB as read out of a golden tree. grub-install cannot be used: it insists on partition devices,
-// which a kernel without partition scanning does not make.
+// loader is GRUB as read out of a golden tree. grub-install cannot be used: it
+// insists on partition devices, which a kernel without partition scanning does
+// not make.
 type loader struct {
 	boot []byte // boot.img, the code of LBA 0; nil for UEFI
 	core []byte // core.img, or the EFI program
 }
 
-// makeLoader lays out /boot/grub as grub-install and update-grub do, in the tree mounted at root.
+// makeLoader lays out /boot/grub as grub-install and update-grub do, in the
+// tree mounted at root.
 func makeLoader(ctx context.Context, spec Spec, root string) (loader, error) {
 	platform, modules := "i386-pc", []string{"biosdisk"}
 	if spec.Firmware == vm.UEFI {
@@ -42,7 +44,8 @@ func makeLoader(ctx context.Context, spec Spec, root string) (loader, error) {
 	if err := chroot(ctx, root, "grub-mkconfig", "--output", "/boot/grub/grub.cfg"); err != nil {
 		return loader{}, err
 	}
-	// The root is found by its UUID, as grub-install has it where the disk's number is not certain.
+	// The root is found by its UUID, as grub-install has it where the disk's number
+	// is not certain.
 	if err := writeFile(filepath.Join(root, "boot/grub", platform, "load.cfg"), findRoot(spec)); err != nil {
 		return loader{}, err
 	}
@@ -69,7 +72,8 @@ func findRoot(spec Spec) string {
 	return "search.fs_uuid " + spec.RootUUID + " root\nset prefix=($root)/boot/grub\n"
 }
 
-// Fields of GRUB's BIOS images (include/grub/i386/pc/boot.h and grub-core/boot/i386/pc/diskboot.S).
+// Fields of GRUB's BIOS images (include/grub/i386/pc/boot.h and
+// grub-core/boot/i386/pc/diskboot.S).
 const (
 	bootCodeSize    = 0x1b8 // the disk signature and the partition table of the MBR follow
 	bootCoreSector  = 0x5c  // in boot.img: LBA of core.img's first sector, 64 bits
@@ -77,7 +81,8 @@ const (
 	coreBlockLength = 0x1fc // ... and its length in sectors, 16 bits
 )
 
-// patchBIOS returns boot.img's code and core.img for a core that will lie at sector lba.
+// patchBIOS returns boot.img's code and core.img for a core that will lie at
+// sector lba.
 func patchBIOS(l loader, lba uint64) (boot, core []byte, err error) {
 	sectors := (len(l.core) + sectorSize - 1) / sectorSize
 	switch {
@@ -95,8 +100,9 @@ func patchBIOS(l loader, lba uint64) (boot, core []byte, err error) {
 	return boot, core, nil
 }
 
-// installBIOS writes GRUB to where BIOS starts it: its first sector in LBA 0 around the partition table,
-// the rest in the BIOS boot partition or in the gap before the first partition.
+// installBIOS writes GRUB to where BIOS starts it: its first sector in LBA 0
+// around the partition table, the rest in the BIOS boot partition or in the gap
+// before the first partition.
 func installBIOS(disk io.WriterAt, spec Spec, l loader) error {
 	start, end := int64(coreStartGPT), int64(coreEndGPT)
 	if spec.Scheme == MBR {
@@ -114,8 +120,9 @@ func installBIOS(disk io.WriterAt, spec Spec, l loader) error {
 	return errors.Join(errBoot, errCore)
 }
 
-// fillESP makes the EFI system partition with mtools, as not every kernel has vfat. GRUB goes to the path
-// for removable media, which firmware tries without any boot variable: a golden image brings none.
+// fillESP makes the EFI system partition with mtools, as not every kernel has
+// vfat. GRUB goes to the path for removable media, which firmware tries without
+// any boot variable: a golden image brings none.
 func fillESP(ctx context.Context, spec Spec, l loader, disk, work string) error {
 	program, config := filepath.Join(work, "grub.efi"), filepath.Join(work, "grub.cfg")
 	if err := os.WriteFile(program, l.core, 0o644); err != nil {

@@ -17,12 +17,14 @@ import (
 	"github.com/gild-dev/gild/internal/disk/busy"
 )
 
-// isolate runs fn in a mount namespace of its own, with umask 022: what it mounts, nobody else sees, and the
-// kernel undoes it when fn is over or the process is killed. fn must not hand file work to other goroutines.
+// isolate runs fn in a mount namespace of its own, with umask 022: what it
+// mounts, nobody else sees, and the kernel undoes it when fn is over or the
+// process is killed. fn must not hand file work to other goroutines.
 func isolate(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		// Never unlocked: the thread, and with it the namespace, ends with this goroutine.
+		// Never unlocked: the thread, and with it the namespace, ends with this
+		// goroutine.
 		runtime.LockOSThread()
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			done <- fmt.Errorf("make a mount namespace: %w", err)
@@ -32,7 +34,8 @@ func isolate(fn func() error) error {
 			done <- fmt.Errorf("make mounts private: %w", err)
 			return
 		}
-		// The thread has its own since unshare. The user's may keep a golden system's files from its services.
+		// The thread has its own since unshare. The user's may keep a golden system's
+		// files from its services.
 		unix.Umask(0o022)
 		done <- fn()
 	}()
@@ -47,7 +50,8 @@ func mount(source, target, fstype string, flags uintptr, options string) error {
 	return nil
 }
 
-// mountTree gives a chroot at root the kernel file systems that package scripts expect.
+// mountTree gives a chroot at root the kernel file systems that package scripts
+// expect.
 func mountTree(root string) error {
 	return errors.Join(
 		mount("proc", root+"/proc", "proc", 0, ""),
@@ -59,11 +63,15 @@ func unmountTree(root string) error {
 	return errors.Join(busy.Unmount(root+"/dev"), busy.Unmount(root+"/sys"), busy.Unmount(root+"/proc"))
 }
 
-// run runs a program to its end, with a plain environment so that the host's settings do not reach an
-// image. The error holds its last words. The end of ctx kills it with all its children.
+// run runs a program to its end, with a plain environment so that the host's
+// settings do not reach an image. The error holds its last words. The end of
+// ctx kills it with all its children.
 func run(ctx context.Context, env []string, stdin io.Reader, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root", "DEBIAN_FRONTEND=noninteractive"}, env...)
+	cmd.Env = append([]string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root",
+		"DEBIAN_FRONTEND=noninteractive",
+	}, env...)
 	cmd.Stdin = stdin
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said

@@ -14,15 +14,16 @@ import (
 // leanRecipe is to lean trees what recipe is to golden ones.
 const leanRecipe = 3
 
-// Lean is the same layout for a virtual machine only. It has no other drivers: half of the bytes, which an emulated
-// processor hashes and writes. Its kernel is told what [vm.Steady] says.
+// Lean is the same layout for a virtual machine only. It has no other drivers:
+// half of the bytes, which an emulated processor hashes and writes. Its kernel
+// is told what [vm.Steady] says.
 func (s Spec) Lean() Spec {
 	s.Name, s.lean = s.Name+"-lean", true
 	return s
 }
 
-// leftOut are directories below lib/modules/RELEASE/kernel for which no virtual machine has the hardware, and no boot a
-// use.
+// leftOut are directories below lib/modules/RELEASE/kernel for which no virtual
+// machine has the hardware, and no boot a use.
 func leftOut() []string {
 	return []string{
 		"drivers/atm", "drivers/bluetooth", "drivers/comedi", "drivers/crypto", "drivers/edac", "drivers/firewire", "drivers/gpu",
@@ -65,7 +66,8 @@ func buildLean(ctx context.Context, base, root, dst string) error {
 		return err
 	}
 	for name, text := range map[string]string{
-		// A machine that hangs is to answer when it is asked why, and on a busy host no device is to be given up.
+		// A machine that hangs is to answer when it is asked why, and on a busy host no
+		// device is to be given up.
 		"etc/sysctl.d/sysrq.conf":             "kernel.sysrq = 1\n",
 		"etc/systemd/system.conf.d/lean.conf": "[Manager]\nDefaultDeviceTimeoutSec=20min\nDefaultTimeoutStartSec=20min\n",
 		"etc/default/grub.d/lean.cfg":         "GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX " + vm.Steady + "\"\n",

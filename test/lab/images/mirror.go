@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// hostMirror returns the Debian archive that the host's own apt uses, or "" when the host is not Debian or
-// its sources name none: debootstrap then uses its default. root is the host's "/".
+// hostMirror returns the Debian archive that the host's own apt uses, or ""
+// when the host is not Debian or its sources name none: debootstrap then uses
+// its default. root is the host's "/".
 func hostMirror(root fs.FS) string {
 	release := osRelease(root)
 	if release["ID"] != "debian" {
@@ -27,7 +28,8 @@ func hostMirror(root fs.FS) string {
 			continue // absent or unreadable: others may serve
 		}
 		sources := oneLineSources(string(data))
-		// apt goes by the name; so a deb822 body in sources.list is as invalid here as there.
+		// apt goes by the name; so a deb822 body in sources.list is as invalid here as
+		// there.
 		if path.Ext(name) == ".sources" {
 			sources = deb822Sources(string(data))
 		}

@@ -29,7 +29,8 @@ func TestHostMirror(t *testing.T) {
 		},
 		{
 			name: "disabled", release: debian12,
-			files: map[string]string{"sources.list.d/a.sources": "Types: deb\nURIs: http://a.example\nSuites: bookworm\nComponents: main\nEnabled: no\n\n" +
+			files: map[string]string{"sources.list.d/a.sources": "Types: deb\nURIs: http://a.example\nSuites: bookworm\nComponents: " +
+				"main\nEnabled: no\n\n" +
 				"Types: deb\nURIs: http://b.example\nSuites: bookworm\nComponents: main\n"},
 			want: "http://b.example",
 		},

@@ -17,13 +17,15 @@ const networkedRecipe = 2
 // NetworkSoftware is what sets the network of a golden system up.
 type NetworkSoftware string
 
-// The software beside systemd-networkd, which golden images have by themselves; each is the name of a Debian package.
+// The software beside systemd-networkd, which golden images have by themselves;
+// each is the name of a Debian package.
 const (
 	IfUpDown       NetworkSoftware = "ifupdown"
 	NetworkManager NetworkSoftware = "network-manager"
 )
 
-// Card is what udev calls the network card of a virtual machine that has one, and no other PCI device before it.
+// Card is what udev calls the network card of a virtual machine that has one,
+// and no other PCI device before it.
 const Card = "enp0s2"
 
 // packages are what it takes.
@@ -34,8 +36,9 @@ func (n NetworkSoftware) packages() []string {
 	return []string{string(n), "libpam-systemd"} // of which polkit wants logind
 }
 
-// Networked returns a golden image, in [host.Cache], whose network is set up by DHCP with other software than
-// systemd-networkd. See [Builder.Golden] for what to do with it.
+// Networked returns a golden image, in [host.Cache], whose network is set up by
+// DHCP with other software than systemd-networkd. See [Builder.Golden] for what
+// to do with it.
 func Networked(ctx context.Context, spec Spec, by NetworkSoftware) (string, error) {
 	cache, err := host.Cache()
 	if err != nil {
@@ -59,7 +62,8 @@ func Networked(ctx context.Context, spec Spec, by NetworkSoftware) (string, erro
 	return path, nil
 }
 
-// install puts the packages below debs into the tree at root and lets them have the network.
+// install puts the packages below debs into the tree at root and lets them have
+// the network.
 func (n NetworkSoftware) install(ctx context.Context, root, debs string) error {
 	files, err := absent(root, debs)
 	if err != nil {
@@ -82,7 +86,8 @@ func (n NetworkSoftware) install(ctx context.Context, root, debs string) error {
 	}
 	if n == IfUpDown {
 		// As Debian's installer leaves it.
-		err = writeFile(filepath.Join(root, "etc/network/interfaces"), "auto lo\niface lo inet loopback\n\nallow-hotplug "+Card+"\niface "+Card+" inet dhcp\n")
+		err = writeFile(filepath.Join(root, "etc/network/interfaces"),
+			"auto lo\niface lo inet loopback\n\nallow-hotplug "+Card+"\niface "+Card+" inet dhcp\n")
 	}
 	for _, unit := range []string{"systemd-networkd.service", "systemd-networkd.socket"} {
 		err = errors.Join(err, chroot(ctx, root, "systemctl", "mask", unit))

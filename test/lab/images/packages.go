@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// download returns a directory with packages of the golden Debian and all that they depend on. The downloader is
-// debootstrap: it needs no apt of the right release, and trusts what the golden images trust.
+// download returns a directory with packages of the golden Debian and all that
+// they depend on. The downloader is debootstrap: it needs no apt of the right
+// release, and trusts what the golden images trust.
 func (b *Builder) download(ctx context.Context, name string, version int, packages []string) (string, error) {
 	return b.keep(ctx, fmt.Sprintf("%s-packages-%s-v%d", name, suite, version), func(ctx context.Context, dst, work string) error {
 		root := filepath.Join(work, "root")

@@ -7,8 +7,8 @@ import (
 	"github.com/gild-dev/gild/internal/vm"
 )
 
-// recipe is the version of what the builder does. Raise it with every change that changes an image, or
-// hosts keep using the old one.
+// recipe is the version of what the builder does. Raise it with every change
+// that changes an image, or hosts keep using the old one.
 const recipe = 1
 
 // Scheme is a kind of partition table, named as sfdisk names it.
@@ -29,7 +29,8 @@ const (
 	Ext4 FileSystem = "ext4"
 )
 
-// Spec says how a golden Debian is laid out on its disk. Sectors are 512 bytes; the root partition is the last.
+// Spec says how a golden Debian is laid out on its disk. Sectors are 512 bytes;
+// the root partition is the last.
 type Spec struct {
 	Name     string // names the image in the cache: two layouts must not share it
 	Scheme   Scheme
@@ -45,17 +46,26 @@ const defaultSize = 2 << 30
 
 // XFSBIOS is BIOS, GPT with a BIOS boot partition, XFS.
 func XFSBIOS() Spec {
-	return Spec{Name: "xfs-bios", Scheme: GPT, RootFS: XFS, Firmware: vm.BIOS, Size: defaultSize, RootUUID: "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0001"}
+	return Spec{
+		Name: "xfs-bios", Scheme: GPT, RootFS: XFS, Firmware: vm.BIOS, Size: defaultSize,
+		RootUUID: "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0001",
+	}
 }
 
 // Ext4MBR is BIOS, MBR with GRUB in the gap before the first partition, ext4.
 func Ext4MBR() Spec {
-	return Spec{Name: "ext4-mbr", Scheme: MBR, RootFS: Ext4, Firmware: vm.BIOS, Size: defaultSize, RootUUID: "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0002"}
+	return Spec{
+		Name: "ext4-mbr", Scheme: MBR, RootFS: Ext4, Firmware: vm.BIOS, Size: defaultSize,
+		RootUUID: "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0002",
+	}
 }
 
 // Ext4UEFI is UEFI, GPT with an EFI system partition, ext4.
 func Ext4UEFI() Spec {
-	return Spec{Name: "ext4-uefi", Scheme: GPT, RootFS: Ext4, Firmware: vm.UEFI, Size: defaultSize, RootUUID: "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0003"}
+	return Spec{
+		Name: "ext4-uefi", Scheme: GPT, RootFS: Ext4, Firmware: vm.UEFI, Size: defaultSize,
+		RootUUID: "0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e0003",
+	}
 }
 
 // Specs returns every named layout.
@@ -75,7 +85,8 @@ const (
 	espUUID    = "61D0-0001"
 	espStart   = 1 << 20
 	espSize    = 64 << 20 // the least that FAT32 may have, and some room
-	// coreStart is the BIOS boot partition on GPT; on MBR the gap begins right after the table.
+	// coreStart is the BIOS boot partition on GPT; on MBR the gap begins right
+	// after the table.
 	coreStartGPT = 1 << 20
 	coreEndGPT   = 2 << 20
 	coreStartMBR = sectorSize
@@ -96,7 +107,8 @@ func (s Spec) rootStart() int64 {
 // rootSize leaves the last MiB to the backup GPT.
 func (s Spec) rootSize() int64 { return s.Size - s.rootStart() - 1<<20 }
 
-// table is the partition table in sfdisk's script language, all identities fixed.
+// table is the partition table in sfdisk's script language, all identities
+// fixed.
 func (s Spec) table() string {
 	start, size := s.rootStart()/sectorSize, s.rootSize()/sectorSize
 	if s.Scheme == MBR {
@@ -104,10 +116,13 @@ func (s Spec) table() string {
 	}
 	script := "label: gpt\nlabel-id: 0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e1000\n"
 	if s.Firmware == vm.UEFI {
-		script += fmt.Sprintf("start=%d, size=%d, type=uefi, uuid=0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e1001, name=esp\n", espStart/sectorSize, espSize/sectorSize)
+		script += fmt.Sprintf("start=%d, size=%d, type=uefi, uuid=0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e1001, name=esp\n", espStart/sectorSize,
+			espSize/sectorSize)
 	} else {
-		// The BIOS boot partition's type (GRUB manual, "BIOS installation"); not every sfdisk knows a name for it.
-		script += fmt.Sprintf("start=%d, size=%d, type=21686148-6449-6E6F-744E-656564454649, uuid=0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e1001, name=grub\n",
+		// The BIOS boot partition's type (GRUB manual, "BIOS installation"); not every
+		// sfdisk knows a name for it.
+		script += fmt.Sprintf("start=%d, size=%d, type=21686148-6449-6E6F-744E-656564454649, uuid=0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e1001, "+
+			"name=grub\n",
 			coreStartGPT/sectorSize, (coreEndGPT-coreStartGPT)/sectorSize)
 	}
 	return script + fmt.Sprintf("start=%d, size=%d, type=linux, uuid=0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e1002, name=root\n", start, size)

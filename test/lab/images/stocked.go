@@ -15,8 +15,9 @@ const stockedRecipe = 1
 // Stock is where a stocked image has its packages.
 const Stock = "/srv/packages"
 
-// Stocked returns a golden image, in [host.Cache], that has the files of fio and of all that it depends on in
-// [Stock]: its apt can install them without any archive. See [Builder.Golden] for what to do with it.
+// Stocked returns a golden image, in [host.Cache], that has the files of fio
+// and of all that it depends on in [Stock]: its apt can install them without
+// any archive. See [Builder.Golden] for what to do with it.
 func Stocked(ctx context.Context, spec Spec) (string, error) {
 	cache, err := host.Cache()
 	if err != nil {

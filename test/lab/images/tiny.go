@@ -19,14 +19,18 @@ import (
 	"github.com/gild-dev/gild/internal/vm"
 )
 
-// TinySpec is a golden system of one kernel and one script, which boots in seconds with BIOS and with UEFI. All
-// that it does is to say [TinySpec.Loaded] in its loader, and in its init [TinySpec.Whole] if its whole disk is as
-// it was built or [TinySpec.Broken] if not, and to power off.
+// TinySpec is a golden system of one kernel and one script, which boots in
+// seconds with BIOS and with UEFI. All that it does is to say [TinySpec.Loaded]
+// in its loader, and in its init [TinySpec.Whole] if its whole disk is as it
+// was built or [TinySpec.Broken] if not, and to power off.
 //
-// Its disk has a GPT, GRUB's core in partition 1 and everything else in partition 2, a FAT.
+// Its disk has a GPT, GRUB's core in partition 1 and everything else in
+// partition 2, a FAT.
 type TinySpec struct {
 	Name string // names the image in the cache, and what it says: upper case by custom
-	Lead int64  // bytes of noise before the kernel: where two images differ in it, they share no chunk of data
+	// bytes of noise before the kernel: where two images differ in it, they share
+	// no chunk of data
+	Lead int64
 	Fill int64  // bytes of noise after the kernel
 	Seed uint64 // of the noise after the kernel
 }
@@ -58,8 +62,9 @@ const (
 		"start=4096, size=%d, type=uefi, uuid=0a1f6c52-7d07-4c0e-9d9a-5b1c2a7e9002, name=system\n"
 )
 
-// tinyModules are what the kernel needs for a virtio machine, by directory below lib/modules/RELEASE/kernel, in
-// the order in which they load. The tiny system's own init takes those before the network's.
+// tinyModules are what the kernel needs for a virtio machine, by directory
+// below lib/modules/RELEASE/kernel, in the order in which they load. The tiny
+// system's own init takes those before the network's.
 var tinyModules = [...]string{
 	"drivers/virtio/virtio", "drivers/virtio/virtio_ring", "drivers/virtio/virtio_pci_legacy_dev",
 	"drivers/virtio/virtio_pci_modern_dev", "drivers/virtio/virtio_pci", "drivers/block/virtio_blk",
@@ -68,7 +73,8 @@ var tinyModules = [...]string{
 
 const tinyNetwork = 6 // index of the first module for the network
 
-// Tiny is a built tiny image, and what `gild image add` needs beside it, as it has no Linux root.
+// Tiny is a built tiny image, and what `gild image add` needs beside it, as it
+// has no Linux root.
 type Tiny struct {
 	Disk    string // raw, shared: never to be written
 	Kernel  string
@@ -94,7 +100,8 @@ func (b *Builder) Tiny(ctx context.Context, spec TinySpec) (Tiny, error) {
 	return Tiny{Disk: disk, Kernel: filepath.Join(parts, "vmlinuz"), Modules: parts}, nil
 }
 
-// tinyParts returns a directory with what all tiny images share: kernel, modules, GRUB.
+// tinyParts returns a directory with what all tiny images share: kernel,
+// modules, GRUB.
 func (b *Builder) tinyParts(ctx context.Context) (string, error) {
 	return b.keep(ctx, fmt.Sprintf("tiny-parts-%s-v%d", suite, tinyRecipe), func(ctx context.Context, dst, work string) error {
 		base, err := b.Base(ctx)
@@ -135,7 +142,8 @@ func gatherTiny(ctx context.Context, root, dst string) error {
 		{"i386-pc", "core.img", "biosdisk"},
 		{"x86_64-efi", "grub.efi", "efi_gop"},
 	} {
-		args := append([]string{"--format", image.format, "--prefix", "/", "--config", "/tiny.cfg", "--output", "/" + image.file, image.more}, modules...)
+		args := append([]string{"--format", image.format, "--prefix", "/", "--config", "/tiny.cfg", "--output", "/" + image.file, image.more},
+			modules...)
 		if err := chroot(ctx, root, "/usr/bin/grub-mkimage", args...); err != nil {
 			return err
 		}
@@ -187,7 +195,8 @@ func buildTiny(ctx context.Context, spec TinySpec, parts, dst, work string) (err
 	return err
 }
 
-// fillTiny makes the FAT of a tiny image, from which both firmwares' GRUB takes everything.
+// fillTiny makes the FAT of a tiny image, from which both firmwares' GRUB takes
+// everything.
 func fillTiny(ctx context.Context, spec TinySpec, parts, disk, work string) error {
 	initrd, err := tinyInitrd(spec, parts)
 	if err != nil {
@@ -203,7 +212,8 @@ func fillTiny(ctx context.Context, spec TinySpec, parts, disk, work string) erro
 		return err
 	}
 	image := disk + "@@" + strconv.Itoa(tinyStart)
-	// Clusters of 8 KiB, so a FAT16: GRUB reads a file cluster by cluster, which BIOS makes slow.
+	// Clusters of 8 KiB, so a FAT16: GRUB reads a file cluster by cluster, which
+	// BIOS makes slow.
 	for _, args := range [][]string{
 		{"mformat", "-i", image, "-c", "16", "-T", strconv.Itoa((tinyEnd - tinyStart) / sectorSize), "-v", "TINY", "-N", tinySerial, "::"},
 		{"mmd", "-i", image, "::/EFI", "::/EFI/BOOT"},
@@ -219,7 +229,8 @@ func fillTiny(ctx context.Context, spec TinySpec, parts, disk, work string) erro
 	return nil
 }
 
-// tinyInitrd is the initramfs of a tiny system: busybox, the disk's drivers and the script.
+// tinyInitrd is the initramfs of a tiny system: busybox, the disk's drivers and
+// the script.
 func tinyInitrd(spec TinySpec, parts string) ([]byte, error) {
 	busybox, err := os.ReadFile("/bin/busybox")
 	if err != nil {
@@ -262,7 +273,8 @@ func tinyInit(spec TinySpec) string {
 		"for m in " + strings.Join(names, " ") + "; do $b insmod /ko/$m.ko; done\n" +
 		"for i in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/vda ] && break; $b sleep 1; done\n" +
 		fmt.Sprintf("want=$($b dd if=/dev/vda bs=512 skip=%d count=1 2>/dev/null | $b head -c 64)\n", tinySumAt/sectorSize) +
-		fmt.Sprintf("have=$($b dd if=/dev/vda bs=1M skip=%d count=%d 2>/dev/null | $b sha256sum | $b head -c 64)\n", tinyStart>>20, (tinyEnd-tinyStart)>>20) +
+		fmt.Sprintf("have=$($b dd if=/dev/vda bs=1M skip=%d count=%d 2>/dev/null | $b sha256sum | $b head -c 64)\n", tinyStart>>20,
+			(tinyEnd-tinyStart)>>20) +
 		fmt.Sprintf("if [ \"$want\" = \"$have\" ]; then echo %q; else echo %q; fi\n$b poweroff -f\n", spec.Whole(), spec.Broken())
 }
 

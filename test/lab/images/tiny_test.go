@@ -12,7 +12,8 @@ import (
 	"github.com/gild-dev/gild/test/lab/host"
 )
 
-// The premise of what is tested with tiny images: whole they say so with either firmware, and damaged they say that.
+// The premise of what is tested with tiny images: whole they say so with either
+// firmware, and damaged they say that.
 func TestTiny(t *testing.T) {
 	tier.Slow(t, "boots virtual machines")
 	host.Need(t, "qemu-system-x86_64")

@@ -1,9 +1,13 @@
-// Package writelog reads logs of every write to a disk, in the format of the kernel's dm-log-writes
-// (Documentation/admin-guide/device-mapper/log-writes.rst), which QEMU's blklogwrites filter writes too.
+// Package writelog reads logs of every write to a disk, in the format of the
+// kernel's dm-log-writes
+// (Documentation/admin-guide/device-mapper/log-writes.rst), which QEMU's
+// blklogwrites filter writes too.
 //
-// A log is a super block and then the entries, each a header of one sector and the data written. Entries are in
-// the order in which they ended, so all that stands before a flush was carried by it. One thing a log cannot tell:
-// a write that ended while a flush was on its way stands before that flush, and need not have been carried by it.
+// A log is a super block and then the entries, each a header of one sector and
+// the data written. Entries are in the order in which they ended, so all that
+// stands before a flush was carried by it. One thing a log cannot tell: a write
+// that ended while a flush was on its way stands before that flush, and need
+// not have been carried by it.
 package writelog
 
 import (
@@ -41,7 +45,8 @@ const (
 // ErrCorrupt is wrapped by every error about the log's content.
 var ErrCorrupt = errors.New("damaged write log")
 
-// Entry is one operation. Offset and Length are bytes on the disk, both zero for a mere flush.
+// Entry is one operation. Offset and Length are bytes on the disk, both zero
+// for a mere flush.
 type Entry struct {
 	Offset, Length int64
 	Flags          Flags
@@ -60,8 +65,9 @@ type Log struct {
 	r io.ReaderAt
 }
 
-// Read reads the headers of a log of size bytes. What follows the entries that the super block counts is not
-// looked at: a writer that was killed counted them last at a flush.
+// Read reads the headers of a log of size bytes. What follows the entries that
+// the super block counts is not looked at: a writer that was killed counted
+// them last at a flush.
 func Read(r io.ReaderAt, size int64) (*Log, error) {
 	var super [superSize]byte
 	if _, err := r.ReadAt(super[:], 0); err != nil {

@@ -23,12 +23,18 @@ const (
 
 // Machine is the machine that is there.
 func Machine() api.Inventory {
-	return api.Inventory{MAC: MAC, UUID: UUID, Serial: "F4K3N12", Firmware: "uefi", Arch: "amd64", CPUs: 1, NICs: []api.NIC{{Name: "eth0", MAC: MAC}}}
+	return api.Inventory{
+		MAC: MAC, UUID: UUID, Serial: "F4K3N12", Firmware: "uefi", Arch: "amd64", CPUs: 1,
+		NICs: []api.NIC{{Name: "eth0", MAC: MAC}},
+	}
 }
 
 // Disk is its disk, without a size.
 func Disk() api.Disk {
-	return api.Disk{Name: "sda", Serial: "S4EW0123", WWN: "0x5002538d40c9a3f1", Path: "pci-0000:00:17.0-ata-1", Model: "Samsung 870", Transport: "sata"}
+	return api.Disk{
+		Name: "sda", Serial: "S4EW0123", WWN: "0x5002538d40c9a3f1", Path: "pci-0000:00:17.0-ata-1", Model: "Samsung 870",
+		Transport: "sata",
+	}
 }
 
 // OtherDisk is one in the same place that is another.

@@ -6,15 +6,16 @@ import (
 	"strings"
 )
 
-// unknownCode is a command that asks the machine; first is the code as if nobody had touched it.
+// unknownCode is a command that asks the machine; first is the code as if
+// nobody had touched it.
 func unknownCode(first int) func(*runner, *call) int {
 	return func(r *runner, c *call) int {
 		return first ^ r.ask(c.line, "what "+c.name+" says", 2)
 	}
 }
 
-// unknownValue is a command that puts into a variable what it finds on the machine: the one behind --set, or the last
-// argument.
+// unknownValue is a command that puts into a variable what it finds on the
+// machine: the one behind --set, or the last argument.
 func unknownValue(r *runner, c *call) int {
 	name := ""
 	for i, a := range c.args {
@@ -33,7 +34,8 @@ func unknownValue(r *runner, c *call) int {
 	return 0
 }
 
-// insmod always succeeds. datehook makes variables of the clock (hook/datehook.c).
+// insmod always succeeds. datehook makes variables of the clock
+// (hook/datehook.c).
 func insmod(r *runner, c *call) int {
 	if len(c.args) > 0 && path.Base(strings.TrimSuffix(c.args[0], ".mod")) == "datehook" {
 		for _, name := range strings.Fields("YEAR MONTH DAY HOUR MINUTE SECOND WEEKDAY") {
@@ -95,7 +97,8 @@ func sleep(r *runner, c *call) int {
 	return 0
 }
 
-// cpuid -l asks for long mode, which every machine has that is served an image of this kind.
+// cpuid -l asks for long mode, which every machine has that is served an image
+// of this kind.
 func cpuid(r *runner, c *call) int {
 	for _, a := range c.args {
 		if a == "-l" || a == "--long-mode" {

@@ -12,7 +12,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/bootcfg/grub/script"
 )
 
-// blsEntry is a file of the Boot Loader Specification as blscfg reads it, which differs from what the specification says.
+// blsEntry is a file of the Boot Loader Specification as blscfg reads it, which
+// differs from what the specification says.
 type blsEntry struct {
 	name string // without .conf
 	file File
@@ -29,7 +30,8 @@ func (e *blsEntry) get(key string) (value string, ok bool) {
 	return "", false
 }
 
-// blscfg adds the entries of a directory to the menu (Red Hat: commands/blscfg.c; upstream from 2.14 on: commands/blsuki.c).
+// blscfg adds the entries of a directory to the menu (Red Hat:
+// commands/blscfg.c; upstream from 2.14 on: commands/blsuki.c).
 func blscfg(r *runner, c *call) int {
 	b := bls{r}
 	dirs, only, ok := b.places(c)
@@ -45,7 +47,8 @@ func blscfg(r *runner, c *call) int {
 		}
 		list, readable := b.entries(f, only)
 		entries = append(entries, list...)
-		// RHEL 8 looks further where there is no entry, later ones where there is no directory.
+		// RHEL 8 looks further where there is no entry, later ones where there is no
+		// directory.
 		if i == 0 && (len(list) > 0 || readable && r.m.Flavour != RedHat8) {
 			break
 		}
@@ -169,8 +172,9 @@ func (r bls) compare(a, b *blsEntry) int {
 	return vercmp.BLSName(a.name, b.name, true)
 }
 
-// item makes an entry whose body is the script that blscfg writes. Red Hat expands variables in the options by a rule
-// of its own, and what comes of that is then read as script.
+// item makes an entry whose body is the script that blscfg writes. Red Hat
+// expands variables in the options by a rule of its own, and what comes of that
+// is then read as script.
 func (r bls) item(e *blsEntry) *item {
 	kernel, ok := e.get("linux")
 	it := &item{id: e.name, bls: true}
@@ -222,8 +226,9 @@ func (e *blsEntry) script(lines ...string) *script.Script {
 	return s
 }
 
-// expandOptions puts in variables as blscfg does: a value is followed by a blank, a name that is not set vanishes with the
-// blank behind it, and a single character at the end, or before a variable, is lost (expand_val).
+// expandOptions puts in variables as blscfg does: a value is followed by a
+// blank, a name that is not set vanishes with the blank behind it, and a single
+// character at the end, or before a variable, is lost (expand_val).
 func (r bls) expandOptions(s string) string {
 	var b strings.Builder
 	start, end, variable := 0, 0, false

@@ -22,7 +22,8 @@ const (
 // builtins are the commands that decide something.
 var builtins map[string]func(*runner, *call) int
 
-// silent are the commands that decide nothing: they wait, draw, speak to a terminal, or load a module, and succeed.
+// silent are the commands that decide nothing: they wait, draw, speak to a
+// terminal, or load a module, and succeed.
 var silent = words(`rmmod echo clear ls lsmod play terminal terminal_input terminal_output terminfo serial
 	loadfont lsfonts background_image background_color videoinfo videotest save_env list_env password password_pbkdf2
 	authenticate lspci lsacpi lsefi lsefimmap lsefisystab lscoreboot keymap unload trust distrust list_trusted
@@ -30,7 +31,8 @@ var silent = words(`rmmod echo clear ls lsmod play terminal terminal_input termi
 	devicetree fakebios loadbios cbmemc efi-watchdog wrmsr badram cutmem net_ls_cards net_ls_addr vbeinfo pcidump stall
 	drivemap gptsync dump bli efitextmode module module2 xen_module kfreebsd_module kfreebsd_module_elf usb lsb`)
 
-// strange are commands of GRUB whose outcome depends on the machine and is not modelled.
+// strange are commands of GRUB whose outcome depends on the machine and is not
+// modelled.
 var strange = words(`cryptomount nativedisk net_bootp net_dhcp net_add_addr net_nslookup pxe_unload zfskey
 	legacy_source legacy_configfile legacy_initrd legacy_kernel syslinux_source syslinux_configfile extract_legacy_entries_source
 	extract_legacy_entries_configfile extract_syslinux_entries_source extract_syslinux_entries_configfile zfs-bootfs
@@ -140,7 +142,8 @@ func eval(r *runner, c *call) int {
 	return r.code
 }
 
-// source runs a file as if it stood here. That it is missing is no error to the script.
+// source runs a file as if it stood here. That it is missing is no error to the
+// script.
 func source(r *runner, c *call) int {
 	if len(c.args) == 0 {
 		return errArgument
@@ -163,7 +166,8 @@ func source(r *runner, c *call) int {
 	return 0
 }
 
-// configfile opens a context. One that makes entries shows its own menu and does not come back.
+// configfile opens a context. One that makes entries shows its own menu and
+// does not come back.
 func configfile(r *runner, c *call) int {
 	name := r.vars["prefix"] + "/grub.cfg"
 	if len(c.args) > 0 {

@@ -10,7 +10,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/bootcfg/grub/script"
 )
 
-// unknown marks a value that the image does not tell. No string of GRUB's can hold the byte.
+// unknown marks a value that the image does not tell. No string of GRUB's can
+// hold the byte.
 const unknown = "\x00"
 
 func isUnknown(s string) bool { return strings.Contains(s, unknown) }
@@ -25,8 +26,9 @@ type argument struct {
 // expander makes arguments of words.
 type expander struct{ *runner }
 
-// expand makes the arguments of a command (script/execute.c, grub_script_arglist_to_argv). A bare value is split at the
-// blanks within it, while those at its ends part nothing.
+// expand makes the arguments of a command (script/execute.c,
+// grub_script_arglist_to_argv). A bare value is split at the blanks within it,
+// while those at its ends part nothing.
 func (r expander) expand(words []script.Word) []string {
 	var args []string
 	for i := range words {
@@ -96,7 +98,8 @@ func fields(s string) []string {
 
 func blank(c rune) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 
-// bareValues are the values of a variable outside quotes: $* and $@ have several.
+// bareValues are the values of a variable outside quotes: $* and $@ have
+// several.
 func (r expander) bareValues(name string) []string {
 	if name == "*" || name == "@" {
 		return []string{strings.Join(r.args, " ")}
@@ -126,8 +129,9 @@ func (r expander) value(name string) string {
 	return r.vars[name]
 }
 
-// glob expands a pattern of files (commands/wildcard.c). GRUB takes the matches as the directory has them, which is not
-// known here: where there are several, both ends may come first.
+// glob expands a pattern of files (commands/wildcard.c). GRUB takes the matches
+// as the directory has them, which is not known here: where there are several,
+// both ends may come first.
 func (r expander) glob(pattern string, number int) []string {
 	if !strings.HasPrefix(pattern, "(") && !strings.HasPrefix(pattern, "/") || isUnknown(pattern) {
 		return []string{pattern}

@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// device finds a device by GRUB's name, with or without parentheses. It is nil where there is none; known is false
-// where one may be on a machine that is not in an image, or be made of what is not read here.
+// device finds a device by GRUB's name, with or without parentheses. It is nil
+// where there is none; known is false where one may be on a machine that is not
+// in an image, or be made of what is not read here.
 func (r *runner) device(name string) (d *Device, known bool) {
 	name = strings.TrimSuffix(strings.TrimPrefix(name, "("), ")")
 	if isUnknown(name) {
@@ -119,8 +120,9 @@ const envSignature = "# GRUB Environment Block\n"
 // variable is a record of an environment block.
 type variable struct{ name, value string }
 
-// parseEnv reads an environment block (lib/envblk.c). Its size is not checked when it is read. A backslash takes the
-// byte behind it as it is; a record without a newline is none.
+// parseEnv reads an environment block (lib/envblk.c). Its size is not checked
+// when it is read. A backslash takes the byte behind it as it is; a record
+// without a newline is none.
 func parseEnv(data string) (list []variable, ok bool) {
 	if !strings.HasPrefix(data, envSignature) {
 		return nil, false

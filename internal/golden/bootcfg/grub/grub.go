@@ -1,9 +1,12 @@
-// Package grub finds out what GRUB 2 would boot, by running its scripts on the files of an image.
+// Package grub finds out what GRUB 2 would boot, by running its scripts on the
+// files of an image.
 //
-// It is an interpreter of GRUB's own language, which only looks like a shell's (GRUB manual, chapter 6; script/yylex.l,
-// script/parser.y, script/execute.c), with the commands that decide what is booted. Nothing is loaded, and nothing is
-// asked but a [Machine]. What cannot be known from an image, such as a key that is held down, is answered both ways; what
-// comes out the same each time is decided all the same.
+// It is an interpreter of GRUB's own language, which only looks like a shell's
+// (GRUB manual, chapter 6; script/yylex.l, script/parser.y, script/execute.c),
+// with the commands that decide what is booted. Nothing is loaded, and nothing
+// is asked but a [Machine]. What cannot be known from an image, such as a key
+// that is held down, is answered both ways; what comes out the same each time
+// is decided all the same.
 package grub
 
 import (
@@ -15,10 +18,12 @@ import (
 	"github.com/gild-dev/gild/internal/golden/bootcfg/grub/script"
 )
 
-// Flavour is whose GRUB it is: they differ in how the default is found, what configfile passes on, and in blscfg.
+// Flavour is whose GRUB it is: they differ in how the default is found, what
+// configfile passes on, and in blscfg.
 type Flavour int
 
-// The flavours. Fedora is [RedHat9] up to release 43 and [RedHat10] from then on; RHEL 7 and all others are [Upstream].
+// The flavours. Fedora is [RedHat9] up to release 43 and [RedHat10] from then
+// on; RHEL 7 and all others are [Upstream].
 const (
 	Upstream Flavour = iota
 	RedHat8
@@ -96,10 +101,13 @@ type Outcome struct {
 	Initrds []File
 	Title   string // of the entry; empty when none was needed
 	ID      string
-	At      Place  // of the command that names the kernel
-	Instead string // what is started that is no Linux kernel, or why nothing is; then Kernel is empty
-	BLS     bool   // the entry is one of blscfg
-	// Remarks are commands on the way that GRUB carries out in a manner that is not known here.
+	At      Place // of the command that names the kernel
+	// what is started that is no Linux kernel, or why nothing is; then Kernel is
+	// empty
+	Instead string
+	BLS     bool // the entry is one of blscfg
+	// Remarks are commands on the way that GRUB carries out in a manner that is not
+	// known here.
 	Remarks []Question
 }
 
@@ -131,8 +139,9 @@ const (
 // budget is shared by all ways through a configuration.
 type budget struct{ steps, bytes int }
 
-// Decide runs the machine's configuration in all ways that it does not decide by itself. The first is the one in which no
-// key is pressed and no firmware is asked.
+// Decide runs the machine's configuration in all ways that it does not decide
+// by itself. The first is the one in which no key is pressed and no firmware is
+// asked.
 func Decide(m *Machine) Result { return decideWithin(m, &budget{maxSteps, maxBytes}) }
 
 func decideWithin(m *Machine, left *budget) Result {
@@ -168,7 +177,8 @@ func decideWithin(m *Machine, left *budget) Result {
 
 func (m *Machine) place() Place { return Place{m.Config.String(), 1} }
 
-// alternatives are the answers that a run did not give to the questions that it was the first to ask.
+// alternatives are the answers that a run did not give to the questions that it
+// was the first to ask.
 func alternatives(given []int, r *runner) [][]int {
 	var all [][]int
 	for i := len(given); i < len(r.asked); i++ {

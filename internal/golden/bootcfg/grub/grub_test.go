@@ -13,7 +13,11 @@ func disk(files map[string]string) []Device {
 	for name, text := range files {
 		fsys[name] = &fstest.MapFile{Data: []byte(text)}
 	}
-	return []Device{{Number: 0}, {Number: 1, Scheme: "gpt", UUID: "ABCD-1234", Label: "esp", Kind: "vfat", FS: fstest.MapFS{}}, {Number: 2, Scheme: "gpt", UUID: "0a1b", Label: "root", Kind: "ext4", FS: fsys}}
+	return []Device{
+		{Number: 0},
+		{Number: 1, Scheme: "gpt", UUID: "ABCD-1234", Label: "esp", Kind: "vfat", FS: fstest.MapFS{}},
+		{Number: 2, Scheme: "gpt", UUID: "0a1b", Label: "root", Kind: "ext4", FS: fsys},
+	}
 }
 
 func machine(flavour Flavour, config string, more map[string]string) *Machine {
@@ -29,7 +33,8 @@ func machine(flavour Flavour, config string, more map[string]string) *Machine {
 
 func decide(config string) Result { return Decide(machine(Upstream, config, nil)) }
 
-// How words are made of variables and quotes: the arguments that a command gets.
+// How words are made of variables and quotes: the arguments that a command
+// gets.
 func TestExpansion(t *testing.T) {
 	const vars = "e=\nx='x y'\nl=' x '\np=2\n"
 	for script, want := range map[string]string{
@@ -69,7 +74,8 @@ func TestExpansion(t *testing.T) {
 		"\ufefff lost\nf kept":              "[kept]",
 		"f kept\nf \x00 lost\nf lost too":   "[kept]",
 	} {
-		config := vars + "function f {\n for a in \"$@\"; do out=\"$out[$a]\"; done\n}\nfunction g {\n f \"$#\" \"$@\"\n}\n" + script + "\nlinux /kernel \"$out\"\nboot\n"
+		config := vars + "function f {\n for a in \"$@\"; do out=\"$out[$a]\"; done\n}\nfunction g {\n f \"$#\" \"$@\"\n}\n" + script +
+			"\nlinux /kernel \"$out\"\nboot\n"
 		if strings.Contains(script, "\x00") { // the rest of the file is lost
 			config = vars + "out=[kept]\nlinux /kernel \"$out\"\nboot\n" + script
 		}
@@ -83,12 +89,14 @@ func TestExpansion(t *testing.T) {
 	}
 }
 
-// What the parser refuses is thrown away with its whole statement, and the next line starts afresh.
+// What the parser refuses is thrown away with its whole statement, and the next
+// line starts afresh.
 func TestSyntaxErrors(t *testing.T) {
 	for _, bad := range []string{
 		"; v=bad", "v=bad;; v=bad", "v=bad && true", "v=bad || true", "v=bad | cat", "v=bad < x", "v=bad &", "if true; then; v=bad; fi",
 		"if true; then fi", "{ v=bad; }", "[[ a = a ]]", "case x", "v=bad; echo \"^(.*)$\"", "v=bad; echo $", "v=bad; echo ${", "v=bad; echo ${x",
-		"menuentry x {}", "menuentry x {\n# only this\n}", "function f { v=bad }", "fi", "done", "v=bad; in x", "time v=bad", "for x in a; do; done",
+		"menuentry x {}", "menuentry x {\n# only this\n}", "function f { v=bad }", "fi", "done", "v=bad; in x", "time v=bad",
+		"for x in a; do; done",
 	} {
 		got := decide("v=good\n" + bad + "\nlinux /kernel $v\nboot\n")
 		if got.Cmdline != "good" {
@@ -107,17 +115,24 @@ func TestSyntaxErrors(t *testing.T) {
 func TestTest(t *testing.T) {
 	yes := []string{
 		`[ ]`, `test`, `[ $unset ]`, `[ -n $unset ]`, `[ -z $unset ]`, `[ $unset = y ]`, `[ $unset != y ]`, `[ "$unset" = "" ]`, `[ a b ]`,
-		`[ a = a -o b = c -a c = d ]`, `[ ( a = b -o c = c ) -a d = d ]`, `[ ! ]`, `[ ! "" ]`, `[ -z ]`, `[ = ]`, `[ "010" -eq 8 ]`, `[ "08" -eq 8 ]`,
-		`[ 0x10 -eq 16 ]`, `[ "" -eq 0 ]`, `[ abc -eq 0 ]`, `[ a -eq b ]`, `[ "12abc" -eq 12 ]`, `[ 2 -eq 2.0 ]`, `[ " 5" -eq 5 ]`, `[ 4294967297 -eq 1 ]`,
+		`[ a = a -o b = c -a c = d ]`, `[ ( a = b -o c = c ) -a d = d ]`, `[ ! ]`, `[ ! "" ]`, `[ -z ]`, `[ = ]`, `[ "010" -eq 8 ]`,
+		`[ "08" -eq 8 ]`,
+		`[ 0x10 -eq 16 ]`, `[ "" -eq 0 ]`, `[ abc -eq 0 ]`, `[ a -eq b ]`, `[ "12abc" -eq 12 ]`, `[ 2 -eq 2.0 ]`, `[ " 5" -eq 5 ]`,
+		`[ 4294967297 -eq 1 ]`,
 		`[ -1 -lt 0 ]`, `[ B \< a ]`, `[ 10 \< 9 ]`, `[ vmlinuz-2 -plt vmlinuz-11 ]`, `[ 5.15.0 -pgt 5.9.0 ]`, `[ 1 -eq 1 -a test -n "x" ]`,
-		`[ -f /kernel ]`, `[ -e /dir ]`, `[ -d /dir ]`, `[ -d /dir/ ]`, `[ -s /kernel ]`, `[ -f /empty ]`, `[ -d (hd0,gpt2) ]`, `[ -d (hd0,gpt2)/ ]`, `[ -e "" ]`,
-		`[ -f (hd0,2)/kernel ]`, `[ -f ($root)/kernel ]`, `[ /kernel -nt /none ]`, `[ /none -ot /kernel ]`, `[ "$feature_menuentry_id" = y ]`, `! false`, `! [ a = b ]`,
-		`regexp '^a(b+)$' abb`, `nosuchcommand`, `! nosuchcommand`, `insmod none`, `search --label root`, `search -u 0A1B`, `source /none`, `load_env -f /boot/grub/env`,
-		`cat /kernel`, `cmp /kernel /empty`, `crc /kernel`, `testload /empty`, `sha256sum /kernel`, `hashsum --hash sha256 /kernel`, `ls /none`, `list_env`,
+		`[ -f /kernel ]`, `[ -e /dir ]`, `[ -d /dir ]`, `[ -d /dir/ ]`, `[ -s /kernel ]`, `[ -f /empty ]`, `[ -d (hd0,gpt2) ]`,
+		`[ -d (hd0,gpt2)/ ]`, `[ -e "" ]`,
+		`[ -f (hd0,2)/kernel ]`, `[ -f ($root)/kernel ]`, `[ /kernel -nt /none ]`, `[ /none -ot /kernel ]`, `[ "$feature_menuentry_id" = y ]`,
+		`! false`, `! [ a = b ]`,
+		`regexp '^a(b+)$' abb`, `nosuchcommand`, `! nosuchcommand`, `insmod none`, `search --label root`, `search -u 0A1B`, `source /none`,
+		`load_env -f /boot/grub/env`,
+		`cat /kernel`, `cmp /kernel /empty`, `crc /kernel`, `testload /empty`, `sha256sum /kernel`, `hashsum --hash sha256 /kernel`, `ls /none`,
+		`list_env`,
 	}
 	no := []string{
 		`[ "$unset" ]`, `[ x$unset = xy ]`, `[ "x y" = x y ]`, `[ a "" ]`, `[ ! a = b -a b = c ]`, `[ 1 -eq 1 -a test -n "" ]`, `[ -z = x ]`,
-		`[ -s /empty ]`, `[ -s /dir ]`, `[ -f kernel ]`, `[ -f /Kernel ]`, `[ -f /dir ]`, `[ -e (nodev)/x ]`, `[ -e (hd0,gpt9)/kernel ]`, `search --label none`, `search none`, `false`,
+		`[ -s /empty ]`, `[ -s /dir ]`, `[ -f kernel ]`, `[ -f /Kernel ]`, `[ -f /dir ]`, `[ -e (nodev)/x ]`, `[ -e (hd0,gpt9)/kernel ]`,
+		`search --label none`, `search none`, `false`,
 		`regexp '^b' abb`, `load_env -f /none`, `load_env -f /kernel`,
 		`cat /none`, `cat /dir`, `cmp /kernel /none`, `crc /none`, `testload (hd0,gpt9)/kernel`, `sha256sum /none`, `hashsum -h md5 /none`,
 	}
@@ -132,7 +147,8 @@ func TestTest(t *testing.T) {
 	}
 }
 
-// What a clock, a key, a sum or a signature decides is asked, with the words that name it.
+// What a clock, a key, a sum or a signature decides is asked, with the words
+// that name it.
 func TestAsked(t *testing.T) {
 	for condition, want := range map[string]string{
 		"insmod datehook; if [ $HOUR -lt 12 ]":               "the clock",
@@ -258,7 +274,8 @@ menuentry 5 4fabc --id 4fid { e 4fabc; }
 	}
 }
 
-// What an image cannot tell is tried both ways, and matters only where the ways part.
+// What an image cannot tell is tried both ways, and matters only where the ways
+// part.
 func TestQuestions(t *testing.T) {
 	const entries = "\nmenuentry a --id a {\n linux /kernel a\n}\nmenuentry b --id b {\n linux /kernel b\n}\n"
 	for _, tt := range []struct {
@@ -268,7 +285,10 @@ func TestQuestions(t *testing.T) {
 		{"only the waiting", "if keystatus --shift; then timeout=-1; else timeout=5; fi" + entries, "a", 0, 0},
 		{"the entry", "if keystatus --shift; then default=b; fi" + entries, "a", 1, 1},
 		{"a value of the firmware", "smbios --type 1 --get-string 5 --set=name\nif [ \"$name\" = x ]; then default=b; fi" + entries, "a", 1, 1},
-		{"a loop over an unknown value", "smbios --set=x\nfor i in 1 2 3 4 5 6 7 8 9; do if [ $x = $i ]; then default=b; fi; done" + entries, "a", 1, 9},
+		{
+			"a loop over an unknown value", "smbios --set=x\nfor i in 1 2 3 4 5 6 7 8 9; do if [ $x = $i ]; then default=b; fi; done" + entries, "a",
+			1, 9,
+		},
 		{"long mode", "if cpuid -l; then default=b; fi" + entries, "b", 0, 0},
 		{"another disk", "if [ -f (hd1,gpt1)/x ]; then default=b; fi" + entries, "a", 1, 1},
 	} {
@@ -286,9 +306,12 @@ func TestQuestions(t *testing.T) {
 // What ends never, or grows without end, is ended.
 func TestBounds(t *testing.T) {
 	for _, config := range []string{
-		"while true; do x=1; done", "a=xxxxxxxx\nwhile true; do a=$a$a; done", "function f {\n f; f\n}\nf", "source $config_file\nsource $config_file",
-		"configfile $config_file", "menuentry a {\n configfile $config_file\n}", strings.Repeat("if true; then ", 5000), strings.Repeat("keystatus; ", 100),
-		"for a in 1 2 3 4 5 6 7 8 9; do for b in 1 2 3 4 5 6 7 8 9; do if keystatus $a$b; then x=$a; fi; eval \"if keystatus --$a; then y=1; fi\"; done; done",
+		"while true; do x=1; done", "a=xxxxxxxx\nwhile true; do a=$a$a; done", "function f {\n f; f\n}\nf",
+		"source $config_file\nsource $config_file",
+		"configfile $config_file", "menuentry a {\n configfile $config_file\n}", strings.Repeat("if true; then ", 5000),
+		strings.Repeat("keystatus; ", 100),
+		"for a in 1 2 3 4 5 6 7 8 9; do for b in 1 2 3 4 5 6 7 8 9; do if keystatus $a$b; then x=$a; fi; eval \"if keystatus --$a; then " +
+			"y=1; fi\"; done; done",
 		strings.Repeat("menuentry x {\n true\n}\n", 5000),
 	} {
 		if got := decide(config); got.Kernel.Path != "" {
@@ -310,7 +333,10 @@ func TestBLSVariables(t *testing.T) {
 		{"x", "", ""},
 	} {
 		for flavour, want := range map[Flavour]string{RedHat9: tt.nine, RedHat8: tt.eight} {
-			r := &runner{m: &Machine{Flavour: flavour}, left: &budget{100, 10000}, vars: map[string]string{"kernelopts": "root=/dev/x ro", "a": "AA"}}
+			r := &runner{
+				m: &Machine{Flavour: flavour}, left: &budget{100, 10000},
+				vars: map[string]string{"kernelopts": "root=/dev/x ro", "a": "AA"},
+			}
 			if got := (bls{r}).expandOptions(tt.in); got != want {
 				t.Errorf("flavour %d, %q: %q; want %q", flavour, tt.in, got, want)
 			}
@@ -318,9 +344,11 @@ func TestBLSVariables(t *testing.T) {
 	}
 }
 
-// What is left for a script may end anywhere, also on the way to a question that another way has come to.
+// What is left for a script may end anywhere, also on the way to a question
+// that another way has come to.
 func TestBudgetEndsAnywhere(t *testing.T) {
-	const script = "for i in 1 2 3; do v=$v$i; done\nif keystatus; then set default=1; fi\nif [ -z \"$v\" ]; then true; fi\nif keystatus --alt; then set default=0; fi\n" +
+	const script = "for i in 1 2 3; do v=$v$i; done\nif keystatus; then set default=1; fi\nif [ -z \"$v\" ]; then true; fi\nif " +
+		"keystatus --alt; then set default=0; fi\n" +
 		"menuentry a { linux /kernel a\n}\nmenuentry b { linux /kernel b\n}\n"
 	whole := Decide(machine(Upstream, script, nil))
 	for _, unit := range []budget{{1, 0}, {0, 16}} {
@@ -349,8 +377,10 @@ func TestBudgetEndsAnywhere(t *testing.T) {
 const maxFuzzed = 4 << 10
 
 func FuzzDecide(f *testing.F) {
-	f.Add("if [ -s $prefix/grubenv ]; then load_env; fi\nset default=\"${saved_entry}\"\nmenuentry 'a b' $x --id z { linux /kernel a \"b c\"\ninitrd /empty\n}\nblscfg\n", "saved_entry=z\n", "title a\nlinux /kernel\noptions $a b\n", true)
-	f.Add("for x in 1 2; do while true; do break 2; done; done; submenu s { menuentry t { configfile /boot/grub/grub.cfg; } }", "a=b", "efi /x", false)
+	f.Add("if [ -s $prefix/grubenv ]; then load_env; fi\nset default=\"${saved_entry}\"\nmenuentry 'a b' $x --id z { linux /kernel a "+
+		"\"b c\"\ninitrd /empty\n}\nblscfg\n", "saved_entry=z\n", "title a\nlinux /kernel\noptions $a b\n", true)
+	f.Add("for x in 1 2; do while true; do break 2; done; done; submenu s { menuentry t { configfile /boot/grub/grub.cfg; } }", "a=b",
+		"efi /x", false)
 	f.Add("function f { if keystatus; then return 1; fi; }\nif f; then regexp --set 1:v '(a*)' aab; fi\nsearch -s -f /kernel\n", "", "", false)
 	f.Fuzz(func(t *testing.T, config, env, entry string, redHat bool) {
 		if len(config)+len(env)+len(entry) > maxFuzzed {
@@ -363,13 +393,15 @@ func FuzzDecide(f *testing.F) {
 		got := decideWithin(machine(flavour, config, map[string]string{
 			"boot/grub/grubenv": envSignature + env, "loader/entries/a.conf": entry, "loader/entries/b.conf": "linux /kernel\n",
 		}), &budget{500, 1 << 16}) // endless scripts are most of what a fuzzer makes
-		if (got.Kernel.Path == "") == (got.Instead == "") || strings.Contains(got.Cmdline, unknown) || len(got.Menu) > maxItems || len(got.Others) > maxRuns {
+		if (got.Kernel.Path == "") == (got.Instead == "") || strings.Contains(got.Cmdline, unknown) || len(got.Menu) > maxItems ||
+			len(got.Others) > maxRuns {
 			t.Errorf("Decide() = %+v", got)
 		}
 	})
 }
 
-// FuzzEnv: a record more at the end is one more, whatever stands before it, unless the last one has no end.
+// FuzzEnv: a record more at the end is one more, whatever stands before it,
+// unless the last one has no end.
 func FuzzEnv(f *testing.F) {
 	f.Add("saved_entry=a>b\n# x\nnext_entry=\n")
 	f.Add("a=\\\nb\nc=\\\\\n###")
@@ -402,7 +434,10 @@ func FuzzEntry(f *testing.F) {
 			return
 		}
 		for _, flavour := range []Flavour{Upstream, RedHat8, RedHat9, RedHat10} {
-			r := &runner{m: machine(flavour, "", nil), left: &budget{1000, 1 << 16}, vars: map[string]string{"kernelopts": kernelopts, "default_kernelopts": kernelopts}}
+			r := &runner{
+				m: machine(flavour, "", nil), left: &budget{1000, 1 << 16},
+				vars: map[string]string{"kernelopts": kernelopts, "default_kernelopts": kernelopts},
+			}
 			e := &blsEntry{name: "a", file: r.m.Config, keys: bls{r}.keys(text)}
 			it := bls{r}.item(e)
 			if _, ok := e.get("linux"); ok && (it == nil || len(it.body.Lines) == 0 || it.title == "") {

@@ -11,8 +11,9 @@ import (
 	"testing/fstest"
 )
 
-// layout is a file of testdata: settings, one a line, and below "-- P/NAME --" the file NAME of partition P. Partition 1 is
-// a FAT, partition 2 and 3 are ext4.
+// layout is a file of testdata: settings, one a line, and below "-- P/NAME --"
+// the file NAME of partition P. Partition 1 is a FAT, partition 2 and 3 are
+// ext4.
 //
 //	platform pc       $grub_platform, efi if it is not said
 //	flavour 9         Red Hat's GRUB of that release, which grub-emu is not
@@ -95,7 +96,8 @@ func outcomeText(o *Outcome) string {
 	return s
 }
 
-// The layouts of distributions and of images with two slots. grub-emu, which is GRUB itself, judges those of upstream.
+// The layouts of distributions and of images with two slots. grub-emu, which is
+// GRUB itself, judges those of upstream.
 func TestLayouts(t *testing.T) {
 	names, err := filepath.Glob("testdata/layouts/*.txt")
 	if err != nil || len(names) < 40 {
@@ -109,7 +111,8 @@ func TestLayouts(t *testing.T) {
 			if text := outcomeText(&got.Outcome); text != l.set["want"] {
 				t.Errorf("boots %s\nwant  %s", text, l.set["want"])
 			}
-			if asked := fmt.Sprint(len(got.Asked)); asked != "0" && asked != l.set["asked"] || len(got.Remarks) > 0 && !strings.HasPrefix(l.set["want"], "instead") {
+			if asked := fmt.Sprint(len(got.Asked)); asked != "0" && asked != l.set["asked"] ||
+				len(got.Remarks) > 0 && !strings.HasPrefix(l.set["want"], "instead") {
 				t.Errorf("asked %v, remarks %v", got.Asked, got.Remarks)
 			}
 			if l.set["flavour"] == "" && !strings.HasPrefix(l.set["want"], "instead nothing") {
@@ -121,8 +124,8 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
-// judge asks grub-emu, which has no linux command: functions of that name say what they are given, and a command that
-// would boot leaves.
+// judge asks grub-emu, which has no linux command: functions of that name say
+// what they are given, and a command that would boot leaves.
 func (l layout) judge(t *testing.T) string {
 	for _, program := range []string{"grub-emu", "script", "mcopy"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -198,7 +201,8 @@ exit
 	if err := os.WriteFile(filepath.Join(dir, "w/grub.cfg"), []byte(wrapper), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("timeout", "30", "script", "-qec", "stty cols 250 rows 60; grub-emu -d "+filepath.Join(dir, "w"), "/dev/null").Output()
+	out, err := exec.Command("timeout", "30", "script", "-qec", "stty cols 250 rows 60; grub-emu -d "+filepath.Join(dir, "w"),
+		"/dev/null").Output()
 	if err != nil {
 		t.Logf("grub-emu: %v", err)
 	}
@@ -215,7 +219,8 @@ func judged(out string) string {
 		}
 		return "(" + root + ")" + name
 	}
-	for _, m := range regexp.MustCompile(`(?s)@@([LAIX]) (.*?)@@(?: (.*?)@@)?`).FindAllStringSubmatch(strings.ReplaceAll(out, "\r\n", "\n"), -1) {
+	for _, m := range regexp.MustCompile(`(?s)@@([LAIX]) (.*?)@@(?: (.*?)@@)?`).FindAllStringSubmatch(strings.ReplaceAll(out, "\r\n", "\n"),
+		-1) {
 		switch m[1] {
 		case "L":
 			root, kernel, args, initrds = m[2], "", nil, nil

@@ -32,8 +32,9 @@ func linux(r *runner, c *call) int {
 	return 0
 }
 
-// elsewhere finds a kernel on another device, for a configuration that never says on which: GRUB itself would have been
-// told by what its installer put into it.
+// elsewhere finds a kernel on another device, for a configuration that never
+// says on which: GRUB itself would have been told by what its installer put
+// into it.
 func (r *runner) elsewhere(f File, line int) (File, bool) {
 	var found []*Device
 	for i := range r.m.Devices {
@@ -50,7 +51,8 @@ func (r *runner) elsewhere(f File, line int) (File, bool) {
 	return File{found[0], f.Path}, true
 }
 
-// initrd adds files to the kernel: the last command counts, with all of its files in order.
+// initrd adds files to the kernel: the last command counts, with all of its
+// files in order.
 func initrd(r *runner, c *call) int {
 	if r.loaded == nil || r.loaded.other != "" {
 		return errArgument

@@ -21,8 +21,8 @@ type item struct {
 	bls       bool
 }
 
-// menuentry makes an entry, or a submenu. Its body is kept as text and run when it is chosen. Without a block or a title
-// there is none.
+// menuentry makes an entry, or a submenu. Its body is kept as text and run when
+// it is chosen. Without a block or a title there is none.
 func menuentry(r *runner, c *call) int {
 	it := &item{body: c.block, submenu: c.name == "submenu", locked: true}
 	hasID := false
@@ -67,7 +67,8 @@ func menuentry(r *runner, c *call) int {
 // chooser takes an entry of a menu and boots it.
 type chooser struct{ *runner }
 
-// show waits for nobody: it takes the default of a menu, and what stands in fallback when that boots nothing.
+// show waits for nobody: it takes the default of a menu, and what stands in
+// fallback when that boots nothing.
 func (r chooser) show(at string) {
 	m := r.menu
 	first := r.shown == nil
@@ -111,7 +112,8 @@ func (r chooser) show(at string) {
 	}
 }
 
-// explain keeps how the default was named, and by which file where that is an environment block.
+// explain keeps how the default was named, and by which file where that is an
+// environment block.
 func (r chooser) explain(chosen string) {
 	r.chosen = "default is not set: the first entry"
 	if chosen != "" {
@@ -155,7 +157,8 @@ func (r chooser) fallbacks(m *menu) []*item {
 	return list
 }
 
-// find is the index of the entry that default means; -1 is none, for which GRUB takes the first.
+// find is the index of the entry that default means; -1 is none, for which GRUB
+// takes the first.
 func (r chooser) find(m *menu, want string) int {
 	if want == "" {
 		return -1
@@ -172,7 +175,8 @@ func (r chooser) find(m *menu, want string) int {
 	return n
 }
 
-// findUpstream (normal/menu.c, get_entry_number): a text that begins with a number is one.
+// findUpstream (normal/menu.c, get_entry_number): a text that begins with a
+// number is one.
 func findUpstream(m *menu, want string) int {
 	if n, _, ok := unsigned(want); ok {
 		return int(min(n, maxItems)) //nolint:gosec // bounded
@@ -195,7 +199,8 @@ func findRedHat(m *menu, want string) int {
 	return int(min(n, maxItems)) //nolint:gosec // bounded
 }
 
-// named compares a title or id with default up to a single >, which leads into a submenu; >> there is one > of the name.
+// named compares a title or id with default up to a single >, which leads into
+// a submenu; >> there is one > of the name.
 func named(name, want string) bool {
 	for {
 		switch {
@@ -229,7 +234,8 @@ func within(want string) string {
 	return ""
 }
 
-// execute runs the body of an entry and boots what it loaded (normal/menu.c, grub_menu_execute_entry).
+// execute runs the body of an entry and boots what it loaded (normal/menu.c,
+// grub_menu_execute_entry).
 func (r chooser) execute(it *item, at string) {
 	if r.depth++; r.depth > script.MaxDepth {
 		r.depth--
@@ -304,8 +310,8 @@ func (r chooser) boot() {
 	r.end(o)
 }
 
-// quote joins the arguments of a kernel (lib/cmdline.c): a word with a blank is wrapped whole, and backslashes and quotes
-// are always escaped.
+// quote joins the arguments of a kernel (lib/cmdline.c): a word with a blank is
+// wrapped whole, and backslashes and quotes are always escaped.
 func quote(args []string) string {
 	escape := strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 	list := make([]string, len(args))

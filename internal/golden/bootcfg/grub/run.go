@@ -103,8 +103,8 @@ func (r *runner) step() bool {
 
 func (r *runner) here(number int) Place { return Place{r.file0, number} }
 
-// ask puts a question that the image does not answer; the answer is one of options. The same question has the same
-// answer within one run.
+// ask puts a question that the image does not answer; the answer is one of
+// options. The same question has the same answer within one run.
 func (r *runner) ask(number int, what string, options int) int {
 	q := Question{r.here(number), what}
 	if i := slices.IndexFunc(r.asked, func(a answered) bool { return a.question == q }); i >= 0 {
@@ -128,7 +128,8 @@ func (r *runner) remark(number int, what string) {
 
 func (r *runner) export(name, value string) { r.vars[name], r.exported[name] = value, true }
 
-// config reads a configuration and shows the menu that it makes, if it makes one.
+// config reads a configuration and shows the menu that it makes, if it makes
+// one.
 func (r *runner) config(f File) {
 	r.vars["config_file"] = f.String()
 	r.vars["config_directory"] = path.Dir(f.String())
@@ -247,7 +248,8 @@ func (r shell) conditional(c *script.Conditional) {
 	r.list(c.Other)
 }
 
-// command runs a simple command: one of GRUB's, else a function, else an assignment (script/execute.c).
+// command runs a simple command: one of GRUB's, else a function, else an
+// assignment (script/execute.c).
 func (r shell) command(c *script.Command) {
 	r.number = c.Line
 	args := expander(r).expand(c.Words)
@@ -280,7 +282,8 @@ type call struct {
 	line  int
 }
 
-// call runs what a name stands for. Where it is nothing, GRUB prints that and succeeds, whatever stands around it.
+// call runs what a name stands for. Where it is nothing, GRUB prints that and
+// succeeds, whatever stands around it.
 func (r shell) call(c *call) (code int, found bool) {
 	if f, ok := builtins[c.name]; ok {
 		return f(r.runner, c), true
@@ -334,7 +337,8 @@ func (r shell) function(body []script.Node, args []string) int {
 	return r.code
 }
 
-// newContext is what a configfile or a submenu sees (normal/context.c); leave takes it away again.
+// newContext is what a configfile or a submenu sees (normal/context.c); leave
+// takes it away again.
 func (r *runner) newContext(all bool) (leave func()) {
 	vars, exported, m := r.vars, r.exported, r.menu
 	r.vars, r.exported = map[string]string{}, maps.Clone(exported)

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// search looks for a device by a file on it, its label or its UUID (commands/search.c): the hints first, then all.
+// search looks for a device by a file on it, its label or its UUID
+// (commands/search.c): the hints first, then all.
 func search(r *runner, c *call) int {
 	var s searching
 	s.parse(r, c.args)
@@ -85,7 +86,8 @@ func (s *searching) run(r *runner, line int) int {
 	return errNotFound
 }
 
-// order puts the hinted devices first. A hint that ends in a comma means the partitions of a disk.
+// order puts the hinted devices first. A hint that ends in a comma means the
+// partitions of a disk.
 func (s *searching) order(r *runner) []*Device {
 	var order []*Device
 	for _, hint := range s.hints {
@@ -114,7 +116,8 @@ func (s *searching) matches(r *runner, d *Device, line int) bool {
 	return exists && !info.IsDir()
 }
 
-// probe tells of a device what it is: probe --set=V --fs-uuid|--fs|--label|--partmap DEVICE.
+// probe tells of a device what it is: probe --set=V
+// --fs-uuid|--fs|--label|--partmap DEVICE.
 func probe(r *runner, c *call) int {
 	kind, set, name := "", "", ""
 	for i := 0; i < len(c.args); i++ {

@@ -9,8 +9,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/bootcfg/grub/script"
 )
 
-// test is the command test, and [ (commands/test.c): from left to right, forms of three arguments first. Terms side by
-// side are and-ed; -a does nothing.
+// test is the command test, and [ (commands/test.c): from left to right, forms
+// of three arguments first. Terms side by side are and-ed; -a does nothing.
 func test(r *runner, c *call) int {
 	args := c.args
 	if c.name == "[" && len(args) > 0 && args[len(args)-1] == "]" {
@@ -80,7 +80,8 @@ func (t *expression) text(s string) bool {
 	return s != ""
 }
 
-// guess answers what the image does not: no first, as where a variable of the firmware is not set.
+// guess answers what the image does not: no first, as where a variable of the
+// firmware is not set.
 func (t *expression) guess(what string) bool { return t.r.ask(t.line, what, 2) == 1 }
 
 // shown is a value as a question has it.
@@ -132,7 +133,8 @@ var comparisons = map[string]func(a, b string) bool{
 	"-plt": func(a, b string) bool { a, b = tails(a, b); return number(a) < number(b) },
 }
 
-// tails cuts what two strings have in common at the front, but for digits at its end.
+// tails cuts what two strings have in common at the front, but for digits at
+// its end.
 func tails(a, b string) (string, string) {
 	i := 0
 	for i < len(a) && i < len(b) && a[i] == b[i] {
@@ -146,8 +148,8 @@ func tails(a, b string) (string, string) {
 	return a[i:], b[i:]
 }
 
-// number reads the leading number of a string, in the base that its prefix tells; 0 when there is none. GRUB counts in 32
-// bits here.
+// number reads the leading number of a string, in the base that its prefix
+// tells; 0 when there is none. GRUB counts in 32 bits here.
 func number(s string) int32 {
 	s = strings.TrimLeft(s, " \t\n\v\f\r")
 	negative := strings.HasPrefix(s, "-")
@@ -158,7 +160,8 @@ func number(s string) int32 {
 	return int32(n) //nolint:gosec // as GRUB does
 }
 
-// unsigned is grub_strtoul with base 0: 0x is hexadecimal, and 0 with an octal digit behind it is octal.
+// unsigned is grub_strtoul with base 0: 0x is hexadecimal, and 0 with an octal
+// digit behind it is octal.
 func unsigned(s string) (n uint64, rest string, ok bool) {
 	s = strings.TrimLeft(s, " \t\n\v\f\r")
 	base := uint64(10)

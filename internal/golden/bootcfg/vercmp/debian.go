@@ -22,8 +22,9 @@ func epoch(s string) (epoch, rest string) {
 	return "", s
 }
 
-// debianPart compares runs of other bytes and of digits in turn: letters before other bytes, a tilde before the end.
-// The end itself has a rank: 0 is a digit's.
+// debianPart compares runs of other bytes and of digits in turn: letters before
+// other bytes, a tilde before the end. The end itself has a rank: 0 is a
+// digit's.
 func debianPart(a, b string, end int) int {
 	rank := func(s string) int {
 		switch {
@@ -58,7 +59,8 @@ func debianPart(a, b string, end int) int {
 // suffix is what [FileName] sets aside at first (gnulib, lib/filevercmp.h).
 var suffix = regexp.MustCompile(`(\.[A-Za-z~][A-Za-z0-9~]*)*$`)
 
-// FileName is the order of sort -V and of the blscfg of GRUB 2.14 (gnulib's filevercmp), for names without a slash.
+// FileName is the order of sort -V and of the blscfg of GRUB 2.14 (gnulib's
+// filevercmp), for names without a slash.
 func FileName(a, b string) int {
 	if c := cmp.Compare(dots(a), dots(b)); c != 0 || dots(a) < 3 {
 		return c
@@ -70,7 +72,8 @@ func FileName(a, b string) int {
 	return cmp.Or(debianPart(short(a), short(b), -1), debianPart(a, b, -1))
 }
 
-// dots ranks the names that come before all others: the empty one, ".", "..", then those that begin with a dot.
+// dots ranks the names that come before all others: the empty one, ".", "..",
+// then those that begin with a dot.
 func dots(s string) int {
 	switch {
 	case s == "":
@@ -85,11 +88,12 @@ func dots(s string) int {
 	return 4
 }
 
-// testing are the words that Debian's grub-mkconfig puts before the version that they stand behind.
+// testing are the words that Debian's grub-mkconfig puts before the version
+// that they stand behind.
 var testing = regexp.MustCompile(`[._-](pre|rc|test|git|old|trunk)`)
 
-// Mkconfig is the order in which grub-mkconfig of Debian (to 12) puts kernels by the name of their file, such as
-// vmlinuz-6.1.0-13-amd64.
+// Mkconfig is the order in which grub-mkconfig of Debian (to 12) puts kernels
+// by the name of their file, such as vmlinuz-6.1.0-13-amd64.
 func Mkconfig(a, b string) int {
 	version := func(s string) (string, bool) {
 		_, v, _ := strings.Cut(s, "-")
@@ -101,7 +105,8 @@ func Mkconfig(a, b string) int {
 	return cmp.Or(Debian(av, bv), cmp.Compare(b2i(bOld), b2i(aOld)))
 }
 
-// MkconfigUpstream is that order in GRUB itself to 2.06, for all other distributions.
+// MkconfigUpstream is that order in GRUB itself to 2.06, for all other
+// distributions.
 func MkconfigUpstream(a, b string) int {
 	version := func(s string) (string, bool) {
 		_, v, _ := strings.Cut(s, "-")

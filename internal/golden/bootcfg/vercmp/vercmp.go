@@ -3,7 +3,8 @@
 //
 // No two of them agree, so each caller has to know whose order it asks for.
 //
-// Every comparison gives a negative number, zero or a positive number where a is older than, as old as or newer than b.
+// Every comparison gives a negative number, zero or a positive number where a
+// is older than, as old as or newer than b.
 package vercmp
 
 import (
@@ -42,7 +43,8 @@ func starts(a, b string, c byte) (order int, both bool) {
 	return 0, x
 }
 
-// UAPI is the order of the UAPI Group's Version Format Specification, which systemd-boot uses (strverscmp_improved).
+// UAPI is the order of the UAPI Group's Version Format Specification, which
+// systemd-boot uses (strverscmp_improved).
 func UAPI(a, b string) int {
 	stray := func(c byte) bool { return !digit(c) && !letter(c) && strings.IndexByte("~-^.", c) < 0 }
 	for a != "" || b != "" {
@@ -73,7 +75,8 @@ func UAPI(a, b string) int {
 	return 0
 }
 
-// segment compares the leading digits or letters, digits being newer, and cuts them off.
+// segment compares the leading digits or letters, digits being newer, and cuts
+// them off.
 func segment(a, b string) (order int, restA, restB string) {
 	if a != "" && digit(a[0]) || b != "" && digit(b[0]) {
 		x, restA := run(a, digit)
@@ -86,7 +89,8 @@ func segment(a, b string) (order int, restA, restB string) {
 	return cmp.Or(strings.Compare(x[:n], y[:n]), cmp.Compare(len(x), len(y))), restA, restB
 }
 
-// RPM is the order of rpmvercmp (rpm-version(7)), for a version or a release alone.
+// RPM is the order of rpmvercmp (rpm-version(7)), for a version or a release
+// alone.
 func RPM(a, b string) int {
 	return rpmWalk(a, b, "~^", func(a, b string) (int, bool) {
 		order, both := starts(b, a, '^') // the caret is newer than what it stands behind
@@ -97,8 +101,9 @@ func RPM(a, b string) int {
 	})
 }
 
-// BLS is the order of one part of a name in Red Hat's blscfg (grub2, commands/blscfg.c, vercmp): rpm's of before the
-// caret. With plus, as from RHEL 9 on, a plus sign is above the end and below all else.
+// BLS is the order of one part of a name in Red Hat's blscfg (grub2,
+// commands/blscfg.c, vercmp): rpm's of before the caret. With plus, as from
+// RHEL 9 on, a plus sign is above the end and below all else.
 func BLS(a, b string, plus bool) int {
 	if !plus {
 		return rpmWalk(a, b, "~", nil)
@@ -112,8 +117,9 @@ func BLS(a, b string, plus bool) int {
 	})
 }
 
-// rpmWalk compares runs of digits and of letters; other bytes only part them, but for the special ones. mark, where it
-// is given, judges the one that is special to a variant.
+// rpmWalk compares runs of digits and of letters; other bytes only part them,
+// but for the special ones. mark, where it is given, judges the one that is
+// special to a variant.
 func rpmWalk(a, b, special string, mark func(a, b string) (order int, both bool)) int {
 	parts := func(c byte) bool { return !digit(c) && !letter(c) && strings.IndexByte(special, c) < 0 }
 	for a != b {
@@ -163,15 +169,17 @@ func b2i(b bool) int {
 	return 0
 }
 
-// BLSName is the order in which Red Hat's blscfg puts entries by file name, without .conf: the name is cut at its last
-// two hyphens into name, version and release.
+// BLSName is the order in which Red Hat's blscfg puts entries by file name,
+// without .conf: the name is cut at its last two hyphens into name, version and
+// release.
 func BLSName(a, b string, plus bool) int {
 	an, av, ar := cutName(a)
 	bn, bv, br := cutName(b)
 	return cmp.Or(BLS(an, bn, plus), BLS(av, bv, plus), BLS(ar, br, plus))
 }
 
-// BLSVersion is the order of the version key in RHEL 8: a version and, behind the last hyphen, a release.
+// BLSVersion is the order of the version key in RHEL 8: a version and, behind
+// the last hyphen, a release.
 func BLSVersion(a, b string) int {
 	av, ar := cutLast(a)
 	bv, br := cutLast(b)

@@ -79,7 +79,8 @@ func TestAgreed(t *testing.T) {
 	}
 }
 
-// Pairs on which they do not: rpm, dpkg, uapi, sort -V, mkconfig of Debian 12, blscfg of RHEL 8, of RHEL 9.
+// Pairs on which they do not: rpm, dpkg, uapi, sort -V, mkconfig of Debian 12,
+// blscfg of RHEL 8, of RHEL 9.
 func TestDisputed(t *testing.T) {
 	columns := []string{"rpm", "dpkg", "uapi", "sort -V", "mkconfig", "blscfg 8", "blscfg 9"}
 	for _, tt := range []struct{ a, b, want string }{

@@ -101,7 +101,8 @@ func find(root fs.FS, release string) (file, found string, err error) {
 			}
 		}
 	}
-	return "", "", fmt.Errorf("no kernel was found: neither boot/vmlinuz-RELEASE nor lib/modules/RELEASE/vmlinuz for the release %v: %w", releases, fs.ErrNotExist)
+	return "", "", fmt.Errorf("no kernel was found: neither boot/vmlinuz-RELEASE nor lib/modules/RELEASE/vmlinuz for the release %v: %w",
+		releases, fs.ErrNotExist)
 }
 
 // withModules lists the releases that there are modules of, the newest last.
@@ -150,8 +151,9 @@ func Image(st *store.Store, ref string) (*Parts, error) {
 	}, nil
 }
 
-// Store stores a boot kernel under a name. Nothing is visible in the store until
-// all of it is there; a name that was another one's moves in the same step.
+// Store stores a boot kernel under a name. Nothing is visible in the store
+// until all of it is there; a name that was another one's moves in the same
+// step.
 func Store(ctx context.Context, st *store.Store, name string, p *Parts) (*bootkernel.BootKernel, error) {
 	if err := store.CheckName(name); err != nil {
 		return nil, err

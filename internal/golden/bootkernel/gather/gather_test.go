@@ -24,7 +24,10 @@ func system(releases ...string) map[string]string {
 	for _, r := range releases {
 		files["boot/vmlinuz-"+r] = string(vmlinuztest.BzImage(r + " (builder@host) #1 SMP"))
 		base := "lib/modules/" + r + "/"
-		files[base+"kernel/drivers/net/ethernet/e1000.ko"] = string(kmodtest.Module{Info: []string{"name=e1000", "depends=mii", "alias=pci:v1*"}}.ELF())
+		files[base+"kernel/drivers/net/ethernet/e1000.ko"] = string(kmodtest.Module{Info: []string{
+			"name=e1000", "depends=mii",
+			"alias=pci:v1*",
+		}}.ELF())
 		files[base+"kernel/drivers/net/mii.ko"] = string(kmodtest.Module{Info: []string{"name=mii"}}.ELF())
 		files[base+"modules.order"] = "kernel/drivers/net/ethernet/e1000.ko\nkernel/drivers/net/mii.ko\n"
 		files[base+"modules.builtin"] = ""
@@ -139,7 +142,8 @@ func TestPackagesOfDpkg(t *testing.T) {
 		t.Skip("dpkg-deb is not installed")
 	}
 	dir := t.TempDir()
-	files := map[string][]byte{"DEBIAN/control": []byte("Package: linux\nVersion: 1\nArchitecture: amd64\nMaintainer: nobody <n@example.org>\nDescription: a kernel\n")}
+	files := map[string][]byte{"DEBIAN/control": []byte("Package: linux\nVersion: 1\nArchitecture: amd64\nMaintainer: nobody " +
+		"<n@example.org>\nDescription: a kernel\n")}
 	for name, p := range system("6.1") {
 		files[name] = []byte(p)
 	}

@@ -5,14 +5,14 @@ import (
 	"github.com/gild-dev/gild/internal/golden/le"
 )
 
-// List reads a directory block by block. The nodes of a hash tree look like blocks with one empty entry, so that it
-// needs no knowledge of the hash.
+// List reads a directory block by block. The nodes of a hash tree look like
+// blocks with one empty entry, so that it needs no knowledge of the hash.
 func (v *Volume) List(n *volume.Node) ([]volume.Entry, uint64, error) {
 	l := &lister{v: v}
 	ino := n.Raw.(*inode)
 	if ino.flags&flagInline != 0 {
-		// No "." and ".." here: the first four bytes are the parent. The rest of i_block and the attribute are two
-		// separate runs of entries.
+		// No "." and ".." here: the first four bytes are the parent. The rest of
+		// i_block and the attribute are two separate runs of entries.
 		l.Parent = uint64(le.U32(ino.block[:], 0))
 		if err := l.block(ino.block[4:]); err != nil {
 			return nil, 0, err

@@ -9,7 +9,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/le"
 )
 
-// Feature bits and flags of ext2, ext3 and ext4, as in the kernel's fs/ext4/ext4.h.
+// Feature bits and flags of ext2, ext3 and ext4, as in the kernel's
+// fs/ext4/ext4.h.
 const (
 	compatJournal      = 0x4
 	compatSparseSuper2 = 0x200
@@ -20,8 +21,9 @@ const (
 	incompatRecover  = 0x4
 	incompatMetaBG   = 0x10
 	Incompat64Bit    = 0x80
-	// What this reader understands or may ignore: the above, extents 0x40, MMP 0x100, flex_bg 0x200, ea_inode 0x400,
-	// csum_seed 0x2000, largedir 0x4000, inline_data 0x8000, encrypt 0x10000 (refused file by file), casefold 0x20000.
+	// What this reader understands or may ignore: the above, extents 0x40, MMP
+	// 0x100, flex_bg 0x200, ea_inode 0x400, csum_seed 0x2000, largedir 0x4000,
+	// inline_data 0x8000, encrypt 0x10000 (refused file by file), casefold 0x20000.
 	incompatKnown = 0x3e7d6
 
 	stateClean = 0x1
@@ -63,8 +65,8 @@ type inode struct {
 	more   []byte   // the rest of inline data, out of the attribute system.data
 }
 
-// Open reads the superblock. The error wraps [volume.ErrCorrupt], or is a [*volume.UnsupportedError], where the device
-// itself is well.
+// Open reads the superblock. The error wraps [volume.ErrCorrupt], or is a
+// [*volume.UnsupportedError], where the device itself is well.
 func Open(dev *volume.Device) (*Volume, error) {
 	sb := make([]byte, 1024)
 	if _, err := dev.ReadAt(sb, 1024); err != nil {
@@ -105,7 +107,8 @@ func Open(dev *volume.Device) (*Volume, error) {
 	return v, v.check(le.U32(sb, 0x18))
 }
 
-// check holds the superblock against itself and the device, so that no later product overflows.
+// check holds the superblock against itself and the device, so that no later
+// product overflows.
 func (v *Volume) check(logBlock uint32) error {
 	if logBlock > 6 {
 		return volume.Corrupt("block size 2^%d KiB", logBlock)
@@ -126,8 +129,9 @@ func (v *Volume) check(logBlock uint32) error {
 	return nil
 }
 
-// descriptorBlock finds the block of group descriptors with the given index. Without meta_bg all follow the superblock;
-// with it each lies at the start of the first group that it describes.
+// descriptorBlock finds the block of group descriptors with the given index.
+// Without meta_bg all follow the superblock; with it each lies at the start of
+// the first group that it describes.
 func (v *Volume) descriptorBlock(index int64) int64 {
 	super := 1024 / v.block // not firstData: with bigalloc that is 0 even for blocks of 1 KiB
 	if v.incompat&incompatMetaBG == 0 || index < v.firstMetaBG {
@@ -202,7 +206,8 @@ func (v *Volume) Root() (*volume.Node, error) {
 	return n, err
 }
 
-// FoldsCase is false: a directory that folds case is read by the names that it stores.
+// FoldsCase is false: a directory that folds case is read by the names that it
+// stores.
 func (v *Volume) FoldsCase() bool { return false }
 
 // Dirty reports that the volume was not cleanly unmounted.
@@ -240,7 +245,8 @@ func (v *Volume) Load(e volume.Entry) (*volume.Node, error) {
 	return &volume.Node{ID: e.ID, Mode: mode, Size: int64(size), Time: time.Unix(sec, nsec).UTC(), Raw: ino}, nil
 }
 
-// inlineData finds the attribute system.data among those stored in the inode: what is beyond the first 60 bytes.
+// inlineData finds the attribute system.data among those stored in the inode:
+// what is beyond the first 60 bytes.
 func inlineData(raw []byte) ([]byte, error) {
 	if len(raw) < 0x84 {
 		return nil, nil
@@ -288,7 +294,8 @@ func (v *Volume) ReadLink(n *volume.Node) (string, error) {
 	return string(target), nil
 }
 
-// dataless tells a fast link, which is stored in the inode, from a short one that an old kernel put into a block.
+// dataless tells a fast link, which is stored in the inode, from a short one
+// that an old kernel put into a block.
 func (i *inode) dataless(block int64) bool {
 	if i.acl {
 		return i.blocks <= uint64(block/512)

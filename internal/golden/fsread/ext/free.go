@@ -10,14 +10,16 @@ import (
 	"github.com/gild-dev/gild/internal/golden/le"
 )
 
-// Features that do not change what the block bitmaps mean. Any other one of either kind may, so it keeps the free space
-// where it is, although the files can be read.
+// Features that do not change what the block bitmaps mean. Any other one of
+// either kind may, so it keeps the free space where it is, although the files
+// can be read.
 const (
-	// dir_prealloc, imagic, has_journal, ext_attr, resize_inode, dir_index, sparse_super2, fast_commit, stable_inodes,
-	// orphan_file
+	// dir_prealloc, imagic, has_journal, ext_attr, resize_inode, dir_index,
+	// sparse_super2, fast_commit, stable_inodes, orphan_file
 	compatFree = 0x1e3f
-	// sparse_super, large_file, btree_dir, huge_file, gdt_csum, dir_nlink, extra_isize, quota, bigalloc, metadata_csum,
-	// readonly, project, verity, orphan_present
+	// sparse_super, large_file, btree_dir, huge_file, gdt_csum, dir_nlink,
+	// extra_isize, quota, bigalloc, metadata_csum, readonly, project, verity,
+	// orphan_present
 	roFree = 0x1b77f
 
 	roGroupCsum    = 0x10
@@ -28,14 +30,15 @@ const (
 	groupBlockUninit = 0x2
 )
 
-// maxGroups bounds the descriptors that are looked through: 128 TiB in groups of the usual size.
+// maxGroups bounds the descriptors that are looked through: 128 TiB in groups
+// of the usual size.
 const maxGroups = 1 << 20
 
 // span is a range of blocks, its end not included.
 type span struct{ start, end int64 }
 
-// freeSpace reads the block bitmaps (fs/ext4/balloc.c, bitmap.c and super.c in the kernel). A bit stands for a cluster,
-// which without bigalloc is a block.
+// freeSpace reads the block bitmaps (fs/ext4/balloc.c, bitmap.c and super.c in
+// the kernel). A bit stands for a cluster, which without bigalloc is a block.
 type freeSpace struct {
 	v                *Volume
 	ratio            int64 // blocks of a cluster
@@ -59,8 +62,9 @@ type group struct {
 	csumMask                    uint32
 }
 
-// Free gives emit the ranges that the maps call free, in bytes and in order, until it returns false. An error means that
-// nothing that was given before may be believed.
+// Free gives emit the ranges that the maps call free, in bytes and in order,
+// until it returns false. An error means that nothing that was given before may
+// be believed.
 func (v *Volume) Free(emit func(start, length int64) bool) error {
 	m, err := v.freeMap()
 	if err != nil {
@@ -127,7 +131,8 @@ func (v *Volume) freeMap() (*freeSpace, error) {
 	return m, nil
 }
 
-// group reads one descriptor and checks it against its checksum and the file system.
+// group reads one descriptor and checks it against its checksum and the file
+// system.
 func (m *freeSpace) group(g int64) (group, error) {
 	v := m.v
 	perBlock := v.block / v.descSize
@@ -178,7 +183,8 @@ func (m *freeSpace) descriptorPieces(g int64, b []byte) [][]byte {
 	return pieces
 }
 
-// descriptorSum is the checksum that metadata_csum puts into a descriptor, with its own field taken as zero.
+// descriptorSum is the checksum that metadata_csum puts into a descriptor, with
+// its own field taken as zero.
 func (m *freeSpace) descriptorSum(g int64, b []byte) uint16 {
 	sum := volume.Castagnoli(m.seed, []byte{byte(g), byte(g >> 8), byte(g >> 16), byte(g >> 24)})
 	sum = volume.Castagnoli(sum, b[:0x1e])
@@ -186,7 +192,8 @@ func (m *freeSpace) descriptorSum(g int64, b []byte) uint16 {
 	return uint16(volume.Castagnoli(sum, b[0x20:]))
 }
 
-// own is where a group's bitmaps and inodes lie. With flex_bg that may be in another group.
+// own is where a group's bitmaps and inodes lie. With flex_bg that may be in
+// another group.
 func (m *freeSpace) own(d group) [3]span {
 	table := (m.v.inodesInGroup*m.v.inodeSize + m.v.block - 1) / m.v.block
 	return [3]span{{d.bitmap, d.bitmap + 1}, {d.inodeBitmap, d.inodeBitmap + 1}, {d.inodes, d.inodes + table}}
@@ -222,8 +229,8 @@ func (m *freeSpace) findMeta() error {
 	return nil
 }
 
-// base is how many blocks at its start a group gives to the superblock and the descriptors
-// (ext4_num_base_meta_blocks).
+// base is how many blocks at its start a group gives to the superblock and the
+// descriptors (ext4_num_base_meta_blocks).
 func (m *freeSpace) base(g int64) int64 {
 	v := m.v
 	perBlock := v.block / v.descSize
@@ -252,7 +259,8 @@ func (m *freeSpace) base(g int64) int64 {
 	return n
 }
 
-// groupFree emits the free clusters of one group. meta begins with the first metadata that ends in the group or behind.
+// groupFree emits the free clusters of one group. meta begins with the first
+// metadata that ends in the group or behind.
 func (m *freeSpace) groupFree(d group, meta []span, emit func(start, length int64) bool) (on bool, err error) {
 	clusters := (d.end - d.start + m.ratio - 1) / m.ratio
 	bitmap, err := m.bitmap(d, clusters, meta)
@@ -285,7 +293,8 @@ func (m *freeSpace) groupFree(d group, meta []span, emit func(start, length int6
 	return true, nil
 }
 
-// bitmap reads the map of a group, or makes the one that the kernel would (ext4_init_block_bitmap).
+// bitmap reads the map of a group, or makes the one that the kernel would
+// (ext4_init_block_bitmap).
 func (m *freeSpace) bitmap(d group, clusters int64, meta []span) ([]byte, error) {
 	b := make([]byte, m.v.block)
 	if d.uninit {
@@ -309,8 +318,9 @@ func (m *freeSpace) bitmap(d group, clusters int64, meta []span) ([]byte, error)
 	return b, nil
 }
 
-// nextBit finds the first bit from at on that differs from the bits of flip: with 0 the first clear one, with 0xff the
-// first set one. Eight at a time, for most of a bitmap is one or the other.
+// nextBit finds the first bit from at on that differs from the bits of flip:
+// with 0 the first clear one, with 0xff the first set one. Eight at a time, for
+// most of a bitmap is one or the other.
 func nextBit(bitmap []byte, at, end int64, flip byte) int64 {
 	for at < end {
 		b := ^(bitmap[at/8] ^ flip) >> (at % 8) // a one where the bit is looked for
@@ -322,7 +332,8 @@ func nextBit(bitmap []byte, at, end int64, flip byte) int64 {
 	return end
 }
 
-// crc16 is the CRC-16 of old group descriptors: polynomial 0x8005 reflected, begun with ones (lib/crc16.c).
+// crc16 is the CRC-16 of old group descriptors: polynomial 0x8005 reflected,
+// begun with ones (lib/crc16.c).
 func crc16(pieces ...[]byte) uint16 {
 	sum := ^uint16(0)
 	for _, p := range pieces {

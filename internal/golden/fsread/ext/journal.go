@@ -11,7 +11,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/fsread/volume"
 )
 
-// Layout of a journal, as in the kernel's include/linux/jbd2.h; all fields are big-endian.
+// Layout of a journal, as in the kernel's include/linux/jbd2.h; all fields are
+// big-endian.
 const (
 	jbdMagic = 0xc03b3998
 
@@ -25,14 +26,16 @@ const (
 	jbdIncompat64Bit  = 0x2
 	jbdIncompatCsumV2 = 0x8
 	jbdIncompatCsumV3 = 0x10
-	// A journal with a feature beyond these is not replayed: commits out of order, fast commits, what is not known yet.
+	// A journal with a feature beyond these is not replayed: commits out of order,
+	// fast commits, what is not known yet.
 	jbdIncompatKnown = jbdIncompatRevoke | jbdIncompat64Bit | jbdIncompatCsumV2 | jbdIncompatCsumV3
 
 	jbdTagEscape   = 1
 	jbdTagSameUUID = 2
 	jbdTagLast     = 8
 
-	// maxReplay bounds the blocks that a replay puts in place of others: 1 GiB of blocks of 4 KiB.
+	// maxReplay bounds the blocks that a replay puts in place of others: 1 GiB of
+	// blocks of 4 KiB.
 	maxReplay = 1 << 18
 )
 
@@ -63,7 +66,8 @@ type written struct {
 	escaped bool  // its first bytes were the magic number
 }
 
-// Recovered is the volume after its journal was replayed, where that has to be done and can be done exactly.
+// Recovered is the volume after its journal was replayed, where that has to be
+// done and can be done exactly.
 func (v *Volume) Recovered(r io.ReaderAt, size int64) (*Volume, bool) {
 	if v.incompat&incompatRecover == 0 {
 		return nil, false
@@ -76,8 +80,8 @@ func (v *Volume) Recovered(r io.ReaderAt, size int64) (*Volume, bool) {
 	return after, err == nil
 }
 
-// replay gives the device as the journal leaves it: what a mount would show. The error wraps errNotExact where that cannot
-// be told for certain.
+// replay gives the device as the journal leaves it: what a mount would show.
+// The error wraps errNotExact where that cannot be told for certain.
 func (v *Volume) replay(r io.ReaderAt, size int64) (io.ReaderAt, error) {
 	j, err := v.journal()
 	if err != nil {
@@ -138,7 +142,8 @@ func (v *Volume) journal() (*journal, error) {
 	return j, nil
 }
 
-// scan reads the transactions in their order and returns the sequence number of the first that was not committed.
+// scan reads the transactions in their order and returns the sequence number of
+// the first that was not committed.
 func (j *journal) scan() (committed uint32, err error) {
 	seq, at := j.seq, j.start
 	if at == 0 {
@@ -194,7 +199,8 @@ func (j *journal) read(b []byte, at int64) error {
 	return nil
 }
 
-// descriptor reads the tags of a block, whose data follow it, and returns how many there are.
+// descriptor reads the tags of a block, whose data follow it, and returns how
+// many there are.
 func (j *journal) descriptor(b []byte, seq uint32, at int64) (int64, error) {
 	end := len(b)
 	if j.sums {
@@ -235,7 +241,8 @@ func (j *journal) descriptor(b []byte, seq uint32, at int64) (int64, error) {
 				return 0, err
 			}
 			sum := volume.Castagnoli(volume.Castagnoli(j.seed, binary.BigEndian.AppendUint32(nil, seq)), data)
-			if j.flags&jbdIncompatCsumV3 != 0 && sum != be.U32(tag, 12) || j.flags&jbdIncompatCsumV3 == 0 && uint16(sum) != binary.BigEndian.Uint16(tag[4:]) {
+			if j.flags&jbdIncompatCsumV3 != 0 && sum != be.U32(tag, 12) ||
+				j.flags&jbdIncompatCsumV3 == 0 && uint16(sum) != binary.BigEndian.Uint16(tag[4:]) {
 				return 0, fmt.Errorf("checksum of journal block %d: %w", at, errNotExact)
 			}
 		}
@@ -251,7 +258,8 @@ func (j *journal) descriptor(b []byte, seq uint32, at int64) (int64, error) {
 	return count, nil
 }
 
-// revokes reads the blocks that older transactions of the journal must not write any more.
+// revokes reads the blocks that older transactions of the journal must not
+// write any more.
 func (j *journal) revokes(b []byte, seq uint32) error {
 	size, end := 4, int(min(be.U32(b, 12), uint32(len(b))))
 	if j.flags&jbdIncompat64Bit != 0 {
@@ -273,7 +281,8 @@ func (j *journal) revokes(b []byte, seq uint32) error {
 	return nil
 }
 
-// sumIs holds a block against its checksum at off, which counts as zero. Without checksums every block is right.
+// sumIs holds a block against its checksum at off, which counts as zero.
+// Without checksums every block is right.
 func (j *journal) sumIs(b []byte, off int) bool {
 	if !j.sums {
 		return true

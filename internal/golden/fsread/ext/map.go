@@ -35,8 +35,9 @@ func (v *Volume) extentRuns(ino *inode) ([]volume.Run, error) {
 	return m.list.Runs, err
 }
 
-// extents walks one node of an extent tree (ext4_extent_header and what follows it). The depth must fall by one from
-// node to node; -1 is the root, which may have any.
+// extents walks one node of an extent tree (ext4_extent_header and what follows
+// it). The depth must fall by one from node to node; -1 is the root, which may
+// have any.
 func (m *mapper) extents(b []byte, depth int) error {
 	if le.U16(b, 0) != 0xf30a {
 		return volume.Corrupt("extent node without its magic number")
@@ -58,7 +59,8 @@ func (m *mapper) extents(b []byte, depth int) error {
 			}
 			continue
 		}
-		// A length above 32768 marks an extent that is allocated but was never written: it reads as zeros.
+		// A length above 32768 marks an extent that is allocated but was never written:
+		// it reads as zeros.
 		length := int64(le.U16(e, 4))
 		if length > 1<<15 {
 			continue
@@ -74,7 +76,8 @@ func (m *mapper) extents(b []byte, depth int) error {
 	return nil
 }
 
-// blockRuns walks the classic map: 12 blocks, then one, two and three levels of indirect blocks.
+// blockRuns walks the classic map: 12 blocks, then one, two and three levels of
+// indirect blocks.
 func (v *Volume) blockRuns(ino *inode, size int64) ([]volume.Run, error) {
 	m := v.mapper()
 	perBlock := v.block / 4
@@ -96,7 +99,8 @@ func (v *Volume) blockRuns(ino *inode, size int64) ([]volume.Run, error) {
 	return m.list.Runs, nil
 }
 
-// indirect maps span blocks from logical on: a data block at level 0, a block of pointers above. Pointer 0 is a hole.
+// indirect maps span blocks from logical on: a data block at level 0, a block
+// of pointers above. Pointer 0 is a hole.
 func (m *mapper) indirect(block, logical, span int64, level int, size int64) error {
 	if block == 0 {
 		return nil

@@ -17,7 +17,8 @@ const (
 	attrLongName = 0x0f
 )
 
-// lister collects a directory. A long name stands in front of the entry it belongs to, last piece first.
+// lister collects a directory. A long name stands in front of the entry it
+// belongs to, last piece first.
 type lister struct {
 	volume.Listing
 	v     *Volume
@@ -102,7 +103,8 @@ func (l *lister) entry(e []byte) error {
 	return l.Add(volume.Entry{Name: name, ID: n.ID, Node: n})
 }
 
-// piece takes 13 UTF-16 units of a long name. A piece out of order drops what was collected.
+// piece takes 13 UTF-16 units of a long name. A piece out of order drops what
+// was collected.
 func (l *lister) piece(e []byte) {
 	number := int(e[0] & 0x3f)
 	if number == 0 || number > len(l.long) {
@@ -130,7 +132,8 @@ func (l *lister) piece(e []byte) {
 	l.next = number - 1
 }
 
-// Name gives the long name that stood in front, if it belongs to this entry, else the short one.
+// Name gives the long name that stood in front, if it belongs to this entry,
+// else the short one.
 func (l *lister) name(e []byte) string {
 	pieces := l.pieces
 	l.pieces = 0
@@ -155,7 +158,8 @@ func (l *lister) name(e []byte) string {
 	return string(utf16.Decode(units))
 }
 
-// shortName joins base and extension. Windows and Linux mark names in lower case by two bits.
+// shortName joins base and extension. Windows and Linux mark names in lower
+// case by two bits.
 func shortName(e []byte) string {
 	raw := append([]byte(nil), e[:11]...)
 	if raw[0] == 0x05 { // stands for 0xe5, which means deleted

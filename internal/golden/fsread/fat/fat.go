@@ -66,7 +66,9 @@ func parseBPB(b []byte, size int64) (bpb, error) {
 	p.clusters = uint32(min((total*sector-p.data)/p.cluster, 1<<28))
 	extended := 36
 	switch {
-	case le.U16(b, 22) == 0: // only FAT32 keeps the size of the table elsewhere; small ones exist against the rule
+	// only FAT32 keeps the size of the table elsewhere; small ones exist against
+	// the rule
+	case le.U16(b, 22) == 0:
 		p.width, extended = 32, 64
 		p.rootAt = le.U32(b, 44)
 	case p.clusters < 4085:
@@ -78,7 +80,8 @@ func parseBPB(b []byte, size int64) (bpb, error) {
 	if b[extended+2] == 0x28 || b[extended+2] == 0x29 {
 		p.serial = le.U32(b, extended+3)
 	}
-	// A table of fewer entries than there are clusters bounds them; the first two entries are not clusters.
+	// A table of fewer entries than there are clusters bounds them; the first two
+	// entries are not clusters.
 	entries := p.fatSize * 8 / int64(p.width)
 	if entries <= 2 {
 		return bpb{}, volume.Corrupt("empty allocation table")
@@ -87,14 +90,15 @@ func parseBPB(b []byte, size int64) (bpb, error) {
 	return p, nil
 }
 
-// Claims reports that the first sector of a partition of size bytes describes a FAT volume that fits into it.
+// Claims reports that the first sector of a partition of size bytes describes a
+// FAT volume that fits into it.
 func Claims(head []byte, size int64) bool {
 	_, err := parseBPB(head, size)
 	return err == nil
 }
 
-// Open reads the boot sector. The error wraps [volume.ErrCorrupt], or is a [*volume.UnsupportedError], where the device
-// itself is well.
+// Open reads the boot sector. The error wraps [volume.ErrCorrupt], or is a
+// [*volume.UnsupportedError], where the device itself is well.
 func Open(dev *volume.Device) (*Volume, error) {
 	b := make([]byte, min(512, dev.Size))
 	if _, err := dev.ReadAt(b, 0); err != nil {
@@ -128,7 +132,8 @@ func (v *Volume) Serial() string {
 // Label is the volume label out of the root directory.
 func (v *Volume) Label() string { return v.rootLabel }
 
-// file is where a file begins: 0 for an empty file and for the fixed root directory of FAT12 and FAT16.
+// file is where a file begins: 0 for an empty file and for the fixed root
+// directory of FAT12 and FAT16.
 type file struct {
 	first uint32
 	fixed bool
@@ -180,8 +185,8 @@ func (v *Volume) Content(n *volume.Node) (*volume.Content, error) {
 	return c, nil
 }
 
-// Runs follows the chain of clusters. It has at most as many links as the volume has clusters, and a file needs no more
-// than its size.
+// Runs follows the chain of clusters. It has at most as many links as the
+// volume has clusters, and a file needs no more than its size.
 func (v *Volume) runs(n *volume.Node) ([]volume.Run, error) {
 	f := n.Raw.(file)
 	list := volume.RunList{Device: v.dev.Size}
@@ -240,8 +245,8 @@ func (v *Volume) next(cluster uint32) (uint32, error) {
 	return chainEnd(le.U32(b[:], 0)&0x0fffffff, 0x0ffffff8), nil
 }
 
-// chainEnd maps the marks for the end to 0, and 0, which is a free cluster and has no place in a chain, to a number
-// that is out of range everywhere.
+// chainEnd maps the marks for the end to 0, and 0, which is a free cluster and
+// has no place in a chain, to a number that is out of range everywhere.
 func chainEnd(entry, end uint32) uint32 {
 	switch {
 	case entry >= end:
@@ -252,7 +257,8 @@ func chainEnd(entry, end uint32) uint32 {
 	return entry
 }
 
-// timeOf reads the date and time of an entry, which are in the zone of whoever wrote them; UTC is assumed.
+// timeOf reads the date and time of an entry, which are in the zone of whoever
+// wrote them; UTC is assumed.
 func timeOf(date, clock uint16) time.Time {
 	return time.Date(1980+int(date>>9), time.Month(date>>5&15), int(date&31),
 		int(clock>>11), int(clock>>5&63), 2*int(clock&31), 0, time.UTC)

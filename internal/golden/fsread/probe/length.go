@@ -12,8 +12,9 @@ import (
 	"github.com/gild-dev/gild/internal/golden/le"
 )
 
-// Length tells how many bytes from the beginning of r belong to what is there, by its superblock: a partition may be
-// larger. It is false for what does not say it, for a sum that no partition can have, and where more than one format
+// Length tells how many bytes from the beginning of r belong to what is there,
+// by its superblock: a partition may be larger. It is false for what does not
+// say it, for a sum that no partition can have, and where more than one format
 // claims the partition. Only the first 64 KiB of r are read.
 func Length(r io.ReaderAt, size int64) (int64, bool) {
 	sig, err := Find(r, size)

@@ -17,21 +17,26 @@ import (
 
 // Signature is what a partition says about itself, in blkid's words.
 type Signature struct {
-	Kind  string // "ext4", "xfs", "vfat", "btrfs", "crypto_LUKS", "LVM2_member", ...; empty when nothing was recognised
+	// "ext4", "xfs", "vfat", "btrfs", "crypto_LUKS", "LVM2_member", ...; empty when
+	// nothing was recognised
+	Kind  string
 	UUID  string
 	Label string
-	// Others are the kinds whose marks are there as well, dead or alive: what Kind calls free may be theirs.
+	// Others are the kinds whose marks are there as well, dead or alive: what Kind
+	// calls free may be theirs.
 	Others []string
 	// Rivals are those of Others that may be the truth in the place of Kind.
 	Rivals []string
 }
 
-// probeHead covers every superblock that is looked for but those of btrfs and ZFS, which lie beyond it.
+// probeHead covers every superblock that is looked for but those of btrfs and
+// ZFS, which lie beyond it.
 const probeHead = 68 << 10
 
-// Find looks for the superblock of a file system or of a container for one in the first size bytes of r. It recognises
-// more than can be read, so that an error can name what is there. Nothing recognised is an empty Kind; the error is
-// only the reader's.
+// Find looks for the superblock of a file system or of a container for one in
+// the first size bytes of r. It recognises more than can be read, so that an
+// error can name what is there. Nothing recognised is an empty Kind; the error
+// is only the reader's.
 func Find(r io.ReaderAt, size int64) (Signature, error) {
 	sig, err := first(r, size)
 	if err != nil {
@@ -53,8 +58,8 @@ func first(r io.ReaderAt, size int64) (Signature, error) {
 			return Signature{}, fmt.Errorf("probe file system: %w", err)
 		}
 	}
-	// Containers first: the file system inside may lie where its superblock is seen through them. FAT last: it has no
-	// magic number worth the name.
+	// Containers first: the file system inside may lie where its superblock is seen
+	// through them. FAT last: it has no magic number worth the name.
 	for _, probe := range []func([]byte) Signature{
 		probeRAID, probeLVM, probeLUKS, probeXFS, probeExt, probeBtrfs, probeSwap, probeSimple, probeF2FS,
 	} {
@@ -81,7 +86,8 @@ func probeLUKS(b []byte) Signature {
 	return sig
 }
 
-// probeLVM looks into the first four sectors, where a physical volume may keep its label.
+// probeLVM looks into the first four sectors, where a physical volume may keep
+// its label.
 func probeLVM(b []byte) Signature {
 	for at := 0; at < 4*512 && len(b) >= at+512; at += 512 {
 		sector := b[at : at+512]
@@ -100,7 +106,8 @@ func probeLVM(b []byte) Signature {
 	return Signature{}
 }
 
-// probeRAID knows md's version 1.1 and 1.2; 1.0 and 0.90 live at the end and leave a readable file system in front.
+// probeRAID knows md's version 1.1 and 1.2; 1.0 and 0.90 live at the end and
+// leave a readable file system in front.
 func probeRAID(b []byte) Signature {
 	for _, at := range []int{0, 4096} {
 		if has(b, at, "\xfc\x4e\x2b\xa9") && len(b) >= at+64 && binary.LittleEndian.Uint32(b[at+4:]) == 1 {
@@ -133,7 +140,8 @@ func probeBtrfs(b []byte) Signature {
 	return Signature{Kind: "btrfs", UUID: formatUUID(b[at+32:]), Label: cString(b[at+0x12b : at+0x12b+256])}
 }
 
-// probeSwap looks at the end of the first page, whatever the page size of the machine that made it.
+// probeSwap looks at the end of the first page, whatever the page size of the
+// machine that made it.
 func probeSwap(b []byte) Signature {
 	for _, page := range []int{4 << 10, 8 << 10, 16 << 10, 64 << 10} {
 		if has(b, page-10, "SWAPSPACE2") {
@@ -178,8 +186,8 @@ func probeF2FS(b []byte) Signature {
 	return Signature{Kind: "f2fs", UUID: formatUUID(b[at+108:]), Label: string(utf16.Decode(name))}
 }
 
-// probeFAT needs the root directory for the label, which mkfs.vfat keeps there as well as in the boot sector; blkid
-// believes the directory.
+// probeFAT needs the root directory for the label, which mkfs.vfat keeps there
+// as well as in the boot sector; blkid believes the directory.
 func probeFAT(head []byte, r io.ReaderAt, size int64) (Signature, error) {
 	if !fat.Claims(head, size) {
 		return Signature{}, nil

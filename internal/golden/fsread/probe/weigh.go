@@ -7,8 +7,8 @@ import (
 	"github.com/gild-dev/gild/internal/disk/signature"
 )
 
-// containers are the kinds that libblkid takes for the truth whatever else it sees, for what lies in them shines through;
-// the outer ones first.
+// containers are the kinds that libblkid takes for the truth whatever else it
+// sees, for what lies in them shines through; the outer ones first.
 var containers = []string{
 	"linux_raid_member", "ddf_raid_member", "isw_raid_member", "lsi_mega_raid_member", "nvidia_raid_member", "via_raid_member",
 	"silicon_medley_raid_member", "promise_fasttrack_raid_member", "hpt37x_raid_member", "hpt45x_raid_member",
@@ -42,7 +42,8 @@ func weigh(sig *Signature, marks []signature.Signature) {
 	}
 }
 
-// loudest names what the marks speak of: the outermost container, else the first that is not a table inside.
+// loudest names what the marks speak of: the outermost container, else the
+// first that is not a table inside.
 func loudest(marks []signature.Signature) string {
 	kinds := signature.Kinds(marks)
 	for _, kind := range containers {
@@ -75,8 +76,9 @@ func outlived(kind, other string, marks []signature.Signature) bool {
 	}
 	switch other {
 	case "zfs_member", signature.TableGPT:
-		// A pool writes its labels at both ends, and a table stands at the head: who has the head has written later.
-		// Their copies at the end stay until a file reaches them.
+		// A pool writes its labels at both ends, and a table stands at the head: who
+		// has the head has written later. Their copies at the end stay until a file
+		// reaches them.
 		return tail
 	}
 	return false

@@ -6,22 +6,25 @@ import (
 	"sort"
 )
 
-// maxRuns bounds the map of one file in memory: 24 MiB. A file that needs more is not one that an import reads.
+// maxRuns bounds the map of one file in memory: 24 MiB. A file that needs more
+// is not one that an import reads.
 const maxRuns = 1 << 20
 
-// Run is one contiguous piece of a file on the device. What no run covers is a hole.
+// Run is one contiguous piece of a file on the device. What no run covers is a
+// hole.
 type Run struct {
 	Off, Pos, Length int64 // offset in the file, offset on the device, length; bytes
 }
 
-// RunList collects the runs of one file in the order of the file, and refuses what no sound file system holds.
+// RunList collects the runs of one file in the order of the file, and refuses
+// what no sound file system holds.
 type RunList struct {
 	Runs   []Run
 	Device int64 // size of the device in bytes
 }
 
-// Add appends a piece; one that continues the last on the device as in the file is merged into it, so that reading
-// needs fewer calls.
+// Add appends a piece; one that continues the last on the device as in the file
+// is merged into it, so that reading needs fewer calls.
 func (l *RunList) Add(off, pos, length int64) error {
 	if off < 0 || pos < 0 || length <= 0 || length > l.Device || pos > l.Device-length || off > 1<<62 {
 		return Corrupt("extent of %d bytes at %d is outside the device", length, pos)
@@ -52,7 +55,8 @@ type Content struct {
 	Runs   []Run
 }
 
-// ReadAt reads as [io.ReaderAt] says. Holes, and inline data shorter than the file, read as zeros.
+// ReadAt reads as [io.ReaderAt] says. Holes, and inline data shorter than the
+// file, read as zeros.
 func (c *Content) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("negative offset")
@@ -106,6 +110,7 @@ func (c *Content) readRuns(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// MapBudget bounds the blocks that the map of one file may be read from. No file system holds more than it has blocks,
-// and 65536 of them map hundreds of gigabytes.
+// MapBudget bounds the blocks that the map of one file may be read from. No
+// file system holds more than it has blocks, and 65536 of them map hundreds of
+// gigabytes.
 func MapBudget(blocks int64) int { return int(min(blocks, 1<<16)) }

@@ -5,12 +5,16 @@ import (
 	"fmt"
 )
 
-// ErrCorrupt is wrapped by every error that blames the bytes of the file system and not the device below it.
+// ErrCorrupt is wrapped by every error that blames the bytes of the file system
+// and not the device below it.
 var ErrCorrupt = errors.New("corrupt file system")
 
-// UnsupportedError says that a partition holds something known that this package does not read.
+// UnsupportedError says that a partition holds something known that this
+// package does not read.
 type UnsupportedError struct {
-	Kind   string // as blkid names it: "btrfs", "crypto_LUKS", ...; empty when nothing was recognised
+	// as blkid names it: "btrfs", "crypto_LUKS", ...; empty when nothing was
+	// recognised
+	Kind   string
 	Reason string // what in it is not supported; empty when the whole kind is not
 }
 

@@ -30,7 +30,8 @@ func (l *Listing) AddName(id uint64, name []byte) error {
 	return l.Add(Entry{Name: string(name), ID: id})
 }
 
-// validName refuses names that no Linux file system can hold and that would confuse whoever joins paths.
+// validName refuses names that no Linux file system can hold and that would
+// confuse whoever joins paths.
 func validName(name []byte) bool {
 	if len(name) == 0 || len(name) > 3*255 { // 255 UTF-16 units of FAT, as UTF-8
 		return false
@@ -43,8 +44,8 @@ func validName(name []byte) bool {
 	return string(name) != "." && string(name) != ".."
 }
 
-// EachBlock gives the blocks of a directory one after the other, holes left out. What is read in all is bounded by
-// the device, whatever the extents say.
+// EachBlock gives the blocks of a directory one after the other, holes left
+// out. What is read in all is bounded by the device, whatever the extents say.
 func EachBlock(c *Content, block, device int64, use func([]byte) error) error {
 	budget := min(device, MaxDirBytes)
 	b := make([]byte, block)

@@ -1,6 +1,6 @@
-// Package volume holds what the readers of the formats share: an inode, an entry
-// of a directory, the map of a file on its device, the limits that a hostile
-// image meets.
+// Package volume holds what the readers of the formats share: an inode, an
+// entry of a directory, the map of a file on its device, the limits that a
+// hostile image meets.
 package volume
 
 import (
@@ -11,20 +11,23 @@ import (
 	"github.com/gild-dev/gild/internal/printable"
 )
 
-// Limits of one directory. A module tree has some hundreds of entries a directory; at this bound a listing takes tens of
-// MiB, which a hostile image may cost but not more.
+// Limits of one directory. A module tree has some hundreds of entries a
+// directory; at this bound a listing takes tens of MiB, which a hostile image
+// may cost but not more.
 const (
 	MaxDirBytes   = 256 << 20
 	maxDirEntries = 1 << 18
 	MaxSymlink    = 4096 // PATH_MAX: no kernel follows a longer one
 )
 
-// Volume is what one file system format answers; walking, caching and the io/fs side are shared.
+// Volume is what one file system format answers; walking, caching and the io/fs
+// side are shared.
 type Volume interface {
 	Root() (*Node, error)
 	// Load reads what the entry of a directory points to.
 	Load(e Entry) (*Node, error)
-	// List reads a directory: its entries without "." and "..", and the id that its ".." names.
+	// List reads a directory: its entries without "." and "..", and the id that its
+	// ".." names.
 	List(n *Node) (entries []Entry, parent uint64, err error)
 	// Content maps the body of a regular file.
 	Content(n *Node) (*Content, error)

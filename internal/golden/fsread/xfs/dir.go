@@ -5,8 +5,9 @@ import (
 	"github.com/gild-dev/gild/internal/golden/fsread/volume"
 )
 
-// leafOffset is where, in bytes of a directory's address space, the hash index begins. The entries themselves are all
-// in front of it, which is all that a listing needs.
+// leafOffset is where, in bytes of a directory's address space, the hash index
+// begins. The entries themselves are all in front of it, which is all that a
+// listing needs.
 const leafOffset = 1 << 35
 
 type lister struct {
@@ -35,7 +36,8 @@ func (v *Volume) List(n *volume.Node) ([]volume.Entry, uint64, error) {
 	return l.Entries, l.Parent, err
 }
 
-// scattered reads directory blocks of several file system blocks, which need not be next to each other.
+// scattered reads directory blocks of several file system blocks, which need
+// not be next to each other.
 func (l *lister) scattered(c *volume.Content) error {
 	budget := min(l.v.dev.Size, volume.MaxDirBytes)
 	b := make([]byte, l.v.dirBlock)
@@ -100,7 +102,8 @@ func (l *lister) short(b []byte, size int64) error {
 	return nil
 }
 
-// block takes the entries of one directory block (xfs_dir2_data and xfs_dir2_block).
+// block takes the entries of one directory block (xfs_dir2_data and
+// xfs_dir2_block).
 func (l *lister) block(b []byte) error {
 	start, end := 16, len(b)
 	if l.v.v5 {
@@ -128,7 +131,8 @@ func (l *lister) block(b []byte) error {
 	return nil
 }
 
-// entry takes the entry or the free space at the start of b and tells its length.
+// entry takes the entry or the free space at the start of b and tells its
+// length.
 func (l *lister) entry(b []byte) (int, error) {
 	if be.U16(b, 0) == 0xffff {
 		length := int(be.U16(b, 2))

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// finobt, rmapbt, reflink, inobtcnt: none changes what the free-space trees mean.
+	// finobt, rmapbt, reflink, inobtcnt: none changes what the free-space trees
+	// mean.
 	roFree = 0xf
 
 	minGroupBytes = 16 << 20 // XFS_MIN_AG_BYTES
@@ -21,8 +22,9 @@ const (
 // span is a range of blocks, its end not included.
 type span struct{ start, end int64 }
 
-// freeSpace reads the free space of one allocation group after the other from its tree by block number (bnobt), as in
-// the kernel's fs/xfs/libxfs/xfs_alloc_btree.c and xfs_format.h.
+// freeSpace reads the free space of one allocation group after the other from
+// its tree by block number (bnobt), as in the kernel's
+// fs/xfs/libxfs/xfs_alloc_btree.c and xfs_format.h.
 type freeSpace struct {
 	v      *Volume
 	blocks int64 // of the file system
@@ -44,8 +46,9 @@ type group struct {
 	finished bool  // the receiver wants no more
 }
 
-// Free gives emit the ranges that the maps call free, in bytes and in order, until it returns false. An error means that
-// nothing that was given before may be believed.
+// Free gives emit the ranges that the maps call free, in bytes and in order,
+// until it returns false. An error means that nothing that was given before may
+// be believed.
 func (v *Volume) Free(emit func(start, length int64) bool) error {
 	sb := make([]byte, 512)
 	if _, err := v.dev.ReadAt(sb, 0); err != nil {
@@ -110,8 +113,8 @@ func (m *freeSpace) group(sb []byte, number int64) (*group, error) {
 	case v.v5 && (!sumFits(b, 216) || string(b[64:80]) != string(v.uuid[:])):
 		return nil, volume.Corrupt("checksum of the header of group %d", number)
 	}
-	// Superblock, AGF, AGI and AGFL take four sectors; the roots of the trees, the log and the root directory may not
-	// be free either.
+	// Superblock, AGF, AGI and AGFL take four sectors; the roots of the trees, the
+	// log and the root directory may not be free either.
 	g.own = []span{{0, (4*m.sector + v.block - 1) / v.block}}
 	for _, root := range []int{16, 20} {
 		g.own = append(g.own, span{int64(be.U32(b, root)), int64(be.U32(b, root)) + 1})
@@ -127,7 +130,8 @@ func (m *freeSpace) group(sb []byte, number int64) (*group, error) {
 	return g, nil
 }
 
-// walk goes through the tree twice: to learn which blocks it takes itself, which no record may then call free.
+// walk goes through the tree twice: to learn which blocks it takes itself,
+// which no record may then call free.
 func (g *group) walk(header []byte) error {
 	root, level := int64(be.U32(header, 16)), int(be.U32(header, 28))-1
 	if err := g.tree(root, level); err != nil {
@@ -150,8 +154,9 @@ func (g *group) keep(block uint64, length int64) {
 	}
 }
 
-// tree walks a block of the tree (xfs_btree_sblock). The level falls by one from block to block and every block holds
-// records behind all before it, so there is an end, whatever the bytes say.
+// tree walks a block of the tree (xfs_btree_sblock). The level falls by one
+// from block to block and every block holds records behind all before it, so
+// there is an end, whatever the bytes say.
 func (g *group) tree(block int64, level int) error {
 	v := g.m.v
 	if block <= 0 || block >= g.length || g.nodes >= g.length {

@@ -13,8 +13,9 @@ const (
 	logSearch = 2 * 256 << 10 / logSector
 )
 
-// Dirty tells whether the log ends with anything but the record that an unmount leaves. What cannot be told, such as a
-// log on another device, counts as dirty.
+// Dirty tells whether the log ends with anything but the record that an unmount
+// leaves. What cannot be told, such as a log on another device, counts as
+// dirty.
 func (v *Volume) Dirty() bool {
 	if v.unclean || v.logBytes < logSector || v.logStart > v.dev.Size-v.logBytes {
 		return true
@@ -24,8 +25,9 @@ func (v *Volume) Dirty() bool {
 	return l.failed || !l.unmounted(head)
 }
 
-// ring reads the circular log. Every sector of it begins with the number of the cycle it was written in, as xlog_find_head
-// in the kernel's fs/xfs/xfs_log_recover.c uses.
+// ring reads the circular log. Every sector of it begins with the number of the
+// cycle it was written in, as xlog_find_head in the kernel's
+// fs/xfs/xfs_log_recover.c uses.
 type ring struct {
 	v       *Volume
 	sectors int
@@ -48,15 +50,16 @@ func (l *ring) cycle(n int) uint32 {
 	return be.U32(b, 0)
 }
 
-// head finds the sector that would be written next, by bisection: in front of it is the current cycle, behind it the one
-// before, or zeros in a log that was never filled.
+// head finds the sector that would be written next, by bisection: in front of
+// it is the current cycle, behind it the one before, or zeros in a log that was
+// never filled.
 func (l *ring) head() int {
 	current := l.cycle(0)
 	return sort.Search(l.sectors, func(n int) bool { return l.cycle(n) != current })
 }
 
-// unmounted tells whether the last record before head is the one of an unmount: a single operation with that flag, and
-// nothing after it.
+// unmounted tells whether the last record before head is the one of an unmount:
+// a single operation with that flag, and nothing after it.
 func (l *ring) unmounted(head int) bool {
 	for back := 1; back <= min(l.sectors, logSearch); back++ {
 		at := (head - back + l.sectors) % l.sectors

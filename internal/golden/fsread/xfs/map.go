@@ -5,7 +5,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/fsread/volume"
 )
 
-// Runs maps the data fork: extents in the inode, or a B+tree whose root is in the inode.
+// Runs maps the data fork: extents in the inode, or a B+tree whose root is in
+// the inode.
 func (v *Volume) runs(ino *inode) ([]volume.Run, error) {
 	m := &mapper{v: v, list: volume.RunList{Device: v.dev.Size}, budget: volume.MapBudget(v.dev.Size / v.block)}
 	var err error
@@ -26,7 +27,8 @@ type mapper struct {
 	budget int
 }
 
-// records takes packed extents (xfs_bmbt_rec): 1 bit unwritten, 54 offset, 52 block, 21 length.
+// records takes packed extents (xfs_bmbt_rec): 1 bit unwritten, 54 offset, 52
+// block, 21 length.
 func (m *mapper) records(b []byte, count uint64) error {
 	if count > uint64(len(b)/16) {
 		return volume.Corrupt("%d extents in %d bytes", count, len(b))
@@ -52,7 +54,8 @@ func (m *mapper) records(b []byte, count uint64) error {
 	return nil
 }
 
-// tree walks from the root in the inode (xfs_bmdr_block), which packs keys and pointers for as many as would fit.
+// tree walks from the root in the inode (xfs_bmdr_block), which packs keys and
+// pointers for as many as would fit.
 func (m *mapper) tree(fork []byte) error {
 	if len(fork) < 4 {
 		return volume.Corrupt("extent tree without a root")
@@ -70,7 +73,8 @@ func (m *mapper) tree(fork []byte) error {
 	return nil
 }
 
-// block walks a block of the tree (xfs_btree_lblock). The level falls by one from block to block, so there is an end.
+// block walks a block of the tree (xfs_btree_lblock). The level falls by one
+// from block to block, so there is an end.
 func (m *mapper) block(number uint64, level int) error {
 	if m.budget--; m.budget < 0 {
 		return volume.Corrupt("the block map of a file is larger than any file")

@@ -17,8 +17,9 @@ const (
 
 	incompatFType       = 0x1
 	incompatNeedsRepair = 0x10
-	// What this reader understands or may ignore: ftype, sparse inodes 0x2, meta_uuid 0x4, bigtime 0x8, needsrepair,
-	// large extent counters 0x20, exchange-range 0x40, parent pointers 0x80.
+	// What this reader understands or may ignore: ftype, sparse inodes 0x2,
+	// meta_uuid 0x4, bigtime 0x8, needsrepair, large extent counters 0x20,
+	// exchange-range 0x40, parent pointers 0x80.
 	incompatKnown = 0xff
 
 	flagRealtime = 0x1 // di_flags
@@ -60,8 +61,8 @@ type inode struct {
 	fork     []byte
 }
 
-// Open reads the superblock. The error wraps [volume.ErrCorrupt], or is a [*volume.UnsupportedError], where the device
-// itself is well.
+// Open reads the superblock. The error wraps [volume.ErrCorrupt], or is a
+// [*volume.UnsupportedError], where the device itself is well.
 func Open(dev *volume.Device) (*Volume, error) {
 	sb := make([]byte, 512)
 	if _, err := dev.ReadAt(sb, 0); err != nil {
@@ -101,7 +102,8 @@ func Open(dev *volume.Device) (*Volume, error) {
 	return v, v.check(sb)
 }
 
-// check holds the superblock against itself and the device, so that no later product overflows.
+// check holds the superblock against itself and the device, so that no later
+// product overflows.
 func (v *Volume) check(sb []byte) error {
 	blocks, blockLog, dirLog := be.U64(sb, 8), sb[120], sb[192]
 	switch {
@@ -127,13 +129,15 @@ func (v *Volume) check(sb []byte) error {
 	return nil
 }
 
-// offset translates a block number, whose high bits are the group, to bytes on the device.
+// offset translates a block number, whose high bits are the group, to bytes on
+// the device.
 func (v *Volume) offset(block uint64) (int64, error) {
 	group, in := block>>v.agLog, int64(block&(1<<v.agLog-1))
 	if group >= uint64(v.agCount) || in >= v.agBlocks {
 		return 0, volume.Corrupt("block %#x is in no allocation group", block)
 	}
-	// Both are below 2^32, so only the last product can leave the device; compare before it.
+	// Both are below 2^32, so only the last product can leave the device; compare
+	// before it.
 	at := int64(group)*v.agBlocks + in
 	if at >= v.dev.Size/v.block {
 		return 0, volume.Corrupt("block %#x is outside the device", block)
@@ -194,7 +198,8 @@ func (v *Volume) Load(e volume.Entry) (*volume.Node, error) {
 	return &volume.Node{ID: e.ID, Mode: volume.UnixMode(mode), Size: int64(size), Time: timeOf(be.U64(raw, 40), flags2), Raw: ino}, nil
 }
 
-// timeOf reads a time stamp: seconds and nanoseconds, or with bigtime nanoseconds since 1901.
+// timeOf reads a time stamp: seconds and nanoseconds, or with bigtime
+// nanoseconds since 1901.
 func timeOf(stamp, flags2 uint64) time.Time {
 	if flags2&flag2BigTime != 0 {
 		return time.Unix(int64(stamp/1e9)-1<<31, int64(stamp%1e9)).UTC()

@@ -164,7 +164,8 @@ func refuse(b []byte) error {
 	}
 }
 
-// backingName quotes the name when b reaches that far; it is for the message only.
+// backingName quotes the name when b reaches that far; it is for the message
+// only.
 func backingName(b []byte, off uint64, length uint32) string {
 	if length > maxBackingName || off > uint64(len(b)) || uint64(length) > uint64(len(b))-off {
 		return "that it names"

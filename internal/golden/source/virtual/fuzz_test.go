@@ -36,7 +36,8 @@ func (s sparse) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// over is the fuzzer's bytes over those of a sound structure, so that it need not invent all of it.
+// over is the fuzzer's bytes over those of a sound structure, so that it need
+// not invent all of it.
 func over(sound, edits []byte) []byte {
 	b := append([]byte(nil), sound...)
 	for ; len(edits) >= 3; edits = edits[3:] {
@@ -45,7 +46,8 @@ func over(sound, edits []byte) []byte {
 	return b
 }
 
-// visit reads a little of a disk everywhere. Whatever the bytes, it has bounds, and its blocks are bytes or an error.
+// visit reads a little of a disk everywhere. Whatever the bytes, it has bounds,
+// and its blocks are bytes or an error.
 func visit(t *testing.T, m *Image, err error) {
 	t.Helper()
 	if err != nil {
@@ -92,7 +94,8 @@ func FuzzVMDK(f *testing.F) {
 	le.PutUint32(head[2*sector:], 3)
 	le.PutUint32(head[3*sector:], 8)
 	f.Add([]byte{}, []byte("data"))
-	f.Add([]byte{0, vmdkFlags + 2, 3, 0, vmdkCompress, 1}, []byte("\x00\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00x\x9c\x03\x00\x00\x00\x00\x01"))
+	f.Add([]byte{0, vmdkFlags + 2, 3, 0, vmdkCompress, 1},
+		[]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00x\x9c\x03\x00\x00\x00\x00\x01"))
 	f.Add([]byte{0, vmdkGD, 0xff, 2, 10, '\n'}, []byte{1})
 	f.Fuzz(func(t *testing.T, edits, grain []byte) {
 		if len(edits)+len(grain) > maxFuzzed {
@@ -217,7 +220,8 @@ func FuzzVHDX(f *testing.F) {
 	f.Add([]byte{}, []byte{}, []byte{}, items, []byte{6, 0, 0x30, 0, 0, 0, 0, 0, 2})
 	f.Add([]byte{0, 48, 1}, []byte{0, 8, 3}, []byte{0, 10, 9}, items, []byte{7})
 	whole := make([]byte, vhdxRegionSize)
-	// The checksum of a region table, whose end is always zeros, goes over all of its 64 KiB.
+	// The checksum of a region table, whose end is always zeros, goes over all of
+	// its 64 KiB.
 	f.Fuzz(func(t *testing.T, headEdits, regionEdits, metaEdits, items, bat []byte) {
 		if len(headEdits)+len(regionEdits)+len(metaEdits)+len(items)+len(bat) > maxFuzzed {
 			return
@@ -229,7 +233,13 @@ func FuzzVHDX(f *testing.F) {
 		copy(whole, over(regions, regionEdits))
 		le.PutUint32(whole[4:], 0)
 		le.PutUint32(whole[4:], crc32.Checksum(whole, crc32c))
-		s := sparse{8 << 20, []placed{{64 << 10, head}, {192 << 10, whole}, {1 << 20, bat}, {2 << 20, over(meta, metaEdits)}, {2<<20 + 64<<10, items}}}
+		s := sparse{8 << 20, []placed{
+			{64 << 10, head},
+			{192 << 10, whole},
+			{1 << 20, bat},
+			{2 << 20, over(meta, metaEdits)},
+			{2<<20 + 64<<10, items},
+		}}
 		m, err := OpenVHDX(s, s.size)
 		visit(t, m, err)
 	})

@@ -8,7 +8,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/le"
 )
 
-// VDIMagic stands at byte VDIMagicAt of a VDI, behind a line of text (VirtualBox, VDICore.h; QEMU, block/vdi.c).
+// VDIMagic stands at byte VDIMagicAt of a VDI, behind a line of text
+// (VirtualBox, VDICore.h; QEMU, block/vdi.c).
 const (
 	VDIMagic   = "\x7f\x10\xda\xbe"
 	VDIMagicAt = 0x40

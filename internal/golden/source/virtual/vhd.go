@@ -8,8 +8,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/be"
 )
 
-// VHDMagic begins a dynamic VHD, and the last sector of any VHD (Microsoft, Virtual Hard Disk Image Format
-// Specification 1.0).
+// VHDMagic begins a dynamic VHD, and the last sector of any VHD (Microsoft,
+// Virtual Hard Disk Image Format Specification 1.0).
 const VHDMagic = "conectix"
 
 // Offsets in the footer and in the dynamic header; all fields are big-endian.
@@ -71,8 +71,8 @@ func openVHD(r io.ReaderAt, fileSize int64) (*Image, error) {
 	}
 }
 
-// FixedSize is the size of the disk in front of a footer, in bytes. It is an error where that is not the footer of a fixed
-// VHD.
+// FixedSize is the size of the disk in front of a footer, in bytes. It is an
+// error where that is not the footer of a fixed VHD.
 func FixedSize(footer []byte) (int64, error) {
 	size := uint64(0)
 	if len(footer) == sector {
@@ -118,11 +118,13 @@ func (v *vhd) find(i int64) (piece, error) {
 	if at == vhdNone {
 		return piece{zero: true}, nil
 	}
-	// The bitmap says which sectors were written; the others are zeros in the file as well.
+	// The bitmap says which sectors were written; the others are zeros in the file
+	// as well.
 	return piece{at: int64(at)*sector + v.bitmap}, nil
 }
 
-// vhdSumIs reports whether the checksum at off is right: the ones' complement of the sum of all other bytes.
+// vhdSumIs reports whether the checksum at off is right: the ones' complement
+// of the sum of all other bytes.
 func vhdSumIs(b []byte, off int) bool {
 	sum := uint32(0)
 	for i, c := range b {

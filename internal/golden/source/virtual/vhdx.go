@@ -13,7 +13,8 @@ import (
 // VHDXMagic begins a VHDX file ([MS-VHDX] 2.2.1).
 const VHDXMagic = "vhdxfile"
 
-// Places and identifiers of [MS-VHDX], section 2. GUIDs are as they stand in the file.
+// Places and identifiers of [MS-VHDX], section 2. GUIDs are as they stand in
+// the file.
 const (
 	vhdxHeaderSize = 4 << 10
 	vhdxRegionSize = 64 << 10
@@ -92,14 +93,16 @@ func (v *vhdx) find(i int64) (piece, error) {
 
 var crc32c = crc32.MakeTable(crc32.Castagnoli)
 
-// vhdxSum reports whether the checksum at byte 4 is right, itself taken as zero.
+// vhdxSum reports whether the checksum at byte 4 is right, itself taken as
+// zero.
 func vhdxSum(b []byte) bool {
 	sum := crc32.Update(0, crc32c, b[:4])
 	sum = crc32.Update(sum, crc32c, make([]byte, 4))
 	return crc32.Update(sum, crc32c, b[8:]) == le.U32(b, 4)
 }
 
-// checkLog finds the current one of the two headers and refuses a file whose log has to be replayed.
+// checkLog finds the current one of the two headers and refuses a file whose
+// log has to be replayed.
 func checkLog(r io.ReaderAt, fileSize int64) error {
 	var current []byte
 	for _, at := range []int64{64 << 10, 128 << 10} {

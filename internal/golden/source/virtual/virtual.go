@@ -3,8 +3,10 @@
 //
 // These are VMDK (sparse and stream-optimized), VHD, VHDX and VDI.
 //
-// It opens no file: the extents of a VMDK are asked for by name, and a disk that needs a parent is refused, as is everything
-// that is not known, and a file whose log was not replayed. Memory is a page of a table and one block, for each extent.
+// It opens no file: the extents of a VMDK are asked for by name, and a disk
+// that needs a parent is refused, as is everything that is not known, and a
+// file whose log was not replayed. Memory is a page of a table and one block,
+// for each extent.
 package virtual
 
 import (
@@ -38,7 +40,8 @@ type blocks interface {
 	find(i int64) (piece, error)
 }
 
-// piece is where a block lies in the file: at an offset, plain or packed, or nowhere, being zeros.
+// piece is where a block lies in the file: at an offset, plain or packed, or
+// nowhere, being zeros.
 type piece struct {
 	zero   bool
 	at     int64
@@ -61,7 +64,8 @@ func (m *Image) Size() int64 { return m.size }
 // Close does nothing: the file is the caller's.
 func (m *Image) Close() {}
 
-// IsZero reports whether n bytes at off are known to be zero without having been read.
+// IsZero reports whether n bytes at off are known to be zero without having
+// been read.
 func (m *Image) IsZero(off, n int64) (bool, error) {
 	for i := off / m.block; i*m.block < off+n; i++ {
 		p, err := m.blocks.find(i)

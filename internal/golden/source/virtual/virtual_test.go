@@ -26,10 +26,12 @@ func made(t testing.TB) map[string][]byte {
 	}
 	images := map[string][]byte{}
 	for name, args := range map[string][]string{
-		"vmdk": {"-O", "vmdk"}, "stream": {"-O", "vmdk", "-o", "subformat=streamOptimized"}, "vhd": {"-O", "vpc"}, "vhdx": {"-O", "vhdx", "-o", "block_size=1M"},
+		"vmdk": {"-O", "vmdk"}, "stream": {"-O", "vmdk", "-o", "subformat=streamOptimized"}, "vhd": {"-O", "vpc"},
+		"vhdx": {"-O", "vhdx", "-o", "block_size=1M"},
 	} {
 		out := filepath.Join(dir, name)
-		if text, err := exec.CommandContext(t.Context(), "qemu-img", append(append([]string{"convert", "-f", "raw"}, args...), raw, out)...).CombinedOutput(); err != nil {
+		if text, err := exec.CommandContext(t.Context(), "qemu-img",
+			append(append([]string{"convert", "-f", "raw"}, args...), raw, out)...).CombinedOutput(); err != nil {
 			t.Fatalf("qemu-img: %v: %s", err, text)
 		}
 		p, err := os.ReadFile(out)

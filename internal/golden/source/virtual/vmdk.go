@@ -10,7 +10,8 @@ import (
 	"github.com/gild-dev/gild/internal/golden/le"
 )
 
-// VMDKMagic begins a sparse VMDK (VMware Virtual Disk Format 5.0, "Hosted Sparse Extents").
+// VMDKMagic begins a sparse VMDK (VMware Virtual Disk Format 5.0, "Hosted
+// Sparse Extents").
 const VMDKMagic = "KDMV"
 
 // Offsets and flags of the sparse header.

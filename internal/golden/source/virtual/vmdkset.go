@@ -15,12 +15,14 @@ import (
 // VMDKDescriptor begins the file that names the extents of a VMDK.
 const VMDKDescriptor = "# Disk DescriptorFile"
 
-// MaxVMDKDescriptor bounds that file, in bytes; a disk of 2 TiB in pieces of 2 GiB has 50 KiB.
+// MaxVMDKDescriptor bounds that file, in bytes; a disk of 2 TiB in pieces of 2
+// GiB has 50 KiB.
 const MaxVMDKDescriptor = 64 << 10
 
 const maxExtents = 1024
 
-// Set is a disk whose extents lie in files of their own. It is not safe for concurrent use.
+// Set is a disk whose extents lie in files of their own. It is not safe for
+// concurrent use.
 type Set struct {
 	extents []extent
 	size    int64
@@ -35,8 +37,9 @@ type extent struct {
 	sparse   *Image // nil where it lies in the file as it is
 }
 
-// OpenVMDKSet opens the disk of a descriptor: in pieces (twoGbMaxExtentSparse, twoGbMaxExtentFlat) or in one flat file
-// (monolithicFlat). open gives the files that it names and their sizes.
+// OpenVMDKSet opens the disk of a descriptor: in pieces (twoGbMaxExtentSparse,
+// twoGbMaxExtentFlat) or in one flat file (monolithicFlat). open gives the
+// files that it names and their sizes.
 func OpenVMDKSet(descriptor []byte, open func(name string) (io.ReaderAt, int64, error)) (*Set, error) {
 	s := &Set{}
 	lines, err := extentLines(string(descriptor))
@@ -55,14 +58,16 @@ func OpenVMDKSet(descriptor []byte, open func(name string) (io.ReaderAt, int64, 
 	return s, nil
 }
 
-// extentLine is `RW 4194304 SPARSE "disk-s001.vmdk"` (VMware Virtual Disk Format 5.0, "The Extent Description").
+// extentLine is `RW 4194304 SPARSE "disk-s001.vmdk"` (VMware Virtual Disk
+// Format 5.0, "The Extent Description").
 type extentLine struct {
 	sectors    int64
 	kind, name string
 	offset     int64 // sectors of the file
 }
 
-// extentLines are the extents of a descriptor, which may not be that of a difference to another disk.
+// extentLines are the extents of a descriptor, which may not be that of a
+// difference to another disk.
 func extentLines(text string) ([]extentLine, error) {
 	var lines []extentLine
 	for line := range strings.Lines(text) {
@@ -128,7 +133,8 @@ func (s *Set) Size() int64 { return s.size }
 // Close does nothing: the files are the caller's.
 func (s *Set) Close() {}
 
-// parts calls use for each piece of a range of the disk: n bytes at off of an extent.
+// parts calls use for each piece of a range of the disk: n bytes at off of an
+// extent.
 func (s *Set) parts(off, n int64, use func(e *extent, off, n int64) error) error {
 	i, found := slices.BinarySearchFunc(s.extents, off, func(e extent, off int64) int { return int(min(1, max(-1, e.at-off))) })
 	if !found {
@@ -149,7 +155,8 @@ func (s *Set) parts(off, n int64, use func(e *extent, off, n int64) error) error
 	return nil
 }
 
-// IsZero reports whether n bytes at off are known to be zero without having been read.
+// IsZero reports whether n bytes at off are known to be zero without having
+// been read.
 func (s *Set) IsZero(off, n int64) (bool, error) {
 	zero := true
 	err := s.parts(off, min(n, s.size-off), func(e *extent, off, n int64) error {

@@ -25,7 +25,8 @@ type section struct {
 	link, entry uint64
 }
 
-// ELF returns the module as a relocatable 64-bit little-endian object for x86-64.
+// ELF returns the module as a relocatable 64-bit little-endian object for
+// x86-64.
 func (m Module) ELF() []byte {
 	const progbits, symtab, strtab, symbolSize = 1, 2, 3, 24
 	var info, exports, names bytes.Buffer
@@ -54,8 +55,8 @@ func (m Module) ELF() []byte {
 	})
 }
 
-// assemble lays out the file header, the contents and the section headers; the last section is the
-// names of all.
+// assemble lays out the file header, the contents and the section headers; the
+// last section is the names of all.
 func assemble(sections []section) []byte {
 	le := binary.LittleEndian
 	var names bytes.Buffer
@@ -107,9 +108,10 @@ func WriteTree(tb testing.TB, dir string, files map[string][]byte) {
 	}
 }
 
-// Kernel finds a distribution's real modules: a root folder in which lib/modules/release holds
-// depmod's files. It looks at every root below $GILD_TEST_CACHE/kernels (a kernel package unpacked
-// with `dpkg-deb -x`, then `depmod -b`), then at this machine's own; without any the test is skipped.
+// Kernel finds a distribution's real modules: a root folder in which
+// lib/modules/release holds depmod's files. It looks at every root below
+// $GILD_TEST_CACHE/kernels (a kernel package unpacked with `dpkg-deb -x`, then
+// `depmod -b`), then at this machine's own; without any the test is skipped.
 func Kernel(tb testing.TB) (root, release string) {
 	tb.Helper()
 	patterns := []string{"/lib/modules/*/modules.dep"}

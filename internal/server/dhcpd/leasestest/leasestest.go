@@ -1,4 +1,5 @@
-// Package leasestest is the contract of where the servers of a cluster see who has which address.
+// Package leasestest is the contract of where the servers of a cluster see who
+// has which address.
 package leasestest
 
 import (

@@ -133,7 +133,8 @@ func (d *Door) identity(w http.ResponseWriter, r *http.Request) {
 	if r.TLS == nil {
 		d.Log.Warn("identity refused", "client", r.RemoteAddr, "why", "plain HTTP")
 		w.Header().Set("Upgrade", "TLS/1.3, HTTP/1.1") // RFC 9110, 15.5.22
-		reply.Problem(w, http.StatusUpgradeRequired, "an identity is given by TLS only: restart the machine, so that it boots the agent of this server")
+		reply.Problem(w, http.StatusUpgradeRequired,
+			"an identity is given by TLS only: restart the machine, so that it boots the agent of this server")
 		return
 	}
 	var req api.IdentityRequest

@@ -30,7 +30,8 @@ func serve(t *testing.T, machines Machines) string {
 }
 
 func hello(extra string) string {
-	return fmt.Sprintf(`{"version":%d,"session":"s1","inventory":{"mac":%q,"firmware":"bios","kernel":"6.1","arch":"amd64"%s}}`, api.Version, doortest.MAC, extra)
+	return fmt.Sprintf(`{"version":%d,"session":"s1","inventory":{"mac":%q,"firmware":"bios","kernel":"6.1","arch":"amd64"%s}}`, api.Version,
+		doortest.MAC, extra)
 }
 
 func events(list string) string {
@@ -94,7 +95,10 @@ func TestAgentBadInput(t *testing.T) {
 		{"negative receipt", api.PathEvents, event(`,"receipt":{"written":-1}`), 400},
 		{"many events", api.PathEvents, events(strings.TrimSuffix(strings.Repeat(`{"seq":1},`, 2000), ",")), 400},
 		{"no hello before", api.PathEvents, event(``), 425},
-		{"receipt without an arm", api.PathEvents, strings.Replace(event(`,"receipt":{"plan":"p"}`), `"session"`, `"plan":"p","session"`, 1), 409},
+		{
+			"receipt without an arm", api.PathEvents, strings.Replace(event(`,"receipt":{"plan":"p"}`), `"session"`, `"plan":"p","session"`, 1),
+			409,
+		},
 	} {
 		resp, body := doortest.Request(t, "POST", base+tt.path, tt.body, "Content-Type", "application/json")
 		var p api.Problem
@@ -116,7 +120,8 @@ func TestAgentBadInput(t *testing.T) {
 // A machine's own words must not drive the operator's terminal.
 func TestInventoryIsCleaned(t *testing.T) {
 	m := doortest.NewMachines()
-	body := hello(`,"serial":"a\u001b[31m\r\n\u202eb","vendor":"` + strings.Repeat("v", 5000) + `","nics":[{"mac":"52-54-00-00-00-02"},{"mac":"00:00:00:00:00:00"}]`)
+	body := hello(`,"serial":"a\u001b[31m\r\n\u202eb","vendor":"` + strings.Repeat("v", 5000) +
+		`","nics":[{"mac":"52-54-00-00-00-02"},{"mac":"00:00:00:00:00:00"}]`)
 	resp, answer := doortest.Request(t, "POST", serve(t, m)+api.PathHello, body, "Content-Type", "application/json")
 	if resp.StatusCode != 200 {
 		t.Fatalf("hello = %d %s", resp.StatusCode, answer)
@@ -197,7 +202,8 @@ func TestAgentsThatWaitAreNotLogged(t *testing.T) {
 		var log lockedbuf.Buffer
 		d := &Door{Machines: answering{action: action}, Log: slog.New(slog.NewTextHandler(&log, nil))}
 		srv := httptest.NewServer(door.Handler(d))
-		if resp, answer := doortest.Request(t, "POST", srv.URL+api.PathHello, hello(""), "Content-Type", "application/json"); resp.StatusCode != http.StatusOK {
+		if resp, answer := doortest.Request(t, "POST", srv.URL+api.PathHello, hello(""), "Content-Type",
+			"application/json"); resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %s", action, resp.StatusCode, answer)
 		}
 		srv.Close()

@@ -31,7 +31,10 @@ func newWords() *words {
 func (s *words) heard(r *http.Request, mac string) error {
 	from, now := budget.Sender(r.RemoteAddr).String(), time.Now()
 	if !s.ofAgent.Allow(from+" "+mac, now) || !s.ofOne.Allow(from, now) {
-		return &reply.Refusal{Status: http.StatusTooManyRequests, Err: errors.New("too many words of this machine at once; say it again in a moment")}
+		return &reply.Refusal{
+			Status: http.StatusTooManyRequests,
+			Err:    errors.New("too many words of this machine at once; say it again in a moment"),
+		}
 	}
 	return nil
 }

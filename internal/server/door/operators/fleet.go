@@ -20,9 +20,10 @@ type fleetInput struct {
 
 // fleet registers what is done to all that files say.
 func (d *Door) fleet(r operations) {
-	handle(r, http.MethodGet, api.PathFleet, "get-fleet", "What was applied, without secrets", func(ctx context.Context, _ *struct{}) (api.Applied, error) {
-		return d.Control.Applied(ctx)
-	})
+	handle(r, http.MethodGet, api.PathFleet, "get-fleet", "What was applied, without secrets",
+		func(ctx context.Context, _ *struct{}) (api.Applied, error) {
+			return d.Control.Applied(ctx)
+		})
 	op := operation(http.MethodPut, api.PathFleet, "apply-fleet", "Make the fleet what files say, or tell what that would change")
 	op.MaxBodyBytes, op.BodyReadTimeout = api.MaxFleet, fleetTimeout
 	huma.Register(r.api, op, func(ctx context.Context, in *fleetInput) (*body[api.FleetDiff], error) {

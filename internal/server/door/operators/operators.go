@@ -167,67 +167,79 @@ func (d *Door) machines(r operations) {
 	d.records(r)
 	d.flashes(r)
 	d.fleet(r)
-	handle(r, http.MethodGet, api.PathEventLog, "list-log", "The newest events of all machines", func(ctx context.Context, in *logInput) (api.Log, error) {
-		entries, err := d.Control.Log(ctx, in.Limit, in.Audit)
-		return api.Log{Entries: orEmpty(entries)}, err
-	})
+	handle(r, http.MethodGet, api.PathEventLog, "list-log", "The newest events of all machines",
+		func(ctx context.Context, in *logInput) (api.Log, error) {
+			entries, err := d.Control.Log(ctx, in.Limit, in.Audit)
+			return api.Log{Entries: orEmpty(entries)}, err
+		})
 	handle(r, http.MethodGet, api.PathImages, "list-images", "All stored images", func(ctx context.Context, _ *struct{}) (api.Images, error) {
 		images, err := d.Images.List(ctx)
 		return api.Images{Images: orEmpty(images)}, err
 	})
-	handle(r, http.MethodDelete, api.PathImages, "remove-images", "Remove images", func(ctx context.Context, in *removeInput) (api.RemovedImages, error) {
-		removed, err := d.Control.RemoveImages(ctx, actor(ctx), in.Names, in.Force)
-		return api.RemovedImages{Removed: orEmpty(removed)}, err
-	})
-	handle(r, http.MethodGet, api.PathServers, "list-servers", "The servers of this cluster", func(ctx context.Context, _ *struct{}) (api.Servers, error) {
-		servers, err := d.Control.Servers(ctx)
-		return api.Servers{Servers: orEmpty(servers)}, err
-	})
-	handle(r, http.MethodGet, api.PathState, "get-state-usage", "How full the database of the state is", func(ctx context.Context, _ *struct{}) (api.StateUsage, error) {
-		return d.Control.StateUsage(ctx)
-	})
+	handle(r, http.MethodDelete, api.PathImages, "remove-images", "Remove images",
+		func(ctx context.Context, in *removeInput) (api.RemovedImages, error) {
+			removed, err := d.Control.RemoveImages(ctx, actor(ctx), in.Names, in.Force)
+			return api.RemovedImages{Removed: orEmpty(removed)}, err
+		})
+	handle(r, http.MethodGet, api.PathServers, "list-servers", "The servers of this cluster",
+		func(ctx context.Context, _ *struct{}) (api.Servers, error) {
+			servers, err := d.Control.Servers(ctx)
+			return api.Servers{Servers: orEmpty(servers)}, err
+		})
+	handle(r, http.MethodGet, api.PathState, "get-state-usage", "How full the database of the state is",
+		func(ctx context.Context, _ *struct{}) (api.StateUsage, error) {
+			return d.Control.StateUsage(ctx)
+		})
 }
 
 // records registers what is done to what is known of machines.
 func (d *Door) records(r operations) {
-	handle(r, http.MethodGet, api.PathMachines, "list-machines", "The machines that are known", func(ctx context.Context, in *listInput) (api.Machines, error) {
-		list, err := d.Control.Machines(ctx, in.Selector)
-		return api.Machines{Machines: orEmpty(list)}, err
-	})
-	handle(r, http.MethodPost, api.PathMachines, "register-machine", "Make a machine known", func(ctx context.Context, in *newInput) (api.Machine, error) {
-		return d.Control.Register(ctx, actor(ctx), in.Body)
-	})
+	handle(r, http.MethodGet, api.PathMachines, "list-machines", "The machines that are known",
+		func(ctx context.Context, in *listInput) (api.Machines, error) {
+			list, err := d.Control.Machines(ctx, in.Selector)
+			return api.Machines{Machines: orEmpty(list)}, err
+		})
+	handle(r, http.MethodPost, api.PathMachines, "register-machine", "Make a machine known",
+		func(ctx context.Context, in *newInput) (api.Machine, error) {
+			return d.Control.Register(ctx, actor(ctx), in.Body)
+		})
 	handle(r, http.MethodGet, api.PathMachine, "get-machine", "One machine", func(ctx context.Context, in *byName) (api.Machine, error) {
 		return d.Control.Machine(ctx, in.Name)
 	})
-	handle(r, http.MethodPut, api.PathMachine, "edit-machine", "Replace what is said of a machine", func(ctx context.Context, in *specInput) (api.Machine, error) {
-		return d.Control.Edit(ctx, actor(ctx), in.Name, in.Revision, in.Body)
-	})
+	handle(r, http.MethodPut, api.PathMachine, "edit-machine", "Replace what is said of a machine",
+		func(ctx context.Context, in *specInput) (api.Machine, error) {
+			return d.Control.Edit(ctx, actor(ctx), in.Name, in.Revision, in.Body)
+		})
 	huma.Register(r.api, operation(http.MethodDelete, api.PathMachine, "delete-machine", "Forget a machine"),
 		func(ctx context.Context, in *forceInput) (*struct{}, error) {
 			return nil, r.problem(ctx, d.Control.Delete(ctx, actor(ctx), in.Name, in.Force))
 		})
-	handle(r, http.MethodGet, api.PathMachineEvents, "list-events", "The past of one machine", func(ctx context.Context, in *byName) (api.Events, error) {
-		events, err := d.Control.Events(ctx, in.Name)
-		return api.Events{Events: orEmpty(events)}, err
-	})
+	handle(r, http.MethodGet, api.PathMachineEvents, "list-events", "The past of one machine",
+		func(ctx context.Context, in *byName) (api.Events, error) {
+			events, err := d.Control.Events(ctx, in.Name)
+			return api.Events{Events: orEmpty(events)}, err
+		})
 }
 
 // flashes registers what leads to a flash, and what came of it.
 func (d *Door) flashes(r operations) {
-	handle(r, http.MethodPost, api.PathPreview, "preview-flash", "What an arm would do; arms nothing", func(ctx context.Context, in *flashInput) (api.Preview, error) {
-		return d.Control.Preview(ctx, in.Name, in.Body)
-	})
-	handle(r, http.MethodPost, api.PathFlash, "flash-machine", "Arm a machine for one flash", func(ctx context.Context, in *flashInput) (api.Machine, error) {
-		return d.Control.Flash(ctx, actor(ctx), in.Name, in.Body)
-	})
-	handle(r, http.MethodPost, api.PathCancel, "cancel-machine", "Take an arm back", func(ctx context.Context, in *forceInput) (api.Machine, error) {
-		return d.Control.Cancel(ctx, actor(ctx), in.Name, in.Force)
-	})
-	handle(r, http.MethodGet, api.PathFlashes, "list-flashes", "The flashes of one machine, the newest first", func(ctx context.Context, in *byName) (api.Flashes, error) {
-		flashes, err := d.Control.Flashes(ctx, in.Name)
-		return api.Flashes{Flashes: orEmpty(flashes)}, err
-	})
+	handle(r, http.MethodPost, api.PathPreview, "preview-flash", "What an arm would do; arms nothing",
+		func(ctx context.Context, in *flashInput) (api.Preview, error) {
+			return d.Control.Preview(ctx, in.Name, in.Body)
+		})
+	handle(r, http.MethodPost, api.PathFlash, "flash-machine", "Arm a machine for one flash",
+		func(ctx context.Context, in *flashInput) (api.Machine, error) {
+			return d.Control.Flash(ctx, actor(ctx), in.Name, in.Body)
+		})
+	handle(r, http.MethodPost, api.PathCancel, "cancel-machine", "Take an arm back",
+		func(ctx context.Context, in *forceInput) (api.Machine, error) {
+			return d.Control.Cancel(ctx, actor(ctx), in.Name, in.Force)
+		})
+	handle(r, http.MethodGet, api.PathFlashes, "list-flashes", "The flashes of one machine, the newest first",
+		func(ctx context.Context, in *byName) (api.Flashes, error) {
+			flashes, err := d.Control.Flashes(ctx, in.Name)
+			return api.Flashes{Flashes: orEmpty(flashes)}, err
+		})
 }
 
 // actor is who asks. There are no accounts yet: all are the operator.

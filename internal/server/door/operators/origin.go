@@ -23,7 +23,8 @@ func loopbackOnly(next http.Handler) http.Handler {
 		}
 		for _, name := range forwarding {
 			if r.Header.Get(name) != "" {
-				reply.Problem(w, http.StatusForbidden, "this request was forwarded ("+name+"), and the operator API on loopback answers this host only; "+
+				reply.Problem(w, http.StatusForbidden, "this request was forwarded ("+name+
+					"), and the operator API on loopback answers this host only; "+
 					"let --operator be another address, with a certificate, for what comes from elsewhere")
 				return
 			}

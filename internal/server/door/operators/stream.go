@@ -27,8 +27,9 @@ func (d *Door) stream(r operations) {
 	op := operation(http.MethodGet, api.PathEventStream, "follow", "Changes as they happen, as server-sent events")
 	schema := r.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[api.Change](), true, "Change")
 	op.Responses = map[string]*huma.Response{"200": {
-		Description: "Messages named " + api.ChangeMachine + ", " + api.ChangeEvent + ", " + api.ChangeRemoved + " and " + api.ChangeReset + "; each carries a Change.",
-		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: schema}},
+		Description: "Messages named " + api.ChangeMachine + ", " + api.ChangeEvent + ", " + api.ChangeRemoved + " and " + api.ChangeReset +
+			"; each carries a Change.",
+		Content: map[string]*huma.MediaType{"text/event-stream": {Schema: schema}},
 	}}
 	huma.Register(r.api, op, func(_ context.Context, in *streamInput) (*huma.StreamResponse, error) {
 		return &huma.StreamResponse{Body: func(hc huma.Context) {

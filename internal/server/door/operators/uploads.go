@@ -65,12 +65,14 @@ func (d *Door) uploads(r operations) {
 		stored, err := d.Uploads.Add(ctx, actor(ctx), in.Name, in.RawBody)
 		return &body[api.StoredImage]{stored}, r.problem(ctx, err)
 	})
-	handle(r, http.MethodPost, api.PathAliases, "alias-image", "Give a stored image one name more", func(ctx context.Context, in *aliasInput) (api.StoredImage, error) {
-		return d.Uploads.Alias(ctx, actor(ctx), in.Body.Name, in.Name)
-	})
-	handle(r, http.MethodGet, api.PathBlob, "get-blob", "How much of a blob has arrived", func(ctx context.Context, in *blobInput) (api.Blob, error) {
-		return d.Uploads.Received(ctx, in.Digest)
-	})
+	handle(r, http.MethodPost, api.PathAliases, "alias-image", "Give a stored image one name more",
+		func(ctx context.Context, in *aliasInput) (api.StoredImage, error) {
+			return d.Uploads.Alias(ctx, actor(ctx), in.Body.Name, in.Name)
+		})
+	handle(r, http.MethodGet, api.PathBlob, "get-blob", "How much of a blob has arrived",
+		func(ctx context.Context, in *blobInput) (api.Blob, error) {
+			return d.Uploads.Received(ctx, in.Digest)
+		})
 	d.pieces(r)
 }
 
@@ -80,9 +82,10 @@ func (d *Door) pieces(r operations) {
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
 	}}
+	blob := r.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[api.Blob](), true, "Blob")
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "How much has arrived.",
-		Content:     map[string]*huma.MediaType{"application/json": {Schema: r.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[api.Blob](), true, "Blob")}},
+		Content:     map[string]*huma.MediaType{"application/json": {Schema: blob}},
 	}}
 	huma.Register(r.api, op, func(ctx context.Context, in *pieceInput) (*huma.StreamResponse, error) {
 		return &huma.StreamResponse{Body: func(hc huma.Context) {
@@ -97,8 +100,8 @@ func (d *Door) pieces(r operations) {
 	})
 }
 
-// A sender of a blob may be as slow as piece bytes in pieceTime (4 kB/s); one that is
-// cut resumes where it was.
+// A sender of a blob may be as slow as piece bytes in pieceTime (4 kB/s); one
+// that is cut resumes where it was.
 const (
 	piece     = 256 << 10
 	pieceTime = 60 * time.Second

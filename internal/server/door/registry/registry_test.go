@@ -63,7 +63,8 @@ func TestRegistry(t *testing.T) {
 			}
 		}
 	}
-	if _, body := doortest.Request(t, "GET", base+"/v2/golden/debian/tags/list", ""); strings.TrimSpace(body) != `{"name":"golden/debian","tags":["latest"]}` {
+	if _, body := doortest.Request(t, "GET", base+"/v2/golden/debian/tags/list",
+		""); strings.TrimSpace(body) != `{"name":"golden/debian","tags":["latest"]}` {
 		t.Errorf("tags = %s", body)
 	}
 }

@@ -1,4 +1,5 @@
-// Package apply plans how what is stored becomes what the files of an operator say.
+// Package apply plans how what is stored becomes what the files of an operator
+// say.
 package apply
 
 import (
@@ -67,8 +68,10 @@ func Make(have Stored, want api.Fleet, now time.Time) (Plan, error) {
 	p.check.fleet = want
 	p.place()
 	p.machines()
-	things(&p, differ.Group, have.Groups, groupsByName(want), differ.Groups, have.Named.Groups, nil, &p.out.Groups, &p.out.RemoveGroups, &p.out.Named.Groups)
-	things(&p, differ.Identity, have.Identities, want.Identities, differ.Identities, have.Named.Identities, p.identitiesNamed(), &p.out.Identities, &p.out.RemoveIdentities, &p.out.Named.Identities)
+	things(&p, differ.Group, have.Groups, groupsByName(want), differ.Groups, have.Named.Groups, nil, &p.out.Groups, &p.out.RemoveGroups,
+		&p.out.Named.Groups)
+	things(&p, differ.Identity, have.Identities, want.Identities, differ.Identities, have.Named.Identities, p.identitiesNamed(),
+		&p.out.Identities, &p.out.RemoveIdentities, &p.out.Named.Identities)
 	return p.out, p.check.err()
 }
 
@@ -268,7 +271,8 @@ func Prunable(m *fleet.Record, now time.Time) bool { return m.Armed == nil && !f
 
 // things lists what is done to groups, or to identities. What is needed stays,
 // and stays named: the next prune may have it.
-func things[T any](p *planner, kind string, have, want map[string]T, say func(name string, now, want T) []api.FleetChange, named []string, needed map[string]bool,
+func things[T any](p *planner, kind string, have, want map[string]T, say func(name string, now, want T) []api.FleetChange, named []string,
+	needed map[string]bool,
 	put *map[string]T, remove, after *[]string,
 ) {
 	*put = map[string]T{}

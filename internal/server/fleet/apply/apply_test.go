@@ -110,7 +110,8 @@ func TestApply(t *testing.T) {
 
 	// What no file names any more goes when asked, but nothing that is armed.
 	have.Machines[1].Armed = &fleet.Armed{Plan: api.Plan{ID: "p"}}
-	have.Machines = append(have.Machines, fleet.Record{ID: "x", Spec: api.Spec{Name: "by-hand", Serial: "X"}}, fleet.Record{ID: "y", State: api.MachineDiscovered})
+	have.Machines = append(have.Machines, fleet.Record{ID: "x", Spec: api.Spec{Name: "by-hand", Serial: "X"}},
+		fleet.Record{ID: "y", State: api.MachineDiscovered})
 	have = apply(t, have, api.Fleet{Prune: true}, "remove machine n1", "keep machine n2", "remove group web", "remove identity node")
 	if len(have.Machines) != 3 || len(have.Groups)+len(have.Identities) != 0 {
 		t.Errorf("left are %+v, %v, %v; want the armed machine and those that were never applied", have.Machines, have.Groups, have.Identities)
@@ -197,10 +198,18 @@ func TestApplyRefuses(t *testing.T) {
 		says string
 	}{
 		{"armed and moved", []api.Spec{{Name: "n1", Serial: "S9"}}, "machines[0]: n1 is armed"},
-		{"of one not in the files", []api.Spec{{Name: "n1", Serial: "S2"}}, "machines[0]: the serial s2 is taken by n2, which is not in the files"},
+		{
+			"of one not in the files",
+			[]api.Spec{{Name: "n1", Serial: "S2"}},
+			"machines[0]: the serial s2 is taken by n2, which is not in the files",
+		},
 		{"several", []api.Spec{{Serial: "S3", MACs: []string{"52:54:00:00:00:02"}}}, "machines[0]: several machines"},
 		{"wrong", []api.Spec{{Name: "a b", Serial: "S7"}, {Name: "c"}}, "machines[1]: nothing to recognise"},
-		{"no identity", []api.Spec{{Name: "n3", Serial: "S3", Flash: settings.Settings{Identity: "gone"}}}, "machines[0].flash.identity: there is no identity"},
+		{
+			"no identity",
+			[]api.Spec{{Name: "n3", Serial: "S3", Flash: settings.Settings{Identity: "gone"}}},
+			"machines[0].flash.identity: there is no identity",
+		},
 	} {
 		_, err := Make(have, api.Fleet{Machines: tt.want}, noon)
 		if _, typed := errors.AsType[*BadFilesError](err); !typed || !strings.Contains(err.Error(), tt.says) {

@@ -35,8 +35,8 @@ func (e *BadFilesError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Check checks everything that files say, alone and of each other, and
-// brings its machines into the form of [fleet.CheckSpec]. stored are the identities
+// Check checks everything that files say, alone and of each other, and brings
+// its machines into the form of [fleet.CheckSpec]. stored are the identities
 // that the server has already. An error is a *BadFilesError with all that is
 // wrong.
 func Check(f api.Fleet, stored map[string]api.Identity) error {

@@ -26,7 +26,10 @@ func TestCheck(t *testing.T) {
 	}
 	f := room()
 	f.Machines = append(f.Machines, api.Spec{Name: "n1", MACs: []string{"52-54-00-00-00-01"}}, api.Spec{Name: "bad name", Serial: "S9"})
-	f.Groups = append(f.Groups, api.Group{Name: "web", Selector: "rack=", Flash: settings.Settings{Identity: "gone", Agent: settings.Agent{Disk: "colour=red"}}}, api.Group{Name: "all"})
+	f.Groups = append(f.Groups, api.Group{
+		Name: "web", Selector: "rack=",
+		Flash: settings.Settings{Identity: "gone", Agent: settings.Agent{Disk: "colour=red"}},
+	}, api.Group{Name: "all"})
 	f.Identities["none"] = api.Identity{}
 	f.Images["db"] = "sha256:12"
 	err := Check(f, nil)
@@ -35,7 +38,8 @@ func TestCheck(t *testing.T) {
 	}
 	for _, want := range []string{
 		"machines[2]: ", "is that of machines[0] already", "machines[3]: name \"bad name\"",
-		"groups[1]: the name \"web\" is that of groups[0]", "groups[1].selector: selector \"rack=\", byte 6", "groups[1].flash.identity: there is no identity \"gone\"",
+		"groups[1]: the name \"web\" is that of groups[0]", "groups[1].selector: selector \"rack=\", byte 6",
+		"groups[1].flash.identity: there is no identity \"gone\"",
 		"groups[2].selector: no selector", "identities.none: ", "images.db: ",
 	} {
 		if !strings.Contains(err.Error(), want) {

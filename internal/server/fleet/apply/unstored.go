@@ -18,7 +18,8 @@ func Unstored(want api.Fleet, look func(image string) error) (out []api.FleetWar
 		}
 		err = look(image)
 		if unknown, ok := errors.AsType[*fleet.UnknownError](err); ok {
-			out, err = append(out, api.FleetWarning{Path: at + ".flash.image", Message: unknown.Error() + ", so nothing is flashed with it yet"}), nil
+			out, err = append(out, api.FleetWarning{Path: at + ".flash.image", Message: unknown.Error() + ", so nothing is flashed with it yet"}),
+				nil
 		}
 	}
 	for i, m := range want.Machines {

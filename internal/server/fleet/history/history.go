@@ -1,4 +1,5 @@
-// Package history tells the flashes of a machine from the events that are kept of it.
+// Package history tells the flashes of a machine from the events that are kept
+// of it.
 package history
 
 import (
@@ -55,9 +56,9 @@ func Flashes(events []api.Event) []api.Flash {
 }
 
 // happened tells when things happened, by the server's clock. An agent tells
-// them later, several at once, and its own clock may be wrong; but it counts the
-// seconds since its kernel started, and the word that came with the least delay
-// says when that was.
+// them later, several at once, and its own clock may be wrong; but it counts
+// the seconds since its kernel started, and the word that came with the least
+// delay says when that was.
 func happened(events []api.Event) []time.Time {
 	at := make([]time.Time, len(events))
 	var boot []int // events of one boot

@@ -13,7 +13,10 @@ func TestSelect(t *testing.T) {
 		{ID: "2", Spec: api.Spec{Name: "b"}, State: api.MachineFlashing, Trouble: &api.Trouble{Cause: api.CauseDiskError}},
 		{ID: "3", Spec: api.Spec{Name: "c"}, State: api.MachineFailed, Trouble: &api.Trouble{Cause: api.CauseBootFailed}},
 	}
-	labelled := append(machines[:3:3], api.Machine{ID: "4", Spec: api.Spec{Labels: map[string]string{"state": "Bavaria"}}, State: api.MachineArmed})
+	labelled := append(machines[:3:3], api.Machine{
+		ID: "4", Spec: api.Spec{Labels: map[string]string{"state": "Bavaria"}},
+		State: api.MachineArmed,
+	})
 	for _, tt := range []struct {
 		selector string
 		all      []api.Machine
@@ -45,7 +48,10 @@ func TestSelect(t *testing.T) {
 
 // A group that means a state would have no machines, and nobody would know why.
 func TestGroupBySelectorOfState(t *testing.T) {
-	for selector, ok := range map[string]bool{"rack=b7": true, "state=Bavaria": true, "state=armed": false, "rack=b7,trouble=disk-error": false, "": false} {
+	for selector, ok := range map[string]bool{
+		"rack=b7": true, "state=Bavaria": true, "state=armed": false,
+		"rack=b7,trouble=disk-error": false, "": false,
+	} {
 		if _, err := ForGroup(selector); (err == nil) != ok {
 			t.Errorf("selector %q of a group: %v; want it taken: %v", selector, err, ok)
 		}

@@ -16,12 +16,19 @@ func TestResolve(t *testing.T) {
 		Flash: settings.Settings{Agent: settings.Agent{Disk: "smallest"}}, Values: map[string]string{"ip": "own"},
 	}
 	groups := []api.Group{
-		{Name: "z", Selector: "rack", Flash: settings.Settings{Image: "web", Identity: "node", Agent: settings.Agent{Disk: "size>=1T"}}, Values: map[string]string{"ip": "group", "dns": "d"}},
-		{Name: "a", Selector: "rack=b7", Flash: settings.Settings{Image: "web", Agent: settings.Agent{Keep: []string{"data"}}}, Values: map[string]string{"dns": "d"}},
+		{
+			Name: "z", Selector: "rack", Flash: settings.Settings{Image: "web", Identity: "node", Agent: settings.Agent{Disk: "size>=1T"}},
+			Values: map[string]string{"ip": "group", "dns": "d"},
+		},
+		{
+			Name: "a", Selector: "rack=b7", Flash: settings.Settings{Image: "web", Agent: settings.Agent{Keep: []string{"data"}}},
+			Values: map[string]string{"dns": "d"},
+		},
 		{Name: "other", Selector: "rack=b8", Flash: settings.Settings{Image: "db"}},
 		{Name: "forgotten", Flash: settings.Settings{Image: "db"}},
 	}
-	got, values, err := Resolve(spec, groups, api.FlashRequest{Settings: settings.Settings{Identity: "none", Agent: settings.Agent{Keep: []string{}}}})
+	got, values, err := Resolve(spec, groups,
+		api.FlashRequest{Settings: settings.Settings{Identity: "none", Agent: settings.Agent{Keep: []string{}}}})
 	want := api.FlashRequest{Settings: settings.Settings{Image: "web", Agent: settings.Agent{Disk: "smallest", Keep: []string{"data"}}}}
 	if d := cmp.Diff(want, got); err != nil || d != "" {
 		t.Errorf("Resolve = %v, -want +got:\n%s", err, d)

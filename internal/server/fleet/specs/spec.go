@@ -1,5 +1,5 @@
-// Package specs holds the rules of what an operator says of a machine, itself or
-// by its groups.
+// Package specs holds the rules of what an operator says of a machine, itself
+// or by its groups.
 package specs
 
 import (
@@ -66,15 +66,24 @@ func checkLabels(s *api.Spec) error {
 	}
 	if s.UUID = strings.ToLower(strings.TrimSpace(s.UUID)); s.UUID != "" {
 		if !evidence.IsUUID(s.UUID) {
-			return &fleet.InvalidError{Problem: fmt.Sprintf("%.40q is not a valid UUID", s.UUID), Help: "it looks like 4c4c4544-0051-3510-8052-b4c04f4a4c32"}
+			return &fleet.InvalidError{
+				Problem: fmt.Sprintf("%.40q is not a valid UUID", s.UUID),
+				Help:    "it looks like 4c4c4544-0051-3510-8052-b4c04f4a4c32",
+			}
 		}
 		if fleet.UUIDLabel(s.UUID) == "" {
-			return &fleet.InvalidError{Problem: "UUID " + s.UUID + " is one that many machines have", Help: "register the machine by its MAC address"}
+			return &fleet.InvalidError{
+				Problem: "UUID " + s.UUID + " is one that many machines have",
+				Help:    "register the machine by its MAC address",
+			}
 		}
 	}
 	if s.Serial = strings.TrimSpace(s.Serial); s.Serial != "" {
 		if wire.Clean(s.Serial) != s.Serial || fleet.SerialLabel(s.Serial) == "" {
-			return &fleet.InvalidError{Problem: fmt.Sprintf("serial %.40q names no machine", s.Serial), Help: "register the machine by its MAC address"}
+			return &fleet.InvalidError{
+				Problem: fmt.Sprintf("serial %.40q names no machine", s.Serial),
+				Help:    "register the machine by its MAC address",
+			}
 		}
 	}
 	own := slices.ContainsFunc(s.MACs, func(mac string) bool { return !slices.Contains(s.SharedMACs, mac) })
@@ -119,7 +128,10 @@ func CheckPairs(what string, m map[string]string) error {
 		case k == "" || len(k) > maxLabel || strings.ContainsAny(k, " ,=!()\t\"'") || wire.Clean(k) != k:
 			return &fleet.InvalidError{Problem: fmt.Sprintf("%s: %.80q is no key", what, k), Help: "use letters, digits, hyphens, dots and slashes"}
 		case len(m[k]) > maxValue || strings.ContainsFunc(m[k], func(r rune) bool { return r < ' ' || r == 0x7f }):
-			return &fleet.InvalidError{Problem: fmt.Sprintf("%s: the value of %s is too long or holds control characters", what, k), Help: "use one line of text"}
+			return &fleet.InvalidError{
+				Problem: fmt.Sprintf("%s: the value of %s is too long or holds control characters", what, k),
+				Help:    "use one line of text",
+			}
 		}
 	}
 	return nil
@@ -187,7 +199,10 @@ func Unread(m *fleet.Record, revision string) error {
 // caller has checked spec with [Check].
 func Set(m *fleet.Record, spec api.Spec, actor string, now time.Time) ([]api.Event, error) {
 	if m.Joined != "" {
-		return nil, &fleet.ConflictError{Problem: m.ID + " is the same machine as " + m.Joined, Help: "change that one: gild machine edit " + m.Joined}
+		return nil, &fleet.ConflictError{
+			Problem: m.ID + " is the same machine as " + m.Joined,
+			Help:    "change that one: gild machine edit " + m.Joined,
+		}
 	}
 	t := fleet.Begin(m, cmp.Or(actor, api.ActorOperator), now)
 	changes := specChanges(m.Spec, spec)
@@ -195,7 +210,8 @@ func Set(m *fleet.Record, spec api.Spec, actor string, now time.Time) ([]api.Eve
 	if known && len(changes) == 0 && m.State != "" {
 		return nil, nil
 	}
-	moved := !slices.Equal(m.Spec.MACs, spec.MACs) || !slices.Equal(m.Spec.SharedMACs, spec.SharedMACs) || m.Spec.UUID != spec.UUID || m.Spec.Serial != spec.Serial
+	moved := !slices.Equal(m.Spec.MACs, spec.MACs) || !slices.Equal(m.Spec.SharedMACs, spec.SharedMACs) || m.Spec.UUID != spec.UUID ||
+		m.Spec.Serial != spec.Serial
 	if m.Armed != nil && moved {
 		return nil, &fleet.ConflictError{
 			Problem: fleet.Called(m) + " is armed: what it is recognised by cannot change now",
@@ -203,7 +219,8 @@ func Set(m *fleet.Record, spec api.Spec, actor string, now time.Time) ([]api.Eve
 		}
 	}
 	said := fleet.Shown{UUID: spec.UUID, Serial: spec.Serial}
-	if uuid, serial := fleet.Strong(&fleet.Record{Inventory: m.Inventory}, said); uuid == evidence.Contradicts || serial == evidence.Contradicts {
+	if uuid, serial := fleet.Strong(&fleet.Record{Inventory: m.Inventory}, said); uuid == evidence.Contradicts ||
+		serial == evidence.Contradicts {
 		m.Inventory = nil // what was seen is of another machine
 	}
 	if moved {
@@ -289,11 +306,15 @@ func Adopt(found []fleet.Record, spec api.Spec) (id string, err error) {
 		contradicted := uuid == evidence.Contradicts || serial == evidence.Contradicts
 		switch {
 		case m.ID == id && m.Joined != "":
-			return "", &fleet.ConflictError{Problem: id + " is the same machine as " + m.Joined, Help: "change that one: gild machine edit " + m.Joined}
+			return "", &fleet.ConflictError{
+				Problem: id + " is the same machine as " + m.Joined,
+				Help:    "change that one: gild machine edit " + m.Joined,
+			}
 		case m.ID == id:
 			return id, nil
 		case m.Joined != "" || len(Labels(m.Spec)) > 0: // registered as another
-		case slices.ContainsFunc(want.MACs, func(mac string) bool { return fleet.Owns(m, mac) > fleet.OwnsNot }) || len(want.MACs) == 0 && !contradicted:
+		case slices.ContainsFunc(want.MACs, func(mac string) bool { return fleet.Owns(m, mac) > fleet.OwnsNot }) ||
+			len(want.MACs) == 0 && !contradicted:
 			seen = append(seen, m.ID)
 		}
 	}

@@ -52,7 +52,8 @@ func Refuse(image string, uses []api.ImageUse) error {
 	}
 	return &fleet.ConflictError{
 		Problem: fmt.Sprintf("image %.120q is in use: %s", image, strings.Join(told, ", ")),
-		Help:    "cancel or change what names it first, or remove it all the same with --force: what is armed is still flashed, nothing new can be",
+		Help: "cancel or change what names it first, or remove it all the same with --force: what is armed is still flashed, nothing " +
+			"new can be",
 	}
 }
 

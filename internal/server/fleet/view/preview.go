@@ -87,7 +87,8 @@ func (p Proposal) instant() []string {
 	case why == api.InstantReady && p.NewIDs:
 		why = "new IDs can only be given to a disk that is not in use"
 	case why == api.InstantReady:
-		return []string{"its system runs before its disk is complete: if the machine loses power or restarts until then, what the system wrote is lost, and it is flashed again"}
+		return []string{"its system runs before its disk is complete: if the machine loses power or restarts until then, what the " +
+			"system wrote is lost, and it is flashed again"}
 	case why == "":
 		why = "the image was stored without a look at whether its system can; add it again"
 	}

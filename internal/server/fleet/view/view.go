@@ -1,5 +1,5 @@
-// Package view builds what an operator is shown of a machine, of a flash that is
-// not armed yet.
+// Package view builds what an operator is shown of a machine, of a flash that
+// is not armed yet.
 package view
 
 import (
@@ -16,9 +16,9 @@ type Principal int
 // Operator is whoever the operator API lets in: the one principal for now.
 const Operator Principal = iota
 
-// Machine builds what a principal sees of a machine at a time, with what time has
-// done to it since it was stored. It names each thing that is shown, so that a
-// field of a record is shown to nobody until somebody writes it here.
+// Machine builds what a principal sees of a machine at a time, with what time
+// has done to it since it was stored. It names each thing that is shown, so
+// that a field of a record is shown to nobody until somebody writes it here.
 // listening is as for [Sweep].
 func Machine(r fleet.Record, who Principal, now, listening time.Time) api.Machine {
 	switch who {
@@ -74,7 +74,10 @@ func armedView(a *fleet.Armed) *api.Armed {
 	if a == nil {
 		return nil
 	}
-	return &api.Armed{Plan: a.Plan, Since: a.Since, Expires: a.Expires, By: a.By, IdentityName: a.IdentityName, Confirm: a.Confirm, Boots: a.Boots}
+	return &api.Armed{
+		Plan: a.Plan, Since: a.Since, Expires: a.Expires, By: a.By, IdentityName: a.IdentityName, Confirm: a.Confirm,
+		Boots: a.Boots,
+	}
 }
 
 // awaitedView is what is still awaited of the new system; nil: nothing is.

@@ -129,7 +129,10 @@ func TestDamagedBackup(t *testing.T) {
 	if _, err := read(strings.NewReader(good+end), func(string, []byte) error { return nil }); err != nil {
 		t.Fatalf("readBackup of a good one = %v", err)
 	}
-	for _, bad := range []string{"", "x", good, good + end + "x", strings.Replace(good, "e30", "e31", 1) + end, good[:40], strings.Replace(good, `"version":1`, `"version":2`, 1) + end} {
+	for _, bad := range []string{
+		"", "x", good, good + end + "x", strings.Replace(good, "e30", "e31", 1) + end, good[:40],
+		strings.Replace(good, `"version":1`, `"version":2`, 1) + end,
+	} {
 		_, err := read(strings.NewReader(bad), func(string, []byte) error { return nil })
 		if _, ok := errors.AsType[*Error](err); !ok {
 			t.Errorf("readBackup(%.60q) = %v; want a BackupError", bad, err)

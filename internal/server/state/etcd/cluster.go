@@ -171,7 +171,10 @@ func (c Cluster) tls() (*tls.Config, error) {
 	for _, e := range c.Endpoints {
 		u, err := url.Parse(e)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Port() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
-			return nil, &ClusterError{What: fmt.Sprintf("etcd address %.100q is not of the form https://host:2379", e), Help: "name every member: --etcd https://a:2379,https://b:2379"}
+			return nil, &ClusterError{
+				What: fmt.Sprintf("etcd address %.100q is not of the form https://host:2379", e),
+				Help: "name every member: --etcd https://a:2379,https://b:2379",
+			}
 		}
 		if u.Scheme == "https" {
 			https++
@@ -203,7 +206,10 @@ func (c Cluster) tls() (*tls.Config, error) {
 	if c.Cert != "" || c.Key != "" {
 		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 		if err != nil {
-			return nil, &ClusterError{What: "reading the certificate to show to etcd", Help: "--etcd-cert and --etcd-key go together and are in PEM form", Err: err}
+			return nil, &ClusterError{
+				What: "reading the certificate to show to etcd",
+				Help: "--etcd-cert and --etcd-key go together and are in PEM form", Err: err,
+			}
 		}
 		cfg.Certificates = []tls.Certificate{pair}
 	}

@@ -103,7 +103,8 @@ func TestLostMembers(t *testing.T) {
 		t.Errorf("Update without a quorum = %v after %v; want an UnavailableError within %v", err, time.Since(begin), 2*callWithin)
 	}
 	t.Logf("two of three killed: %v (%v)", err, time.Since(begin).Round(time.Millisecond))
-	if _, _, err := addresses.Claim(t.Context(), s.Space, netip.MustParseAddr("10.0.0.9"), addresses.Lease{Client: []byte("x"), Until: time.Now().Add(time.Hour)}, time.Now()); err == nil {
+	if _, _, err := addresses.Claim(t.Context(), s.Space, netip.MustParseAddr("10.0.0.9"),
+		addresses.Lease{Client: []byte("x"), Until: time.Now().Add(time.Hour)}, time.Now()); err == nil {
 		t.Error("ClaimAddress without a quorum = nil; want an error")
 	}
 	all[0].Start(t)
@@ -151,7 +152,10 @@ func TestConnectRefusals(t *testing.T) {
 			t.Errorf("Connect(%v) took %v", c.cluster.Endpoints, took)
 		}
 	}
-	for version, want := range map[string]bool{"3.3.25": false, "3.4.23": true, "3.7.3": true, "4.0.0": false, "2.3": false, "not decided": false} {
+	for version, want := range map[string]bool{
+		"3.3.25": false, "3.4.23": true, "3.7.3": true, "4.0.0": false, "2.3": false,
+		"not decided": false,
+	} {
 		if err := checkVersion("x", version); (err == nil) != want {
 			t.Errorf("checkVersion(%s) = %v; want accepted %v", version, err, want)
 		}

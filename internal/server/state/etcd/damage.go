@@ -28,8 +28,10 @@ func damaged(dir string, err error) error {
 	etcd := filepath.Join(dir, "etcd")
 	return &DirError{
 		Dir: dir, What: "holds a state that is damaged",
-		Help: "move " + etcd + " away and bring back a backup: gild state restore FILE. Without a backup a new start begins with no machines: each boots its local disk until it is armed again",
-		Err:  err,
+		Help: "move " + etcd +
+			" away and bring back a backup: gild state restore FILE. Without a backup a new start begins with no machines: each boots its " +
+			"local disk until it is armed again",
+		Err: err,
 	}
 }
 

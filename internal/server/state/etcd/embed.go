@@ -1,5 +1,5 @@
-// Package etcd gives a client of an etcd: of one that runs in this process, or of
-// the operator's cluster.
+// Package etcd gives a client of an etcd: of one that runs in this process, or
+// of the operator's cluster.
 package etcd
 
 import (

@@ -34,7 +34,11 @@ func TestDiskThatFills(t *testing.T) {
 		},
 		"ext4": func(t *testing.T, dir string) {
 			image := filepath.Join(t.TempDir(), "image")
-			for _, args := range [][]string{{"truncate", "-s", "512M", image}, {"mkfs.ext4", "-q", "-m", "0", image}, {"mount", "-o", "loop", image, dir}} {
+			for _, args := range [][]string{
+				{"truncate", "-s", "512M", image},
+				{"mkfs.ext4", "-q", "-m", "0", image},
+				{"mount", "-o", "loop", image, dir},
+			} {
 				if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
 					t.Skipf("%v: %v: %s", args, err, out)
 				}

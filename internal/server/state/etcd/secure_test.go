@@ -97,7 +97,8 @@ func TestSecuredCluster(t *testing.T) {
 	a := newAuthority(t)
 	good := Cluster{Endpoints: []string{secured(t, a)}, CA: a.file("ca.pem"), Cert: a.file("client.pem"), Key: a.file("client.key")}
 	admin := connect(t, good)
-	storetest.Update(t, state.New(keys.Space{Client: admin, Prefix: "/gild/"}, nil, nil), storetest.MAC, func(m *fleet.Record) ([]api.Event, error) { m.Seq = 7; return nil, nil })
+	storetest.Update(t, state.New(keys.Space{Client: admin, Prefix: "/gild/"}, nil, nil), storetest.MAC,
+		func(m *fleet.Record) ([]api.Event, error) { m.Seq = 7; return nil, nil })
 
 	refused := func(name, says string, c Cluster) {
 		t.Helper()
@@ -130,7 +131,8 @@ func TestSecuredCluster(t *testing.T) {
 	}
 	_, err := admin.RoleAdd(ctx, "gild")
 	must(err)
-	_, err = admin.RoleGrantPermission(ctx, "gild", "/gild/", clientv3.GetPrefixRangeEnd("/gild/"), clientv3.PermissionType(clientv3.PermReadWrite))
+	_, err = admin.RoleGrantPermission(ctx, "gild", "/gild/", clientv3.GetPrefixRangeEnd("/gild/"),
+		clientv3.PermissionType(clientv3.PermReadWrite))
 	must(err)
 	_, err = admin.UserGrantRole(ctx, "root", "root")
 	must(err)

@@ -35,8 +35,10 @@ func (e *FullError) Unwrap() error { return e.Err }
 
 // Hint says what the operator can do.
 func (e *FullError) Hint() string {
-	return "gild makes room in its own etcd within seconds, and needs space on the file system of its data directory for that: gild doctor says how full both are. " +
-		"Remove records that are not needed with gild machine rm -l state=discovered. In the cluster of --etcd: etcdctl compact, etcdctl defrag, etcdctl alarm disarm, and --auto-compaction-retention"
+	return "gild makes room in its own etcd within seconds, and needs space on the file system of its data directory for that: gild " +
+		"doctor says how full both are. " +
+		"Remove records that are not needed with gild machine rm -l state=discovered. In the cluster of --etcd: etcdctl compact, " +
+		"etcdctl defrag, etcdctl alarm disarm, and --auto-compaction-retention"
 }
 
 // Temporary says that asking again may help: others can make room.
@@ -56,7 +58,8 @@ func Classify(ctx context.Context, err error) error {
 	return err
 }
 
-// Unavailable reports whether an error says that nobody answers, in whichever way.
+// Unavailable reports whether an error says that nobody answers, in whichever
+// way.
 func Unavailable(err error) bool {
 	// A member that waits for others in vain passes its deadline on by text alone.
 	if errors.Is(err, context.DeadlineExceeded) || strings.HasSuffix(err.Error(), "desc = "+context.DeadlineExceeded.Error()) {

@@ -136,8 +136,8 @@ func Unsure(err error) bool {
 	return ok
 }
 
-// Holds looks whether a key has the value that it was to have; empty: that it is
-// not there.
+// Holds looks whether a key has the value that it was to have; empty: that it
+// is not there.
 func (s Space) Holds(ctx context.Context, key, value string) bool {
 	resp, err := s.Read(ctx, key)
 	if err != nil || len(resp.Kvs) == 0 {

@@ -1,5 +1,5 @@
-// Package past keeps what has happened to the machines, each with its own events
-// in a bound, all of them in a log.
+// Package past keeps what has happened to the machines, each with its own
+// events in a bound, all of them in a log.
 package past
 
 import (

@@ -69,7 +69,9 @@ func announce(ctx context.Context, s keys.Space, self func() (api.Server, <-chan
 	}
 }
 
-func announceOnce(ctx context.Context, s keys.Space, self func() (api.Server, <-chan struct{}), lease clientv3.LeaseID) (<-chan struct{}, error) {
+func announceOnce(ctx context.Context, s keys.Space, self func() (api.Server, <-chan struct{}), lease clientv3.LeaseID) (<-chan struct{},
+	error,
+) {
 	ctx, cancel := context.WithTimeout(ctx, keys.CallTimeout)
 	defer cancel()
 	server, changed := self()

@@ -68,7 +68,8 @@ func testJoin(t *testing.T, s *state.Store) {
 		return []api.Event{{Message: "f1"}, {Message: "f2"}}, nil
 	})
 	refused := errors.New("no")
-	if _, err := s.Join(t.Context(), into, from, func(_, _ *fleet.Record) ([]api.Event, error) { return nil, refused }); !errors.Is(err, refused) {
+	if _, err := s.Join(t.Context(), into, from, func(_, _ *fleet.Record) ([]api.Event, error) { return nil, refused }); !errors.Is(err,
+		refused) {
 		t.Errorf("Join = %v; want the change's own error", err)
 	}
 	if _, err := s.Join(t.Context(), into, "nobody", nil); !errors.Is(err, state.ErrNotFound) {
@@ -128,13 +129,15 @@ func testRecent(t *testing.T, s *state.Store) {
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("Recent(4), %v (-want +got):\n%s", err, diff)
 	}
-	if got, err := s.Recent(t.Context(), 150, false); len(got) != 150 || got[149].Event.Message != "B10" && got[149].Event.Message != "b10" && got[149].Event.Message != "a10" {
+	if got, err := s.Recent(t.Context(), 150, false); len(got) != 150 ||
+		got[149].Event.Message != "B10" && got[149].Event.Message != "b10" && got[149].Event.Message != "a10" {
 		t.Errorf("Recent(150) = %d entries, the last %v, %v; want 150", len(got), got[len(got)-1], err)
 	}
 	if err := s.Delete(t.Context(), b, func(*fleet.Record) ([]api.Event, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Recent(t.Context(), 3, false); err != nil || len(got) == 0 || slices.ContainsFunc(got, func(e api.LogEntry) bool { return e.Machine == b }) {
+	if got, err := s.Recent(t.Context(), 3, false); err != nil || len(got) == 0 ||
+		slices.ContainsFunc(got, func(e api.LogEntry) bool { return e.Machine == b }) {
 		t.Errorf("Recent after Delete = %v, %v; want none of %s", got, err, b)
 	}
 }

@@ -14,8 +14,9 @@ import (
 
 // An etcd that meets a full disk ends. Two files grow: the log, by files that
 // are allocated whole before they are needed, the next one always being there;
-// and the database, whose next pages are allocated here. So a disk that fills at
-// once leaves etcd room for as long as it takes to see that and close the state.
+// and the database, whose next pages are allocated here. So a disk that fills
+// at once leaves etcd room for as long as it takes to see that and close the
+// state.
 const (
 	// pagesAhead is what the database may grow by between two glances, bytes.
 	pagesAhead = 16 << 20

@@ -48,8 +48,8 @@ type Keeper struct {
 type growth struct{ revision, bytes int64 }
 
 // New makes the keeper of an etcd that keeps itself in dir, within a quota in
-// bytes. From now on its client takes no changes while the state is closed, and the
-// past is kept for those who follow the state by it.
+// bytes. From now on its client takes no changes while the state is closed, and
+// the past is kept for those who follow the state by it.
 func New(etcd *embed.Etcd, client *clientv3.Client, dir string, quota int64, log *slog.Logger) *Keeper {
 	k := &Keeper{etcd: etcd, client: client, quota: quota, disk: newDisk(dir), log: log}
 	k.follow = &followers{Watcher: client.Watcher, now: etcd.Server.KV().Rev, live: map[*follower]bool{}}

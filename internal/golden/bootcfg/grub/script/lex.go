@@ -15,8 +15,9 @@ type Script struct {
 	Lines []Line
 }
 
-// New cuts a file into lines as GRUB reads it (lib/getline.c, normal/main.c): without carriage returns, to the
-// first NUL, and without the lines whose first column is a #, wherever they stand.
+// New cuts a file into lines as GRUB reads it (lib/getline.c, normal/main.c):
+// without carriage returns, to the first NUL, and without the lines whose first
+// column is a #, wherever they stand.
 func New(name, text string) *Script {
 	text, _, _ = strings.Cut(text, "\x00")
 	s := &Script{Name: name}
@@ -70,7 +71,8 @@ type Part struct {
 	Quoted   bool
 }
 
-// lexer cuts a script into tokens (script/yylex.l). A further line is only looked at when the parser asks for it.
+// lexer cuts a script into tokens (script/yylex.l). A further line is only
+// looked at when the parser asks for it.
 type lexer struct {
 	src  *Script
 	line int // index of the current line
@@ -149,7 +151,8 @@ func (l *lexer) symbol(t *token, text string) {
 	l.at++
 }
 
-// word reads a word. It is not ok where a quote is not closed or a dollar sign has no name.
+// word reads a word. It is not ok where a quote is not closed or a dollar sign
+// has no name.
 func (l *lexer) word() (w Word, ok bool) {
 	w.Line = l.number()
 	escaped := false
@@ -221,7 +224,8 @@ func (l *lexer) single() (string, bool) {
 	return "", false
 }
 
-// double reads a string in double quotes. Within, a backslash is special before $, ", \ and the end of the line.
+// double reads a string in double quotes. Within, a backslash is special before
+// $, ", \ and the end of the line.
 func (l *lexer) double(add func(s string, variable, quoted bool)) bool {
 	var b strings.Builder
 	l.at++

@@ -2,7 +2,8 @@ package script
 
 import "strings"
 
-// MaxDepth is how deep statements, calls and files stand in each other, as in GRUB.
+// MaxDepth is how deep statements, calls and files stand in each other, as in
+// GRUB.
 const MaxDepth = 64
 
 // Node is a statement: a pointer to one of the types below.
@@ -45,7 +46,8 @@ type Definition struct {
 	Body []Node
 }
 
-// keywords are reserved as the first word of a command. Those without a meaning fit no rule.
+// keywords are reserved as the first word of a command. Those without a meaning
+// fit no rule.
 var keywords = map[string]bool{}
 
 func init() {
@@ -54,7 +56,8 @@ func init() {
 	}
 }
 
-// Parser reads a script unit by unit: one line, and as many more as its statements need (script/parser.y).
+// Parser reads a script unit by unit: one line, and as many more as its
+// statements need (script/parser.y).
 type Parser struct {
 	lex   lexer
 	tok   token
@@ -65,14 +68,15 @@ type Parser struct {
 // syntaxError unwinds the parser; GRUB then continues with the next line.
 type syntaxError struct{}
 
-// NewParser makes a parser of s. It takes what it works from left, in bytes, and refuses the rest of the script where
-// nothing is left.
+// NewParser makes a parser of s. It takes what it works from left, in bytes,
+// and refuses the rest of the script where nothing is left.
 func NewParser(s *Script, left *int) *Parser { return &Parser{lex: lexer{src: s}, left: left} }
 
 // Done reports that the script is at its end.
 func (p *Parser) Done() bool { return p.lex.line >= len(p.lex.src.Lines) }
 
-// Unit parses what GRUB runs as one: nothing of it when any of it is wrong. line is where it was given up.
+// Unit parses what GRUB runs as one: nothing of it when any of it is wrong.
+// line is where it was given up.
 func (p *Parser) Unit() (list []Node, line int, ok bool) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -143,7 +147,8 @@ func (p *Parser) delimiters() bool {
 	return true
 }
 
-// commands reads at least one command. ended tells whether a delimiter stands behind the last.
+// commands reads at least one command. ended tells whether a delimiter stands
+// behind the last.
 func (p *Parser) commands() (list []Node, ended bool) {
 	p.newlines()
 	for {
@@ -212,7 +217,8 @@ func (p *Parser) simple() Node {
 	return c
 }
 
-// block reads a block that is an argument. It has to parse, but is kept as text: it is run later.
+// block reads a block that is an argument. It has to parse, but is kept as
+// text: it is run later.
 func (p *Parser) block() *Script {
 	from := p.lex
 	p.next()

@@ -1,10 +1,13 @@
-package bootcfg
+// Package fstab reads the table of file systems that an installed Linux mounts.
+package fstab
 
 import (
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/gild-dev/gild/internal/printable"
 )
 
 // Mount is one line of fstab(5).
@@ -16,11 +19,12 @@ type Mount struct {
 	Pass    int      // order of fsck; 0 means never
 }
 
-// Fstab reads the lines of an fstab. White space within a field is written in octal, as \040. A line that mount(8) and
-// systemd would leave out is left out here too, and told; the others keep their meaning.
-func Fstab(data []byte) (mounts []Mount, odd []error) {
-	if len(data) > maxConfig {
-		return nil, []error{fmt.Errorf("parse fstab: larger than %d bytes", maxConfig)}
+// Parse reads the lines of an fstab. White space within a field is written in
+// octal, as \040. A line that mount(8) and systemd would leave out is left out
+// here too, and told; the others keep their meaning.
+func Parse(data []byte) (mounts []Mount, odd []error) {
+	if len(data) > maxSize {
+		return nil, []error{fmt.Errorf("parse fstab: larger than %d bytes", maxSize)}
 	}
 	number := 0
 	for line := range strings.Lines(string(data)) {
@@ -29,26 +33,32 @@ func Fstab(data []byte) (mounts []Mount, odd []error) {
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
-		m, err := fstabLine(fields)
+		m, err := parseLine(fields)
 		switch {
 		case err != nil:
 			if len(odd) < maxOdd {
 				odd = append(odd, fmt.Errorf("line %d is left out, as mount leaves it out: %w", number, err))
 			}
 			continue
-		case len(mounts) >= maxEntries:
-			return mounts, append(odd, fmt.Errorf("more than %d mounts: the rest is left out", maxEntries))
+		case len(mounts) >= maxMounts:
+			return mounts, append(odd, fmt.Errorf("more than %d mounts: the rest is left out", maxMounts))
 		}
 		mounts = append(mounts, m)
 	}
 	return mounts, odd
 }
 
+// Bounds on what an image can make gild hold.
+const (
+	maxSize   = 1 << 20 // bytes
+	maxMounts = 1000
+)
+
 // maxOdd is how many lines are told; a file with more is no fstab.
 const maxOdd = 8
 
-// fstabLine reads the fields of one line (libmount, mnt_table_parse_stream).
-func fstabLine(fields []string) (Mount, error) {
+// parseLine reads the fields of one line (libmount, mnt_table_parse_stream).
+func parseLine(fields []string) (Mount, error) {
 	if len(fields) < 2 {
 		return Mount{}, errors.New("it has one field only")
 	}
@@ -65,7 +75,7 @@ func fstabLine(fields []string) (Mount, error) {
 		}
 		n, err := strconv.Atoi(fields[4+i])
 		if err != nil {
-			return Mount{}, fmt.Errorf("%s %.20q is no number: are there blanks between its options?", name, printableTitle(fields[4+i]))
+			return Mount{}, fmt.Errorf("%s %.20q is no number: are there blanks between its options?", name, printable.Drop(fields[4+i]))
 		}
 		if i == 1 {
 			m.Pass = n

@@ -1,4 +1,5 @@
-package machines
+// Package cards knows which card has which addresses by lease.
+package cards
 
 import (
 	"fmt"
@@ -45,9 +46,9 @@ func (c *Cards) Leased(client string, a netip.Addr, until time.Time) {
 	c.has[mac][a], c.with[a] = until, mac
 }
 
-// fits refuses what is said for a card from another address than it was
+// Fits refuses what is said for a card from another address than it was
 // leased. Where no lease runs, nothing is refused.
-func (c *Cards) fits(mac, from string, now time.Time) error {
+func (c *Cards) Fits(mac, from string, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var its netip.Addr

@@ -10,9 +10,8 @@ import (
 	"github.com/gild-dev/gild/internal/agent/order"
 )
 
-// steps is the boot. What fails once a plan is known goes back to the plan:
-// the operator may have changed it meanwhile, and the same plan continues where
-// it was. So does a step whose plan the server has revoked.
+// steps is the boot: how the agent comes to its order, then what the order is
+// made of.
 func (a *Agent) steps() []boot.Step {
 	if a.settings.Rescue {
 		return []boot.Step{
@@ -22,10 +21,19 @@ func (a *Agent) steps() []boot.Step {
 		}
 	}
 	asker := order.Asker{Job: a.job, Ticket: a.settings.Ticket}
-	return []boot.Step{
+	return append([]boot.Step{
 		{Name: "drivers", What: "loading drivers", Run: a.loadDrivers},
 		{Name: "network", What: "finding the network", Run: a.network},
 		{Name: boot.PlanStep, What: "asking the server what to do", Run: asker.Ask},
+	}, a.flashing()...)
+}
+
+// flashing is an order to flash, the only kind that [order.Asker] accepts. What
+// fails once a plan is known goes back to the plan: the operator may have
+// changed it meanwhile, and the same plan continues where it was. So does a
+// step whose plan the server has revoked.
+func (a *Agent) flashing() []boot.Step {
+	return []boot.Step{
 		{Name: "image", What: "fetching the image's description", Again: boot.PlanStep, Run: a.session.Permitted(a.job.PullImage)},
 		{Name: "disk", What: "choosing the disk", Again: boot.PlanStep, Run: a.session.Permitted(a.job.ChooseDisk)},
 		{Name: "flash", What: "writing the image", Again: boot.PlanStep, Run: a.session.Permitted(a.flash)},

@@ -322,8 +322,8 @@ func (t *Turn) finish(e api.Event) error {
 		return &SessionError{m.MAC, "a receipt, but the machine is not armed"}
 	}
 	armed := *m.Armed
-	if r.Plan != armed.Plan.ID || r.Image != armed.Plan.Image.Digest {
-		return &SessionError{m.MAC, "the receipt is for another plan or image than the armed one"}
+	if err := armed.proves(r); err != nil {
+		return &SessionError{m.MAC, err.Error()}
 	}
 	r.Samples = history.Thin(r.Samples, history.KeptSamples)
 	e.Plan = r.Plan

@@ -154,7 +154,7 @@ func Boot(m *Record, who api.Inventory, discover *api.PlanImage, now time.Time) 
 	}
 	switch {
 	case m.Armed != nil:
-		image := m.Armed.Plan.Image
+		image := m.Armed.Holds()
 		d := Decision{
 			ID: m.ID, Image: &image, Why: "booting the agent for " + image.Name,
 			Arch: m.Inventory.Arch, Handoff: m.Armed.Plan.Handoff,

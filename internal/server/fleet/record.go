@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"errors"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
@@ -117,6 +118,21 @@ type Armed struct {
 	// Before is how the machine was when it was armed; nil: as one that is
 	// registered and has nothing to do.
 	Before *Before `json:"before,omitempty"`
+}
+
+// What the rules ask an order, whatever its kind. A flash is the only one: the
+// kind is the action of the answer that its agent gets.
+
+// Holds is the image that is kept for as long as the order stands.
+func (a *Armed) Holds() api.PlanImage { return a.Plan.Image }
+
+// proves says why a receipt does not show that the order was carried out; nil:
+// it does.
+func (a *Armed) proves(r *api.Receipt) error {
+	if r.Plan != a.Plan.ID || r.Image != a.Plan.Image.Digest {
+		return errors.New("the receipt is for another plan or image than the armed one")
+	}
+	return nil
 }
 
 // Before is what an arm that is not used leaves as it was.

@@ -51,7 +51,7 @@ func (s Upkeep) KeepPins(ctx context.Context) error {
 		}
 		fleet.Lapse(m, s.now())
 		if m.Armed != nil {
-			images = append(images, golden.Digest(m.Armed.Plan.Image.Digest))
+			images = append(images, golden.Digest(m.Armed.Holds().Digest))
 		}
 	}
 	return s.Pins.KeepPins(ctx, images)

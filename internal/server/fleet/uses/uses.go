@@ -20,7 +20,7 @@ func Of(image string, machines []fleet.Record, named map[string]api.Group) []api
 	for i := range machines {
 		m := &machines[i]
 		name := cmp.Or(m.Spec.Name, m.ID)
-		if m.Armed != nil && m.Armed.Plan.Image.Name == image {
+		if m.Armed != nil && m.Armed.Holds().Name == image {
 			arms = append(arms, api.ImageUse{Kind: api.UseArm, Name: name})
 		}
 		if m.Spec.Flash.Image == image {

@@ -2,13 +2,13 @@ package machine
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/exit"
 	"github.com/gild-dev/gild/internal/cli/flags"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 )
 
 // specFlags change what the operator says of a machine. Only flags that were
@@ -68,10 +68,18 @@ func (s *specFlags) apply(spec *api.Spec) error {
 	if err := s.settings.Over(&spec.Flash); err != nil {
 		return err
 	}
-	if err := setPairs(&spec.Labels, "label", s.labels); err != nil {
-		return err
+	for _, p := range []struct {
+		flag    string
+		to      *map[string]string
+		changes []string
+	}{{"label", &spec.Labels, s.labels}, {"value", &spec.Values, s.values}} {
+		changed, err := specs.Pairs(*p.to, p.changes)
+		if err != nil {
+			return exit.Usage(fmt.Errorf("--%s %w", p.flag, err))
+		}
+		*p.to = changed
 	}
-	return setPairs(&spec.Values, "value", s.values)
+	return nil
 }
 
 func withoutEmpty(list []string) []string {
@@ -82,24 +90,4 @@ func withoutEmpty(list []string) []string {
 		}
 	}
 	return out
-}
-
-// setPairs carries out KEY=VALUE and KEY-.
-func setPairs(m *map[string]string, what string, changes []string) error {
-	for _, c := range changes {
-		key, value, set := strings.Cut(c, "=")
-		bare, remove := strings.CutSuffix(c, "-")
-		switch {
-		case set && key != "":
-			if *m == nil {
-				*m = map[string]string{}
-			}
-			(*m)[key] = value
-		case !set && remove && bare != "":
-			delete(*m, bare)
-		default:
-			return exit.Usage(fmt.Errorf("--%s %.60q: want KEY=VALUE or KEY-", what, c))
-		}
-	}
-	return nil
 }

@@ -12,12 +12,17 @@ import (
 
 // armView is the arm dialog: a form, then what it would do, then the name.
 type armView struct {
+	order
 	M       api.Machine
 	Name    string
-	Images  []api.Image
-	Req     api.FlashRequest
 	Preview *api.Preview
 	Problem string
+}
+
+// order is the form of what to flash.
+type order struct {
+	Images []api.Image
+	Req    api.FlashRequest
 }
 
 // setting is one of them in the form, with what it is set to.
@@ -27,7 +32,7 @@ type setting struct {
 }
 
 // Settings are those that the form asks for, in their order.
-func (v armView) Settings() []setting {
+func (v order) Settings() []setting {
 	var all []setting
 	for i := range settings.Fields {
 		if f := &settings.Fields[i]; f.Kind != settings.Other {
@@ -38,7 +43,17 @@ func (v armView) Settings() []setting {
 }
 
 // maxForm bounds a form in bytes.
-const maxForm = 64 << 10
+const maxForm = 256 << 10
+
+// readForm reads a form, or says that it cannot.
+func (d *Dashboard) readForm(w http.ResponseWriter, r *http.Request) bool {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		d.problem(w, http.StatusBadRequest, "The form could not be read.")
+		return false
+	}
+	return true
+}
 
 // armForm shows the form and, once it is filled in, what it would do. That
 // changes nothing, so it is a GET and can be gone back to.
@@ -51,7 +66,7 @@ func (d *Dashboard) armPage(r *http.Request, form url.Values, problem string) (s
 	if err != nil {
 		return "", frame{}, err
 	}
-	v := armView{M: m, Name: name(&m), Req: flashRequest(form), Problem: problem}
+	v := armView{M: m, Name: name(&m), order: order{Req: flashRequest(form)}, Problem: problem}
 	if v.Images, err = d.Images.List(r.Context()); err != nil {
 		return "", frame{}, err
 	}
@@ -83,9 +98,7 @@ func flashRequest(q url.Values) api.FlashRequest {
 
 // arm takes the form with the machine's name typed by the operator.
 func (d *Dashboard) arm(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil {
-		d.problem(w, http.StatusBadRequest, "The form could not be read.")
+	if !d.readForm(w, r) {
 		return
 	}
 	m, err := d.Room.Machine(r.Context(), r.PathValue("machine"))
@@ -123,9 +136,7 @@ func (d *Dashboard) arm(w http.ResponseWriter, r *http.Request) {
 // cancel takes an arm back. One that is forced cuts a flash off, and takes the
 // machine's name as an arm does.
 func (d *Dashboard) cancel(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil {
-		d.problem(w, http.StatusBadRequest, "The form could not be read.")
+	if !d.readForm(w, r) {
 		return
 	}
 	m, err := d.Room.Machine(r.Context(), r.PathValue("machine"))

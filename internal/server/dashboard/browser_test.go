@@ -228,6 +228,51 @@ const contrast = `(() => {
 // unnamed finds what a screen reader would have no words for.
 const unnamed = `[...document.querySelectorAll("a,button,input:not([type=hidden]),select,[role=region],[role=img],table th")].filter(e => !(e.getAttribute("aria-label") || e.textContent.trim() || (e.labels && e.labels.length))).map(e => e.outerHTML).slice(0, 3).join(" ")`
 
+// small finds text under 12 pixels.
+const small = `[...document.querySelectorAll("body *")].filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.nodeValue.trim()) && !e.closest("svg") && parseFloat(getComputedStyle(e).fontSize) < 12).map(e => e.tagName + "." + e.className).slice(0, 5).join(" ")`
+
+// Several machines are selected by keyboard, shown, and flashed. What is
+// selected stays with its machine wherever its row goes.
+func TestSelectInChromium(t *testing.T) {
+	b := open(t, 40)
+	b.do(t, chromedp.Navigate(b.url+"/?view=table"), chromedp.WaitVisible(chromedp.CSS("#live")))
+	box := func(i int) string { return `[value="` + b.room.machines[i].ID + `"]` }
+	b.do(t, chromedp.Focus(chromedp.CSS(box(1))), chromedp.KeyEvent(" "), chromedp.Focus(chromedp.CSS(box(4))), chromedp.KeyEvent(" "))
+	if got := eval[string](t, b, `document.getElementById("picked").textContent`); got != "2 selected" {
+		t.Errorf("with two selected the page says %q", got)
+	}
+	id := b.room.machines[1].ID
+	b.room.set(id, func(m *api.Machine) { m.Spec.Name = "z-moved" })
+	b.room.set(b.room.machines[0].ID, func(m *api.Machine) { m.Spec.Name = "y-moved" })
+	b.changes <- api.Change{Kind: api.ChangeMachine, ID: id}
+	b.do(t, chromedp.WaitVisible(chromedp.CSS(`#rows tr:last-child [aria-label="Select z-moved"]`)))
+	checked := eval[string](t, b, `[...document.querySelectorAll("[name=m]:checked")].map(e => e.value).sort().join(" ")`)
+	if want := id + " " + b.room.machines[4].ID; checked != want {
+		t.Errorf("after the rows moved, selected are %s; want %s", checked, want)
+	}
+	b.do(t, chromedp.Click(chromedp.CSS(`button[value=flash]`)), chromedp.WaitVisible(chromedp.CSS(".sheet button")),
+		chromedp.Click(chromedp.CSS(".sheet button")), chromedp.WaitVisible(chromedp.CSS("#confirm")))
+	if got := eval[string](t, b, contrast+` + `+unnamed+` + `+small); got != "" {
+		t.Errorf("the preview: %s", got)
+	}
+	b.picture(t, "selected")
+	b.do(t, chromedp.SendKeys(chromedp.CSS("#confirm"), "2"+kb.Enter), chromedp.WaitVisible(chromedp.CSS("#table")))
+	if n := len(b.room.armed); n != 2 {
+		t.Errorf("%d machines are armed; want 2", n)
+	}
+}
+
+// A person's theme outlasts the page.
+func TestThemeInChromium(t *testing.T) {
+	b := open(t, 3)
+	b.do(t, dark(false), chromedp.Navigate(b.url), chromedp.WaitVisible(chromedp.CSS("#theme")), chromedp.Click(chromedp.CSS("#theme")),
+		chromedp.Navigate(b.url+"/log"), chromedp.WaitVisible(chromedp.CSS("#theme")))
+	if got := eval[string](t, b,
+		`document.documentElement.dataset.theme + " " + getComputedStyle(document.body).backgroundColor`); got != "dark rgb(16, 21, 27)" {
+		t.Errorf("after dark was chosen the page is %q", got)
+	}
+}
+
 func TestPagesInChromium(t *testing.T) {
 	b := open(t, 400)
 	for _, path := range pages {
@@ -244,6 +289,9 @@ func TestPagesInChromium(t *testing.T) {
 		}
 		if got := eval[string](t, b, unnamed); got != "" {
 			t.Errorf("%s: without a name: %s", path, got)
+		}
+		if got := eval[string](t, b, small); got != "" {
+			t.Errorf("%s: text under 12 pixels: %s", path, got)
 		}
 		b.do(t, chromedp.EmulateViewport(320, 700))
 		if got := eval[int](t, b, `document.documentElement.scrollWidth`); got > 320 {

@@ -31,6 +31,9 @@ import (
 type Room interface {
 	Machines(ctx context.Context, selector string) ([]api.Machine, error)
 	Machine(ctx context.Context, name string) (api.Machine, error)
+	Register(ctx context.Context, actor string, spec api.Spec) (api.Machine, error)
+	Edit(ctx context.Context, actor, name, revision string, spec api.Spec) (api.Machine, error)
+	Delete(ctx context.Context, actor, name string, force bool) error
 	Preview(ctx context.Context, name string, f api.FlashRequest) (api.Preview, error)
 	Flash(ctx context.Context, actor, name string, f api.FlashRequest) (api.Machine, error)
 	Cancel(ctx context.Context, actor, name string, force bool) (api.Machine, error)
@@ -52,6 +55,8 @@ type Dashboard struct {
 	Room    Room
 	Images  Images
 	Version string
+	// Facts are those of this server, for its page; nil: there are none.
+	Facts func() []Fact
 	// Guarded shows the way out: people came in by the admin token.
 	Guarded bool
 	Now     func() time.Time // nil: time.Now
@@ -68,14 +73,26 @@ const policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect
 
 // Routes are the patterns that Handler answers.
 func (d *Dashboard) Routes() map[string]http.HandlerFunc {
+	edit, selected := editing{d}, selecting{d}
 	return map[string]http.HandlerFunc{
 		"GET /{$}":                        d.page(d.room),
 		"GET /machines/{machine}":         d.page(d.machine),
 		"GET /machines/{machine}/arm":     d.page(d.armForm),
 		"POST /machines/{machine}/arm":    d.arm,
 		"POST /machines/{machine}/cancel": d.cancel,
+		"GET /machines/add":               d.page(edit.addForm),
+		"POST /machines/add":              edit.add,
+		"GET /machines/{machine}/edit":    d.page(edit.editForm),
+		"POST /machines/{machine}/edit":   edit.edit,
+		"POST /machines/{machine}/forget": edit.forget,
+		"GET /machines/{machine}/console": d.console,
+		"POST /selected":                  selected.ask,
+		"POST /selected/flash":            selected.flash,
+		"POST /selected/cancel":           selected.cancel,
+		"POST /selected/label":            selected.label,
 		"GET /images":                     d.page(d.images),
 		"GET /log":                        d.page(d.log),
+		"GET /servers":                    d.page(d.servers),
 	}
 }
 
@@ -160,7 +177,7 @@ func (d *Dashboard) render(w http.ResponseWriter, status int, name string, f fra
 }
 
 func parse(name string) (*template.Template, error) {
-	return template.New(name).Funcs(words()).ParseFS(files, "pages/frame.html", "pages/"+name+".html")
+	return template.New(name).Funcs(words()).ParseFS(files, "pages/frame.html", "pages/settings.html", "pages/"+name+".html")
 }
 
 // fail shows an error with what the operator can do.

@@ -40,6 +40,7 @@ func post(t *testing.T, h http.Handler, path string, form url.Values) *httptest.
 var pages = []string{
 	"/", "/?group=rack", "/?state=flashing&q=b1", "/machines/b1-n01", "/machines/b1-n18", "/machines/b1-n01/arm",
 	"/machines/b1-n01/arm?preview=1&image=web-14",
+	"/?view=table", "/?view=table&sort=-state&l=rack%3Db01", "/machines/add", "/machines/b1-n01/edit", "/servers",
 	"/images", "/log", "/log?failed=1&page=2", "/nothing", "/machines/nobody",
 }
 
@@ -60,7 +61,8 @@ func TestNothingForeignIsMarkup(t *testing.T) {
 		"/", "/?group=rack", "/?q=" + url.QueryEscape(canary), "/?l=" + url.QueryEscape(canary), "/?state=" + url.QueryEscape(canary),
 		"/?group=" + url.QueryEscape(canary),
 		"/machines/" + id, "/machines/" + id + "/arm?preview=1&disk=" + url.QueryEscape(canary), "/images", "/log",
-		"/log?q=" + url.QueryEscape(canary), "/machines/" + url.PathEscape(canary),
+		"/log?q=" + url.QueryEscape(canary), "/machines/" + url.PathEscape(canary), "/?view=table&sort=" + url.QueryEscape(canary),
+		"/machines/" + id + "/edit", "/servers",
 	} {
 		w := get(t, h, path)
 		if w.Code >= 500 {

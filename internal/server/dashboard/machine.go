@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/printable"
 	"github.com/gild-dev/gild/internal/units"
 )
 
@@ -68,10 +70,7 @@ func (d *Dashboard) machine(r *http.Request) (string, frame, error) {
 	if e := m.Estimate; e != nil && e.DataTotal > 0 {
 		v.Percent = e.Percent
 	}
-	for k, x := range m.Spec.Labels {
-		v.Labels = append(v.Labels, cut(63, k)+"="+cut(63, x))
-	}
-	slices.Sort(v.Labels)
+	v.Labels = labelsOf(&m)
 	if len(flashes) > 0 {
 		v.Current = draw(flashes[0], d.now())
 	}
@@ -205,4 +204,35 @@ func plot(samples []api.Sample) *chart {
 		c.Lines[len(c.Lines)-1].Points += fmt.Sprintf("%.1f,%.1f ", x, y)
 	}
 	return c
+}
+
+// console gives a machine's events as text, the oldest first.
+func (d *Dashboard) console(w http.ResponseWriter, r *http.Request) {
+	m, err := d.Room.Machine(r.Context(), r.PathValue("machine"))
+	if err != nil {
+		d.fail(w, r, err)
+		return
+	}
+	events, err := d.Room.Events(r.Context(), m.ID)
+	if err != nil {
+		d.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	for _, e := range events {
+		fmt.Fprintln(w, eventLine(e))
+	}
+}
+
+// eventLine is an event in one line of text that no terminal takes for anything
+// else.
+func eventLine(e api.Event) string {
+	words := []string{e.Time.UTC().Format(time.RFC3339), e.Step, e.State}
+	if e.To != "" {
+		words = append(words, "-> "+e.To)
+	}
+	if e.Cause != "" {
+		words = append(words, "["+e.Cause+"]")
+	}
+	return printable.Mark(strings.Join(append(words, e.Message), " "))
 }

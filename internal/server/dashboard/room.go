@@ -1,9 +1,10 @@
 package dashboard
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -12,14 +13,13 @@ import (
 
 // roomView is the room at a glance.
 type roomView struct {
+	query
 	Total, Shown int
 	Counts       []count
 	Groups       []group
+	Columns      []column // of the table
+	Rows         []row
 	Attention    []attention
-	Text         string // of the filter
-	Selector     string
-	State        string
-	Group        string
 	Keys         []string // labels that can be grouped by
 	Rate         float64  // bytes of data a second, of all flashes
 	Wire         float64  // bytes a second that they fetch
@@ -37,17 +37,21 @@ type count struct {
 }
 
 type group struct {
-	Name  string // empty: there is only one
-	Tiles []tile
+	Name   string // empty: there is only one
+	Prefix string // that all names in it begin with; the tiles leave it out
+	Tiles  []tile
 }
 
 // tile is one machine in the grid.
 type tile struct {
 	look
-	ID, Href, Name, Short, Note, Label string
-	Percent                            int // of the work; -1: none is under way
-	Reading                            bool
-	Conflict                           bool
+	ID, Href, Name string
+	Prefix, Short  string // of the name: what the group shows once, and the rest
+	Said           string // of its state, for who does not see shape and colour
+	Note           string
+	Percent        int // of the work; -1: none is under way
+	Reading        bool
+	Conflict       bool
 }
 
 type attention struct {
@@ -55,13 +59,12 @@ type attention struct {
 	Name, Href, Cause, Course, Message string
 }
 
-// maxAttention bounds the list below the grid: a whole rack without power
+// maxAttention bounds the list above the machines: a whole rack without power
 // would fill it with one sentence.
 const maxAttention = 50
 
 func (d *Dashboard) room(r *http.Request) (string, frame, error) {
-	q := r.URL.Query()
-	v := roomView{Text: cut(100, q.Get("q")), Selector: q.Get("l"), State: q.Get("state"), Group: q.Get("group")}
+	v := roomView{query: queryOf(r.URL.Query())}
 	machines, err := d.Room.Machines(r.Context(), v.Selector)
 	if err != nil {
 		return "", frame{}, err
@@ -93,19 +96,27 @@ func (d *Dashboard) room(r *http.Request) (string, frame, error) {
 			continue
 		}
 		v.Shown++
+		d.attend(&v, m, l)
+		if v.View == viewTable {
+			v.Rows = append(v.Rows, d.row(m, l))
+			continue
+		}
 		in := ""
 		if v.Group != "" {
 			in = cut(40, m.Spec.Labels[v.Group])
 		}
 		groups[in] = append(groups[in], d.tile(m, l))
-		d.attend(&v, m, l)
 	}
-	v.Counts, v.Groups = countsOf(counts, q), groupsOf(groups, v.Group != "")
-	for k := range keys {
-		v.Keys = append(v.Keys, k)
+	v.Counts, v.Groups, v.Keys = v.counts(counts), groupsOf(groups, v.Group != ""), slices.Sorted(maps.Keys(keys))
+	if v.View == viewTable {
+		v.Columns = v.columns()
+		sortRows(v.Rows, v.Sort)
 	}
-	slices.Sort(v.Keys)
-	return "room", frame{Title: "Room", Section: "room", Live: "machine removed reset", Body: v}, nil
+	title := "Room"
+	if n := len(v.Attention); n > 0 {
+		title = fmt.Sprintf("(%d) Room", n)
+	}
+	return "room", frame{Title: title, Section: "room", Live: "machine removed reset", Body: v}, nil
 }
 
 // alarm is something that is wrong with a server.
@@ -143,7 +154,7 @@ func matches(m *api.Machine, text string) bool {
 
 func (d *Dashboard) tile(m *api.Machine, l look) tile {
 	t := tile{look: l, ID: "t-" + m.ID, Href: machinePath(m.ID), Name: name(m), Percent: -1, Conflict: m.Conflict != ""}
-	t.Short, t.Note = tail(9, t.Name), seconds(d.now().Sub(m.Since))
+	t.Short, t.Note = t.Name, seconds(d.now().Sub(m.Since))
 	if e := m.Estimate; e != nil && e.DataTotal > 0 {
 		t.Percent, t.Reading = e.Percent, e.Phase != "write"
 		t.Note = e.LeftText()
@@ -154,13 +165,12 @@ func (d *Dashboard) tile(m *api.Machine, l look) tile {
 			t.Note = seconds(d.now().Sub(tr.Since))
 		}
 	}
-	t.Label = t.Name + ": " + l.Word
+	t.Said = l.Word
 	if t.Percent >= 0 {
-		t.Label += fmt.Sprintf(" %d %%", t.Percent)
+		t.Said += fmt.Sprintf(" %d %%", t.Percent)
 	}
-	t.Label += ", " + t.Note
 	if t.Conflict {
-		t.Label += ", two machines claim to be it"
+		t.Said += ", two machines claim to be it"
 	}
 	return t
 }
@@ -179,21 +189,11 @@ func (d *Dashboard) attend(v *roomView, m *api.Machine, l look) {
 	v.Attention = append(v.Attention, a)
 }
 
-// countsOf makes each count a link that filters by it, or takes that back.
-func countsOf(n map[string]int, q url.Values) []count {
+// counts makes each count a link that filters by it, or undoes that.
+func (q query) counts(n map[string]int) []count {
 	var out []count
 	for _, l := range looks {
-		to := url.Values{}
-		for _, k := range []string{"q", "l", "group"} {
-			if q.Get(k) != "" {
-				to.Set(k, q.Get(k))
-			}
-		}
-		on := q.Get("state") == l.Class
-		if !on {
-			to.Set("state", l.Class)
-		}
-		out = append(out, count{look: l, N: n[l.Class], Href: "/?" + to.Encode(), On: on})
+		out = append(out, count{look: l, N: n[l.Class], Href: q.ByState(l.Class).Href(), On: q.State == l.Class})
 	}
 	return out
 }
@@ -204,8 +204,32 @@ func groupsOf(tiles map[string][]tile, named bool) []group {
 		if name == "" && named {
 			name = "(none)"
 		}
-		out = append(out, group{name, list})
+		g := group{Name: name, Prefix: prefix(list), Tiles: list}
+		for i := range list {
+			t := &list[i]
+			t.Short = cmp.Or(strings.TrimPrefix(t.Name, g.Prefix), t.Name)
+			t.Prefix = strings.TrimSuffix(t.Name, t.Short)
+		}
+		out = append(out, g)
 	}
-	slices.SortFunc(out, func(a, b group) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b group) int { return natural(a.Name, b.Name) })
 	return out
+}
+
+// prefix is what all names of a group begin with, up to a place where a name
+// has a part: shown once, it need not be read on every tile. Empty: they are
+// told apart from their first part on.
+func prefix(tiles []tile) string {
+	if len(tiles) < 2 {
+		return ""
+	}
+	common := tiles[0].Name
+	for _, t := range tiles[1:] {
+		n := 0
+		for n < len(common) && n < len(t.Name) && common[n] == t.Name[n] {
+			n++
+		}
+		common = common[:n]
+	}
+	return common[:strings.LastIndexAny(common, "-._:")+1]
 }

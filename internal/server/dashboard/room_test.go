@@ -124,6 +124,44 @@ func (r *fakeRoom) Machine(_ context.Context, key string) (api.Machine, error) {
 	return *m, nil
 }
 
+func (r *fakeRoom) Register(_ context.Context, _ string, spec api.Spec) (api.Machine, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(spec.MACs) == 0 {
+		return api.Machine{}, &fleet.InvalidError{Problem: "a machine needs a MAC address, a UUID or a serial number", Help: "give one"}
+	}
+	m := api.Machine{ID: spec.MACs[0], MAC: spec.MACs[0], Spec: spec, State: api.MachineRegistered, Since: start}
+	r.machines = append(r.machines, m)
+	return m, r.refusal
+}
+
+func (r *fakeRoom) Edit(_ context.Context, _, key, revision string, spec api.Spec) (api.Machine, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, err := r.at(key)
+	if err == nil && revision != m.SpecRevision {
+		err = &fleet.ConflictError{Problem: "it was changed meanwhile", Help: "look again"}
+	}
+	if err != nil {
+		return api.Machine{}, err
+	}
+	m.Spec, m.SpecRevision = spec, m.SpecRevision+"1"
+	return *m, nil
+}
+
+func (r *fakeRoom) Delete(_ context.Context, _, key string, force bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, err := r.at(key)
+	if err == nil && m.Armed != nil && !force {
+		err = &fleet.BusyError{MAC: m.ID, What: "delete"}
+	}
+	if err == nil {
+		r.machines = slices.DeleteFunc(r.machines, func(o api.Machine) bool { return o.ID == m.ID })
+	}
+	return err
+}
+
 func (r *fakeRoom) Preview(_ context.Context, key string, f api.FlashRequest) (api.Preview, error) {
 	m, err := r.Machine(context.Background(), key)
 	if err != nil {

@@ -22,15 +22,15 @@ type look struct {
 
 // looks are in the order of what needs an operator first.
 var looks = []look{
-	{"failed", "failed", "It cannot go on by itself."},
-	{"trouble", "in trouble", "It has not given up."},
-	{"stuck", "stuck", "The agent should speak and is silent."},
+	{"failed", "failed", "It needs your help."},
+	{"trouble", "in trouble", "Its agent keeps retrying."},
+	{"stuck", "stuck", "The agent should report and is silent."},
 	{"flashing", "flashing", "The agent is writing the image."},
 	{"handing-off", "handing off", "The disk is sealed; the new system has not reported in yet."},
-	{"booting", "booting", "It was given kernel and initramfs; the agent has not spoken yet."},
+	{"booting", "booting", "It fetched kernel and initramfs; the agent has not reported in yet."},
 	{"armed", "armed", "It will be flashed at its next network boot."},
 	{"unconfirmed", "unconfirmed", "The disk was flashed, but the new system did not report in in time."},
-	{"running", "running", "The new system has said that it runs."},
+	{"running", "running", "The new system reported in."},
 	{"local-disk", "local disk", "It asked to boot and was sent to its own disk."},
 	{"registered", "registered", "Registered, idle."},
 	{"discovered", "discovered", "It was seen on the network and is not registered."},
@@ -77,15 +77,6 @@ func cut(n int, s string) string {
 		return s
 	}
 	return string([]rune(s)[:n-1]) + "…"
-}
-
-// tail bounds a name where neighbours differ at the end: node names, MACs.
-func tail(n int, s string) string {
-	r := []rune(s)
-	if len(r) <= n {
-		return s
-	}
-	return "…" + string(r[len(r)-n+1:])
 }
 
 // words are the functions of the templates.

@@ -19,9 +19,16 @@ function morph(is, want) {
   }
   for (const a of [...is.attributes]) if (!want.hasAttribute(a.name)) is.removeAttribute(a.name);
   for (const a of want.attributes) if (is.getAttribute(a.name) !== a.value) is.setAttribute(a.name, a.value);
-  const old = [...is.childNodes], now = [...want.childNodes];
-  now.forEach((n, i) => i < old.length ? morph(old[i], n) : is.append(document.importNode(n, true)));
-  old.slice(now.length).forEach((n) => n.remove());
+  // One with an id is found again wherever it has moved to: what was selected
+  // in the row of a machine stays with that machine.
+  const known = new Map([...is.children].filter((e) => e.id).map((e) => [e.id, e]));
+  [...want.childNodes].forEach((n, i) => {
+    const at = is.childNodes[i], same = known.get(n.id);
+    if (same && same !== at) is.insertBefore(same, at || null);
+    if (same || at && !(at.id && known.has(at.id))) morph(same || at, n);
+    else is.insertBefore(document.importNode(n, true), at || null);
+  });
+  while (is.childNodes.length > want.childNodes.length) is.lastChild.remove();
 }
 
 function live() {
@@ -49,6 +56,7 @@ function live() {
         const want = page.getElementById(part.id);
         if (want) morph(part, want);
       }
+      document.dispatchEvent(new Event("refreshed"));
       tell(true);
     } catch {
       tell(false);
@@ -93,5 +101,47 @@ function keys(e) {
   if (to) { e.preventDefault(); to.focus(); }
 }
 
+// picking shows how many machines are selected, and selects all.
+function picking() {
+  const all = document.querySelector("[data-all]"), said = document.getElementById("picked");
+  if (!all) return;
+  const boxes = () => [...document.querySelectorAll("#rows input[name=m]")];
+  const show = () => {
+    const n = boxes().filter((b) => b.checked).length;
+    said.textContent = n ? n + " selected" : "";
+    all.checked = n > 0 && n === boxes().length;
+    all.indeterminate = n > 0 && !all.checked;
+  };
+  all.hidden = false;
+  document.getElementById("table").addEventListener("change", (e) => {
+    if (e.target === all) for (const b of boxes()) b.checked = all.checked;
+    show();
+  });
+  document.addEventListener("refreshed", show);
+  show();
+}
+
+// theme lets a person choose light or dark against what the system says.
+function theme() {
+  const button = document.getElementById("theme"), root = document.documentElement;
+  const names = { "": "Theme: system", light: "Theme: light", dark: "Theme: dark" };
+  const set = (t) => {
+    if (t) root.dataset.theme = t; else delete root.dataset.theme;
+    if (button) button.textContent = names[t];
+  };
+  let now = localStorage.getItem("theme") || "";
+  if (!(now in names)) now = "";
+  set(now);
+  if (!button) return;
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    now = { "": "dark", dark: "light", light: "" }[now];
+    localStorage.setItem("theme", now);
+    set(now);
+  });
+}
+
 document.addEventListener("keydown", keys);
+theme();
+picking();
 live();

@@ -16,6 +16,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/finding"
 	"github.com/gild-dev/gild/internal/cli/ingest"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/bootkernel"
 	"github.com/gild-dev/gild/internal/golden/fsread"
 	"github.com/gild-dev/gild/internal/golden/inspect"
 	"github.com/gild-dev/gild/internal/golden/leftovers"
@@ -75,6 +76,8 @@ type candidate struct {
 	store *store.Store
 	image *golden.Image
 	notes []inspect.Note // that are not kept with the image; none of a stored one
+	// kernels are the boot kernels of the data directory.
+	kernels []*bootkernel.BootKernel
 }
 
 // candidate finds the image, or stores it for as long as it is looked at.
@@ -87,10 +90,14 @@ func (a commands) candidate(ctx context.Context, from string, o supplied) (c can
 	if err != nil {
 		return c, nil, err
 	}
+	kernels, err := st.Kernels().List()
+	if err != nil {
+		return c, nil, err
+	}
 	if _, err := os.Stat(from); err != nil {
 		im, err := st.Image(from) // what it was given then, it has
 		if err == nil || !errors.Is(err, store.ErrNotFound) || store.CheckName(from) == nil {
-			return candidate{from, st, im, nil}, func() {}, err
+			return candidate{name: from, store: st, image: im, kernels: kernels}, func() {}, err
 		}
 	}
 	disk, err := ingest.Open(ctx, a.App, from)
@@ -107,6 +114,7 @@ func (a commands) candidate(ctx context.Context, from string, o supplied) (c can
 		done()
 		return c, nil, exit.Input(err)
 	}
+	c.kernels = kernels
 	return c, done, nil
 }
 
@@ -175,18 +183,32 @@ func (c candidate) disk(say sayer) {
 
 // boots is whether a machine can be started to receive it.
 func (c candidate) boots(say sayer) {
-	if b := c.image.Config.Boot; b != nil {
-		say("kernel", finding.OK, fmt.Sprintf("%s (%s), %s", b.KernelRelease, b.Arch, cmp.Or(b.Kernel, "not from the image")), "")
-	} else {
-		say("kernel", finding.Problem, "none was found, and the agent runs on the image's",
-			"gild image add --kernel host, or --kernel FILE with --modules DIR")
+	b := c.image.Config.Boot
+	if b == nil {
+		c.bootKernel(say)
 		return
 	}
+	say("kernel", finding.OK, fmt.Sprintf("%s (%s), %s", b.KernelRelease, b.Arch, cmp.Or(b.Kernel, "not from the image")), "")
 	if err := (&bootspec.Files{Store: c.store}).Bootable(c.image.Digest); err != nil {
 		say("network boot", finding.Problem, err.Error(), exit.HintOf(err))
 		return
 	}
 	say("network boot", finding.OK, "machines can be started with its kernel and modules", "")
+}
+
+// bootKernel is what runs the agent for an image without a kernel of its own.
+func (c candidate) bootKernel(say sayer) {
+	if len(c.kernels) == 0 {
+		say("kernel", finding.Problem, "none was found in the image, and no boot kernel is stored that could run the agent",
+			"gild kernel add NAME FILE.deb stores one for all such images; gild image add --kernel host, or --kernel FILE with --modules DIR, "+
+				"gives this image one")
+		return
+	}
+	var names []string
+	for _, k := range c.kernels {
+		names = append(names, fmt.Sprintf("%s (%s, %s)", k.Name, k.Config.Release, k.Config.Arch))
+	}
+	say("kernel", finding.OK, "none was found in the image: the agent runs on a boot kernel, "+strings.Join(names, " or "), "")
 }
 
 // entered is how its system is started from the agent.

@@ -8,6 +8,9 @@ import (
 
 	"github.com/gild-dev/gild/internal/cli/clitest"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/golden/bootkernel"
+	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/server/bootspec/bootspectest"
 )
 
 // What image check says of a file it says of the same image when it is stored,
@@ -16,7 +19,7 @@ func TestCheck(t *testing.T) {
 	data, disk, kernel := t.TempDir(), clitest.RootDisk(t), clitest.KernelFile(t)
 	got := gild.Run(t, data, nil, "image", "check", disk)
 	for _, want := range []string{
-		"problem  kernel              none was found", "-> gild image add --kernel host",
+		"problem  kernel              none was found in the image", "-> gild kernel add NAME FILE.deb",
 		"warning  boot loader         none was found", "warning  disk                8.0 MiB",
 	} {
 		if got.Code != exit.CodeFailed || !strings.Contains(got.Stdout, want) {
@@ -28,6 +31,17 @@ func TestCheck(t *testing.T) {
 		if got.Code != exit.CodeOK || !strings.Contains(got.Stdout, want) {
 			t.Errorf("with a kernel: %+v; want %q", got, want)
 		}
+	}
+	other := t.TempDir()
+	st, err := store.Open(filepath.Join(other, "images"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bootspectest.AddKernel(t, st, "k", bootkernel.Config{Arch: "amd64", Release: "6.12"})
+	got = gild.Run(t, other, nil, "image", "check", disk)
+	if want := "ok       kernel              none was found in the image: the agent runs on a boot kernel, k (6.12, amd64)"; got.Code != exit.CodeOK ||
+		!strings.Contains(got.Stdout, want) {
+		t.Errorf("with a boot kernel: %+v; want %q", got, want)
 	}
 	if left, _ := filepath.Glob(filepath.Join(data, "*")); len(left) > 0 {
 		t.Errorf("left behind: %q", left)

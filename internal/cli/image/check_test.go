@@ -38,9 +38,8 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	bootspectest.AddKernel(t, st, "k", bootkernel.Config{Arch: "amd64", Release: "6.12"})
-	got = gild.Run(t, other, nil, "image", "check", disk)
-	if want := "ok       kernel              none was found in the image: the agent runs on a boot kernel, k (6.12, amd64)"; got.Code != exit.CodeOK ||
-		!strings.Contains(got.Stdout, want) {
+	const want = "ok       kernel              none was found in the image: the agent runs on a boot kernel, k (6.12, amd64)"
+	if got := gild.Run(t, other, nil, "image", "check", disk); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, want) {
 		t.Errorf("with a boot kernel: %+v; want %q", got, want)
 	}
 	if left, _ := filepath.Glob(filepath.Join(data, "*")); len(left) > 0 {

@@ -13,7 +13,7 @@ var floors = [][]string{
 	{"internal/vm", "internal/takeover", "internal/media"},
 	{"internal/server", "internal/agent"},
 	{"internal/flash"},
-	{"internal/swarm"},
+	{"internal/swarm", "internal/power"},
 	{"internal/golden"},
 	{"internal/oci"},
 	{"internal/initramfs"},

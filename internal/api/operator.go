@@ -125,6 +125,7 @@ type Spec struct {
 	SharedMACs []string          `json:"sharedMACs,omitempty" maxItems:"32" doc:"addresses that identify nothing, as several machines use them"`
 	Labels     map[string]string `json:"labels,omitempty" doc:"anything to select by, such as rack: b7"`
 	Flash      settings.Settings `json:"flash,omitzero"`
+	Power      Power             `json:"power,omitzero"`
 	// Values are for the templates of its identity: address, role, ...
 	Values map[string]string `json:"values,omitempty"`
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/login"
 	"github.com/gild-dev/gild/internal/cli/logins"
 	"github.com/gild-dev/gild/internal/cli/machine"
+	"github.com/gild-dev/gild/internal/cli/power"
 	"github.com/gild-dev/gild/internal/cli/serve"
 	"github.com/gild-dev/gild/internal/cli/state"
 	"github.com/gild-dev/gild/internal/cli/term"
@@ -147,7 +148,7 @@ func root(a *app.App) *cobra.Command {
 	root.AddCommand(
 		image.Command(a), image.InitramfsCommand(a), kernel.Command(a), write.Command(a),
 		serve.Command(a, settings), serve.ServersCommand(a), doctor.Command(a, settings), state.Command(a), token.Command(a),
-		machine.Command(a), apply.Command(a), flash.Command(a), flash.CancelCommand(a), watch.Command(a), events.Command(a),
+		machine.Command(a), apply.Command(a), flash.Command(a), flash.CancelCommand(a), power.Command(a), watch.Command(a), events.Command(a),
 		login.Command(a), login.LogoutCommand(a), login.ContextCommand(a), manCommand(), versionCommand(a),
 	)
 	root.AddCommand(topics()...)
@@ -194,7 +195,7 @@ func prepare(a *app.App, c *cobra.Command) func(*cobra.Command, []string) error 
 }
 
 // askers are the commands that talk to a server, by the first word.
-var askers = []string{"machine", "apply", "flash", "cancel", "watch", "events", "image", "servers"}
+var askers = []string{"machine", "apply", "flash", "cancel", "power", "watch", "events", "image", "servers"}
 
 // asks reports whether a command talks to a server.
 func asks(c *cobra.Command) bool {

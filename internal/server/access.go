@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/server/access"
+	"github.com/gild-dev/gild/internal/server/bmc"
 	"github.com/gild-dev/gild/internal/server/dashboard"
 	"github.com/gild-dev/gild/internal/server/door/operators"
 	"github.com/gild-dev/gild/internal/server/machines"
@@ -17,11 +18,12 @@ import (
 // operator makes the handler of the operator's listener, and that of the socket
 // in the data directory, which asks nobody. made is the admin token when this
 // is the first start.
-func (s Server) operator(ctx context.Context, p parts, m *machines.Core, listener net.Listener) (h, atHome http.Handler, made string,
-	err error,
+func (s Server) operator(ctx context.Context, p parts, m *machines.Core, powers *bmc.Room, listener net.Listener) (h, atHome http.Handler,
+	made string, err error,
 ) {
+	control := bmc.Operators{Operators: m.Operators(), Secrets: powers.Secrets}
 	o := operators.Door{
-		Control: m.Operators(), Images: p.images, Version: s.Version, Metrics: m.Metrics.Handler(), Log: s.Log,
+		Control: control, Power: powers, Images: p.images, Version: s.Version, Metrics: m.Metrics.Handler(), Log: s.Log,
 	}
 	if p.uploads != nil {
 		if _, err := p.uploads.Uploads().Sweep(time.Now()); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gild-dev/gild/internal/server/access"
+	"github.com/gild-dev/gild/internal/server/bmc"
 	"github.com/gild-dev/gild/internal/server/door"
 	"github.com/gild-dev/gild/internal/server/door/agents"
 	"github.com/gild-dev/gild/internal/server/door/registry"
@@ -23,14 +24,14 @@ const stopWithin = 3 * time.Second
 
 // doors opens the listeners to those whom each is for. made is the admin token
 // when this is the first start.
-func (s Server) doors(ctx context.Context, p parts, core *machines.Core, secure *agentDoor, l *listeners) (all []service.Named, made string,
-	err error,
-) {
+func (s Server) doors(ctx context.Context, p parts, core *machines.Core, powers *bmc.Room, secure *agentDoor,
+	l *listeners,
+) (all []service.Named, made string, err error) {
 	fromFirmware := p.firmware
 	fromFirmware.Machines, fromFirmware.BaseURL, fromFirmware.CA, fromFirmware.Log = core.Agents(), core.BaseURL, core.CA, s.Log
 	fromFirmware.Servers = func(ctx context.Context) []string { return sniff.Bases(core.Peers(ctx)) }
 	boot := door.Handler(&fromFirmware, &agents.Door{Machines: core.Agents(), Log: s.Log}, &registry.Door{Images: p.images, Log: s.Log})
-	operator, atHome, made, err := s.operator(ctx, p, core, l.operator)
+	operator, atHome, made, err := s.operator(ctx, p, core, powers, l.operator)
 	if err != nil {
 		return nil, "", err
 	}

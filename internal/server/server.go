@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 
@@ -47,6 +48,8 @@ type Server struct {
 	// ArmExpires is how long an arm stands that does not say itself, in
 	// seconds; 0 is a day, api.NeverExpires until it is used or cancelled.
 	ArmExpires int
+	// BMCCA verifies the certificates of BMCs; nil: each is pinned at first sight.
+	BMCCA *x509.CertPool
 	// Busybox puts a rescue shell into every initramfs; nil: none.
 	Busybox *bootspec.Busybox
 	Version string
@@ -96,19 +99,24 @@ func (s Server) run(ctx context.Context, p parts) (err error) {
 	if err != nil {
 		return err
 	}
+	powers, err := s.powers(ctx, core)
+	if err != nil {
+		return err
+	}
 	services, closeAll, err := service.OpenAll(ctx, core,
 		append([]service.Opener[*machines.Core]{{Name: "room", Open: machines.OpenRoom(s.Log)}}, p.protocols...))
 	if err != nil {
 		return err
 	}
 	defer closeAll()
-	doors, token, err := s.doors(ctx, p, core, secure, l)
+	doors, token, err := s.doors(ctx, p, core, powers, secure, l)
 	if err != nil {
 		return err
 	}
 	services = append(append(services, doors...),
 		service.Named{Name: "announcement", Service: others.announce(s.Version, core.Alarms)},
 		service.Named{Name: "alarms", Service: service.Func(func(ctx context.Context) error { return core.Alarms.Keep(ctx, core.Store.Note) })},
+		service.Named{Name: "power", Service: powers},
 		service.Named{Name: "state", Service: service.Func(db.stopped)})
 	if s.Confine != nil {
 		if err := s.Confine(append(s.Owned, s.State.DataDir)...); err != nil {

@@ -35,7 +35,7 @@ var wiring = []string{"internal/cli", "internal/server", "internal/agent", "inte
 // nouns are the rooms of the command line's nouns: none of them imports
 // another.
 var nouns = []string{
-	"serve", "doctor", "state", "token", "image", "kernel", "write", "machine", "flash", "watch", "events", "apply",
+	"serve", "doctor", "state", "token", "image", "kernel", "write", "machine", "flash", "power", "watch", "events", "apply",
 	"login",
 }
 

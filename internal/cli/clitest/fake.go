@@ -30,6 +30,8 @@ type Fake struct {
 	Token    string                    // wanted; empty: none
 	Asked    []string
 	Flashed  map[string]api.FlashRequest
+	Fates    map[string]api.PowerOutcome // of power requests, by machine ID
+	Powered  []api.PowerRequest
 	Race     string        // name of a machine that others change first
 	more     chan struct{} // closed when the stream grows or is to be cut
 	cuts     int
@@ -43,8 +45,8 @@ func NewFake(t *testing.T, machines ...api.Machine) *Fake {
 		Machines: machines, Previews: map[string]api.Preview{}, Changed: map[string]bool{},
 		more: make(chan struct{}), Flashed: map[string]api.FlashRequest{},
 	}
-	open := &operators.Door{Control: control{f}, Images: images{}}
-	guarded := &operators.Door{Control: control{f}, Images: images{}, Guard: &access.Guard{Store: keptAccess{f}}}
+	open := &operators.Door{Control: control{f}, Images: images{}, Power: control{f}}
+	guarded := &operators.Door{Control: control{f}, Images: images{}, Power: control{f}, Guard: &access.Guard{Store: keptAccess{f}}}
 	free, closed := open.Handler(), guarded.Handler()
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.Mu.Lock()

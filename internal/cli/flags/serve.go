@@ -21,6 +21,7 @@ type Serve struct {
 	DNS       []string
 	Domain    string
 	Cert, Key string // of the operator API
+	BMCCA     string // file; empty: certificates of BMCs are pinned
 	Rescue    bool
 	Discover  string
 	Kernel    string // name of the boot kernel
@@ -50,6 +51,8 @@ func (s *Serve) Register(f *pflag.FlagSet) {
 	f.StringVar(&s.Domain, "domain", "", "domain `name` for leases")
 	f.StringVar(&s.Cert, "operator-cert", "", "`file` with the TLS certificate chain of the operator API, PEM")
 	f.StringVar(&s.Key, "operator-key", "", "`file` with its private key, PEM")
+	f.StringVar(&s.BMCCA, "bmc-ca", "",
+		"`file` with CA certificates, PEM, that sign for BMCs (default: the certificate that each is first seen with is pinned)")
 	f.StringVar(&s.Discover, "discover", "",
 		"boot unknown machines into the agent of this `image`, which reports their hardware and waits (default: they boot from their disk)")
 	f.StringVar(&s.Kernel, "boot-kernel", "", "`name` of the boot kernel, which runs the agent for images whose own kernel cannot "+

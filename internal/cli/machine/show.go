@@ -107,6 +107,9 @@ func (a commands) printMachine(m *api.Machine) {
 	if text := defaultsText(&m.Spec.Flash); text != "" {
 		line("defaults", "%s", text)
 	}
+	if text := powerText(&m.Spec.Power); text != "" {
+		line("power", "%s", text)
+	}
 	line("firmware", "%s", term.OrDash(m.Firmware))
 	if m.LastSeen.IsZero() {
 		line("seen", "never")

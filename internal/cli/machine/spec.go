@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ type specFlags struct {
 	macs, sharedMACs   []string
 	labels, values     []string
 	settings           flags.Settings
+	power              powerFlags
 	given              func(flag string) bool
 	forOne, forAny     []string // names of flags
 }
@@ -35,8 +37,9 @@ func (s *specFlags) register(cmd *cobra.Command, naming bool) {
 	f.StringArrayVar(&s.labels, "label", nil, "set a label, `KEY=VALUE`, or remove one, KEY-; may be repeated")
 	f.StringArrayVar(&s.values, "value", nil, "set a value for identity templates, `KEY=VALUE`, or remove one, KEY-; may be repeated")
 	s.settings.Register(cmd, false)
+	s.power.register(cmd)
 	s.forOne = []string{"name", "mac", "shared-mac", "uuid", "serial"}
-	s.forAny = append([]string{"label", "value"}, s.settings.Names()...)
+	s.forAny = slices.Concat([]string{"label", "value"}, s.settings.Names(), powerNames)
 }
 
 // any reports whether one of the flags was given.
@@ -66,6 +69,9 @@ func (s *specFlags) apply(spec *api.Spec) error {
 		spec.SharedMACs = withoutEmpty(s.sharedMACs)
 	}
 	if err := s.settings.Over(&spec.Flash); err != nil {
+		return err
+	}
+	if err := s.power.over(&spec.Power, s.given); err != nil {
 		return err
 	}
 	for _, p := range []struct {

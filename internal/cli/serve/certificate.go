@@ -2,9 +2,11 @@ package serve
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 
+	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/exit"
 )
 
@@ -22,3 +24,22 @@ func (o options) certificate() (*tls.Config, error) {
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}}, nil
 }
+
+// bmcCA reads the certificates that sign for BMCs; nil: theirs are pinned.
+func (o options) bmcCA() (*x509.CertPool, error) {
+	if o.BMCCA == "" {
+		return nil, nil
+	}
+	text, err := app.ReadSmall(o.BMCCA, maxCA)
+	if err != nil {
+		return nil, fmt.Errorf("reading the CA of the BMCs: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, exit.Input(fmt.Errorf("--bmc-ca: %s holds no certificate in PEM", o.BMCCA))
+	}
+	return pool, nil
+}
+
+// maxCA bounds the file of a CA in bytes.
+const maxCA = 1 << 20

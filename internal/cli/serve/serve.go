@@ -119,6 +119,10 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 	if err != nil {
 		return err
 	}
+	bmcs, err := o.bmcCA()
+	if err != nil {
+		return err
+	}
 	cluster, err := o.Etcd.Cluster(a.EtcdPassword)
 	if err != nil {
 		return err
@@ -130,6 +134,7 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 		BootAddr:     net.JoinHostPort(network.Address.Addr().String(), strconv.Itoa(o.Port)),
 		OperatorAddr: o.Operator,
 		OperatorTLS:  certificate,
+		BMCCA:        bmcs,
 		Busybox:      shell,
 		Discover:     o.Discover,
 		BootKernel:   o.Kernel,
@@ -138,7 +143,7 @@ func (a commands) serve(ctx context.Context, o options, log *slog.Logger, limit 
 		Memory:       limit,
 		Log:          log,
 		Confine:      a.Confine,
-		Owned:        slices.Concat([]string{o.Cert, o.Key}, o.Etcd.Files(), o.IPXEDirs),
+		Owned:        slices.Concat([]string{o.Cert, o.Key, o.BMCCA}, o.Etcd.Files(), o.IPXEDirs),
 		Ready: func(addrs server.Addrs) {
 			fmt.Fprintln(a.Stderr, why)
 			scheme := "http"

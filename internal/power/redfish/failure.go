@@ -105,7 +105,7 @@ func (c *client) failure(op string, err error) error {
 	if unknown || verification {
 		return &power.Error{
 			Kind: power.Untrusted, Op: op, Err: errors.New(shown(err.Error())),
-			Help: "give the certificate of the BMC's own CA (power setting `ca`), or leave it out and let the BMC's certificate be pinned",
+			Help: "give gild serve the CA that signs for BMCs (--bmc-ca), or pin the certificate of this one: gild machine edit NAME --power-pin PIN",
 		}
 	}
 	return power.Classify(op, err)

@@ -38,6 +38,7 @@ const (
 	StepConfirm  = "confirm"  // the new system reported in, or did not
 	StepStuck    = "stuck"    // an agent that should speak is silent, or speaks again
 	StepDropped  = "dropped"  // a machine told more than is kept
+	StepPower    = "power"    // its power was switched, or its next boot set, by its power control
 )
 
 // StepFlash is the agent's step in which the disk is written. Its start is

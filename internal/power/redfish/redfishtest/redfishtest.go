@@ -1,4 +1,4 @@
-// Package redfishtest emulates a BMC that speaks Redfish, with one machine and
+// Package redfishtest emulates a BMC that speaks Redfish, with one machine, by
 // the habits of whatever vendor a test asks for.
 package redfishtest
 

@@ -76,6 +76,7 @@ type Door struct {
 	Control Control
 	Images  Images
 	Uploads Uploads // nil: none are taken
+	Power   Power   // nil: it is not controlled
 	Version string  // of gild, for the OpenAPI document
 	// Pages answers the paths that are not the API's, behind the same guards;
 	// nil: not found.
@@ -148,6 +149,9 @@ func (d *Door) Unguarded() http.Handler {
 	register := operations{h, cmp.Or(d.Log, slog.New(slog.DiscardHandler))}
 	d.machines(register)
 	d.stream(register)
+	if d.Power != nil {
+		d.power(register)
+	}
 	if d.Uploads != nil {
 		d.uploads(register)
 	}

@@ -50,22 +50,7 @@ func (d *Door) follow(r *http.Request, w http.ResponseWriter, after string) {
 	if out.write(": gild\n\n") != nil {
 		return
 	}
-	var beats sync.WaitGroup
-	beats.Go(func() {
-		tick := time.NewTicker(heartbeat)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if out.write(": still here\n\n") != nil {
-					cancel()
-					return
-				}
-			}
-		}
-	})
+	beats := out.beat(ctx, cancel, ": still here\n\n")
 	// The reader comes back by itself, with the id it saw last.
 	_ = d.Control.Follow(ctx, after, out.change)
 	cancel()
@@ -77,6 +62,28 @@ type eventWriter struct {
 	mu  sync.Mutex
 	w   http.ResponseWriter
 	ctl *http.ResponseController
+}
+
+// beat writes a sign of life now and then until ctx ends, and cancels when
+// nobody reads it.
+func (e *eventWriter) beat(ctx context.Context, cancel func(), sign string) *sync.WaitGroup {
+	beats := &sync.WaitGroup{}
+	beats.Go(func() {
+		tick := time.NewTicker(heartbeat)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if e.write(sign) != nil {
+					cancel()
+					return
+				}
+			}
+		}
+	})
+	return beats
 }
 
 func (e *eventWriter) change(id string, c api.Change) error {

@@ -76,6 +76,7 @@ func specFields(s api.Spec) fields {
 	}
 	x.secrets("values.", s.Values)
 	x.settings(s.Flash)
+	x.power(s.Power)
 	return x
 }
 
@@ -126,6 +127,16 @@ func (x fields) settings(d settings.Settings) {
 		f := &settings.Fields[i]
 		x.put("flash."+f.Name, f.String(&d))
 	}
+}
+
+// power has no password: who seals it tells that it differs.
+func (x fields) power(p api.Power) {
+	x.put("power.driver", p.Driver)
+	x.put("power.address", p.Address)
+	x.put("power.user", p.User)
+	x.put("power.system", p.System)
+	x.put("power.pin", p.Pin)
+	x.put("power.command", strings.Join(p.Command, " "))
 }
 
 func keysOf[V any](a, b map[string]V) []string {

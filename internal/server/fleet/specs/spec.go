@@ -43,6 +43,9 @@ func Check(s *api.Spec) error {
 			return err
 		}
 	}
+	if err := checkPower(&s.Power); err != nil {
+		return err
+	}
 	return CheckSettings(s.Flash)
 }
 

@@ -250,15 +250,17 @@ func said(q api.PowerRequest, out api.PowerOutcome) string {
 	return out.State
 }
 
-// failure is the error of an outcome; nil: it is done.
+// failure is the error of an outcome; nil: it is done. What to do stands with
+// it: several machines may need several things.
 func failure(out api.PowerOutcome) error {
 	if out.Done {
 		return nil
 	}
-	err := pick.Of(out.Name, errors.New(out.Error))
+	text := out.Error
 	if out.Hint != "" {
-		err = exit.Hint(err, out.Hint)
+		text += "; " + out.Hint
 	}
+	err := pick.Of(out.Name, errors.New(text))
 	switch {
 	case out.ID == "":
 		return exit.NotFound(err)

@@ -65,7 +65,7 @@ func TestFates(t *testing.T) {
 	if got.Code != exit.CodeNotFound || got.Stdout != "web-1 on\n" {
 		t.Errorf("exit code %d, stdout %q; want %d, and web-1", got.Code, got.Stdout, exit.CodeNotFound)
 	}
-	for _, text := range []string{"web-2: login: denied", "nobody: unknown machine", "it is not known what became of db-1.example.org"} {
+	for _, text := range []string{"web-2: login: denied", "check the password", "nobody: unknown machine", "it is not known what became of db-1.example.org"} {
 		if !strings.Contains(got.Stderr, text) {
 			t.Errorf("stderr = %q; want %q", got.Stderr, text)
 		}
@@ -80,7 +80,7 @@ func TestFates(t *testing.T) {
 	}
 	f.Fates["m3"] = api.PowerOutcome{ID: "m3", Name: "web-2", State: "unknown", Kind: "refused", Error: "its disk is being written", Hint: "wait"}
 	got = gild.Ask(t, f, "power", "off", "web-2", "--yes")
-	if got.Code != exit.CodeRefused || !strings.Contains(got.Stderr, "hint: wait") {
+	if got.Code != exit.CodeRefused || !strings.Contains(got.Stderr, "web-2: its disk is being written; wait") {
 		t.Errorf("a refusal: exit code %d, stderr %q", got.Code, got.Stderr)
 	}
 }

@@ -69,7 +69,8 @@ func control(p api.Power) string {
 	return ""
 }
 
-// driver makes the driver of a machine.
+// driver makes the driver of a machine. By what a machine is known there is what
+// the operator says of it alone: what it has claimed of itself could be another's.
 func (r *Room) driver(ctx context.Context, m *fleet.Record) (power.Driver, error) {
 	if r.Open != nil {
 		return r.Open(ctx, m)
@@ -79,7 +80,6 @@ func (r *Room) driver(ctx context.Context, m *fleet.Record) (power.Driver, error
 	if err != nil {
 		return nil, err
 	}
-	macs := fleet.MACs(m)
 	switch p.Driver {
 	case api.PowerIPMI:
 		return &ipmi.Driver{Address: p.Address, User: p.User, Password: secret, Suites: &r.suites}, nil
@@ -88,11 +88,12 @@ func (r *Room) driver(ctx context.Context, m *fleet.Record) (power.Driver, error
 		if err != nil {
 			return nil, err
 		}
-		known := fleet.Knows(m)
-		return &redfish.Driver{Address: p.Address, User: p.User, Password: secret, System: p.System, UUID: known.UUID, Serial: known.Serial, Trust: trust}, nil
+		return &redfish.Driver{
+			Address: p.Address, User: p.User, Password: secret, System: p.System, UUID: m.Spec.UUID, Serial: m.Spec.Serial, Trust: trust,
+		}, nil
 	case api.PowerWOL:
 		d := &wol.Driver{Address: p.Address, Password: secret}
-		for _, text := range macs {
+		for _, text := range m.Spec.MACs {
 			if mac, err := net.ParseMAC(text); err == nil {
 				d.MACs = append(d.MACs, mac)
 			}
@@ -100,7 +101,7 @@ func (r *Room) driver(ctx context.Context, m *fleet.Record) (power.Driver, error
 		return d, nil
 	case api.PowerCommand:
 		return &command.Driver{
-			Dir: r.Programs, Argv: p.Command, Address: p.Address, User: p.User, Password: secret, Machine: fleet.Called(m), MACs: macs,
+			Dir: r.Programs, Argv: p.Command, Address: p.Address, User: p.User, Password: secret, Machine: fleet.Called(m), MACs: m.Spec.MACs,
 		}, nil
 	}
 	return nil, &fleet.ConflictError{

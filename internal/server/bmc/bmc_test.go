@@ -145,10 +145,10 @@ func TestByIPMI(t *testing.T) {
 		}
 	}
 	want := []string{
-		"operator, done: power boot-once from network: the machine is on",
-		"operator, done: power cycle: the machine is on (new memory)",
-		"operator, done: power off: the machine is off",
-		"operator, failed: power reset failed: reset: wrong state: the machine is off",
+		"operator, done: boot-once from network: the machine is on",
+		"operator, done: cycle: the machine is on (new memory)",
+		"operator, done: off: the machine is off",
+		"operator, failed: reset: reset: wrong state: the machine is off",
 	}
 	if !slices.Equal(told, want) {
 		t.Errorf("events %q; want %q", told, want)

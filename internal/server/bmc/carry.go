@@ -237,7 +237,7 @@ func (r *Room) note(ctx context.Context, actor string, t *target, q api.PowerReq
 
 // event tells of a request.
 func event(q api.PowerRequest, s power.State, failed error) api.Event {
-	text := "power " + q.Verb
+	text := q.Verb
 	switch {
 	case q.From != "":
 		text += " from " + q.From
@@ -245,7 +245,7 @@ func event(q api.PowerRequest, s power.State, failed error) api.Event {
 		text += ", orderly"
 	}
 	if failed != nil {
-		text += " failed: " + failed.Error()
+		text += ": " + failed.Error()
 	} else if s != power.Unknown {
 		text += ": the machine is " + string(s)
 	}

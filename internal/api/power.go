@@ -41,12 +41,15 @@ const (
 	PowerReset    = "reset"
 	PowerBootOnce = "boot-once"
 	PowerIdentify = "identify"
+	// PowerNetboot has machines that are armed boot from the network now: by an
+	// orderly shutdown, else a reset, else a power cycle.
+	PowerNetboot = "netboot"
 )
 
 // PowerRequest is what is asked of the power controls of machines. Only those
 // that it names are touched.
 type PowerRequest struct {
-	Verb     string   `json:"verb" enum:"status,on,off,cycle,reset,boot-once,identify"`
+	Verb     string   `json:"verb" enum:"status,on,off,cycle,reset,boot-once,identify,netboot"`
 	Machines []string `json:"machines" minItems:"1" maxItems:"10000" doc:"name, MAC, SMBIOS UUID or serial of each"`
 	Reason   string   `json:"reason,omitempty" maxLength:"200" doc:"why, for the events of the machines"`
 	Orderly  bool     `json:"orderly,omitempty" doc:"of off: ask the operating system to shut down, and do not cut the power"`

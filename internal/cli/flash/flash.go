@@ -31,6 +31,7 @@ type options struct {
 	settings flags.Settings
 	yes      bool
 	dryRun   bool
+	now      bool
 }
 
 const long = `Arm machines: each is flashed once with the image at its next network boot, and
@@ -39,7 +40,12 @@ immediately.
 
 What is on each disk, and what will be lost, is shown first; then you are asked
 to confirm. If a disk changes before you answer, its machine is not armed. A
-machine that is refused does not stop the others.`
+machine that is refused does not stop the others.
+
+With --now the machines are booted from the network at once, by their power
+control (gild power): by an orderly shutdown, or a reset if that takes longer
+than 2 minutes, or a power cycle if the machine is not seen on the network within
+5. A machine without power control has to be restarted by hand.`
 
 // Command is `gild flash`.
 func Command(with *app.App) *cobra.Command {
@@ -68,6 +74,7 @@ func Command(with *app.App) *cobra.Command {
 	f.Var(&o.expires, "expires",
 		"disarm the machine if it has not started flashing within this `duration`, or never (default: the server's, 24h)")
 	o.settings.Register(cmd, true)
+	f.BoolVar(&o.now, "now", false, "boot the machines from the network now, by their power control")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be lost, arm nothing")
 	return cmd
@@ -76,6 +83,7 @@ func Command(with *app.App) *cobra.Command {
 // target is one machine on its way through gild flash.
 type target struct {
 	preview api.Preview
+	now     bool  // it is booted at once
 	err     error // why it is not armed
 }
 
@@ -113,10 +121,14 @@ func (a commands) run(ctx context.Context, names []string, o options) error {
 		}
 		a.arm(ctx, op, ready, o.FlashRequest)
 	}
+	printed := a.printArmed(targets)
+	if o.now {
+		errs = append(errs, a.boot(ctx, op, ready))
+	}
 	for _, t := range targets {
 		errs = append(errs, t.err)
 	}
-	return errors.Join(a.printArmed(targets), pick.Joined(errs))
+	return errors.Join(printed, pick.Joined(errs))
 }
 
 // previews asks what arming each machine would do. A machine that was named
@@ -145,7 +157,7 @@ func (a commands) previews(ctx context.Context, op *operatorclient.Client, names
 			continue
 		}
 		seen[p.Machine.ID] = true
-		t := &target{preview: p}
+		t := &target{preview: p, now: o.now}
 		if p.Refusal != "" {
 			t.err = exit.Refused(pick.Of(t.name(), errors.New(p.Refusal)))
 		}

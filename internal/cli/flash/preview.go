@@ -18,7 +18,7 @@ func previewTable(targets []*target) term.Table {
 	t := term.Table{Header: []string{"MACHINE", "WHAT HAPPENS"}, Wrap: true}
 	for _, x := range targets {
 		t.Rows = append(t.Rows, []string{
-			x.name(), strings.Join(fateLines(&x.preview), "\n"),
+			x.name(), strings.Join(append(fateLines(&x.preview), x.nowLines()...), "\n"),
 		})
 	}
 	t.Paint = func(row, col int) term.Style {

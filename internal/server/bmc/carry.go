@@ -98,7 +98,7 @@ func requestOf(q api.PowerRequest) (power.Request, error) {
 		return request, bad("the reason holds what cannot be shown")
 	}
 	switch request.Verb {
-	case power.VerbStatus, power.VerbOn, power.VerbOff, power.VerbCycle, power.VerbReset, power.VerbIdentify:
+	case power.VerbStatus, power.VerbOn, power.VerbOff, power.VerbCycle, power.VerbReset, power.VerbIdentify, verbNetboot:
 	case power.VerbBootOnce:
 		from, err := power.ParseBoot(q.From)
 		if err != nil {
@@ -119,7 +119,7 @@ func batchOf(q api.PowerRequest) power.Batch {
 		b.AtOnce = q.AtOnce
 	}
 	switch {
-	case q.Verb != api.PowerOn && q.Verb != api.PowerCycle, q.Spread < 0:
+	case q.Verb != api.PowerOn && q.Verb != api.PowerCycle && q.Verb != api.PowerNetboot, q.Spread < 0:
 	case q.Spread == 0:
 		b.Spread = defaultSpread
 	default:
@@ -194,17 +194,20 @@ func (r *Room) one(ctx context.Context, t *target, request power.Request, force 
 		return power.Unknown, &fleet.ConflictError{Problem: "its power control was changed meanwhile", Help: "look at it, and ask again"}
 	}
 	t.record = now
-	if request.Verb.Interrupts() && fleet.Writing(&now, r.now()) && !force {
+	if (request.Verb.Interrupts() || request.Verb == verbNetboot) && fleet.Writing(&now, r.now()) && !force {
 		return power.Unknown, &fleet.ConflictError{
 			Problem: "its disk is being written and would not boot",
 			Help:    "wait until the flash has ended (gild watch), or cut it off: --force",
 		}
 	}
+	if request.Verb == verbNetboot {
+		return r.netboot(ctx, &now)
+	}
 	driver, err := r.driver(ctx, &now)
 	if err != nil {
 		return power.Unknown, err
 	}
-	request.Boot.Legacy = strings.HasPrefix(now.Firmware, "BIOS")
+	request.Boot.Legacy = legacy(&now)
 	limit := power.Limit
 	if request.Orderly {
 		limit *= 2 // an operating system takes its time
@@ -213,6 +216,9 @@ func (r *Room) one(ctx context.Context, t *target, request power.Request, force 
 	defer cancel()
 	return power.Do(ctx, driver, request)
 }
+
+// legacy reports whether a machine was last seen booting by BIOS.
+func legacy(m *fleet.Record) bool { return strings.HasPrefix(m.Firmware, "BIOS") }
 
 // note keeps in the machine's past what was done, by whom and why.
 func (r *Room) note(ctx context.Context, actor string, t *target, q api.PowerRequest, s power.State, failed error) {

@@ -20,10 +20,14 @@ const (
 	// settle is how long after a cycle the state is not worth reading: it is
 	// still the old one.
 	settle = 3 * time.Second
+	// lastCall is how long the one command may take that is still given when
+	// the time is over.
+	lastCall = 10 * time.Second
 )
 
 // Do carries out a request and waits until the machine is as asked, or ctx is
-// done: then the error is Unconfirmed. It returns the state that the machine is
+// done: then the error is Unconfirmed. Of a cycle that has begun the power is
+// restored even then. It returns the state that the machine is
 // in; Unknown where the driver cannot read it. A machine that is already as
 // asked is left alone, and a cycle switches one on that is off. Errors are
 // *Error.
@@ -147,10 +151,26 @@ func (c control) cycle(ctx context.Context) (State, error) {
 		}
 		return c.await(ctx, On)
 	}
-	if s, err := c.bring(ctx, Off, func(ctx context.Context) error { return c.d.Off(ctx, false) }); err != nil {
+	return c.offAndOn(ctx)
+}
+
+// offAndOn cycles by two commands. Between them the machine must not be left
+// off because the time is over, or whoever asked has gone.
+func (c control) offAndOn(ctx context.Context) (State, error) {
+	sent := false // and perhaps followed, although nobody heard so
+	s, err := c.bring(ctx, Off, func(ctx context.Context) error {
+		sent = true
+		return c.d.Off(ctx, false)
+	})
+	if err != nil && (ctx.Err() == nil || !sent) {
 		return s, err
 	}
-	return c.bring(ctx, On, c.on)
+	if ctx.Err() == nil {
+		return c.bring(ctx, On, c.on)
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCall)
+	defer cancel()
+	return Unknown, Fail(Unconfirmed, "waiting until the machine is on again", c.call(last, c.on))
 }
 
 func (c control) reset(ctx context.Context) (State, error) {

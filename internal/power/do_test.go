@@ -91,27 +91,73 @@ func TestDo(t *testing.T) {
 		did     []string
 		kind    power.Kind // empty: no error
 	}{
-		"on":                       {played{state: power.Off, lag: 5 * time.Second}, power.Request{Verb: power.VerbOn}, power.On, []string{"on"}, ""},
-		"on twice":                 {played{state: power.On}, power.Request{Verb: power.VerbOn}, power.On, nil, ""},
-		"off":                      {played{state: power.On, lag: time.Second}, power.Request{Verb: power.VerbOff}, power.Off, []string{"off"}, ""},
-		"off, orderly":             {played{state: power.On, lag: 2 * time.Minute}, power.Request{Verb: power.VerbOff, Orderly: true}, power.Off, []string{"shutdown"}, ""},
+		"on": {
+			played{state: power.Off, lag: 5 * time.Second},
+			power.Request{Verb: power.VerbOn},
+			power.On,
+			[]string{"on"},
+			"",
+		},
+		"on twice": {played{state: power.On}, power.Request{Verb: power.VerbOn}, power.On, nil, ""},
+		"off": {
+			played{state: power.On, lag: time.Second},
+			power.Request{Verb: power.VerbOff},
+			power.Off,
+			[]string{"off"},
+			"",
+		},
+		"off, orderly": {
+			played{state: power.On, lag: 2 * time.Minute},
+			power.Request{Verb: power.VerbOff, Orderly: true},
+			power.Off,
+			[]string{"shutdown"},
+			"",
+		},
 		"off twice":                {played{state: power.Off}, power.Request{Verb: power.VerbOff}, power.Off, nil, ""},
 		"cycle":                    {played{state: power.On}, power.Request{Verb: power.VerbCycle}, power.On, []string{"cycle"}, ""},
 		"cycle of one that is off": {played{state: power.Off}, power.Request{Verb: power.VerbCycle}, power.On, []string{"on"}, ""},
-		"cycle by hand":            {played{state: power.On, plain: true, lag: 3 * time.Second}, power.Request{Verb: power.VerbCycle}, power.On, []string{"off", "on"}, ""},
-		"busy at first":            {played{state: power.Off, busy: 3}, power.Request{Verb: power.VerbOn}, power.On, []string{"on"}, ""},
-		"busy for ever":            {played{state: power.Off, busy: 1e9}, power.Request{Verb: power.VerbOn}, power.Off, nil, power.Busy},
-		"not followed":             {played{state: power.Off, stuck: true}, power.Request{Verb: power.VerbOn}, power.Off, []string{"on"}, power.Unconfirmed},
+		"cycle by hand": {
+			played{state: power.On, plain: true, lag: 3 * time.Second},
+			power.Request{Verb: power.VerbCycle},
+			power.On,
+			[]string{"off", "on"},
+			"",
+		},
+		"busy at first": {played{state: power.Off, busy: 3}, power.Request{Verb: power.VerbOn}, power.On, []string{"on"}, ""},
+		"busy for ever": {played{state: power.Off, busy: 1e9}, power.Request{Verb: power.VerbOn}, power.Off, nil, power.Busy},
+		"not followed": {
+			played{state: power.Off, stuck: true},
+			power.Request{Verb: power.VerbOn},
+			power.Off,
+			[]string{"on"},
+			power.Unconfirmed,
+		},
 		"reset":                    {played{state: power.On}, power.Request{Verb: power.VerbReset}, power.On, []string{"reset"}, ""},
 		"reset of one that is off": {played{state: power.Off}, power.Request{Verb: power.VerbReset}, power.Off, nil, power.WrongState},
-		"denied":                   {played{state: power.Off, statErr: denied}, power.Request{Verb: power.VerbOn}, power.Unknown, nil, power.Denied},
-		"hangs":                    {played{hangs: true}, power.Request{Verb: power.VerbCycle}, power.Unknown, nil, power.Unreachable},
-		"blind on":                 {played{blind: true}, power.Request{Verb: power.VerbOn}, power.Unknown, []string{"on"}, ""},
-		"blind cycle":              {played{blind: true}, power.Request{Verb: power.VerbCycle}, power.Unknown, []string{"cycle"}, ""},
-		"blind cycle by hand":      {played{blind: true, plain: true}, power.Request{Verb: power.VerbCycle}, power.Unknown, nil, power.Unsupported},
-		"boot once":                {played{state: power.Off}, power.Request{Verb: power.VerbBootOnce, Boot: power.Boot{Device: power.Network}}, power.Off, []string{"boot network"}, ""},
-		"identify, blind":          {played{blind: true}, power.Request{Verb: power.VerbIdentify}, power.Unknown, []string{"identify"}, ""},
-		"no such verb":             {played{state: power.On}, power.Request{Verb: "melt"}, power.Unknown, nil, power.Unsupported},
+		"denied": {
+			played{state: power.Off, statErr: denied},
+			power.Request{Verb: power.VerbOn},
+			power.Unknown, nil,
+			power.Denied,
+		},
+		"hangs":       {played{hangs: true}, power.Request{Verb: power.VerbCycle}, power.Unknown, nil, power.Unreachable},
+		"blind on":    {played{blind: true}, power.Request{Verb: power.VerbOn}, power.Unknown, []string{"on"}, ""},
+		"blind cycle": {played{blind: true}, power.Request{Verb: power.VerbCycle}, power.Unknown, []string{"cycle"}, ""},
+		"blind cycle by hand": {
+			played{blind: true, plain: true},
+			power.Request{Verb: power.VerbCycle},
+			power.Unknown, nil,
+			power.Unsupported,
+		},
+		"boot once": {
+			played{state: power.Off},
+			power.Request{Verb: power.VerbBootOnce, Boot: power.Boot{Device: power.Network}},
+			power.Off,
+			[]string{"boot network"},
+			"",
+		},
+		"identify, blind": {played{blind: true}, power.Request{Verb: power.VerbIdentify}, power.Unknown, []string{"identify"}, ""},
+		"no such verb":    {played{state: power.On}, power.Request{Verb: "melt"}, power.Unknown, nil, power.Unsupported},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -127,6 +173,20 @@ func TestDo(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whoever loses patience in the middle of a cycle does not leave the machine
+// off.
+func TestCycleIsNotLeftOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := played{state: power.On, plain: true, lag: time.Minute}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err := power.Do(ctx, &m, power.Request{Verb: power.VerbCycle})
+		if !errors.Is(err, power.Unconfirmed) || !slices.Equal(m.did, []string{"off", "on"}) {
+			t.Errorf("Do = %v, by %q; want it off, and on again", err, m.did)
+		}
+	})
 }
 
 // Two hundred power controls, of which forty are slow, wrong or hang: all of it

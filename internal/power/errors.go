@@ -27,7 +27,8 @@ const (
 	Busy Kind = "busy"
 	// WrongState: the machine is in a state in which it cannot be done.
 	WrongState Kind = "wrong state"
-	// Unconfirmed: the command was accepted, and the machine did not follow in time.
+	// Unconfirmed: the command was accepted, and the machine did not follow in
+	// time.
 	Unconfirmed Kind = "not confirmed"
 	// Failed: the power control answered with a failure.
 	Failed Kind = "failed"

@@ -24,10 +24,13 @@ func TestNetboot(t *testing.T) {
 		"orderly":        {machine: played{state: power.On, lag: 30 * time.Second}, comes: "on", did: []string{"shutdown", boot, "on"}},
 		"deaf":           {machine: played{state: power.On}, deaf: true, comes: "reset", did: []string{"shutdown", boot, "reset"}},
 		"not by a reset": {machine: played{state: power.On}, deaf: true, comes: "cycle", did: []string{"shutdown", boot, "reset", boot, "cycle"}},
-		"never":          {machine: played{state: power.On}, comes: "never", did: []string{"shutdown", boot, "on", boot, "reset", boot, "cycle"}, kind: power.Unconfirmed},
-		"blind":          {machine: played{blind: true}, comes: "on", did: []string{boot, "on"}},
-		"denied":         {machine: played{statErr: power.Fail(power.Denied, "login", nil)}, comes: "on", kind: power.Denied},
-		"hangs":          {machine: played{hangs: true}, comes: "on", kind: power.Unreachable},
+		"never": {
+			machine: played{state: power.On}, comes: "never",
+			did: []string{"shutdown", boot, "on", boot, "reset", boot, "cycle"}, kind: power.Unconfirmed,
+		},
+		"blind":  {machine: played{blind: true}, comes: "on", did: []string{boot, "on"}},
+		"denied": {machine: played{statErr: power.Fail(power.Denied, "login", nil)}, comes: "on", kind: power.Denied},
+		"hangs":  {machine: played{hangs: true}, comes: "on", kind: power.Unreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

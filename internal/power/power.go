@@ -29,7 +29,8 @@ const (
 // been accepted, which may be before the machine has followed. An error is an
 // [*Error]: Unsupported says that nothing was sent, as this kind of power
 // control cannot do it. A method MUST NOT change anything but what it is for,
-// nor put a password into an error. A Driver need not be safe for concurrent use.
+// nor put a password into an error. A Driver need not be safe for concurrent
+// use.
 type Driver interface {
 	// Status reads the state.
 	Status(ctx context.Context) (State, error)

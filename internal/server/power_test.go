@@ -25,7 +25,10 @@ func TestPowerOverHTTP(t *testing.T) {
 	srv := newServer(t, dir)
 	srv.Log = slog.New(slog.NewJSONHandler(&lockedWriter{w: &logged}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r := start(t, srv)
-	spec := api.Spec{Name: "b7", MACs: []string{mac}, Power: api.Power{Driver: api.PowerIPMI, Address: sim.Address, User: simtest.User, Secret: bmcCanary}}
+	spec := api.Spec{
+		Name: "b7", MACs: []string{mac},
+		Power: api.Power{Driver: api.PowerIPMI, Address: sim.Address, User: simtest.User, Secret: bmcCanary},
+	}
 	m, err := r.operator.Register(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +44,8 @@ func TestPowerOverHTTP(t *testing.T) {
 	if all := ask(r.operator, api.PowerRequest{Verb: api.PowerOff, Reason: "a test"}); len(all) != 1 || !all[0].Done || all[0].State != "off" {
 		t.Fatalf("off: %+v", all)
 	}
-	err = r.operator.Power(t.Context(), api.PowerRequest{Verb: api.PowerBootOnce, From: "floppy", Machines: []string{m.ID}}, func(api.PowerOutcome) {})
+	err = r.operator.Power(t.Context(), api.PowerRequest{Verb: api.PowerBootOnce, From: "floppy", Machines: []string{m.ID}},
+		func(api.PowerOutcome) {})
 	if p, ok := err.(*operatorclient.ProblemError); !ok || p.Status != 422 { //nolint:errorlint // the client's own error, wrapped by nobody
 		t.Errorf("boot-once from a floppy: %v; want 422", err)
 	}

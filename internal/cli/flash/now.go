@@ -26,7 +26,8 @@ func (t *target) nowLines() []string {
 	case m.Spec.Power.Driver == api.PowerWOL:
 		return []string{"now: woken by Wake-on-LAN, if it is off; one that is on has to be restarted by hand"}
 	}
-	return []string{"now: restarted by " + term.Printable(m.Spec.Power.Driver) + ": orderly shutdown, else reset, else power cycle; what runs on it ends"}
+	return []string{"now: restarted by " + term.Printable(m.Spec.Power.Driver) + ": orderly shutdown, else reset, else power cycle; " +
+		"what runs on it ends"}
 }
 
 // nowWithin is how long machines may take to come to the network, in seconds:
@@ -60,7 +61,8 @@ func (a commands) boot(ctx context.Context, op *operatorclient.Client, targets [
 	})
 	for _, t := range targets {
 		if id := t.preview.Machine.ID; err == nil && t.err == nil && !told[id] && slices.Contains(q.Machines, id) {
-			errs = append(errs, exit.Hint(pick.Of(t.name(), errors.New("it is armed, and not known whether it boots from the network")), "gild watch shows it"))
+			errs = append(errs, exit.Hint(pick.Of(t.name(), errors.New("it is armed, and not known whether it boots from the network")),
+				"gild watch shows it"))
 		}
 	}
 	return errors.Join(a.Reached(err), errors.Join(errs...))

@@ -43,16 +43,21 @@ func TestFlashNow(t *testing.T) {
 	}
 	got = gild.Ask(t, f, append(args, "--yes")...)
 	want := []api.PowerRequest{{Verb: api.PowerNetboot, Machines: []string{"m2"}, Reason: "gild flash --now", Within: 3600}}
-	if diff := cmp.Diff(want, f.Powered); diff != "" || got.Code != exit.CodeRefused || !strings.Contains(got.Stderr, "web-1 boots from the network") {
+	if diff := cmp.Diff(want, f.Powered); diff != "" || got.Code != exit.CodeRefused ||
+		!strings.Contains(got.Stderr, "web-1 boots from the network") {
 		t.Errorf("exit code %d, stderr %s, asked (-want +got):\n%s", got.Code, got.Stderr, diff)
 	}
 }
 
 func TestFlashNowFails(t *testing.T) {
 	f := powered(t, api.PowerWOL)
-	f.Fates["m2"] = api.PowerOutcome{ID: "m2", Name: "web-1", State: "unknown", Kind: "not confirmed", Error: "it was not seen", Hint: "look at its console"}
+	f.Fates["m2"] = api.PowerOutcome{
+		ID: "m2", Name: "web-1", State: "unknown", Kind: "not confirmed", Error: "it was not seen",
+		Hint: "look at its console",
+	}
 	got := gild.Ask(t, f, "flash", "web-1", "--image", "web", "--now", "--yes")
-	if got.Code != exit.CodeFailed || !strings.Contains(got.Stdout, "web-1 armed with web") || !strings.Contains(got.Stderr, "woken by Wake-on-LAN") ||
+	if got.Code != exit.CodeFailed || !strings.Contains(got.Stdout, "web-1 armed with web") ||
+		!strings.Contains(got.Stderr, "woken by Wake-on-LAN") ||
 		!strings.Contains(got.Stderr, "web-1: it is armed, and was not brought to the network: it was not seen; look at its console") {
 		t.Errorf("%+v; want it armed, and why it does not boot", got)
 	}

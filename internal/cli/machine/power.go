@@ -32,8 +32,10 @@ func (p *powerFlags) register(cmd *cobra.Command) {
 	f.StringVar(&p.user, "power-user", "", "`name` to log in with at the BMC")
 	f.StringVar(&p.secret, "power-secret", "", "`file` with the password, or - for standard input; it is sealed by the server and never shown")
 	f.StringVar(&p.system, "power-system", "", "`ID` of the system, for a Redfish BMC that has several")
-	f.StringVar(&p.pin, "power-pin", "", "the only certificate that a Redfish BMC may show, a `pin`: sha256:... (default: the first that is seen)")
-	f.StringArrayVar(&p.command, "power-command", nil, "`word` of a command: first the name of a program in the server's directory power-commands, then each argument")
+	f.StringVar(&p.pin, "power-pin", "", "the only certificate that a Redfish BMC may show, a `pin`: sha256:... (default: the first "+
+		"that is seen)")
+	f.StringArrayVar(&p.command, "power-command", nil,
+		"`word` of a command: first the name of a program in the server's directory power-commands, then each argument")
 	drivers := []string{api.PowerIPMI, api.PowerRedfish, api.PowerWOL, api.PowerCommand}
 	_ = cmd.RegisterFlagCompletionFunc("power-driver", cobra.FixedCompletions(drivers, cobra.ShellCompDirectiveNoFileComp))
 }
@@ -47,7 +49,8 @@ func (p *powerFlags) over(to *api.Power, given func(flag string) bool) error {
 		value string
 		to    *string
 	}{
-		"power-address": {p.address, &to.Address}, "power-user": {p.user, &to.User}, "power-system": {p.system, &to.System}, "power-pin": {p.pin, &to.Pin},
+		"power-address": {p.address, &to.Address}, "power-user": {p.user, &to.User}, "power-system": {p.system, &to.System},
+		"power-pin": {p.pin, &to.Pin},
 	} {
 		if given(flag) {
 			*set.to = set.value
@@ -99,7 +102,12 @@ func powerText(p *api.Power) string {
 	if len(p.Command) > 0 {
 		text += " " + strings.Join(p.Command, " ")
 	}
-	for _, part := range []struct{ word, value string }{{" at ", p.Address}, {" as ", p.User}, {", system ", p.System}, {", pinned to ", p.Pin}} {
+	for _, part := range []struct{ word, value string }{
+		{" at ", p.Address},
+		{" as ", p.User},
+		{", system ", p.System},
+		{", pinned to ", p.Pin},
+	} {
 		if part.value != "" {
 			text += part.word + part.value
 		}

@@ -60,10 +60,12 @@ func Command(with *app.App) *cobra.Command {
 		a.verb(api.PowerReset, "restart machines without cutting their power", nil),
 		a.verb(api.PowerBootOnce, "set what machines boot from next, once", func(c *cobra.Command, o *options) {
 			c.Flags().StringVar(&o.From, "from", "network", "what to boot from: disk, network, http, cd, or the `URL` of a UEFI boot file")
-			_ = c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions([]string{"disk", "network", "http", "cd"}, cobra.ShellCompDirectiveNoFileComp))
+			_ = c.RegisterFlagCompletionFunc("from",
+				cobra.FixedCompletions([]string{"disk", "network", "http", "cd"}, cobra.ShellCompDirectiveNoFileComp))
 		}),
 		a.verb(api.PowerIdentify, "light the identification lamp of machines", func(c *cobra.Command, o *options) {
-			c.Flags().DurationVar(&o.lasting, "for", 15*time.Second, "for how long, up to 255s; 0s switches it off. Redfish has no timer: the lamp stays lit until it is switched off")
+			c.Flags().DurationVar(&o.lasting, "for", 15*time.Second,
+				"for how long, up to 255s; 0s switches it off. Redfish has no timer: the lamp stays lit until it is switched off")
 		}),
 	)
 	return cmd
@@ -86,7 +88,8 @@ func (a commands) verb(verb, short string, more func(*cobra.Command, *options)) 
 		f.BoolVar(&o.Force, "force", false, "also a machine whose disk is being written, or whose power control another one has too")
 	}
 	if verb == api.PowerOn || verb == api.PowerCycle {
-		f.DurationVar(&o.spread, "spread", 200*time.Millisecond, "`time` between two machines, so that not all draw their inrush current at once; 0s is none")
+		f.DurationVar(&o.spread, "spread", 200*time.Millisecond,
+			"`time` between two machines, so that not all draw their inrush current at once; 0s is none")
 	}
 	if interrupts(verb) {
 		f.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
@@ -110,10 +113,13 @@ func (o *options) request() (api.PowerRequest, error) {
 		unit time.Duration
 		most time.Duration
 	}{
-		{"within", o.within, time.Second, time.Hour}, {"spread", o.spread, time.Millisecond, time.Minute}, {"for", o.lasting, time.Second, 255 * time.Second},
+		{"within", o.within, time.Second, time.Hour},
+		{"spread", o.spread, time.Millisecond, time.Minute},
+		{"for", o.lasting, time.Second, 255 * time.Second},
 	} {
 		if d.text < 0 || d.text > d.most || d.text%d.unit != 0 {
-			return q, exit.Usage(fmt.Errorf("--%s %s: give whole %s, up to %s", d.flag, d.text, map[time.Duration]string{time.Second: "seconds", time.Millisecond: "milliseconds"}[d.unit], d.most))
+			return q, exit.Usage(fmt.Errorf("--%s %s: give whole %s, up to %s", d.flag, d.text,
+				map[time.Duration]string{time.Second: "seconds", time.Millisecond: "milliseconds"}[d.unit], d.most))
 		}
 	}
 	q.Within, q.Spread, q.Seconds = int(o.within/time.Second), int(o.spread/time.Millisecond), int(o.lasting/time.Second)
@@ -202,7 +208,8 @@ func (a commands) agree(ctx context.Context, q api.PowerRequest, machines []api.
 		names[i] = phrase.Name(&machines[i])
 	}
 	what := map[string]string{
-		api.PowerOff: "The power of %s will be cut.", api.PowerCycle: "The power of %s will be cut and restored.", api.PowerReset: "%s will be restarted.",
+		api.PowerOff: "The power of %s will be cut.", api.PowerCycle: "The power of %s will be cut and restored.",
+		api.PowerReset: "%s will be restarted.",
 	}[q.Verb]
 	if q.Orderly {
 		what = "%s will be shut down."

@@ -33,16 +33,28 @@ func TestVerbs(t *testing.T) {
 		want api.PowerRequest
 		say  string
 	}{
-		"status web-1":                                 {api.PowerRequest{Verb: "status", Within: 600}, "web-1 on\n"},
-		"on web-1 --spread 1s --at-once 3":             {api.PowerRequest{Verb: "on", Within: 600, Spread: 1000, AtOnce: 3}, "web-1 on\n"},
-		"on web-1 --spread 0s":                         {api.PowerRequest{Verb: "on", Within: 600, Spread: -1}, "web-1 on\n"},
-		"off web-1 -y --orderly --reason memory":       {api.PowerRequest{Verb: "off", Within: 600, Orderly: true, Reason: "memory"}, "web-1 on\n"},
-		"cycle web-1 --yes --force --within 90s":       {api.PowerRequest{Verb: "cycle", Within: 90, Spread: 200, Force: true}, "web-1 cycled, is on\n"},
-		"reset web-1 --yes":                            {api.PowerRequest{Verb: "reset", Within: 600}, "web-1 restarted\n"},
-		"boot-once web-1":                              {api.PowerRequest{Verb: "boot-once", Within: 600, From: "network"}, "web-1 boots from network next, is on\n"},
-		"boot-once web-1 --from http://10.0.0.1/x.efi": {api.PowerRequest{Verb: "boot-once", Within: 600, From: "http://10.0.0.1/x.efi"}, "boots from http://10.0.0.1/x.efi next"},
-		"identify web-1":                               {api.PowerRequest{Verb: "identify", Within: 600, Seconds: 15}, "web-1 lamp lit\n"},
-		"identify web-1 --for 0s":                      {api.PowerRequest{Verb: "identify", Within: 600}, "web-1 lamp off\n"},
+		"status web-1":                     {api.PowerRequest{Verb: "status", Within: 600}, "web-1 on\n"},
+		"on web-1 --spread 1s --at-once 3": {api.PowerRequest{Verb: "on", Within: 600, Spread: 1000, AtOnce: 3}, "web-1 on\n"},
+		"on web-1 --spread 0s":             {api.PowerRequest{Verb: "on", Within: 600, Spread: -1}, "web-1 on\n"},
+		"off web-1 -y --orderly --reason memory": {
+			api.PowerRequest{Verb: "off", Within: 600, Orderly: true, Reason: "memory"},
+			"web-1 on\n",
+		},
+		"cycle web-1 --yes --force --within 90s": {
+			api.PowerRequest{Verb: "cycle", Within: 90, Spread: 200, Force: true},
+			"web-1 cycled, is on\n",
+		},
+		"reset web-1 --yes": {api.PowerRequest{Verb: "reset", Within: 600}, "web-1 restarted\n"},
+		"boot-once web-1": {
+			api.PowerRequest{Verb: "boot-once", Within: 600, From: "network"},
+			"web-1 boots from network next, is on\n",
+		},
+		"boot-once web-1 --from http://10.0.0.1/x.efi": {
+			api.PowerRequest{Verb: "boot-once", Within: 600, From: "http://10.0.0.1/x.efi"},
+			"boots from http://10.0.0.1/x.efi next",
+		},
+		"identify web-1":          {api.PowerRequest{Verb: "identify", Within: 600, Seconds: 15}, "web-1 lamp lit\n"},
+		"identify web-1 --for 0s": {api.PowerRequest{Verb: "identify", Within: 600}, "web-1 lamp off\n"},
 	} {
 		f := room(t)
 		got := gild.Ask(t, f, append([]string{"power"}, strings.Fields(line)...)...)
@@ -59,13 +71,19 @@ func TestVerbs(t *testing.T) {
 // Each fate is told, and one that fails does not hide the others.
 func TestFates(t *testing.T) {
 	f := room(t)
-	f.Fates["m3"] = api.PowerOutcome{ID: "m3", Name: "web-2", State: "unknown", Kind: "denied", Error: "login: denied" + clitest.Canary, Hint: "check the password"}
+	f.Fates["m3"] = api.PowerOutcome{
+		ID: "m3", Name: "web-2", State: "unknown", Kind: "denied", Error: "login: denied" + clitest.Canary,
+		Hint: "check the password",
+	}
 	delete(f.Fates, "m4")
 	got := gild.Ask(t, f, "power", "status", "web-1", "web-2", "db-1.example.org", "nobody")
 	if got.Code != exit.CodeNotFound || got.Stdout != "web-1 on\n" {
 		t.Errorf("exit code %d, stdout %q; want %d, and web-1", got.Code, got.Stdout, exit.CodeNotFound)
 	}
-	for _, text := range []string{"web-2: login: denied", "check the password", "nobody: unknown machine", "it is not known what became of db-1.example.org"} {
+	for _, text := range []string{
+		"web-2: login: denied", "check the password", "nobody: unknown machine",
+		"it is not known what became of db-1.example.org",
+	} {
 		if !strings.Contains(got.Stderr, text) {
 			t.Errorf("stderr = %q; want %q", got.Stderr, text)
 		}
@@ -78,7 +96,10 @@ func TestFates(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.Stdout), &outcomes); err != nil || len(outcomes) != 2 || got.Code != exit.CodeFailed {
 		t.Errorf("--json: %v, exit code %d, %q", err, got.Code, got.Stdout)
 	}
-	f.Fates["m3"] = api.PowerOutcome{ID: "m3", Name: "web-2", State: "unknown", Kind: "refused", Error: "its disk is being written", Hint: "wait"}
+	f.Fates["m3"] = api.PowerOutcome{
+		ID: "m3", Name: "web-2", State: "unknown", Kind: "refused", Error: "its disk is being written",
+		Hint: "wait",
+	}
 	got = gild.Ask(t, f, "power", "off", "web-2", "--yes")
 	if got.Code != exit.CodeRefused || !strings.Contains(got.Stderr, "web-2: its disk is being written; wait") {
 		t.Errorf("a refusal: exit code %d, stderr %q", got.Code, got.Stderr)
@@ -110,10 +131,14 @@ func TestAsks(t *testing.T) {
 		answer string
 		done   bool
 	}{
-		"yes":            {[]string{"off", "web-1"}, "The power of web-1 will be cut. Type yes", "yes\n", true},
-		"no":             {[]string{"off", "web-1"}, "Type yes", "n\n", false},
-		"an empty line":  {[]string{"reset", "web-1"}, "web-1 will be restarted. Type yes", "\n", false},
-		"their number":   {[]string{"cycle", "web-1", "web-2"}, "The power of 2 machines (web-1, web-2) will be cut and restored. Type 2", "2\n", true},
+		"yes":           {[]string{"off", "web-1"}, "The power of web-1 will be cut. Type yes", "yes\n", true},
+		"no":            {[]string{"off", "web-1"}, "Type yes", "n\n", false},
+		"an empty line": {[]string{"reset", "web-1"}, "web-1 will be restarted. Type yes", "\n", false},
+		"their number": {
+			[]string{"cycle", "web-1", "web-2"},
+			"The power of 2 machines (web-1, web-2) will be cut and restored. Type 2",
+			"2\n", true,
+		},
 		"yes to several": {[]string{"cycle", "web-1", "web-2"}, "Type 2", "yes\n", false},
 		"orderly":        {[]string{"off", "--orderly", "web-1"}, "web-1 will be shut down.", "yes\n", true},
 		"nothing to ask": {[]string{"on", "web-1"}, "web-1 on", "", true},
@@ -143,7 +168,10 @@ func TestAsks(t *testing.T) {
 func TestAsksOfMany(t *testing.T) {
 	var machines []api.Machine
 	for i := range 30 {
-		machines = append(machines, api.Machine{ID: fmt.Sprint("m", i), Spec: api.Spec{Name: fmt.Sprint("n", i), Labels: map[string]string{"a": "b"}}})
+		machines = append(machines, api.Machine{
+			ID:   fmt.Sprint("m", i),
+			Spec: api.Spec{Name: fmt.Sprint("n", i), Labels: map[string]string{"a": "b"}},
+		})
 	}
 	f := clitest.NewFake(t, machines...)
 	p := clitest.NewPTY(t, 200, 50)
@@ -164,10 +192,12 @@ func TestMachinePower(t *testing.T) {
 	got := gild.Run(t, t.TempDir(), []byte("s3cret\n"), "--server", f.URL, "machine", "edit", "web-1",
 		"--power-driver", "redfish", "--power-address", "10.0.9.7", "--power-user", "op", "--power-secret", "-")
 	want := api.Power{Driver: "redfish", Address: "10.0.9.7", User: "op", Secret: "s3cret"}
-	if i := slices.IndexFunc(f.Machines, func(m api.Machine) bool { return m.ID == "m2" }); got.Code != 0 || !cmp.Equal(f.Machines[i].Spec.Power, want) {
+	if i := slices.IndexFunc(f.Machines, func(m api.Machine) bool { return m.ID == "m2" }); got.Code != 0 ||
+		!cmp.Equal(f.Machines[i].Spec.Power, want) {
 		t.Errorf("edit: exit code %d, %+v; want %+v\n%s", got.Code, f.Machines[i].Spec.Power, want, got.Stderr)
 	}
-	if got := gild.Ask(t, f, "machine", "show", "web-1"); !strings.Contains(got.Stdout, "redfish at 10.0.9.7 as op") || strings.Contains(got.Stdout, "s3cret") {
+	if got := gild.Ask(t, f, "machine", "show", "web-1"); !strings.Contains(got.Stdout, "redfish at 10.0.9.7 as op") ||
+		strings.Contains(got.Stdout, "s3cret") {
 		t.Errorf("show: %s", got.Stdout)
 	}
 	if got := gild.Ask(t, f, "machine", "edit", "web-1", "--power-driver", ""); got.Code != 0 || !f.Machines[0].Spec.Power.Zero() {

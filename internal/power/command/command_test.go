@@ -91,7 +91,10 @@ func TestEnvironment(t *testing.T) {
 		t.Fatalf("BootOnce = %v; want a failure that shows no secret", err)
 	}
 	env := strings.Join(d.environment("x"), "\n")
-	for _, want := range []string{"GILD_POWER_VERB=x", "GILD_POWER_ADDRESS=pdu-3", "GILD_POWER_USER=op", "GILD_MACHINE=web-1", "GILD_MACHINE_MACS=52:54:00:00:00:01 52:54:00:00:00:02"} {
+	for _, want := range []string{
+		"GILD_POWER_VERB=x", "GILD_POWER_ADDRESS=pdu-3", "GILD_POWER_USER=op", "GILD_MACHINE=web-1",
+		"GILD_MACHINE_MACS=52:54:00:00:00:01 52:54:00:00:00:02",
+	} {
 		if !strings.Contains(env, want) {
 			t.Errorf("environment %q; want %s", env, want)
 		}
@@ -123,9 +126,13 @@ func TestAnswers(t *testing.T) {
 
 // Foreign text is bounded and cleaned.
 func TestOutputIsForeign(t *testing.T) {
-	d := Driver{Dir: program(t, "#!/bin/sh\nprintf 'a\\033[2Jb\\nc' >&2\nhead -c 10000000 /dev/zero | tr '\\0' x >&2\nexit 1\n"), Argv: []string{"prog"}}
+	d := Driver{
+		Dir:  program(t, "#!/bin/sh\nprintf 'a\\033[2Jb\\nc' >&2\nhead -c 10000000 /dev/zero | tr '\\0' x >&2\nexit 1\n"),
+		Argv: []string{"prog"},
+	}
 	err := d.On(t.Context())
-	if err == nil || len(err.Error()) > 2*maxShown || strings.ContainsAny(err.Error(), "\x1b\n") || !strings.Contains(err.Error(), "a?[2Jb c") {
+	if err == nil || len(err.Error()) > 2*maxShown || strings.ContainsAny(err.Error(), "\x1b\n") ||
+		!strings.Contains(err.Error(), "a?[2Jb c") {
 		t.Errorf("On = %.500q; want a short line that may be shown", err)
 	}
 }
@@ -145,7 +152,18 @@ func TestWhatIsRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, argv := range [][]string{nil, {""}, {"."}, {".."}, {outside}, {"../" + filepath.Base(dir) + "/prog"}, {"missing"}, {"data"}, {"shared"}, {"prog\x00"}} {
+	for _, argv := range [][]string{
+		nil,
+		{""},
+		{"."},
+		{".."},
+		{outside},
+		{"../" + filepath.Base(dir) + "/prog"},
+		{"missing"},
+		{"data"},
+		{"shared"},
+		{"prog\x00"},
+	} {
 		d := Driver{Dir: dir, Argv: argv}
 		if err := d.On(t.Context()); !errors.Is(err, power.Failed) {
 			t.Errorf("On by %q = %v; want it refused", argv, err)

@@ -147,7 +147,8 @@ func leave(ctx context.Context, c *client.Client, within time.Duration) {
 	_ = c.Close(ctx)
 }
 
-// otherSuite reports whether a BMC has refused the cipher suite and not the user.
+// otherSuite reports whether a BMC has refused the cipher suite and not the
+// user.
 func otherSuite(err error) bool {
 	status, ok := errors.AsType[*types.RmcpStatusError](err)
 	if !ok {
@@ -176,7 +177,8 @@ func (d *Driver) failure(op string, err error) error {
 	if answer, ok := errors.AsType[*types.ResponseError](err); ok {
 		return power.Fail(answerKind(answer.CompletionCode()), op, clean(err))
 	}
-	if text := err.Error(); strings.Contains(text, "no datagram matched") || strings.Contains(text, "canceled from caller") || strings.Contains(text, "channel closed") {
+	if text := err.Error(); strings.Contains(text, "no datagram matched") || strings.Contains(text, "canceled from caller") ||
+		strings.Contains(text, "channel closed") {
 		return power.Fail(power.Unreachable, op, errors.New("the BMC does not answer by IPMI"))
 	}
 	return power.Classify(op, clean(err))
@@ -267,7 +269,8 @@ func (d *Driver) Reset(ctx context.Context) error {
 
 // devices are the selectors of the boot flags.
 var devices = map[power.Device]types.BootDeviceSelector{
-	power.Disk: types.BootDeviceSelectorForceHardDrive, power.Network: types.BootDeviceSelectorForcePXE, power.CD: types.BootDeviceSelectorForceCDROM,
+	power.Disk: types.BootDeviceSelectorForceHardDrive, power.Network: types.BootDeviceSelectorForcePXE,
+	power.CD: types.BootDeviceSelectorForceCDROM,
 }
 
 // BootOnce sets the boot flags for the next boot. IPMI has no HTTP boot. The

@@ -169,7 +169,10 @@ func TestWhatTheProtocolHasNoRoomFor(t *testing.T) {
 			t.Errorf("%s: Status = %v; want a refusal without the password", what, err)
 		}
 	}
-	for address, want := range map[string]string{"bmc": "bmc:623", "10.0.0.1:6230": "10.0.0.1:6230", "[fe80::1]": "[fe80::1]:623", "fd00::7": "[fd00::7]:623"} {
+	for address, want := range map[string]string{
+		"bmc": "bmc:623", "10.0.0.1:6230": "10.0.0.1:6230", "[fe80::1]": "[fe80::1]:623",
+		"fd00::7": "[fd00::7]:623",
+	} {
 		d := Driver{Address: address}
 		host, port, err := d.target()
 		if got := host + ":" + map[int]string{623: "623", 6230: "6230"}[port]; err != nil || got != want {

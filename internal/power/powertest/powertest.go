@@ -26,8 +26,8 @@ type Rig struct {
 	Can []power.Verb
 	// Boots are the devices that BootOnce knows; none: every one.
 	Boots []power.Device
-	// Set brings the machine into a state, and State reads it, both past the driver; nil:
-	// nobody knows it.
+	// Set brings the machine into a state, and State reads it, both past the
+	// driver; nil: nobody knows it.
 	Set   func(power.State)
 	State func() power.State
 	// Did are the commands that the machine has seen, in the order of their
@@ -193,7 +193,8 @@ func bootOnce(t *testing.T, r Rig) {
 	}
 }
 
-// ended asks with a context that is over: nothing is sent that changes anything.
+// ended asks with a context that is over: nothing is sent that changes
+// anything.
 func ended(t *testing.T, r Rig) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -42,7 +42,8 @@ const (
 	uriKey     = "HttpBootUri"
 )
 
-// bootOnce sets the override wherever, and in whichever form, this BMC takes it.
+// bootOnce sets the override wherever, and in whichever form, this BMC takes
+// it.
 func (s *system) bootOnce(ctx context.Context, from power.Boot) error {
 	target := map[power.Device]string{power.Disk: "Hdd", power.Network: "Pxe", power.HTTP: "UefiHttp", power.CD: s.quirk.cd()}[from.Device]
 	if target == "" {

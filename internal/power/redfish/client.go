@@ -46,7 +46,8 @@ func (d *Driver) client() (*client, error) {
 		text = "https://" + text
 	}
 	base, err := url.Parse(text)
-	if err != nil || base.Scheme != "https" && base.Scheme != "http" || base.Host == "" || base.User != nil || strings.Trim(base.Path, "/") != "" {
+	if err != nil || base.Scheme != "https" && base.Scheme != "http" || base.Host == "" || base.User != nil ||
+		strings.Trim(base.Path, "/") != "" {
 		return nil, fmt.Errorf("the BMC's address %.80q is not a host, HOST:PORT or URL without a path", d.Address)
 	}
 	base.Path = ""
@@ -258,7 +259,8 @@ func (c *client) once(ctx context.Context, method, path string, body map[string]
 
 // dress adds the headers that a BMC wants.
 func (c *client) dress(req *http.Request, content bool) {
-	// Without a version some answer in an older form, with keys that differ in case only.
+	// Without a version some answer in an older form, with keys that differ in case
+	// only.
 	req.Header.Set("OData-Version", "4.0")
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("Accept-Encoding", "identity") // what is compressed has another ETag

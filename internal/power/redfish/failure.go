@@ -67,7 +67,8 @@ func (e *answerError) kind() power.Kind {
 	case e.says("PasswordChangeRequired"):
 		return power.Denied
 	// In the middle of POST, or right after the power went off.
-	case e.says("InvalidOperationForSystemState", "UnableToModifyDuringSystemPOST", "ActionParameterValueConflict", "SYS518", "ServiceTemporarilyUnavailable"):
+	case e.says("InvalidOperationForSystemState", "UnableToModifyDuringSystemPOST", "ActionParameterValueConflict", "SYS518",
+		"ServiceTemporarilyUnavailable"):
 		return power.Busy
 	}
 	switch e.status {
@@ -105,7 +106,8 @@ func (c *client) failure(op string, err error) error {
 	if unknown || verification {
 		return &power.Error{
 			Kind: power.Untrusted, Op: op, Err: errors.New(shown(err.Error())),
-			Help: "give gild serve the CA that signs for BMCs (--bmc-ca), or pin the certificate of this one: gild machine edit NAME --power-pin PIN",
+			Help: "give gild serve the CA that signs for BMCs (--bmc-ca), or pin the certificate of this one: gild machine edit NAME " +
+				"--power-pin PIN",
 		}
 	}
 	return power.Classify(op, err)

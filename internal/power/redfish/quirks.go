@@ -41,7 +41,10 @@ var quirks = []struct {
 // system is asked too.
 func quirkOf(root, system object) quirk {
 	said := strings.ToLower(strings.Join([]string{root.text("Vendor"), root.text("Product"), system.text("Manufacturer")}, " "))
-	words := " " + strings.Join(strings.FieldsFunc(said, func(r rune) bool { return r == ' ' || r == ',' || r == '.' || r == '(' || r == ')' }), " ") + " "
+	words := " " + strings.Join(strings.FieldsFunc(said, func(r rune) bool {
+		return r == ' ' || r == ',' || r == '.' || r == '(' ||
+			r == ')'
+	}), " ") + " "
 	for _, q := range quirks {
 		if strings.Contains(words, " "+q.vendor+" ") {
 			return q.quirk

@@ -86,7 +86,8 @@ func (d *Driver) find(ctx context.Context, c *client) (*system, error) {
 		func(s *system) bool { return d.System == "" && len(all) == 1 },
 		// A baseboard of accelerators is listed too, and is no host.
 		func(s *system) bool {
-			return d.System == "" && s.data.at("Actions").has(resetAction) && (s.data.has("EthernetInterfaces") || s.data.at("Boot").has("BootOptions"))
+			return d.System == "" && s.data.at("Actions").has(resetAction) &&
+				(s.data.has("EthernetInterfaces") || s.data.at("Boot").has("BootOptions"))
 		},
 	} {
 		var found []*system
@@ -104,7 +105,8 @@ func (d *Driver) find(ctx context.Context, c *client) (*system, error) {
 		ids = append(ids, s.data.text("Id"))
 	}
 	return nil, &power.Error{
-		Kind: power.Failed, Op: "finding the system", Err: fmt.Errorf("the BMC has %d systems (%s), and none of them is surely the machine", len(all), shown(strings.Join(ids, ", "))),
+		Kind: power.Failed, Op: "finding the system",
+		Err:  fmt.Errorf("the BMC has %d systems (%s), and none of them is surely the machine", len(all), shown(strings.Join(ids, ", "))),
 		Help: "name one of them: the power setting `system`",
 	}
 }

@@ -42,12 +42,21 @@ func TestConformance(t *testing.T) {
 		habits redfishtest.Habits
 		can    []power.Verb
 	}{
-		"plain":      {redfishtest.Habits{}, verbs},
-		"iLO":        {redfishtest.Habits{Vendor: "HPE", NoMode: true, Resets: few, RefusesSame: true, IndicatorLED: true, NoHTTP: true}, without(verbs, power.VerbCycle)},
+		"plain": {redfishtest.Habits{}, verbs},
+		"iLO": {
+			redfishtest.Habits{Vendor: "HPE", NoMode: true, Resets: few, RefusesSame: true, IndicatorLED: true, NoHTTP: true},
+			without(verbs, power.VerbCycle),
+		},
 		"iDRAC":      {redfishtest.Habits{Vendor: "Dell", SettingsOnly: true, NoHTTP: true}, verbs},
 		"Supermicro": {redfishtest.Habits{Manufacturer: "Supermicro", FullBoot: true, ActionInfo: true}, verbs},
-		"AMI":        {redfishtest.Habits{Vendor: "AMI", NeedsETag: true, StrongOnly: true, FullBoot: true, NotSettings: true, Resets: few, ActionInfo: true}, without(verbs, power.VerbCycle)},
-		"GB200":      {redfishtest.Habits{Vendor: "NVIDIA", Baseboard: true, NoSessions: true, Redirects: true, NoLamp: true}, without(verbs, power.VerbIdentify)},
+		"AMI": {redfishtest.Habits{
+			Vendor: "AMI", NeedsETag: true, StrongOnly: true, FullBoot: true, NotSettings: true, Resets: few,
+			ActionInfo: true,
+		}, without(verbs, power.VerbCycle)},
+		"GB200": {
+			redfishtest.Habits{Vendor: "NVIDIA", Baseboard: true, NoSessions: true, Redirects: true, NoLamp: true},
+			without(verbs, power.VerbIdentify),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -83,19 +92,35 @@ func TestBootOverride(t *testing.T) {
 		boot   power.Boot
 		want   map[string]any
 	}{
-		"network": {redfishtest.Habits{}, power.Boot{Device: power.Network}, map[string]any{targetKey: "Pxe", enabledKey: "Once", modeKey: "UEFI"}},
-		"legacy":  {redfishtest.Habits{}, power.Boot{Device: power.Network, Legacy: true}, map[string]any{targetKey: "Pxe", enabledKey: "Once", modeKey: "Legacy"}},
+		"network": {
+			redfishtest.Habits{},
+			power.Boot{Device: power.Network},
+			map[string]any{targetKey: "Pxe", enabledKey: "Once", modeKey: "UEFI"},
+		},
+		"legacy": {
+			redfishtest.Habits{},
+			power.Boot{Device: power.Network, Legacy: true},
+			map[string]any{targetKey: "Pxe", enabledKey: "Once", modeKey: "Legacy"},
+		},
 		"URL": {redfishtest.Habits{}, power.Boot{Device: power.HTTP, URL: "http://h/x.efi"}, map[string]any{
 			targetKey: "UefiHttp", enabledKey: "Once", modeKey: "UEFI", uriKey: "http://h/x.efi",
 		}},
-		"virtual disc by the full name": {redfishtest.Habits{Manufacturer: "Super Micro Computer, Inc."}, power.Boot{Device: power.CD}, map[string]any{
-			targetKey: "UsbCd", enabledKey: "Once", modeKey: "UEFI",
-		}},
+		"virtual disc by the full name": {
+			redfishtest.Habits{Manufacturer: "Super Micro Computer, Inc."},
+			power.Boot{Device: power.CD},
+			map[string]any{
+				targetKey: "UsbCd", enabledKey: "Once", modeKey: "UEFI",
+			},
+		},
 		"disc": {redfishtest.Habits{}, power.Boot{Device: power.CD}, map[string]any{targetKey: "Cd", enabledKey: "Once", modeKey: "UEFI"}},
 		"virtual disc": {redfishtest.Habits{Manufacturer: "Supermicro"}, power.Boot{Device: power.CD}, map[string]any{
 			targetKey: "UsbCd", enabledKey: "Once", modeKey: "UEFI",
 		}},
-		"refused and taken": {redfishtest.Habits{LyingBoot: true}, power.Boot{Device: power.Network}, map[string]any{targetKey: "Pxe", enabledKey: "Once", modeKey: "UEFI"}},
+		"refused and taken": {
+			redfishtest.Habits{LyingBoot: true},
+			power.Boot{Device: power.Network},
+			map[string]any{targetKey: "Pxe", enabledKey: "Once", modeKey: "UEFI"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, d := visit(t, tt.habits)
@@ -120,7 +145,8 @@ func TestWhichSystem(t *testing.T) {
 		of   Driver
 		fail bool
 	}{
-		"the only host": {Driver{}, false}, "by ID": {Driver{System: "1"}, false}, "by UUID": {Driver{UUID: strings.ToUpper(redfishtest.UUID)}, false},
+		"the only host": {Driver{}, false}, "by ID": {Driver{System: "1"}, false},
+		"by UUID":   {Driver{UUID: strings.ToUpper(redfishtest.UUID)}, false},
 		"by serial": {Driver{Serial: redfishtest.Serial}, false}, "by an ID that is not there": {Driver{System: "7"}, true},
 	} {
 		b, d := visit(t, redfishtest.Habits{Baseboard: true})
@@ -279,7 +305,10 @@ func TestEmulatorByAnotherClient(t *testing.T) {
 		if want := []string{"off", "boot network", "on"}; err != nil || !slices.Equal(b.Did(), want) {
 			t.Errorf("%s: sushy = %v, and the machine saw %q; want %q\n%s", name, err, b.Did(), want, out)
 		}
-		for _, line := range []string{"state PowerState.OFF", "state PowerState.ON", "boot BootSource.PXE BootSourceOverrideEnabled.ONCE", "'PowerCycle'"} {
+		for _, line := range []string{
+			"state PowerState.OFF", "state PowerState.ON", "boot BootSource.PXE BootSourceOverrideEnabled.ONCE",
+			"'PowerCycle'",
+		} {
 			if !strings.Contains(string(out), line) {
 				t.Errorf("%s: sushy finds\n%s\nwant %s", name, out, line)
 			}

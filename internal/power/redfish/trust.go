@@ -64,7 +64,8 @@ func (t Trust) check(pin string) error {
 	}
 	return &power.Error{
 		Kind: power.Untrusted, Op: "connecting to the BMC",
-		Err:  errors.New("its certificate is " + pin + ", and not the pinned " + t.Pin),
-		Help: "somebody may stand between. If the BMC or its certificate was replaced, compare the new one on the BMC itself, then: gild machine edit NAME --power-pin " + pin,
+		Err: errors.New("its certificate is " + pin + ", and not the pinned " + t.Pin),
+		Help: "somebody may stand between. If the BMC or its certificate was replaced, compare the new one on the BMC itself, then: gild " +
+			"machine edit NAME --power-pin " + pin,
 	}
 }

@@ -24,8 +24,8 @@ import (
 type Driver struct {
 	// MACs are the addresses of the machine; each gets its packets.
 	MACs []net.HardwareAddr
-	// Address is where packets go, ADDRESS or ADDRESS:PORT: the broadcast address of a
-	// network, or one host that forwards them. Empty: the broadcast address of
+	// Address is where packets go, ADDRESS or ADDRESS:PORT: the broadcast address
+	// of a network, or one host that forwards them. Empty: the broadcast address of
 	// every network that this host is in.
 	Address string
 	// Password is that of SecureOn: 4 or 6 bytes, as hexadecimal digits with or

@@ -69,8 +69,9 @@ func control(p api.Power) string {
 	return ""
 }
 
-// driver makes the driver of a machine. By what a machine is known there is what
-// the operator says of it alone: what it has claimed of itself could be another's.
+// driver makes the driver of a machine. By what a machine is known there is
+// what the operator says of it alone: what it has claimed of itself could be
+// another's.
 func (r *Room) driver(ctx context.Context, m *fleet.Record) (power.Driver, error) {
 	if r.Open != nil {
 		return r.Open(ctx, m)
@@ -106,7 +107,8 @@ func (r *Room) driver(ctx context.Context, m *fleet.Record) (power.Driver, error
 	}
 	return nil, &fleet.ConflictError{
 		Problem: fleet.Called(m) + " has no power control",
-		Help:    "say how its power is controlled: gild machine edit " + fleet.Called(m) + " --power-driver ipmi --power-address BMC --power-user USER --power-secret FILE",
+		Help: "say how its power is controlled: gild machine edit " + fleet.Called(m) + " --power-driver ipmi --power-address BMC " +
+			"--power-user USER --power-secret FILE",
 	}
 }
 

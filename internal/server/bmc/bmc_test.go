@@ -113,7 +113,11 @@ func TestByIPMI(t *testing.T) {
 		t.Errorf("Register = %+v; want no password", m.Spec.Power)
 	}
 	for _, q := range []api.PowerRequest{
-		{Verb: api.PowerStatus}, {Verb: api.PowerBootOnce, From: "network"}, {Verb: api.PowerCycle, Reason: "new memory"}, {Verb: api.PowerOff}, {Verb: api.PowerReset},
+		{Verb: api.PowerStatus},
+		{Verb: api.PowerBootOnce, From: "network"},
+		{Verb: api.PowerCycle, Reason: "new memory"},
+		{Verb: api.PowerOff},
+		{Verb: api.PowerReset},
 	} {
 		q.Machines = []string{"web-1", mac(1)}
 		got := w.ask(t, q)["web-1"]
@@ -158,7 +162,8 @@ func TestByIPMI(t *testing.T) {
 	}
 }
 
-// A password stays with the account that it was given for, and nothing shows it.
+// A password stays with the account that it was given for, and nothing shows
+// it.
 func TestPasswords(t *testing.T) {
 	w := begin(t)
 	ctx := t.Context()
@@ -353,7 +358,10 @@ func TestFates(t *testing.T) {
 	for name, want := range map[string]struct {
 		kind string
 		did  []string
-	}{"web-0": {"", []string{"off"}}, "web-1": {"denied", nil}, "web-2": {"refused", nil}, "web-3": {"refused", nil}, "web-4": {"-", nil}, "web-5": {"-", nil}} {
+	}{
+		"web-0": {"", []string{"off"}}, "web-1": {"denied", nil}, "web-2": {"refused", nil}, "web-3": {"refused", nil}, "web-4": {"-", nil},
+		"web-5": {"-", nil},
+	} {
 		o, told := got[name]
 		switch {
 		case told != (want.kind != "-"), told && (o.Kind != want.kind || o.Done != (want.kind == "")), o.Kind == "refused" && o.Hint == "":
@@ -369,7 +377,10 @@ func TestFates(t *testing.T) {
 	if got := w.ask(t, q); !got["web-2"].Done || !got["web-3"].Done {
 		t.Errorf("by force: %+v", got)
 	}
-	if w.ask(t, api.PowerRequest{Verb: api.PowerBootOnce, From: "network", Machines: []string{"web-2"}}); !slices.Contains(drivers["web-2"].did, "boot network legacy=true") {
+	if w.ask(t, api.PowerRequest{
+		Verb: api.PowerBootOnce, From: "network",
+		Machines: []string{"web-2"},
+	}); !slices.Contains(drivers["web-2"].did, "boot network legacy=true") {
 		t.Errorf("web-2, which boots by BIOS, saw %q", drivers["web-2"].did)
 	}
 }

@@ -39,9 +39,11 @@ type target struct {
 
 // Power checks a request, and gives what carries it out. That tells what became
 // of each machine as soon as it is known, of one that is named twice once, and
-// ends soon after the time of the request, or when its ctx ends: then no further
-// machine is touched.
-func (r *Room) Power(ctx context.Context, actor string, q api.PowerRequest) (carry func(ctx context.Context, tell func(api.PowerOutcome)), err error) {
+// ends soon after the time of the request, or when its ctx ends: then no
+// further machine is touched.
+func (r *Room) Power(ctx context.Context, actor string, q api.PowerRequest) (carry func(ctx context.Context, tell func(api.PowerOutcome)),
+	err error,
+) {
 	request, err := requestOf(q)
 	if err != nil {
 		return nil, err
@@ -238,7 +240,8 @@ func (r *Room) note(ctx context.Context, actor string, t *target, q api.PowerReq
 	if err != nil {
 		r.log().Warn("what was done to the power of a machine is not in its past", "machine", t.record.ID, "verb", q.Verb, "err", err)
 	}
-	r.log().Info("power", "machine", t.record.ID, "name", t.record.Spec.Name, "verb", q.Verb, "state", s, "actor", actor, "why", q.Reason, "err", failed)
+	r.log().Info("power", "machine", t.record.ID, "name", t.record.Spec.Name, "verb", q.Verb, "state", s, "actor", actor, "why", q.Reason,
+		"err", failed)
 }
 
 // event tells of a request.

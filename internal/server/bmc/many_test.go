@@ -52,7 +52,10 @@ func TestTwoHundredBMCs(t *testing.T) {
 	q := api.PowerRequest{Verb: api.PowerCycle, Spread: 5, Within: 20}
 	for i := range bmcs {
 		// Most have no power cycle of their own: they are switched off and on.
-		bmcs[i] = redfishtest.New(canary, redfishtest.Habits{Resets: []string{"On", "ForceOff", "ForceRestart"}, RefusesSame: i%2 == 0, NeedsETag: i%3 == 0})
+		bmcs[i] = redfishtest.New(canary, redfishtest.Habits{
+			Resets: []string{"On", "ForceOff", "ForceRestart"}, RefusesSame: i%2 == 0,
+			NeedsETag: i%3 == 0,
+		})
 		var h http.Handler = bmcs[i]
 		secret := canary
 		switch i % 20 {

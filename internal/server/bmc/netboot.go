@@ -48,7 +48,8 @@ func (r *Room) netboot(ctx context.Context, m *fleet.Record) (power.State, error
 	return power.On, nil
 }
 
-// came waits until firmware of a machine has shown itself, or its flash has begun.
+// came waits until firmware of a machine has shown itself, or its flash has
+// begun.
 func (r *Room) came(ctx context.Context, id string, since time.Time) error {
 	for {
 		m, err := r.Store.Get(ctx, id)

@@ -50,7 +50,8 @@ func (o Operators) take(ctx context.Context, p *api.Power) (secret string, err e
 	if err == nil && !has {
 		err = &fleet.InvalidError{
 			Problem: fmt.Sprintf("power: no password is kept for user %q of the BMC %s", p.User, p.Address),
-			Help:    "give it: --power-secret FILE, or secret: !file FILE. It is kept by driver, address and user, and has to be given again when one of them changes",
+			Help: "give it: --power-secret FILE, or secret: !file FILE. It is kept by driver, address and user, and has to be given again " +
+				"when one of them changes",
 		}
 	}
 	return "", err
@@ -166,7 +167,8 @@ func (o Operators) takeAll(ctx context.Context, specs []api.Spec) (given []strin
 		case invalid && (known == "" || !needsSecret(*p)):
 			wrong.Fields = append(wrong.Fields, fieldError(i, bad))
 		case given[i] != "" && given[i] != known:
-			wrong.Fields = append(wrong.Fields, fieldError(i, errors.New("another machine of these files gives another password for the same user of the same power control")))
+			wrong.Fields = append(wrong.Fields, fieldError(i,
+				errors.New("another machine of these files gives another password for the same user of the same power control")))
 		}
 	}
 	if len(wrong.Fields) > 0 {

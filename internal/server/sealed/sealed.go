@@ -2,8 +2,8 @@
 //
 // Each server has a key of its own (age, X25519) in a file of its data
 // directory, and its public half in the state. A secret is sealed for every
-// server that there is, so that the state, and a backup of it, hold nothing that
-// can be read without one of those files.
+// server that there is, so that the state, and a backup of it, hold nothing
+// that can be read without one of those files.
 package sealed
 
 import (

@@ -58,7 +58,8 @@ func TestSealed(t *testing.T) {
 		t.Errorf("key file: %v, %v; want mode 0600", info.Mode(), err)
 	}
 
-	// A backup holds nothing to read, and neither does another server's key open it.
+	// A backup holds nothing to read, and neither does another server's key open
+	// it.
 	var all bytes.Buffer
 	if _, err := backup.Write(t.Context(), s, &all); err != nil {
 		t.Fatal(err)

@@ -47,7 +47,8 @@ mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02
 mc_enable 0x20
 `
 
-// chassis is the machine: the simulator asks it, and waits for it, at each command.
+// chassis is the machine: the simulator asks it, and waits for it, at each
+// command.
 const chassis = `#!/bin/sh
 cd '%s' || exit 1
 case "$1 $2" in
@@ -89,7 +90,8 @@ func Start(t testing.TB, password string) *Sim {
 	if err := os.Mkdir(state, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "ipmi_sim", "-n", "-c", filepath.Join(s.dir, "lan.conf"), "-f", filepath.Join(s.dir, "bmc.emu"), "-s", state)
+	cmd := exec.CommandContext(t.Context(), "ipmi_sim", "-n", "-c", filepath.Join(s.dir, "lan.conf"), "-f", filepath.Join(s.dir, "bmc.emu"),
+		"-s", state)
 	out := &strings.Builder{}
 	cmd.Stdout, cmd.Stderr = out, out
 	life := child.For(t, cmd)

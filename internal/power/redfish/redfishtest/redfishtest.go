@@ -206,7 +206,8 @@ func (b *BMC) login(w http.ResponseWriter, body object) {
 	switch {
 	case body["UserName"] != User || body["Password"] != b.password:
 		// Some send back what they were sent.
-		refuse(w, http.StatusUnauthorized, "ResourceAtUriUnauthorized", fmt.Sprintf("Login of %v with %v\x1b[2J failed.", body["UserName"], body["Password"]))
+		refuse(w, http.StatusUnauthorized, "ResourceAtUriUnauthorized",
+			fmt.Sprintf("Login of %v with %v\x1b[2J failed.", body["UserName"], body["Password"]))
 	case len(b.sessions) >= limit:
 		refuse(w, http.StatusServiceUnavailable, "SessionLimitExceeded", "There are too many sessions.")
 	default:
@@ -215,7 +216,10 @@ func (b *BMC) login(w http.ResponseWriter, body object) {
 		b.sessions[id] = true
 		w.Header().Set("X-Auth-Token", "token-"+id)
 		w.Header().Set("Location", sessions+"/"+id)
-		say(w, http.StatusCreated, object{"@odata.id": sessions + "/" + id, "@odata.type": "#Session.v1_3_0.Session", "Id": id, "Name": "Session", "UserName": User})
+		say(w, http.StatusCreated, object{
+			"@odata.id": sessions + "/" + id, "@odata.type": "#Session.v1_3_0.Session", "Id": id,
+			"Name": "Session", "UserName": User,
+		})
 	}
 }
 
@@ -233,21 +237,33 @@ func (b *BMC) resource(w http.ResponseWriter, r *http.Request, path string, body
 	}
 	switch at := r.Method + " " + path; at {
 	case "GET " + root + "/SessionService":
-		say(w, http.StatusOK, object{"@odata.id": path, "@odata.type": "#SessionService.v1_1_8.SessionService", "Id": "SessionService", "Name": "Session Service", "Sessions": ref(sessions)})
+		say(w, http.StatusOK, object{
+			"@odata.id": path, "@odata.type": "#SessionService.v1_1_8.SessionService", "Id": "SessionService",
+			"Name": "Session Service", "Sessions": ref(sessions),
+		})
 	case "GET " + systems:
 		members := []object{ref(systemPath)}
 		if b.Habits.Baseboard {
 			members = []object{ref(baseboard), ref(systemPath)}
 		}
-		say(w, http.StatusOK, object{"@odata.id": path, "@odata.type": "#ComputerSystemCollection.ComputerSystemCollection", "Name": "Systems", "Members": members, "Members@odata.count": len(members)})
+		say(w, http.StatusOK, object{
+			"@odata.id": path, "@odata.type": "#ComputerSystemCollection.ComputerSystemCollection", "Name": "Systems",
+			"Members": members, "Members@odata.count": len(members),
+		})
 	case "GET " + baseboard:
-		say(w, http.StatusOK, object{"@odata.id": path, "@odata.type": "#ComputerSystem.v1_13_0.ComputerSystem", "Id": "Baseboard", "Name": "Baseboard", "PowerState": "On"})
+		say(w, http.StatusOK, object{
+			"@odata.id": path, "@odata.type": "#ComputerSystem.v1_13_0.ComputerSystem", "Id": "Baseboard",
+			"Name": "Baseboard", "PowerState": "On",
+		})
 	case "GET " + systemPath, "GET " + settingsPath:
 		o := b.system(path == settingsPath)
 		w.Header().Set("ETag", b.etag(o))
 		say(w, http.StatusOK, o)
 	case "GET " + actionInfo:
-		say(w, http.StatusOK, object{"@odata.id": path, "Parameters": []object{{"Name": "ResetType", "Required": true, "AllowableValues": b.Habits.Resets}}})
+		say(w, http.StatusOK, object{
+			"@odata.id":  path,
+			"Parameters": []object{{"Name": "ResetType", "Required": true, "AllowableValues": b.Habits.Resets}},
+		})
 	case "PATCH " + systemPath, "PATCH " + settingsPath:
 		b.change(w, r, path == settingsPath, body)
 	case "POST " + resetPath:
@@ -283,9 +299,11 @@ func (b *BMC) system(settings bool) object {
 		reset["ResetType@Redfish.AllowableValues"] = b.Habits.Resets
 	}
 	o := object{
-		"@odata.id": systemPath, "@odata.type": "#ComputerSystem.v1_13_0.ComputerSystem", "Id": "1", "Name": "System", "UUID": UUID, "SerialNumber": Serial,
-		"PowerState": map[bool]string{true: "On", false: "Off"}[b.on], "Boot": boot, "Actions": object{"#ComputerSystem.Reset": reset},
-		"Manufacturer": b.Habits.Manufacturer, "EthernetInterfaces": ref(systemPath + "/EthernetInterfaces"), "Status": object{"State": "Enabled", "Health": "OK"},
+		"@odata.id": systemPath, "@odata.type": "#ComputerSystem.v1_13_0.ComputerSystem", "Id": "1", "Name": "System", "UUID": UUID,
+		"SerialNumber": Serial,
+		"PowerState":   map[bool]string{true: "On", false: "Off"}[b.on], "Boot": boot, "Actions": object{"#ComputerSystem.Reset": reset},
+		"Manufacturer": b.Habits.Manufacturer, "EthernetInterfaces": ref(systemPath + "/EthernetInterfaces"),
+		"Status": object{"State": "Enabled", "Health": "OK"},
 	}
 	switch {
 	case b.Habits.NoLamp:
@@ -308,85 +326,4 @@ func (b *BMC) etag(o object) string {
 		return "W/" + tag
 	}
 	return tag
-}
-
-// change takes a PATCH.
-func (b *BMC) change(w http.ResponseWriter, r *http.Request, settings bool, body object) {
-	match := r.Header.Get("If-Match")
-	now := strings.TrimPrefix(b.etag(b.system(settings)), "W/")
-	if match == "" && b.Habits.NeedsETag {
-		refuse(w, http.StatusPreconditionRequired, "PreconditionHeaderMissing", "If-Match is missing.")
-		return
-	}
-	if match != "" && match != now {
-		refuse(w, http.StatusPreconditionFailed, "PreconditionFailed", "The resource has changed.")
-		return
-	}
-	boot, isBoot := body["Boot"].(object)
-	_, lamp := body["LocationIndicatorActive"]
-	_, led := body["IndicatorLED"]
-	switch {
-	case isBoot:
-		b.override(w, settings, boot)
-	case (lamp || led) && !b.Habits.NoLamp && led == b.Habits.IndicatorLED:
-		b.lamp = body["LocationIndicatorActive"]
-		b.did = append(b.did, "identify")
-		w.WriteHeader(http.StatusNoContent)
-	default:
-		refuse(w, http.StatusBadRequest, "PropertyUnknown", "There is no such property.")
-	}
-}
-
-func (b *BMC) override(w http.ResponseWriter, settings bool, boot object) {
-	h := b.Habits
-	_, mode := boot["BootSourceOverrideMode"]
-	uri, _ := boot["HttpBootUri"].(string)
-	switch {
-	case h.SettingsOnly && !settings, h.NotSettings && settings, uri != "" && h.NoHTTP:
-		refuse(w, http.StatusBadRequest, "PropertyNotWritable", "The property cannot be written here.")
-		return
-	case h.FullBoot && !mode:
-		refuse(w, http.StatusBadRequest, "PropertyMissing", "The mode is missing.")
-		return
-	case h.NoMode && mode:
-		refuse(w, http.StatusBadRequest, "PropertyNotWritable", "The mode cannot be written.")
-		return
-	}
-	maps.Copy(b.boot, boot)
-	device := map[any]string{"Pxe": "network", "Hdd": "disk", "Cd": "cd", "UsbCd": "cd", "UefiHttp": "http", "None": "none"}[b.boot["BootSourceOverrideTarget"]]
-	b.did = append(b.did, "boot "+device)
-	if h.LyingBoot {
-		refuse(w, http.StatusBadRequest, "GeneralError", "It did not work.")
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
-}
-
-func (b *BMC) reset(w http.ResponseWriter, body object) {
-	kind, _ := body["ResetType"].(string)
-	want := map[string]bool{"On": true, "ForceOn": true, "ForceRestart": true, "PowerCycle": true, "Nmi": b.on}[kind]
-	switch {
-	case !slices.Contains(b.Habits.Resets, kind):
-		refuse(w, http.StatusBadRequest, "ActionParameterNotSupported", "There is no such reset type.")
-		return
-	case b.Habits.Busy > 0:
-		b.Habits.Busy--
-		refuse(w, http.StatusConflict, "ActionParameterValueConflict", "The server is not ready.")
-		return
-	case b.Habits.RefusesSame && want == b.on && (kind == "On" || kind == "ForceOff"):
-		refuse(w, http.StatusConflict, "ResourceInUse", "It is so already.")
-		return
-	}
-	b.on = want
-	b.did = append(b.did, map[string]string{
-		"On": "on", "ForceOn": "on", "ForceOff": "off", "GracefulShutdown": "shutdown", "ForceRestart": "reset", "PowerCycle": "cycle",
-	}[kind])
-	if b.Habits.Task {
-		b.tasks = 2
-		w.Header().Set("Location", monitor)
-		w.Header().Set("Retry-After", "1")
-		say(w, http.StatusAccepted, object{"TaskState": "New"})
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
 }

@@ -75,7 +75,8 @@ func isPin(text string) bool {
 func isAddress(text string) bool {
 	if scheme, rest, ok := strings.Cut(text, "://"); ok {
 		u, err := url.Parse(text)
-		return err == nil && (scheme == "https" || scheme == "http") && u.User == nil && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && rest != "" && isAddress(u.Host)
+		return err == nil && (scheme == "https" || scheme == "http") && u.User == nil && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" &&
+			rest != "" && isAddress(u.Host)
 	}
 	host := text
 	if h, port, err := net.SplitHostPort(text); err == nil {

@@ -19,6 +19,16 @@ func Mark(s string) string { return replace(s, '?') }
 // Drop leaves them out: for names, which are compared with what a person types.
 func Drop(s string) string { return replace(s, -1) }
 
+// Line brings a text into one line of at most so many bytes, and three dots
+// where more was cut off.
+func Line(s string, most int) string {
+	s = Mark(strings.Join(strings.Fields(s), " "))
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
+}
+
 func replace(s string, by rune) string {
 	return strings.Map(func(r rune) rune {
 		if Is(r) {

@@ -32,6 +32,18 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestLine(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"": "", "short": "short", " a\n\tb  c\x1b ": "a b c?", "0123456789": "0123456789", "01234567890": "0123456789...",
+		"012345678ä": "012345678...", "01234567ä": "01234567ä",
+	} {
+		if got := printable.Line(in, 10); got != want {
+			t.Errorf("Line(%q) = %q; want %q", in, got, want)
+		}
+	}
+}
+
 func FuzzText(f *testing.F) {
 	f.Add("a\x1b[2Jb\u202e\xff")
 	f.Fuzz(func(t *testing.T, s string) {

@@ -153,11 +153,7 @@ func (d *Driver) shown(text string) string {
 	if d.Password != "" {
 		text = strings.ReplaceAll(text, d.Password, "***")
 	}
-	text = printable.Mark(strings.Join(strings.Fields(text), " "))
-	if len(text) > maxShown {
-		text = strings.ToValidUTF8(text[:maxShown], "") + "..."
-	}
-	return text
+	return printable.Line(text, maxShown)
 }
 
 func (d *Driver) environment(verb string) []string {

@@ -61,6 +61,7 @@ const (
 	closeIn     = 2 * time.Second
 	maxUser     = 16
 	maxPassword = 20
+	maxShown    = 300 // bytes of an error of the library
 )
 
 // session opens one, does something by it, and closes it.
@@ -68,6 +69,9 @@ func (d *Driver) session(ctx context.Context, op string, do func(context.Context
 	host, port, err := d.target()
 	if err != nil {
 		return power.Fail(power.Failed, op, err)
+	}
+	if host, err = resolve(ctx, host); err != nil {
+		return power.Classify(op, err)
 	}
 	var last error
 	for _, suite := range d.Suites.order(d.Address) {
@@ -79,10 +83,11 @@ func (d *Driver) session(ctx context.Context, op string, do func(context.Context
 			return power.Fail(power.Failed, op, clean(err))
 		}
 		c.WithTimeout(answerIn).WithRetry(again).WithCipherSuiteID(suite).WithMaxPrivilegeLevel(types.PrivilegeLevelOperator)
-		err = login(ctx, c)
-		if err == nil {
+		if err = login(ctx, c); err == nil {
 			d.Suites.remember(d.Address, suite)
-			err = do(ctx, c)
+			if _, err = c.SetSessionPrivilegeLevel(ctx, types.PrivilegeLevelOperator); err == nil {
+				err = do(ctx, c)
+			}
 			leave(context.WithoutCancel(ctx), c, closeIn)
 			return d.failure(op, err)
 		}
@@ -112,10 +117,22 @@ func (d *Driver) target() (host string, port int, err error) {
 		return "", 0, errors.New("IPMI user names have at most 16 bytes")
 	case len(d.Password) > maxPassword:
 		return "", 0, errors.New("IPMI passwords have at most 20 bytes")
-	case strings.Contains(host, ":"):
-		host = "[" + host + "]" // the library joins host and port by a colon
 	}
 	return host, port, nil
+}
+
+// resolve finds the address of a host: the library would not end with ctx. It
+// also joins host and port by a colon, so that IPv6 needs its brackets.
+func resolve(ctx context.Context, host string) (string, error) {
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return "", err
+	}
+	a := found[0].Unmap()
+	if a.Is6() {
+		return "[" + a.String() + "]", nil
+	}
+	return a.String(), nil
 }
 
 // login opens the session by the one cipher suite that the client is given.
@@ -132,10 +149,7 @@ func login(ctx context.Context, c *client.Client) error {
 	if _, err := c.RAKPMessage1(ctx); err != nil {
 		return err
 	}
-	if _, err := c.RAKPMessage3(ctx); err != nil {
-		return err
-	}
-	_, err := c.SetSessionPrivilegeLevel(ctx, types.PrivilegeLevelOperator)
+	_, err := c.RAKPMessage3(ctx)
 	return err
 }
 
@@ -219,7 +233,7 @@ func (e cleaned) Error() string { return e.text }
 func (e cleaned) Unwrap() error { return e.error }
 
 func clean(err error) error {
-	return cleaned{err, printable.Mark(strings.Join(strings.Fields(err.Error()), " "))}
+	return cleaned{err, printable.Line(err.Error(), maxShown)}
 }
 
 // Status reads the chassis status.

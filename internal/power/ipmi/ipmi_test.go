@@ -170,13 +170,26 @@ func TestWhatTheProtocolHasNoRoomFor(t *testing.T) {
 		}
 	}
 	for address, want := range map[string]string{
-		"bmc": "bmc:623", "10.0.0.1:6230": "10.0.0.1:6230", "[fe80::1]": "[fe80::1]:623",
-		"fd00::7": "[fd00::7]:623",
+		"bmc": "bmc:623", "10.0.0.1:6230": "10.0.0.1:6230", "[fe80::1]": "fe80::1:623",
+		"fd00::7": "fd00::7:623",
 	} {
 		d := Driver{Address: address}
 		host, port, err := d.target()
 		if got := host + ":" + map[int]string{623: "623", 6230: "6230"}[port]; err != nil || got != want {
 			t.Errorf("target of %s = %s, %v; want %s", address, got, err, want)
 		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	for host, want := range map[string]string{"127.0.0.1": "127.0.0.1", "fd00::7": "[fd00::7]"} {
+		if got, err := resolve(t.Context(), host); err != nil || got != want {
+			t.Errorf("resolve(%s) = %s, %v; want %s", host, got, err, want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got, err := resolve(ctx, "bmc.invalid"); err == nil {
+		t.Errorf("resolve with a context that is over = %s; want an error", got)
 	}
 }

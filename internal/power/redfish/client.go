@@ -275,11 +275,5 @@ func (c *client) dress(req *http.Request, content bool) {
 	}
 }
 
-// shown is foreign text as a person may be shown it: one line, short.
-func shown(text string) string {
-	text = printable.Mark(strings.Join(strings.Fields(text), " "))
-	if len(text) > maxShown {
-		text = strings.ToValidUTF8(text[:maxShown], "") + "..."
-	}
-	return text
-}
+// shown is foreign text as a person may be shown it.
+func shown(text string) string { return printable.Line(text, maxShown) }

@@ -20,6 +20,8 @@ func TestCompletion(t *testing.T) {
 		"flash|":                  "52:54:00:00:00:01 web-1 web-2 db-1.example.org",
 		"cancel|web-1|":           "52:54:00:00:00:01 web-2 db-1.example.org",
 		"machine|show|web-1|":     "",
+		"power|off|web-1|":        "52:54:00:00:00:01 web-2 db-1.example.org",
+		"power|boot-once|--from|": "disk network http cd",
 		"flash|--image|":          "web db",
 		"flash|--identity|":       "plain none",
 		"watch|-l|":               "rack=b7 role=web",

@@ -1,19 +1,17 @@
 // Package wol switches a machine on by Wake-on-LAN.
 //
 // The magic packet is that of AMD's white paper 20213: six bytes FF, then the
-// MAC address sixteen times, then the password of SecureOn if there is one. It
-// is answered by nobody, so nothing but On is there.
+// MAC address sixteen times. It is answered by nobody, so nothing but On is
+// there.
 package wol
 
 import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/gild-dev/gild/internal/backoff"
@@ -28,9 +26,6 @@ type Driver struct {
 	// of a network, or one host that forwards them. Empty: the broadcast address of
 	// every network that this host is in.
 	Address string
-	// Password is that of SecureOn: 4 or 6 bytes, as hexadecimal digits with or
-	// without colons; empty: none.
-	Password string
 	// Broadcasts lists the broadcast addresses of this host's networks; nil:
 	// those of its interfaces.
 	Broadcasts func() ([]netip.Addr, error)
@@ -46,9 +41,8 @@ const (
 )
 
 // Magic is the packet that wakes the owner of a MAC address.
-func Magic(mac net.HardwareAddr, password []byte) []byte {
-	p := append(bytes.Repeat([]byte{0xff}, 6), bytes.Repeat(mac, 16)...)
-	return append(p, password...)
+func Magic(mac net.HardwareAddr) []byte {
+	return append(bytes.Repeat([]byte{0xff}, 6), bytes.Repeat(mac, 16)...)
 }
 
 // On sends the packets. That they were sent is all that is known then.
@@ -101,16 +95,12 @@ func sendAll(ctx context.Context, dialer *net.Dialer, address string, packets []
 }
 
 func (d *Driver) packets() ([][]byte, error) {
-	password, err := hex.DecodeString(strings.NewReplacer(":", "", "-", "").Replace(d.Password))
-	if err != nil || len(password) != 0 && len(password) != 4 && len(password) != 6 {
-		return nil, errors.New("the SecureOn password is not 4 or 6 bytes of hexadecimal digits") // it is not shown
-	}
 	if len(d.MACs) == 0 {
 		return nil, errors.New("no MAC address of the machine is known")
 	}
 	var all [][]byte
 	for _, mac := range d.MACs {
-		all = append(all, Magic(mac, password))
+		all = append(all, Magic(mac))
 	}
 	return all, nil
 }

@@ -93,7 +93,7 @@ func (r *Room) driver(ctx context.Context, m *fleet.Record) (power.Driver, error
 			Address: p.Address, User: p.User, Password: secret, System: p.System, UUID: m.Spec.UUID, Serial: m.Spec.Serial, Trust: trust,
 		}, nil
 	case api.PowerWOL:
-		d := &wol.Driver{Address: p.Address, Password: secret}
+		d := &wol.Driver{Address: p.Address}
 		for _, text := range m.Spec.MACs {
 			if mac, err := net.ParseMAC(text); err == nil {
 				d.MACs = append(d.MACs, mac)

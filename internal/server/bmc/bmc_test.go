@@ -199,6 +199,10 @@ func TestPasswords(t *testing.T) {
 	_, err = w.op.Edit(ctx, "", "web-1", "", moved)
 	refused("Edit of the address alone", err)
 	kept(api.Power{Driver: api.PowerIPMI, Address: "thief", User: "op"}, "")
+	woken := m.Spec
+	woken.Power = api.Power{Driver: api.PowerWOL, Secret: canary}
+	_, err = w.op.Edit(ctx, "", "web-1", "", woken)
+	refused("Edit to Wake-on-LAN with a password", err)
 	moved.Power.Secret = "two\nlines"
 	_, err = w.op.Edit(ctx, "", "web-1", "", moved)
 	refused("Edit to a password of two lines", err)

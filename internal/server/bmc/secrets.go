@@ -43,6 +43,8 @@ func (o Operators) take(ctx context.Context, p *api.Power) (secret string, err e
 		return "", &fleet.InvalidError{Problem: "power: the password has several lines", Help: "give a file with one line"}
 	case secret != "" && p.Driver == "":
 		return "", &fleet.InvalidError{Problem: "power: a password, and no driver", Help: "the drivers are ipmi, redfish, wol and command"}
+	case secret != "" && p.Driver == api.PowerWOL:
+		return "", &fleet.InvalidError{Problem: "power: Wake-on-LAN has no password", Help: "leave it out"}
 	case secret != "" || !needsSecret(*p):
 		return secret, nil
 	}

@@ -86,8 +86,18 @@ func (c *client) login(ctx context.Context) (err error) {
 	if c.token = r.header.Get("X-Auth-Token"); c.token == "" {
 		c.basic = true
 	}
-	c.session = cmp.Or(r.header.Get("Location"), r.body.link())
+	c.session = cmp.Or(pathOf(r.header.Get("Location")), r.body.link())
 	return nil
+}
+
+// pathOf is the path of a Location: a BMC may call itself by a name or an
+// address that is not the one that it was asked by.
+func pathOf(location string) string {
+	u, err := url.Parse(location)
+	if err != nil || location == "" {
+		return ""
+	}
+	return u.RequestURI()
 }
 
 // logout ends the session, also when what was to be done has failed.
@@ -195,7 +205,7 @@ func (c *client) do(ctx context.Context, method, path string, body map[string]an
 // task waits until a task has ended. Its monitor answers 202 until then, and at
 // the end what the request itself would have.
 func (c *client) task(ctx context.Context, a answer) (answer, error) {
-	monitor := a.header.Get("Location")
+	monitor := pathOf(a.header.Get("Location"))
 	wait := backoff.Backoff{First: time.Second, Longest: longestTask}
 	for monitor != "" && a.status == http.StatusAccepted {
 		pause := wait.Next()

@@ -47,7 +47,7 @@ func TestConformance(t *testing.T) {
 			redfishtest.Habits{Vendor: "HPE", NoMode: true, Resets: few, RefusesSame: true, IndicatorLED: true, NoHTTP: true},
 			without(verbs, power.VerbCycle),
 		},
-		"iDRAC":      {redfishtest.Habits{Vendor: "Dell", SettingsOnly: true, NoHTTP: true}, verbs},
+		"iDRAC":      {redfishtest.Habits{Vendor: "Dell", Elsewhere: true, SettingsOnly: true, NoHTTP: true}, verbs},
 		"Supermicro": {redfishtest.Habits{Manufacturer: "Supermicro", FullBoot: true, ActionInfo: true}, verbs},
 		"AMI": {redfishtest.Habits{
 			Vendor: "AMI", NeedsETag: true, StrongOnly: true, FullBoot: true, NotSettings: true, Resets: few,

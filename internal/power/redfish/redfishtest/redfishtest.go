@@ -45,6 +45,7 @@ type Habits struct {
 	NoLamp        bool     // there is no lamp
 	MustChange    bool     // the password has to be changed first
 	SessionsAtAll int      // how many sessions there may be at once; 0: 4
+	Elsewhere     bool     // it calls itself by a name that nobody else knows
 }
 
 // BMC is an emulated one.
@@ -215,7 +216,11 @@ func (b *BMC) login(w http.ResponseWriter, body object) {
 		id := fmt.Sprint("s", b.made)
 		b.sessions[id] = true
 		w.Header().Set("X-Auth-Token", "token-"+id)
-		w.Header().Set("Location", sessions+"/"+id)
+		place := sessions + "/" + id
+		if b.Habits.Elsewhere {
+			place = "https://bmc.internal" + place
+		}
+		w.Header().Set("Location", place)
 		say(w, http.StatusCreated, object{
 			"@odata.id": sessions + "/" + id, "@odata.type": "#Session.v1_3_0.Session", "Id": id,
 			"Name": "Session", "UserName": User,

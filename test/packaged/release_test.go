@@ -48,7 +48,9 @@ func TestLongRelease(t *testing.T) {
 	}
 	debTree := t.TempDir()
 	run(t, "dpkg-deb", "-x", one(t, dir, "*_amd64.deb"), debTree)
-	for _, name := range []string{"usr/bin/gild", "usr/lib/systemd/system/gild.service", "etc/gild/gild.yaml", "usr/share/man/man1/gild.1.gz"} {
+	for _, name := range []string{
+		"usr/bin/gild", "usr/lib/systemd/system/gild.service", "etc/gild/gild.yaml", "usr/share/man/man1/gild.1.gz",
+	} {
 		a, errA := os.ReadFile(filepath.Join(tree, name))
 		b, errB := os.ReadFile(filepath.Join(debTree, name))
 		if errA != nil || errB != nil || string(a) != string(b) {

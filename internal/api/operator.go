@@ -21,7 +21,8 @@ const (
 	PathEventStream   = "/api/v1/events"                     // GET, server-sent events
 	PathEventLog      = "/api/v1/log"                        // GET ?limit=&audit= -> Log: the newest events of all machines
 	PathImages        = "/api/v1/images"                     // GET -> Images; DELETE ?name= -> RemovedImages
-	PathImage         = "/api/v1/images/{image}"             // GET -> Image; PUT manifest -> StoredImage
+	PathImage         = "/api/v1/images/{image}"             // GET -> ImageDetails; PUT manifest -> StoredImage
+	PathVerify        = "/api/v1/images/{image}/verify"      // POST -> Verification, a line each
 	PathAliases       = "/api/v1/images/{image}/aliases"     // POST Alias -> StoredImage
 	PathBlob          = "/api/v1/blobs/{digest}"             // GET -> Blob; PUT ?size=&offset= bytes -> Blob
 	PathFleet         = "/api/v1/fleet"                      // GET -> Applied; PUT Fleet ?dryRun= -> FleetDiff

@@ -187,7 +187,7 @@ func prepare(a *app.App, c *cobra.Command) func(*cobra.Command, []string) error 
 			return exit.Usage(fmt.Errorf("-o %s is for lists; `%s` prints none", a.Output, c.CommandPath()))
 		}
 		if asks(c) {
-			return current(a, a.DataNamed || c.Flags().Changed("data"))
+			return a.Current(c.Flags().Changed("data"))
 		}
 		return nil
 	}
@@ -202,28 +202,6 @@ func asks(c *cobra.Command) bool {
 		c = c.Parent()
 	}
 	return slices.Contains(askers, c.Name())
-}
-
-// current is the server that the user works with: the one that is named, by
-// flag or environment, else the one of the login, unless a data directory is
-// named.
-func current(a *app.App, dataNamed bool) error {
-	if a.URL == "" && dataNamed {
-		return nil
-	}
-	all, err := logins.Load(a.Logins)
-	if err != nil {
-		return exit.Input(err)
-	}
-	s, ok := all.At(a.URL)
-	if !ok {
-		return nil
-	}
-	a.URL, a.Pinned = s.URL, s.CA
-	if !a.Token.Given() {
-		a.Token.Default = s.Token
-	}
-	return nil
 }
 
 // asUsage says in gild's own words what an argument check finds, and marks it

@@ -11,6 +11,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/dashboard"
 	"github.com/gild-dev/gild/internal/server/door/operators"
 	"github.com/gild-dev/gild/internal/server/machines"
+	"github.com/gild-dev/gild/internal/server/stored"
 	"github.com/gild-dev/gild/internal/server/uploads"
 )
 
@@ -27,6 +28,7 @@ func (s Server) operator(ctx context.Context, p parts, m *machines.Core, listene
 		if _, err := p.uploads.Uploads().Sweep(time.Now()); err != nil {
 			s.Log.Warn("old uploads of images stay", "err", err)
 		}
+		o.Inspector = &stored.Inspector{Images: stored.Images{Store: p.uploads, Log: s.Log}}
 		o.Uploads = &uploads.Uploads{Store: p.uploads, Describe: p.images.Describe, Note: m.Store.Note}
 	}
 	pages := &dashboard.Dashboard{Room: m.Operators(), Images: p.images, Version: s.Version, Log: s.Log}

@@ -182,7 +182,7 @@ func TestOperatorErrors(t *testing.T) {
 	if err := r.operator.Delete(t.Context(), mac, false); err != nil {
 		t.Errorf("Delete = %v; want nil", err)
 	}
-	if images, err := r.operator.Images(t.Context()); err != nil || len(images) != 1 {
+	if images, err := r.operator.Images().List(t.Context()); err != nil || len(images) != 1 {
 		t.Errorf("Images = %v, %v; want one", images, err)
 	}
 	if doc := get(t, "http://"+r.Operator+"/openapi.json"); !strings.Contains(doc, "/api/v1/machines/{machine}/flash") {

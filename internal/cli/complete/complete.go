@@ -54,6 +54,22 @@ func Machine(a *app.App) cobra.CompletionFunc { return ask(a, machineNames, fals
 // Machines suggests names of machines.
 func Machines(a *app.App) cobra.CompletionFunc { return ask(a, machineNames, true) }
 
+// Images suggests images for arguments of which the first most are: those of the
+// server that is named, else those of the data directory.
+func Images(a *app.App, most int) cobra.CompletionFunc {
+	there, here := ask(a, imageNames, true), Stored(a)
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if a.Current(cmd.Flags().Changed("data")) == nil && a.URL != "" {
+			return there(cmd, args, word)
+		}
+		names, directive := here(cmd, nil, word)
+		return slices.DeleteFunc(names, func(n string) bool { return slices.Contains(args, n) }), directive
+	}
+}
+
 // Stored suggests the images of the local store for the first argument, files
 // for the others.
 func Stored(a *app.App) cobra.CompletionFunc {
@@ -79,6 +95,9 @@ func ask(a *app.App, s suggest, many bool) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		const directive = cobra.ShellCompDirectiveNoFileComp
 		if len(args) > 0 && !many {
+			return nil, directive
+		}
+		if a.Current(cmd.Flags().Changed("data")) != nil {
 			return nil, directive
 		}
 		op, err := a.Operator()
@@ -117,7 +136,7 @@ func machineNames(ctx context.Context, op *operatorclient.Client) []string {
 }
 
 func imageNames(ctx context.Context, op *operatorclient.Client) []string {
-	images, _ := op.Images(ctx)
+	images, _ := op.Images().List(ctx)
 	return namesOf(images)
 }
 

@@ -151,3 +151,16 @@ func TestSeveralLogins(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a shell suggests is of the server that the user works with.
+func TestCompletionAfterLogin(t *testing.T) {
+	f := clitest.NewFake(t, clitest.Fleet()...)
+	at, fingerprint := secure(t, f)
+	l := newLaptop(t)
+	l.run(exit.CodeOK, "gild-secret\n", "login", at, "--fingerprint", fingerprint)
+	for line, want := range map[string]string{"machine show w": "web-1", "image show ": "db", "flash --image ": "db"} {
+		if got := l.run(exit.CodeOK, "", append([]string{"__completeNoDesc"}, strings.Split(line, " ")...)...); !strings.Contains(got, want) {
+			t.Errorf("completing %q = %q; want %s in it", line, got, want)
+		}
+	}
+}

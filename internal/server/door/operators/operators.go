@@ -75,8 +75,10 @@ type Images interface {
 type Door struct {
 	Control Control
 	Images  Images
-	Uploads Uploads // nil: none are taken
-	Version string  // of gild, for the OpenAPI document
+	// Inspector looks closely at one image; nil: nobody does.
+	Inspector Inspector
+	Uploads   Uploads // nil: none are taken
+	Version   string  // of gild, for the OpenAPI document
 	// Pages answers the paths that are not the API's, behind the same guards;
 	// nil: not found.
 	Pages http.Handler
@@ -106,10 +108,6 @@ type (
 		Name     string `path:"machine" doc:"name, MAC in any common spelling, SMBIOS UUID or serial" maxLength:"128"`
 		Revision string `query:"revision" doc:"specRevision of what was read: when the spec is another by now, nothing is changed and the answer is 409" maxLength:"64"`
 		Body     api.Spec
-	}
-	removeInput struct {
-		Names []string `query:"name,explode" required:"true" minItems:"1" maxItems:"1000" doc:"names of images, each as a parameter of its own: all are removed, or none"`
-		Force bool     `query:"force" doc:"also while a machine, a group or --discover names one"`
 	}
 	newInput  struct{ Body api.Spec }
 	listInput struct {
@@ -167,19 +165,11 @@ func (d *Door) machines(r operations) {
 	d.records(r)
 	d.flashes(r)
 	d.fleet(r)
+	d.images(r)
 	handle(r, http.MethodGet, api.PathEventLog, "list-log", "The newest events of all machines",
 		func(ctx context.Context, in *logInput) (api.Log, error) {
 			entries, err := d.Control.Log(ctx, in.Limit, in.Audit)
 			return api.Log{Entries: orEmpty(entries)}, err
-		})
-	handle(r, http.MethodGet, api.PathImages, "list-images", "All stored images", func(ctx context.Context, _ *struct{}) (api.Images, error) {
-		images, err := d.Images.List(ctx)
-		return api.Images{Images: orEmpty(images)}, err
-	})
-	handle(r, http.MethodDelete, api.PathImages, "remove-images", "Remove images",
-		func(ctx context.Context, in *removeInput) (api.RemovedImages, error) {
-			removed, err := d.Control.RemoveImages(ctx, actor(ctx), in.Names, in.Force)
-			return api.RemovedImages{Removed: orEmpty(removed)}, err
 		})
 	handle(r, http.MethodGet, api.PathServers, "list-servers", "The servers of this cluster",
 		func(ctx context.Context, _ *struct{}) (api.Servers, error) {

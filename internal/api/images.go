@@ -53,6 +53,17 @@ type Verification struct {
 	Error string `json:"error,omitempty"` // which part is damaged or missing; empty at the end: none is
 }
 
+// RemovedImages are images that were removed, sorted by name.
+type RemovedImages struct {
+	Removed []RemovedImage `json:"removed"`
+}
+
+// RemovedImage is an image that was removed, and who named it still.
+type RemovedImage struct {
+	Name string `json:"name"`
+	Uses []Use  `json:"uses"` // empty: nobody did
+}
+
 // StoredImage is an image that has just got its name.
 type StoredImage struct {
 	Image

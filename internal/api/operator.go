@@ -26,6 +26,8 @@ const (
 	PathAliases       = "/api/v1/images/{image}/aliases"     // POST Alias -> StoredImage
 	PathBlob          = "/api/v1/blobs/{digest}"             // GET -> Blob; PUT ?size=&offset= bytes -> Blob
 	PathFleet         = "/api/v1/fleet"                      // GET -> Applied; PUT Fleet ?dryRun= -> FleetDiff
+	PathFleetGroup    = "/api/v1/groups/{name}"              // DELETE ?force= -> Removed
+	PathFleetIdentity = "/api/v1/identities/{name}"          // DELETE ?force= -> Removed
 	PathServers       = "/api/v1/servers"                    // GET -> Servers of this cluster
 	PathState         = "/api/v1/state"                      // GET -> StateUsage: how full the database is
 )
@@ -249,43 +251,6 @@ type LogEntry struct {
 	Machine string `json:"machine"`        // ID; empty: of no one machine
 	Name    string `json:"name,omitempty"` // Spec.Name
 	Event   Event  `json:"event"`
-}
-
-// RemovedImages are images that were removed, sorted by name.
-type RemovedImages struct {
-	Removed []RemovedImage `json:"removed"`
-}
-
-// RemovedImage is an image that was removed, and who named it still.
-type RemovedImage struct {
-	Name string     `json:"name"`
-	Uses []ImageUse `json:"uses"` // empty: nobody did
-}
-
-// The kinds of an ImageUse.
-const (
-	UseArm      = "arm"      // a machine is armed with the image
-	UseMachine  = "machine"  // it is a machine's own default
-	UseGroup    = "group"    // it is a group's default
-	UseDiscover = "discover" // unknown machines boot its kernel
-)
-
-// ImageUse is something that names an image.
-type ImageUse struct {
-	Kind string `json:"kind" enum:"arm,machine,group,discover"`
-	Name string `json:"name,omitempty"` // of the machine, or its ID, or of the group
-}
-
-func (u ImageUse) String() string {
-	switch u.Kind {
-	case UseArm:
-		return u.Name + " is armed with it"
-	case UseMachine:
-		return "machine " + u.Name + " names it"
-	case UseGroup:
-		return "group " + u.Name + " names it"
-	}
-	return "unknown machines boot its kernel (--discover)"
 }
 
 // Images is every stored image, sorted by name.

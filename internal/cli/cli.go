@@ -22,6 +22,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/apply"
 	"github.com/gild-dev/gild/internal/cli/complete"
+	"github.com/gild-dev/gild/internal/cli/definition"
 	"github.com/gild-dev/gild/internal/cli/doctor"
 	"github.com/gild-dev/gild/internal/cli/etcd"
 	"github.com/gild-dev/gild/internal/cli/events"
@@ -147,7 +148,7 @@ func root(a *app.App) *cobra.Command {
 	root.AddCommand(
 		image.Command(a), image.InitramfsCommand(a), kernel.Command(a), write.Command(a),
 		serve.Command(a, settings), serve.ServersCommand(a), doctor.Command(a, settings), state.Command(a), token.Command(a),
-		machine.Command(a), apply.Command(a), flash.Command(a), flash.CancelCommand(a), watch.Command(a), events.Command(a),
+		machine.Command(a), apply.Command(a), definition.GroupCommand(a), definition.IdentityCommand(a, identityHelp), flash.Command(a), flash.CancelCommand(a), watch.Command(a), events.Command(a),
 		login.Command(a), login.LogoutCommand(a), login.ContextCommand(a), manCommand(), versionCommand(a),
 	)
 	root.AddCommand(topics()...)
@@ -176,7 +177,7 @@ func allCommands(c *cobra.Command) []*cobra.Command {
 
 // aliases are the words that other tools have for the same.
 var aliases = map[string][]string{
-	"ls": {"list"}, "rm": {"delete", "remove"}, "image": {"images"}, "machine": {"machines"}, "token": {"tokens"},
+	"ls": {"list"}, "rm": {"delete", "remove"}, "image": {"images"}, "group": {"groups"}, "identity": {"identities"}, "machine": {"machines"}, "token": {"tokens"},
 }
 
 // prepare refuses a form that only lists have, and finds the server that the
@@ -194,7 +195,7 @@ func prepare(a *app.App, c *cobra.Command) func(*cobra.Command, []string) error 
 }
 
 // askers are the commands that talk to a server, by the first word.
-var askers = []string{"machine", "apply", "flash", "cancel", "watch", "events", "image", "servers"}
+var askers = []string{"machine", "apply", "group", "identity", "flash", "cancel", "watch", "events", "image", "servers"}
 
 // asks reports whether a command talks to a server.
 func asks(c *cobra.Command) bool {

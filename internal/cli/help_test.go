@@ -29,6 +29,8 @@ func TestCompletion(t *testing.T) {
 		"image|show|":             "web db",
 		"image|show|web|":         "",
 		"image|verify|web|":       "db",
+		"group|rm|":               "rack-b7",
+		"identity|rm|":            "plain",
 		"serve|--dhcp|":           "auto server proxy off",
 		"flash|--server|ftp:||":   "",
 		"flash|--server|http:x||": "",
@@ -119,7 +121,8 @@ func TestTopics(t *testing.T) {
 		if got.Code != exit.CodeOK || !strings.Contains(got.Stdout, text) {
 			t.Errorf("help %s: %+v; want %q", topic, got, text)
 		}
-		for line := range strings.Lines(got.Stdout) {
+		about, _, _ := strings.Cut(got.Stdout, "Usage:")
+		for line := range strings.Lines(about) {
 			if len(line) > 81 {
 				t.Errorf("help %s: a line of %d: %s", topic, len(line), line)
 			}

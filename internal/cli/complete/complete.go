@@ -54,6 +54,12 @@ func Machine(a *app.App) cobra.CompletionFunc { return ask(a, machineNames, fals
 // Machines suggests names of machines.
 func Machines(a *app.App) cobra.CompletionFunc { return ask(a, machineNames, true) }
 
+// Groups suggests names of groups.
+func Groups(a *app.App) cobra.CompletionFunc { return ask(a, groups, true) }
+
+// Identities suggests names of identities.
+func Identities(a *app.App) cobra.CompletionFunc { return ask(a, ownIdentities, true) }
+
 // Images suggests images for arguments of which the first most are: those of the
 // server that is named, else those of the data directory.
 func Images(a *app.App, most int) cobra.CompletionFunc {
@@ -148,9 +154,22 @@ func namesOf(images []api.Image) []string {
 	return names
 }
 
+// identities are what a machine can have: none, too.
 func identities(ctx context.Context, op *operatorclient.Client) []string {
-	applied, _ := op.Applied(ctx)
-	return append(applied.Identities, "none")
+	return append(ownIdentities(ctx, op), "none")
+}
+
+func ownIdentities(ctx context.Context, op *operatorclient.Client) []string {
+	applied, _ := op.Fleet().Applied(ctx)
+	return applied.Identities
+}
+
+func groups(ctx context.Context, op *operatorclient.Client) (names []string) {
+	applied, _ := op.Fleet().Applied(ctx)
+	for _, g := range applied.Groups {
+		names = append(names, g.Name)
+	}
+	return names
 }
 
 // selectors are the labels that there are, each as a selector.

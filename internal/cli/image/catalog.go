@@ -140,7 +140,7 @@ func (c catalog) remove(ctx context.Context, keeper *operatorclient.Client, name
 		if err := c.store.Remove(ctx, name); err != nil {
 			return gone, err
 		}
-		gone = append(gone, api.RemovedImage{Name: name, Uses: []api.ImageUse{}})
+		gone = append(gone, api.RemovedImage{Name: name, Uses: []api.Use{}})
 	}
 	return gone, nil
 }

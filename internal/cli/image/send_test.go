@@ -35,12 +35,12 @@ type removing struct {
 func (r removing) RemoveImages(ctx context.Context, _ string, names []string, force bool) (out []api.RemovedImage, err error) {
 	for _, n := range names {
 		if n == r.named && !force {
-			return nil, uses.Refuse(n, []api.ImageUse{{Kind: api.UseMachine, Name: "b7"}})
+			return nil, uses.Refuse(api.KindImage, n, []api.Use{{Kind: api.UseMachine, Name: "b7"}})
 		}
 		if _, err := r.store.Resolve(n); err != nil {
 			return nil, &fleet.UnknownError{What: "image", Name: n}
 		}
-		out = append(out, api.RemovedImage{Name: n, Uses: []api.ImageUse{}})
+		out = append(out, api.RemovedImage{Name: n, Uses: []api.Use{}})
 		err = errors.Join(err, r.store.Remove(ctx, n))
 	}
 	return out, err

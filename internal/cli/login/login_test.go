@@ -152,6 +152,24 @@ func TestSeveralLogins(t *testing.T) {
 	}
 }
 
+// context rm forgets the server of a name, and another one than the current is not
+// touched.
+func TestContextRm(t *testing.T) {
+	l := newLaptop(t)
+	for _, name := range []string{"one", "two"} {
+		at, fingerprint := secure(t, clitest.NewFake(t))
+		l.run(exit.CodeOK, "gild-secret\n", "login", at, "--fingerprint", fingerprint, "--name", name)
+	}
+	l.run(exit.CodeNotFound, "", "context", "rm", "three")
+	l.run(exit.CodeUsage, "", "context", "rm")
+	if got := l.run(exit.CodeOK, "", "context", "rm", "one"); got != "one is forgotten\n" {
+		t.Errorf("context rm: %q", got)
+	}
+	if got := l.run(exit.CodeOK, "", "context", "ls"); strings.Contains(got, "one") || !strings.Contains(got, "two") {
+		t.Errorf("context ls: %q", got)
+	}
+}
+
 // What a shell suggests is of the server that the user works with.
 func TestCompletionAfterLogin(t *testing.T) {
 	f := clitest.NewFake(t, clitest.Fleet()...)

@@ -43,6 +43,9 @@ type Control interface {
 	// RemoveImages removes all or none, and refuses one that something names
 	// unless it is forced.
 	RemoveImages(ctx context.Context, actor string, names []string, force bool) ([]api.RemovedImage, error)
+	// RemoveNamed removes a group or an identity (api.KindGroup, KindIdentity),
+	// and refuses one that something names unless it is forced.
+	RemoveNamed(ctx context.Context, actor, kind, name string, force bool) (api.Removed, error)
 	Events(ctx context.Context, name string) ([]api.Event, error)
 	Flashes(ctx context.Context, name string) ([]api.Flash, error)
 	Applied(ctx context.Context) (api.Applied, error)
@@ -66,8 +69,6 @@ const PathMetrics = "/metrics"
 // that is fs.ErrNotExist.
 type Images interface {
 	List(ctx context.Context) ([]api.Image, error)
-	// Describe returns what List shows of one image, by name or digest.
-	Describe(ctx context.Context, name string) (api.Image, error)
 }
 
 // Door lets operators in. Without a Guard it is safe only on a loopback

@@ -5,6 +5,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,7 +81,8 @@ func fill(s app.Surroundings) *app.App {
 	return &app.App{
 		Console: term.Console{
 			Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr,
-			Mono: s.Getenv("NO_COLOR") != "" || s.Getenv("TERM") == "dumb",
+			Mono:  s.Getenv("NO_COLOR") != "" || s.Getenv("TERM") == "dumb",
+			Pager: pager(s.Getenv),
 		},
 		Server: app.Server{
 			URL:   s.Getenv("GILD_SERVER"),
@@ -93,6 +95,16 @@ func fill(s app.Surroundings) *app.App {
 		Confine:      s.Confine,
 		Ready:        s.Ready,
 	}
+}
+
+// pager is the one that the user wants. less passes colours on and leaves the text
+// on the screen, unless the user has told it what to do.
+func pager(getenv func(string) string) term.Pager {
+	p := term.Pager{Command: cmp.Or(getenv("GILD_PAGER"), getenv("PAGER"))}
+	if getenv("LESS") == "" {
+		p.Env = []string{"LESS=FRX"}
+	}
+	return p
 }
 
 // tellSystemd says to the service manager that the server serves, if there is
@@ -143,6 +155,10 @@ func root(a *app.App) *cobra.Command {
 	persistent.StringVar(&a.CA, "ca", "", "`file` with CA certificates to verify the server with")
 	persistent.BoolVar(&a.JSON, "json", false, "print JSON, as -o json does")
 	persistent.VarP(a.OutputFlag(), "output", "o", "`form` of what is printed: json or yaml; of lists also wide or name")
+	persistent.BoolFunc("no-pager", "do not show long output with GILD_PAGER or PAGER", func(string) error {
+		a.Pager = term.Pager{}
+		return nil
+	})
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(term.Outputs, cobra.ShellCompDirectiveNoFileComp))
 	settings := func(path string, flags *pflag.FlagSet) (string, error) { return readConfig(a.Data, path, flags) }
 	root.AddCommand(

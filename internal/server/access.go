@@ -31,7 +31,7 @@ func (s Server) operator(ctx context.Context, p parts, m *machines.Core, listene
 		o.Inspector = &stored.Inspector{Images: stored.Images{Store: p.uploads, Log: s.Log}}
 		o.Uploads = &uploads.Uploads{Store: p.uploads, Describe: p.images.Describe, Note: m.Store.Note}
 	}
-	pages := &dashboard.Dashboard{Room: m.Operators(), Images: p.images, Version: s.Version, Log: s.Log}
+	pages := &dashboard.Dashboard{Room: m.Operators(), Images: p.images, Version: s.Version, HTTPS: s.OperatorTLS != nil, Log: s.Log}
 	pages.Facts = func() []dashboard.Fact { return s.facts(m, listener.Addr(), time.Now()) }
 	kept := access.Stored{State: m.Store}
 	if made, err = access.EnsureToken(ctx, kept); err != nil {

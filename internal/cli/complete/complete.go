@@ -30,6 +30,9 @@ func Flags(a *app.App, cmd *cobra.Command) {
 	for flag, s := range map[string]suggest{"selector": selectors, "identity": identities, "machine": machineNames, "image": imageNames} {
 		hook(cmd, flag, ask(a, s, true))
 	}
+	hook(cmd, "disk", func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		return ask(a, func(ctx context.Context, op *operatorclient.Client) []string { return diskRules(ctx, op, args) }, true)(cmd, nil, word)
+	})
 	for _, f := range settings.Fields {
 		if len(f.Allowed) > 0 {
 			hook(cmd, f.Flag, fixed(f.Allowed...))
@@ -152,6 +155,27 @@ func namesOf(images []api.Image) []string {
 		names = append(names, im.Name)
 	}
 	return names
+}
+
+// diskRules are rules for the disks of the machines that are named, else for those
+// of all: what names one disk, of several machines what suits many.
+func diskRules(ctx context.Context, op *operatorclient.Client, names []string) []string {
+	machines, _ := op.Machines(ctx, "")
+	rules := map[string]bool{"smallest": true, "largest": true}
+	for i := range machines {
+		m := &machines[i]
+		if m.Inventory == nil || len(names) > 0 && !slices.Contains(names, phrase.Name(m)) {
+			continue
+		}
+		for _, d := range m.Inventory.Disks {
+			for term, value := range map[string]string{"serial": d.Serial, "wwn": d.WWN, "name": d.Name, "transport": d.Transport} {
+				if one := term == "serial" || term == "wwn"; value != "" && (!one || len(names) == 1) {
+					rules[term+"="+value] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(rules))
 }
 
 // identities are what a machine can have: none, too.

@@ -340,3 +340,19 @@ func BenchmarkRoom400(b *testing.B) {
 		b.SetBytes(int64(w.Body.Len()))
 	}
 }
+
+// Browsers heed Cross-Origin-Opener-Policy over HTTPS, and complain of it over
+// plain HTTP.
+func TestOpenerPolicyIsForHTTPS(t *testing.T) {
+	for https, want := range map[bool]string{false: "", true: "same-origin"} {
+		d := dashboardOf(newRoom(1, ""))
+		d.HTTPS = https
+		login := httptest.NewRecorder()
+		d.LoginPage(login, http.StatusOK, "", "/")
+		for page, w := range map[string]*httptest.ResponseRecorder{"room": get(t, d.Handler(), "/"), "login": login} {
+			if got := w.Header().Get("Cross-Origin-Opener-Policy"); got != want {
+				t.Errorf("%s, HTTPS %v: %q; want %q", page, https, got, want)
+			}
+		}
+	}
+}

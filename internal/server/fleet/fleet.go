@@ -29,6 +29,7 @@ const SilentAfter = 60 * time.Second
 // in its boot table.
 const (
 	StepDiscover = "discover" // firmware was seen on the wire
+	StepTFTP     = "tftp"     // firmware or iPXE asked by TFTP for a file, and was refused
 	StepBoot     = "boot"     // a boot script was given
 	StepHello    = "hello"    // an agent asked for its plan
 	StepArm      = "arm"      // armed, cancelled, lapsed

@@ -8,7 +8,7 @@ import (
 // Trouble is what keeps a machine from going on as it should. It stands beside
 // the state: a machine whose flash is tried again is still being flashed.
 type Trouble struct {
-	Cause   string    `json:"cause"` // stable code: causes.go
+	Cause   string    `json:"cause"` // stable code, one of Causes
 	Message string    `json:"message,omitempty"`
 	Since   time.Time `json:"since"`
 	// Tries is how often the same step failed since; 0 where nothing is tried.

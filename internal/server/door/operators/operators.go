@@ -138,7 +138,7 @@ func (d *Door) Handler() http.Handler {
 // all of it.
 func (d *Door) Unguarded() http.Handler {
 	mux := http.NewServeMux()
-	config := huma.DefaultConfig("gild operator API", cmp.Or(d.Version, "dev"))
+	config := document(d.Version)
 	// The page for reading the document loads scripts from elsewhere, and
 	// links to schemas are noise in a terminal.
 	config.DocsPath, config.CreateHooks = "", nil
@@ -150,6 +150,7 @@ func (d *Door) Unguarded() http.Handler {
 	if d.Uploads != nil {
 		d.uploads(register)
 	}
+	finish(h.OpenAPI())
 	if d.Metrics != nil {
 		mux.Handle("GET "+PathMetrics, d.Metrics)
 	}
@@ -251,7 +252,10 @@ type operations struct {
 }
 
 func operation(method, path, id, summary string) huma.Operation {
-	return huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary, MaxBodyBytes: api.MaxBody}
+	return huma.Operation{
+		Method: method, Path: path, OperationID: id, Summary: summary, MaxBodyBytes: api.MaxBody,
+		Tags: []string{tagOf(path)}, Errors: failures(method, path),
+	}
 }
 
 func handle[I, O any](r operations, method, path, id, summary string, do func(context.Context, *I) (O, error)) {

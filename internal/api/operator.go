@@ -77,7 +77,8 @@ type Machine struct {
 	Armed        *Armed     `json:"armed,omitempty"`
 	// Waiting is set while an agent waits here for an arm.
 	Waiting bool `json:"waiting,omitempty"`
-	// Stuck is since when an agent that should speak is silent; zero: it is not.
+	// Stuck is since when an agent that should speak is silent; zero: it is
+	// not.
 	Stuck time.Time `json:"stuck,omitzero"`
 	// Conflict says which second agent claims to be this machine; empty: none.
 	// ConflictSeen is when it last did.
@@ -123,8 +124,8 @@ type Spec struct {
 	MACs   []string `json:"macs,omitempty" maxItems:"32"`
 	UUID   string   `json:"uuid,omitempty" maxLength:"36" doc:"SMBIOS UUID"`
 	Serial string   `json:"serial,omitempty" maxLength:"128" doc:"SMBIOS serial number"`
-	// SharedMACs are addresses that it boots by and that other machines use too:
-	// an adapter that goes from one to the next.
+	// SharedMACs are addresses that it boots by and that other machines use
+	// too: an adapter that goes from one to the next.
 	SharedMACs []string          `json:"sharedMACs,omitempty" maxItems:"32" doc:"addresses that identify nothing, as several machines use them"`
 	Labels     map[string]string `json:"labels,omitempty" doc:"anything to select by, such as rack: b7"`
 	Flash      settings.Settings `json:"flash,omitzero"`
@@ -179,8 +180,8 @@ type Preview struct {
 	Lost     []string     `json:"lost,omitempty"`     // what is on it, line by line, and goes
 	Kept     []string     `json:"kept,omitempty"`     // what stays
 	Warnings []string     `json:"warnings,omitempty"` // what to know: "never seen", "inventory is 3 days old", ...
-	// Boots is what runs the agent, and how the machine then leaves it; nil: not
-	// known.
+	// Boots is what runs the agent, and how the machine then leaves it; nil:
+	// not known.
 	Boots *Boots `json:"boots,omitempty"`
 	// Refusal says why the arm or the agent would refuse; empty: they would
 	// not, as far as the last inventory tells.
@@ -197,8 +198,8 @@ type Flash struct {
 	Armed    time.Time `json:"armed"`
 	Started  time.Time `json:"started,omitzero"`
 	Ended    time.Time `json:"ended,omitzero"` // zero: under way
-	// "under way", "running", "unconfirmed", "boot-failed", "failed", "cancelled",
-	// "lapsed", "handing off"
+	// "under way", "running", "unconfirmed", "boot-failed", "failed",
+	// "cancelled", "lapsed", "handing off"
 	Outcome string   `json:"outcome"`
 	Cause   string   `json:"cause,omitempty"`
 	Message string   `json:"message,omitempty"`

@@ -18,8 +18,8 @@ type Trouble struct {
 	NextTry time.Time `json:"nextTry,omitzero"`
 }
 
-// Course says how it goes, in the zone of now: "tried 7 times since 15:43:36 UTC,
-// next in 20 s".
+// Course says how it goes, in the zone of now: "tried 7 times since 15:43:36
+// UTC, next in 20 s".
 func (t *Trouble) Course(now time.Time) string {
 	since := t.Since.In(now.Location())
 	text := since.Format("15:04:05 MST")

@@ -97,8 +97,8 @@ func fill(s app.Surroundings) *app.App {
 	}
 }
 
-// pager is the one that the user wants. less passes colours on and leaves the text
-// on the screen, unless the user has told it what to do.
+// pager is the one that the user wants. less passes colours on and leaves the
+// text on the screen, unless the user has told it what to do.
 func pager(getenv func(string) string) term.Pager {
 	p := term.Pager{Command: cmp.Or(getenv("GILD_PAGER"), getenv("PAGER"))}
 	if getenv("LESS") == "" {
@@ -164,7 +164,8 @@ func root(a *app.App) *cobra.Command {
 	root.AddCommand(
 		image.Command(a), image.InitramfsCommand(a), kernel.Command(a), write.Command(a),
 		serve.Command(a, settings), serve.ServersCommand(a), doctor.Command(a, settings), state.Command(a), token.Command(a),
-		machine.Command(a), apply.Command(a), definition.GroupCommand(a), definition.IdentityCommand(a, identityHelp), flash.Command(a), flash.CancelCommand(a), watch.Command(a), events.Command(a),
+		machine.Command(a), apply.Command(a), definition.GroupCommand(a), definition.IdentityCommand(a, identityHelp),
+		flash.Command(a), flash.CancelCommand(a), watch.Command(a), events.Command(a),
 		login.Command(a), login.LogoutCommand(a), login.ContextCommand(a), manCommand(), versionCommand(a),
 	)
 	root.AddCommand(topics()...)
@@ -193,7 +194,8 @@ func allCommands(c *cobra.Command) []*cobra.Command {
 
 // aliases are the words that other tools have for the same.
 var aliases = map[string][]string{
-	"ls": {"list"}, "rm": {"delete", "remove"}, "image": {"images"}, "group": {"groups"}, "identity": {"identities"}, "machine": {"machines"}, "token": {"tokens"},
+	"ls": {"list"}, "rm": {"delete", "remove"}, "image": {"images"}, "group": {"groups"}, "identity": {"identities"},
+	"machine": {"machines"}, "token": {"tokens"},
 }
 
 // prepare refuses a form that only lists have, and finds the server that the

@@ -17,13 +17,18 @@ var (
 	zoned           = regexp.MustCompile(`^[\d:.]+( [A-Z]{3,5}\b|Z|[+-]\d{2}:\d{2})`)
 )
 
-// Every time of day that is told has its zone: operator, server and browser may be
-// in three.
+// Every time of day that is told has its zone: operator, server and browser may
+// be in three.
 func TestTimesHaveTheirZone(t *testing.T) {
 	f := clitest.NewFake(t, clitest.Fleet()...)
-	f.Flashes = []api.Flash{{Plan: "p1", Image: api.PlanImage{Name: "web"}, Armed: clitest.Noon, Outcome: "running", Ended: clitest.Noon.Add(time.Minute)}}
+	f.Flashes = []api.Flash{{
+		Plan: "p1", Image: api.PlanImage{Name: "web"}, Armed: clitest.Noon, Outcome: "running", Ended: clitest.Noon.Add(time.Minute),
+	}}
 	f.Tell(api.Change{Kind: api.ChangeEvent, ID: "m2", Event: &api.Event{Time: clitest.Noon, Step: "hello", State: api.StateDone}})
-	commands := []string{"machine show web-1", "machine show web-2", "machine ls -o wide", "events", "events web-1", "machine show web-1 --json", "events --json"}
+	commands := []string{
+		"machine show web-1", "machine show web-2", "machine ls -o wide", "events", "events web-1", "machine show web-1 --json",
+		"events --json",
+	}
 	found := map[string]int{}
 	check := func(command, text string) {
 		for _, at := range clock.FindAllString(hardwareAddress.ReplaceAllString(text, ""), -1) {

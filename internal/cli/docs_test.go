@@ -168,13 +168,13 @@ func TestDocumentsTypeWhatThereIs(t *testing.T) {
 	}
 }
 
-// keepers are the commands on the data directory of the service, which is root's
-// or the service's own.
+// keepers are the commands on the data directory of the service, which is
+// root's or the service's own.
 var keepers = []string{"serve", "doctor", "state", "token", "kernel", "image add"}
 
-// unprivileged are the command lines of a document that need root's rights, and that
-// are typed as nobody in particular: without sudo, and before it has said that what
-// follows is typed in a root shell.
+// unprivileged are the command lines of a document that need root's rights, and
+// that are typed as nobody in particular: without sudo, and before it has said
+// that what follows is typed in a root shell.
 func unprivileged(document string) (lines []string) {
 	before, _, _ := strings.Cut(document, "typed in a root shell")
 	inBlock := false
@@ -212,7 +212,8 @@ func TestDocumentsTypeAsWhoMay(t *testing.T) {
 			}
 		}
 	}
-	const wrong = "```console\n$ gild state backup FILE\n$ sudo gild state check\n$ gild machine ls\n```\nNow typed in a root shell.\n```\n$ gild token new\n```\n"
+	const wrong = "```console\n$ gild state backup FILE\n$ sudo gild state check\n$ gild machine ls\n```\n" +
+		"Now typed in a root shell.\n```\n$ gild token new\n```\n"
 	if got := unprivileged(wrong); len(got) != 1 || got[0] != "state backup FILE" {
 		t.Errorf("found %q; want the one line that nobody in particular may type", got)
 	}

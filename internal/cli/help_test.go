@@ -16,7 +16,9 @@ import (
 // A shell completes names that are known, and shows nothing when no server is.
 func TestCompletion(t *testing.T) {
 	machines := append(clitest.Fleet(), api.Machine{ID: "x", Spec: api.Spec{Name: "$(reboot)"}})
-	machines[1].Inventory = &api.Inventory{Disks: []api.Disk{{Name: "nvme0n1", Serial: "S4EW", Transport: "nvme"}, {Name: "sda", Serial: "a b", WWN: "0x5000"}}}
+	machines[1].Inventory = &api.Inventory{Disks: []api.Disk{
+		{Name: "nvme0n1", Serial: "S4EW", Transport: "nvme"}, {Name: "sda", Serial: "a b", WWN: "0x5000"},
+	}}
 	f := clitest.NewFake(t, machines...)
 	for line, want := range map[string]string{
 		"flash|":                  "52:54:00:00:00:01 web-1 web-2 db-1.example.org",

@@ -44,8 +44,8 @@ sets the date in them.`,
 	}
 }
 
-// pageDate is what the pages are dated with: the same sources give the same pages
-// (reproducible-builds.org, SOURCE_DATE_EPOCH).
+// pageDate is what the pages are dated with: the same sources give the same
+// pages (reproducible-builds.org, SOURCE_DATE_EPOCH).
 func pageDate() (time.Time, error) {
 	epoch := os.Getenv("SOURCE_DATE_EPOCH")
 	if epoch == "" {

@@ -15,8 +15,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/tftpd"
 )
 
-// What TFTP refuses to a machine is in its past, but for what newer iPXE asks for
-// in passing.
+// What TFTP refuses to a machine is in its past, but for what newer iPXE asks
+// for in passing.
 func TestRefusalIsInThePast(t *testing.T) {
 	m := newMachines(t)
 	if _, err := m.Operators().Register(t.Context(), "", api.Spec{Name: "b7", MACs: []string{mac}}); err != nil {

@@ -1,4 +1,5 @@
-// Package main takes the comments of the wire's types over into the OpenAPI document.
+// Package main takes the comments of the wire's types over into the OpenAPI
+// document.
 package main
 
 import (
@@ -37,8 +38,8 @@ func main() {
 	}
 }
 
-// fields are the comments of types ("Machine") and of their fields by the names of
-// JSON ("Machine.since"), as JSON.
+// fields are the comments of types ("Machine") and of their fields by the names
+// of JSON ("Machine.since"), as JSON.
 func fields(root string) ([]byte, error) {
 	structs, out := map[string]*ast.StructType{}, map[string]string{}
 	for _, dir := range wire {
@@ -82,8 +83,8 @@ func collect(file *ast.File, structs map[string]*ast.StructType, out map[string]
 	}
 }
 
-// describe takes the comments of a struct's fields, those of an embedded one as if
-// they were its own, as JSON has them.
+// describe takes the comments of a struct's fields, those of an embedded one as
+// if they were its own, as JSON has them.
 func describe(name string, s *ast.StructType, structs map[string]*ast.StructType, out map[string]string) {
 	for _, f := range s.Fields.List {
 		if len(f.Names) == 0 {

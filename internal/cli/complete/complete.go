@@ -63,8 +63,8 @@ func Groups(a *app.App) cobra.CompletionFunc { return ask(a, groups, true) }
 // Identities suggests names of identities.
 func Identities(a *app.App) cobra.CompletionFunc { return ask(a, ownIdentities, true) }
 
-// Images suggests images for arguments of which the first most are: those of the
-// server that is named, else those of the data directory.
+// Images suggests images for arguments of which the first most are: those of
+// the server that is named, else those of the data directory.
 func Images(a *app.App, most int) cobra.CompletionFunc {
 	there, here := ask(a, imageNames, true), Stored(a)
 	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
@@ -157,8 +157,8 @@ func namesOf(images []api.Image) []string {
 	return names
 }
 
-// diskRules are rules for the disks of the machines that are named, else for those
-// of all: what names one disk, of several machines what suits many.
+// diskRules are rules for the disks of the machines that are named, else for
+// those of all: what names one disk, of several machines what suits many.
 func diskRules(ctx context.Context, op *operatorclient.Client, names []string) []string {
 	machines, _ := op.Machines(ctx, "")
 	rules := map[string]bool{"smallest": true, "largest": true}

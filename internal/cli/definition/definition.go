@@ -51,7 +51,8 @@ A file that still defines the group makes it anew at the next gild apply.`,
 // IdentityCommand is `gild identity`; about is what an identity is.
 func IdentityCommand(a *app.App, about string) *cobra.Command {
 	cmd := &cobra.Command{Use: "identity", Short: "list and remove identities; how to give each machine its own", Long: about}
-	ls := lsCmd(a, "list the identities, which may hold secrets, by name", func(ctx context.Context, op *operatorclient.Client, o term.ListOptions) error {
+	const short = "list the identities, which may hold secrets, by name"
+	ls := lsCmd(a, short, func(ctx context.Context, op *operatorclient.Client, o term.ListOptions) error {
 		return listIdentities(ctx, a, op, o)
 	})
 	cmd.AddCommand(ls, rmCmd(a, removal{

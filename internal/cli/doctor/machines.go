@@ -16,7 +16,8 @@ const (
 	// startsWithin is how long a machine takes from its firmware's first word
 	// to the agent's, on slow hardware.
 	startsWithin = 5 * time.Minute
-	// refusedFor is how long a refusal is told of a machine that says nothing more.
+	// refusedFor is how long a refusal is told of a machine that says nothing
+	// more.
 	refusedFor = 24 * time.Hour
 	// maxNamed bounds how many machines a finding names.
 	maxNamed = 5
@@ -32,8 +33,8 @@ type symptom struct {
 // room is what is known of the machines beside their records.
 type room struct {
 	now time.Time
-	// refused is what TFTP refused last to a machine that has not got further, by
-	// its ID.
+	// refused is what TFTP refused last to a machine that has not got further,
+	// by its ID.
 	refused map[string]string
 }
 
@@ -120,8 +121,8 @@ func (s *symptom) in(list []api.Machine, r room) (Finding, bool) {
 // maxAsked bounds of how many machines the past is asked for.
 const maxAsked = 50
 
-// refusals is what TFTP refused to those whose firmware spoke last, of which that
-// is the last that is known.
+// refusals is what TFTP refused to those whose firmware spoke last, of which
+// that is the last that is known.
 func refusals(ctx context.Context, p *Patient, list []api.Machine, now time.Time) map[string]string {
 	out := map[string]string{}
 	if p.Events == nil {

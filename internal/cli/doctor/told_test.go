@@ -98,8 +98,8 @@ func TestDiscovery(t *testing.T) {
 	}
 }
 
-// A machine that was refused a file is named with the file, and with nothing else;
-// one that got further is not.
+// A machine that was refused a file is named with the file, and with nothing
+// else; one that got further is not.
 func TestRefusedByTFTP(t *testing.T) {
 	now := time.Now()
 	discover := api.Event{Step: fleet.StepDiscover, Message: "DHCP answered: pxelinux.0"}
@@ -117,7 +117,10 @@ func TestRefusedByTFTP(t *testing.T) {
 	} {
 		p := healthy(t)
 		p.Machines = func(context.Context) ([]api.Machine, error) {
-			return []api.Machine{{ID: "m1", Spec: api.Spec{Name: "web-1"}, State: api.MachineRegistered, FirmwareSeen: now.Add(-tt.since), LastSeen: now.Add(-tt.since)}}, nil
+			return []api.Machine{{
+				ID: "m1", Spec: api.Spec{Name: "web-1"}, State: api.MachineRegistered,
+				FirmwareSeen: now.Add(-tt.since), LastSeen: now.Add(-tt.since),
+			}}, nil
 		}
 		p.Events = func(_ context.Context, id string) ([]api.Event, error) {
 			if id != "m1" {

@@ -88,8 +88,8 @@ func TestEventsFollow(t *testing.T) {
 	}
 }
 
-// The past of a machine is the same wherever it is read: how far a step is passes
-// by, what the machine entered by it does not.
+// The past of a machine is the same wherever it is read: how far a step is
+// passes by, what the machine entered by it does not.
 func TestOnePastOfAMachine(t *testing.T) {
 	f := clitest.NewFake(t, clitest.Armed()...)
 	told := []api.Event{
@@ -104,7 +104,9 @@ func TestOnePastOfAMachine(t *testing.T) {
 		f.Tell(api.Change{Kind: api.ChangeEvent, ID: "m2", Event: &told[i]})
 	}
 	for i := range 20 {
-		f.Tell(api.Change{Kind: api.ChangeEvent, ID: "m2", Event: &api.Event{Time: clitest.Noon.Add(time.Minute), Step: "flash", State: api.StateProgress, Message: fmt.Sprint(i)}})
+		f.Tell(api.Change{Kind: api.ChangeEvent, ID: "m2", Event: &api.Event{
+			Time: clitest.Noon.Add(time.Minute), Step: "flash", State: api.StateProgress, Message: fmt.Sprint(i),
+		}})
 	}
 	shown := gild.Ask(t, f, "machine", "show", "web-1").Stdout
 	_, shown, ok := strings.Cut(shown, "\nevents\n")

@@ -90,8 +90,8 @@ func TestLogin(t *testing.T) {
 		strings.Contains(said, f.Token) {
 		t.Errorf("context ls: %s; want name and URL, and no token", said)
 	}
-	// What is named goes before the login: another server, another token, a data
-	// directory.
+	// What is named goes before the login: another server, another token, a
+	// data directory.
 	l.run(exit.CodeNoServer, "", "--server", "http://127.0.0.1:1", "machine", "ls")
 	l.run(exit.CodeOK, "", "--server", url, "machine", "ls")
 	l.env["GILD_TOKEN"] = "wrong-token"
@@ -152,8 +152,8 @@ func TestSeveralLogins(t *testing.T) {
 	}
 }
 
-// context rm forgets the server of a name, and another one than the current is not
-// touched.
+// context rm forgets the server of a name, and another one than the current is
+// not touched.
 func TestContextRm(t *testing.T) {
 	l := newLaptop(t)
 	for _, name := range []string{"one", "two"} {

@@ -180,7 +180,8 @@ func TestRmAsks(t *testing.T) {
 	}
 }
 
-// -o wide shows the groups of a machine and what a flash without --image writes.
+// -o wide shows the groups of a machine and what a flash without --image
+// writes.
 func TestWideShowsGroups(t *testing.T) {
 	f := clitest.NewFake(t, clitest.Fleet()...)
 	f.Machines[2].Spec.Flash.Image = "db"
@@ -191,7 +192,10 @@ func TestWideShowsGroups(t *testing.T) {
 			rows[cells[0]] = cells[3:5]
 		}
 	}
-	want := map[string][]string{"MACHINE": {"DEFAULT", "GROUP"}, "web-1": {"web", "rack-b7"}, "web-2": {"db", "rack-b7"}, "db-1.example.org": {"-", "-"}}
+	want := map[string][]string{
+		"MACHINE": {"DEFAULT", "GROUP"}, "web-1": {"web", "rack-b7"},
+		"web-2": {"db", "rack-b7"}, "db-1.example.org": {"-", "-"},
+	}
 	for name := range want {
 		if diff := cmp.Diff(want[name], rows[name]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s\n%s%s", name, diff, got.Stdout, got.Stderr)

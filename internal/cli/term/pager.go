@@ -60,8 +60,8 @@ const (
 	notFound      = 127
 )
 
-// page has the pager show a text. The text is printed as it is where there is no
-// such program.
+// page has the pager show a text. The text is printed as it is where there is
+// no such program.
 func (c *Console) page(text []byte) error {
 	// The pager decides what an interrupt means while it has the terminal.
 	taken := make(chan os.Signal, 1)
@@ -78,7 +78,8 @@ func (c *Console) page(text []byte) error {
 	case ran && ended.ExitCode() != notFound && ended.ExitCode() != notExecutable:
 		return nil // how somebody leaves it says nothing of what was shown
 	}
-	fmt.Fprintf(c.Stderr, "gild: the pager %s cannot be started; set GILD_PAGER or PAGER, or give --no-pager\n", Printable(strings.TrimSpace(c.Pager.Command)))
+	fmt.Fprintf(c.Stderr, "gild: the pager %s cannot be started; set GILD_PAGER or PAGER, or give --no-pager\n",
+		Printable(strings.TrimSpace(c.Pager.Command)))
 	_, err = io.Copy(c.Stdout, bytes.NewReader(text))
 	return err
 }

@@ -18,7 +18,9 @@ func TestPager(t *testing.T) {
 	gild := clitest.Main(cli.Main)
 	var machines []api.Machine
 	for i := range 20 {
-		machines = append(machines, api.Machine{ID: fmt.Sprintf("m%d", i), Spec: api.Spec{Name: fmt.Sprintf("web-%d", i)}, State: api.MachineRegistered})
+		machines = append(machines, api.Machine{
+			ID: fmt.Sprintf("m%d", i), Spec: api.Spec{Name: fmt.Sprintf("web-%d", i)}, State: api.MachineRegistered,
+		})
 	}
 	const mark = "> shown by the pager: "
 	pager := func(name string) string { return "sed 's/^/> shown by " + name + ": /'" }
@@ -63,7 +65,9 @@ func TestPagerThatIsLeft(t *testing.T) {
 	gild := clitest.Main(cli.Main)
 	var machines []api.Machine
 	for i := range 3000 { // more than a pipe holds
-		machines = append(machines, api.Machine{ID: fmt.Sprintf("m%d", i), Spec: api.Spec{Name: fmt.Sprintf("web-%d", i)}, State: api.MachineRegistered})
+		machines = append(machines, api.Machine{
+			ID: fmt.Sprintf("m%d", i), Spec: api.Spec{Name: fmt.Sprintf("web-%d", i)}, State: api.MachineRegistered,
+		})
 	}
 	p := clitest.NewPTY(t, 60, 10)
 	env := map[string]string{"PAGER": "head -n 2; exit 3"}

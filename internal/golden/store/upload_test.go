@@ -203,8 +203,8 @@ func TestOldUploadsGo(t *testing.T) {
 	}
 }
 
-// Two images that get one name at the same moment: one of them has it, whole, and of
-// the other nothing is left but what both have.
+// Two images that get one name at the same moment: one of them has it, whole,
+// and of the other nothing is left but what both have.
 func TestTwoCommitsUnderOneName(t *testing.T) {
 	one, two := newUpload(t, 1), newUpload(t, 2)
 	for range 30 {

@@ -42,7 +42,8 @@ func (s Operators) RemoveImages(ctx context.Context, actor string, names []strin
 		if err := s.RemoveImage(ctx, gone.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		if err := s.Store.Note(ctx, uses.Removed(api.Removed{Kind: api.KindImage, Name: gone.Name, Uses: gone.Uses}, actor, s.now())); err != nil {
+		removed := api.Removed{Kind: api.KindImage, Name: gone.Name, Uses: gone.Uses}
+		if err := s.Store.Note(ctx, uses.Removed(removed, actor, s.now())); err != nil {
 			return nil, err
 		}
 	}
@@ -50,8 +51,9 @@ func (s Operators) RemoveImages(ctx context.Context, actor string, names []strin
 	return out, nil
 }
 
-// RemoveNamed removes a group or an identity. One that something names is refused
-// with a *fleet.ConflictError; force: it goes, and what named it is told.
+// RemoveNamed removes a group or an identity. One that something names is
+// refused with a *fleet.ConflictError; force: it goes, and what named it is
+// told.
 func (s Operators) RemoveNamed(ctx context.Context, actor, kind, name string, force bool) (gone api.Removed, err error) {
 	s.registering.Lock() // no apply comes between the look and the removal
 	defer s.registering.Unlock()

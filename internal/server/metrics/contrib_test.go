@@ -67,8 +67,8 @@ func promtool(t *testing.T, dir string, stdin string, args ...string) {
 	}
 }
 
-// Each alert comes for what it is for, once however many servers see it, with what
-// it says; none comes for a room at work.
+// Each alert comes for what it is for, once however many servers see it, with
+// what it says; none comes for a room at work.
 func TestAlerts(t *testing.T) {
 	dir := t.TempDir()
 	tests, err := os.ReadFile("testdata/alerts.yaml")

@@ -2,8 +2,8 @@ package doortest
 
 import "net"
 
-// One is a listener that gives one connection, such as an end of a net.Pipe, whose
-// deadlines are a bubble's of synctest.
+// One is a listener that gives one connection, such as an end of a net.Pipe,
+// whose deadlines are a bubble's of synctest.
 func One(c net.Conn) net.Listener { return &oneListener{conn: c, done: make(chan struct{})} }
 
 type oneListener struct {

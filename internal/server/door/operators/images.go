@@ -45,18 +45,21 @@ func (d *Door) images(r operations) {
 		images, err := d.Images.List(ctx)
 		return api.Images{Images: orEmpty(images)}, err
 	})
-	handle(r, http.MethodDelete, api.PathImages, "remove-images", "Remove images", func(ctx context.Context, in *removeInput) (api.RemovedImages, error) {
-		removed, err := d.Control.RemoveImages(ctx, actor(ctx), in.Names, in.Force)
-		return api.RemovedImages{Removed: orEmpty(removed)}, err
-	})
+	handle(r, http.MethodDelete, api.PathImages, "remove-images", "Remove images",
+		func(ctx context.Context, in *removeInput) (api.RemovedImages, error) {
+			removed, err := d.Control.RemoveImages(ctx, actor(ctx), in.Names, in.Force)
+			return api.RemovedImages{Removed: orEmpty(removed)}, err
+		})
 	if d.Inspector == nil {
 		return
 	}
-	handle(r, http.MethodGet, api.PathImage, "get-image", "One stored image", func(ctx context.Context, in *imageInput) (api.ImageDetails, error) {
-		image, err := d.Inspector.Details(ctx, in.Name)
-		return image, unknownImage(in.Name, err)
-	})
-	op := operation(http.MethodPost, api.PathVerify, "verify-image", "Compare every byte of an image with its hash; one line of JSON a second, the last one has ended")
+	handle(r, http.MethodGet, api.PathImage, "get-image", "One stored image",
+		func(ctx context.Context, in *imageInput) (api.ImageDetails, error) {
+			image, err := d.Inspector.Details(ctx, in.Name)
+			return image, unknownImage(in.Name, err)
+		})
+	op := operation(http.MethodPost, api.PathVerify, "verify-image",
+		"Compare every byte of an image with its hash; one line of JSON a second, the last one has ended")
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "Lines of JSON, each a Verification.",
 		Content: map[string]*huma.MediaType{

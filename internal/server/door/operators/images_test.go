@@ -59,7 +59,8 @@ func verifying(t *testing.T) (slowInspector, *json.Decoder, func()) {
 	return s, json.NewDecoder(bufio.NewReader(resp.Body)), func() { resp.Body.Close() }
 }
 
-// A long verification says how far it is before it ends, and then what it found.
+// A long verification says how far it is before it ends, and then what it
+// found.
 func TestVerifySaysHowFarItIs(t *testing.T) {
 	s, lines, _ := verifying(t)
 	for i, want := range []api.Verification{{Done: 5, Total: 10}, {Done: 5, Total: 10, Ended: true, Error: "the disk is damaged"}} {

@@ -50,7 +50,8 @@ func tagOf(path string) string {
 	return first
 }
 
-// document is the configuration of the API with what the document says of all of it.
+// document is the configuration of the API with what the document says of all
+// of it.
 func document(version string) huma.Config {
 	c := huma.DefaultConfig("gild operator API", cmp.Or(version, "dev"))
 	c.Info.Description = aboutAPI
@@ -58,7 +59,10 @@ func document(version string) huma.Config {
 	c.Servers = []*huma.Server{{URL: "/", Description: "the server that gave this document"}}
 	c.Tags = tags
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "The admin token that gild serve printed at its first start; gild token new makes another."},
+		"token": {
+			Type: "http", Scheme: "bearer",
+			Description: "The admin token that gild serve printed at its first start; gild token new makes another.",
+		},
 	}
 	c.Security = []map[string][]string{{"token": {}}}
 	return c
@@ -136,7 +140,8 @@ var examples = map[string]any{
 	},
 }
 
-// plain is a value as JSON has it, so that a document can hold it in either form.
+// plain is a value as JSON has it, so that a document can hold it in either
+// form.
 func plain(v any) (out any) {
 	p, err := json.Marshal(v)
 	if err == nil {

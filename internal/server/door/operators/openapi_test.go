@@ -23,8 +23,8 @@ func allOfIt() *Door {
 	return &Door{Inspector: slowInspector{}, Uploads: struct{ Uploads }{}, Version: "1.2.3"}
 }
 
-// redocly is the judge of the document, from npm: kept beside what Go caches, and
-// outside of the tree.
+// redocly is the judge of the document, from npm: kept beside what Go caches,
+// and outside of the tree.
 const redocly = "2.77.0"
 
 // linter installs the judge once, or says why there is none.
@@ -45,7 +45,9 @@ func linter(t *testing.T) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, npm, "install", "--prefix", dir, "--no-audit", "--no-fund", "--ignore-scripts", "@redocly/cli@"+redocly).CombinedOutput()
+	install := exec.CommandContext(ctx, npm, "install", "--prefix", dir, "--no-audit", "--no-fund", "--ignore-scripts",
+		"@redocly/cli@"+redocly)
+	out, err := install.CombinedOutput()
 	if err != nil {
 		t.Skipf("npm does not install redocly: %v\n%s", err, out)
 	}
@@ -76,7 +78,8 @@ func TestOpenAPIIsValid(t *testing.T) {
 // undescribed is how many fields say enough by their names. It may shrink.
 const undescribed = 120
 
-// The document names words where there are words, and describes what is not plain.
+// The document names words where there are words, and describes what is not
+// plain.
 func TestOpenAPISaysWhatThereIs(t *testing.T) {
 	w := httptest.NewRecorder()
 	allOfIt().Unguarded().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/openapi.json", nil))

@@ -18,7 +18,8 @@ import (
 	"github.com/gild-dev/gild/internal/server/door/doortest"
 )
 
-// countingUploads takes bytes and tells how many came before the sender was cut.
+// countingUploads takes bytes and tells how many came before the sender was
+// cut.
 type countingUploads struct {
 	Uploads
 	got chan int64
@@ -30,8 +31,8 @@ func (u countingUploads) Receive(_ context.Context, digest string, size, offset 
 	return api.Blob{Digest: digest, Received: n, Whole: n == size}, err
 }
 
-// A sender may be as slow as the least pace, for as long as the blob takes; one that
-// is slower, or has gone silent, is cut, and what has arrived counts.
+// A sender may be as slow as the least pace, for as long as the blob takes; one
+// that is slower, or has gone silent, is cut, and what has arrived counts.
 func TestSlowSenderOfABlob(t *testing.T) {
 	const pieces = 12
 	for name, tt := range map[string]struct {
@@ -63,7 +64,8 @@ func TestSlowSenderOfABlob(t *testing.T) {
 				if tt.whole && took < (pieces-1)*tt.every {
 					t.Errorf("it took %v; is the sender slow?", took)
 				}
-				// A whole piece may be one that was begun: its time, and that of the next.
+				// A whole piece may be one that was begun: its time, and that
+				// of the next.
 				if last := time.Duration(tt.sends) * min(tt.every, pieceTime); !tt.whole && took > last+2*pieceTime {
 					t.Errorf("a sender that is too slow was held for %v", took)
 				}
@@ -77,8 +79,8 @@ func TestSlowSenderOfABlob(t *testing.T) {
 	}
 }
 
-// sendSlowly announces a blob of so many pieces, and sends some of them, each in
-// parts over a time. It returns how many bytes were taken.
+// sendSlowly announces a blob of so many pieces, and sends some of them, each
+// in parts over a time. It returns how many bytes were taken.
 func sendSlowly(to io.Writer, pieces, sends int, every time.Duration) (n int64) {
 	const parts = 16
 	_, err := fmt.Fprintf(to, "PUT %s?size=%d HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\nContent-Length: %[2]d\r\n\r\n",

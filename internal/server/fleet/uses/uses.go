@@ -15,8 +15,8 @@ import (
 	"github.com/gild-dev/gild/internal/settings"
 )
 
-// OfImage says what names an image: arms first, then machines, then groups, each
-// by name.
+// OfImage says what names an image: arms first, then machines, then groups,
+// each by name.
 func OfImage(image string, machines []fleet.Record, groups map[string]api.Group) []api.Use {
 	return of(machines, groups,
 		func(a *fleet.Armed) bool { return a.Holds().Name == image },
@@ -30,8 +30,8 @@ func OfIdentity(identity string, machines []fleet.Record, groups map[string]api.
 		func(f settings.Settings) bool { return f.Identity == identity })
 }
 
-// OfGroup says which machines are in a group, by name. A selector that cannot be
-// read picks none.
+// OfGroup says which machines are in a group, by name. A selector that cannot
+// be read picks none.
 func OfGroup(group api.Group, machines []fleet.Record) (members []api.Use) {
 	for i := range machines {
 		if m := &machines[i]; !fleet.Stranger(m) && specs.InGroup(m.Spec, group) {
@@ -43,7 +43,9 @@ func OfGroup(group api.Group, machines []fleet.Record) (members []api.Use) {
 }
 
 // OfNamed says what names a group or an identity, and whether there is one.
-func OfNamed(kind, name string, machines []fleet.Record, groups map[string]api.Group, identities map[string]api.Identity) (named []api.Use, there bool) {
+func OfNamed(kind, name string, machines []fleet.Record, groups map[string]api.Group,
+	identities map[string]api.Identity,
+) (named []api.Use, there bool) {
 	if kind == api.KindIdentity {
 		_, there = identities[name]
 		return OfIdentity(name, machines, groups), there

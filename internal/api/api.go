@@ -228,7 +228,7 @@ type Event struct {
 	Step    string  `json:"step"`             // a boot step's name: "network", "flash", ...
 	State   string  `json:"state"`
 	Message string  `json:"message,omitempty"`
-	Cause   string  `json:"cause,omitempty"` // stable code of a failure: causes.go
+	Cause   string  `json:"cause,omitempty"` // stable code of a failure, one of Causes or a newer one
 	// Retry is after how many seconds what failed is tried again; 0: nobody has
 	// said so.
 	Retry int    `json:"retry,omitempty"`

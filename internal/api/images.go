@@ -1,5 +1,7 @@
 package api
 
+import "encoding/json"
+
 // Image is one stored image as a list shows it.
 type Image struct {
 	Name       string      `json:"name"`
@@ -25,6 +27,41 @@ type Image struct {
 	// Damage says why no more than name and digest is known; `gild image
 	// verify` looks closer.
 	Damage string `json:"damage,omitempty"`
+}
+
+// ImageDetails is all that is known of one stored image.
+type ImageDetails struct {
+	Image
+	ChunkSize  int64 `json:"chunkSize"`  // raw bytes
+	DataChunks int   `json:"dataChunks"` // chunks that are not zero
+	// Parts are the stored bytes of its layers by media type.
+	Parts map[string]int64 `json:"parts"`
+	// Way is how a machine enters the system where nothing else says how, and
+	// Why the reason.
+	Way string `json:"way"`
+	Why string `json:"why"`
+	// Config is the config of the image (docs/formats.md), as JSON.
+	Config json.RawMessage `json:"config"`
+}
+
+// Verification is how far every byte of an image has been compared with its
+// hash: one line of the answer, about one a second. The last one has Ended.
+type Verification struct {
+	Done  int64  `json:"done"`            // raw bytes that were read and are right
+	Total int64  `json:"total"`           // raw bytes of the disk; 0: not known yet
+	Ended bool   `json:"ended,omitempty"` // no line follows
+	Error string `json:"error,omitempty"` // which part is damaged or missing; empty at the end: none is
+}
+
+// RemovedImages are images that were removed, sorted by name.
+type RemovedImages struct {
+	Removed []RemovedImage `json:"removed"`
+}
+
+// RemovedImage is an image that was removed, and who named it still.
+type RemovedImage struct {
+	Name string `json:"name"`
+	Uses []Use  `json:"uses"` // empty: nobody did
 }
 
 // StoredImage is an image that has just got its name.

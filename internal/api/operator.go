@@ -21,10 +21,13 @@ const (
 	PathEventStream   = "/api/v1/events"                     // GET, server-sent events
 	PathEventLog      = "/api/v1/log"                        // GET ?limit=&audit= -> Log: the newest events of all machines
 	PathImages        = "/api/v1/images"                     // GET -> Images; DELETE ?name= -> RemovedImages
-	PathImage         = "/api/v1/images/{image}"             // GET -> Image; PUT manifest -> StoredImage
+	PathImage         = "/api/v1/images/{image}"             // GET -> ImageDetails; PUT manifest -> StoredImage
+	PathVerify        = "/api/v1/images/{image}/verify"      // POST -> Verification, a line each
 	PathAliases       = "/api/v1/images/{image}/aliases"     // POST Alias -> StoredImage
 	PathBlob          = "/api/v1/blobs/{digest}"             // GET -> Blob; PUT ?size=&offset= bytes -> Blob
 	PathFleet         = "/api/v1/fleet"                      // GET -> Applied; PUT Fleet ?dryRun= -> FleetDiff
+	PathFleetGroup    = "/api/v1/groups/{name}"              // DELETE ?force= -> Removed
+	PathFleetIdentity = "/api/v1/identities/{name}"          // DELETE ?force= -> Removed
 	PathServers       = "/api/v1/servers"                    // GET -> Servers of this cluster
 	PathState         = "/api/v1/state"                      // GET -> StateUsage: how full the database is
 )
@@ -74,7 +77,8 @@ type Machine struct {
 	Armed        *Armed     `json:"armed,omitempty"`
 	// Waiting is set while an agent waits here for an arm.
 	Waiting bool `json:"waiting,omitempty"`
-	// Stuck is since when an agent that should speak is silent; zero: it is not.
+	// Stuck is since when an agent that should speak is silent; zero: it is
+	// not.
 	Stuck time.Time `json:"stuck,omitzero"`
 	// Conflict says which second agent claims to be this machine; empty: none.
 	// ConflictSeen is when it last did.
@@ -120,8 +124,8 @@ type Spec struct {
 	MACs   []string `json:"macs,omitempty" maxItems:"32"`
 	UUID   string   `json:"uuid,omitempty" maxLength:"36" doc:"SMBIOS UUID"`
 	Serial string   `json:"serial,omitempty" maxLength:"128" doc:"SMBIOS serial number"`
-	// SharedMACs are addresses that it boots by and that other machines use too:
-	// an adapter that goes from one to the next.
+	// SharedMACs are addresses that it boots by and that other machines use
+	// too: an adapter that goes from one to the next.
 	SharedMACs []string          `json:"sharedMACs,omitempty" maxItems:"32" doc:"addresses that identify nothing, as several machines use them"`
 	Labels     map[string]string `json:"labels,omitempty" doc:"anything to select by, such as rack: b7"`
 	Flash      settings.Settings `json:"flash,omitzero"`
@@ -177,8 +181,8 @@ type Preview struct {
 	Lost     []string     `json:"lost,omitempty"`     // what is on it, line by line, and goes
 	Kept     []string     `json:"kept,omitempty"`     // what stays
 	Warnings []string     `json:"warnings,omitempty"` // what to know: "never seen", "inventory is 3 days old", ...
-	// Boots is what runs the agent, and how the machine then leaves it; nil: not
-	// known.
+	// Boots is what runs the agent, and how the machine then leaves it; nil:
+	// not known.
 	Boots *Boots `json:"boots,omitempty"`
 	// Refusal says why the arm or the agent would refuse; empty: they would
 	// not, as far as the last inventory tells.
@@ -195,8 +199,8 @@ type Flash struct {
 	Armed    time.Time `json:"armed"`
 	Started  time.Time `json:"started,omitzero"`
 	Ended    time.Time `json:"ended,omitzero"` // zero: under way
-	// "under way", "running", "unconfirmed", "boot-failed", "failed", "cancelled",
-	// "lapsed", "handing off"
+	// "under way", "running", "unconfirmed", "boot-failed", "failed",
+	// "cancelled", "lapsed", "handing off"
 	Outcome string   `json:"outcome"`
 	Cause   string   `json:"cause,omitempty"`
 	Message string   `json:"message,omitempty"`
@@ -249,43 +253,6 @@ type LogEntry struct {
 	Machine string `json:"machine"`        // ID; empty: of no one machine
 	Name    string `json:"name,omitempty"` // Spec.Name
 	Event   Event  `json:"event"`
-}
-
-// RemovedImages are images that were removed, sorted by name.
-type RemovedImages struct {
-	Removed []RemovedImage `json:"removed"`
-}
-
-// RemovedImage is an image that was removed, and who named it still.
-type RemovedImage struct {
-	Name string     `json:"name"`
-	Uses []ImageUse `json:"uses"` // empty: nobody did
-}
-
-// The kinds of an ImageUse.
-const (
-	UseArm      = "arm"      // a machine is armed with the image
-	UseMachine  = "machine"  // it is a machine's own default
-	UseGroup    = "group"    // it is a group's default
-	UseDiscover = "discover" // unknown machines boot its kernel
-)
-
-// ImageUse is something that names an image.
-type ImageUse struct {
-	Kind string `json:"kind" enum:"arm,machine,group,discover"`
-	Name string `json:"name,omitempty"` // of the machine, or its ID, or of the group
-}
-
-func (u ImageUse) String() string {
-	switch u.Kind {
-	case UseArm:
-		return u.Name + " is armed with it"
-	case UseMachine:
-		return "machine " + u.Name + " names it"
-	case UseGroup:
-		return "group " + u.Name + " names it"
-	}
-	return "unknown machines boot its kernel (--discover)"
 }
 
 // Images is every stored image, sorted by name.

@@ -5,6 +5,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/cli/apply"
 	"github.com/gild-dev/gild/internal/cli/complete"
+	"github.com/gild-dev/gild/internal/cli/definition"
 	"github.com/gild-dev/gild/internal/cli/doctor"
 	"github.com/gild-dev/gild/internal/cli/etcd"
 	"github.com/gild-dev/gild/internal/cli/events"
@@ -80,7 +82,8 @@ func fill(s app.Surroundings) *app.App {
 	return &app.App{
 		Console: term.Console{
 			Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr,
-			Mono: s.Getenv("NO_COLOR") != "" || s.Getenv("TERM") == "dumb",
+			Mono:  s.Getenv("NO_COLOR") != "" || s.Getenv("TERM") == "dumb",
+			Pager: pager(s.Getenv),
 		},
 		Server: app.Server{
 			URL:   s.Getenv("GILD_SERVER"),
@@ -93,6 +96,16 @@ func fill(s app.Surroundings) *app.App {
 		Confine:      s.Confine,
 		Ready:        s.Ready,
 	}
+}
+
+// pager is the one that the user wants. less passes colours on and leaves the
+// text on the screen, unless the user has told it what to do.
+func pager(getenv func(string) string) term.Pager {
+	p := term.Pager{Command: cmp.Or(getenv("GILD_PAGER"), getenv("PAGER"))}
+	if getenv("LESS") == "" {
+		p.Env = []string{"LESS=FRX"}
+	}
+	return p
 }
 
 // tellSystemd says to the service manager that the server serves, if there is
@@ -143,12 +156,17 @@ func root(a *app.App) *cobra.Command {
 	persistent.StringVar(&a.CA, "ca", "", "`file` with CA certificates to verify the server with")
 	persistent.BoolVar(&a.JSON, "json", false, "print JSON, as -o json does")
 	persistent.VarP(a.OutputFlag(), "output", "o", "`form` of what is printed: json or yaml; of lists also wide or name")
+	persistent.BoolFunc("no-pager", "do not show long output with GILD_PAGER or PAGER", func(string) error {
+		a.Pager = term.Pager{}
+		return nil
+	})
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(term.Outputs, cobra.ShellCompDirectiveNoFileComp))
 	settings := func(path string, flags *pflag.FlagSet) (string, error) { return readConfig(a.Data, path, flags) }
 	root.AddCommand(
 		image.Command(a), image.InitramfsCommand(a), kernel.Command(a), write.Command(a),
 		serve.Command(a, settings), serve.ServersCommand(a), doctor.Command(a, settings), state.Command(a), token.Command(a),
-		machine.Command(a), apply.Command(a), flash.Command(a), flash.CancelCommand(a), power.Command(a), watch.Command(a), events.Command(a),
+		machine.Command(a), apply.Command(a), definition.GroupCommand(a), definition.IdentityCommand(a, identityHelp),
+		flash.Command(a), flash.CancelCommand(a), power.Command(a), watch.Command(a), events.Command(a),
 		login.Command(a), login.LogoutCommand(a), login.ContextCommand(a), manCommand(), versionCommand(a),
 	)
 	root.AddCommand(topics()...)
@@ -177,7 +195,8 @@ func allCommands(c *cobra.Command) []*cobra.Command {
 
 // aliases are the words that other tools have for the same.
 var aliases = map[string][]string{
-	"ls": {"list"}, "rm": {"delete", "remove"}, "image": {"images"}, "machine": {"machines"}, "token": {"tokens"},
+	"ls": {"list"}, "rm": {"delete", "remove"}, "image": {"images"}, "group": {"groups"}, "identity": {"identities"},
+	"machine": {"machines"}, "token": {"tokens"},
 }
 
 // prepare refuses a form that only lists have, and finds the server that the
@@ -188,14 +207,16 @@ func prepare(a *app.App, c *cobra.Command) func(*cobra.Command, []string) error 
 			return exit.Usage(fmt.Errorf("-o %s is for lists; `%s` prints none", a.Output, c.CommandPath()))
 		}
 		if asks(c) {
-			return current(a, a.DataNamed || c.Flags().Changed("data"))
+			return a.Current(c.Flags().Changed("data"))
 		}
 		return nil
 	}
 }
 
 // askers are the commands that talk to a server, by the first word.
-var askers = []string{"machine", "apply", "flash", "cancel", "power", "watch", "events", "image", "servers"}
+var askers = []string{
+	"machine", "apply", "group", "identity", "flash", "cancel", "power", "watch", "events", "image", "servers",
+}
 
 // asks reports whether a command talks to a server.
 func asks(c *cobra.Command) bool {
@@ -203,28 +224,6 @@ func asks(c *cobra.Command) bool {
 		c = c.Parent()
 	}
 	return slices.Contains(askers, c.Name())
-}
-
-// current is the server that the user works with: the one that is named, by
-// flag or environment, else the one of the login, unless a data directory is
-// named.
-func current(a *app.App, dataNamed bool) error {
-	if a.URL == "" && dataNamed {
-		return nil
-	}
-	all, err := logins.Load(a.Logins)
-	if err != nil {
-		return exit.Input(err)
-	}
-	s, ok := all.At(a.URL)
-	if !ok {
-		return nil
-	}
-	a.URL, a.Pinned = s.URL, s.CA
-	if !a.Token.Given() {
-		a.Token.Default = s.Token
-	}
-	return nil
 }
 
 // asUsage says in gild's own words what an argument check finds, and marks it

@@ -167,3 +167,54 @@ func TestDocumentsTypeWhatThereIs(t *testing.T) {
 		}
 	}
 }
+
+// keepers are the commands on the data directory of the service, which is
+// root's or the service's own.
+var keepers = []string{"serve", "doctor", "state", "token", "kernel", "image add"}
+
+// unprivileged are the command lines of a document that need root's rights, and
+// that are typed as nobody in particular: without sudo, and before it has said
+// that what follows is typed in a root shell.
+func unprivileged(document string) (lines []string) {
+	before, _, _ := strings.Cut(document, "typed in a root shell")
+	inBlock := false
+	for line := range strings.Lines(before) {
+		if strings.HasPrefix(line, "```") {
+			inBlock = !inBlock
+		}
+		command, ok := strings.CutPrefix(strings.TrimSpace(line), "$ gild ")
+		if !ok || !inBlock || strings.Contains(command, "--data") || strings.Contains(command, "--server") {
+			continue
+		}
+		for _, k := range keepers {
+			if command == k || strings.HasPrefix(command, k+" ") {
+				lines = append(lines, command)
+			}
+		}
+	}
+	return lines
+}
+
+// What is typed works for who types it.
+func TestDocumentsTypeAsWhoMay(t *testing.T) {
+	for _, pattern := range []string{"../../*.md", "../../docs/*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, line := range unprivileged(string(text)) {
+				t.Errorf("%s: $ gild %s: an ordinary user has not the rights: sudo", filepath.Base(file), line)
+			}
+		}
+	}
+	const wrong = "```console\n$ gild state backup FILE\n$ sudo gild state check\n$ gild machine ls\n```\n" +
+		"Now typed in a root shell.\n```\n$ gild token new\n```\n"
+	if got := unprivileged(wrong); len(got) != 1 || got[0] != "state backup FILE" {
+		t.Errorf("found %q; want the one line that nobody in particular may type", got)
+	}
+}

@@ -15,7 +15,11 @@ import (
 
 // A shell completes names that are known, and shows nothing when no server is.
 func TestCompletion(t *testing.T) {
-	f := clitest.NewFake(t, append(clitest.Fleet(), api.Machine{ID: "x", Spec: api.Spec{Name: "$(reboot)"}})...)
+	machines := append(clitest.Fleet(), api.Machine{ID: "x", Spec: api.Spec{Name: "$(reboot)"}})
+	machines[1].Inventory = &api.Inventory{Disks: []api.Disk{
+		{Name: "nvme0n1", Serial: "S4EW", Transport: "nvme"}, {Name: "sda", Serial: "a b", WWN: "0x5000"},
+	}}
+	f := clitest.NewFake(t, machines...)
 	for line, want := range map[string]string{
 		"flash|":                  "52:54:00:00:00:01 web-1 web-2 db-1.example.org",
 		"cancel|web-1|":           "52:54:00:00:00:01 web-2 db-1.example.org",
@@ -28,6 +32,14 @@ func TestCompletion(t *testing.T) {
 		"flash|--handoff|":        "auto switch_root kexec reboot instant",
 		"events|--machine|":       "52:54:00:00:00:01 web-1 web-2 db-1.example.org",
 		"machine|edit|--image|":   "web db",
+		"image|show|":             "web db",
+		"image|show|web|":         "",
+		"image|verify|web|":       "db",
+		"group|rm|":               "rack-b7",
+		"identity|rm|":            "plain",
+		"flash|web-1|--disk|":     "largest name=nvme0n1 name=sda serial=S4EW smallest transport=nvme wwn=0x5000",
+		"flash|--disk|":           "largest name=nvme0n1 name=sda smallest transport=nvme",
+		"flash|web-2|--disk|":     "largest smallest",
 		"serve|--dhcp|":           "auto server proxy off",
 		"flash|--server|ftp:||":   "",
 		"flash|--server|http:x||": "",
@@ -104,10 +116,34 @@ func TestManPages(t *testing.T) {
 	if err != nil || !bytes.Contains(page, []byte(".TH")) || !bytes.Contains(page, []byte("--wipe")) {
 		t.Errorf("gild-flash.1 = %.200q, %v", page, err)
 	}
-	if man, err := exec.LookPath("man"); err == nil {
-		out, err := exec.CommandContext(t.Context(), man, "--warnings", "-l", filepath.Join(dirs[0], "gild-flash.1")).CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("SYNOPSIS")) || bytes.Contains(out, []byte("warning:")) {
-			t.Errorf("man = %s, %v", out, err)
+	man, err := exec.LookPath("man")
+	if err != nil {
+		t.Skip("man is not installed")
+	}
+	for page, want := range map[string]string{
+		"gild-flash.1":     "SYNOPSIS",
+		"gild-selectors.7": "rack in (b7,b8)    label rack is one of these",
+		// Lines stay lines, and nothing in them is a request.
+		"gild-disk-rules.7": "serial=S4EWNX0R    wwn=0x5000c500a1b2c3d4    name=nvme0n1\n",
+	} {
+		cmd := exec.CommandContext(t.Context(), man, "--warnings", "-l", filepath.Join(dirs[0], page))
+		cmd.Env = append(os.Environ(), "MANWIDTH=100")
+		out, err := cmd.CombinedOutput()
+		if err != nil || !bytes.Contains(out, []byte(want)) || bytes.Contains(out, []byte("warning:")) {
+			t.Errorf("man %s = %s, %v; want %q", page, out, err, want)
+		}
+	}
+}
+
+// A directory of section 1 gets no pages of section 7.
+func TestManTopicsBesideSectionOne(t *testing.T) {
+	dir := t.TempDir()
+	if got := gild.Run(t, t.TempDir(), nil, "man", filepath.Join(dir, "man1")); got.Code != exit.CodeOK {
+		t.Fatalf("%+v", got)
+	}
+	for path, want := range map[string]int{"man1/*.7": 0, "man7/*.7": 2, "man7/*.1": 0} {
+		if got, _ := filepath.Glob(filepath.Join(dir, path)); len(got) != want {
+			t.Errorf("%s: %q; want %d", path, got, want)
 		}
 	}
 }
@@ -118,7 +154,8 @@ func TestTopics(t *testing.T) {
 		if got.Code != exit.CodeOK || !strings.Contains(got.Stdout, text) {
 			t.Errorf("help %s: %+v; want %q", topic, got, text)
 		}
-		for line := range strings.Lines(got.Stdout) {
+		about, _, _ := strings.Cut(got.Stdout, "Usage:")
+		for line := range strings.Lines(about) {
 			if len(line) > 81 {
 				t.Errorf("help %s: a line of %d: %s", topic, len(line), line)
 			}

@@ -7,7 +7,6 @@ func topics() []*cobra.Command {
 	return []*cobra.Command{
 		{Use: "selectors", Short: "how to select machines by label", Long: selectorsHelp},
 		{Use: "disk-rules", Short: "how to choose a disk", Long: diskRulesHelp},
-		{Use: "identity", Short: "how to give each machine its own identity", Long: identityHelp},
 	}
 }
 

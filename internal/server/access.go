@@ -12,6 +12,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/dashboard"
 	"github.com/gild-dev/gild/internal/server/door/operators"
 	"github.com/gild-dev/gild/internal/server/machines"
+	"github.com/gild-dev/gild/internal/server/stored"
 	"github.com/gild-dev/gild/internal/server/uploads"
 )
 
@@ -29,9 +30,10 @@ func (s Server) operator(ctx context.Context, p parts, m *machines.Core, powers 
 		if _, err := p.uploads.Uploads().Sweep(time.Now()); err != nil {
 			s.Log.Warn("old uploads of images stay", "err", err)
 		}
+		o.Inspector = &stored.Inspector{Images: stored.Images{Store: p.uploads, Log: s.Log}}
 		o.Uploads = &uploads.Uploads{Store: p.uploads, Describe: p.images.Describe, Note: m.Store.Note}
 	}
-	pages := &dashboard.Dashboard{Room: control, Images: p.images, Version: s.Version, Log: s.Log}
+	pages := &dashboard.Dashboard{Room: control, Images: p.images, Version: s.Version, HTTPS: s.OperatorTLS != nil, Log: s.Log}
 	pages.Facts = func() []dashboard.Fact { return s.facts(m, listener.Addr(), time.Now()) }
 	kept := access.Stored{State: m.Store}
 	if made, err = access.EnsureToken(ctx, kept); err != nil {

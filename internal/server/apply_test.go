@@ -36,7 +36,7 @@ func TestApply(t *testing.T) {
 	s := newServer(t, t.TempDir())
 	r := start(t, s)
 	f := fourHundred()
-	dry, err := r.operator.Apply(t.Context(), f, true)
+	dry, err := r.operator.Fleet().Apply(t.Context(), f, true)
 	if err != nil || len(dry.Changes) != 402 {
 		t.Fatalf("dry run = %d changes, %v; want 402", len(dry.Changes), err)
 	}
@@ -44,7 +44,7 @@ func TestApply(t *testing.T) {
 		t.Fatalf("%d machines after a dry run, %v; want none", len(list), err)
 	}
 	begin := time.Now()
-	diff, err := r.operator.Apply(t.Context(), f, false)
+	diff, err := r.operator.Fleet().Apply(t.Context(), f, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestApply(t *testing.T) {
 	if err != nil || len(list) != 40 {
 		t.Errorf("%d machines in a rack, %v; want 40", len(list), err)
 	}
-	if diff, err = r.operator.Apply(t.Context(), f, false); err != nil || len(diff.Changes) != 0 {
+	if diff, err = r.operator.Fleet().Apply(t.Context(), f, false); err != nil || len(diff.Changes) != 0 {
 		t.Errorf("applied again: %v, %v; want no change", diff.Changes, err)
 	}
 
@@ -80,7 +80,7 @@ func TestApply(t *testing.T) {
 	bad.Machines[7].Name = "n008"
 	bad.Machines[9].MACs[0] = "52:54"
 	bad.Groups[0].Selector = "rack="
-	_, err = r.operator.Apply(t.Context(), bad, false)
+	_, err = r.operator.Fleet().Apply(t.Context(), bad, false)
 	said, ok := errors.AsType[*operatorclient.ProblemError](err)
 	var at []string
 	if ok {
@@ -91,7 +91,7 @@ func TestApply(t *testing.T) {
 	if d := cmp.Diff([]string{"body.machines[8]", "body.machines[9]", "body.groups[0].selector"}, at); d != "" {
 		t.Errorf("Apply = %v; want what is wrong by place, -want +got:\n%s", err, d)
 	}
-	_, err = r.operator.Apply(t.Context(), api.Fleet{Images: map[string]string{
+	_, err = r.operator.Fleet().Apply(t.Context(), api.Fleet{Images: map[string]string{
 		"debian": "sha256:" + strings.Repeat("0", 64),
 		"gone":   "sha256:" + strings.Repeat("0", 64),
 	}}, true)
@@ -101,14 +101,14 @@ func TestApply(t *testing.T) {
 	}
 
 	// A prune takes what applies have named, and no armed machine.
-	if diff, err = r.operator.Apply(t.Context(), api.Fleet{Prune: true}, false); err != nil {
+	if diff, err = r.operator.Fleet().Apply(t.Context(), api.Fleet{Prune: true}, false); err != nil {
 		t.Fatal(err)
 	}
 	list, err = r.operator.Machines(t.Context(), "")
 	if err != nil || len(list) != 1 || list[0].Spec.Name != "n001" {
 		t.Errorf("%d machines after a prune, %v; want the armed one alone", len(list), err)
 	}
-	applied, err := r.operator.Applied(t.Context())
+	applied, err := r.operator.Fleet().Applied(t.Context())
 	if err != nil || len(applied.Machines) != 1 || len(applied.Groups)+len(applied.Identities) != 0 {
 		t.Errorf("Applied = %+v, %v; want the armed machine alone", applied, err)
 	}

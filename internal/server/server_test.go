@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -135,6 +136,17 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("metrics lack %q", want)
 		}
 	}
+	t.Run("promtool", func(t *testing.T) {
+		promtool, err := exec.LookPath("promtool")
+		if err != nil {
+			t.Skip("promtool is not installed (Debian: prometheus)")
+		}
+		check := exec.CommandContext(t.Context(), promtool, "check", "metrics")
+		check.Stdin = strings.NewReader(text)
+		if out, err := check.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("promtool check metrics: %v\n%s", err, out)
+		}
+	})
 	if got := get(t, r.BaseURL+"/metrics"); strings.Contains(got, "gild_") {
 		t.Error("machines can read the metrics")
 	}
@@ -182,7 +194,7 @@ func TestOperatorErrors(t *testing.T) {
 	if err := r.operator.Delete(t.Context(), mac, false); err != nil {
 		t.Errorf("Delete = %v; want nil", err)
 	}
-	if images, err := r.operator.Images(t.Context()); err != nil || len(images) != 1 {
+	if images, err := r.operator.Images().List(t.Context()); err != nil || len(images) != 1 {
 		t.Errorf("Images = %v, %v; want one", images, err)
 	}
 	if doc := get(t, "http://"+r.Operator+"/openapi.json"); !strings.Contains(doc, "/api/v1/machines/{machine}/flash") {

@@ -56,6 +56,73 @@ func TestNamingAnImageThatIsNotStored(t *testing.T) {
 	}
 }
 
+// What names a group or an identity keeps it; force says what did.
+func TestRemovalOfAGroupOrAnIdentityThatIsNamed(t *testing.T) {
+	s := newMachines(t)
+	images := storeWith(t, "web")
+	s.Images, s.Pins = stored.Images{Store: images, Log: slog.New(slog.DiscardHandler)}, images
+	op := s.Operators()
+	if _, err := op.Apply(t.Context(), "", api.Fleet{
+		Machines: []api.Spec{
+			{Name: "db-1", MACs: []string{mac}, Flash: settings.Settings{Identity: "own"}},
+			{Name: "web-1", MACs: []string{"52:54:00:00:00:77"}, Labels: map[string]string{"rack": "b7"}},
+		},
+		Groups: []api.Group{
+			{Name: "racks", Selector: "rack=b7", Flash: settings.Settings{Identity: "grouped"}},
+			{Name: "empty", Selector: "rack=c1"},
+		},
+		Identities: map[string]api.Identity{"own": {}, "grouped": {}, "armed": {}, "free": {}},
+	}, false); err != nil {
+		t.Fatal(err)
+	}
+	arm := machinestest.Flash("web")
+	arm.Identity = "armed"
+	if _, err := op.Flash(t.Context(), "", "db-1", arm); err != nil {
+		t.Fatal(err)
+	}
+	left := func() []string {
+		a, err := op.Applied(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range a.Groups {
+			a.Identities = append(a.Identities, "group "+g.Name)
+		}
+		return a.Identities
+	}
+	all := left()
+	for _, tt := range []struct {
+		kind, name string
+		want       api.Use
+	}{
+		{api.KindIdentity, "armed", api.Use{Kind: api.UseArm, Name: "db-1"}},
+		{api.KindIdentity, "own", api.Use{Kind: api.UseMachine, Name: "db-1"}},
+		{api.KindIdentity, "grouped", api.Use{Kind: api.UseGroup, Name: "racks"}},
+		{api.KindGroup, "racks", api.Use{Kind: api.UseMember, Name: "web-1"}},
+	} {
+		_, err := op.RemoveNamed(t.Context(), "", tt.kind, tt.name, false)
+		if !errors.As(err, new(*fleet.ConflictError)) || !strings.Contains(err.Error(), tt.want.String()) || !cmp.Equal(all, left()) {
+			t.Errorf("removing %s %s: %v; want it refused: %s", tt.kind, tt.name, err, tt.want)
+		}
+		gone, err := op.RemoveNamed(t.Context(), "", tt.kind, tt.name, true)
+		if diff := cmp.Diff(api.Removed{Kind: tt.kind, Name: tt.name, Uses: []api.Use{tt.want}}, gone); err != nil || diff != "" {
+			t.Errorf("removing %s %s by force: %v (-want +got):\n%s", tt.kind, tt.name, err, diff)
+		}
+		all = left()
+	}
+	for _, of := range [][2]string{{api.KindIdentity, "free"}, {api.KindGroup, "empty"}} {
+		if gone, err := op.RemoveNamed(t.Context(), "", of[0], of[1], false); err != nil || len(gone.Uses) > 0 {
+			t.Errorf("removing %v, which nothing names: %v, %v", of, gone, err)
+		}
+		if _, err := op.RemoveNamed(t.Context(), "", of[0], of[1], false); !errors.As(err, new(*fleet.UnknownError)) {
+			t.Errorf("removing %v again: %v", of, err)
+		}
+	}
+	if len(left()) > 0 {
+		t.Errorf("left: %q", left())
+	}
+}
+
 // Whatever names an image keeps it from being removed with the others; force
 // says what did.
 func TestRemovalOfAnImageThatIsNamed(t *testing.T) {
@@ -75,7 +142,7 @@ func TestRemovalOfAnImageThatIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	stored := func(name string) bool { _, err := images.Resolve(name); return err == nil }
-	uses := map[string][]api.ImageUse{
+	uses := map[string][]api.Use{
 		"armed":    {{Kind: api.UseArm, Name: mac}},
 		"own":      {{Kind: api.UseMachine, Name: "db-1"}},
 		"grouped":  {{Kind: api.UseGroup, Name: "racks"}},

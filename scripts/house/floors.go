@@ -35,8 +35,8 @@ var wiring = []string{"internal/cli", "internal/server", "internal/agent", "inte
 // nouns are the rooms of the command line's nouns: none of them imports
 // another.
 var nouns = []string{
-	"serve", "doctor", "state", "token", "image", "kernel", "write", "machine", "flash", "power", "watch", "events", "apply",
-	"login",
+	"serve", "doctor", "state", "token", "image", "kernel", "write", "machine", "definition", "flash", "power", "watch",
+	"events", "apply", "login",
 }
 
 // nounOf gives the noun whose room a package is; empty: of none.

@@ -130,7 +130,7 @@ func (r *crowd) plans(t *testing.T) map[string]machine {
 
 func (r *crowd) image(t *testing.T) string {
 	t.Helper()
-	images, err := r.operator.Images(t.Context())
+	images, err := r.operator.Images().List(t.Context())
 	if err != nil || len(images) != 1 {
 		t.Fatalf("images: %v, %v; want one", images, err)
 	}

@@ -186,7 +186,7 @@ func (r *crowd) arm(t *testing.T) {
 		t.Fatalf("machines with the label: %d, %v; want %d", len(found), err, len(r.machines))
 	}
 	fleet := api.Fleet{Identities: map[string]api.Identity{identity: {Hostname: "{{ .Name }}"}}}
-	if _, err := r.operator.Apply(t.Context(), fleet, false); err != nil {
+	if _, err := r.operator.Fleet().Apply(t.Context(), fleet, false); err != nil {
 		t.Fatal(err)
 	}
 	r.armEach(t)

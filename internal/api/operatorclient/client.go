@@ -153,27 +153,6 @@ func (c *Client) StateUsage(ctx context.Context) (api.StateUsage, error) {
 	return out, err
 }
 
-// Applied returns what was applied, without secrets.
-func (c *Client) Applied(ctx context.Context) (api.Applied, error) {
-	var out api.Applied
-	err := c.call(ctx, http.MethodGet, api.PathFleet, nil, &out)
-	return out, err
-}
-
-// Apply makes the fleet what f says, or only tells what that would change. A
-// refusal names what is wrong in its Errors.
-func (c *Client) Apply(ctx context.Context, f api.Fleet, dryRun bool) (api.FleetDiff, error) {
-	var out api.FleetDiff
-	path := api.PathFleet
-	if dryRun {
-		path += "?dryRun=true"
-	}
-	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
-	defer cancel()
-	err := c.exchange(ctx, http.MethodPut, path, f, &out)
-	return out, err
-}
-
 // Servers lists the servers of this cluster.
 func (c *Client) Servers(ctx context.Context) ([]api.Server, error) {
 	var out api.Servers
@@ -187,10 +166,6 @@ func machinePath(pattern, name string) string {
 
 // operatorTimeout bounds everything but the event stream.
 const operatorTimeout = 30 * time.Second
-
-// applyTimeout bounds an apply: each of twenty thousand machines takes a write
-// that is on disk.
-const applyTimeout = 10 * time.Minute
 
 // maxAnswer bounds an answer in bytes: ten thousand machines with large
 // inventories.

@@ -2,34 +2,87 @@ package operatorclient
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gild-dev/gild/internal/api"
 )
 
-// Images lists the stored images.
-func (c *Client) Images(ctx context.Context) ([]api.Image, error) {
+// Images are those that a server has stored.
+type Images struct{ client *Client }
+
+// Images are those of this server.
+func (c *Client) Images() Images { return Images{c} }
+
+// List lists them by name.
+func (i Images) List(ctx context.Context) ([]api.Image, error) {
 	var out api.Images
-	err := c.call(ctx, http.MethodGet, api.PathImages, nil, &out)
+	err := i.client.call(ctx, http.MethodGet, api.PathImages, nil, &out)
 	return out.Images, err
 }
 
-// RemoveImages removes all images or none; force: also those that something
+// Details returns all that is known of one image, by name or digest.
+func (i Images) Details(ctx context.Context, name string) (api.ImageDetails, error) {
+	var out api.ImageDetails
+	err := i.client.call(ctx, http.MethodGet, imagePath(name), nil, &out)
+	return out, err
+}
+
+// Verify has the server compare every byte of an image with its hash, and
+// calls progress with each line of its answer; nil: nobody is told. It returns
+// what is damaged or missing; empty: nothing is.
+func (i Images) Verify(ctx context.Context, name string, progress func(api.Verification)) (damage string, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	silent := time.AfterFunc(maxSilence, cancel)
+	defer silent.Stop()
+	path := strings.Replace(api.PathVerify, "{image}", url.PathEscape(name), 1)
+	resp, err := i.client.do(ctx, http.MethodPost, path, nil, nil)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	for lines := json.NewDecoder(resp.Body); ; {
+		var at api.Verification
+		if err := lines.Decode(&at); err != nil {
+			return "", fmt.Errorf("reading the answer to POST %s: %w", path, cmp.Or(notEOF(err), io.ErrUnexpectedEOF))
+		}
+		silent.Reset(maxSilence)
+		if at.Ended {
+			return at.Error, nil
+		}
+		if progress != nil {
+			progress(at)
+		}
+	}
+}
+
+// notEOF is err, unless that says that nothing more comes.
+func notEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// Remove removes all images or none; force: also those that something
 // names. A *ProblemError of 409 says what does.
-func (c *Client) RemoveImages(ctx context.Context, names []string, force bool) ([]api.RemovedImage, error) {
+func (i Images) Remove(ctx context.Context, names []string, force bool) ([]api.RemovedImage, error) {
 	var out api.RemovedImages
 	query := url.Values{"name": names}
 	if force {
 		query.Set("force", "true")
 	}
-	err := c.call(ctx, http.MethodDelete, api.PathImages+"?"+query.Encode(), nil, &out)
+	err := i.client.call(ctx, http.MethodDelete, api.PathImages+"?"+query.Encode(), nil, &out)
 	return out.Removed, err
 }
 

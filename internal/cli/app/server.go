@@ -14,6 +14,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/logins"
 	"github.com/gild-dev/gild/internal/server/local"
 	"github.com/gild-dev/gild/internal/server/state/etcd"
 )
@@ -70,6 +71,28 @@ func (a *App) Operator() (*operatorclient.Client, error) {
 		return nil, err
 	}
 	return &operatorclient.Client{BaseURL: strings.TrimSuffix(a.URL, "/"), Token: token, HTTP: hc}, nil
+}
+
+// Current finds the server that the user works with: the one that is named, by
+// flag or environment, else the one of the login, unless a data directory is
+// named, by a flag or in the environment.
+func (a *App) Current(dataFlag bool) error {
+	if a.URL == "" && (dataFlag || a.DataNamed) {
+		return nil
+	}
+	all, err := logins.Load(a.Logins)
+	if err != nil {
+		return exit.Input(err)
+	}
+	s, ok := all.At(a.URL)
+	if !ok {
+		return nil
+	}
+	a.URL, a.Pinned = s.URL, s.CA
+	if !a.Token.Given() {
+		a.Token.Default = s.Token
+	}
+	return nil
 }
 
 // Local talks to the server that runs on the data directory, by its socket,

@@ -94,7 +94,7 @@ func (a commands) run(ctx context.Context, files []string, from string, dryRun, 
 	if err != nil {
 		return err
 	}
-	diff, err := op.Apply(ctx, fleet.Fleet, dryRun)
+	diff, err := op.Fleet().Apply(ctx, fleet.Fleet, dryRun)
 	if err != nil {
 		return a.Reached(placed(fleet, err))
 	}

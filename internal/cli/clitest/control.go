@@ -15,6 +15,7 @@ import (
 	"github.com/gild-dev/gild/internal/server/fleet/selector"
 	"github.com/gild-dev/gild/internal/server/fleet/specs"
 	"github.com/gild-dev/gild/internal/server/fleet/uses"
+	"github.com/gild-dev/gild/internal/settings"
 )
 
 // control answers what the handlers of the operator API ask.
@@ -159,7 +160,22 @@ func (c control) Log(_ context.Context, limit int, audit bool) ([]api.LogEntry, 
 }
 
 func (c control) Applied(context.Context) (api.Applied, error) {
-	return api.Applied{Identities: []string{"plain"}}, nil
+	return api.Applied{
+		Identities: []string{"plain"},
+		Groups:     []api.Group{{Name: "rack-b7", Selector: "rack=b7", Flash: settings.Settings{Image: "web"}}},
+	}, nil
+}
+
+// RemoveNamed removes the one group and the one identity, unless Uses names it.
+func (c control) RemoveNamed(_ context.Context, _, kind, name string, force bool) (api.Removed, error) {
+	if name != "plain" && name != "rack-b7" {
+		return api.Removed{}, &fleet.UnknownError{What: kind, Name: name, Help: "look for it"}
+	}
+	named := c.f.Uses[name]
+	if len(named) > 0 && !force {
+		return api.Removed{}, uses.Refuse(kind, name, named)
+	}
+	return api.Removed{Kind: kind, Name: name, Uses: named}, nil
 }
 
 func (c control) Apply(_ context.Context, _ string, _ api.Fleet, dryRun bool) (api.FleetDiff, error) {
@@ -228,7 +244,7 @@ func (c control) RemoveImages(_ context.Context, _ string, names []string, force
 	for _, name := range names {
 		named := c.f.Uses[name]
 		if len(named) > 0 && !force {
-			return nil, uses.Refuse(name, named)
+			return nil, uses.Refuse(api.KindImage, name, named)
 		}
 		out = append(out, api.RemovedImage{Name: name, Uses: named})
 	}

@@ -24,10 +24,10 @@ type Fake struct {
 	Previews map[string]api.Preview // by machine ID
 	Changed  map[string]bool        // disks that are not what was shown, by machine ID
 	Flashes  []api.Flash
-	Log      []api.LogEntry            // oldest first
-	Stream   []api.Change              // changes so far, from id 1 on
-	Uses     map[string][]api.ImageUse // what names an image
-	Token    string                    // wanted; empty: none
+	Log      []api.LogEntry       // oldest first
+	Stream   []api.Change         // changes so far, from id 1 on
+	Uses     map[string][]api.Use // what names an image
+	Token    string               // wanted; empty: none
 	Asked    []string
 	Flashed  map[string]api.FlashRequest
 	Fates    map[string]api.PowerOutcome // of power requests, by machine ID

@@ -30,6 +30,9 @@ func Flags(a *app.App, cmd *cobra.Command) {
 	for flag, s := range map[string]suggest{"selector": selectors, "identity": identities, "machine": machineNames, "image": imageNames} {
 		hook(cmd, flag, ask(a, s, true))
 	}
+	hook(cmd, "disk", func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		return ask(a, func(ctx context.Context, op *operatorclient.Client) []string { return diskRules(ctx, op, args) }, true)(cmd, nil, word)
+	})
 	for _, f := range settings.Fields {
 		if len(f.Allowed) > 0 {
 			hook(cmd, f.Flag, fixed(f.Allowed...))
@@ -53,6 +56,28 @@ func Machine(a *app.App) cobra.CompletionFunc { return ask(a, machineNames, fals
 
 // Machines suggests names of machines.
 func Machines(a *app.App) cobra.CompletionFunc { return ask(a, machineNames, true) }
+
+// Groups suggests names of groups.
+func Groups(a *app.App) cobra.CompletionFunc { return ask(a, groups, true) }
+
+// Identities suggests names of identities.
+func Identities(a *app.App) cobra.CompletionFunc { return ask(a, ownIdentities, true) }
+
+// Images suggests images for arguments of which the first most are: those of
+// the server that is named, else those of the data directory.
+func Images(a *app.App, most int) cobra.CompletionFunc {
+	there, here := ask(a, imageNames, true), Stored(a)
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if a.Current(cmd.Flags().Changed("data")) == nil && a.URL != "" {
+			return there(cmd, args, word)
+		}
+		names, directive := here(cmd, nil, word)
+		return slices.DeleteFunc(names, func(n string) bool { return slices.Contains(args, n) }), directive
+	}
+}
 
 // Stored suggests the images of the local store for the first argument, files
 // for the others.
@@ -79,6 +104,9 @@ func ask(a *app.App, s suggest, many bool) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		const directive = cobra.ShellCompDirectiveNoFileComp
 		if len(args) > 0 && !many {
+			return nil, directive
+		}
+		if a.Current(cmd.Flags().Changed("data")) != nil {
 			return nil, directive
 		}
 		op, err := a.Operator()
@@ -117,7 +145,7 @@ func machineNames(ctx context.Context, op *operatorclient.Client) []string {
 }
 
 func imageNames(ctx context.Context, op *operatorclient.Client) []string {
-	images, _ := op.Images(ctx)
+	images, _ := op.Images().List(ctx)
 	return namesOf(images)
 }
 
@@ -129,9 +157,43 @@ func namesOf(images []api.Image) []string {
 	return names
 }
 
+// diskRules are rules for the disks of the machines that are named, else for
+// those of all: what names one disk, of several machines what suits many.
+func diskRules(ctx context.Context, op *operatorclient.Client, names []string) []string {
+	machines, _ := op.Machines(ctx, "")
+	rules := map[string]bool{"smallest": true, "largest": true}
+	for i := range machines {
+		m := &machines[i]
+		if m.Inventory == nil || len(names) > 0 && !slices.Contains(names, phrase.Name(m)) {
+			continue
+		}
+		for _, d := range m.Inventory.Disks {
+			for term, value := range map[string]string{"serial": d.Serial, "wwn": d.WWN, "name": d.Name, "transport": d.Transport} {
+				if one := term == "serial" || term == "wwn"; value != "" && (!one || len(names) == 1) {
+					rules[term+"="+value] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(rules))
+}
+
+// identities are what a machine can have: none, too.
 func identities(ctx context.Context, op *operatorclient.Client) []string {
-	applied, _ := op.Applied(ctx)
-	return append(applied.Identities, "none")
+	return append(ownIdentities(ctx, op), "none")
+}
+
+func ownIdentities(ctx context.Context, op *operatorclient.Client) []string {
+	applied, _ := op.Fleet().Applied(ctx)
+	return applied.Identities
+}
+
+func groups(ctx context.Context, op *operatorclient.Client) (names []string) {
+	applied, _ := op.Fleet().Applied(ctx)
+	for _, g := range applied.Groups {
+		names = append(names, g.Name)
+	}
+	return names
 }
 
 // selectors are the labels that there are, each as a selector.

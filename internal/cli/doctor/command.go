@@ -117,6 +117,13 @@ func (a commands) patient(o flags.Serve) (*Patient, error) {
 			}
 			return op.Machines(ctx, "")
 		},
+		Events: func(ctx context.Context, id string) ([]api.Event, error) {
+			op, err := a.Operator()
+			if err != nil {
+				return nil, err
+			}
+			return op.Events(ctx, id)
+		},
 	}
 	// Opening the store would make it.
 	if _, err := os.Stat(a.Data); err != nil {

@@ -57,6 +57,9 @@ type Patient struct {
 	// Machines lists those that the running server knows; nil: nobody can be
 	// asked.
 	Machines func(ctx context.Context) ([]api.Machine, error)
+	// Events is the past of one of them, oldest first; nil: nobody can be
+	// asked.
+	Events func(ctx context.Context, id string) ([]api.Event, error)
 	// Answers reports whether a gild server answers at a base URL, and the
 	// time by its clock.
 	Answers func(ctx context.Context, url string) (time.Time, error)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/cli/exit"
+	"github.com/gild-dev/gild/internal/cli/term"
 )
 
 // settings says by what the rest is looked at.
@@ -84,7 +85,7 @@ func certificate(_ context.Context, p *Patient) []Finding {
 	case left < 0:
 		return one(Problem, "the certificate of the operator API has expired on "+leaf.NotAfter.Format(time.DateOnly), remedy)
 	case time.Until(leaf.NotBefore) > 0:
-		return one(Problem, "the certificate of the operator API is not valid before "+leaf.NotBefore.Format(time.DateTime),
+		return one(Problem, "the certificate of the operator API is not valid before "+leaf.NotBefore.Local().Format(term.Moment),
 			"set the clock right, or wait")
 	case left < renewBefore:
 		return one(Warning, "the certificate of the operator API expires on "+leaf.NotAfter.Format(time.DateOnly), remedy)

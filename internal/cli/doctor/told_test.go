@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/gild-dev/gild/internal/api"
+	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // pair writes a certificate that is valid for a time, and its key.
@@ -94,6 +95,43 @@ func TestDiscovery(t *testing.T) {
 	p.Discover, p.Bootable = "debian", func(string) error { return errors.New("it has no kernel") }
 	if got := levels(discovery(t.Context(), p)); !strings.Contains(got, "cannot be booted: it has no kernel") {
 		t.Errorf("without a kernel: %s", got)
+	}
+}
+
+// A machine that was refused a file is named with the file, and with nothing
+// else; one that got further is not.
+func TestRefusedByTFTP(t *testing.T) {
+	now := time.Now()
+	discover := api.Event{Step: fleet.StepDiscover, Message: "DHCP answered: pxelinux.0"}
+	refused := api.Event{Step: fleet.StepTFTP, Message: `TFTP refused "pxelinux.0": no such file`}
+	for what, tt := range map[string]struct {
+		since  time.Duration // of the last word of its firmware
+		events []api.Event
+		want   bool
+	}{
+		"the last word":          {time.Hour, []api.Event{discover, refused}, true},
+		"asking anew":            {time.Second, []api.Event{discover, refused, discover}, true},
+		"got its script since":   {time.Second, []api.Event{refused, {Step: fleet.StepBoot}, discover}, false},
+		"nothing refused":        {time.Second, []api.Event{discover}, false},
+		"long ago, off or fixed": {25 * time.Hour, []api.Event{discover, refused}, false},
+	} {
+		p := healthy(t)
+		p.Machines = func(context.Context) ([]api.Machine, error) {
+			return []api.Machine{{
+				ID: "m1", Spec: api.Spec{Name: "web-1"}, State: api.MachineRegistered,
+				FirmwareSeen: now.Add(-tt.since), LastSeen: now.Add(-tt.since),
+			}}, nil
+		}
+		p.Events = func(_ context.Context, id string) ([]api.Event, error) {
+			if id != "m1" {
+				t.Errorf("the past of %s was asked for", id)
+			}
+			return tt.events, nil
+		}
+		got := levels(machines(t.Context(), p))
+		if want := `warning: web-1 (TFTP refused "pxelinux.0": no such file): has asked this server by TFTP`; strings.HasPrefix(got, want) != tt.want {
+			t.Errorf("%s: %s; want it named: %v", what, got, tt.want)
+		}
 	}
 }
 

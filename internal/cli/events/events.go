@@ -88,7 +88,7 @@ func (a commands) run(ctx context.Context, o options) error {
 		if err != nil {
 			return a.Reached(err)
 		}
-		return t.show(past)
+		return a.Paged(func() error { return t.show(past) })
 	}
 	op.Cut = func(error) { fmt.Fprintln(a.Stderr, "gild: connection to the server lost; reconnecting") }
 	err = op.Follow(ctx, func(c api.Change) error {

@@ -87,3 +87,42 @@ func TestEventsFollow(t *testing.T) {
 		}
 	}
 }
+
+// The past of a machine is the same wherever it is read: how far a step is
+// passes by, what the machine entered by it does not.
+func TestOnePastOfAMachine(t *testing.T) {
+	f := clitest.NewFake(t, clitest.Armed()...)
+	told := []api.Event{
+		{Step: "plan", State: api.StateProgress, Message: "asking"},
+		{Step: "hello", State: api.StateDone, Message: "has its plan"},
+		{Step: "flash", State: api.StateProgress, To: api.MachineHandingOff, Message: "sealed"},
+		{Step: "flash", State: api.StateProgress, Message: "61 %"},
+		{Step: "confirm", State: api.StateDone, To: api.MachineRunning, Actor: api.ActorServer},
+	}
+	for i := range told {
+		told[i].Time = clitest.Noon.Add(time.Duration(i) * time.Second)
+		f.Tell(api.Change{Kind: api.ChangeEvent, ID: "m2", Event: &told[i]})
+	}
+	for i := range 20 {
+		f.Tell(api.Change{Kind: api.ChangeEvent, ID: "m2", Event: &api.Event{
+			Time: clitest.Noon.Add(time.Minute), Step: "flash", State: api.StateProgress, Message: fmt.Sprint(i),
+		}})
+	}
+	shown := gild.Ask(t, f, "machine", "show", "web-1").Stdout
+	_, shown, ok := strings.Cut(shown, "\nevents\n")
+	if !ok || strings.Count(shown, "\n") != 3 {
+		t.Fatalf("machine show: %s; want three events", shown)
+	}
+	for _, args := range [][]string{{"events", "web-1"}, {"events", "web-1", "-n", "3"}, {"events"}} {
+		got := gild.Ask(t, f, args...).Stdout
+		for line := range strings.Lines(shown) {
+			when, what, _ := strings.Cut(strings.TrimSpace(line), "  ")
+			if !strings.Contains(got, when) || !strings.Contains(got, what) {
+				t.Errorf("%v lacks %q:\n%s", args, strings.TrimSpace(line), got)
+			}
+		}
+		if n := strings.Count(got, "\n"); n != 3 {
+			t.Errorf("%v shows %d events; want 3:\n%s", args, n, got)
+		}
+	}
+}

@@ -41,7 +41,7 @@ const maxSeen = 8 * logLength
 // note remembers an event and reports whether it is new. How far a flash is
 // passes by; it is nothing that happened.
 func (t *tail) note(e *api.LogEntry) bool {
-	if e.Event.State == api.StateProgress {
+	if !e.Event.Happened() {
 		return false
 	}
 	k := keyOf(e)
@@ -66,7 +66,7 @@ func (t *tail) past(ctx context.Context, op *operatorclient.Client) ([]api.LogEn
 		events, err := op.Events(ctx, t.machine)
 		var entries []api.LogEntry
 		for _, e := range events {
-			if !t.audit || e.Audited() {
+			if e.Happened() && (!t.audit || e.Audited()) {
 				entries = append(entries, api.LogEntry{Machine: t.machine, Name: t.names[t.machine], Event: e})
 			}
 		}

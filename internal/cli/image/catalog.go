@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/api/operatorclient"
 	"github.com/gild-dev/gild/internal/cli/app"
 	"github.com/gild-dev/gild/internal/golden/store"
+	"github.com/gild-dev/gild/internal/golden/verify"
 	"github.com/gild-dev/gild/internal/server/stored"
 )
 
@@ -37,7 +39,7 @@ func remote(a *app.App) bool { return a.URL != "" }
 // list gives the images, and what is wrong with those that are damaged.
 func (c catalog) list(ctx context.Context) (images []api.Image, damaged []error, err error) {
 	if c.server != nil {
-		all, err := c.server.Images(ctx)
+		all, err := c.server.Images().List(ctx)
 		for _, i := range all {
 			if i.Damage != "" {
 				damaged = append(damaged, fmt.Errorf("image %s: %s", i.Name, i.Damage))
@@ -62,7 +64,7 @@ func (c catalog) list(ctx context.Context) (images []api.Image, damaged []error,
 // names are those of all images, damaged ones as well.
 func (c catalog) names(ctx context.Context) (names []string, err error) {
 	if c.server != nil {
-		images, err := c.server.Images(ctx)
+		images, err := c.server.Images().List(ctx)
 		for _, i := range images {
 			names = append(names, i.Name)
 		}
@@ -73,6 +75,33 @@ func (c catalog) names(ctx context.Context) (names []string, err error) {
 		names = append(names, n.Name)
 	}
 	return names, err
+}
+
+// details is all that is known of one image.
+func (c catalog) details(ctx context.Context, ref string) (api.ImageDetails, error) {
+	if c.server != nil {
+		d, err := c.server.Images().Details(ctx, ref)
+		return d, c.Reached(err)
+	}
+	im, err := c.store.Image(ref)
+	if err != nil {
+		return api.ImageDetails{}, err
+	}
+	return stored.Details(ref, im)
+}
+
+// verify compares every byte of an image with its hash where it is stored.
+func (c catalog) verify(ctx context.Context, name string) error {
+	bar := c.Bar("verifying "+name, 0)
+	defer bar.Done()
+	if c.server == nil {
+		return verify.Image(ctx, c.store, name, bar.SetOf)
+	}
+	damage, err := c.server.Images().Verify(ctx, name, func(at api.Verification) { bar.SetOf(at.Done, at.Total) })
+	if err == nil && damage != "" {
+		return errors.New(damage)
+	}
+	return c.Reached(err)
 }
 
 // mustHave refuses when one of the names is wrong.
@@ -104,14 +133,14 @@ func (c catalog) remove(ctx context.Context, keeper *operatorclient.Client, name
 	err error,
 ) {
 	if keeper != nil {
-		gone, err := keeper.RemoveImages(ctx, names, force)
+		gone, err := keeper.Images().Remove(ctx, names, force)
 		return gone, c.Reached(err)
 	}
 	for _, name := range names {
 		if err := c.store.Remove(ctx, name); err != nil {
 			return gone, err
 		}
-		gone = append(gone, api.RemovedImage{Name: name, Uses: []api.ImageUse{}})
+		gone = append(gone, api.RemovedImage{Name: name, Uses: []api.Use{}})
 	}
 	return gone, nil
 }

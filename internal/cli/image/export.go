@@ -10,6 +10,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/golden"
+	"github.com/gild-dev/gild/internal/golden/verify"
 	"github.com/gild-dev/gild/internal/wholefile"
 )
 
@@ -45,7 +46,7 @@ func (a commands) runExport(ctx context.Context, name, to string, force bool) er
 	bar := a.Bar("exporting "+name, im.Table.DiskSize)
 	defer bar.Done()
 	if to == "-" {
-		return eachChunk(ctx, st, im, func(_ golden.Chunk, raw []byte) error {
+		return verify.Chunks(ctx, st, im, func(_ golden.Chunk, raw []byte) error {
 			bar.Add(int64(len(raw)))
 			_, err := a.Stdout.Write(raw)
 			return err
@@ -53,7 +54,7 @@ func (a commands) runExport(ctx context.Context, name, to string, force bool) er
 	}
 	return wholefile.Write(to, 0o644, func(f *os.File) error {
 		var off int64
-		err := eachChunk(ctx, st, im, func(c golden.Chunk, raw []byte) error {
+		err := verify.Chunks(ctx, st, im, func(c golden.Chunk, raw []byte) error {
 			bar.Add(int64(len(raw)))
 			if !c.Zero { // the file stays sparse where the disk is empty
 				if _, err := f.WriteAt(raw, off); err != nil {

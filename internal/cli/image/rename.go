@@ -26,7 +26,7 @@ flashed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runRename(cmd.Context(), args[0], args[1], force)
 		},
-		ValidArgsFunction: complete.Stored(a.App),
+		ValidArgsFunction: complete.Images(a.App, 1),
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "even while a machine, a group or --discover names it")
 	return cmd

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -36,7 +37,7 @@ On a terminal it asks first.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runRm(cmd.Context(), slices.Compact(slices.Sorted(slices.Values(args))), o)
 		},
-		ValidArgsFunction: complete.Stored(a.App),
+		ValidArgsFunction: complete.Images(a.App, math.MaxInt),
 	}
 	cmd.Flags().BoolVar(&o.force, "force", false, "even while a machine, a group or --discover names one")
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask")

@@ -14,7 +14,7 @@ import (
 // The server that runs on the data directory is asked who names an image.
 func TestRmAsksTheServer(t *testing.T) {
 	f := clitest.NewFake(t)
-	f.Uses = map[string][]api.ImageUse{"web": {{Kind: api.UseGroup, Name: "racks"}}}
+	f.Uses = map[string][]api.Use{"web": {{Kind: api.UseGroup, Name: "racks"}}}
 	data := t.TempDir()
 	if got := gild.Run(t, data, clitest.Disk(8<<10), "image", "add", "web", "-"); got.Code != exit.CodeOK {
 		t.Fatalf("%+v", got)

@@ -44,7 +44,7 @@ func newDestination(ctx context.Context, a commands, name string) (d *destinatio
 		return nil, err
 	}
 	// Before minutes of packing: is it there, and may we?
-	if _, err := d.server.Images(ctx); err != nil {
+	if _, err := d.server.Images().List(ctx); err != nil {
 		return nil, a.Reached(err)
 	}
 	if d.dir, err = os.MkdirTemp("", "gild-image-"); err != nil {

@@ -35,12 +35,12 @@ type removing struct {
 func (r removing) RemoveImages(ctx context.Context, _ string, names []string, force bool) (out []api.RemovedImage, err error) {
 	for _, n := range names {
 		if n == r.named && !force {
-			return nil, uses.Refuse(n, []api.ImageUse{{Kind: api.UseMachine, Name: "b7"}})
+			return nil, uses.Refuse(api.KindImage, n, []api.Use{{Kind: api.UseMachine, Name: "b7"}})
 		}
 		if _, err := r.store.Resolve(n); err != nil {
 			return nil, &fleet.UnknownError{What: "image", Name: n}
 		}
-		out = append(out, api.RemovedImage{Name: n, Uses: []api.ImageUse{}})
+		out = append(out, api.RemovedImage{Name: n, Uses: []api.Use{}})
 		err = errors.Join(err, r.store.Remove(ctx, n))
 	}
 	return out, err
@@ -78,7 +78,7 @@ func imageServer(t *testing.T) (*store.Store, *lossy, string) {
 	}
 	images := stored.Images{Store: st}
 	o := operators.Door{
-		Control: removing{store: st, named: "kept"}, Images: images,
+		Control: removing{store: st, named: "kept"}, Images: images, Inspector: &stored.Inspector{Images: images},
 		Uploads: &uploads.Uploads{Store: st, Describe: images.Describe, Note: func(context.Context, api.Event) error { return nil }},
 	}
 	seed := rand.Uint64()
@@ -136,6 +136,19 @@ func TestImagesOfAServer(t *testing.T) {
 	if said := on(exit.CodeOK, "image", "add", "web", file); !strings.Contains(said, "it replaces "+im.Digest.Short()) {
 		t.Errorf("another of that name: %s", said)
 	}
+	here := gild.Run(t, filepath.Dir(st.Dir()), nil, "image", "show", "web").Stdout
+	if said := on(exit.CodeOK, "image", "show", "web"); said != here || !strings.Contains(said, "sectors of 512") {
+		t.Errorf("show: %s; want what the server's own directory says: %s", said, here)
+	}
+	here = gild.Run(t, filepath.Dir(st.Dir()), nil, "image", "show", "web", "--json").Stdout
+	if said := on(exit.CodeOK, "image", "show", "web", "--json"); said != here {
+		t.Errorf("show --json: %s; want %s", said, here)
+	}
+	on(exit.CodeNotFound, "image", "show", "nobody")
+	on(exit.CodeNotFound, "image", "verify", "nobody")
+	if said := on(exit.CodeOK, "image", "verify"); said != "web: OK\n" {
+		t.Errorf("verify: %q", said)
+	}
 	on(exit.CodeOK, "image", "rename", "web", "kept")
 	if said := on(exit.CodeOK, "image", "ls", "-q"); said != "kept\n" {
 		t.Errorf("ls after rename: %q", said)
@@ -152,6 +165,40 @@ func TestImagesOfAServer(t *testing.T) {
 	on(exit.CodeUsage, "image", "add", "No Name", file)
 	if left, _ := filepath.Glob(filepath.Join(st.Dir(), "uploads", "*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// The server reads its own bytes, and names the part that is damaged.
+func TestVerifyOnAServer(t *testing.T) {
+	st, _, url := imageServer(t)
+	data := filepath.Dir(st.Dir())
+	if got := gild.Run(t, data, clitest.Disk(8<<10), "image", "add", "web", "-"); got.Code != exit.CodeOK {
+		t.Fatal(got)
+	}
+	im, err := st.Image("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob := filepath.Join(st.Dir(), "blobs", "sha256", im.Disk.Digest.Hex())
+	raw, err := os.ReadFile(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[len(raw)/2] ^= 1
+	if err := os.WriteFile(blob, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got := gild.Run(t, t.TempDir(), nil, "--server", url, "image", "verify", "web")
+	if got.Code != exit.CodeFailed || !strings.Contains(got.Stderr, "disk.v1+zstd is damaged") {
+		t.Errorf("verify: %+v; want code %d and the part", got, exit.CodeFailed)
+	}
+	here := gild.Run(t, data, nil, "image", "verify", "web")
+	if here.Stderr != got.Stderr {
+		t.Errorf("verify here: %s; there: %s", here.Stderr, got.Stderr)
+	}
+	got = gild.Run(t, t.TempDir(), nil, "--server", url, "image", "verify", "--json")
+	if got.Code != exit.CodeFailed || !strings.Contains(got.Stdout, `"ok": false`) {
+		t.Errorf("verify --json: %+v", got)
 	}
 }
 

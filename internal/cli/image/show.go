@@ -2,6 +2,7 @@ package image
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"strings"
 
@@ -11,7 +12,6 @@ import (
 	"github.com/gild-dev/gild/internal/cli/complete"
 	"github.com/gild-dev/gild/internal/cli/term"
 	"github.com/gild-dev/gild/internal/golden"
-	"github.com/gild-dev/gild/internal/server/stored"
 	"github.com/gild-dev/gild/internal/units"
 )
 
@@ -20,8 +20,8 @@ func (a commands) showCmd() *cobra.Command {
 		Use:               "show IMAGE",
 		Short:             "show what an image contains and how it is handed off",
 		Args:              cobra.ExactArgs(1),
-		RunE:              func(_ *cobra.Command, args []string) error { return a.runShow(args[0]) },
-		ValidArgsFunction: complete.Stored(a.App),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.runShow(cmd.Context(), args[0]) },
+		ValidArgsFunction: complete.Images(a.App, 1),
 	}
 }
 
@@ -35,26 +35,25 @@ type shownImage struct {
 	Reason  string           `json:"reason"`
 }
 
-func (a commands) runShow(ref string) error {
-	st, err := a.OpenStore()
+func (a commands) runShow(ctx context.Context, ref string) error {
+	c, err := open(a.App)
 	if err != nil {
 		return err
 	}
-	im, err := st.Image(ref)
+	d, err := c.details(ctx, ref)
 	if err != nil {
 		return err
 	}
-	way, reason := im.Config.Handoff()
+	config, err := golden.ParseConfig(d.Config)
+	if err != nil {
+		return err
+	}
 	if a.JSON {
-		parts := map[string]int64{}
-		for _, l := range im.Manifest.Layers {
-			parts[l.MediaType] = l.Size
-		}
-		return a.PrintJSON(shownImage{stored.Summary(ref, im), im.Table.DataSize(), im.Config, parts, way, reason})
+		return a.PrintJSON(shownImage{d.Image, d.Data, config, d.Parts, d.Way, d.Why})
 	}
-	a.printImage(ref, im)
-	fmt.Fprintf(a.Stdout, "handoff      %s (%s)\n", way, reason)
-	if b := im.Config.Boot; b != nil {
+	a.printImage(d, config)
+	fmt.Fprintf(a.Stdout, "handoff      %s (%s)\n", d.Way, term.Printable(d.Why))
+	if b := config.Boot; b != nil {
 		fmt.Fprintf(a.Stdout, "instant      %s\n", term.Printable(instantText(b.Instant)))
 	}
 	return nil
@@ -72,14 +71,13 @@ func instantText(instant string) string {
 }
 
 // printImage prints everything that is known of an image but its handoff.
-func (a commands) printImage(name string, im *golden.Image) {
+func (a commands) printImage(d api.ImageDetails, c *golden.Config) {
 	line := a.Fact
-	c := im.Config
-	line("name", "%s", name)
-	line("digest", "%s", im.Digest)
+	line("name", "%s", d.Name)
+	line("digest", "%s", d.Digest)
 	line("raw", "%s (%d bytes, sectors of %d)", units.Bytes(c.Disk.Size), c.Disk.Size, c.Disk.SectorSize)
-	line("data", "%s in %d chunks of %s", units.Bytes(im.Table.DataSize()), dataChunks(im.Table), units.Bytes(im.Table.ChunkSize))
-	line("stored", "%s", units.Bytes(stored.Summary(name, im).Stored))
+	line("data", "%s in %d chunks of %s", units.Bytes(d.Data), d.DataChunks, units.Bytes(d.ChunkSize))
+	line("stored", "%s", units.Bytes(d.Stored))
 	line("table", "%s %s", c.Disk.Scheme, c.Disk.ID)
 	for _, p := range c.Disk.Partitions {
 		line(fmt.Sprintf("  %d", p.Number), "%10s at %-10s %-20s %s %s", units.Bytes(p.Size), units.Bytes(p.Start), p.TypeName,
@@ -94,25 +92,15 @@ func (a commands) printImage(name string, im *golden.Image) {
 			line("  by kexec", "if one of these modules is loaded, because modprobe.d has commands for it: %s", strings.Join(b.Undone, ", "))
 		}
 	}
-	for _, d := range c.Decided {
-		line("decided", "%s: %s", d.What, d.By)
+	for _, by := range c.Decided {
+		line("decided", "%s: %s", by.What, by.By)
 	}
-	for _, d := range c.Doubts {
-		line("doubt", "%s", d)
+	for _, doubt := range c.Doubts {
+		line("doubt", "%s", doubt)
 	}
 	for _, part := range []struct{ name, mediaType string }{{"  kernel", golden.MediaTypeKernel}, {"  modules", golden.MediaTypeModules}} {
-		if l, err := im.Manifest.Layer(part.mediaType); err == nil {
-			line(part.name, "%s stored", units.Bytes(l.Size))
+		if size, ok := d.Parts[part.mediaType]; ok {
+			line(part.name, "%s stored", units.Bytes(size))
 		}
 	}
-}
-
-func dataChunks(t *golden.Table) int {
-	var n int
-	for i := range t.Len() {
-		if !t.Zero(i) {
-			n++
-		}
-	}
-	return n
 }

@@ -79,7 +79,11 @@ func ContextCommand(a *app.App) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return c.list(o) },
 	}
 	flags.List(ls, &o)
-	cmd.AddCommand(ls, &cobra.Command{
+	rm := &cobra.Command{
+		Use: "rm NAME", Short: "forget a server, as gild logout NAME does", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return c.logout(args[0]) },
+	}
+	cmd.AddCommand(ls, rm, &cobra.Command{
 		Use: "use NAME", Short: "work with another of these servers", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return c.use(args[0]) },
 	})

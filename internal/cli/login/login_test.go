@@ -90,8 +90,8 @@ func TestLogin(t *testing.T) {
 		strings.Contains(said, f.Token) {
 		t.Errorf("context ls: %s; want name and URL, and no token", said)
 	}
-	// What is named goes before the login: another server, another token, a data
-	// directory.
+	// What is named goes before the login: another server, another token, a
+	// data directory.
 	l.run(exit.CodeNoServer, "", "--server", "http://127.0.0.1:1", "machine", "ls")
 	l.run(exit.CodeOK, "", "--server", url, "machine", "ls")
 	l.env["GILD_TOKEN"] = "wrong-token"
@@ -149,5 +149,36 @@ func TestSeveralLogins(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(l.home, "xdg", "gild", "logins.json")); err != nil {
 		t.Error(err)
+	}
+}
+
+// context rm forgets the server of a name, and another one than the current is
+// not touched.
+func TestContextRm(t *testing.T) {
+	l := newLaptop(t)
+	for _, name := range []string{"one", "two"} {
+		at, fingerprint := secure(t, clitest.NewFake(t))
+		l.run(exit.CodeOK, "gild-secret\n", "login", at, "--fingerprint", fingerprint, "--name", name)
+	}
+	l.run(exit.CodeNotFound, "", "context", "rm", "three")
+	l.run(exit.CodeUsage, "", "context", "rm")
+	if got := l.run(exit.CodeOK, "", "context", "rm", "one"); got != "one is forgotten\n" {
+		t.Errorf("context rm: %q", got)
+	}
+	if got := l.run(exit.CodeOK, "", "context", "ls"); strings.Contains(got, "one") || !strings.Contains(got, "two") {
+		t.Errorf("context ls: %q", got)
+	}
+}
+
+// What a shell suggests is of the server that the user works with.
+func TestCompletionAfterLogin(t *testing.T) {
+	f := clitest.NewFake(t, clitest.Fleet()...)
+	at, fingerprint := secure(t, f)
+	l := newLaptop(t)
+	l.run(exit.CodeOK, "gild-secret\n", "login", at, "--fingerprint", fingerprint)
+	for line, want := range map[string]string{"machine show w": "web-1", "image show ": "db", "flash --image ": "db"} {
+		if got := l.run(exit.CodeOK, "", append([]string{"__completeNoDesc"}, strings.Split(line, " ")...)...); !strings.Contains(got, want) {
+			t.Errorf("completing %q = %q; want %s in it", line, got, want)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/gild-dev/gild/internal/cli/flags"
 	"github.com/gild-dev/gild/internal/cli/phrase"
 	"github.com/gild-dev/gild/internal/cli/term"
+	"github.com/gild-dev/gild/internal/server/fleet/specs"
 )
 
 // commands are run with what every command works with.
@@ -56,7 +58,38 @@ func (a commands) runLs(ctx context.Context, selector string, o term.ListOptions
 	if err != nil {
 		return a.Reached(err)
 	}
-	return term.PrintList(&a.Console, machineList(machines, time.Now()), o)
+	list := machineList(machines, time.Now())
+	if a.Output == term.OutputWide || o.Sort != "" {
+		applied, err := op.Fleet().Applied(ctx)
+		if err != nil {
+			return a.Reached(err)
+		}
+		list.Columns = slices.Insert(list.Columns, 3, groupColumns(applied.Groups)...)
+	}
+	return term.PrintList(&a.Console, list, o)
+}
+
+// groupColumns say which groups a machine is in, and what a flash that names no
+// image would write.
+func groupColumns(groups []api.Group) []term.Column[api.Machine] {
+	return []term.Column[api.Machine]{
+		{Header: "DEFAULT", Wide: true, Text: func(m *api.Machine) string {
+			f, _, err := specs.Resolve(m.Spec, groups, api.FlashRequest{})
+			if err != nil {
+				return "(groups differ)"
+			}
+			return term.OrDash(term.Printable(f.Image))
+		}},
+		{Header: "GROUP", Wide: true, Text: func(m *api.Machine) string {
+			var in []string
+			for _, g := range groups {
+				if specs.InGroup(m.Spec, g) {
+					in = append(in, g.Name)
+				}
+			}
+			return term.OrDash(strings.Join(in, ","))
+		}},
+	}
 }
 
 // machineList is the room as a list.

@@ -3,6 +3,7 @@ package machine_test
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -176,5 +177,28 @@ func TestRmAsks(t *testing.T) {
 	f := clitest.NewFake(t, clitest.Fleet()...)
 	if got := gild.Ask(t, f, "machine", "rm", "m5"); got.Code != exit.CodeOK || !strings.Contains(got.Stdout, "forgotten") {
 		t.Errorf("without a terminal: %+v", got)
+	}
+}
+
+// -o wide shows the groups of a machine and what a flash without --image
+// writes.
+func TestWideShowsGroups(t *testing.T) {
+	f := clitest.NewFake(t, clitest.Fleet()...)
+	f.Machines[2].Spec.Flash.Image = "db"
+	rows := map[string][]string{}
+	got := gild.Ask(t, f, "machine", "ls", "-o", "wide", "--sort", "group")
+	for line := range strings.Lines(got.Stdout) {
+		if cells := regexp.MustCompile(` {2,}`).Split(line, -1); len(cells) > 4 {
+			rows[cells[0]] = cells[3:5]
+		}
+	}
+	want := map[string][]string{
+		"MACHINE": {"DEFAULT", "GROUP"}, "web-1": {"web", "rack-b7"},
+		"web-2": {"db", "rack-b7"}, "db-1.example.org": {"-", "-"},
+	}
+	for name := range want {
+		if diff := cmp.Diff(want[name], rows[name]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s\n%s%s", name, diff, got.Stdout, got.Stderr)
+		}
 	}
 }

@@ -55,17 +55,19 @@ func (a commands) runShow(ctx context.Context, name string, limit int) error {
 			Events  []api.Event `json:"events"`
 		}{m, term.NonNil(flashes), term.NonNil(events)})
 	}
-	a.printMachine(&m)
-	a.printDisks(m.Inventory)
-	a.printFlashes(flashes)
 	if limit > 0 && len(events) > limit {
 		events = events[len(events)-limit:]
 	}
-	fmt.Fprintln(a.Stdout, "\nevents")
-	for _, e := range events {
-		fmt.Fprintf(a.Stdout, "  %s  %s\n", term.Time(e.Time), phrase.Event(&e))
-	}
-	return nil
+	return a.Paged(func() error {
+		a.printMachine(&m)
+		a.printDisks(m.Inventory)
+		a.printFlashes(flashes)
+		fmt.Fprintln(a.Stdout, "\nevents")
+		for _, e := range events {
+			fmt.Fprintf(a.Stdout, "  %s  %s\n", term.Time(e.Time), phrase.Event(&e))
+		}
+		return nil
+	})
 }
 
 // printMachine prints what is known of a machine, a line a fact.

@@ -42,6 +42,14 @@ func (b *Bar) Set(n int64) {
 	}
 }
 
+// SetOf moves the bar to n bytes done of a total that was not known before.
+func (b *Bar) SetOf(n, total int64) {
+	if b.bar != nil {
+		b.bar.SetTotal(total, false)
+		b.bar.SetCurrent(n)
+	}
+}
+
 // Add moves the bar on by n bytes.
 func (b *Bar) Add(n int64) {
 	if b.bar != nil {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -20,11 +19,12 @@ type Console struct {
 	JSON           bool // standard output is for a script
 	Output         Output
 	Mono           bool // no colour, whatever the terminal
+	Pager          Pager
 }
 
 // IsTerminal reports whether v is a file that is a terminal.
 func IsTerminal(v any) bool {
-	f, ok := v.(*os.File)
+	f, ok := file(v)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
@@ -37,7 +37,7 @@ func Width(w io.Writer) int {
 
 // Size gives columns and rows of w; 0 when w is no terminal.
 func Size(w io.Writer) (width, height int) {
-	f, ok := w.(*os.File)
+	f, ok := file(w)
 	if !ok {
 		return 0, 0
 	}

@@ -37,17 +37,20 @@ func PrintList[T any](c *Console, l List[T], o ListOptions) error {
 	if err := l.sort(o.Sort); err != nil {
 		return err
 	}
-	switch {
-	case o.Quiet || c.Output == OutputName:
+	names := o.Quiet || c.Output == OutputName
+	if c.JSON && !names {
+		return c.PrintJSON(NonNil(l.Items))
+	}
+	return c.Paged(func() error {
+		if !names {
+			c.Table(c.Stdout, l.Table(c.Output == OutputWide))
+			return nil
+		}
 		for i := range l.Items {
 			fmt.Fprintln(c.Stdout, l.Columns[0].Text(&l.Items[i]))
 		}
 		return nil
-	case c.JSON:
-		return c.PrintJSON(NonNil(l.Items))
-	}
-	c.Table(c.Stdout, l.Table(c.Output == OutputWide))
-	return nil
+	})
 }
 
 // Table is the list as a table.

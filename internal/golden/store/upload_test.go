@@ -202,3 +202,58 @@ func TestOldUploadsGo(t *testing.T) {
 		t.Errorf("%d are kept after more than a day", len(left))
 	}
 }
+
+// Two images that get one name at the same moment: one of them has it, whole,
+// and of the other nothing is left but what both have.
+func TestTwoCommitsUnderOneName(t *testing.T) {
+	one, two := newUpload(t, 1), newUpload(t, 2)
+	for range 30 {
+		s := newStore(t)
+		for _, u := range []upload{one, two} {
+			for _, part := range u.parts {
+				if _, err := s.Uploads().Receive(part.Digest, part.Size, 0, bytes.NewReader(u.blob[part.Digest])); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		type end struct {
+			before golden.Digest
+			err    error
+		}
+		ends, start := make([]end, 2), make(chan struct{})
+		var both sync.WaitGroup
+		for i, u := range []upload{one, two} {
+			both.Go(func() {
+				<-start
+				_, ends[i].before, ends[i].err = s.Uploads().Commit(t.Context(), "web", u.manifest)
+			})
+		}
+		close(start)
+		both.Wait()
+		digests := []golden.Digest{golden.DigestOf(one.manifest), golden.DigestOf(two.manifest)}
+		last := 0
+		if ends[1].before == digests[0] {
+			last = 1
+		}
+		if ends[0].err != nil || ends[1].err != nil || ends[last].before != digests[1-last] || ends[1-last].before != "" {
+			t.Fatalf("ends %+v; want the one replaced by the other", ends)
+		}
+		im, err := s.Image("web")
+		if err != nil || im.Digest != digests[last] {
+			t.Fatalf("Image = %v, %v; want the last, %s", im, err, digests[last].Short())
+		}
+		want := map[string]bool{"oci-layout": true, "index.json": true, "lock": true}
+		for d := range []upload{one, two}[last].blob {
+			if _, err := s.ReadBlob(d, 1<<30); err != nil {
+				t.Errorf("of the last: %v", err)
+			}
+			want["blobs/sha256/"+d.Hex()] = true
+		}
+		want["blobs/sha256/"+im.Digest.Hex()] = true
+		for _, file := range files(t, s) {
+			if !want[file] {
+				t.Errorf("left behind: %s", file)
+			}
+		}
+	}
+}

@@ -59,8 +59,10 @@ type Dashboard struct {
 	Facts func() []Fact
 	// Guarded shows the way out: people came in by the admin token.
 	Guarded bool
-	Now     func() time.Time // nil: time.Now
-	Log     *slog.Logger     // nil: discard
+	// HTTPS says that browsers reach the pages by TLS.
+	HTTPS bool
+	Now   func() time.Time // nil: time.Now
+	Log   *slog.Logger     // nil: discard
 }
 
 //go:embed pages static
@@ -117,17 +119,19 @@ func (d *Dashboard) Handler() http.Handler {
 	})
 	mux.HandleFunc("/", none)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		secure(w)
+		d.secure(w)
 		mux.ServeHTTP(w, r)
 	})
 }
 
-func secure(w http.ResponseWriter) {
+func (d *Dashboard) secure(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	if d.HTTPS { // over plain HTTP browsers ignore it, and log an error for each page
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	}
 	h.Set("Cache-Control", "no-cache")
 }
 
@@ -170,7 +174,7 @@ func (d *Dashboard) render(w http.ResponseWriter, status int, name string, f fra
 		http.Error(w, "the page could not be made, the server's log says why", http.StatusInternalServerError)
 		return
 	}
-	secure(w)
+	d.secure(w)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = out.WriteTo(w)

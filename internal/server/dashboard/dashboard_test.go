@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -338,5 +339,38 @@ func BenchmarkRoom400(b *testing.B) {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequestWithContext(b.Context(), "GET", "/", nil))
 		b.SetBytes(int64(w.Body.Len()))
+	}
+}
+
+// Browsers heed Cross-Origin-Opener-Policy over HTTPS, and complain of it over
+// plain HTTP.
+func TestOpenerPolicyIsForHTTPS(t *testing.T) {
+	for https, want := range map[bool]string{false: "", true: "same-origin"} {
+		d := dashboardOf(newRoom(1, ""))
+		d.HTTPS = https
+		login := httptest.NewRecorder()
+		d.LoginPage(login, http.StatusOK, "", "/")
+		for page, w := range map[string]*httptest.ResponseRecorder{"room": get(t, d.Handler(), "/"), "login": login} {
+			if got := w.Header().Get("Cross-Origin-Opener-Policy"); got != want {
+				t.Errorf("%s, HTTPS %v: %q; want %q", page, https, got, want)
+			}
+		}
+	}
+}
+
+// Every time of day on a page has its zone.
+func TestTimesHaveTheirZone(t *testing.T) {
+	address := regexp.MustCompile(`([0-9a-f]{2}:){5}[0-9a-f]{2}|datetime="[^"]*"`)
+	clock := regexp.MustCompile(`\d{2}:\d{2}:\d{2}(\.\d+)?( [A-Z]{3,5}\b)?`)
+	h, found := dashboardOf(newRoom(60, "")).Handler(), 0
+	for _, path := range pages {
+		for _, at := range clock.FindAllStringSubmatch(address.ReplaceAllString(get(t, h, path).Body.String(), ""), -1) {
+			if found++; at[2] == "" {
+				t.Errorf("%s: %q has no zone", path, at[0])
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no page tells a time: this test looks at nothing")
 	}
 }

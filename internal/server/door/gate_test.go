@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gild-dev/gild/internal/server/door/doortest"
 	"github.com/gild-dev/gild/internal/server/door/reply"
 )
 
@@ -144,7 +145,7 @@ func TestBodyThatDoesNotCome(t *testing.T) {
 		} {
 			s := NewServer(h, &Gate{}, slog.New(slog.DiscardHandler))
 			client, server := net.Pipe()
-			l := &oneListener{conn: server, done: make(chan struct{})}
+			l := doortest.One(server)
 			go func() { _ = s.Serve(l) }()
 			start := time.Now()
 			go func() {
@@ -176,7 +177,7 @@ func TestDeadlineEndsWithTheBody(t *testing.T) {
 		}
 		s := NewServer(http.HandlerFunc(h), &Gate{}, slog.New(slog.DiscardHandler))
 		client, server := net.Pipe()
-		l := &oneListener{conn: server, done: make(chan struct{})}
+		l := doortest.One(server)
 		go func() { _ = s.Serve(l) }()
 		in := bufio.NewReader(client)
 		for range 2 {
@@ -193,32 +194,6 @@ func TestDeadlineEndsWithTheBody(t *testing.T) {
 		s.Close()
 	})
 }
-
-// oneListener gives one connection.
-type oneListener struct {
-	conn net.Conn
-	done chan struct{}
-}
-
-func (l *oneListener) Accept() (net.Conn, error) {
-	if c := l.conn; c != nil {
-		l.conn = nil
-		return c, nil
-	}
-	<-l.done
-	return nil, net.ErrClosed
-}
-
-func (l *oneListener) Close() error {
-	select {
-	case <-l.done:
-	default:
-		close(l.done)
-	}
-	return nil
-}
-
-func (l *oneListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // What is asked of the server as a whole goes to the handler like anything
 // else: nothing is answered past the guard.

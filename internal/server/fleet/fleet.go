@@ -29,6 +29,7 @@ const SilentAfter = 60 * time.Second
 // in its boot table.
 const (
 	StepDiscover = "discover" // firmware was seen on the wire
+	StepTFTP     = "tftp"     // firmware or iPXE asked by TFTP for a file, and was refused
 	StepBoot     = "boot"     // a boot script was given
 	StepHello    = "hello"    // an agent asked for its plan
 	StepArm      = "arm"      // armed, cancelled, lapsed
@@ -129,8 +130,8 @@ type Decision struct {
 	ID    string         // of the machine's record
 	Image *api.PlanImage // boot this image's kernel and the agent; nil: the local disk
 	Why   string         // for the console of the machine
-	// Arch is that of the machine, as its agent or iPXE has told, and Handoff what
-	// its plan asks for: by both what it boots is chosen.
+	// Arch is that of the machine, as its agent or iPXE has told, and Handoff
+	// what its plan asks for: by both what it boots is chosen.
 	Arch, Handoff string
 	// Ticket is for the agent to present; the caller makes it: see [Issue].
 	Ticket string

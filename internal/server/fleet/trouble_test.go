@@ -70,11 +70,11 @@ func TestTroubleCountsTries(t *testing.T) {
 		s.trouble(sec+2, api.CauseDiskTooSmall, try+1)
 	}
 	tr := s.trouble(203, api.CauseDiskTooSmall, 7)
-	if !tr.Since.Equal(at(22)) || !tr.NextTry.Equal(at(222)) || tr.Course(at(202)) != "tried 7 times since 12:00:22, next in 20 s" {
+	if !tr.Since.Equal(at(22)) || !tr.NextTry.Equal(at(222)) || tr.Course(at(202)) != "tried 7 times since 12:00:22 UTC, next in 20 s" {
 		t.Errorf("trouble = %+v: %s", tr, tr.Course(at(202)))
 	}
 	say(222, event(0, "plan", api.StateStart))
-	if tr := s.trouble(222, api.CauseDiskTooSmall, 7); !tr.NextTry.IsZero() || tr.Course(at(222)) != "tried 7 times since 12:00:22" {
+	if tr := s.trouble(222, api.CauseDiskTooSmall, 7); !tr.NextTry.IsZero() || tr.Course(at(222)) != "tried 7 times since 12:00:22 UTC" {
 		t.Errorf("while it is tried: %+v: %s", tr, tr.Course(at(222)))
 	}
 	say(223, event(0, "disk", api.StateDone))

@@ -43,3 +43,29 @@ func jsonText(t *testing.T, v any) string {
 	}
 	return string(p)
 }
+
+// The last thing heard of an agent that waits is that it does, whichever of its
+// words came last: what it says of its question and the answer to it race.
+func TestAWaitingAgentIsSaidToWait(t *testing.T) {
+	asks := api.Event{Seq: 1, Time: at(0), Step: "plan", State: api.StateProgress, Message: "asking the server what to do"}
+	for name, late := range map[string]bool{"before the answer": false, "after it": true} {
+		m := fleet.Record{ID: mac, MAC: mac, Spec: api.Spec{Name: "web-15", MACs: []string{mac}}, State: api.MachineRegistered}
+		asked := func() { fleet.Hello(&m, hello("s1"), "192.0.2.9", true, at(0)) }
+		told := func() {
+			if _, err := fleet.Report(&m, report("s1", "", asks), "192.0.2.9", at(0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.Waiting = true // its first hello
+		asked()
+		if late {
+			told()
+		} else {
+			told()
+			asked()
+		}
+		if v := view.Machine(m, view.Operator, at(1), time.Time{}); v.Message != fleet.WaitsMessage || !v.Waiting {
+			t.Errorf("%s: %q, waiting %v; want %q", name, v.Message, v.Waiting, fleet.WaitsMessage)
+		}
+	}
+}

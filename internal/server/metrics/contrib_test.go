@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -49,6 +51,46 @@ func TestContribNamesAreServed(t *testing.T) {
 			}
 		}
 	}
+}
+
+// promtool runs Prometheus's own judge in a directory.
+func promtool(t *testing.T, dir string, stdin string, args ...string) {
+	t.Helper()
+	program, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool is not installed (Debian: prometheus)")
+	}
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Dir, cmd.Stdin = dir, strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// Each alert comes for what it is for, once however many servers see it, with
+// what it says; none comes for a room at work.
+func TestAlerts(t *testing.T) {
+	dir := t.TempDir()
+	tests, err := os.ReadFile("testdata/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := os.ReadFile("../../../contrib/prometheus/gild-alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, alert := range regexp.MustCompile(`alert: (\w+)`).FindAllSubmatch(rules, -1) {
+		if !strings.Contains(string(tests), "alertname: "+string(alert[1])+"\n") {
+			t.Errorf("nothing tests that %s comes", alert[1])
+		}
+	}
+	for name, text := range map[string][]byte{"alerts.yaml": tests, "gild-alerts.yaml": rules} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	promtool(t, dir, "", "check", "rules", "gild-alerts.yaml")
+	promtool(t, dir, "", "test", "rules", "alerts.yaml")
 }
 
 func TestContribParses(t *testing.T) {

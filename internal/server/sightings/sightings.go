@@ -64,7 +64,7 @@ func (s *Queue) Refused(e tftpd.Event, who func(netip.Addr) net.HardwareAddr) {
 		case e.Err != nil:
 			why = e.Err.Error()
 		}
-		return fleet.Sighting{MAC: mac.String(), Message: fmt.Sprintf("TFTP refused %.80q: %s", e.File, why)}, mac != nil
+		return fleet.Sighting{MAC: mac.String(), Step: fleet.StepTFTP, Message: fmt.Sprintf("TFTP refused %.80q: %s", e.File, why)}, mac != nil
 	})
 }
 

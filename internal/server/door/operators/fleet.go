@@ -13,6 +13,11 @@ import (
 // fleetTimeout bounds how long the body of an apply may take.
 const fleetTimeout = time.Minute
 
+type namedInput struct {
+	Name  string `path:"name" doc:"its name" maxLength:"63"`
+	Force bool   `query:"force" doc:"also while something names it"`
+}
+
 type fleetInput struct {
 	DryRun bool `query:"dryRun" doc:"only tell what would change"`
 	Body   api.Fleet
@@ -24,6 +29,14 @@ func (d *Door) fleet(r operations) {
 		func(ctx context.Context, _ *struct{}) (api.Applied, error) {
 			return d.Control.Applied(ctx)
 		})
+	for _, of := range []struct{ path, id, summary, kind string }{
+		{api.PathFleetGroup, "remove-group", "Remove a group", api.KindGroup},
+		{api.PathFleetIdentity, "remove-identity", "Remove an identity", api.KindIdentity},
+	} {
+		handle(r, http.MethodDelete, of.path, of.id, of.summary, func(ctx context.Context, in *namedInput) (api.Removed, error) {
+			return d.Control.RemoveNamed(ctx, actor(ctx), of.kind, in.Name, in.Force)
+		})
+	}
 	op := operation(http.MethodPut, api.PathFleet, "apply-fleet", "Make the fleet what files say, or tell what that would change")
 	op.MaxBodyBytes, op.BodyReadTimeout = api.MaxFleet, fleetTimeout
 	huma.Register(r.api, op, func(ctx context.Context, in *fleetInput) (*body[api.FleetDiff], error) {

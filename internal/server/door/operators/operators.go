@@ -43,6 +43,9 @@ type Control interface {
 	// RemoveImages removes all or none, and refuses one that something names
 	// unless it is forced.
 	RemoveImages(ctx context.Context, actor string, names []string, force bool) ([]api.RemovedImage, error)
+	// RemoveNamed removes a group or an identity (api.KindGroup, KindIdentity),
+	// and refuses one that something names unless it is forced.
+	RemoveNamed(ctx context.Context, actor, kind, name string, force bool) (api.Removed, error)
 	Events(ctx context.Context, name string) ([]api.Event, error)
 	Flashes(ctx context.Context, name string) ([]api.Flash, error)
 	Applied(ctx context.Context) (api.Applied, error)
@@ -66,8 +69,6 @@ const PathMetrics = "/metrics"
 // that is fs.ErrNotExist.
 type Images interface {
 	List(ctx context.Context) ([]api.Image, error)
-	// Describe returns what List shows of one image, by name or digest.
-	Describe(ctx context.Context, name string) (api.Image, error)
 }
 
 // Door lets operators in. Without a Guard it is safe only on a loopback
@@ -75,9 +76,11 @@ type Images interface {
 type Door struct {
 	Control Control
 	Images  Images
-	Uploads Uploads // nil: none are taken
-	Power   Power   // nil: it is not controlled
-	Version string  // of gild, for the OpenAPI document
+	// Inspector looks closely at one image; nil: nobody does.
+	Inspector Inspector
+	Uploads   Uploads // nil: none are taken
+	Power     Power   // nil: it is not controlled
+	Version   string  // of gild, for the OpenAPI document
 	// Pages answers the paths that are not the API's, behind the same guards;
 	// nil: not found.
 	Pages http.Handler
@@ -108,10 +111,6 @@ type (
 		Revision string `query:"revision" doc:"specRevision of what was read: when the spec is another by now, nothing is changed and the answer is 409" maxLength:"64"`
 		Body     api.Spec
 	}
-	removeInput struct {
-		Names []string `query:"name,explode" required:"true" minItems:"1" maxItems:"1000" doc:"names of images, each as a parameter of its own: all are removed, or none"`
-		Force bool     `query:"force" doc:"also while a machine, a group or --discover names one"`
-	}
 	newInput  struct{ Body api.Spec }
 	listInput struct {
 		Selector string `query:"selector" doc:"which machines, such as rack=b7,role!=db; all when it is empty" maxLength:"512"`
@@ -140,7 +139,7 @@ func (d *Door) Handler() http.Handler {
 // all of it.
 func (d *Door) Unguarded() http.Handler {
 	mux := http.NewServeMux()
-	config := huma.DefaultConfig("gild operator API", cmp.Or(d.Version, "dev"))
+	config := document(d.Version)
 	// The page for reading the document loads scripts from elsewhere, and
 	// links to schemas are noise in a terminal.
 	config.DocsPath, config.CreateHooks = "", nil
@@ -155,6 +154,7 @@ func (d *Door) Unguarded() http.Handler {
 	if d.Uploads != nil {
 		d.uploads(register)
 	}
+	finish(h.OpenAPI())
 	if d.Metrics != nil {
 		mux.Handle("GET "+PathMetrics, d.Metrics)
 	}
@@ -171,19 +171,11 @@ func (d *Door) machines(r operations) {
 	d.records(r)
 	d.flashes(r)
 	d.fleet(r)
+	d.images(r)
 	handle(r, http.MethodGet, api.PathEventLog, "list-log", "The newest events of all machines",
 		func(ctx context.Context, in *logInput) (api.Log, error) {
 			entries, err := d.Control.Log(ctx, in.Limit, in.Audit)
 			return api.Log{Entries: orEmpty(entries)}, err
-		})
-	handle(r, http.MethodGet, api.PathImages, "list-images", "All stored images", func(ctx context.Context, _ *struct{}) (api.Images, error) {
-		images, err := d.Images.List(ctx)
-		return api.Images{Images: orEmpty(images)}, err
-	})
-	handle(r, http.MethodDelete, api.PathImages, "remove-images", "Remove images",
-		func(ctx context.Context, in *removeInput) (api.RemovedImages, error) {
-			removed, err := d.Control.RemoveImages(ctx, actor(ctx), in.Names, in.Force)
-			return api.RemovedImages{Removed: orEmpty(removed)}, err
 		})
 	handle(r, http.MethodGet, api.PathServers, "list-servers", "The servers of this cluster",
 		func(ctx context.Context, _ *struct{}) (api.Servers, error) {
@@ -264,7 +256,10 @@ type operations struct {
 }
 
 func operation(method, path, id, summary string) huma.Operation {
-	return huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary, MaxBodyBytes: api.MaxBody}
+	return huma.Operation{
+		Method: method, Path: path, OperationID: id, Summary: summary, MaxBodyBytes: api.MaxBody,
+		Tags: []string{tagOf(path)}, Errors: failures(method, path),
+	}
 }
 
 func handle[I, O any](r operations, method, path, id, summary string, do func(context.Context, *I) (O, error)) {

@@ -2,7 +2,6 @@ package operators
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"reflect"
 
@@ -46,16 +45,15 @@ func (d *Door) power(r operations) {
 // writeOutcomes writes outcomes as they come. When nobody reads them no further
 // machine is touched.
 func writeOutcomes(ctx context.Context, w http.ResponseWriter, carry func(ctx context.Context, tell func(api.PowerOutcome))) {
-	ctx, cancel := context.WithCancel(ctx)
 	w.Header().Set("Cache-Control", "no-store")
 	out := &eventWriter{w: w, ctl: http.NewResponseController(w)}
-	beats := out.beat(ctx, cancel, "\n")
+	ctx, stop := beat(ctx, heartbeat, func() error { return out.write("\n") })
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	carry(ctx, func(o api.PowerOutcome) {
-		line, err := json.Marshal(o)
-		if err != nil || out.write(string(line)+"\n") != nil {
+		if out.line(o) != nil {
 			cancel()
 		}
 	})
-	cancel()
-	beats.Wait()
 }

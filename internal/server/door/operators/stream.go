@@ -41,8 +41,6 @@ func (d *Door) stream(r operations) {
 
 // follow writes the stream until the reader goes or the server stops.
 func (d *Door) follow(r *http.Request, w http.ResponseWriter, after string) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	out := &eventWriter{w: w, ctl: http.NewResponseController(w)}
@@ -50,11 +48,36 @@ func (d *Door) follow(r *http.Request, w http.ResponseWriter, after string) {
 	if out.write(": gild\n\n") != nil {
 		return
 	}
-	beats := out.beat(ctx, cancel, ": still here\n\n")
+	ctx, stop := beat(r.Context(), heartbeat, func() error { return out.write(": still here\n\n") })
+	defer stop()
 	// The reader comes back by itself, with the id it saw last.
 	_ = d.Control.Follow(ctx, after, out.change)
-	cancel()
-	beats.Wait()
+}
+
+// beat calls say again and again, beside whatever else is done with the context
+// that it returns, which ends when say fails. stop ends both, and waits.
+func beat(parent context.Context, every time.Duration, say func() error) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(parent)
+	var beats sync.WaitGroup
+	beats.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if say() != nil {
+					cancel()
+					return
+				}
+			}
+		}
+	})
+	return ctx, func() {
+		cancel()
+		beats.Wait()
+	}
 }
 
 // eventWriter writes messages whole, each under a deadline of its own.
@@ -62,28 +85,6 @@ type eventWriter struct {
 	mu  sync.Mutex
 	w   http.ResponseWriter
 	ctl *http.ResponseController
-}
-
-// beat writes a sign of life now and then until ctx ends, and cancels when
-// nobody reads it.
-func (e *eventWriter) beat(ctx context.Context, cancel func(), sign string) *sync.WaitGroup {
-	beats := &sync.WaitGroup{}
-	beats.Go(func() {
-		tick := time.NewTicker(heartbeat)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if e.write(sign) != nil {
-					cancel()
-					return
-				}
-			}
-		}
-	})
-	return beats
 }
 
 func (e *eventWriter) change(id string, c api.Change) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"net/http"
 	"reflect"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/gild-dev/gild/internal/api"
 	"github.com/gild-dev/gild/internal/golden"
 	"github.com/gild-dev/gild/internal/server/door/reply"
-	"github.com/gild-dev/gild/internal/server/fleet"
 )
 
 // Uploads takes images in. Refusals are the typed errors of fleet.
@@ -28,9 +26,6 @@ type Uploads interface {
 }
 
 type (
-	imageInput struct {
-		Name string `path:"image" doc:"name of a stored image, or its digest" maxLength:"128"`
-	}
 	addInput struct {
 		Name    string `path:"image" doc:"name that the image gets" maxLength:"100"`
 		RawBody []byte
@@ -52,13 +47,6 @@ type (
 // uploads registers how an image comes to the server: its blobs, in as many
 // pieces as it takes, then its manifest, which gives it the name.
 func (d *Door) uploads(r operations) {
-	handle(r, http.MethodGet, api.PathImage, "get-image", "One stored image", func(ctx context.Context, in *imageInput) (api.Image, error) {
-		image, err := d.Images.Describe(ctx, in.Name)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = &fleet.UnknownError{What: "image", Name: in.Name, Help: "gild image ls shows the stored ones"}
-		}
-		return image, err
-	})
 	add := operation(http.MethodPut, api.PathImage, "add-image", "Give an image whose blobs were sent its name")
 	add.MaxBodyBytes = golden.MaxManifestSize
 	huma.Register(r.api, add, func(ctx context.Context, in *addInput) (*body[api.StoredImage], error) {

@@ -59,6 +59,12 @@ func groupsOf(spec api.Spec, groups []api.Group) ([]api.Group, error) {
 	return out, nil
 }
 
+// InGroup reports whether a group's selector picks a machine.
+func InGroup(spec api.Spec, g api.Group) bool {
+	in, err := groupsOf(spec, []api.Group{g})
+	return err == nil && len(in) > 0
+}
+
 type resolver struct {
 	spec   api.Spec
 	groups []api.Group

@@ -82,7 +82,7 @@ func TestRealServer(t *testing.T) {
 		{"apply -f testdata/fleet/meaning.yaml", exit.CodeInput, "meaning.yaml:2:5: machines[0]: "},
 		{"machine ls -o name --sort -machine -l rack=b8", exit.CodeOK, "app-1\n"},
 		{"machine ls -o wide", exit.CodeOK, "SERIAL"},
-		{"machine ls --sort colour", exit.CodeUsage, "machine, state, image, labels, seen, since, address, mac, serial, last"},
+		{"machine ls --sort colour", exit.CodeUsage, "machine, state, image, default, group, labels, seen, since, address, mac, serial, last"},
 		{"machine show app-1 -o name", exit.CodeUsage, "-o name is for lists"},
 		{"machine show app-1 -o yaml", exit.CodeOK, "\n  name: app-1\n"},
 		{"servers -q", exit.CodeOK, "\n"},

@@ -60,7 +60,7 @@ func fetchAxe(t *testing.T, dir, packed string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(fresh)
+	t.Cleanup(func() { _ = os.RemoveAll(fresh) })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, "npm", "pack", "--silent", "--pack-destination", fresh,

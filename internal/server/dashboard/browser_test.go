@@ -87,7 +87,8 @@ func (b *browser) listen(ev any) {
 	defer b.mu.Unlock()
 	switch e := ev.(type) {
 	case *log.EventEntryAdded:
-		if e.Entry.Level == "error" && !(b.lacking && strings.Contains(e.Entry.Text, "status of 404")) {
+		allowed := b.lacking && strings.Contains(e.Entry.Text, "status of 404")
+		if e.Entry.Level == "error" && !allowed {
 			b.said = append(b.said, e.Entry.Text+" "+e.Entry.URL)
 		}
 	case *runtime.EventExceptionThrown:
@@ -163,6 +164,12 @@ func TestRoomInChromium(t *testing.T) {
 	if got := eval[int](t, b,
 		`[...document.querySelectorAll(".tile")].filter(t => t.getBoundingClientRect().bottom <= innerHeight).length`); got != 400 {
 		t.Errorf("%d of 400 machines are on one screen of 1440x900", got)
+	}
+	if got := eval[string](t, b, cropped); got != "" {
+		t.Errorf("cut are the names %s", got)
+	}
+	if got := eval[string](t, b, timeless); got != "" {
+		t.Errorf("cut are the times %s", got)
 	}
 	t.Logf("loaded in %.0f ms", eval[float64](t, b, `performance.getEntriesByType("navigation")[0].loadEventEnd`))
 	b.picture(t, "room-light")

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gild-dev/gild/internal/api"
 )
@@ -40,6 +41,7 @@ type group struct {
 	Name   string // empty: there is only one
 	Prefix string // that all names in it begin with; the tiles leave it out
 	Tiles  []tile
+	Width  string // class of the style; empty: for short names
 }
 
 // tile is one machine in the grid.
@@ -210,10 +212,31 @@ func groupsOf(tiles map[string][]tile, named bool) []group {
 			t.Short = cmp.Or(strings.TrimPrefix(t.Name, g.Prefix), t.Name)
 			t.Prefix = strings.TrimSuffix(t.Name, t.Short)
 		}
+		g.Width = widthOf(list)
 		out = append(out, g)
 	}
 	slices.SortFunc(out, func(a, b group) int { return natural(a.Name, b.Name) })
 	return out
+}
+
+// widthOf is the class of tiles that have room for the longest name. The policy
+// permits no style of a group's own, so there are a few.
+func widthOf(tiles []tile) string {
+	longest := 0
+	for _, t := range tiles {
+		longest = max(longest, utf8.RuneCountInString(t.Short))
+	}
+	switch {
+	case longest <= 7:
+		return ""
+	case longest <= 10:
+		return "names-10"
+	case longest <= 14:
+		return "names-14"
+	case longest <= 20:
+		return "names-20"
+	}
+	return "names-long"
 }
 
 // prefix is what all names of a group begin with, up to a place where a name

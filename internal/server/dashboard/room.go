@@ -21,6 +21,7 @@ type roomView struct {
 	Columns      []column // of the table
 	Rows         []row
 	Attention    []attention
+	Needs        int // how many need it
 	Keys         []string // labels that can be grouped by
 	Rate         float64  // bytes of data a second, of all flashes
 	Wire         float64  // bytes a second that they fetch
@@ -115,8 +116,8 @@ func (d *Dashboard) room(r *http.Request) (string, frame, error) {
 		sortRows(v.Rows, v.Sort)
 	}
 	title := "Room"
-	if n := len(v.Attention); n > 0 {
-		title = fmt.Sprintf("(%d) Room", n)
+	if v.Needs > 0 {
+		title = fmt.Sprintf("(%d) Room", v.Needs)
 	}
 	return "room", frame{Title: title, Section: "room", Live: "machine removed reset", Body: v}, nil
 }
@@ -178,7 +179,10 @@ func (d *Dashboard) tile(m *api.Machine, l look) tile {
 }
 
 func (d *Dashboard) attend(v *roomView, m *api.Machine, l look) {
-	if m.Trouble == nil && m.Conflict == "" && l.Class != "unconfirmed" || len(v.Attention) == maxAttention {
+	if m.Trouble == nil && m.Conflict == "" && l.Class != "unconfirmed" {
+		return
+	}
+	if v.Needs++; v.Needs > maxAttention {
 		return
 	}
 	a := attention{look: l, Name: name(m), Href: machinePath(m.ID), Message: cut(160, m.Message)}

@@ -163,13 +163,13 @@ func (d selecting) previewOne(r *http.Request, id string, req api.FlashRequest, 
 }
 
 func cancelOne(m *api.Machine, f *fate) {
-	switch {
-	case m.Armed == nil:
+	if m.Armed == nil {
 		f.Refusal = "it is not armed"
-	case m.Writing:
-		f.Refusal = "its disk is being written: its own page cuts the flash off"
-	default:
-		f.Says = []string{"armed with " + m.Armed.Plan.Image.Name}
+		return
+	}
+	f.Says = []string{"armed with " + m.Armed.Plan.Image.Name}
+	if m.Writing {
+		f.Warnings = []string{"its disk is being written: while its agent lives this is refused, and its own page cuts the flash off"}
 	}
 }
 

@@ -82,10 +82,10 @@ func TestCancelSeveral(t *testing.T) {
 	}
 	ids := []string{r.machines[0].ID, r.machines[1].ID, r.machines[2].ID}
 	body := post(t, dashboardOf(r).Handler(), "/selected", picked("cancel", nil, ids...)).Body.String()
-	if !strings.Contains(body, "Type <strong>1</strong>") || !strings.Contains(body, "not armed") || !strings.Contains(body, "being written") {
-		t.Errorf("the page does not leave alone what is not armed, or is written:\n%s", body)
+	if !strings.Contains(body, "Type <strong>2</strong>") || !strings.Contains(body, "not armed") || !strings.Contains(body, "being written") {
+		t.Errorf("the page does not leave alone what is not armed, or warns of what is written:\n%s", body)
 	}
-	// What began to be written since it was shown is refused by the rules.
+	// Whether what is written may be cut off is the rule's to say.
 	w := post(t, dashboardOf(r).Handler(), "/selected/cancel", picked("cancel", url.Values{"confirm": {"2"}}, ids[:2]...))
 	if w.Code != 409 || r.machines[0].Armed != nil || r.machines[1].Armed == nil || !strings.Contains(w.Body.String(), "Done to 1, not to 1") {
 		t.Errorf("cancel of two, one being written = %d; want one cancelled, one left", w.Code)

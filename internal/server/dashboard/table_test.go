@@ -99,9 +99,13 @@ func TestTilesShowTheNames(t *testing.T) {
 
 // Who needs an operator stands before the machines, and in the title.
 func TestAttentionComesFirst(t *testing.T) {
-	body := get(t, dashboardOf(newRoom(60, "")).Handler(), "/").Body.String()
+	r := newRoom(60, "")
+	for i := range r.machines {
+		r.machines[i].Conflict = "two"
+	}
+	body := get(t, dashboardOf(r).Handler(), "/").Body.String()
 	attention, grid := strings.Index(body, `id="attention"`), strings.Index(body, `id="grid"`)
-	if attention < 0 || grid < attention || !strings.Contains(body, "<title>(") {
+	if attention < 0 || grid < attention || !strings.Contains(body, "<title>(60) ") {
 		t.Errorf("attention at %d, machines at %d; want it first, and their number in the title", attention, grid)
 	}
 }
